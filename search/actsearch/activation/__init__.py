@@ -1,0 +1,22 @@
+"""Formulas and catalog rows as torch modules, and what can be computed from a function alone."""
+
+from actsearch.activation.build import activation, describe, expression_of
+from actsearch.activation.function import Curve, curve, value_and_gradient
+from actsearch.activation.module import Activation, reseed_random_activations
+from actsearch.activation.moments import Moments, gain, moments
+from actsearch.activation.primitives import bind
+
+__all__ = [
+    "Activation",
+    "Curve",
+    "Moments",
+    "activation",
+    "bind",
+    "curve",
+    "describe",
+    "expression_of",
+    "gain",
+    "moments",
+    "reseed_random_activations",
+    "value_and_gradient",
+]

@@ -1,0 +1,99 @@
+"""From what a user names to a module: catalog name, formula text, tree or record."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from actsearch.activation.module import Activation, FormulaActivation, catalog_function
+from actsearch.activation.special import SPECIAL
+from actsearch.catalog import CATALOG, Value
+from actsearch.errors import ActivationError, nearest
+from actsearch.expression import Expression, parse
+from actsearch.records import SHARED, ActivationRecord
+
+__all__ = ["activation", "describe", "expression_of"]
+
+
+def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
+    """Write down which activation is meant.
+
+    Args:
+        what: catalog name, formula text, Expression, an activation made by :func:`activation`, a record, or a
+            candidate with one shared activation.
+        hyperparameters: settings of a catalog row.
+
+    Raises:
+        ActivationError: unknown name or hyperparameter, or a value outside its range.
+        FormulaError: a formula that cannot be read.
+    """
+    if isinstance(what, str) and what.strip().isidentifier() and what.strip() != "x":
+        return _catalog_record(what.strip(), hyperparameters)
+    if hyperparameters:
+        raise ActivationError(
+            f"{', '.join(hyperparameters)}: only catalog names take hyperparameters; "
+            "write numbers into the formula"
+        )
+    if isinstance(what, ActivationRecord):
+        return what
+    if isinstance(what, Activation):
+        return what.record
+    if isinstance(what, (str, Expression)):
+        formula = str(parse(what))
+        return ActivationRecord(formula, label=formula)
+    record = getattr(what, "record", None)
+    activations = getattr(record, "activations", None)
+    if isinstance(activations, dict) and set(activations) == {SHARED}:
+        return describe(activations[SHARED])
+    raise ActivationError(
+        f"an activation is a catalog name, a formula or an Expression, not {type(what).__name__}"
+    )
+
+
+def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationRecord:
+    if name not in CATALOG:
+        raise ActivationError(
+            f"no activation is called {name!r}" + nearest(name, CATALOG) + " A formula uses x, as in 'x*tanh(x)'."
+        )
+    row = CATALOG[name]
+    values = row.bind(hyperparameters)
+    return ActivationRecord(row.text(values), name, values, row.label(values))
+
+
+def activation(
+    what: Any, *, channels: int | None = None, channel_axis: int = 1, **hyperparameters: Value
+) -> Activation:
+    """Build an activation as an ``nn.Module`` that keeps the shape of its input.
+
+    Args:
+        what: catalog name (``"leaky_relu"``), formula text (``"x*sigmoid(x)"``), Expression or record.
+        channels: size of the channel axis, for parameters learned per channel. A catalog row that can
+            learn per channel does so when this is given.
+        channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``.
+        hyperparameters: settings of a catalog row, such as ``negative_slope=0.2``.
+
+    Raises:
+        ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
+        FormulaError: a formula that cannot be read.
+    """
+    if channels is not None and (isinstance(channels, bool) or not isinstance(channels, int) or channels < 1):
+        raise ActivationError(f"channels must be a positive integer, not {channels!r}")
+    if isinstance(what, Activation) and not hyperparameters and channels is None:
+        return copy.deepcopy(what)
+    if isinstance(what, str) and channels is not None and "per" not in hyperparameters:
+        row = CATALOG.get(what.strip()) if what.strip() in CATALOG else None
+        if row is not None and any(setting.name == "per" for setting in row.hyperparameters):
+            hyperparameters = {**hyperparameters, "per": "channel"}
+    record = describe(what, **hyperparameters)
+    if record.name is not None:
+        _catalog_record(record.name, dict(record.hyperparameters))  # a stored record may be out of range
+        if record.name in SPECIAL:
+            return SPECIAL[record.name](record)
+        if (module := catalog_function(record)) is not None:
+            return module
+    return FormulaActivation(record, expression_of(record), channels, channel_axis)
+
+
+def expression_of(what: Any) -> Expression:
+    """The tree of an activation; for a catalog row, of its formula with hyperparameters put in."""
+    return parse(describe(what).formula)

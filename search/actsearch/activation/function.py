@@ -1,0 +1,68 @@
+"""An activation as a function of one number: values, derivative, curve."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from actsearch.activation.build import activation, describe
+from actsearch.activation.module import Activation
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActivationError
+
+__all__ = ["Curve", "curve", "scalar_module", "value_and_gradient"]
+
+
+class Curve(NamedTuple):
+    """A function and its derivative at points: three arrays of shape ``(n,)``."""
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    dy: npt.NDArray[np.float64]
+
+
+def scalar_module(what: Any) -> Activation:
+    """The activation in float64 and eval mode, per-channel parameters for one channel.
+
+    Raises:
+        ActivationError: if outputs depend on more than their own input (softmax).
+    """
+    record = describe(what)
+    if record.name and not CATALOG[record.name].elementwise:
+        raise ActivationError(f"{record.name} is not a function of one number")
+    return activation(record, channels=1, channel_axis=-1).double().eval()
+
+
+def value_and_gradient(module: torch.nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Values f(x) and autograd's derivatives f'(x) at points of any shape; both shaped like them."""
+    x = points.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        y = module(x)
+        if y.shape != x.shape:
+            raise ActivationError(f"output has shape {tuple(y.shape)} for input {tuple(x.shape)}")
+        if not y.requires_grad:
+            return y.detach(), torch.zeros_like(x)
+        (slope,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
+    return y.detach(), torch.zeros_like(x) if slope is None else slope.detach()
+
+
+def curve(what: Any, low: float = -6.0, high: float = 6.0, points: int = 601) -> Curve:
+    """Sample an activation and its derivative on an even grid, learned parameters at their start.
+
+    Args:
+        what: as for :func:`actsearch.activation`, or a module whose learned values are to be shown.
+        low: left end.
+        high: right end.
+        points: number of grid points.
+
+    Raises:
+        ActivationError: if it is not a function of one number.
+    """
+    module = scalar_module(what)
+    grid = torch.linspace(low, high, points, dtype=torch.float64)
+    y, dy = value_and_gradient(module, grid.unsqueeze(1))
+    return Curve(grid.numpy(), y.squeeze(1).numpy(), dy.squeeze(1).numpy())

@@ -1,0 +1,198 @@
+"""The modules that compute activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.activation.primitives import look_up
+from actsearch.activation.program import Program, compile_expression
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActivationError
+from actsearch.expression import Expression, parse
+from actsearch.records import ActivationRecord
+
+__all__ = [
+    "Activation",
+    "FormulaActivation",
+    "FunctionActivation",
+    "RandomActivation",
+    "reseed_random_activations",
+]
+
+
+class Activation(nn.Module):
+    """Base of every activation that actsearch builds: input and output of one shape, any shape.
+
+    Attributes:
+        record: formula, catalog name and hyperparameters.
+        channels: number of channels of learned per-channel parameters, or None.
+        channel_axis: axis of the input that holds the channels.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__()
+        self.record = record
+        self.channels: int | None = None
+        self.channel_axis = 1
+
+    @property
+    def formula(self) -> str:
+        """The formula as text."""
+        return self.record.formula
+
+    @property
+    def expression(self) -> Expression:
+        """The formula as a tree; FormulaError for activations that are not elementwise."""
+        return parse(self.record.formula)
+
+    def extra_repr(self) -> str:
+        """Label and channels for ``print(model)``."""
+        return self.record.label + (f", channels={self.channels}" if self.channels else "")
+
+
+class FunctionActivation(Activation):
+    """A catalog row that torch computes itself, in one fused call."""
+
+    def __init__(self, record: ActivationRecord, function: str, keywords: dict[str, Any]) -> None:
+        super().__init__(record)
+        self._dotted = function
+        self._keywords = keywords
+        self._function = look_up(function)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function elementwise; shape kept."""
+        return self._function(x, **self._keywords)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_function"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._function = look_up(self._dotted)
+
+
+class FormulaActivation(Activation):
+    """A composed formula, computed operator by operator.
+
+    Learned parameters are named ``theta_0``, ``theta_1``, ... in order of appearance: scalars, or of shape
+    ``(channels,)``.
+    """
+
+    def __init__(
+        self,
+        record: ActivationRecord,
+        tree: Expression,
+        channels: int | None = None,
+        channel_axis: int = 1,
+    ) -> None:
+        super().__init__(record)
+        self.channels = channels
+        self.channel_axis = channel_axis
+        self._program = compile_expression(tree)
+        self._tree = tree
+        for index, parameter in enumerate(self._program.parameters):
+            per_channel = parameter.per == "channel"
+            if per_channel and channels is None:
+                raise ActivationError(
+                    f"{record.label} learns one parameter per channel: give channels=, "
+                    "or place it with a sample input so that they can be inferred"
+                )
+            shape = (channels,) if per_channel and channels is not None else ()
+            start = torch.full(shape, parameter.init)
+            self.register_parameter(f"theta_{index}", nn.Parameter(start))
+        for index, value in enumerate(self._program.numbers):
+            number = torch.tensor(value, dtype=torch.float64)  # 0-d: does not promote its partner
+            self.register_buffer(f"number_{index}", number, persistent=False)
+        if all(parameter.per == "tensor" for parameter in self._program.parameters):
+            self.channels = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the formula elementwise; shape kept.
+
+        Raises:
+            ActivationError: when per-channel parameters do not fit the input.
+        """
+        program = self._program
+        values: list[Any] = [x, *(self._leaf(leaf, x) for leaf in program.leaves)]
+        for step in program.steps:
+            values.append(step.function(*[values[index] for index in step.arguments]))
+        result = values[program.result]
+        if not program.uses_x:
+            return torch.zeros_like(x) + result
+        assert isinstance(result, Tensor)
+        return result if result.dtype == x.dtype else result.to(x.dtype)
+
+    def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
+        if not isinstance(leaf, tuple):
+            return leaf
+        kind, index = leaf
+        tensor: Tensor = getattr(self, f"{kind}_{index}")
+        if kind == "theta":
+            if tensor.dtype != x.dtype:
+                tensor = tensor.to(x.dtype)
+            if tensor.dim() == 1:
+                return self._by_channel(tensor, x)
+        return tensor
+
+    def _by_channel(self, tensor: Tensor, x: Tensor) -> Tensor:
+        axis, count = self.channel_axis, tensor.shape[0]
+        if not -x.dim() <= axis < x.dim() or x.shape[axis] != count:
+            raise ActivationError(
+                f"{self.record.label} has parameters for {count} channels on axis {axis}, "
+                f"but the input has shape {tuple(x.shape)}; build it with the channels of that axis"
+            )
+        shape = [1] * x.dim()
+        shape[axis] = count
+        return tensor.view(shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_program"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._program: Program = compile_expression(self._tree)
+
+
+class RandomActivation(Activation):
+    """An activation that draws numbers while training, from a generator of its own.
+
+    The generator is seeded by :func:`reseed_random_activations`, so that it shifts no other random stream.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__(record)
+        self._generators: dict[str, torch.Generator] = {}
+        self._seed = 0
+
+    def reseed(self, seed: int) -> None:
+        """Start the stream of random numbers anew."""
+        self._seed = seed
+        self._generators.clear()
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The stream of random numbers on a device."""
+        key = str(device)
+        if key not in self._generators:
+            self._generators[key] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_generators": {}}
+
+
+def reseed_random_activations(model: nn.Module, seed: int) -> None:
+    """Give every activation in a model that draws random numbers its own stream, derived from one seed."""
+    modules = [module for module in model.modules() if isinstance(module, RandomActivation)]
+    for index, module in enumerate(modules):
+        module.reseed((seed + 0x9E3779B9 * (index + 1)) % 2**63)
+
+
+def catalog_function(record: ActivationRecord) -> FunctionActivation | None:
+    """The fused implementation of a catalog row, if torch has one."""
+    row = CATALOG[record.name] if record.name else None
+    if row is None or row.function is None:
+        return None
+    return FunctionActivation(record, row.function, {**row.fixed, **record.hyperparameters})

@@ -1,0 +1,94 @@
+"""Operators that torch lacks, and the binding of operator rows to their implementations."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import ActivationError
+from actsearch.operators import OPERATORS, Operator
+
+__all__ = ["bind", "cube", "gate", "gauss", "identity", "look_up", "piecewise"]
+
+
+def identity(a: Tensor) -> Tensor:
+    """The argument itself."""
+    return a
+
+
+def cube(a: Tensor) -> Tensor:
+    """a^3, by multiplication: faster than a power."""
+    return a * a * a
+
+
+def gauss(a: Tensor) -> Tensor:
+    """exp(-a^2)."""
+    return torch.exp(-torch.square(a))
+
+
+def gate(a: Tensor, b: Tensor) -> Tensor:
+    """sigmoid(a) * b."""
+    return torch.sigmoid(a) * b
+
+
+def piecewise(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Left where the input x is negative, right elsewhere; NaN stays NaN."""
+    chosen = torch.where(x < 0, left, right)
+    return torch.where(torch.isnan(x), x, chosen)
+
+
+def look_up(dotted: str) -> Callable[..., Tensor]:
+    """The callable behind a dotted name of our own tables (never of user text)."""
+    module, _, name = dotted.rpartition(".")
+    function: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
+    return function
+
+
+@functools.cache
+def bind(name: str) -> Callable[..., Tensor]:
+    """The implementation of an operator, checked once on set points.
+
+    Raises:
+        ActivationError: if shape, dtype or gradient are not those of an elementwise function.
+    """
+    row = OPERATORS[name]
+    function = look_up(row.function)
+    _check(row, function)
+    return function
+
+
+def _check(row: Operator, function: Callable[..., Tensor]) -> None:
+    count = row.arity + row.uses_x
+    points = torch.linspace(0.15, 0.85, 6, dtype=torch.float64).reshape(2, 3)
+    arguments = [points * (1 + 0.1 * index) for index in range(count)]
+    for index in range(count):
+        _check_argument(row, function, arguments, index)
+
+
+def _check_argument(
+    row: Operator, function: Callable[..., Tensor], arguments: list[Tensor], index: int
+) -> None:
+    """Compare autograd's derivative in one argument with a central difference."""
+
+    def along(value: Tensor) -> Any:
+        return function(*arguments[:index], value, *arguments[index + 1 :])
+
+    point = arguments[index].clone().requires_grad_()
+    with torch.enable_grad():
+        result = along(point)
+        if not isinstance(result, Tensor) or result.shape != point.shape or result.dtype != point.dtype:
+            raise ActivationError(f"operator {row.name}: {row.function} changes shape or dtype")
+        if result.requires_grad:
+            (slope,) = torch.autograd.grad(result.sum(), point, allow_unused=True)
+        else:
+            slope = None
+    step = 1e-6
+    expected = (along(point.detach() + step) - along(point.detach() - step)) / (2 * step)
+    slope = torch.zeros_like(expected) if slope is None else slope
+    if not torch.allclose(slope, expected, rtol=1e-5, atol=1e-7):
+        raise ActivationError(f"operator {row.name}: gradient of {row.function} is not its derivative")

@@ -1,0 +1,127 @@
+"""A formula as a list of steps: leaves first, then one operator a step, equal subtrees computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from actsearch.activation.primitives import bind
+from actsearch.expression import Call, Expression, Number, Parameter, Variable
+
+__all__ = ["Program", "Step", "compile_expression"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator call: positions of its arguments in the list of values."""
+
+    function: Callable[..., Tensor]
+    arguments: tuple[int, ...]
+
+
+@dataclass
+class Program:
+    """What a formula module executes.
+
+    Values are kept in one list: the input x, then the leaves, then the result of each step.
+
+    Attributes:
+        leaves: Python numbers as they are; ("theta", i) for parameter i; ("number", i) for a number
+            that its operator needs as a tensor.
+        parameters: learned parameters in order of appearance.
+        numbers: values of the numbers needed as tensors.
+        steps: the operator calls in order; without any, the last leaf or x is the result.
+        result: position of the result.
+        uses_x: whether the result depends on x.
+    """
+
+    leaves: list[float | tuple[str, int]] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)
+    numbers: list[float] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    result: int = 0
+    uses_x: bool = True
+
+
+def compile_expression(tree: Expression) -> Program:
+    """Translate a formula; numbers are folded in float64."""
+    return _Compiler(tree).program
+
+
+class _Compiler:
+    """Two passes: collect the leaves, so that their positions are known, then the steps."""
+
+    def __init__(self, tree: Expression) -> None:
+        self.program = Program(parameters=list(tree.parameters), uses_x=tree.uses_x)
+        self.program.leaves = [("theta", index) for index in range(len(self.program.parameters))]
+        self._parameters_seen = 0
+        self._pending: list[tuple[Callable[..., Tensor], tuple[_Slot, ...]]] = []
+        self._known: dict[Expression, _Slot] = {}
+        slot = self._slot(tree)
+        first_step = 1 + len(self.program.leaves)
+
+        def position(slot: _Slot) -> int:
+            return slot.index if not slot.is_step else first_step + slot.index
+
+        self.program.steps = [
+            Step(function, tuple(position(argument) for argument in arguments))
+            for function, arguments in self._pending
+        ]
+        self.program.result = position(slot)
+
+    def _slot(self, tree: Expression) -> _Slot:
+        if isinstance(tree, Variable):
+            return _Slot(0)
+        if isinstance(tree, Parameter):
+            self._parameters_seen += 1
+            return _Slot(self._parameters_seen)  # parameters are the first leaves, in order
+        if tree in self._known:
+            return self._known[tree]
+        slot = self._constant(tree)
+        if slot is None and isinstance(tree, Call):
+            slot = self._call(tree)
+        assert slot is not None
+        if not tree.parameters:  # each occurrence of a parameter is one of its own
+            self._known[tree] = slot
+        return slot
+
+    def _constant(self, tree: Expression) -> _Slot | None:
+        if tree.uses_x or tree.parameters:
+            return None
+        return self._leaf(_fold(tree))
+
+    def _leaf(self, leaf: float | tuple[str, int]) -> _Slot:
+        self.program.leaves.append(leaf)
+        return _Slot(len(self.program.leaves))
+
+    def _call(self, tree: Call) -> _Slot:
+        needs_tensors = tree.row.symbol is None
+        arguments = [_Slot(0)] if tree.row.uses_x else []
+        for argument in tree.arguments:
+            if needs_tensors and not argument.uses_x and not argument.parameters:
+                self.program.numbers.append(_fold(argument))
+                arguments.append(self._leaf(("number", len(self.program.numbers) - 1)))
+            else:
+                arguments.append(self._slot(argument))
+        self._pending.append((bind(tree.operator), tuple(arguments)))
+        return _Slot(len(self._pending) - 1, is_step=True)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Position of a value: 0 is x, leaves count from 1, steps from 0 behind the leaves."""
+
+    index: int
+    is_step: bool = False
+
+
+def _fold(tree: Expression) -> float:
+    """Value of a formula without x and parameters, with torch's IEEE semantics."""
+    if isinstance(tree, Number):
+        return tree.value
+    assert isinstance(tree, Call)
+    arguments = [torch.tensor(_fold(argument), dtype=torch.float64) for argument in tree.arguments]
+    return float(bind(tree.operator)(*arguments))

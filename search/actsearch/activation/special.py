@@ -1,0 +1,70 @@
+"""Catalog rows that neither a formula nor a call of torch says completely."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from actsearch.activation.module import Activation, RandomActivation
+from actsearch.records import ActivationRecord
+
+__all__ = ["SPECIAL", "RRelu", "Relu", "Step"]
+
+
+class Relu(Activation):
+    """max(0, x) with a chosen derivative at 0.
+
+    The value is the same for each choice. torch's own ReLU takes 0; arXiv:2106.12915 measures the others.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__(record)
+        self.grad_at_zero = record.hyperparameters["grad_at_zero"]
+        if self.grad_at_zero == 0.5:
+            self.register_buffer("zero", torch.tensor(0.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        if self.grad_at_zero == 0.0:
+            return torch.relu(x)
+        if self.grad_at_zero == 1.0:
+            return torch.clamp_min(x, 0)
+        zero = self.zero
+        assert isinstance(zero, Tensor)
+        return torch.maximum(x, zero)  # a tie shares the gradient
+
+
+class Step(Activation):
+    """0 for x < 0, 1 for x >= 0, with the straight-through gradient 1 on [-1, 1] and 0 outside.
+
+    Bengio et al. 2013, arXiv:1308.3432; the window is that of Courbariaux et al. 2016, arXiv:1602.02830.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        value = torch.where(torch.isnan(x), x, (x >= 0).to(x.dtype)).detach()
+        surrogate = torch.clamp(x, -1, 1)
+        return value + (surrogate - surrogate.detach())  # adds exactly 0 to the value
+
+
+class RRelu(RandomActivation):
+    """x for x >= 0, slope * x below; in training the slope is uniform in [lower, upper] for each element,
+    afterwards its mean (arXiv:1505.00853). Random numbers come from the module's own generator.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__(record)
+        self.lower = float(record.hyperparameters["lower"])
+        self.upper = float(record.hyperparameters["upper"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        if not self.training:
+            return torch.nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
+        slope = torch.empty_like(x, requires_grad=False)
+        slope.uniform_(self.lower, self.upper, generator=self.generator(x.device))
+        return torch.where(x >= 0, x, slope * x)
+
+
+SPECIAL: dict[str, type[Activation]] = {"relu": Relu, "step": Step, "rrelu": RRelu}
+"""Modules by catalog name."""

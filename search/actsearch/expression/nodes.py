@@ -1,0 +1,311 @@
+"""The tree: a variable, numbers, learned parameters and operator calls.
+
+Trees are immutable, hashable and compare by structure. ``parse(str(tree)) == tree`` holds for every tree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from actsearch.errors import FormulaError, nearest
+from actsearch.operators import OPERATORS, Operator
+
+__all__ = [
+    "Call",
+    "Expression",
+    "Limits",
+    "Number",
+    "Parameter",
+    "Scope",
+    "Variable",
+    "X",
+    "from_json",
+]
+
+Scope = Literal["tensor", "channel"]
+"""One learned number for the whole tensor, or one for each channel."""
+
+_ATOM = 9
+_UNARY_MINUS = 3
+
+
+class Limits:
+    """What a formula may measure; beyond it, reading stops with a :class:`FormulaError`."""
+
+    LENGTH: ClassVar[int] = 4_000  # characters
+    SIZE: ClassVar[int] = 300  # nodes
+    DEPTH: ClassVar[int] = 50  # levels; Python's own parser stops at about 200 brackets
+    NUMBER: ClassVar[float] = 1e9  # largest absolute value of a number
+
+
+class Expression:
+    """A formula in one variable x. Make one with :func:`parse`.
+
+    Attributes:
+        size: number of nodes, numbers and x included.
+        depth: number of levels; 1 for x alone.
+        operators: names of the operators used.
+    """
+
+    @property
+    def children(self) -> tuple[Expression, ...]:
+        """Direct arguments, left to right."""
+        return ()
+
+    @cached_property
+    def size(self) -> int:
+        """Number of nodes in the tree."""
+        return 1 + sum(child.size for child in self.children)
+
+    @cached_property
+    def depth(self) -> int:
+        """Number of levels of the tree."""
+        return 1 + max((child.depth for child in self.children), default=0)
+
+    @cached_property
+    def operators(self) -> frozenset[str]:
+        """Names of the operators used."""
+        return frozenset(node.operator for node in self.walk() if isinstance(node, Call))
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Learned parameters in order of appearance; each occurrence is a parameter of its own."""
+        return tuple(node for node in self.walk() if isinstance(node, Parameter))
+
+    @property
+    def uses_x(self) -> bool:
+        """Whether the variable occurs at all."""
+        return any(
+            isinstance(node, Variable) or (isinstance(node, Call) and node.row.uses_x)
+            for node in self.walk()
+        )
+
+    def walk(self) -> Iterator[Expression]:
+        """Every node, parents before children, left to right."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def latex(self) -> str:
+        """The formula as LaTeX, without surrounding dollar signs."""
+        return self._latex()[0]
+
+    def to_json(self) -> Any:
+        """The formula as nested lists, strings and numbers; :meth:`from_json` reads it back."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    @staticmethod
+    def from_json(data: Any) -> Expression:
+        """Read :meth:`to_json` output.
+
+        Raises:
+            FormulaError: for anything that is not a formula, or beyond the limits.
+        """
+        return from_json(data)
+
+    def __str__(self) -> str:
+        return self._text()[0]
+
+    def __repr__(self) -> str:
+        return f"parse({str(self)!r})"
+
+    def _text(self) -> tuple[str, int]:
+        """Text and how strongly it binds."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    def _latex(self) -> tuple[str, int]:
+        """LaTeX and how strongly it binds."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+
+@dataclass(frozen=True, repr=False)
+class Variable(Expression):
+    """The input x."""
+
+    def to_json(self) -> Any:
+        """The letter x."""
+        return "x"
+
+    def _text(self) -> tuple[str, int]:
+        return "x", _ATOM
+
+    _latex = _text
+
+
+X = Variable()
+
+
+def _checked(value: float, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FormulaError(f"{what} must be a number, not {value!r}")
+    if abs(value) > Limits.NUMBER or not math.isfinite(value):
+        raise FormulaError(f"{what} {str(value)[:30]} is too large: at most {Limits.NUMBER:g}")
+    return float(value) + 0.0  # -0.0 becomes 0.0
+
+
+def _digits(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+@dataclass(frozen=True, repr=False)
+class Number(Expression):
+    """A fixed number."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _checked(self.value, "number"))
+
+    def to_json(self) -> Any:
+        """The number itself."""
+        return self.value
+
+    def _text(self) -> tuple[str, int]:
+        return _digits(self.value), _ATOM if self.value >= 0 else _UNARY_MINUS
+
+    def _latex(self) -> tuple[str, int]:
+        mantissa, _, exponent = f"{self.value:.6g}".partition("e")
+        text = mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
+        return text, _ATOM if self.value >= 0 and not exponent else _UNARY_MINUS
+
+
+@dataclass(frozen=True, repr=False)
+class Parameter(Expression):
+    """A number learned with the weights, starting at ``init``, shared or one per channel."""
+
+    init: float
+    per: Scope = "tensor"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "init", _checked(self.init, "start value of a parameter"))
+        if self.per not in ("tensor", "channel"):
+            raise FormulaError(f"per must be 'tensor' or 'channel', not {self.per!r}")
+
+    def to_json(self) -> Any:
+        """A mapping with ``param`` (start value) and ``per`` (scope)."""
+        return {"param": self.init, "per": self.per}
+
+    def _text(self) -> tuple[str, int]:
+        init = _digits(self.init) if self.init != int(self.init) else repr(self.init)
+        return f"param({init})" if self.per == "tensor" else f'param({init}, per="channel")', _ATOM
+
+    def _latex(self) -> tuple[str, int]:
+        index = "" if self.per == "tensor" else "c, "
+        return rf"\theta_{{{index}{self.init:.4g}}}", _ATOM
+
+
+@dataclass(frozen=True, repr=False)
+class Call(Expression):
+    """An operator applied to arguments."""
+
+    operator: str
+    arguments: tuple[Expression, ...]
+
+    def __post_init__(self) -> None:
+        row = OPERATORS.get(self.operator)
+        if row is None:
+            raise FormulaError(f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS))
+        if len(self.arguments) != row.arity:
+            raise FormulaError(
+                f"{self.operator} takes {row.arity} argument{'s' * (row.arity > 1)}, "
+                f"not {len(self.arguments)}"
+            )
+        if self.operator == "pow":
+            self._check_power()
+
+    def _check_power(self) -> None:
+        """Refuse a power of two numbers that is itself no acceptable number, such as 9**9**9."""
+        base, exponent = (_constant(argument) for argument in self.arguments)
+        if base is None or exponent is None:
+            return
+        try:
+            _checked(math.pow(base, exponent), "power")
+        except (OverflowError, ValueError):
+            raise FormulaError(
+                f"the power of {base:g} and {exponent:g} is not a number up to {Limits.NUMBER:g}"
+            ) from None
+
+    @property
+    def row(self) -> Operator:
+        """The operator's row."""
+        return OPERATORS[self.operator]
+
+    @property
+    def children(self) -> tuple[Expression, ...]:
+        """The arguments, left to right."""
+        return self.arguments
+
+    def to_json(self) -> Any:
+        """A list: operator name, then the arguments."""
+        return [self.operator, *(argument.to_json() for argument in self.arguments)]
+
+    def _text(self) -> tuple[str, int]:
+        row, parts = self.row, [argument._text() for argument in self.arguments]
+        literal = row.name == "neg" and isinstance(self.arguments[0], Number)
+        if row.symbol is None or literal:  # -(2) would be read back as the number -2
+            return f"{row.name}({', '.join(text for text, _ in parts)})", _ATOM
+        own = row.precedence
+        if row.arity == 1:
+            return row.symbol + _wrapped(*parts[0], at_least=own), own
+        right_associative = row.name == "pow"
+        left = _wrapped(*parts[0], at_least=own + right_associative)
+        right = _wrapped(*parts[1], at_least=own + (not right_associative))
+        return f"{left} {row.symbol} {right}", own
+
+    def _latex(self) -> tuple[str, int]:
+        row, parts = self.row, [argument._latex() for argument in self.arguments]
+        if row.symbol is None:
+            return row.latex.format(*(text for text, _ in parts)), _ATOM
+        if row.name == "div":
+            return row.latex.format(parts[0][0], parts[1][0]), _ATOM
+        own = row.precedence
+        if row.name == "pow":  # the exponent stands in braces of its own
+            base = _bracketed(*parts[0], at_least=own + 1)
+            return row.latex.format(base, parts[1][0]), own
+        *left, (text, binding) = parts
+        last = _bracketed(text, 0 if text.startswith("-") else binding, at_least=own + 1)
+        return row.latex.format(*(_bracketed(*part, at_least=own) for part in left), last), own
+
+
+def _constant(tree: Expression) -> float | None:
+    """Value of a number or a power of numbers; None for anything else."""
+    if isinstance(tree, Number):
+        return tree.value
+    if isinstance(tree, Call) and tree.operator == "pow":
+        base, exponent = (_constant(argument) for argument in tree.arguments)
+        return None if base is None or exponent is None else math.pow(base, exponent)
+    return None
+
+
+def _wrapped(text: str, binding: int, at_least: int) -> str:
+    return text if binding >= at_least else f"({text})"
+
+
+def _bracketed(text: str, binding: int, at_least: int) -> str:
+    return text if binding >= at_least else rf"\left({text}\right)"
+
+
+def from_json(data: Any, depth: int = 1) -> Expression:
+    """Read what :meth:`Expression.to_json` wrote; nothing in it is ever evaluated.
+
+    Raises:
+        FormulaError: unknown shape, unknown operator, or beyond :class:`Limits`.
+    """
+    if depth > Limits.DEPTH:
+        raise FormulaError(f"formula is nested more than {Limits.DEPTH} levels deep")
+    if data == "x":
+        return X
+    if isinstance(data, (int, float)):
+        return Number(data)
+    if isinstance(data, Mapping) and set(data) == {"param", "per"}:
+        return Parameter(data["param"], data["per"])
+    if isinstance(data, (list, tuple)) and data and isinstance(data[0], str):
+        tree = Call(data[0], tuple(from_json(item, depth + 1) for item in data[1:]))
+        if tree.size > Limits.SIZE:
+            raise FormulaError(f"formula has more than {Limits.SIZE} nodes")
+        return tree
+    raise FormulaError(f"not a formula: {str(data)[:60]!r}")

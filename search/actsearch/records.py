@@ -1,0 +1,212 @@
+"""What is written down about a search: frozen data, no behaviour, no torch."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+__all__ = [
+    "SHARED",
+    "ActivationRecord",
+    "CandidateRecord",
+    "EpochRecord",
+    "EvaluationRecord",
+    "Outcome",
+    "StudyRecord",
+    "TrialRecord",
+    "TrialState",
+]
+
+SHARED = "*"
+"""Group name of an activation placed at every hidden site."""
+
+
+class TrialState(enum.Enum):
+    """Where a trial stands.
+
+    REJECTED trials were screened out and never trained; a DUPLICATE has the identity of an earlier trial.
+    """
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    DUPLICATE = "DUPLICATE"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the trial was trained to an end, well or badly."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the trial still has to be trained."""
+        return self in (TrialState.WAITING, TrialState.RUNNING)
+
+
+@dataclass(frozen=True)
+class ActivationRecord:
+    """One activation: its formula, and the catalog row and hyperparameters if it is one.
+
+    Attributes:
+        formula: text that ``acs.parse`` reads (for non-elementwise rows, the row's name on x).
+        name: catalog name, or None for a composed formula.
+        hyperparameters: complete settings of the catalog row.
+        label: short text for tables.
+    """
+
+    formula: str
+    name: str | None = None
+    hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    label: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return {
+            "formula": self.formula,
+            "name": self.name,
+            "hyperparameters": dict(self.hyperparameters),
+            "label": self.label,
+        }
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """What a trial puts into the model.
+
+    Attributes:
+        activations: activation by group of sites; ``{"*": ...}`` for one shared by all hidden sites,
+            empty for the user's model unchanged.
+        operation: how a strategy made it ("catalog", "crossover", "user", ...).
+        parents: numbers of the trials it was made from.
+    """
+
+    activations: Mapping[str, ActivationRecord]
+    operation: str = ""
+    parents: tuple[int, ...] = ()
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the user's model unchanged."""
+        return not self.activations
+
+    @property
+    def formula(self) -> str:
+        """Formula of the shared activation, or ``group: formula`` parts joined by semicolons."""
+        return self._joined("formula")
+
+    @property
+    def label(self) -> str:
+        """Short text for tables."""
+        return self._joined("label")
+
+    def _joined(self, what: str) -> str:
+        if set(self.activations) == {SHARED}:
+            return str(getattr(self.activations[SHARED], what))
+        return "; ".join(f"{group}: {getattr(item, what)}" for group, item in self.activations.items())
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Measurements of one epoch; non-finite numbers are kept as they are, None was not measured."""
+
+    epoch: int  # 1-based
+    train_loss: float | None = None
+    train_metric: float | None = None
+    valid_loss: float | None = None
+    valid_metric: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One training of a candidate under one seed."""
+
+    seed: int
+    value: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[EpochRecord, ...] = ()
+    seconds: float = 0.0
+    reason: str = ""  # why it ended early, if it did
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a candidate: a value, or the reason why there is none.
+
+    Attributes:
+        state: COMPLETE, PRUNED or FAILED.
+        value: mean over seeds of the metric at the last epoch; None unless COMPLETE or PRUNED.
+        spread: standard deviation over seeds, or, with one seed, over its last epochs.
+        evaluations: one record a seed.
+        reason: why it failed or was pruned.
+        validation_only: in a confirmation, the objective did not tell search from confirmation.
+    """
+
+    state: TrialState
+    value: float | None
+    spread: float | None = None
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    reason: str = ""
+    seconds: float = 0.0
+    validation_only: bool = False
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One row of a study.
+
+    Attributes:
+        number: 0-based position in the study.
+        fingerprint: identity, see ``acs.fingerprint``; empty when it could not be computed.
+        alias: hash of the values alone.
+        duplicate_of: number of the trial with the same identity, for DUPLICATE.
+        warnings: what screening noticed without refusing.
+        validation: as above for evaluations; only filled when asked for.
+    """
+
+    number: int
+    state: TrialState
+    candidate: CandidateRecord
+    value: float | None = None
+    spread: float | None = None
+    reason: str = ""
+    fingerprint: str = ""
+    alias: str = ""
+    duplicate_of: int | None = None
+    warnings: tuple[str, ...] = ()
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    seconds: float = 0.0
+    created: datetime | None = None  # UTC
+    started: datetime | None = None
+    completed: datetime | None = None
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study's settings as stored.
+
+    Attributes:
+        direction: "maximize" or "minimize"; None until a task or the user has said it.
+        space: what may be proposed, as JSON data with every name spelt out.
+        strategy: name and settings of the strategy.
+        task: description of the task first optimised; None before.
+        versions: versions of python, torch, optuna, deap and actsearch that made the study.
+    """
+
+    id: int
+    name: str
+    seed: int
+    direction: str | None
+    space: Mapping[str, Any]
+    strategy: Mapping[str, Any]
+    task: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    created: datetime | None = None
