@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from actsearch.errors import ActivationError, nearest
 from actsearch.expression import Expression, parse
@@ -26,13 +26,17 @@ Tier = Literal["recommended", "standard", "control"]
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A setting of an activation, fixed before training: a closed range, or one of some choices."""
+    """A setting of an activation, fixed before training: a closed range, or one of some choices.
+
+    ``log`` says that a search should draw it on a logarithmic scale.
+    """
 
     name: str
     default: Value
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[Value, ...] = ()
+    log: bool = False
 
     def checked(self, value: Value, owner: str) -> Value:
         """Return the value in its type, or raise ActivationError with the range."""
@@ -46,7 +50,11 @@ class Hyperparameter:
             raise ActivationError(f"{where} is not a number")
         if not self.low <= value <= self.high:
             raise ActivationError(f"{where} is outside its range [{self.low:g}, {self.high:g}]")
-        return int(value) if isinstance(self.default, int) else float(value)
+        if not isinstance(self.default, int):
+            return float(value)
+        if value != int(value):
+            raise ActivationError(f"{where} is not a whole number")
+        return int(value)
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,9 @@ class Row:
     def expression(self, values: Mapping[str, Value]) -> Expression:
         """The formula as a tree, for elementwise rows."""
         if not self.elementwise:
-            raise ActivationError(f"{self.name} is not elementwise: it has no formula in one variable")
+            raise ActivationError(
+                f"{self.name} is not elementwise: it has no formula in one variable"
+            )
         template = self.formula if isinstance(self.formula, str) else self.formula(values)
         return parse(template, values)
 
@@ -185,7 +195,7 @@ ACTIVATIONS: tuple[Row, ...] = (
         "max(x, 0) + alpha * expm1(min(x, 0))",
         "Clevert et al. 2015, arXiv:1511.07289",
         2015,
-        (Hyperparameter("alpha", 1.0, 0.1, 3.0),),
+        (Hyperparameter("alpha", 1.0, 0.1, 3.0, log=True),),
         tier="recommended",
         function=_TORCH + "elu",
     ),
@@ -202,7 +212,7 @@ ACTIVATIONS: tuple[Row, ...] = (
         "max(x, 0) + alpha * expm1(min(x, 0) / alpha)",
         "Barron 2017, arXiv:1704.07483",
         2017,
-        (Hyperparameter("alpha", 1.0, 0.1, 3.0),),
+        (Hyperparameter("alpha", 1.0, 0.1, 3.0, log=True),),
         function=_TORCH + "celu",
     ),
     Row(
@@ -234,7 +244,7 @@ ACTIVATIONS: tuple[Row, ...] = (
         "x * sigmoid(param(beta, per=per) * x)",
         "Ramachandran et al. 2017, arXiv:1710.05941, with learned beta",
         2017,
-        (Hyperparameter("beta", 1.0, 0.1, 10.0), _PER),
+        (Hyperparameter("beta", 1.0, 0.1, 10.0, log=True), _PER),
         tier="recommended",
     ),
     Row(
@@ -250,7 +260,7 @@ ACTIVATIONS: tuple[Row, ...] = (
         "softplus(beta * x) / beta",
         "Dugas et al. 2001",
         2001,
-        (Hyperparameter("beta", 1.0, 0.1, 10.0),),
+        (Hyperparameter("beta", 1.0, 0.1, 10.0, log=True),),
         tier="recommended",
         function=_TORCH + "softplus",
     ),
@@ -292,7 +302,7 @@ ACTIVATIONS: tuple[Row, ...] = (
         "sin(omega * x)",
         "Sitzmann et al. 2020, arXiv:2006.09661",
         2020,
-        (Hyperparameter("omega", 1.0, 0.1, 30.0),),
+        (Hyperparameter("omega", 1.0, 0.1, 30.0, log=True),),
         tier="recommended",
     ),
     Row(
@@ -336,6 +346,10 @@ class Catalog(Mapping[str, Row]):
         if name not in self._rows:
             raise ActivationError(f"no activation is called {name!r}" + nearest(name, self._rows))
         return self._rows[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The row, or the default: Mapping's own get would expect a KeyError."""
+        return self._rows.get(name, default)
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows

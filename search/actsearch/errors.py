@@ -73,8 +73,9 @@ class ActsearchWarning(UserWarning):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for a misspelt name: ``"; did you mean 'relu'?"``, or the known names."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    spelt = {item.lower(): item for item in names}  # ReLU is meant to be relu
+    close = difflib.get_close_matches(str(name).lower(), spelt, n=3, cutoff=0.6)
     if close:
-        return "; did you mean " + " or ".join(repr(item) for item in close) + "?"
+        return "; did you mean " + " or ".join(repr(spelt[item]) for item in close) + "?"
     listed = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     return f"; known: {listed}" if names else ""

@@ -28,7 +28,8 @@ class Operator:
         function: dotted name of the implementation on tensors.
         symbol: infix or prefix symbol, if it has one.
         precedence: binding strength of the symbol; 9 for calls.
-        weight: prior weight with which genetic search picks it.
+        weight: prior weight with which composing strategies pick it. Rows below 0.5 are outside the default
+            space: they often leave the real numbers, are costly, or only repeat what is there.
         family: operators of one family are not nested in each other by genetic search
             (no exp in exp, no sin in sin); None has no limit.
         uses_x: the implementation takes the input x as an extra first argument.
@@ -45,13 +46,20 @@ class Operator:
     family: str | None = None
     uses_x: bool = False
 
+    @property
+    def recommended(self) -> bool:
+        """Whether the default space holds it."""
+        return self.weight >= 0.5
+
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise FormulaError(f"operator name {self.name!r} is not an identifier")
         if self.arity not in (1, 2):
             raise FormulaError(f"operator {self.name}: arity must be 1 or 2, not {self.arity}")
         if self.latex.count("{}") != self.arity:
-            raise FormulaError(f"operator {self.name}: the LaTeX template needs {self.arity} '{{}}'")
+            raise FormulaError(
+                f"operator {self.name}: the LaTeX template needs {self.arity} '{{}}'"
+            )
 
 
 def _function(name: str) -> str:
@@ -72,7 +80,9 @@ _ROWS = (
     # two arguments
     Operator("max", 2, r"\max\left({}, {}\right)", 1, "torch.maximum", weight=2),
     Operator("min", 2, r"\min\left({}, {}\right)", 1, "torch.minimum", weight=2),
-    Operator("gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate", weight=2),
+    Operator(
+        "gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate", weight=2
+    ),
     Operator(
         "piecewise",
         2,
@@ -97,8 +107,12 @@ _ROWS = (
     # exponentials
     Operator("exp", 1, r"e^{{{}}}", 3, "torch.exp", weight=0.7, family="exponential"),
     Operator("expm1", 1, r"\left(e^{{{}}} - 1\right)", 3, "torch.expm1", family="exponential"),
-    Operator("sinh", 1, r"\sinh\left({}\right)", 4, "torch.sinh", weight=0.5, family="exponential"),
-    Operator("cosh", 1, r"\cosh\left({}\right)", 4, "torch.cosh", weight=0.3, family="exponential"),
+    Operator(
+        "sinh", 1, r"\sinh\left({}\right)", 4, "torch.sinh", weight=0.5, family="exponential"
+    ),
+    Operator(
+        "cosh", 1, r"\cosh\left({}\right)", 4, "torch.cosh", weight=0.3, family="exponential"
+    ),
     Operator("gauss", 1, r"e^{{-\left({}\right)^{{2}}}}", 4, _OWN + "gauss", family="exponential"),
     # periodic
     Operator("sin", 1, r"\sin\left({}\right)", 3, "torch.sin", family="periodic"),
@@ -107,12 +121,12 @@ _ROWS = (
     # sigmoidal
     Operator("tanh", 1, r"\tanh\left({}\right)", 3, "torch.tanh", weight=2),
     Operator("sigmoid", 1, r"\sigma\left({}\right)", 3, "torch.sigmoid", weight=2),
-    Operator("logsigmoid", 1, r"\log\sigma\left({}\right)", 4, _NN + "logsigmoid"),
+    Operator("logsigmoid", 1, r"\log\sigma\left({}\right)", 4, _NN + "logsigmoid", weight=0.3),
     Operator("atan", 1, r"\arctan\left({}\right)", 3, "torch.atan"),
     Operator("asinh", 1, r"\operatorname{{arsinh}}\left({}\right)", 4, "torch.asinh"),
     Operator("softsign", 1, _function("softsign"), 3, _NN + "softsign"),
     Operator("erf", 1, _function("erf"), 4, "torch.erf"),
-    Operator("erfc", 1, _function("erfc"), 4, "torch.erfc", weight=0.5),
+    Operator("erfc", 1, _function("erfc"), 4, "torch.erfc", weight=0.3),
     Operator("i0e", 1, _function("i0e"), 6, "torch.special.i0e", weight=0.2),
     Operator("i1e", 1, _function("i1e"), 6, "torch.special.i1e", weight=0.2),
     # known activations as building blocks

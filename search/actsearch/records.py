@@ -108,7 +108,9 @@ class CandidateRecord:
     def _joined(self, what: str) -> str:
         if set(self.activations) == {SHARED}:
             return str(getattr(self.activations[SHARED], what))
-        return "; ".join(f"{group}: {getattr(item, what)}" for group, item in self.activations.items())
+        return "; ".join(
+            f"{group}: {getattr(item, what)}" for group, item in self.activations.items()
+        )
 
 
 @dataclass(frozen=True)

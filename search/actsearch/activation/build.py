@@ -53,7 +53,9 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
 def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationRecord:
     if name not in CATALOG:
         raise ActivationError(
-            f"no activation is called {name!r}" + nearest(name, CATALOG) + " A formula uses x, as in 'x*tanh(x)'."
+            f"no activation is called {name!r}"
+            + nearest(name, CATALOG)
+            + " A formula uses x, as in 'x*tanh(x)'."
         )
     row = CATALOG[name]
     values = row.bind(hyperparameters)
@@ -76,7 +78,9 @@ def activation(
         ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
         FormulaError: a formula that cannot be read.
     """
-    if channels is not None and (isinstance(channels, bool) or not isinstance(channels, int) or channels < 1):
+    if channels is not None and (
+        isinstance(channels, bool) or not isinstance(channels, int) or channels < 1
+    ):
         raise ActivationError(f"channels must be a positive integer, not {channels!r}")
     if isinstance(what, Activation) and not hyperparameters and channels is None:
         return copy.deepcopy(what)
@@ -86,7 +90,9 @@ def activation(
             hyperparameters = {**hyperparameters, "per": "channel"}
     record = describe(what, **hyperparameters)
     if record.name is not None:
-        _catalog_record(record.name, dict(record.hyperparameters))  # a stored record may be out of range
+        _catalog_record(
+            record.name, dict(record.hyperparameters)
+        )  # a stored record may be out of range
         if record.name in SPECIAL:
             return SPECIAL[record.name](record)
         if (module := catalog_function(record)) is not None:

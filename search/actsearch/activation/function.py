@@ -54,7 +54,8 @@ def curve(what: Any, low: float = -6.0, high: float = 6.0, points: int = 601) ->
     """Sample an activation and its derivative on an even grid, learned parameters at their start.
 
     Args:
-        what: as for :func:`actsearch.activation`, or a module whose learned values are to be shown.
+        what: as for :func:`actsearch.activation`; for what a module has learned since, see
+            :func:`value_and_gradient`.
         low: left end.
         high: right end.
         points: number of grid points.

@@ -68,6 +68,9 @@ def _check(row: Operator, function: Callable[..., Tensor]) -> None:
     arguments = [points * (1 + 0.1 * index) for index in range(count)]
     for index in range(count):
         _check_argument(row, function, arguments, index)
+    whole, part = function(*arguments), function(*(values[1:, :2] for values in arguments))
+    if not torch.allclose(part, whole[1:, :2], rtol=1e-12, atol=0):
+        raise ActivationError(f"operator {row.name}: {row.function} is not elementwise")
 
 
 def _check_argument(
@@ -81,7 +84,11 @@ def _check_argument(
     point = arguments[index].clone().requires_grad_()
     with torch.enable_grad():
         result = along(point)
-        if not isinstance(result, Tensor) or result.shape != point.shape or result.dtype != point.dtype:
+        if (
+            not isinstance(result, Tensor)
+            or result.shape != point.shape
+            or result.dtype != point.dtype
+        ):
             raise ActivationError(f"operator {row.name}: {row.function} changes shape or dtype")
         if result.requires_grad:
             (slope,) = torch.autograd.grad(result.sum(), point, allow_unused=True)
@@ -91,4 +98,6 @@ def _check_argument(
     expected = (along(point.detach() + step) - along(point.detach() - step)) / (2 * step)
     slope = torch.zeros_like(expected) if slope is None else slope
     if not torch.allclose(slope, expected, rtol=1e-5, atol=1e-7):
-        raise ActivationError(f"operator {row.name}: gradient of {row.function} is not its derivative")
+        raise ActivationError(
+            f"operator {row.name}: gradient of {row.function} is not its derivative"
+        )

@@ -119,9 +119,9 @@ class _Slot:
 
 
 def _fold(tree: Expression) -> float:
-    """Value of a formula without x and parameters, with torch's IEEE semantics."""
+    """Value of a formula without x and parameters, with torch's IEEE semantics; -0.0 becomes 0.0."""
     if isinstance(tree, Number):
         return tree.value
     assert isinstance(tree, Call)
     arguments = [torch.tensor(_fold(argument), dtype=torch.float64) for argument in tree.arguments]
-    return float(bind(tree.operator)(*arguments))
+    return float(bind(tree.operator)(*arguments)) + 0.0

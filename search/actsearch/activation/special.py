@@ -31,7 +31,7 @@ class Relu(Activation):
             return torch.clamp_min(x, 0)
         zero = self.zero
         assert isinstance(zero, Tensor)
-        return torch.maximum(x, zero)  # a tie shares the gradient
+        return torch.maximum(x, zero.to(x.dtype))  # a tie shares the gradient
 
 
 class Step(Activation):

@@ -6,6 +6,7 @@ Trees are immutable, hashable and compare by structure. ``parse(str(tree)) == tr
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,7 @@ _UNARY_MINUS = 3
 class Limits:
     """What a formula may measure; beyond it, reading stops with a :class:`FormulaError`."""
 
-    LENGTH: ClassVar[int] = 4_000  # characters
+    LENGTH: ClassVar[int] = 10_000  # characters; the longest text of SIZE nodes has about 9,000
     SIZE: ClassVar[int] = 300  # nodes
     DEPTH: ClassVar[int] = 50  # levels; Python's own parser stops at about 200 brackets
     NUMBER: ClassVar[float] = 1e9  # largest absolute value of a number
@@ -142,8 +143,8 @@ X = Variable()
 def _checked(value: float, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise FormulaError(f"{what} must be a number, not {value!r}")
-    if abs(value) > Limits.NUMBER or not math.isfinite(value):
-        raise FormulaError(f"{what} {str(value)[:30]} is too large: at most {Limits.NUMBER:g}")
+    if not abs(value) <= Limits.NUMBER:  # also refuses NaN
+        raise FormulaError(f"{what} must be finite and at most {Limits.NUMBER:g} in size")
     return float(value) + 0.0  # -0.0 becomes 0.0
 
 
@@ -208,7 +209,9 @@ class Call(Expression):
     def __post_init__(self) -> None:
         row = OPERATORS.get(self.operator)
         if row is None:
-            raise FormulaError(f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS))
+            raise FormulaError(
+                f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS)
+            )
         if len(self.arguments) != row.arity:
             raise FormulaError(
                 f"{self.operator} takes {row.arity} argument{'s' * (row.arity > 1)}, "
@@ -264,7 +267,10 @@ class Call(Expression):
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM
         own = row.precedence
         if row.name == "pow":  # the exponent stands in braces of its own
-            base = _bracketed(*parts[0], at_least=own + 1)
+            text, binding = parts[
+                0
+            ]  # a superscript on a call's LaTeX would seem to belong to its end
+            base = _bracketed(text, 0 if self.arguments[0].children else binding, at_least=own + 1)
             return row.latex.format(base, parts[1][0]), own
         *left, (text, binding) = parts
         last = _bracketed(text, 0 if text.startswith("-") else binding, at_least=own + 1)
@@ -308,4 +314,4 @@ def from_json(data: Any, depth: int = 1) -> Expression:
         if tree.size > Limits.SIZE:
             raise FormulaError(f"formula has more than {Limits.SIZE} nodes")
         return tree
-    raise FormulaError(f"not a formula: {str(data)[:60]!r}")
+    raise FormulaError(f"not a formula: {reprlib.repr(data)}")

@@ -15,9 +15,12 @@ __all__ = ["parse"]
 
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
 _FOREIGN = re.compile(r"[^A-Za-z0-9_+\-*/().,=\"' \t\n]")
+_TOO_LONG = re.compile(r"[0-9_]{300}")  # Python itself refuses integers of 4300 digits
 
 
-def parse(text: str | Expression, constants: Mapping[str, float | str] | None = None) -> Expression:
+def parse(
+    text: str | Expression, constants: Mapping[str, float | str] | None = None
+) -> Expression:
     """Read a formula such as ``"x * sigmoid(param(1.0) * x)"``.
 
     The language: one variable ``x``; numbers; ``+ - * / **``; calls of the operators in
@@ -42,7 +45,11 @@ def parse(text: str | Expression, constants: Mapping[str, float | str] | None = 
     if not text.strip():
         raise FormulaError("formula is empty", text, 0)
     if found := _FOREIGN.search(text):
-        raise FormulaError(f"character {found.group()!r} has no place in a formula", text, found.start())
+        raise FormulaError(
+            f"character {found.group()!r} has no place in a formula", text, found.start()
+        )
+    if found := _TOO_LONG.search(text):
+        raise FormulaError("number has too many digits", text, found.start())
     return _Reader(text, constants or {}).read()
 
 
@@ -58,14 +65,14 @@ class _Reader:
         return self._expression(self._syntax_tree(), 1)
 
     def _syntax_tree(self) -> ast.expr:
-        line = self.text.replace("\n", " ").replace("\t", " ")  # one line: columns are positions
+        line = self.text.replace("\n", " ").replace("\t", " ").strip()  # columns are positions
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # such as "1if": refused below in any case
-                return ast.parse(line.strip(), mode="eval").body
+                return ast.parse(line, mode="eval").body
         except SyntaxError as error:
             message = (error.msg or "invalid syntax").split(". Perhaps")[0]
-            position = self._position((error.offset or 1) - 1)
+            position = self._position((error.offset or len(line) + 1) - 1)  # 0 means at the end
             raise FormulaError(f"formula cannot be read: {message}", self.text, position) from None
         except (ValueError, MemoryError, RecursionError):
             raise FormulaError("formula is nested too deeply", self.text, 0) from None
@@ -128,7 +135,9 @@ class _Reader:
         if name == "param":
             return self._parameter(node)
         if name not in OPERATORS:
-            raise self._error(f"unknown operator {name!r}" + nearest(name, {"param", *OPERATORS}), node)
+            raise self._error(
+                f"unknown operator {name!r}" + nearest(name, {"param", *OPERATORS}), node
+            )
         if node.keywords:
             raise self._error(f"{name} takes no keyword arguments", node)
         return self._operator(name, node.args, node, depth)
@@ -150,7 +159,8 @@ class _Reader:
             per = self._scope(keyword.value)
         if len(node.args) != 1:
             raise self._error("param takes one start value, as in param(1.0)", node)
-        init = self._expression(node.args[0], Limits.DEPTH)
+        self.size -= 1  # the start value is no node of its own
+        init = self._expression(node.args[0], 1)
         if not isinstance(init, Number):
             raise self._error("the start value of param must be a number", node.args[0])
         if per == "channel":

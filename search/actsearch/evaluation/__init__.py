@@ -1,0 +1,7 @@
+"""Candidate x objective x seeds -> outcome."""
+
+from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.evaluate import evaluate
+from actsearch.evaluation.run import Run, TrialPruned
+
+__all__ = ["Candidate", "Run", "TrialPruned", "evaluate"]

@@ -1,0 +1,84 @@
+"""What an objective is given to try: a record that knows how to become torch modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from actsearch.activation import Activation, activation, describe, expression_of
+from actsearch.errors import ActivationError
+from actsearch.expression import Expression
+from actsearch.placement import Placement, place
+from actsearch.records import SHARED, CandidateRecord
+
+__all__ = ["Candidate"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An activation, or the user's model unchanged, on trial.
+
+    Attributes:
+        record: the stored data.
+    """
+
+    record: CandidateRecord
+
+    @classmethod
+    def of(cls, what: Any, **hyperparameters: Any) -> Candidate:
+        """A candidate of one shared activation: catalog name, formula, Expression or record."""
+        if isinstance(what, Candidate):
+            return what
+        if isinstance(what, CandidateRecord):
+            return cls(what)
+        return cls(CandidateRecord({SHARED: describe(what, **hyperparameters)}, operation="user"))
+
+    @classmethod
+    def baseline(cls) -> Candidate:
+        """The user's model unchanged."""
+        return cls(CandidateRecord({}, operation="baseline"))
+
+    @property
+    def formula(self) -> str:
+        """The formula as text; empty for the model unchanged."""
+        return self.record.formula
+
+    @property
+    def label(self) -> str:
+        """Short text for tables."""
+        return self.record.label
+
+    @property
+    def expression(self) -> Expression:
+        """The formula as a tree."""
+        return expression_of(self._shared())
+
+    def module(self, channels: int | None = None) -> Activation:
+        """A new activation module.
+
+        Args:
+            channels: size of axis 1, for parameters learned per channel.
+
+        Raises:
+            ActivationError: for the unchanged model, or when channels are needed and missing.
+        """
+        return activation(describe(self._shared()), channels=channels)
+
+    def place(self, model: nn.Module, *, sample: Any = None) -> Placement:
+        """Put the activation into a copy of a model; see :func:`actsearch.place`."""
+        return place(model, self.record, sample=sample)
+
+    def _shared(self) -> Any:
+        if SHARED not in self.record.activations:
+            raise ActivationError(
+                "this candidate is the model unchanged and has no activation of its own: use "
+                "candidate.place(model), or name a baseline, as in confirm(..., baseline='relu')"
+                if self.record.is_baseline
+                else "this candidate has several activations: use candidate.place(model)"
+            )
+        return self.record.activations[SHARED]
+
+    def __str__(self) -> str:
+        return self.label or "the model unchanged"

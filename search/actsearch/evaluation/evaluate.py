@@ -1,0 +1,123 @@
+"""Running an objective on a candidate: whatever happens in it becomes an outcome, never an exception."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.run import Phase, Run, TrialPruned
+from actsearch.records import CandidateRecord, EvaluationRecord, Outcome, TrialState
+from actsearch.task import Task
+
+__all__ = ["ObjectiveCallable", "evaluate"]
+
+ObjectiveCallable = Callable[[Any, Any], float | Mapping[str, float]]
+
+_log = logging.getLogger("actsearch")
+
+
+def evaluate(
+    record: CandidateRecord,
+    objective: ObjectiveCallable,
+    seeds: Sequence[int],
+    *,
+    number: int = -1,
+    phase: Phase = "search",
+    keep_going: bool = False,
+) -> Outcome:
+    """Train a candidate under each seed.
+
+    Args:
+        record: the candidate.
+        objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``; of a mapping, the
+            first entry is optimised.
+        seeds: one training each.
+        number: trial number told to the objective.
+        phase: whether to score on validation or on test data.
+        keep_going: train the other seeds after one has failed (for confirmations).
+
+    Returns:
+        COMPLETE with the mean over seeds; FAILED with the reason if any seed gave no finite number; PRUNED if the
+        objective raised :class:`TrialPruned`.
+    """
+    started = time.perf_counter()
+    evaluations: list[EvaluationRecord] = []
+    state, reason, knows_phase = TrialState.COMPLETE, "", False
+    for seed in seeds:
+        evaluation, ended, knows = _evaluate_seed(
+            Candidate(record), objective, seed, number, phase
+        )
+        evaluations.append(evaluation)
+        knows_phase |= knows
+        if ended is not TrialState.COMPLETE:
+            state, reason = ended, reason or f"seed {seed}: {evaluation.reason}"
+            if not keep_going:
+                break
+    values = [item.value for item in evaluations if item.value is not None]
+    failed = state is TrialState.FAILED
+    return Outcome(
+        state,
+        None if failed or not values else statistics.fmean(values),
+        None if failed else _spread(values, evaluations),
+        tuple(evaluations),
+        reason,
+        time.perf_counter() - started,
+        validation_only=phase == "confirm" and not knows_phase,
+    )
+
+
+def _evaluate_seed(
+    candidate: Candidate, objective: ObjectiveCallable, seed: int, number: int, phase: Phase
+) -> tuple[EvaluationRecord, TrialState, bool]:
+    """One training; also how it ended and whether the objective asked for the phase."""
+    started = time.perf_counter()
+    is_task = isinstance(objective, Task)
+    device = objective.torch_device() if isinstance(objective, Task) else torch.device("cpu")
+    budget = objective.epochs if isinstance(objective, Task) else None
+    run = Run(seed, number, phase, device, budget)
+    state, value, reason = TrialState.COMPLETE, None, ""
+    metrics: Mapping[str, float] = {}
+    try:
+        value, metrics = _read(objective(candidate, run))
+    except TrialPruned as error:
+        state, value = TrialState.PRUNED, run.last_reported
+        reason = str(error) or "pruned by the objective"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        if not is_task:
+            _log.warning("the objective raised on %s", candidate, exc_info=error)
+    if value is None and state is TrialState.COMPLETE:
+        state, reason = TrialState.FAILED, run.stopped or reason
+    elif value is not None and not math.isfinite(value):
+        state, value, reason = TrialState.FAILED, None, f"the objective returned {value}"
+    seconds = time.perf_counter() - started
+    return run.record(value, metrics, reason, seconds), state, run.asked_for_phase
+
+
+def _read(result: Any) -> tuple[float | None, Mapping[str, float]]:
+    """The value and all metrics of what an objective returned; (None, {}) for an empty mapping."""
+    if isinstance(result, Mapping):
+        metrics = {str(name): float(value) for name, value in result.items()}
+        return (next(iter(metrics.values())) if metrics else None), metrics
+    if isinstance(result, (str, bytes, bool)) or result is None:
+        raise TypeError(
+            f"the objective returned {type(result).__name__}; expected a number or a mapping of numbers"
+        )
+    value = float(result)
+    return value, {"value": value}
+
+
+def _spread(values: list[float], evaluations: Sequence[EvaluationRecord]) -> float | None:
+    """Standard deviation over seeds; with one seed, over the last quarter of its epochs (at least three)."""
+    if len(values) >= 2:
+        return statistics.stdev(values)
+    epochs = [epoch.valid_metric for epoch in evaluations[0].epochs] if evaluations else []
+    last = [value for value in epochs[-max(3, len(epochs) // 4) :] if value is not None]
+    return statistics.stdev(last) if len(last) >= 2 else None

@@ -1,0 +1,116 @@
+"""One training under one seed, as an objective sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+
+from actsearch.errors import TaskError
+from actsearch.evaluation.candidate import Candidate
+from actsearch.records import EpochRecord, EvaluationRecord
+from actsearch.seeds import derive
+from actsearch.task import Task, inputs_and_targets
+from actsearch.training import TrainingResult, fit, isolated_random
+
+__all__ = ["Phase", "Run", "TrialPruned"]
+
+Phase = Literal["search", "confirm"]
+
+
+class TrialPruned(Exception):
+    """Raised by an objective to end a trial early; its last reported value is kept."""
+
+
+class Run:
+    """What an objective needs to know about the training it is asked for.
+
+    Attributes:
+        seed: seed of this training; the same for every candidate of a study.
+        number: trial number; -1 in a confirmation.
+        device: where to train.
+        budget: number of epochs asked for, or None when the objective decides.
+    """
+
+    def __init__(
+        self, seed: int, number: int, phase: Phase, device: torch.device, budget: int | None
+    ) -> None:
+        self.seed = seed
+        self.number = number
+        self.device = device
+        self.budget = budget
+        self.asked_for_phase = False
+        self._phase: Phase = phase
+        self._reported: dict[int, float] = {}
+        self._training: TrainingResult | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """ "search": score on validation data; "confirm": score on test data the search never touched.
+
+        A verdict over an objective that never looks at this is labelled "validation only".
+        """
+        self.asked_for_phase = True
+        return self._phase
+
+    def report(self, step: int, value: float) -> None:
+        """Tell an intermediate value (of the metric) after a step or epoch."""
+        self._reported[int(step)] = float(value)
+
+    def should_prune(self) -> bool:
+        """Whether the trial should stop now by raising :class:`TrialPruned`; no pruner is set by default."""
+        return False
+
+    def train(self, task: Task, candidate: Candidate) -> Mapping[str, float]:
+        """Place a candidate in the task's model and train it under this run's seed.
+
+        Returns:
+            Metrics after the last epoch, the optimised one first; empty when training had to stop.
+        """
+        with isolated_random(derive(self.seed, "init")):
+            model = task.build()
+        placement = candidate.place(model, sample=sample_of(task))
+        on_test = self.phase == "confirm"
+        if on_test and task.test is None:
+            raise TaskError("confirm needs data the search never saw: give the Task test=")
+        self._training = fit(task, placement.model, self.seed, on_test=on_test, report=self.report)
+        return self._training.metrics
+
+    @property
+    def last_reported(self) -> float | None:
+        """The value reported for the largest step."""
+        return self._reported[max(self._reported)] if self._reported else None
+
+    def record(
+        self, value: float | None, metrics: Mapping[str, float], reason: str, seconds: float
+    ) -> EvaluationRecord:
+        """Write down how the training went."""
+        if self._training is not None:
+            epochs = self._training.epochs
+        else:
+            epochs = tuple(
+                EpochRecord(step, valid_metric=reported)
+                for step, reported in sorted(self._reported.items())
+            )
+        return EvaluationRecord(self.seed, value, dict(metrics), epochs, seconds, reason)
+
+    @property
+    def stopped(self) -> str:
+        """Why training was stopped, if it was."""
+        return self._training.stopped if self._training is not None else ""
+
+
+def sample_of(task: Task) -> Any:
+    """Two inputs of the training data, for shapes; None if batches have a form of their own."""
+    if task.step is not None:
+        return None
+    if isinstance(task.train, tuple):
+        inputs, _ = inputs_and_targets(tuple(tensor[:2] for tensor in task.train))
+        return inputs
+    with isolated_random(0):
+        batch = task.train[0] if not hasattr(task.train, "batch_size") else next(iter(task.train))
+    if hasattr(task.train, "batch_size"):
+        return inputs_and_targets(batch)[0]
+    inputs, _ = inputs_and_targets(tuple(torch.as_tensor(item).unsqueeze(0) for item in batch))
+    return inputs

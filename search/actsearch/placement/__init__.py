@@ -1,0 +1,17 @@
+"""Finding the activations of a user's model, and swapping them on a copy."""
+
+from actsearch.placement.place import Placement, Replacement, place, pre_activations
+from actsearch.placement.sites import Site, sites
+from actsearch.placement.trace import SiteTrace, forward, trace
+
+__all__ = [
+    "Placement",
+    "Replacement",
+    "Site",
+    "SiteTrace",
+    "forward",
+    "place",
+    "pre_activations",
+    "sites",
+    "trace",
+]

@@ -1,0 +1,121 @@
+"""One forward pass that watches what arrives at each site: shape, channel axis, values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.errors import ActsearchError, PlacementError
+
+__all__ = ["SiteTrace", "forward", "trace"]
+
+_CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RMSNorm)
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+)
+
+
+@dataclass(frozen=True)
+class SiteTrace:
+    """What arrived at a site in one pass.
+
+    Attributes:
+        inputs: the pre-activations, shape as in the model, detached.
+        channel_axis: axis of the channels, or None where it cannot be told.
+    """
+
+    inputs: Tensor
+    channel_axis: int | None
+
+    @property
+    def channels(self) -> int | None:
+        """Size of the channel axis, or None where it cannot be told."""
+        return None if self.channel_axis is None else int(self.inputs.shape[self.channel_axis])
+
+
+def forward(model: nn.Module, inputs: Any) -> Any:
+    """Call a model on one batch of inputs: a tensor, a tuple or list of arguments, or a mapping of keywords."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, SiteTrace]:
+    """Run a sample through a model in eval mode and watch the modules at some paths.
+
+    The model is left as it was, in its former mode. A path that the pass does not reach is missing in the result.
+
+    Raises:
+        PlacementError: if the model does not run on the sample.
+    """
+    watch = _Watch()
+    hooks = [module.register_forward_hook(watch.layout) for module in model.modules()]
+    hooks += [
+        model.get_submodule(path).register_forward_pre_hook(watch.site(path)) for path in paths
+    ]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            forward(model, sample)
+    except ActsearchError:
+        raise
+    except Exception as error:
+        raise PlacementError(
+            f"the model does not run on the sample input: {type(error).__name__}: {error}; "
+            "give a sample as the model's forward takes it"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return watch.seen
+
+
+class _Watch:
+    """Follows the channel axis from the layers that set it through those that keep it."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, SiteTrace] = {}
+        self._axis: dict[int, int] = {}  # axis from the end, by id of a tensor kept alive
+        self._alive: list[Tensor] = []
+
+    def layout(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, Tensor) or output.dim() < 2:
+            return
+        if isinstance(module, _CHANNELS_LAST):
+            self._remember(output, output.dim() - 1)
+        elif isinstance(module, _CHANNELS_FIRST):
+            self._remember(output, 1)
+        elif inputs and isinstance(inputs[0], Tensor) and inputs[0].shape == output.shape:
+            if (axis := self._axis.get(id(inputs[0]))) is not None and not list(module.children()):
+                self._remember(output, axis)
+
+    def _remember(self, tensor: Tensor, axis: int) -> None:
+        self._axis[id(tensor)] = axis
+        self._alive.append(tensor)
+
+    def site(self, path: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and path not in self.seen:
+                value = inputs[0]
+                self.seen[path] = SiteTrace(value.detach().clone(), self._channel_axis(value))
+
+        return hook
+
+    def _channel_axis(self, value: Tensor) -> int | None:
+        if (known := self._axis.get(id(value))) is not None:
+            return known
+        # after a sum or a reshape: rows of features, or images as (batch, channels, ...)
+        return 1 if value.dim() == 2 or value.dim() >= 4 else None

@@ -1,0 +1,141 @@
+"""The trials as an Optuna study, for ``optuna.visualization`` and Optuna's own tools."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from actsearch.catalog import CATALOG, Hyperparameter
+from actsearch.errors import StorageError
+from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
+
+__all__ = ["export_to_optuna", "optuna_study"]
+
+_STATES = {
+    TrialState.WAITING: OptunaState.WAITING,
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+_COMPOSED = "composed"
+
+
+def optuna_study(
+    study: StudyRecord, trials: Sequence[TrialRecord], storage: Any = None
+) -> optuna.Study:
+    """An Optuna study that holds the trained trials, in memory unless a storage is given.
+
+    Parameters are the choice of activation, its hyperparameters, and the size of a composed formula; the formula is
+    a user attribute. Trials that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the others
+    anew, ours is the user attribute ``number``.
+    """
+    with _quiet():
+        made = optuna.create_study(
+            study_name=study.name, direction=study.direction or "maximize", storage=storage
+        )
+        made.set_user_attr("actsearch", {"seed": study.seed, "strategy": dict(study.strategy)})
+        names = sorted({name for trial in trials if (name := _choice(trial)) is not None})
+        made.add_trials(
+            [
+                _frozen(trial, names)
+                for trial in trials
+                if trial.state in _STATES and not trial.state.is_open
+            ]
+        )
+    return made
+
+
+def export_to_optuna(study: StudyRecord, trials: Sequence[TrialRecord], url: str) -> int:
+    """Write a study into an Optuna storage; returns the number of trials written.
+
+    Raises:
+        StorageError: if the storage cannot be written or holds a study of that name.
+    """
+    try:
+        return len(optuna_study(study, trials, url).trials)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise StorageError(
+            f"{url} holds an Optuna study {study.name!r} already: delete it there or give another URL"
+        ) from None
+    except Exception as error:  # whatever Optuna's database layer raises
+        raise StorageError(f"cannot write the Optuna storage {url}: {error}") from error
+
+
+def _choice(trial: TrialRecord) -> str | None:
+    item = trial.candidate.activations.get(SHARED)
+    return None if item is None else item.name or _COMPOSED
+
+
+def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
+    parameters: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    if (choice := _choice(trial)) is not None:
+        parameters["activation"] = choice
+        distributions["activation"] = CategoricalDistribution(names)
+        item = trial.candidate.activations[SHARED]
+        row = CATALOG[item.name] if item.name is not None and item.name in CATALOG else None
+        for setting in row.hyperparameters if row else ():
+            if setting.name in item.hyperparameters:
+                parameters[f"{choice}.{setting.name}"] = item.hyperparameters[setting.name]
+                distributions[f"{choice}.{setting.name}"] = _distribution(setting)
+    state = _STATES[trial.state]
+    value = trial.value if trial.value is not None and not math.isnan(trial.value) else None
+    if state is OptunaState.COMPLETE and value is None:
+        state = OptunaState.FAIL
+    epochs = trial.evaluations[0].epochs if trial.evaluations else ()
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=state,
+        value=value if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
+        datetime_start=_naive(trial.started or trial.completed),
+        datetime_complete=_naive(trial.completed),
+        params=parameters,
+        distributions=distributions,
+        user_attrs={
+            "number": trial.number,
+            "formula": trial.candidate.formula,
+            "operation": trial.candidate.operation,
+            "reason": trial.reason,
+        },
+        system_attrs={},
+        intermediate_values={
+            epoch.epoch: epoch.valid_metric for epoch in epochs if epoch.valid_metric is not None
+        },
+    )
+
+
+def _distribution(setting: Hyperparameter) -> BaseDistribution:
+    if setting.choices:
+        return CategoricalDistribution(setting.choices)
+    if isinstance(setting.default, int):
+        return IntDistribution(int(setting.low), int(setting.high))
+    return FloatDistribution(setting.low, setting.high, log=setting.log)
+
+
+def _naive(moment: Any) -> Any:
+    """Optuna keeps local time without a zone."""
+    return None if moment is None else moment.astimezone().replace(tzinfo=None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

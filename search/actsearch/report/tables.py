@@ -1,0 +1,92 @@
+"""Tables of trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from actsearch.errors import StudyError
+from actsearch.records import TrialRecord, TrialState
+
+__all__ = ["best_trial", "leaderboard", "resolve_duplicates", "state_counts", "trials_frame"]
+
+
+def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The same trials, each DUPLICATE with the value, spread and reason of the trial it repeats."""
+    by_number = {trial.number: trial for trial in trials}
+    resolved = []
+    for trial in trials:
+        original = by_number.get(trial.duplicate_of) if trial.duplicate_of is not None else None
+        if original is not None:
+            trial = dataclasses.replace(
+                trial,
+                value=original.value,
+                spread=original.spread,
+                reason=f"same as trial {original.number} ({original.state.value})",
+            )
+        resolved.append(trial)
+    return resolved
+
+
+def leaderboard(trials: Sequence[TrialRecord], direction: str | None) -> list[TrialRecord]:
+    """COMPLETE trials, best value first; of equal values the earlier trial first."""
+    complete = [
+        trial
+        for trial in trials
+        if trial.state is TrialState.COMPLETE
+        and trial.value is not None
+        and math.isfinite(trial.value)
+    ]
+    sign = 1 if direction == "minimize" else -1
+    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def best_trial(trials: Sequence[TrialRecord], direction: str | None) -> TrialRecord:
+    """The COMPLETE trial with the best value.
+
+    Raises:
+        StudyError: while no trial is complete.
+    """
+    ranked = leaderboard(trials, direction)
+    if not ranked:
+        raise StudyError("no trial is complete yet: call study.optimize(task, n_trials=...) first")
+    return ranked[0]
+
+
+def state_counts(trials: Sequence[TrialRecord]) -> dict[TrialState, int]:
+    """How many trials are in each state, every state named."""
+    counts = Counter(trial.state for trial in trials)
+    return {state: counts.get(state, 0) for state in TrialState}
+
+
+def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
+    """One row a trial, columns as Optuna names them where it has them."""
+    rows = [
+        {
+            "number": trial.number,
+            "state": trial.state.value,
+            "value": trial.value,
+            "spread": trial.spread,
+            "activation": trial.candidate.label,
+            "formula": trial.candidate.formula,
+            "operation": trial.candidate.operation,
+            "parents": ", ".join(map(str, trial.candidate.parents)),
+            "duplicate_of": trial.duplicate_of,
+            "reason": trial.reason,
+            "warnings": "; ".join(trial.warnings),
+            "seconds": trial.seconds,
+            "datetime_start": trial.started,
+            "datetime_complete": trial.completed,
+        }
+        for trial in resolve_duplicates(trials)
+    ]
+    columns = [
+        "number", "state", "value", "spread", "activation", "formula", "operation", "parents",
+        "duplicate_of", "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({"duplicate_of": "Int64", "value": "float64", "spread": "float64"})

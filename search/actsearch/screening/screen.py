@@ -1,0 +1,133 @@
+"""Refusing candidates that cannot train, before they cost anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.activation import activation, describe, value_and_gradient
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActsearchError
+from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch.screening.identity import perturbed_modules
+
+__all__ = ["Screening", "screen"]
+
+_GRID = 1001  # quantiles of N(0, 1)
+_FAR = (-100.0, 100.0)
+_ALIVE = 0.01  # share of points that must have a gradient
+_ISOLATED = 0.01  # share of points at which infinities or NaN count as isolated
+_FLAT = 1e-6  # relative to the scale of the values
+
+
+class Screening(NamedTuple):
+    """Result: the reason of a refusal, empty if there is none, and what was noticed besides."""
+
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may be trained."""
+        return not self.reason
+
+
+def screen(
+    candidate: CandidateRecord,
+    pre_activations: Sequence[Tensor] = (),
+    dtype: torch.dtype = torch.float32,
+) -> Screening:
+    """Look at a candidate's activations on numbers alone.
+
+    On 1,001 quantiles of N(0, 1) and on the model's own pre-activations, times 1 and 3: the shape is kept; values
+    and gradients are finite but for isolated points; the gradient is non-zero on at least 1 % (straight-through
+    forms excepted); the function is neither constant nor affine. The catalog's identity may be affine, and a
+    learned form counts as affine only if it also is at perturbed parameters.
+
+    Args:
+        candidate: what is to be trained.
+        pre_activations: samples of what arrives at the sites.
+        dtype: precision of training.
+    """
+    noticed: list[str] = []
+    for record in candidate.activations.values():
+        try:
+            result = _screen_one(describe(record), pre_activations, dtype)
+        except ActsearchError as error:
+            return Screening(str(error).splitlines()[0])
+        except (RuntimeError, TypeError, ValueError) as error:
+            return Screening(f"cannot be computed: {str(error).splitlines()[0]}")
+        if not result.passed:
+            return result
+        noticed += result.warnings
+    return Screening("", tuple(noticed))
+
+
+def _screen_one(
+    record: ActivationRecord, pre_activations: Sequence[Tensor], dtype: torch.dtype
+) -> Screening:
+    row = CATALOG[record.name] if record.name else None
+    if row is not None and not row.elementwise:
+        return Screening(f"{row.name} is not elementwise: it is no hidden activation")
+    module = activation(record, channels=1, channel_axis=-1).to(dtype).eval()
+    straight_through = row is not None and row.straight_through
+    for where, points in _samples(pre_activations, dtype):
+        if reason := _refused(module, points, straight_through):
+            return Screening(f"{reason} on {where}")
+    if not (row is not None and row.name == "identity") and (reason := _trivial(record)):
+        return Screening(reason)
+    return Screening("", _far_warnings(module, dtype))
+
+
+def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tuple[str, Tensor]]:
+    """Named columns of points, shape (n, 1)."""
+    ranks = (torch.arange(_GRID, dtype=torch.float64) + 0.5) / _GRID
+    samples = [("N(0, 1)", torch.special.ndtri(ranks).to(dtype).unsqueeze(1))]
+    for index, tensor in enumerate(pre_activations):
+        flat = tensor.detach().reshape(-1, 1).to(dtype)
+        flat = flat[:: max(1, len(flat) // _GRID)]
+        samples += [
+            (f"{scale} x pre-activations of site {index}", flat * scale) for scale in (1, 3)
+        ]
+    return samples
+
+
+def _refused(module: nn.Module, points: Tensor, straight_through: bool) -> str:
+    values, slopes = value_and_gradient(module, points)
+    for what, numbers in (("values", values), ("gradients", slopes)):
+        bad = (~torch.isfinite(numbers)).double().mean().item()
+        if bad > _ISOLATED:
+            return f"{what} are not finite ({bad:.0%})"
+    alive = (slopes.nan_to_num() != 0).double().mean().item()
+    if alive < _ALIVE and not straight_through:
+        return f"gradient is zero almost everywhere ({alive:.1%} alive)"
+    return ""
+
+
+def _trivial(record: ActivationRecord) -> str:
+    """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
+    ranks = (torch.arange(101, dtype=torch.float64) + 0.5) / 101
+    points = torch.special.ndtri(ranks).unsqueeze(1)
+    affine = []
+    for module in perturbed_modules(record):
+        with torch.no_grad():
+            values = module(points)
+        kept = torch.isfinite(values)
+        values, x = values[kept], points[kept]
+        scale = values.abs().max().clamp_min(1e-300)
+        if not affine and (values.max() - values.min()) <= _FLAT * scale:
+            return "constant"
+        design = torch.stack([x, torch.ones_like(x)], dim=1)
+        fitted = design @ torch.linalg.lstsq(design, values.unsqueeze(1)).solution
+        affine.append(bool(((values - fitted.squeeze(1)).abs().max() <= _FLAT * scale).item()))
+    return "affine: layers would collapse to one linear map" if all(affine) else ""
+
+
+def _far_warnings(module: nn.Module, dtype: torch.dtype) -> tuple[str, ...]:
+    values, slopes = value_and_gradient(module, torch.tensor(_FAR, dtype=dtype).unsqueeze(1))
+    if torch.isfinite(values).all() and torch.isfinite(slopes).all():
+        return ()
+    return ("not finite at x = -100 or 100",)

@@ -1,0 +1,182 @@
+"""Between records and rows; numbers that are not finite become NULL with a text beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from actsearch.records import (
+    ActivationRecord,
+    CandidateRecord,
+    EpochRecord,
+    EvaluationRecord,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+from actsearch.storage.tables import (
+    EpochRow,
+    EvaluationRow,
+    StudyRow,
+    TrialRow,
+    TrialValueRow,
+    utc_now,
+)
+
+__all__ = [
+    "epoch_record",
+    "epoch_row",
+    "evaluation_record",
+    "evaluation_row",
+    "finite",
+    "study_record",
+    "trial_record",
+    "trial_row",
+    "value_row",
+]
+
+_EPOCH_NUMBERS = ("train_loss", "train_metric", "valid_loss", "valid_metric")
+
+
+def finite(value: float | None) -> tuple[float | None, str | None]:
+    """(value, None) for a finite number, (None, "nan" / "inf" / "-inf") otherwise."""
+    if value is None or math.isfinite(value):
+        return value, None
+    return None, str(float(value))
+
+
+def _metrics_json(metrics: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+
+
+def study_record(row: StudyRow) -> StudyRecord:
+    """Row to record."""
+    return StudyRecord(
+        row.id,
+        row.name,
+        row.seed,
+        row.direction,
+        row.space,
+        row.strategy,
+        row.task,
+        row.versions,
+        row.user_attrs,
+        row.created,
+    )
+
+
+def trial_row(study_id: int, record: TrialRecord) -> TrialRow:
+    """A new trial as a row, without its values and evaluations."""
+    candidate = record.candidate
+    return TrialRow(
+        study_id=study_id,
+        number=record.number,
+        state=record.state.value,
+        activations={group: item.to_json() for group, item in candidate.activations.items()},
+        formula=candidate.formula,
+        label=candidate.label,
+        operation=candidate.operation,
+        parents=list(candidate.parents),
+        fingerprint=record.fingerprint,
+        alias=record.alias,
+        duplicate_of=record.duplicate_of,
+        spread=record.spread,
+        reason=record.reason,
+        warnings=list(record.warnings),
+        user_attrs=dict(record.user_attrs),
+        seconds=record.seconds,
+        created=record.created or utc_now(),
+        started=record.started,
+        completed=record.completed,
+    )
+
+
+def _candidate(row: TrialRow) -> CandidateRecord:
+    activations = {
+        group: ActivationRecord(
+            str(item["formula"]), item["name"], item["hyperparameters"], str(item["label"])
+        )
+        for group, item in row.activations.items()
+    }
+    return CandidateRecord(activations, row.operation, tuple(row.parents))
+
+
+def trial_record(
+    row: TrialRow, value: TrialValueRow | None, evaluations: tuple[EvaluationRecord, ...] = ()
+) -> TrialRecord:
+    """Row, with the value and the evaluations that belong to it, to record."""
+    number = None
+    if value is not None:
+        number = value.value if value.nonfinite is None else float(value.nonfinite)
+    return TrialRecord(
+        row.number,
+        TrialState(row.state),
+        _candidate(row),
+        number,
+        row.spread,
+        row.reason,
+        row.fingerprint,
+        row.alias,
+        row.duplicate_of,
+        tuple(row.warnings),
+        row.user_attrs,
+        evaluations,
+        row.seconds,
+        row.created,
+        row.started,
+        row.completed,
+    )
+
+
+def value_row(trial_id: int, objective: int, value: float) -> TrialValueRow:
+    """One objective's value as a row."""
+    number, text = finite(value)
+    return TrialValueRow(trial_id=trial_id, objective=objective, value=number, nonfinite=text)
+
+
+def evaluation_row(trial_id: int, record: EvaluationRecord) -> EvaluationRow:
+    """One seed's training as a row, without its epochs."""
+    return EvaluationRow(
+        trial_id=trial_id,
+        seed=record.seed,
+        value=finite(record.value)[0],
+        metrics=_metrics_json(record.metrics),
+        seconds=record.seconds,
+        reason=record.reason,
+    )
+
+
+def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationRecord:
+    """Row with its epochs to record."""
+    return EvaluationRecord(
+        row.seed,
+        row.value,
+        {name: float(value) for name, value in row.metrics.items()},
+        tuple(epoch_record(epoch) for epoch in epochs),
+        row.seconds,
+        row.reason,
+    )
+
+
+def epoch_row(evaluation_id: int, record: EpochRecord) -> dict[str, Any]:
+    """One epoch as a mapping for a bulk insert."""
+    numbers = {name: finite(getattr(record, name)) for name in _EPOCH_NUMBERS}
+    texts = {name: text for name, (_, text) in numbers.items() if text is not None}
+    return {
+        "evaluation_id": evaluation_id,
+        "epoch": record.epoch,
+        "seconds": record.seconds,
+        "nonfinite": texts or None,
+        **{name: number for name, (number, _) in numbers.items()},
+    }
+
+
+def epoch_record(row: EpochRow) -> EpochRecord:
+    """Row to record."""
+    texts = row.nonfinite or {}
+    numbers = {
+        name: float(texts[name]) if name in texts else getattr(row, name)
+        for name in _EPOCH_NUMBERS
+    }
+    return EpochRecord(row.epoch, seconds=row.seconds, **numbers)

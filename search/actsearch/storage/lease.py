@@ -1,0 +1,102 @@
+"""One driver owns a study: a row with a token keeps a second one out."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from actsearch.errors import StudyError
+from actsearch.storage.database import Database
+from actsearch.storage.tables import LeaseRow, utc_now
+
+__all__ = ["Lease"]
+
+_STALE = timedelta(
+    hours=1
+)  # another host's driver that has written nothing for so long is taken for dead
+
+
+class Lease:
+    """The right to write trials of one study, from :meth:`acquire` to :meth:`release`."""
+
+    def __init__(self, database: Database, study_id: int, study_name: str) -> None:
+        self._database = database
+        self._study_id = study_id
+        self._study_name = study_name
+        self.token = uuid.uuid4().hex
+
+    def acquire(self) -> None:
+        """Take the lease; a dead driver's is taken over.
+
+        Raises:
+            StudyError: while another driver lives; says who, where and since when.
+        """
+        now = utc_now()
+        with self._database.writing() as session:
+            row = session.get(LeaseRow, self._study_id)
+            if row is not None:
+                if _alive(row):
+                    age = int((now - row.renewed).total_seconds())
+                    raise StudyError(
+                        f"study {self._study_name!r} is being run by {row.owner} on {row.host} "
+                        f"(process {row.pid}, last write {age} s ago); stop that first, or wait for it"
+                    )
+                session.delete(row)
+                session.flush()
+            session.add(
+                LeaseRow(
+                    study_id=self._study_id,
+                    token=self.token,
+                    owner=_owner(),
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    acquired=now,
+                    renewed=now,
+                )
+            )
+
+    def check(self, session: Session) -> None:
+        """Inside a write transaction: still ours, and renewed.
+
+        Raises:
+            StudyError: when another driver has taken over; nothing is then written.
+        """
+        row = session.get(LeaseRow, self._study_id)
+        if row is None or row.token != self.token:
+            by = "nobody" if row is None else f"{row.owner} on {row.host} (process {row.pid})"
+            raise StudyError(
+                f"study {self._study_name!r} is no longer ours to write: its lease is held by {by}; "
+                "nothing was written, run again to continue"
+            )
+        row.renewed = utc_now()
+
+    def release(self) -> None:
+        """Give the lease back; no error if it is gone."""
+        with self._database.writing() as session:
+            row = session.get(LeaseRow, self._study_id)
+            if row is not None and row.token == self.token:
+                session.delete(row)
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def _alive(row: LeaseRow) -> bool:
+    if row.host != socket.gethostname():
+        return utc_now() - row.renewed < _STALE
+    try:
+        os.kill(row.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,363 @@
+"""What the rest of the program asks of the database."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from actsearch.errors import StudyError, nearest
+from actsearch.records import (
+    EvaluationRecord,
+    Outcome,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+from actsearch.storage import convert
+from actsearch.storage.database import Database
+from actsearch.storage.lease import Lease
+from actsearch.storage.tables import (
+    ConfirmationRow,
+    EpochRow,
+    EvaluationRow,
+    LeaseRow,
+    StudyRow,
+    TrialRow,
+    TrialValueRow,
+    utc_now,
+)
+
+__all__ = ["Confirmation", "Storage"]
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A stored verdict.
+
+    Attributes:
+        study_name: the study it belongs to.
+        number: 0-based position among the study's verdicts.
+        verdict: its data, as the report wrote it.
+        comparisons: looks it took at the test data.
+    """
+
+    study_name: str
+    number: int
+    verdict: Mapping[str, Any]
+    comparisons: int
+    created: datetime
+
+
+class Storage:
+    """Studies and trials in one database; each method is one transaction."""
+
+    def __init__(self, url: str, *, create: bool = False, read_only: bool = False) -> None:
+        """See :class:`actsearch.storage.database.Database`."""
+        self.database = Database(url, create=create, read_only=read_only)
+
+    # studies
+
+    def create_study(self, record: StudyRecord) -> StudyRecord:
+        """Store a new study; its id is assigned.
+
+        Raises:
+            StudyError: if the name is taken.
+        """
+        with self.database.writing() as session:
+            if _find(session, record.name) is not None:
+                raise StudyError(
+                    f"there is a study {record.name!r} in {self.database.url} already: "
+                    "use load_if_exists=True, load_study, or another name"
+                )
+            row = StudyRow(
+                name=record.name,
+                seed=record.seed,
+                direction=record.direction,
+                space=dict(record.space),
+                strategy=dict(record.strategy),
+                task=None if record.task is None else dict(record.task),
+                versions=dict(record.versions),
+                user_attrs=dict(record.user_attrs),
+                created=utc_now(),
+            )
+            session.add(row)
+            session.flush()
+            return convert.study_record(row)
+
+    def study(self, name: str) -> StudyRecord:
+        """Read one study.
+
+        Raises:
+            StudyError: if there is none of that name; suggests the nearest.
+        """
+        with self.database.reading() as session:
+            row = _find(session, name)
+            if row is None:
+                names = session.scalars(sa.select(StudyRow.name)).all()
+                hint = nearest(name, names) if names else "; it holds no study"
+                raise StudyError(f"there is no study {name!r} in {self.database.url}{hint}")
+            return convert.study_record(row)
+
+    def studies(self) -> list[StudyRecord]:
+        """Every study, oldest first."""
+        with self.database.reading() as session:
+            rows = session.scalars(sa.select(StudyRow).order_by(StudyRow.id))
+            return [convert.study_record(row) for row in rows]
+
+    def update_study(self, study_id: int, lease: Lease, **changes: Any) -> None:
+        """Set direction, task or user_attrs of a study that is leased."""
+        with self.database.writing() as session:
+            lease.check(session)
+            session.execute(sa.update(StudyRow).where(StudyRow.id == study_id).values(**changes))
+
+    def delete_study(self, name: str) -> None:
+        """Remove a study with all its trials.
+
+        Raises:
+            StudyError: if there is none of that name, or it is being run.
+        """
+        record = self.study(name)
+        lease = self.lease(record)
+        lease.acquire()
+        with self.database.writing() as session:
+            lease.check(session)
+            session.execute(sa.delete(StudyRow).where(StudyRow.id == record.id))
+
+    def lease(self, study: StudyRecord) -> Lease:
+        """A lease on a study, not yet acquired."""
+        return Lease(self.database, study.id, study.name)
+
+    def is_running(self, study_id: int) -> bool:
+        """Whether some process holds the lease of a study."""
+        with self.database.reading() as session:
+            return session.get(LeaseRow, study_id) is not None
+
+    # trials
+
+    def trials(
+        self,
+        study_id: int,
+        *,
+        since: int = 0,
+        numbers: Iterable[int] | None = None,
+        epochs: bool = False,
+    ) -> list[TrialRecord]:
+        """Trials in order of their numbers.
+
+        Args:
+            study_id: whose.
+            since: smallest number to read.
+            numbers: only these.
+            epochs: read evaluations with their epochs as well.
+        """
+        wanted = None if numbers is None else sorted(set(numbers))
+        with self.database.reading() as session:
+            query = (
+                sa.select(TrialRow, TrialValueRow)
+                .outerjoin(
+                    TrialValueRow,
+                    (TrialValueRow.trial_id == TrialRow.id) & (TrialValueRow.objective == 0),
+                )
+                .where(TrialRow.study_id == study_id, TrialRow.number >= since)
+                .order_by(TrialRow.number)
+            )
+            if wanted is not None:
+                query = query.where(TrialRow.number.in_(wanted))
+            rows = session.execute(query).all()
+            evaluations = _evaluations(session, [row.id for row, _ in rows]) if epochs else {}
+        return [
+            convert.trial_record(row, value, evaluations.get(row.id, ())) for row, value in rows
+        ]
+
+    def add_trials(
+        self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
+    ) -> list[TrialRecord]:
+        """Store new trials; they are numbered on from the last one.
+
+        Args:
+            study_id: whose.
+            records: the trials; numbers in ``duplicate_of`` count from the first of these when negative
+                (-1 is the first, -2 the second), since final numbers are assigned here.
+            lease: None only for trials that a user enqueues.
+        """
+        with self.database.writing() as session:
+            if lease is not None:
+                lease.check(session)
+            last = session.scalar(
+                sa.select(sa.func.max(TrialRow.number)).where(TrialRow.study_id == study_id)
+            )
+            first = 0 if last is None else last + 1
+            stored = []
+            for offset, record in enumerate(records):
+                original = record.duplicate_of
+                if original is not None and original < 0:
+                    original = first - 1 - original
+                stored.append(
+                    dataclasses.replace(
+                        record,
+                        number=first + offset,
+                        duplicate_of=original,
+                        created=record.created or utc_now(),
+                    )
+                )
+            session.add_all([convert.trial_row(study_id, record) for record in stored])
+        return stored
+
+    def screen_trial(self, study_id: int, record: TrialRecord, lease: Lease) -> None:
+        """Store what screening said of a trial that was enqueued."""
+        with self.database.writing() as session:
+            lease.check(session)
+            session.execute(
+                sa.update(TrialRow)
+                .where(TrialRow.study_id == study_id, TrialRow.number == record.number)
+                .values(
+                    state=record.state.value,
+                    reason=record.reason,
+                    warnings=list(record.warnings),
+                    duplicate_of=record.duplicate_of,
+                    fingerprint=record.fingerprint,
+                    alias=record.alias,
+                )
+            )
+
+    def start_trials(self, study_id: int, numbers: Sequence[int], lease: Lease) -> datetime:
+        """Mark trials RUNNING; returns when."""
+        now = utc_now()
+        with self.database.writing() as session:
+            lease.check(session)
+            session.execute(
+                sa.update(TrialRow)
+                .where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers))
+                .values(state=TrialState.RUNNING.value, started=now)
+            )
+        return now
+
+    def finish_trials(
+        self, study_id: int, outcomes: Mapping[int, Outcome], lease: Lease
+    ) -> datetime:
+        """Store what became of trials, in one transaction; returns when."""
+        now = utc_now()
+        with self.database.writing() as session:
+            lease.check(session)
+            for number, outcome in outcomes.items():
+                row = session.scalars(
+                    sa.select(TrialRow).where(
+                        TrialRow.study_id == study_id, TrialRow.number == number
+                    )
+                ).one()
+                _finish(session, row, outcome, now)
+        return now
+
+    # confirmations
+
+    def confirmations(self, study_id: int | None = None) -> list[Confirmation]:
+        """Stored verdicts, oldest first, of one study or of all."""
+        query = (
+            sa.select(ConfirmationRow, StudyRow.name)
+            .join(StudyRow, StudyRow.id == ConfirmationRow.study_id)
+            .order_by(ConfirmationRow.id)
+        )
+        if study_id is not None:
+            query = query.where(ConfirmationRow.study_id == study_id)
+        with self.database.reading() as session:
+            return [
+                Confirmation(name, row.number, row.verdict, row.comparisons, row.created)
+                for row, name in session.execute(query)
+            ]
+
+    def find_confirmation(self, study_id: int, key: str) -> Confirmation | None:
+        """The verdict stored under a key of its settings, if there is one."""
+        with self.database.reading() as session:
+            row = session.scalars(
+                sa.select(ConfirmationRow).where(
+                    ConfirmationRow.study_id == study_id, ConfirmationRow.key == key
+                )
+            ).one_or_none()
+            return row and Confirmation("", row.number, row.verdict, row.comparisons, row.created)
+
+    def comparisons(self, test_data: str) -> int:
+        """How many comparisons all verdicts in this database have made on some test data."""
+        with self.database.reading() as session:
+            total = session.scalar(
+                sa.select(sa.func.sum(ConfirmationRow.comparisons)).where(
+                    ConfirmationRow.test_data == test_data
+                )
+            )
+            return int(total or 0)
+
+    def add_confirmation(
+        self,
+        study_id: int,
+        key: str,
+        test_data: str,
+        comparisons: int,
+        verdict: Mapping[str, Any],
+        lease: Lease,
+    ) -> None:
+        """Store a verdict."""
+        with self.database.writing() as session:
+            lease.check(session)
+            count = session.scalar(
+                sa.select(sa.func.count()).where(ConfirmationRow.study_id == study_id)
+            )
+            session.add(
+                ConfirmationRow(
+                    study_id=study_id,
+                    number=count or 0,
+                    key=key,
+                    test_data=test_data,
+                    comparisons=comparisons,
+                    verdict=dict(verdict),
+                    created=utc_now(),
+                )
+            )
+
+
+def _find(session: Session, name: str) -> StudyRow | None:
+    return session.scalars(sa.select(StudyRow).where(StudyRow.name == name)).one_or_none()
+
+
+def _finish(session: Session, row: TrialRow, outcome: Outcome, now: datetime) -> None:
+    row.state = outcome.state.value
+    row.spread = convert.finite(outcome.spread)[0]
+    row.reason = outcome.reason
+    row.seconds = outcome.seconds
+    row.completed = now
+    if outcome.value is not None:
+        session.add(convert.value_row(row.id, 0, outcome.value))
+    for record in outcome.evaluations:
+        evaluation = convert.evaluation_row(row.id, record)
+        session.add(evaluation)
+        session.flush()
+        epochs = [convert.epoch_row(evaluation.id, epoch) for epoch in record.epochs]
+        if epochs:
+            session.execute(sa.insert(EpochRow), epochs)
+
+
+def _evaluations(
+    session: Session, trial_ids: Sequence[int]
+) -> dict[int, tuple[EvaluationRecord, ...]]:
+    """Evaluations with epochs by trial id."""
+    rows = session.scalars(
+        sa.select(EvaluationRow)
+        .where(EvaluationRow.trial_id.in_(trial_ids))
+        .order_by(EvaluationRow.id)
+    ).all()
+    epochs: dict[int, list[EpochRow]] = defaultdict(list)
+    for epoch in session.scalars(
+        sa.select(EpochRow)
+        .where(EpochRow.evaluation_id.in_([row.id for row in rows]))
+        .order_by(EpochRow.evaluation_id, EpochRow.epoch)
+    ):
+        epochs[epoch.evaluation_id].append(epoch)
+    found: dict[int, list[EvaluationRecord]] = defaultdict(list)
+    for row in rows:
+        found[row.trial_id].append(convert.evaluation_record(row, epochs[row.id]))
+    return {trial_id: tuple(items) for trial_id, items in found.items()}

@@ -1,0 +1,207 @@
+"""The schema, one class a table. A change here needs a migration in ``migrations/versions``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from actsearch.records import TrialState
+
+__all__ = [
+    "Base",
+    "ConfirmationRow",
+    "EpochRow",
+    "EvaluationRow",
+    "LeaseRow",
+    "StudyRow",
+    "TrialRow",
+    "TrialValueRow",
+    "utc_now",
+]
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes, stored naive in UTC so that every database keeps the same text."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        datetime: UtcDateTime,
+        str: Text,
+    }
+
+
+class StudyRow(Base):
+    """One study: its settings never change, but direction and task, set once by the first optimize."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    seed: Mapped[int]
+    direction: Mapped[str | None] = mapped_column()
+    space: Mapped[dict[str, Any]]
+    strategy: Mapped[dict[str, Any]]
+    task: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    versions: Mapped[dict[str, Any]]
+    user_attrs: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("direction IN ('maximize', 'minimize')", name="direction"),)
+
+
+class TrialRow(Base):
+    """One trial."""
+
+    __tablename__ = "trials"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    state: Mapped[str]
+    activations: Mapped[dict[str, Any]]
+    formula: Mapped[str]
+    label: Mapped[str]
+    operation: Mapped[str]
+    parents: Mapped[list[Any]]
+    fingerprint: Mapped[str]
+    alias: Mapped[str]
+    duplicate_of: Mapped[int | None]
+    spread: Mapped[float | None]
+    reason: Mapped[str]
+    warnings: Mapped[list[Any]]
+    user_attrs: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    created: Mapped[datetime]
+    started: Mapped[datetime | None]
+    completed: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        CheckConstraint(
+            "state IN ({})".format(", ".join(f"'{state.value}'" for state in TrialState)),
+            name="state",
+        ),
+        CheckConstraint("(state = 'DUPLICATE') = (duplicate_of IS NOT NULL)", name="duplicate"),
+        Index(None, "study_id", "state"),
+    )
+
+
+class TrialValueRow(Base):
+    """A trial's value in one objective; a value that is no finite number is NULL with its text."""
+
+    __tablename__ = "trial_values"
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    objective: Mapped[int] = mapped_column(primary_key=True)  # 0-based
+    value: Mapped[float | None]
+    nonfinite: Mapped[str | None]
+
+
+class EvaluationRow(Base):
+    """One training of a trial under one seed."""
+
+    __tablename__ = "evaluations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
+    seed: Mapped[int]
+    value: Mapped[float | None]
+    metrics: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    reason: Mapped[str]
+
+    __table_args__ = (UniqueConstraint("trial_id", "seed"),)
+
+
+class EpochRow(Base):
+    """One epoch of one evaluation; ``nonfinite`` names the columns that are NULL for being nan or inf."""
+
+    __tablename__ = "epochs"
+
+    evaluation_id: Mapped[int] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True
+    )
+    epoch: Mapped[int] = mapped_column(primary_key=True)  # 1-based
+    train_loss: Mapped[float | None]
+    train_metric: Mapped[float | None]
+    valid_loss: Mapped[float | None]
+    valid_metric: Mapped[float | None]
+    seconds: Mapped[float]
+    nonfinite: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ConfirmationRow(Base):
+    """One verdict; ``comparisons`` counts the looks it took at the test data."""
+
+    __tablename__ = "confirmations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    key: Mapped[str]
+    test_data: Mapped[str] = mapped_column(index=True)
+    comparisons: Mapped[int]
+    verdict: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("study_id", "number"), UniqueConstraint("study_id", "key"))
+
+
+class LeaseRow(Base):
+    """Which process drives a study."""
+
+    __tablename__ = "leases"
+
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
+    )
+    token: Mapped[str]
+    owner: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    acquired: Mapped[datetime]
+    renewed: Mapped[datetime]

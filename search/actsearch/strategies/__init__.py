@@ -1,0 +1,53 @@
+"""What to try next: functions of a study's history. To add a strategy, add a file and a line to ``STRATEGIES``."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from actsearch.errors import SpaceError, nearest
+from actsearch.strategies.base import Context, Strategy, counted, worst_value
+from actsearch.strategies.bayesian import Bayesian
+from actsearch.strategies.genetic import Genetic
+from actsearch.strategies.random_search import RandomSearch
+from actsearch.strategies.space import Space
+
+__all__ = [
+    "STRATEGIES",
+    "Bayesian",
+    "Context",
+    "Genetic",
+    "RandomSearch",
+    "Space",
+    "Strategy",
+    "counted",
+    "make_strategy",
+    "worst_value",
+]
+
+STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
+    {
+        "random": RandomSearch,
+        "bayesian": Bayesian,
+        "genetic": Genetic,
+    }
+)
+"""Strategies by name."""
+
+
+def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
+    """A strategy from its name, from stored settings, or as it is.
+
+    Raises:
+        SpaceError: unknown name or settings.
+    """
+    if isinstance(what, Strategy):
+        return what
+    name, settings = (
+        (what, {}) if isinstance(what, str) else (what.get("name"), what.get("settings", {}))
+    )
+    if name not in STRATEGIES:
+        raise SpaceError(f"unknown strategy {name!r}" + nearest(str(name), STRATEGIES))
+    try:
+        return STRATEGIES[str(name)](**settings)
+    except TypeError as error:
+        raise SpaceError(f"strategy {name}: {error}") from None

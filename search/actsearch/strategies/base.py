@@ -1,0 +1,99 @@
+"""The contract of a strategy, and what all of them read from a history."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
+from actsearch.seeds import derive
+from actsearch.strategies.space import Space
+
+__all__ = ["Context", "Strategy", "counted", "worst_value"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may know besides the history.
+
+    Attributes:
+        space: what may be proposed, every name spelt out.
+        seed: the study's seed.
+        direction: which way values are better.
+    """
+
+    space: Space
+    seed: int
+    direction: Literal["maximize", "minimize"]
+
+    def proposal_seed(self, history: Sequence[TrialRecord]) -> int:
+        """Seed of one proposal: depends on the study's seed and the number of trials alone."""
+        return derive(self.seed, "propose", len(history)) % 2**32
+
+    def is_better(self, a: float, b: float) -> bool:
+        """Whether value a is better than b."""
+        return a > b if self.direction == "maximize" else a < b
+
+
+@dataclass(frozen=True)
+class Strategy(abc.ABC):
+    """A function of the history, with settings.
+
+    ``propose`` is called by a study's driver whenever every proposed trial has ended; it must depend on its
+    arguments alone, so that a killed and resumed study proposes the same. A subclass is a frozen dataclass of
+    JSON-ready settings; a fresh instance must propose what an old one would.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """How many candidates are proposed together now: the logical batch."""
+
+    @abc.abstractmethod
+    def propose(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """Up to n candidates to try next.
+
+        Args:
+            history: every trial so far, in order of number, none waiting or running.
+            n: how many, as ``batch_size`` said.
+            context: space, seed and direction.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings as JSON data; two that differ are different strategies."""
+        return {"name": self.name, "settings": dataclasses.asdict(self)}
+
+
+def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
+    """The worst finite value so far (0 if there is none): what REJECTED and FAILED count as."""
+    values = [
+        trial.value
+        for trial in history
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        and trial.value is not None
+        and math.isfinite(trial.value)
+    ]
+    if not values:
+        return 0.0
+    return min(values) if context.direction == "maximize" else max(values)
+
+
+def counted(
+    history: Sequence[TrialRecord], context: Context, *, rejected: bool
+) -> list[tuple[TrialRecord, float]]:
+    """Trials that are observations, with their values: a DUPLICATE is none; refusals only if asked for."""
+    worst = worst_value(history, context)
+    observed = []
+    for trial in history:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
+            observed.append((trial, trial.value))
+        elif trial.state is TrialState.FAILED or (rejected and trial.state is TrialState.REJECTED):
+            observed.append((trial, worst))
+    return observed

@@ -1,0 +1,208 @@
+"""Steady-state genetic programming as a function of the history."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from deap import tools
+
+from actsearch.activation import describe, expression_of
+from actsearch.catalog import CATALOG
+from actsearch.errors import FormulaError, SpaceError
+from actsearch.expression import Expression, canonical
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
+from actsearch.screening import fingerprint
+from actsearch.strategies.base import Context, Strategy, counted
+from actsearch.strategies.genetic.trees import primitive_set
+from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
+from actsearch.strategies.rules import allowed
+from actsearch.strategies.space import Space
+
+__all__ = ["Genetic"]
+
+_TRIES = 60  # attempts at one child that is new and keeps the rules
+
+
+@dataclass(frozen=True)
+class _Individual:
+    """One member of the population."""
+
+    number: int
+    tree: Expression
+    value: float
+
+
+@dataclass(frozen=True)
+class Genetic(Strategy):
+    """Formulas that breed: trees over the space's operators, numbers and learned parameters.
+
+    ::
+
+        first batch: half catalog rows, half variants of them
+        population: the last 64 counted trials and the 4 best of all (regularised evolution with elites)
+        each child: tournament of 3; the best wins, but within one seed's spread the smaller formula does;
+                    crossover or one of the mutations; new by identity, or drawn again
+
+    Individuals that failed count as the worst finite value. Age-based replacement: Real et al. 2019,
+    arXiv:1802.01548; operators: Koza 1992.
+
+    Attributes:
+        population: how many of the latest counted trials may be parents.
+        elites: how many of the best of all are parents besides.
+        first_batch: candidates in the first logical batch.
+        batch: candidates in each later one.
+        tournament: individuals that compete to be a parent.
+        crossover: share of children with two parents.
+    """
+
+    name: ClassVar[str] = "genetic"
+    population: int = 64
+    elites: int = 4
+    first_batch: int = 32
+    batch: int = 24
+    tournament: int = 3
+    crossover: float = 0.35
+
+    def __post_init__(self) -> None:
+        for name in ("population", "elites", "first_batch", "batch", "tournament"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SpaceError(f"{name} must be a positive integer, not {value!r}")
+        if not 0 <= self.crossover <= 1:
+            raise SpaceError(f"crossover must be from 0 to 1, not {self.crossover!r}")
+
+    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """``first_batch``, then ``batch``."""
+        return self.batch if history else self.first_batch
+
+    def propose(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """Children of the fittest; catalog rows and their variants while there are too few parents."""
+        with _seeded(context.proposal_seed(history)):
+            nursery = _Nursery(history, context.space)
+            population = self._population(history, context)
+            if len(population) < self.tournament:
+                return self._first(nursery, n, context.space)
+            spread = _spread(history)
+            for _ in range(n):
+                nursery.add(lambda: self._child(population, spread, context, nursery))
+            return nursery.born
+
+    def _first(self, nursery: _Nursery, n: int, space: Space) -> list[CandidateRecord]:
+        """Half catalog rows, half variants of them."""
+        rows = [name for name in space.activation_names if CATALOG[name].elementwise]
+        chosen = rows if len(rows) <= n // 2 else random.sample(rows, n // 2)
+        for name in chosen:
+            nursery.accept(describe(name), "catalog", ())
+        trees = [tree for name in rows if (tree := expression_of(name)).depth <= space.max_depth]
+        while len(nursery.born) < n:
+            before = len(nursery.born)
+            nursery.add(lambda: self._variant(trees, nursery))
+            if len(nursery.born) == before:
+                break
+        return nursery.born
+
+    def _variant(
+        self, trees: list[Expression], nursery: _Nursery
+    ) -> tuple[Expression, str, tuple[int, ...]]:
+        if not trees or random.random() < 0.1:
+            return random_formula(nursery.pset), "random formula", ()
+        operation, tree = _mutated(random.choice(trees), nursery.pset)
+        return tree, operation, ()
+
+    def _child(
+        self, population: list[_Individual], spread: float, context: Context, nursery: _Nursery
+    ) -> tuple[Expression, str, tuple[int, ...]]:
+        first = self._parent(population, spread, context)
+        if random.random() < self.crossover:
+            second = self._parent(population, spread, context)
+            child = crossover(first.tree, second.tree)
+            return child, "crossover", (first.number, second.number)
+        operation, child = _mutated(first.tree, nursery.pset)
+        return child, operation, (first.number,)
+
+    def _parent(
+        self, population: list[_Individual], spread: float, context: Context
+    ) -> _Individual:
+        """Winner of a tournament with parsimony: differences within the spread are noise."""
+        rivals: list[_Individual] = tools.selRandom(population, self.tournament)
+        best = rivals[0].value
+        for rival in rivals:
+            best = rival.value if context.is_better(rival.value, best) else best
+        close = [rival for rival in rivals if abs(rival.value - best) <= spread]
+        return min(close, key=lambda rival: (rival.tree.size, rival.number))
+
+    def _population(self, history: Sequence[TrialRecord], context: Context) -> list[_Individual]:
+        individuals = []
+        for trial, value in counted(history, context, rejected=False):
+            item = trial.candidate.activations.get(SHARED)
+            if item is None or (item.name and not CATALOG[item.name].elementwise):
+                continue
+            individuals.append(_Individual(trial.number, expression_of(item), value))
+        sign = -1 if context.direction == "maximize" else 1
+        elites = sorted(individuals, key=lambda one: (sign * one.value, one.tree.size, one.number))
+        latest = individuals[-self.population :]
+        known = {one.number for one in latest}
+        return latest + [one for one in elites[: self.elites] if one.number not in known]
+
+
+class _Nursery:
+    """Collects candidates that are new by identity."""
+
+    def __init__(self, history: Sequence[TrialRecord], space: Space) -> None:
+        self.pset = primitive_set(space)
+        self.born: list[CandidateRecord] = []
+        self._space = space
+        self._seen = {trial.fingerprint for trial in history}
+
+    def accept(self, record: ActivationRecord, operation: str, parents: tuple[int, ...]) -> bool:
+        identity = fingerprint(record)
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        self.born.append(CandidateRecord({SHARED: record}, operation, parents))
+        return True
+
+    def add(self, make: Any) -> None:
+        """Add one child, after as many attempts as it takes within a limit."""
+        for _ in range(_TRIES):
+            try:
+                tree, operation, parents = make()
+                tree = canonical(tree)
+                if allowed(tree, self._space) and self.accept(describe(tree), operation, parents):
+                    return
+            except FormulaError:  # a number grew beyond the limits
+                continue
+
+
+def _mutated(parent: Expression, pset: Any) -> tuple[str, Expression]:
+    names = list(MUTATIONS)
+    (name,) = random.choices(names, [MUTATIONS[name][1] for name in names])
+    return name, MUTATIONS[name][0](parent, pset)
+
+
+def _spread(history: Sequence[TrialRecord]) -> float:
+    """Median over trials of one seed's spread; 0 while unknown."""
+    spreads = [
+        trial.spread
+        for trial in history
+        if trial.state is TrialState.COMPLETE and trial.spread is not None
+    ]
+    return statistics.median(spreads) if spreads else 0.0
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """DEAP draws from the global ``random``: seed it, and give its state back."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

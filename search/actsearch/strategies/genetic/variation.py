@@ -1,0 +1,137 @@
+"""Making a child formula from one or two parents. Every function draws from the global ``random``, as DEAP does;
+the strategy seeds and restores it around each proposal.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+from typing import Any
+
+from deap import gp
+
+from actsearch.expression import Expression, Number, Parameter, X
+from actsearch.strategies.genetic.trees import from_tree, leaf, to_tree
+
+__all__ = ["MUTATIONS", "crossover", "random_formula"]
+
+
+def random_formula(pset: Any) -> Expression:
+    """Ramped half-and-half, depth 1 to 3 (Koza 1992)."""
+    return from_tree(gp.PrimitiveTree(gp.genHalfAndHalf(pset, min_=1, max_=3)))
+
+
+def crossover(a: Expression, b: Expression) -> Expression:
+    """Swap random subtrees of two parents and keep one child (one-point crossover)."""
+    first, second = gp.cxOnePoint(to_tree(a), to_tree(b))
+    return from_tree(random.choice((first, second)))
+
+
+def subtree(parent: Expression, pset: Any) -> Expression:
+    """A random subtree is replaced by a new one of depth 0 to 2."""
+    grow = functools.partial(gp.genFull, min_=0, max_=2)
+    (child,) = gp.mutUniform(to_tree(parent), expr=grow, pset=pset)
+    return from_tree(child)
+
+
+def node(parent: Expression, pset: Any) -> Expression:
+    """One operator is replaced by another of its arity, or a leaf by another leaf."""
+    (child,) = gp.mutNodeReplacement(to_tree(parent), pset=pset)
+    return from_tree(child)
+
+
+def hoist(parent: Expression, pset: Any) -> Expression:
+    """A random subtree becomes the whole formula: a step towards smaller ones (Kinnear 1993)."""
+    tree = to_tree(parent)
+    if len(tree) < 3:
+        return parent
+    start = random.randrange(1, len(tree))
+    return from_tree(gp.PrimitiveTree(tree[tree.searchSubtree(start)]))
+
+
+def jitter(parent: Expression, pset: Any) -> Expression:
+    """One number, or the start of one parameter, moves by about a tenth of its size."""
+
+    def moved(item: Expression) -> Expression:
+        value = (
+            item.value
+            if isinstance(item, Number)
+            else item.init
+            if isinstance(item, Parameter)
+            else 0
+        )
+        new = round(value + random.gauss(0, 0.1) * max(abs(value), 0.5), 4)
+        return Parameter(new, item.per) if isinstance(item, Parameter) else Number(new)
+
+    return _change_leaf(parent, (Number, Parameter), moved)
+
+
+def learn(parent: Expression, pset: Any) -> Expression:
+    """A number becomes a learned parameter that starts there, or a parameter its start value."""
+
+    def swapped(item: Expression) -> Expression:
+        if isinstance(item, Parameter):
+            return Number(item.init)
+        return Parameter(item.value) if isinstance(item, Number) else item
+
+    return _change_leaf(parent, (Number, Parameter), swapped)
+
+
+def scope(parent: Expression, pset: Any) -> Expression:
+    """A shared parameter becomes one for each channel, or the other way round."""
+
+    def swapped(item: Expression) -> Expression:
+        if not isinstance(item, Parameter):
+            return item
+        return Parameter(item.init, "tensor" if item.per == "channel" else "channel")
+
+    return _change_leaf(parent, (Parameter,), swapped)
+
+
+def scale(parent: Expression, pset: Any) -> Expression:
+    """One x becomes a scaled x, by a number or a learned parameter that starts at 1."""
+    factor: Expression = random.choice((Number(0.5), Number(2.0), Parameter(1.0)))
+    tree = to_tree(parent)
+    positions = [
+        i for i, item in enumerate(tree) if isinstance(item, gp.Terminal) and item.value == X
+    ]
+    if not positions:
+        return parent
+    at = random.choice(positions)
+    product = gp.Primitive("mul", [object, object], object)
+    return from_tree(
+        gp.PrimitiveTree([*tree[:at], product, leaf(factor), leaf(X), *tree[at + 1 :]])
+    )
+
+
+def _change_leaf(
+    parent: Expression,
+    kinds: tuple[type[Expression], ...],
+    change: Callable[[Expression], Expression],
+) -> Expression:
+    """Change one random leaf of some kind; the parent itself if it has none."""
+    tree = to_tree(parent)
+    positions = [
+        i
+        for i, item in enumerate(tree)
+        if isinstance(item, gp.Terminal) and isinstance(item.value, kinds)
+    ]
+    if not positions:
+        return parent
+    at = random.choice(positions)
+    return from_tree(gp.PrimitiveTree([*tree[:at], leaf(change(tree[at].value)), *tree[at + 1 :]]))
+
+
+Mutation = Callable[[Expression, Any], Expression]
+
+MUTATIONS: dict[str, tuple[Mutation, float]] = {
+    "subtree": (subtree, 3.0),
+    "node": (node, 2.0),
+    "hoist": (hoist, 1.0),
+    "jitter": (jitter, 2.0),
+    "learn": (learn, 1.0),
+    "scope": (scope, 0.5),
+    "scale": (scale, 1.5),
+}
+"""Mutations with the weight of their choice."""

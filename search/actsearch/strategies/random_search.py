@@ -1,0 +1,95 @@
+"""Random search: the control that every other strategy has to beat, and the smallest example of one."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from actsearch.activation import describe
+from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.errors import SpaceError
+from actsearch.expression import Call, Expression, Number, Parameter, X
+from actsearch.operators import OPERATORS
+from actsearch.records import SHARED, CandidateRecord, TrialRecord
+from actsearch.strategies.base import Context, Strategy
+from actsearch.strategies.rules import allowed
+from actsearch.strategies.space import Space
+
+__all__ = ["RandomSearch", "random_expression"]
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class RandomSearch(Strategy):
+    """Independent draws: catalog rows with uniform hyperparameters, and random formulas.
+
+    Attributes:
+        formulas: share of proposals that are composed formulas, 0 to 1.
+    """
+
+    name: ClassVar[str] = "random"
+    formulas: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.formulas <= 1:
+            raise SpaceError(f"formulas must be from 0 to 1, not {self.formulas!r}")
+
+    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """Always 16."""
+        return _BATCH
+
+    def propose(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """Draw n candidates."""
+        rng = random.Random(context.proposal_seed(history))
+        return [self._draw(rng, context.space) for _ in range(n)]
+
+    def _draw(self, rng: random.Random, space: Space) -> CandidateRecord:
+        if rng.random() < self.formulas:
+            formula = random_expression(rng, space)
+            return CandidateRecord({SHARED: describe(formula)}, operation="random formula")
+        name = rng.choice(space.activation_names)
+        values = {setting.name: _value(rng, setting) for setting in CATALOG[name].hyperparameters}
+        return CandidateRecord({SHARED: describe(name, **values)}, operation="random catalog")
+
+
+def _value(rng: random.Random, setting: Hyperparameter) -> Value:
+    if setting.choices:
+        return rng.choice(setting.choices)
+    if isinstance(setting.default, int):
+        return rng.randint(int(setting.low), int(setting.high))
+    if setting.log:
+        return math.exp(rng.uniform(math.log(setting.low), math.log(setting.high)))
+    return rng.uniform(setting.low, setting.high)
+
+
+def random_expression(rng: random.Random, space: Space) -> Expression:
+    """A random formula within the space's limits; depth is drawn first, then a tree is grown to it."""
+    names = space.operator_names
+    weights = [max(OPERATORS[name].weight, 0.01) for name in names]
+
+    def grow(depth: int) -> Expression:
+        if depth <= 1 or rng.random() < 0.1:
+            return _leaf(rng)
+        name = rng.choices(names, weights)[0]
+        arguments = [grow(depth - 1) for _ in range(OPERATORS[name].arity)]
+        if name == "pow":
+            arguments[1] = Number(rng.choice((2.0, 3.0)))
+        return Call(name, tuple(arguments))
+
+    while True:
+        tree = grow(rng.randint(2, min(4, space.max_depth)))
+        if allowed(tree, space):
+            return tree
+
+
+def _leaf(rng: random.Random) -> Expression:
+    draw = rng.random()
+    if draw < 0.7:
+        return X
+    return Number(round(rng.gauss(0, 1), 2)) if draw < 0.9 else Parameter(rng.choice((0.25, 1.0)))

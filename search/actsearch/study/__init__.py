@@ -1,0 +1,7 @@
+"""The public object: search, resume, confirm."""
+
+from actsearch.study.create import create_study, delete_study, load_study
+from actsearch.study.study import Study
+from actsearch.study.trial import Trial
+
+__all__ = ["Study", "Trial", "create_study", "delete_study", "load_study"]

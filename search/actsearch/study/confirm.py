@@ -1,0 +1,348 @@
+"""The four steps to a verdict: choose finalists, tune learning rates, test, judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from actsearch.activation import curve
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActsearchError, StudyError, TaskError
+from actsearch.evaluation import Candidate, evaluate
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.placement import sites
+from actsearch.records import SHARED, CandidateRecord, Outcome, StudyRecord, TrialRecord
+from actsearch.report import Measured, Verdict, judge, leaderboard, shrunken_means
+from actsearch.seeds import derive, seed_list
+from actsearch.storage import Storage
+from actsearch.study.preparation import describe_objective, resolved_direction
+from actsearch.study.progress import Progress
+from actsearch.task import Task
+from actsearch.training import isolated_random
+
+__all__ = ["Confirmation"]
+
+_log = logging.getLogger("actsearch")
+
+_POOL = 4  # candidates looked at again for each finalist wanted
+_FRESH_SEEDS = 3  # for choosing finalists and learning rates, on validation data
+_GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
+_GRID_REACH = 3  # and the grid is extended up to three steps to either side
+_CLONE = 0.01  # functions closer than this share of their scale count as one
+
+
+@dataclass
+class _Contender:
+    """One candidate on its way to the verdict."""
+
+    record: CandidateRecord
+    number: int | None
+    valid: dict[int, list[float | None]] = field(
+        default_factory=dict
+    )  # by step of the learning rate
+    step: int = 0  # learning rate = the task's x 3**step
+
+    @property
+    def is_catalog(self) -> bool:
+        item = self.record.activations.get(SHARED)
+        return item is not None and item.name is not None
+
+
+class Confirmation:
+    """One call of ``study.confirm``."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        study: StudyRecord,
+        objective: ObjectiveCallable,
+        top_k: int,
+        seeds: int,
+        baseline: Any,
+        min_effect: float | None,
+    ) -> None:
+        for name, value, low in (("top_k", top_k, 1), ("seeds", seeds, 2)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise StudyError(f"{name} must be an integer of at least {low}, not {value!r}")
+        if min_effect is not None and not min_effect > 0:
+            raise StudyError(f"min_effect must be above 0, not {min_effect!r}")
+        if isinstance(objective, Task) and objective.test is None:
+            raise TaskError(
+                "confirm needs data the search never saw: give the Task test=(inputs, targets)"
+            )
+        self._storage = storage
+        self._study = study
+        self._objective = objective
+        self._top_k = top_k
+        self._count = seeds
+        self._min_effect = min_effect
+        self._baseline = Candidate.baseline() if baseline is None else Candidate.of(baseline)
+        self._direction = cast(
+            Literal["maximize", "minimize"], resolved_direction(study, objective)
+        )
+        self._sign = 1 if self._direction == "maximize" else -1
+
+    def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
+        """Make the verdict and store it, or read the stored one."""
+        pool = self._pool(trials)
+        key = self._key(pool)
+        if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
+            _log.info(
+                "study %s: this verdict was made before, read from the storage", self._study.name
+            )
+            return Verdict.from_json(stored.verdict)
+        lease = self._storage.lease(self._study)
+        lease.acquire()
+        try:
+            with Progress(
+                f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
+            ) as bar:
+                self._bar = bar
+                verdict = self._made(pool)
+            self._storage.add_confirmation(
+                self._study.id,
+                key,
+                self._test_data(),
+                verdict.comparisons - self._storage.comparisons(self._test_data()),
+                verdict.to_json(),
+                lease,
+            )
+        finally:
+            lease.release()
+        return verdict
+
+    def _made(self, pool: list[_Contender]) -> Verdict:
+        baseline = _Contender(self._baseline.record, None)
+        finalists = self._finalists(pool, baseline)
+        if isinstance(self._objective, Task):
+            for contender in (baseline, *finalists):
+                self._tune(contender)
+        number = len(self._storage.confirmations(self._study.id))
+        seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
+        measured = [self._measured(contender, seeds) for contender in (baseline, *finalists)]
+        return judge(
+            measured[0][0],
+            [item for item, _ in measured[1:]],
+            study_name=self._study.name,
+            metric=self._metric_name(),
+            direction=self._direction,
+            earlier_comparisons=self._storage.comparisons(self._test_data()),
+            min_effect=self._min_effect,
+            validation_only=any(blind for _, blind in measured),
+        )
+
+    # step 1: finalists
+
+    def _pool(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+        """The best trials, and the best catalog row besides."""
+        ranked = leaderboard(trials, self._direction)
+        if not ranked:
+            raise StudyError(
+                "no trial is complete yet: call study.optimize(task, n_trials=...) first"
+            )
+        contenders = [_Contender(trial.candidate, trial.number) for trial in ranked]
+        pool = contenders[: _POOL * self._top_k]
+        if not any(contender.is_catalog for contender in pool):
+            pool += [contender for contender in contenders if contender.is_catalog][:1]
+        return pool
+
+    def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
+        """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
+        for contender in (baseline, *pool):
+            self._validate(contender, 0)
+        table = self._table(pool)
+        scores = shrunken_means(table) * self._sign
+        order = sorted(
+            range(len(pool)), key=lambda index: (-scores[index], pool[index].number or 0)
+        )
+        kept: list[_Contender] = []
+        catalog: _Contender | None = None
+        for index in order:
+            contender = pool[index]
+            if contender.valid[0] == baseline.valid[0]:
+                continue  # the baseline itself under another name: bit-equal on every seed
+            if contender.is_catalog and catalog is None:
+                catalog = contender
+            if len(kept) < self._top_k and not any(
+                _near_clone(contender, other) for other in kept
+            ):
+                kept.append(contender)
+        if not kept:
+            raise StudyError(
+                "every candidate equals the baseline on all seeds: there is nothing to confirm"
+            )
+        composed = any(not contender.is_catalog for contender in kept)
+        if composed and catalog is not None and not any(item.is_catalog for item in kept):
+            kept.append(catalog)
+        return kept
+
+    def _table(self, contenders: Sequence[_Contender]) -> np.ndarray[Any, Any]:
+        """Validation scores, shape (contenders, seeds); a diverged seed is the worst value seen."""
+        seen = [value for item in contenders for value in item.valid[0] if value is not None]
+        if not seen:
+            raise StudyError("no candidate could be trained again: " + self._last_reason)
+        worst = min(seen) if self._sign > 0 else max(seen)
+        return np.array(
+            [[worst if value is None else value for value in item.valid[0]] for item in contenders]
+        )
+
+    # step 2: learning rates
+
+    def _tune(self, contender: _Contender) -> None:
+        """Choose the learning rate on validation data; extend the grid while an edge wins."""
+        for step in (-1, 1):
+            self._validate(contender, step)
+        while True:
+            best = max(
+                contender.valid, key=lambda step: (self._mean(contender.valid[step]), -abs(step))
+            )
+            tried = contender.valid
+            outward = best - 1 if best == min(tried) else best + 1 if best == max(tried) else None
+            if outward is None or abs(outward) > _GRID_REACH:
+                contender.step = best
+                return
+            self._validate(contender, outward)
+
+    def _mean(self, values: Sequence[float | None]) -> float:
+        """Signed mean, larger is better; a diverged seed rules a learning rate out."""
+        if any(value is None for value in values):
+            return float("-inf")
+        return self._sign * statistics.fmean(value for value in values if value is not None)
+
+    def _validate(self, contender: _Contender, step: int) -> None:
+        if step in contender.valid:
+            return
+        seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
+        outcome = self._run(contender, step, seeds, "search")
+        contender.valid[step] = _values(outcome, seeds)
+
+    # step 3: test data
+
+    def _measured(self, contender: _Contender, seeds: list[int]) -> tuple[Measured, bool]:
+        """Scores on test data at the tuned and at the given learning rate; whether the objective was blind."""
+        outcome = self._run(contender, contender.step, seeds, "confirm")
+        as_given = None
+        if contender.step != 0:
+            as_given = _values(self._run(contender, 0, seeds, "confirm"), seeds)
+        is_task = isinstance(self._objective, Task)
+        unchanged = contender.record.is_baseline
+        label = self._baseline_label() if contender.number is None else contender.record.label
+        return (
+            Measured(
+                label if unchanged else contender.record.formula,
+                label,
+                _values(outcome, seeds),
+                as_given,
+                self._learning_rate(contender.step) if is_task else None,
+                contender.number,
+                contender.is_catalog,
+            ),
+            outcome.validation_only,
+        )
+
+    def _run(
+        self,
+        contender: _Contender,
+        step: int,
+        seeds: Sequence[int],
+        phase: Literal["search", "confirm"],
+    ) -> Outcome:
+        objective = self._objective
+        if isinstance(objective, Task) and step != 0:
+            objective = objective.replace(lr=self._learning_rate(step))
+        evaluations = []
+        blind = False
+        for seed in seeds:
+            outcome = evaluate(contender.record, objective, [seed], phase=phase, keep_going=True)
+            self._bar.note(f"{phase} {contender.record.label or 'baseline'}"[:40])
+            self._bar.advance()
+            evaluations += outcome.evaluations
+            blind |= outcome.validation_only
+            if outcome.reason:
+                self._last_reason = outcome.reason
+                _log.info("confirm: %s: %s", contender.record.label or "baseline", outcome.reason)
+        if contender.record.is_baseline and all(item.value is None for item in evaluations):
+            raise StudyError(
+                f"the baseline could not be trained: {self._last_reason}; "
+                "lower the learning rate, or name an activation, as in baseline='relu'"
+            )
+        return Outcome(outcome.state, None, evaluations=tuple(evaluations), validation_only=blind)
+
+    _last_reason = ""
+
+    def _learning_rate(self, step: int) -> float:
+        assert isinstance(self._objective, Task)
+        return self._objective.lr * _GRID_STEP**step
+
+    # names and bookkeeping
+
+    def _metric_name(self) -> str:
+        if isinstance(self._objective, Task):
+            return self._objective.resolved_metric.name
+        return "value"
+
+    def _baseline_label(self) -> str:
+        """What the baseline is called: the types of activation that the user's model has."""
+        if not self._baseline.record.is_baseline:
+            return self._baseline.label
+        if not isinstance(self._objective, Task):
+            return "your model unchanged"
+        with isolated_random(derive(0, "init")):
+            model = self._objective.build()
+        types = dict.fromkeys(site.type for site in sites(model) if site.role == "hidden")
+        return " + ".join(types) or "your model unchanged"
+
+    def _test_data(self) -> str:
+        """What the looks are counted on."""
+        if isinstance(self._objective, Task):
+            return str(self._objective.data_hash["test"])
+        return f"objective of study {self._study.id}"
+
+    def _key(self, pool: list[_Contender]) -> str:
+        """Hash of everything this verdict depends on."""
+        data = [
+            [contender.number for contender in pool],
+            self._top_k,
+            self._count,
+            self._baseline.record.label,
+            self._min_effect,
+            describe_objective(self._objective),
+            self._test_data(),
+        ]
+        return hashlib.sha256(json.dumps(data, default=str).encode()).hexdigest()
+
+    def _forecast(self, pool: list[_Contender]) -> int:
+        """About how many trainings this takes: each finalist with two more learning rates, and half of them twice."""
+        finalists = min(self._top_k, len(pool)) + 2
+        tuning = 2 * finalists * _FRESH_SEEDS if isinstance(self._objective, Task) else 0
+        return (len(pool) + 1) * _FRESH_SEEDS + tuning + finalists * self._count * 3 // 2
+
+
+def _values(outcome: Outcome, seeds: Sequence[int]) -> list[float | None]:
+    by_seed = {item.seed: item.value for item in outcome.evaluations}
+    return [by_seed.get(seed) for seed in seeds]
+
+
+def _near_clone(a: _Contender, b: _Contender) -> bool:
+    """Whether two shared activations are the same function to within 1 % of its scale where inputs fall."""
+    first, second = a.record.activations.get(SHARED), b.record.activations.get(SHARED)
+    if first is None or second is None:
+        return False
+    for item in (first, second):
+        if item.name and (CATALOG[item.name].random or not CATALOG[item.name].elementwise):
+            return False
+    try:
+        one, other = curve(first, -3, 3, 121).y, curve(second, -3, 3, 121).y
+    except ActsearchError:
+        return False
+    if first.formula.count("param(") != second.formula.count("param("):
+        return False
+    scale = float(np.abs(one).max())
+    return bool(np.abs(one - other).max() <= _CLONE * scale)

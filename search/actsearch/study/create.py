@@ -1,0 +1,132 @@
+"""Making, loading and deleting studies."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Literal
+
+from actsearch.errors import StudyError
+from actsearch.records import StudyRecord
+from actsearch.storage import Storage
+from actsearch.strategies import Space, Strategy, make_strategy
+from actsearch.study.study import Study
+
+__all__ = ["create_study", "delete_study", "load_study"]
+
+_IN_MEMORY = "sqlite://"
+
+
+def create_study(
+    *,
+    study_name: str,
+    storage: str | None = None,
+    strategy: str | Strategy | None = None,
+    space: Space | None = None,
+    direction: Literal["maximize", "minimize"] | None = None,
+    seed: int | None = None,
+    load_if_exists: bool = False,
+) -> Study:
+    """Make a study, or open the one that is there.
+
+    Args:
+        study_name: its name, unique in the storage.
+        storage: URL such as ``sqlite:///studies/actsearch.db``; None keeps it in memory.
+        strategy: "bayesian" (default), "genetic", "random", or a strategy with settings.
+        space: what may be proposed; the recommended activations and operators by default.
+        direction: which way the metric is better; None takes the metric's own.
+        seed: seed of everything random in the study; 0 by default.
+        load_if_exists: open a study of that name; what is given here must then agree with it.
+
+    Raises:
+        StudyError: the name is taken, or the stored study differs from what is given; says in what.
+        StorageError: the database cannot be opened or is not ours.
+        SpaceError: the space or strategy is none.
+    """
+    if not isinstance(study_name, str) or not study_name.strip() or "\0" in study_name:
+        raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
+    if direction not in (None, "maximize", "minimize"):
+        raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
+    ):
+        raise StudyError(f"seed must be an integer from 0 to 2**31 - 1, not {seed!r}")
+    chosen = make_strategy(strategy or "bayesian")
+    opened = Storage(storage or _IN_MEMORY, create=True)
+    if load_if_exists and study_name in {study.name for study in opened.studies()}:
+        study = Study(opened, opened.study(study_name))
+        _check_same(study.record, strategy and chosen, space, direction, seed)
+        return study
+    record = StudyRecord(
+        id=0,
+        name=study_name,
+        seed=seed or 0,
+        direction=direction,
+        space=(space or Space()).to_json(),
+        strategy=chosen.describe(),
+        versions=_versions(),
+    )
+    return Study(opened, opened.create_study(record))
+
+
+def load_study(*, study_name: str, storage: str) -> Study:
+    """Open a stored study.
+
+    Raises:
+        StudyError: there is none of that name; suggests the nearest.
+        StorageError: the database is missing, cannot be opened or is not ours.
+    """
+    opened = Storage(storage)
+    return Study(opened, opened.study(study_name))
+
+
+def delete_study(*, study_name: str, storage: str) -> None:
+    """Remove a study with everything in it.
+
+    Raises:
+        StudyError: there is none of that name, or a process is running it.
+        StorageError: the database is missing, cannot be opened or is not ours.
+    """
+    Storage(storage).delete_study(study_name)
+
+
+def _check_same(
+    stored: StudyRecord,
+    strategy: Strategy | str | None,
+    space: Space | None,
+    direction: str | None,
+    seed: int | None,
+) -> None:
+    """Refuse to go on with other settings; what was not given is not compared."""
+    found = [] if space is None else space.differences(stored.space)
+    if isinstance(strategy, Strategy):
+        found += _changes("strategy", stored.strategy, strategy.describe())
+    if direction is not None and stored.direction not in (None, direction):
+        found.append(f"direction: {direction!r}, stored {stored.direction!r}")
+    if seed is not None and seed != stored.seed:
+        found.append(f"seed: {seed}, stored {stored.seed}")
+    if found:
+        raise StudyError(
+            f"study {stored.name!r} was made with other settings; give those, or another study_name:\n  "
+            + "\n  ".join(found)
+        )
+
+
+def _changes(what: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{what} {key}: {given.get(key)!r}, stored {stored.get(key)!r}"
+        for key in sorted({*stored, *given})
+        if given.get(key) != stored.get(key)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Versions of everything that shapes a trial."""
+    found = {"python": platform.python_version()}
+    for package in ("actsearch", "torch", "optuna", "deap", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,334 @@
+"""One call of optimize: propose, screen, hand out, write down."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from torch import Tensor
+
+from actsearch.errors import ActsearchError, StudyError
+from actsearch.evaluation import evaluate
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.execution import Executor, Job, Local
+from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.report import leaderboard
+from actsearch.screening import Identity, identify, screen
+from actsearch.seeds import seed_list
+from actsearch.storage import Lease, Storage
+from actsearch.strategies import Context, Space, make_strategy
+from actsearch.study import preparation
+from actsearch.study.progress import Progress
+from actsearch.task import Task
+
+__all__ = ["Driver", "Limits"]
+
+_log = logging.getLogger("actsearch")
+
+_IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
+_SAME_FAILURES = 10  # so many first trials that fail in one way mean that the objective is wrong
+
+Listener = Callable[[TrialRecord], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an optimize ends; see :meth:`actsearch.Study.optimize`."""
+
+    n_trials: int | None
+    total_trials: int | None
+    timeout: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("n_trials", "total_trials"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 0
+            ):
+                raise StudyError(f"{name} must be an integer of at least 0, not {value!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise StudyError(f"timeout must be above 0 seconds, not {self.timeout!r}")
+
+    def remaining(self, trained_here: int, trained_in_all: int) -> int | None:
+        """How many more trials may be trained; None for no limit on their number."""
+        left = []
+        if self.n_trials is not None:
+            left.append(self.n_trials - trained_here)
+        if self.total_trials is not None:
+            left.append(self.total_trials - trained_in_all)
+        return max(0, min(left)) if left else None
+
+
+class Driver:
+    """Drives one study through one call of optimize; the only writer of its trials meanwhile."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        study: StudyRecord,
+        objective: ObjectiveCallable,
+        executor: Executor | None,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._storage = storage
+        self._study = study
+        self._objective = objective
+        self._executor = executor or Local()
+        self._should_stop = should_stop
+        self._lease: Lease = storage.lease(study)
+        self._history: dict[int, TrialRecord] = {}
+        self._trained = 0
+        self._idle = 0
+        self._samples: list[Tensor] = []
+
+    def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
+        """Check the objective against the study, and write down direction and task the first time."""
+        direction = preparation.resolved_direction(self._study, self._objective)
+        described = preparation.describe_objective(self._objective)
+        if isinstance(self._objective, Task):
+            preparation.check_model(self._objective)
+        changes = dict[str, object]()
+        if self._study.direction is None:
+            changes["direction"] = direction
+        if self._study.task is None:
+            changes["task"] = described
+        elif different := preparation.task_differences(self._study.task, described):
+            self._accept(different, accept_changed_task)
+            earlier = list(self._study.user_attrs.get("task_changes", []))
+            changes["task"] = described
+            changes["user_attrs"] = {
+                **self._study.user_attrs,
+                "task_changes": [*earlier, different],
+            }
+        if changes:
+            self._lease.acquire()
+            try:
+                self._storage.update_study(self._study.id, self._lease, **changes)
+            finally:
+                self._lease.release()
+            self._study = self._storage.study(self._study.name)
+        return self._study
+
+    def _accept(self, different: Sequence[str], accept: bool) -> None:
+        lines = "\n  ".join(different)
+        if not accept:
+            raise StudyError(
+                f"the task differs from the one of study {self._study.name!r}, so values would not compare; "
+                f"make a new study, or say task_changed='accept':\n  {lines}"
+            )
+        _log.warning("study %s goes on with a changed task:\n  %s", self._study.name, lines)
+
+    def run(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
+        """Train trials until a limit is reached."""
+        self._lease.acquire()
+        try:
+            self._read_history()
+            self._say_forecast(limits)
+            left = limits.remaining(0, self._trained_in_all())
+            with Progress(self._study.name, left, show_progress) as progress:
+                self._loop(limits, listeners, progress)
+        finally:
+            self._lease.release()
+
+    def _read_history(self) -> None:
+        self._history = {trial.number: trial for trial in self._storage.trials(self._study.id)}
+        self._samples = preparation.site_samples(self._objective)
+        self._dtype = preparation.training_dtype(self._objective)
+
+    def _say_forecast(self, limits: Limits) -> None:
+        count = limits.remaining(0, self._trained_in_all())
+        if not isinstance(self._objective, Task) or not count:
+            return
+        seconds = preparation.forecast_seconds(self._objective) * len(self._seeds())
+        _log.info(
+            "study %s: about %.2g s a trial, %d trials in about %.0f s",
+            self._study.name, seconds, count, seconds * count,
+        )  # fmt: skip
+
+    def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
+        started = time.monotonic()
+        while not self._should_stop():
+            left = limits.remaining(self._trained, self._trained_in_all())
+            if left == 0:
+                return
+            if limits.timeout is not None and time.monotonic() - started >= limits.timeout:
+                return
+            waiting = [trial for trial in self._history.values() if trial.state.is_open]
+            if not waiting:
+                if not self._propose():
+                    return
+                continue
+            waiting.sort(key=lambda trial: trial.number)
+            ready = [trial for trial in self._checked(waiting) if trial.state.is_open]
+            count = self._executor.batch if left is None else min(self._executor.batch, left)
+            if ready:
+                self._train(ready[:count], listeners, progress)
+
+    # proposing
+
+    def _propose(self) -> bool:
+        """One logical batch, stored whole; False when nothing more is to be expected."""
+        history = [self._history[number] for number in sorted(self._history)]
+        context = Context(
+            Space.from_json(self._study.space),
+            self._study.seed,
+            cast(Literal["maximize", "minimize"], self._study.direction),
+        )
+        strategy = make_strategy(self._study.strategy)
+        candidates = strategy.propose(history, strategy.batch_size(history, context), context)
+        if not candidates:
+            _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
+            return False
+        known = self._known()
+        records: list[TrialRecord] = []
+        for candidate in candidates:
+            records.append(self._screened(candidate, known, -1 - len(records)))
+        stored = self._storage.add_trials(self._study.id, records, self._lease)
+        self._history |= {trial.number: trial for trial in stored}
+        if any(trial.state.is_open for trial in stored):
+            self._idle = 0
+            return True
+        self._idle += len(stored)
+        if self._idle >= _IDLE_PROPOSALS:
+            _log.warning(
+                "study %s: %d proposals in a row were refused or known already; "
+                "widen the space or change the strategy",
+                self._study.name, self._idle,
+            )  # fmt: skip
+            return False
+        return True
+
+    def _known(self) -> dict[str, int]:
+        """First trial of each identity."""
+        known: dict[str, int] = {}
+        for number in sorted(self._history):
+            trial = self._history[number]
+            if trial.fingerprint and trial.state is not TrialState.DUPLICATE:
+                known.setdefault(trial.fingerprint, number)
+        return known
+
+    def _screened(
+        self, candidate: CandidateRecord, known: dict[str, int], number: int
+    ) -> TrialRecord:
+        """A proposal as a trial: refused, a repetition, or waiting to be trained."""
+        try:
+            identity = identify(candidate)
+        except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
+            return TrialRecord(
+                number, TrialState.REJECTED, candidate, reason=str(error).splitlines()[0]
+            )
+        if (original := known.get(identity.identity)) is not None:
+            return self._trial(TrialState.DUPLICATE, candidate, identity, duplicate_of=original)
+        known[identity.identity] = number
+        screening = screen(candidate, self._samples, self._dtype)
+        if not screening.passed:
+            return self._trial(TrialState.REJECTED, candidate, identity, reason=screening.reason)
+        return self._trial(TrialState.WAITING, candidate, identity, warnings=screening.warnings)
+
+    @staticmethod
+    def _trial(
+        state: TrialState,
+        candidate: CandidateRecord,
+        identity: Identity,
+        *,
+        reason: str = "",
+        warnings: tuple[str, ...] = (),
+        duplicate_of: int | None = None,
+    ) -> TrialRecord:
+        return TrialRecord(
+            -1,
+            state,
+            candidate,
+            reason=reason,
+            warnings=warnings,
+            duplicate_of=duplicate_of,
+            fingerprint=identity.identity,
+            alias=identity.alias,
+        )
+
+    def _checked(self, waiting: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Trials that a user enqueued are screened when their turn comes."""
+        checked = []
+        for trial in waiting:
+            if not trial.fingerprint:
+                known = {
+                    key: number for key, number in self._known().items() if number < trial.number
+                }
+                result = self._screened(trial.candidate, known, trial.number)
+                trial = dataclasses.replace(
+                    trial,
+                    state=result.state,
+                    reason=result.reason,
+                    warnings=result.warnings,
+                    duplicate_of=result.duplicate_of,
+                    fingerprint=result.fingerprint,
+                    alias=result.alias,
+                )
+                self._storage.screen_trial(self._study.id, trial, self._lease)
+                self._history[trial.number] = trial
+            checked.append(trial)
+        return checked
+
+    # training
+
+    def _seeds(self) -> list[int]:
+        """The study's seeds: the same for every trial."""
+        wanted = getattr(self._objective, "seeds", 1)
+        if isinstance(wanted, int):
+            return seed_list(self._study.seed, "search", wanted)
+        return [int(seed) for seed in wanted]
+
+    def _train(
+        self, trials: Sequence[TrialRecord], listeners: Sequence[Listener], progress: Progress
+    ) -> None:
+        """One physical batch: marked RUNNING, trained, stored in one transaction."""
+        numbers = [trial.number for trial in trials]
+        started = self._storage.start_trials(self._study.id, numbers, self._lease)
+        jobs = [Job(trial.number, trial.candidate) for trial in trials]
+        outcomes: dict[int, Outcome] = {}
+        for job, outcome in self._executor.run(jobs, self._evaluate):
+            outcomes[job.number] = outcome
+        completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
+        for trial in trials:
+            outcome = outcomes[trial.number]
+            ended = dataclasses.replace(
+                trial,
+                state=outcome.state,
+                value=outcome.value,
+                spread=outcome.spread,
+                reason=outcome.reason,
+                seconds=outcome.seconds,
+                started=started,
+                completed=completed,
+            )
+            self._history[trial.number] = ended
+            self._trained += 1
+            best = leaderboard(list(self._history.values()), self._study.direction)
+            progress.advance(ended, best[0] if best else None)
+            for listener in listeners:
+                listener(ended)
+        self._check_failures()
+
+    def _evaluate(self, job: Job) -> Outcome:
+        return evaluate(job.candidate, self._objective, self._seeds(), number=job.number)
+
+    def _trained_in_all(self) -> int:
+        return sum(trial.state.is_trained for trial in self._history.values())
+
+    def _check_failures(self) -> None:
+        """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
+        trained = [trial for trial in self._history.values() if trial.state.is_trained]
+        reasons = {trial.reason for trial in trained}
+        if (
+            len(trained) == _SAME_FAILURES
+            and len(reasons) == 1
+            and all(trial.state is TrialState.FAILED for trial in trained)
+        ):
+            raise StudyError(
+                f"the first {_SAME_FAILURES} trials of study {self._study.name!r} all failed in the same way: "
+                f"{reasons.pop()}; mend the objective and start a new study"
+            )

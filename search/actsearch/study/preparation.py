@@ -1,0 +1,143 @@
+"""What is checked once before any trial: direction, task, model."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import StudyError
+from actsearch.evaluation import Candidate
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation.run import sample_of
+from actsearch.placement import place, pre_activations
+from actsearch.records import StudyRecord
+from actsearch.seeds import derive
+from actsearch.task import Task
+from actsearch.training import check_task, fit, isolated_random
+
+__all__ = [
+    "check_model",
+    "describe_objective",
+    "forecast_seconds",
+    "resolved_direction",
+    "site_samples",
+    "task_differences",
+    "training_dtype",
+]
+
+_log = logging.getLogger("actsearch")
+
+_SCREENED_SITES = 8
+_SCREENED_SAMPLES = 128
+
+
+def resolved_direction(study: StudyRecord, objective: ObjectiveCallable) -> str:
+    """Which way is better: as the study says, or the metric's own.
+
+    Raises:
+        StudyError: if they contradict each other, or nobody says it.
+    """
+    if not callable(objective):
+        raise StudyError(
+            "the objective must be a Task or a function objective(candidate, run), "
+            f"not {type(objective).__name__}"
+        )
+    own = objective.resolved_metric.direction if isinstance(objective, Task) else None
+    if own is not None and study.direction not in (None, own):
+        assert isinstance(objective, Task)
+        raise StudyError(
+            f"study {study.name!r} would {study.direction} {objective.resolved_metric.name}, "
+            f"which is there to {own}: leave direction= out, or make the study anew"
+        )
+    if (direction := study.direction or own) is None:
+        raise StudyError(
+            "nobody says which way is better: create_study(direction='maximize') or 'minimize'"
+        )
+    return direction
+
+
+def describe_objective(objective: ObjectiveCallable) -> dict[str, Any]:
+    """What the stored results depend on besides the candidate, as JSON data."""
+    if isinstance(objective, Task):
+        return objective.describe()
+    name = getattr(objective, "__qualname__", type(objective).__qualname__)
+    return {"objective": str(name)}
+
+
+def task_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What changed in a task, a line each."""
+    return [
+        f"{key}: {given.get(key)!r}, stored {stored.get(key)!r}"
+        for key in sorted({*stored, *given})
+        if stored.get(key) != given.get(key)
+    ]
+
+
+def check_model(task: Task) -> None:
+    """Fail now rather than in every trial.
+
+    Raises:
+        TaskError: model, data, loss and metric do not fit together.
+        PlacementError: the model has nothing to replace.
+    """
+    with isolated_random(derive(0, "init")):
+        model = task.build()
+    placed = place(model, "relu", sample=sample_of(task)).model
+    check_task(task, placed)
+
+
+def forecast_seconds(task: Task) -> float:
+    """Seconds that one training of the unchanged model is expected to take, from one epoch of it."""
+    with isolated_random(derive(0, "init")):
+        model = Candidate.baseline().place(task.build()).model
+    short = task.replace(epochs=1)
+    fit(short, model, 0)  # the first pass warms caches
+    started = time.perf_counter()
+    fit(short, model, 0)
+    return (time.perf_counter() - started) * task.epochs
+
+
+def site_samples(objective: ObjectiveCallable) -> list[Tensor]:
+    """What arrives at the hidden sites of a task's own model, for screening; empty for other objectives."""
+    if not isinstance(objective, Task) or objective.step is not None:
+        return []
+    with isolated_random(derive(0, "init")):
+        model = objective.build()
+    inputs = _inputs(objective)
+    if inputs is None:
+        return []
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    seen = [item.inputs for item in pre_activations(model, _moved(inputs, device)).values()]
+    step = max(1, -(-len(seen) // _SCREENED_SITES))
+    return [tensor.float().cpu() for tensor in itertools.islice(seen, 0, None, step)]
+
+
+def training_dtype(objective: ObjectiveCallable) -> torch.dtype:
+    """The precision in which a task's activations compute."""
+    if not isinstance(objective, Task):
+        return torch.float32
+    if objective.amp is not None:
+        return torch.bfloat16
+    with isolated_random(derive(0, "init")):
+        model = objective.build()
+    dtypes = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    return dtypes[0] if dtypes else torch.float32
+
+
+def _inputs(task: Task) -> Any:
+    if isinstance(task.train, tuple):
+        inputs = tuple(tensor[:_SCREENED_SAMPLES] for tensor in task.train[:-1])
+        return inputs[0] if len(inputs) == 1 else inputs
+    return sample_of(task)
+
+
+def _moved(inputs: Any, device: torch.device) -> Any:
+    if isinstance(inputs, tuple):
+        return tuple(_moved(item, device) for item in inputs)
+    return inputs.to(device) if isinstance(inputs, Tensor) else inputs

@@ -1,0 +1,48 @@
+"""Progress on standard error, when asked for."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from tqdm import tqdm
+
+from actsearch.records import TrialRecord
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """A bar over trainings that shows the best so far."""
+
+    def __init__(self, title: str, total: int | None, shown: bool, unit: str = "trial") -> None:
+        self._bar = tqdm(
+            desc=title,
+            total=total,
+            unit=unit,
+            disable=not shown,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, trial: TrialRecord | None = None, best: TrialRecord | None = None) -> None:
+        """One more is done."""
+        if best is not None and best.value is not None:
+            label = best.candidate.label
+            label = label if len(label) <= 28 else label[:27] + "…"
+            self._bar.set_postfix_str(f"best {best.value:.4f} {label}", refresh=False)
+        self._bar.update()
+
+    def note(self, text: str) -> None:
+        """Say what is being done now."""
+        self._bar.set_postfix_str(text, refresh=False)

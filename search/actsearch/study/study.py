@@ -1,0 +1,193 @@
+"""A study: its trials, and the three things one does with it - optimize, look, confirm."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import optuna
+import pandas as pd
+
+from actsearch.errors import StudyError
+from actsearch.evaluation import Candidate
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.execution import Executor
+from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.report import (
+    Verdict,
+    best_trial,
+    optuna_study,
+    resolve_duplicates,
+    trials_frame,
+)
+from actsearch.storage import Storage
+from actsearch.study.confirm import Confirmation
+from actsearch.study.driver import Driver, Limits
+from actsearch.study.trial import Trial
+
+__all__ = ["Study"]
+
+_log = logging.getLogger("actsearch")
+_DEFAULT_TRIALS = 100
+
+Callback = Callable[["Study", Trial], None]
+
+
+class Study:
+    """A search for an activation function, kept in a database. Made by :func:`actsearch.create_study`."""
+
+    def __init__(self, storage: Storage, record: StudyRecord) -> None:
+        self._storage = storage
+        self._record = record
+        self._stop = False
+
+    @property
+    def record(self) -> StudyRecord:
+        """The stored settings."""
+        return self._record
+
+    @property
+    def study_name(self) -> str:
+        """The study's name."""
+        return self._record.name
+
+    @property
+    def direction(self) -> str | None:
+        """ "maximize" or "minimize"; None until the first optimize has asked the metric."""
+        return self._record.direction
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial in order of number."""
+        return [Trial(record) for record in self._trials()]
+
+    @property
+    def best_trial(self) -> Trial:
+        """The COMPLETE trial with the best value; StudyError while there is none."""
+        return Trial(best_trial(self._trials(), self.direction))
+
+    @property
+    def best_value(self) -> float:
+        """Value of the best trial: the largest of many noisy numbers, and so optimistic. See :meth:`confirm`."""
+        value = self.best_trial.value
+        assert value is not None
+        return value
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """One row a trial."""
+        return trials_frame(self._trials())
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The trained trials as an Optuna study in memory, for ``optuna.visualization``."""
+        return optuna_study(self._record, self._trials(epochs=True))
+
+    def optimize(
+        self,
+        objective: ObjectiveCallable,
+        n_trials: int | None = None,
+        total_trials: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        callbacks: Iterable[Callback] = (),
+        show_progress_bar: bool = True,
+        task_changed: Literal["refuse", "accept"] = "refuse",
+    ) -> None:
+        """Search. Returns when a limit is reached; call again, or run the script again, to go on.
+
+        Args:
+            objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``.
+            n_trials: trials this call trains to an end, those interrupted before included; 100 if no limit is given.
+            total_trials: train until the study has so many trained trials in all.
+            timeout: start no further trial after so many seconds.
+            executor: where trials run; in this process by default.
+            callbacks: called with (study, trial) after each trained trial.
+            show_progress_bar: show progress on standard error.
+            task_changed: "accept" goes on although the task differs from the one of the stored trials.
+
+        Raises:
+            StudyError: another process runs the study, the task changed, or the direction is unknown.
+            TaskError: model, data, loss and metric do not fit together.
+            PlacementError: the model has nothing to replace.
+        """
+        if task_changed not in ("refuse", "accept"):
+            raise StudyError(f"task_changed must be 'refuse' or 'accept', not {task_changed!r}")
+        if n_trials is None and total_trials is None and timeout is None:
+            n_trials = _DEFAULT_TRIALS
+        limits = Limits(n_trials, total_trials, timeout)
+        self._stop = False
+        driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
+        self._record = driver.prepare(accept_changed_task=task_changed == "accept")
+        listeners = [
+            lambda record, call=callback: call(self, Trial(record)) for callback in callbacks
+        ]
+        driver.run(limits, listeners, show_progress_bar)
+
+    def stop(self) -> None:
+        """From a callback: end the running ``optimize`` before the next trial."""
+        self._stop = True
+
+    def enqueue_trial(self, candidate: Any, **hyperparameters: Any) -> int:
+        """Have an activation tried next, before further proposals.
+
+        Args:
+            candidate: catalog name, formula or Expression.
+            hyperparameters: settings of a catalog row.
+
+        Returns:
+            The trial's number.
+
+        Raises:
+            FormulaError, ActivationError: if it is none.
+        """
+        record = Candidate.of(candidate, **hyperparameters).record
+        trial = TrialRecord(-1, TrialState.WAITING, CandidateRecord(record.activations, "user"))
+        return self._storage.add_trials(self._record.id, [trial], None)[0].number
+
+    def confirm(
+        self,
+        objective: ObjectiveCallable,
+        top_k: int = 5,
+        seeds: int = 10,
+        baseline: Any = None,
+        min_effect: float | None = None,
+        show_progress_bar: bool = True,
+    ) -> Verdict:
+        """Is the best of this study really better than what you have?
+
+        The best 4 x ``top_k`` are trained again on 3 fresh seeds and ``top_k`` kept by shrunken mean; for a Task the
+        learning rate is chosen for each finalist and the baseline alike; then all train on ``seeds`` fresh seeds,
+        paired, and are scored once on test data that the search never touched. A verdict with the same settings
+        over the same trials is read from the storage instead of being made again.
+
+        Args:
+            objective: the Task with ``test`` data, or the callable of the search.
+            top_k: finalists.
+            seeds: paired seeds; below 8 there is no verdict.
+            baseline: None for the user's model unchanged, or an activation.
+            min_effect: smallest difference in the metric that matters.
+            show_progress_bar: show progress on standard error.
+
+        Raises:
+            StudyError: no complete trial, or another process runs the study.
+            TaskError: the task has no test data.
+        """
+        confirmation = Confirmation(
+            self._storage, self._record, objective, top_k, seeds, baseline, min_effect
+        )
+        return confirmation.verdict(self._trials(), show_progress_bar)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Stored verdicts, oldest first."""
+        return [
+            Verdict.from_json(item.verdict)
+            for item in self._storage.confirmations(self._record.id)
+        ]
+
+    def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
+        return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
+
+    def __repr__(self) -> str:
+        return f"Study({self.study_name!r}, {self._storage.database.url})"

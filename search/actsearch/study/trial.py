@@ -1,0 +1,78 @@
+"""One trial as users hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from actsearch.evaluation import Candidate
+from actsearch.records import TrialRecord, TrialState
+
+__all__ = ["Trial"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a study.
+
+    Attributes:
+        record: everything that is stored of it (without evaluations).
+    """
+
+    record: TrialRecord
+
+    @property
+    def number(self) -> int:
+        """0-based position in the study."""
+        return self.record.number
+
+    @property
+    def state(self) -> TrialState:
+        """Where it stands."""
+        return self.record.state
+
+    @property
+    def value(self) -> float | None:
+        """The metric at the last epoch, averaged over the study's seeds; a DUPLICATE has its original's."""
+        return self.record.value
+
+    @property
+    def candidate(self) -> Candidate:
+        """What was tried: ``.module()``, ``.place(model)``, ``.formula``."""
+        return Candidate(self.record.candidate)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, was pruned, refused, or what it repeats."""
+        return self.record.reason
+
+    @property
+    def duplicate_of(self) -> int | None:
+        """Number of the trial that a DUPLICATE repeats."""
+        return self.record.duplicate_of
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What screening noticed without refusing."""
+        return self.record.warnings
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]:
+        """Further data kept with the trial."""
+        return self.record.user_attrs
+
+    @property
+    def datetime_start(self) -> datetime | None:
+        """When training started, UTC."""
+        return self.record.started
+
+    @property
+    def datetime_complete(self) -> datetime | None:
+        """When training ended, UTC."""
+        return self.record.completed
+
+    def __repr__(self) -> str:
+        value = "" if self.value is None else f", value={self.value:.6g}"
+        return f"Trial({self.number}, {self.state.name}{value}, {self.candidate})"

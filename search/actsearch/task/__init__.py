@@ -1,0 +1,16 @@
+"""What is optimised: the user's model, data, loss, metric and budget."""
+
+from actsearch.task.data import Batches, inputs_and_targets, to_device
+from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
+from actsearch.task.task import Task
+
+__all__ = [
+    "METRICS",
+    "Accumulator",
+    "Batches",
+    "Metric",
+    "Task",
+    "inputs_and_targets",
+    "resolve_metric",
+    "to_device",
+]

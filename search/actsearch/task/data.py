@@ -1,0 +1,207 @@
+"""A user's data as batches on a device, in an order that its own generator decides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from actsearch.errors import TaskError
+
+__all__ = ["Batches", "as_source", "describe_source", "inputs_and_targets", "to_device"]
+
+_EVALUATION_BATCH = 1024  # without gradients larger batches cost no more memory than training
+_HASHED_ELEMENTS = 1 << 24  # of a larger tensor evenly spread elements are hashed
+
+
+def as_source(data: Any, name: str) -> Any:
+    """Check one of train, valid, test, and turn arrays into tensors.
+
+    Args:
+        data: a tuple of tensors or arrays with one length, a Dataset, or a DataLoader.
+        name: which of them, for messages.
+
+    Returns:
+        A tuple of tensors, a Dataset, or a DataLoader. Floating arrays of numpy become the default dtype.
+
+    Raises:
+        TaskError: empty, of different lengths, or of another kind.
+    """
+    if isinstance(data, DataLoader):
+        _not_empty(_length(data), name)
+        return data
+    if isinstance(data, (tuple, list)):
+        tensors = tuple(_tensor(item, name) for item in data)
+        if not tensors:
+            raise TaskError(f"{name} data is empty: give ({name}_inputs, {name}_targets)")
+        lengths = [len(tensor) for tensor in tensors]
+        if len(set(lengths)) > 1:
+            raise TaskError(f"{name} data differ in length: {' and '.join(map(str, lengths))}")
+        _not_empty(lengths[0], name)
+        return tensors
+    if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        _not_empty(_length(data), name)
+        return data
+    raise TaskError(
+        f"{name} data must be a tuple of tensors, a Dataset or a DataLoader, not {type(data).__name__}"
+    )
+
+
+def _tensor(item: Any, name: str) -> Tensor:
+    if isinstance(item, Tensor):
+        tensor = item
+    else:
+        try:
+            array = np.asarray(item)
+            tensor = torch.as_tensor(array)
+        except (TypeError, ValueError) as error:
+            raise TaskError(f"{name} data cannot be made a tensor: {error}") from None
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
+    if tensor.dim() == 0:
+        raise TaskError(f"{name} data must have a first axis of samples")
+    return tensor
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # an iterable data set does not know
+        return None
+
+
+def _not_empty(length: int | None, name: str) -> None:
+    if length == 0:
+        raise TaskError(f"{name} data is empty")
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with every tensor in it on a device; tuples, lists and mappings are walked through."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return tuple(to_device(item, device) for item in batch)
+    return batch
+
+
+def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
+    """Split a batch: the last part is the target, what comes before goes into the model.
+
+    Raises:
+        TaskError: for batches of another form.
+    """
+    if isinstance(batch, (tuple, list)) and len(batch) >= 2 and isinstance(batch[-1], Tensor):
+        inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+        return inputs, batch[-1]
+    raise TaskError(
+        f"a batch must be (inputs, targets), not {type(batch).__name__}; "
+        "give step= and evaluate= for batches of another form"
+    )
+
+
+class Batches:
+    """One of a task's data sets, batch by batch; each iteration is one epoch.
+
+    Attributes:
+        steps: batches in an epoch, or None if the data does not know its length.
+    """
+
+    def __init__(
+        self, source: Any, batch_size: int, device: torch.device, shuffle_seed: int | None
+    ) -> None:
+        """Args:
+        source: what :func:`as_source` returned.
+        batch_size: samples in a batch; a DataLoader keeps its own.
+        device: where batches go.
+        shuffle_seed: seed of the order; None keeps the order (evaluation).
+        """
+        self._device = device
+        self._seed = shuffle_seed
+        self._generator = torch.Generator().manual_seed(shuffle_seed or 0)
+        self._state = self._generator.get_state()
+        self._tensors: tuple[Tensor, ...] | None = None
+        if isinstance(source, tuple):
+            self._tensors = tuple(tensor.to(device) for tensor in source)
+            self._size = (
+                batch_size if shuffle_seed is not None else max(batch_size, _EVALUATION_BATCH)
+            )
+            self.steps: int | None = -(-len(source[0]) // self._size)
+        else:
+            self._loader = (
+                source if isinstance(source, DataLoader) else self._made(source, batch_size)
+            )
+            self.steps = _length(self._loader)
+
+    def _made(self, source: Any, batch_size: int) -> DataLoader[Any]:
+        return DataLoader(
+            source,
+            batch_size=batch_size,
+            shuffle=self._seed is not None,
+            generator=self._generator,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._slices() if self._tensors is not None else self._loaded()
+
+    def _slices(self) -> Iterator[tuple[Tensor, ...]]:
+        assert self._tensors is not None
+        count = len(self._tensors[0])
+        order = None
+        if self._seed is not None:
+            order = torch.randperm(count, generator=self._generator).to(self._device)
+        for start in range(0, count, self._size):
+            rows = (
+                slice(start, start + self._size)
+                if order is None
+                else order[start : start + self._size]
+            )
+            yield tuple(tensor[rows] for tensor in self._tensors)
+
+    def _loaded(self) -> Iterator[Any]:
+        """A loader's batches, its draws from torch's global generator kept in a stream of their own."""
+        iterator = None
+        while True:
+            outside = torch.get_rng_state()
+            torch.set_rng_state(self._state)
+            try:
+                iterator = iter(self._loader) if iterator is None else iterator
+                batch = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._state = torch.get_rng_state()
+                torch.set_rng_state(outside)
+            yield to_device(batch, self._device)
+
+
+def describe_source(source: Any) -> dict[str, Any]:
+    """What identifies a data set: kind, size, shapes, and a hash of the numbers where they are tensors."""
+    if isinstance(source, tuple):
+        return {
+            "shapes": [list(tensor.shape) for tensor in source],
+            "sha256": hashlib.sha256(b"".join(map(_digest, source))).hexdigest(),
+        }
+    described: dict[str, Any] = {"type": type(source).__name__, "length": _length(source)}
+    if isinstance(source, DataLoader):
+        described["dataset"] = describe_source(source.dataset)
+        described["batch_size"] = source.batch_size
+    elif hasattr(source, "tensors"):  # torch's TensorDataset
+        described |= describe_source(tuple(source.tensors))
+    return described
+
+
+def _digest(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().reshape(-1)
+    stride = -(-flat.numel() // _HASHED_ELEMENTS)
+    numbers = flat[::stride].contiguous()
+    if numbers.dtype == torch.bfloat16:
+        numbers = numbers.float()
+    head = f"{tuple(tensor.shape)} {tensor.dtype}".encode()
+    return hashlib.sha256(head + numbers.numpy().tobytes()).digest()

@@ -1,0 +1,229 @@
+"""The task: everything that stays the same while activations change."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+
+from actsearch.errors import TaskError, nearest
+from actsearch.task.data import as_source, describe_source
+from actsearch.task.metrics import Metric, resolve_metric
+
+__all__ = ["SCHEDULES", "Task"]
+
+Objective = float | Mapping[str, float]
+
+SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
+    "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, T_max=steps),
+    "linear": lambda optimizer, steps: LinearLR(optimizer, 1.0, 0.0, total_iters=steps),
+}
+"""Learning-rate schedules by name; stepped after every batch."""
+
+
+class _Trainer(Protocol):
+    """What a task needs of a run: training in the candidate's model."""
+
+    def train(self, task: Any, candidate: Any) -> Mapping[str, float]:
+        """Train and return metrics, the optimised one first."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A model, its data and how it is trained and measured.
+
+    Attributes:
+        model: a function without arguments that builds the model, called under each seed; or a module, which
+            keeps its weights (fine-tuning: seeds then vary data order and dropout alone).
+        train: ``(inputs, targets)`` as tensors or arrays, a Dataset, or a DataLoader.
+        valid: likewise; what the search looks at.
+        test: likewise; touched by ``study.confirm`` alone.
+        loss: ``(output, target) -> scalar``; not needed with ``step`` and ``evaluate``.
+        metric: name (accuracy, loss, mse, mae, r2), ``(outputs, targets) -> float``, or a key of what
+            ``evaluate`` returns. A trial's value is the metric on ``valid`` after the last epoch.
+        epochs: passes over ``train``.
+        batch_size: samples in a batch.
+        optimizer: ``(parameters, lr=...) -> Optimizer``, given ``weight_decay`` where it takes one.
+        lr: learning rate.
+        weight_decay: for the weights; learned activation parameters have none.
+        schedule: "cosine", "linear", or ``(optimizer, total_steps) -> LRScheduler``, stepped every batch.
+        clip_grad_norm: largest norm of the gradient, or None.
+        seeds: how many seeds each trial trains under, or the seeds themselves.
+        device: "auto" (CUDA if there is one), or a torch device.
+        amp: None, or "bfloat16" for autocast.
+        step: ``(model, batch) -> loss`` for batches that are not (inputs, targets).
+        evaluate: ``(model, batches) -> float or {name: float}``, likewise.
+        name: for tables.
+    """
+
+    model: nn.Module | Callable[[], nn.Module]
+    train: Any
+    valid: Any
+    test: Any = None
+    loss: Callable[[Any, Any], Tensor] | None = None
+    metric: str | Callable[[Tensor, Tensor], Any] = "loss"
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str | Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None
+    clip_grad_norm: float | None = None
+    seeds: int | Sequence[int] = 1
+    device: str | torch.device = "auto"
+    amp: str | torch.dtype | None = None
+    step: Callable[[nn.Module, Any], Tensor] | None = None
+    evaluate: Callable[[nn.Module, Iterable[Any]], Objective] | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse at the door what would fail in the loop."""
+        if not isinstance(self.model, nn.Module) and not callable(self.model):
+            raise TaskError(
+                "model must be a torch.nn.Module or a function that builds one, "
+                f"not {type(self.model).__name__}"
+            )
+        for name in ("train", "valid"):
+            object.__setattr__(self, name, as_source(getattr(self, name), name))
+        if self.test is not None:
+            object.__setattr__(self, "test", as_source(self.test, "test"))
+        if self.loss is None and (self.step is None or self.evaluate is None):
+            raise TaskError("give loss=, or both step= and evaluate=")
+        resolve_metric(self.metric, self.evaluate is not None)
+        self._check_numbers()
+        self._check_choices()
+
+    def _check_numbers(self) -> None:
+        for name, at_least in (("epochs", 1), ("batch_size", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+                raise TaskError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+        if not self.lr > 0:
+            raise TaskError(f"lr must be above 0, not {self.lr!r}")
+        if not self.weight_decay >= 0:
+            raise TaskError(f"weight_decay must be at least 0, not {self.weight_decay!r}")
+        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
+            raise TaskError(f"clip_grad_norm must be above 0, not {self.clip_grad_norm!r}")
+        if isinstance(self.seeds, bool) or (isinstance(self.seeds, int) and self.seeds < 1):
+            raise TaskError(f"seeds must be at least 1, not {self.seeds!r}")
+        if not isinstance(self.seeds, int) and len(set(self.seeds)) != len(
+            tuple(self.seeds) or (0, 0)
+        ):
+            raise TaskError("seeds must be different numbers, at least one")
+
+    def _check_choices(self) -> None:
+        if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
+            raise TaskError(
+                f"unknown schedule {self.schedule!r}" + nearest(self.schedule, SCHEDULES)
+            )
+        if self.amp not in (None, "bfloat16", torch.bfloat16):
+            raise TaskError(f"amp must be None or 'bfloat16', not {self.amp!r}")
+        self.torch_device()
+
+    def __call__(self, candidate: Any, run: _Trainer) -> Mapping[str, float]:
+        """Train the candidate under the run's seed and return its metrics, the optimised one first."""
+        return run.train(self, candidate)
+
+    @property
+    def resolved_metric(self) -> Metric:
+        """The metric with its direction and accumulator."""
+        return resolve_metric(self.metric, self.evaluate is not None)
+
+    def torch_device(self) -> torch.device:
+        """The device that training uses."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise TaskError(f"device {self.device!r}: {str(error).splitlines()[0]}") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise TaskError(f"device {self.device!r}: this torch sees no CUDA device")
+        return device
+
+    def build(self) -> nn.Module:
+        """The model: built anew by a factory, or the user's own instance (to be copied, never trained).
+
+        Raises:
+            TaskError: if the factory fails or returns something else.
+        """
+        if isinstance(self.model, nn.Module):
+            return self.model
+        try:
+            model = self.model()
+        except Exception as error:
+            raise TaskError(
+                f"the model function failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(model, nn.Module):
+            raise TaskError(
+                f"the model function returned {type(model).__name__}, not a torch.nn.Module"
+            )
+        return model
+
+    def replace(self, **changes: Any) -> Task:
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+    @functools.cached_property
+    def data_hash(self) -> Mapping[str, str]:
+        """A hash of each data set; "" for a missing test set."""
+        sources = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {
+            name: "" if source is None else _hash(describe_source(source))
+            for name, source in sources.items()
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What the search's results depend on, as JSON data: model, settings and data, never source text."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = self.build()
+        shapes = {name: list(p.shape) for name, p in model.named_parameters()}
+        return {
+            "model": f"{type(model).__name__} {_hash([repr(model), shapes])}",
+            "weights": "built under each seed"
+            if not isinstance(self.model, nn.Module)
+            else "kept",
+            "loss": _name(self.loss),
+            "metric": self.resolved_metric.name,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": _name(self.optimizer),
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "schedule": _name(self.schedule),
+            "clip_grad_norm": self.clip_grad_norm,
+            "seeds": self.seeds if isinstance(self.seeds, int) else list(self.seeds),
+            "amp": None if self.amp is None else "bfloat16",
+            "step": _name(self.step),
+            "evaluate": _name(self.evaluate),
+            "train": self.data_hash["train"],
+            "valid": self.data_hash["valid"],
+        }
+
+
+def _hash(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _name(function: Any) -> str | None:
+    """A callable's qualified name with bound arguments; memory addresses left out."""
+    if function is None or isinstance(function, str):
+        return function
+    if isinstance(function, functools.partial):
+        arguments = [repr(item) for item in function.args]
+        arguments += [f"{key}={value!r}" for key, value in sorted(function.keywords.items())]
+        return f"{_name(function.func)}({', '.join(arguments)})"
+    if isinstance(function, nn.Module):
+        return repr(function)
+    # without the module: a script's functions are in __main__ or not, depending on how it is started
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -1,0 +1,285 @@
+"""Training: fit -> epoch -> step, one small function each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from actsearch.activation import reseed_random_activations
+from actsearch.errors import ActsearchError, TaskError
+from actsearch.placement import forward
+from actsearch.records import EpochRecord
+from actsearch.seeds import derive
+from actsearch.task import Accumulator, Batches, Metric, Task, inputs_and_targets
+from actsearch.training.optimizer import build_optimizer, build_schedule
+from actsearch.training.random_streams import isolated_random
+
+__all__ = ["TrainingResult", "check_task", "fit"]
+
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What one training gave.
+
+    Attributes:
+        metrics: measures of the last epoch, the optimised one first; empty if the run was stopped.
+        epochs: one record an epoch.
+        stopped: why and where the run was stopped; empty if it reached its end.
+        seconds: wall time.
+    """
+
+    metrics: Mapping[str, float]
+    epochs: tuple[EpochRecord, ...]
+    stopped: str = ""
+    seconds: float = 0.0
+
+
+class _NonFinite(Exception):
+    """A loss or metric that is no number; carries where."""
+
+
+@dataclass
+class _Measures:
+    """Sums over one pass through a data set."""
+
+    metric: Metric
+    accumulator: Accumulator | None
+    loss_sum: Tensor | float = 0.0
+    samples: int = 0
+    named: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float | None:
+        return float(self.loss_sum) / self.samples if self.samples else None
+
+    @property
+    def value(self) -> float | None:
+        if self.named:
+            return self.named.get(self.metric.name)
+        if self.metric.name == "loss":
+            return self.loss
+        return self.accumulator.result() if self.accumulator else None
+
+
+def fit(
+    task: Task,
+    model: nn.Module,
+    seed: int,
+    *,
+    on_test: bool = False,
+    report: Report | None = None,
+) -> TrainingResult:
+    """Train a model in place under one seed and measure it.
+
+    Data order, dropout and random activations draw from separate streams derived from the seed. Training stops at
+    the first loss that is not finite, and the result says where.
+
+    Args:
+        task: data, loss, metric and budget.
+        model: the model to train; on return it is trained, on the task's device.
+        seed: seed of this run.
+        on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
+        report: called with (epoch, validation metric) after each epoch; an exception it raises ends the run.
+
+    Raises:
+        TaskError: when model, data, loss and metric do not fit together.
+    """
+    started = time.perf_counter()
+    run = _Fit(task, model, seed)
+    epochs: list[EpochRecord] = []
+    metrics: Mapping[str, float] = {}
+    stopped = ""
+    with isolated_random(derive(seed, "dropout")):
+        try:
+            for epoch in range(1, task.epochs + 1):
+                epochs.append(run.epoch(epoch))
+                if report is not None and (value := epochs[-1].valid_metric) is not None:
+                    report(epoch, value)
+            metrics = run.final_metrics(on_test)
+        except _NonFinite as error:
+            stopped = str(error)
+    return TrainingResult(metrics, tuple(epochs), stopped, time.perf_counter() - started)
+
+
+class _Fit:
+    """One model in training: what its epochs share."""
+
+    def __init__(self, task: Task, model: nn.Module, seed: int) -> None:
+        self.task = task
+        self.metric = task.resolved_metric
+        self.device = task.torch_device()
+        self.model = model.to(self.device)
+        reseed_random_activations(self.model, derive(seed, "activation"))
+        self.train = Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
+        self.valid = Batches(task.valid, task.batch_size, self.device, None)
+        self.optimizer = build_optimizer(task, self.model)
+        total = None if self.train.steps is None else self.train.steps * task.epochs
+        self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
+        self._last: _Measures | None = None
+
+    def epoch(self, number: int) -> EpochRecord:
+        """One pass over the training data, then one over the validation data."""
+        started = time.perf_counter()
+        train = self._train_pass(number)
+        valid = self._last = self._measure(self.valid, f"validation after epoch {number}")
+        return EpochRecord(
+            number,
+            train.loss,
+            train.value,
+            valid.loss,
+            valid.value,
+            time.perf_counter() - started,
+        )
+
+    def final_metrics(self, on_test: bool) -> Mapping[str, float]:
+        """Measures of the trained model on validation or test data, the optimised one first."""
+        measures = self._last
+        if on_test:
+            test = Batches(self.task.test, self.task.batch_size, self.device, None)
+            measures = self._measure(test, "test")
+        assert measures is not None
+        found = {} if measures.loss is None else {"loss": measures.loss}
+        found |= measures.named
+        value = measures.value
+        if value is None or not math.isfinite(value):
+            raise _NonFinite(f"{self.metric.name} is {value} at the end")
+        return {self.metric.name: value, **found, self.metric.name: value}
+
+    def _train_pass(self, epoch: int) -> _Measures:
+        task, metric = self.task, self.metric
+        follows = metric.for_training and metric.accumulator is not None and task.step is None
+        measures = _Measures(
+            metric, metric.accumulator() if follows and metric.accumulator else None
+        )
+        self.model.train()
+        for step, batch in enumerate(self.train, start=1):
+            loss, output, target = self._step(batch)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise _NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
+            size = _batch_size(batch)
+            measures.loss_sum += value * size
+            measures.samples += size
+            if measures.accumulator is not None and output is not None:
+                measures.accumulator.update(output.detach(), target)
+        return measures
+
+    def _step(self, batch: Any) -> tuple[Tensor, Any, Any]:
+        """Forward, backward, update; a loss that is not finite changes no weight."""
+        loss, output, target = self._loss(batch)
+        if not torch.isfinite(loss):
+            return loss, output, target
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.task.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.task.clip_grad_norm)
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        return loss.detach(), output, target
+
+    def _loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
+        ):
+            if self.task.step is not None:
+                return self.task.step(self.model, batch), None, None
+            inputs, target = inputs_and_targets(batch)
+            output = forward(self.model, inputs)
+            assert self.task.loss is not None
+            return self.task.loss(output, target), output, target
+
+    @torch.no_grad()
+    def _measure(self, batches: Batches, where: str) -> _Measures:
+        measures = _Measures(self.metric, self.metric.accumulator and self.metric.accumulator())
+        self.model.eval()
+        if self.task.evaluate is not None:
+            result = self.task.evaluate(self.model, batches)
+            named = dict(result) if isinstance(result, Mapping) else {self.metric.name: result}
+            measures.named = {name: float(value) for name, value in named.items()}
+            if self.metric.name not in measures.named:
+                raise TaskError(
+                    f"evaluate returned {', '.join(measures.named)}, not the metric {self.metric.name}"
+                )
+        else:
+            self._measure_batches(batches, measures)
+        for name, value in (("loss", measures.loss), (self.metric.name, measures.value)):
+            if value is not None and not math.isfinite(value):
+                raise _NonFinite(f"{name} became {value} in {where}")
+        return measures
+
+    def _measure_batches(self, batches: Batches, measures: _Measures) -> None:
+        for batch in batches:
+            loss, output, target = self._loss(batch)
+            size = _batch_size(batch)
+            measures.loss_sum = measures.loss_sum + loss.double() * size
+            measures.samples += size
+            if measures.accumulator is not None and output is not None:
+                measures.accumulator.update(output, target)
+
+
+def _batch_size(batch: Any) -> int:
+    item = batch
+    while isinstance(item, (tuple, Mapping)) and item:
+        item = next(iter(item.values())) if isinstance(item, Mapping) else item[0]
+    return len(item) if isinstance(item, Tensor) and item.dim() else 1
+
+
+def check_task(task: Task, model: nn.Module) -> None:
+    """Run one training batch and one validation batch through a copy of the model, so that what does not fit is
+    said before the search starts.
+
+    Raises:
+        TaskError: naming the shapes that do not fit.
+    """
+    small = _Fit(task, model, 0)
+    try:
+        with isolated_random(0):
+            model.train()
+            batch = next(iter(small.train))
+            loss, output, target = small._loss(batch)
+            if loss.numel() != 1 or not loss.requires_grad:
+                raise TaskError(
+                    f"the loss must be one number that depends on the weights; it has shape "
+                    f"{tuple(loss.shape)} and requires_grad={loss.requires_grad}"
+                )
+            loss.backward()
+            if output is not None and small.metric.accumulator is not None:
+                accumulator = small.metric.accumulator()
+                accumulator.update(output.detach(), target)
+                float(accumulator.result())
+    except ActsearchError:
+        raise
+    except Exception as error:
+        raise TaskError(_explained(task, model, small, error)) from error
+
+
+def _explained(task: Task, model: nn.Module, small: _Fit, error: Exception) -> str:
+    """What failed, with the shapes of inputs, targets and output where they can be told."""
+    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    try:
+        inputs, target = inputs_and_targets(next(iter(small.train)))
+        shapes = f"targets {_shape(target)}, inputs {_shape(inputs)}"
+    except Exception:
+        return f"the task does not run on its first batch: {message}"
+    try:
+        with torch.no_grad():
+            output = forward(model, inputs)
+    except Exception:
+        return f"the model does not take its inputs ({shapes}): {message}"
+    return f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return type(value).__name__

@@ -1,0 +1,87 @@
+"""The user's optimiser and schedule, with learned activation parameters in a group of their own."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from actsearch.activation import Activation
+from actsearch.errors import TaskError
+from actsearch.task import Task
+from actsearch.task.task import SCHEDULES
+
+__all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Weights first; learned activation parameters in a second group without weight decay.
+
+    Decay would pull a learned slope towards 0, which is no neutral value (He et al. 2015, arXiv:1502.01852, 2.2).
+    """
+    of_activations = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, Activation)
+        for parameter in module.parameters()
+    }
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trained if id(parameter) not in of_activations]
+    learned = [parameter for parameter in trained if id(parameter) in of_activations]
+    groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
+    if learned:
+        groups.append({"params": learned, "weight_decay": 0.0})
+    return groups
+
+
+def build_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
+    """The task's optimiser on a model.
+
+    Raises:
+        TaskError: when the model has nothing to train, or the optimiser refuses its arguments.
+    """
+    groups = parameter_groups(model)
+    if not groups:
+        raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
+    settings: dict[str, Any] = {"lr": task.lr}
+    if _takes(task.optimizer, "weight_decay"):
+        settings["weight_decay"] = task.weight_decay
+    elif task.weight_decay:
+        raise TaskError(
+            f"{task.optimizer!r} takes no weight_decay: set it in the optimizer function"
+        )
+    else:
+        groups = [{"params": group["params"]} for group in groups]
+    try:
+        return task.optimizer(groups, **settings)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"the optimizer cannot be built: {error}") from error
+
+
+def build_schedule(
+    task: Task, optimizer: torch.optim.Optimizer, total_steps: int | None
+) -> LRScheduler | None:
+    """The task's schedule, or None.
+
+    Raises:
+        TaskError: when the number of steps is needed but the data does not know its length.
+    """
+    if task.schedule is None:
+        return None
+    if total_steps is None:
+        raise TaskError("a schedule needs training data that knows its length")
+    make = SCHEDULES[task.schedule] if isinstance(task.schedule, str) else task.schedule
+    return make(optimizer, total_steps)
+
+
+def _takes(function: Any, argument: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return argument in parameters or any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
