@@ -70,7 +70,7 @@ class FunctionActivation(Activation):
         return {key: value for key, value in self.__dict__.items() if key != "_function"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._function = look_up(self._dotted)
 
 
@@ -91,7 +91,7 @@ class FormulaActivation(Activation):
         super().__init__(record)
         self.channels = channels
         self.channel_axis = channel_axis
-        self._program = compile_expression(tree)
+        self._program: Program = compile_expression(tree)
         self._tree = tree
         for index, parameter in enumerate(self._program.parameters):
             per_channel = parameter.per == "channel"
@@ -121,7 +121,7 @@ class FormulaActivation(Activation):
             values.append(step.function(*[values[index] for index in step.arguments]))
         result = values[program.result]
         if not program.uses_x:
-            return torch.zeros_like(x) + result
+            result = torch.zeros_like(x) + result
         assert isinstance(result, Tensor)
         return result if result.dtype == x.dtype else result.to(x.dtype)
 
@@ -152,8 +152,8 @@ class FormulaActivation(Activation):
         return {key: value for key, value in self.__dict__.items() if key != "_program"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._program: Program = compile_expression(self._tree)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._program = compile_expression(self._tree)
 
 
 class RandomActivation(Activation):

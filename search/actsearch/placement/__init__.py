@@ -1,8 +1,8 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
 from actsearch.placement.place import Placement, Replacement, place, pre_activations
+from actsearch.placement.probe import SiteTrace, forward, trace
 from actsearch.placement.sites import Site, sites
-from actsearch.placement.trace import SiteTrace, forward, trace
 
 __all__ = [
     "Placement",

@@ -13,8 +13,8 @@ from torch import nn
 from actsearch.activation import Activation, activation, describe, expression_of
 from actsearch.catalog import CATALOG
 from actsearch.errors import PlacementError, nearest
+from actsearch.placement.probe import SiteTrace, trace
 from actsearch.placement.sites import Site, sites
-from actsearch.placement.trace import SiteTrace, trace
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 
 __all__ = ["Placement", "Replacement", "place", "pre_activations"]

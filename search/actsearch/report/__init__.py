@@ -18,6 +18,7 @@ __all__ = [
     "Verdict",
     "VerdictRow",
     "best_trial",
+    "disarmed",
     "export_to_optuna",
     "judge",
     "leaderboard",

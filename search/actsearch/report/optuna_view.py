@@ -14,6 +14,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -44,7 +45,11 @@ def optuna_study(
     """
     with _quiet():
         made = optuna.create_study(
-            study_name=study.name, direction=study.direction or "maximize", storage=storage
+            study_name=study.name,
+            direction=StudyDirection.MINIMIZE
+            if study.direction == "minimize"
+            else StudyDirection.MAXIMIZE,
+            storage=storage,
         )
         made.set_user_attr("actsearch", {"seed": study.seed, "strategy": dict(study.strategy)})
         names = sorted({name for trial in trials if (name := _choice(trial)) is not None})

@@ -12,7 +12,14 @@ import pandas as pd
 from actsearch.errors import StudyError
 from actsearch.records import TrialRecord, TrialState
 
-__all__ = ["best_trial", "leaderboard", "resolve_duplicates", "state_counts", "trials_frame"]
+__all__ = [
+    "best_trial",
+    "disarmed",
+    "leaderboard",
+    "resolve_duplicates",
+    "state_counts",
+    "trials_frame",
+]
 
 
 def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -63,8 +70,18 @@ def state_counts(trials: Sequence[TrialRecord]) -> dict[TrialState, int]:
     return {state: counts.get(state, 0) for state in TrialState}
 
 
-def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
-    """One row a trial, columns as Optuna names them where it has them."""
+def disarmed(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and carriage return."""
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.DataFrame:
+    """One row a trial, columns as Optuna names them where it has them.
+
+    Args:
+        trials: what to tabulate.
+        disarm: make texts safe for spreadsheets, as for a CSV file.
+    """
     rows = [
         {
             "number": trial.number,
@@ -89,4 +106,7 @@ def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
         "duplicate_of", "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
+    if disarm:
+        for column in ("activation", "formula", "operation", "parents", "reason", "warnings"):
+            frame[column] = frame[column].map(disarmed)
     return frame.astype({"duplicate_of": "Int64", "value": "float64", "spread": "float64"})

@@ -43,8 +43,8 @@ def _points() -> Tensor:
     """Quantiles of N(0, 1), 0 and the kinks; shape (n, 1), float64."""
     ranks = (torch.arange(_QUANTILES, dtype=torch.float64) + 0.5) / _QUANTILES
     quantiles = torch.from_numpy(special.ndtri(ranks.numpy()))
-    kinks = torch.tensor([sign * kink for kink in _KINKS for sign in (1, -1)], dtype=torch.float64)
-    return torch.cat([quantiles, kinks.unique()]).unsqueeze(1)
+    kinks = torch.tensor(sorted({-kink for kink in _KINKS} | set(_KINKS)), dtype=torch.float64)
+    return torch.cat([quantiles, kinks]).unsqueeze(1)
 
 
 def fingerprint(what: Any) -> str:
@@ -117,7 +117,7 @@ def perturbed_modules(record: ActivationRecord) -> list[Activation]:
         with torch.no_grad():
             for index, parameter in enumerate(module.parameters()):
                 step = size * math.cos(1.0 + 2.3 * index)  # a different amount for each
-                parameter += step * (1 + parameter.abs())
+                parameter.add_(step * (1 + parameter.abs()))
         modules.append(module)
     return modules
 

@@ -111,7 +111,7 @@ def _trivial(record: ActivationRecord) -> str:
     """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
     ranks = (torch.arange(101, dtype=torch.float64) + 0.5) / 101
     points = torch.special.ndtri(ranks).unsqueeze(1)
-    affine = []
+    affine: list[bool] = []
     for module in perturbed_modules(record):
         with torch.no_grad():
             values = module(points)

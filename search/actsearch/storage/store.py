@@ -280,7 +280,9 @@ class Storage:
                     ConfirmationRow.study_id == study_id, ConfirmationRow.key == key
                 )
             ).one_or_none()
-            return row and Confirmation("", row.number, row.verdict, row.comparisons, row.created)
+            if row is None:
+                return None
+            return Confirmation("", row.number, row.verdict, row.comparisons, row.created)
 
     def comparisons(self, test_data: str) -> int:
         """How many comparisons all verdicts in this database have made on some test data."""

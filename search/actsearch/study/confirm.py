@@ -18,7 +18,14 @@ from actsearch.errors import ActsearchError, StudyError, TaskError
 from actsearch.evaluation import Candidate, evaluate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.placement import sites
-from actsearch.records import SHARED, CandidateRecord, Outcome, StudyRecord, TrialRecord
+from actsearch.records import (
+    SHARED,
+    CandidateRecord,
+    EvaluationRecord,
+    Outcome,
+    StudyRecord,
+    TrialRecord,
+)
 from actsearch.report import Measured, Verdict, judge, leaderboard, shrunken_means
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Storage
@@ -124,9 +131,11 @@ class Confirmation:
         if isinstance(self._objective, Task):
             for contender in (baseline, *finalists):
                 self._tune(contender)
+        contenders = (baseline, *finalists)
+        self._bar.expect(sum(1 + (item.step != 0) for item in contenders) * self._count)
         number = len(self._storage.confirmations(self._study.id))
         seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
-        measured = [self._measured(contender, seeds) for contender in (baseline, *finalists)]
+        measured = [self._measured(contender, seeds) for contender in contenders]
         return judge(
             measured[0][0],
             [item for item, _ in measured[1:]],
@@ -257,7 +266,7 @@ class Confirmation:
         objective = self._objective
         if isinstance(objective, Task) and step != 0:
             objective = objective.replace(lr=self._learning_rate(step))
-        evaluations = []
+        evaluations: list[EvaluationRecord] = []
         blind = False
         for seed in seeds:
             outcome = evaluate(contender.record, objective, [seed], phase=phase, keep_going=True)

@@ -43,6 +43,11 @@ class Progress:
             self._bar.set_postfix_str(f"best {best.value:.4f} {label}", refresh=False)
         self._bar.update()
 
+    def expect(self, more: int) -> None:
+        """So many are still to come."""
+        self._bar.total = self._bar.n + more
+        self._bar.refresh()
+
     def note(self, text: str) -> None:
         """Say what is being done now."""
         self._bar.set_postfix_str(text, refresh=False)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import optuna
 import pandas as pd
 
 from actsearch.errors import StudyError
@@ -25,6 +24,9 @@ from actsearch.storage import Storage
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver, Limits
 from actsearch.study.trial import Trial
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["Study"]
 

@@ -179,7 +179,7 @@ class _Fit:
         if not torch.isfinite(loss):
             return loss, output, target
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         if self.task.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.task.clip_grad_norm)
         self.optimizer.step()
@@ -252,7 +252,7 @@ def check_task(task: Task, model: nn.Module) -> None:
                     f"the loss must be one number that depends on the weights; it has shape "
                     f"{tuple(loss.shape)} and requires_grad={loss.requires_grad}"
                 )
-            loss.backward()
+            torch.autograd.backward(loss)
             if output is not None and small.metric.accumulator is not None:
                 accumulator = small.metric.accumulator()
                 accumulator.update(output.detach(), target)

@@ -19,7 +19,7 @@ def isolated_random(seed: int) -> Iterator[None]:
     User models, dropout and data transforms draw from these global generators, so they have to be set; ours never
     are left changed.
     """
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002 - user code may use the old global stream
     with torch.random.fork_rng(devices=devices):

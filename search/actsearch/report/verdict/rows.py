@@ -1,51 +1,21 @@
-"""Is it better than what I have? Arithmetic on paired results; nothing here trains anything."""
+"""What a verdict says: its rows, its table, its sentence."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-from scipy import stats
-
-from actsearch.errors import StudyError
-
-__all__ = ["MIN_SEEDS", "Measured", "Verdict", "VerdictRow", "Word", "judge", "shrunken_means"]
+__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word"]
 
 MIN_SEEDS = 8
 """Fewer paired seeds give no verdict: the t distribution's tails are then too wide to say anything useful."""
 
-_CONFIDENCE = 0.95
-_POWER = 0.8
+Direction = Literal["maximize", "minimize"]
 
 Word = Literal["better", "worse", "not distinguishable", "equivalent", "too few seeds", "baseline"]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Scores of one candidate on the confirmation seeds.
-
-    Attributes:
-        formula: its formula; for the model unchanged, its label.
-        label: short text for tables.
-        values: one score a seed, None where training diverged; seeds in one order for all.
-        as_given: scores at the task's own learning rate, likewise; None where they are the same.
-        learning_rate: the learning rate chosen on validation data; None if none was chosen.
-        number: trial number; None for the baseline.
-        is_catalog: whether it is a catalog row.
-    """
-
-    formula: str
-    label: str
-    values: Sequence[float | None]
-    as_given: Sequence[float | None] | None = None
-    learning_rate: float | None = None
-    number: int | None = None
-    is_catalog: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +76,7 @@ class Verdict:
 
     study_name: str
     metric: str
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     seeds: int
     comparisons: int
     baseline: VerdictRow
@@ -237,186 +207,6 @@ class Verdict:
         )
 
 
-def judge(
-    baseline: Measured,
-    finalists: Sequence[Measured],
-    *,
-    study_name: str,
-    metric: str,
-    direction: Literal["maximize", "minimize"],
-    earlier_comparisons: int = 0,
-    min_effect: float | None = None,
-    validation_only: bool = False,
-) -> Verdict:
-    """Compare finalists with a baseline on paired scores.
-
-    A paired t interval for each mean difference, simultaneous by Bonferroni over every comparison ever made on this
-    test data; the word is read from the interval. A diverged seed counts as the worst value that anything here
-    scored. A composed winner is also compared with the best catalog row among the finalists.
-
-    Args:
-        baseline: scores of what the user has.
-        finalists: scores of the candidates, on the same seeds in the same order.
-        study_name: for the heading.
-        metric: name of the metric.
-        direction: which way is better.
-        earlier_comparisons: comparisons made on this test data before.
-        min_effect: smallest difference that matters; intervals within it read "equivalent".
-        validation_only: see :class:`Verdict`.
-
-    Raises:
-        StudyError: without finalists or with different numbers of seeds.
-    """
-    count = len(baseline.values)
-    if not finalists:
-        raise StudyError("there is nothing to compare with the baseline: no finalist")
-    if any(len(item.values) != count for item in finalists) or count < 2:
-        raise StudyError("a verdict needs at least 2 seeds, the same for all")
-    catalog = [item for item in finalists if item.is_catalog]
-    may_meet_catalog = bool(catalog) and any(not item.is_catalog for item in finalists)
-    total = earlier_comparisons + len(finalists) + may_meet_catalog
-    worst = _worst([baseline, *finalists], direction)
-    test = _PairedTest(total, direction, min_effect)
-    base = _scores(baseline, worst)
-    rows = [_judged(item, _scores(item, worst), base, worst, test) for item in finalists]
-    sign = 1 if direction == "maximize" else -1
-    rows.sort(key=lambda row: -sign * row.mean)
-    baseline_row = _judged(baseline, base, base, worst, test, word="baseline")
-    better = [row for row in rows if row.verdict == "better"]
-    winner = better[0] if better else baseline_row
-    against = None
-    if better and not winner.is_catalog and catalog:
-        best = next(row for row in rows if row.is_catalog)
-        item = next(item for item in catalog if item.number == best.number)
-        against = _judged(item, np.array(winner.values), np.array(best.values), worst, test)
-    spreads = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
-    return Verdict(
-        study_name,
-        metric,
-        direction,
-        count,
-        total,
-        baseline_row,
-        tuple(rows),
-        winner,
-        against,
-        test.visible(float(np.median(spreads)), count),
-        min_effect,
-        validation_only,
-    )
-
-
-@dataclass(frozen=True)
-class _PairedTest:
-    """Paired t, Bonferroni over a number of comparisons."""
-
-    comparisons: int
-    direction: Literal["maximize", "minimize"]
-    min_effect: float | None
-
-    def critical(self, seeds: int) -> float:
-        tail = (1 - _CONFIDENCE) / (2 * self.comparisons)
-        return float(stats.t.isf(tail, seeds - 1))
-
-    def interval(self, differences: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-        """Ends of the simultaneous interval of the mean, and the adjusted p value."""
-        count = len(differences)
-        mean = float(differences.mean())
-        error = float(differences.std(ddof=1)) / math.sqrt(count)
-        if error == 0:
-            return mean, mean, 1.0 if mean == 0 else 0.0
-        p_value = 2 * float(stats.t.sf(abs(mean) / error, count - 1))
-        half = self.critical(count) * error
-        return mean - half, mean + half, min(1.0, p_value * self.comparisons)
-
-    def visible(self, spread: float, seeds: int) -> float:
-        """Smallest true difference found with a power of 80 %."""
-        power = float(stats.t.ppf(_POWER, seeds - 1))
-        return (self.critical(seeds) + power) * spread / math.sqrt(seeds)
-
-    def word(self, low: float, high: float, seeds: int) -> Word:
-        """Read the interval."""
-        if seeds < MIN_SEEDS:
-            return "too few seeds"
-        if self.min_effect is not None and max(abs(low), abs(high)) < self.min_effect:
-            return "equivalent"
-        if low > 0 or high < 0:
-            return "better" if (low > 0) == (self.direction == "maximize") else "worse"
-        return "not distinguishable"
-
-
-def _judged(
-    item: Measured,
-    scores: npt.NDArray[np.float64],
-    base: npt.NDArray[np.float64],
-    worst: float,
-    test: _PairedTest,
-    word: Word | None = None,
-) -> VerdictRow:
-    differences = scores - base
-    low, high, p_value = test.interval(differences)
-    as_given = item.values if item.as_given is None else item.as_given
-    return VerdictRow(
-        item.formula,
-        item.label,
-        float(scores.mean()),
-        float(differences.mean()),
-        low,
-        high,
-        p_value,
-        word or test.word(low, high, len(scores)),
-        tuple(float(value) for value in scores),
-        float(np.mean([worst if value is None else value for value in as_given])),
-        item.learning_rate,
-        sum(value is None for value in item.values),
-        item.number,
-        item.is_catalog,
-    )
-
-
-def _worst(measured: Sequence[Measured], direction: str) -> float:
-    seen = [
-        value
-        for item in measured
-        for value in (*item.values, *(item.as_given or ()))
-        if value is not None
-    ]
-    if not seen:
-        raise StudyError(
-            "every run of the confirmation diverged: lower the learning rate of the task"
-        )
-    return min(seen) if direction == "maximize" else max(seen)
-
-
-def _scores(item: Measured, worst: float) -> npt.NDArray[np.float64]:
-    return np.array([worst if value is None else value for value in item.values], dtype=np.float64)
-
-
-def shrunken_means(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Means of candidates, pulled towards their common mean as far as noise explains their spread.
-
-    Empirical Bayes (James-Stein, positive part): weight tau^2 / (tau^2 + s^2 / n) on the own mean, with s^2 the pooled
-    variance over seeds and tau^2 the variance of the means beyond s^2 / n.
-
-    Args:
-        values: shape ``(candidates, seeds)``.
-
-    Returns:
-        Shape ``(candidates,)``.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    means: npt.NDArray[np.float64] = table.mean(axis=1)
-    candidates, seeds = table.shape
-    if candidates < 2 or seeds < 2:
-        return means
-    noise = float(table.var(axis=1, ddof=1).mean()) / seeds
-    between = max(0.0, float(means.var(ddof=1)) - noise)
-    weight = between / (between + noise) if between + noise > 0 else 1.0
-    centre = means.mean()
-    shrunken: npt.NDArray[np.float64] = centre + weight * (means - centre)
-    return shrunken
-
-
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
 
@@ -426,8 +216,9 @@ def _cut(text: str, width: int) -> str:
 
 
 def _row(data: Mapping[str, Any]) -> VerdictRow:
+    """A stored row; numbers that were not finite are texts there."""
     numbers = ("mean", "difference", "low", "high", "p_value", "as_given")
-    read = {key: float(value) if key in numbers else value for key, value in data.items()}
+    read: dict[str, Any] = dict(data) | {name: float(data[name]) for name in numbers}
     read["values"] = tuple(float(value) for value in data["values"])
     return VerdictRow(**read)
 

@@ -1,0 +1,6 @@
+"""Verdicts: the arithmetic, and what is said of it."""
+
+from actsearch.report.verdict.judge import Measured, judge, shrunken_means
+from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow
+
+__all__ = ["MIN_SEEDS", "Measured", "Verdict", "VerdictRow", "judge", "shrunken_means"]
