@@ -94,7 +94,8 @@ def _evaluate_seed(
         if not is_task:
             _log.warning("the objective raised on %s", candidate, exc_info=error)
     if value is None and state is TrialState.COMPLETE:
-        state, reason = TrialState.FAILED, run.stopped or reason
+        state = TrialState.FAILED
+        reason = run.stopped or reason or "the objective returned no number"
     elif value is not None and not math.isfinite(value):
         state, value, reason = TrialState.FAILED, None, f"the objective returned {value}"
     seconds = time.perf_counter() - started

@@ -21,13 +21,14 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
     """Draw an activation with its derivative.
 
     Args:
-        what: catalog name, formula, Expression, candidate or trial candidate.
+        what: catalog name, formula, Expression, candidate or trial.
         low: left end of the x axis.
         high: right end.
 
     Raises:
         ActivationError: if it is not a function of one number.
     """
+    what = getattr(what, "candidate", what)
     sampled = curve(what, low, high)
     figure = go.Figure()
     figure.add_hline(y=0, line_width=1, line_color=_GREY)

@@ -12,6 +12,7 @@ from actsearch.errors import ActivationError
 from actsearch.expression import Call, Expression, Number, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord
+from actsearch.report import VerdictRow
 
 __all__ = ["to_python"]
 
@@ -45,14 +46,14 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
     Parameters learned per channel take ``channels`` in the constructor, on axis 1.
 
     Args:
-        what: catalog name, formula, Expression, record, candidate, or a trial's candidate.
+        what: catalog name, formula, Expression, candidate, trial, or a row of a verdict such as its winner.
         name: name of the class; made from the activation's own otherwise.
         note: where it comes from, for the head of the file.
 
     Raises:
         ActivationError: for forms without a formula.
     """
-    record = describe(what)
+    record = _record(what)
     row = CATALOG[record.name] if record.name else None
     class_name = name or _class_name(record)
     if not class_name.isidentifier():
@@ -75,6 +76,17 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
         doc=f"f(x) = {record.formula}",
     )
     return head + textwrap.indent(body, "    ")
+
+
+def _record(what: Any) -> ActivationRecord:
+    """Also of a trial, and of a verdict's row."""
+    if isinstance(what, VerdictRow):
+        if what.verdict == "baseline":
+            raise ActivationError(
+                f"the baseline ({what.label}) is what you have: there is no code to paste"
+            )
+        return describe(what.formula)
+    return describe(getattr(what, "candidate", what))
 
 
 def _class_name(record: ActivationRecord) -> str:

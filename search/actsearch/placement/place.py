@@ -14,12 +14,13 @@ from actsearch.activation import Activation, activation, describe, expression_of
 from actsearch.catalog import CATALOG
 from actsearch.errors import PlacementError, nearest
 from actsearch.placement.probe import SiteTrace, trace
-from actsearch.placement.sites import Site, sites
+from actsearch.placement.sites import NORMALISING, Site, sites
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 
 __all__ = ["Placement", "Replacement", "place", "pre_activations"]
 
 _Plan = dict[str, ActivationRecord | nn.Module]
+_NO_OUTPUT = "{} is an output activation: it is not placed at hidden sites"
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,14 @@ def _planned(
 
 
 def _resolved(what: Any) -> ActivationRecord | nn.Module:
-    if isinstance(what, nn.Module):
+    if isinstance(what, nn.Module) and not isinstance(what, Activation):
+        if isinstance(what, NORMALISING):
+            raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
     record = describe(what)
     if record.name and CATALOG[record.name].role == "output":
-        raise PlacementError(
-            f"{record.name} is an output activation: it is not placed at hidden sites"
-        )
-    return record
+        raise PlacementError(_NO_OUTPUT.format(record.name))
+    return what if isinstance(what, Activation) else record
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -154,7 +155,17 @@ def _applied(
             # its fused inference path looks at this flag, not at the activation
             parent.activation_relu_or_gelu = 0
         replaced.append(Replacement(site.path, type(old).__name__, _name(new)))
+    _no_nested_tensors(changed)
     return Placement(changed, tuple(replaced), skipped)
+
+
+def _no_nested_tensors(model: nn.Module) -> None:
+    """Padded batches become nested tensors only for layers that are all fused; others cannot take them."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and not all(
+            getattr(layer, "activation_relu_or_gelu", 0) for layer in module.layers
+        ):
+            module.use_nested_tensor = False
 
 
 def _built(

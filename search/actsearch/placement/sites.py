@@ -11,12 +11,15 @@ from torch.nn.modules import activation as torch_activations
 
 from actsearch.activation import Activation
 
-__all__ = ["Site", "SiteRole", "sites"]
+__all__ = ["NORMALISING", "Site", "SiteRole", "sites"]
 
 SiteRole = Literal["hidden", "gate", "output"]
 
-_NORMALISING = (nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d)
+NORMALISING = (nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d)
+"""Modules whose outputs depend on more than their own input: never placed, never replaced."""
+
 _SQUASHING = (nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.LogSigmoid)
+_PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 _TYPES: tuple[type[nn.Module], ...] = (
     Activation,
     *(
@@ -82,15 +85,16 @@ def _activation_paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[
 
 
 def _last_leaf(model: nn.Module) -> str:
+    """The last layer that changes a number; what only reshapes may come after it."""
     leaves = [
         path
         for path, module in model.named_modules(remove_duplicate=False)
-        if next(module.children(), None) is None
+        if next(module.children(), None) is None and not isinstance(module, _PASSING)
     ]
     return leaves[-1] if leaves else ""
 
 
 def _role(module: nn.Module, is_last: bool) -> SiteRole:
-    if isinstance(module, _NORMALISING) or (is_last and isinstance(module, _SQUASHING)):
+    if isinstance(module, NORMALISING) or (is_last and isinstance(module, _SQUASHING)):
         return "output"
     return "gate" if isinstance(module, nn.GLU) else "hidden"

@@ -18,7 +18,7 @@ from actsearch.activation import (
     expression_of,
     value_and_gradient,
 )
-from actsearch.catalog import CATALOG
+from actsearch.catalog import CATALOG, Value
 from actsearch.expression import canonical
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 
@@ -78,10 +78,16 @@ def identify(what: Any) -> Identity:
 
 
 def _identify(record: ActivationRecord) -> Identity:
+    settings = tuple(sorted(record.hyperparameters.items()))
+    return _computed(record.formula, record.name, settings)
+
+
+@functools.lru_cache(maxsize=4096)  # a strategy asks for a child's identity, then the study does
+def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> Identity:
+    record = ActivationRecord(formula, name, dict(settings))
     row = CATALOG[record.name] if record.name else None
     if row is not None and (row.random or not row.elementwise):
-        settings = [f"{name}={value!r}" for name, value in sorted(record.hyperparameters.items())]
-        key = _hash(row.name, *settings)
+        key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
         return Identity(key, key)
     parts = []
     alias = ""

@@ -110,7 +110,8 @@ def _refused(module: nn.Module, points: Tensor, straight_through: bool) -> str:
 def _trivial(record: ActivationRecord) -> str:
     """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
     ranks = (torch.arange(101, dtype=torch.float64) + 0.5) / 101
-    points = torch.special.ndtri(ranks).unsqueeze(1)
+    quantiles = torch.special.ndtri(ranks).unsqueeze(1)
+    points = torch.cat([quantiles, 3 * quantiles])  # hardsigmoid is a line on [-3, 3]
     affine: list[bool] = []
     for module in perturbed_modules(record):
         with torch.no_grad():

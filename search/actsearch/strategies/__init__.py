@@ -42,9 +42,12 @@ def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
     """
     if isinstance(what, Strategy):
         return what
-    name, settings = (
-        (what, {}) if isinstance(what, str) else (what.get("name"), what.get("settings", {}))
-    )
+    if isinstance(what, Mapping):
+        name, settings = what.get("name"), what.get("settings", {})
+    elif isinstance(what, str):
+        name, settings = what, {}
+    else:
+        raise SpaceError(f"strategy must be a name or a strategy such as Genetic(), not {what!r}")
     if name not in STRATEGIES:
         raise SpaceError(f"unknown strategy {name!r}" + nearest(str(name), STRATEGIES))
     try:

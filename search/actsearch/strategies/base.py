@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from actsearch.errors import SpaceError
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.seeds import derive
 from actsearch.strategies.space import Space
 
-__all__ = ["Context", "Strategy", "counted", "worst_value"]
+__all__ = ["Context", "Strategy", "check_count", "check_share", "counted", "worst_value"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,20 @@ class Strategy(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data; two that differ are different strategies."""
         return {"name": self.name, "settings": dataclasses.asdict(self)}
+
+
+def check_count(name: str, value: Any, largest: float = math.inf) -> None:
+    """Refuse a setting that is no integer from 1 to ``largest``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        limit = "" if largest == math.inf else f" of at most {largest:g}"
+        raise SpaceError(f"{name} must be a positive integer{limit}, not {value!r}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Refuse a setting that is no number from 0 to 1."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:
+        raise SpaceError(f"{name} must be from 0 to 1, not {value!r}")
 
 
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:

@@ -18,14 +18,14 @@ from optuna.distributions import (
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
-from actsearch.errors import SpaceError
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Strategy, counted
+from actsearch.strategies.base import Context, Strategy, check_count, counted
 
 __all__ = ["Bayesian"]
 
 _HISTORY = 300  # told to the sampler: its cost grows with each trial it is told
 _TRIES = 12  # draws for one proposal before a repetition is let through
+_LARGEST_BATCH = 8  # proposed together without news in between, more would be random search
 _CHOICE = "activation"
 
 
@@ -47,10 +47,8 @@ class Bayesian(Strategy):
     candidates: int = 24
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch <= 8:
-            raise SpaceError(f"batch must be from 1 to 8, not {self.batch!r}")
-        if self.candidates < 1:
-            raise SpaceError(f"candidates must be at least 1, not {self.candidates!r}")
+        check_count("batch", self.batch, _LARGEST_BATCH)
+        check_count("candidates", self.candidates)
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """The baselines not yet proposed, all together; then ``batch``."""

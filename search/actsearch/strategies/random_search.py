@@ -10,11 +10,10 @@ from typing import ClassVar
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
-from actsearch.errors import SpaceError
 from actsearch.expression import Call, Expression, Number, Parameter, X
 from actsearch.operators import OPERATORS
 from actsearch.records import SHARED, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Strategy
+from actsearch.strategies.base import Context, Strategy, check_share
 from actsearch.strategies.rules import allowed
 from actsearch.strategies.space import Space
 
@@ -35,8 +34,7 @@ class RandomSearch(Strategy):
     formulas: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.formulas <= 1:
-            raise SpaceError(f"formulas must be from 0 to 1, not {self.formulas!r}")
+        check_share("formulas", self.formulas)
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """Always 16."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 
@@ -35,6 +35,10 @@ def as_source(data: Any, name: str) -> Any:
     if isinstance(data, DataLoader):
         _not_empty(_length(data), name)
         return data
+    if isinstance(data, IterableDataset):
+        raise TaskError(
+            f"{name} data has no order of its own: give DataLoader({name}, batch_size=...)"
+        )
     if isinstance(data, (tuple, list)):
         tensors = tuple(_tensor(item, name) for item in data)
         if not tensors:
@@ -125,7 +129,6 @@ class Batches:
         self._device = device
         self._seed = shuffle_seed
         self._generator = torch.Generator().manual_seed(shuffle_seed or 0)
-        self._state = self._generator.get_state()
         self._tensors: tuple[Tensor, ...] | None = None
         if isinstance(source, tuple):
             self._tensors = tuple(tensor.to(device) for tensor in source)
@@ -138,6 +141,10 @@ class Batches:
                 source if isinstance(source, DataLoader) else self._made(source, batch_size)
             )
             self.steps = _length(self._loader)
+            # a user's loader may have a generator of its own, which goes on from one training to the next
+            self._states = {
+                item: self._generator.get_state() for item in _generators(self._loader)
+            }
 
     def _made(self, source: Any, batch_size: int) -> DataLoader[Any]:
         return DataLoader(
@@ -165,20 +172,28 @@ class Batches:
             yield tuple(tensor[rows] for tensor in self._tensors)
 
     def _loaded(self) -> Iterator[Any]:
-        """A loader's batches, its draws from torch's global generator kept in a stream of their own."""
+        """A loader's batches, its draws from torch's generators kept in streams of their own."""
         iterator = None
         while True:
-            outside = torch.get_rng_state()
-            torch.set_rng_state(self._state)
+            outside = {generator: generator.get_state() for generator in self._states}
+            for generator, state in self._states.items():
+                generator.set_state(state)
             try:
                 iterator = iter(self._loader) if iterator is None else iterator
                 batch = next(iterator)
             except StopIteration:
                 return
             finally:
-                self._state = torch.get_rng_state()
-                torch.set_rng_state(outside)
+                self._states = {generator: generator.get_state() for generator in outside}
+                for generator, state in outside.items():
+                    generator.set_state(state)
             yield to_device(batch, self._device)
+
+
+def _generators(loader: DataLoader[Any]) -> list[torch.Generator]:
+    """Torch's generators that a loader may draw from: the global one, its own, its sampler's."""
+    own = (loader.generator, getattr(loader.sampler, "generator", None))
+    return [torch.default_generator, *(item for item in own if isinstance(item, torch.Generator))]
 
 
 def describe_source(source: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -106,24 +108,39 @@ class Task:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
                 raise TaskError(f"{name} must be an integer of at least {at_least}, not {value!r}")
-        if not self.lr > 0:
-            raise TaskError(f"lr must be above 0, not {self.lr!r}")
-        if not self.weight_decay >= 0:
-            raise TaskError(f"weight_decay must be at least 0, not {self.weight_decay!r}")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
-            raise TaskError(f"clip_grad_norm must be above 0, not {self.clip_grad_norm!r}")
-        if isinstance(self.seeds, bool) or (isinstance(self.seeds, int) and self.seeds < 1):
-            raise TaskError(f"seeds must be at least 1, not {self.seeds!r}")
-        if not isinstance(self.seeds, int) and len(set(self.seeds)) != len(
-            tuple(self.seeds) or (0, 0)
+        if not (_is_number(self.lr) and self.lr > 0):
+            raise TaskError(f"lr must be a number above 0, not {self.lr!r}")
+        if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
+            raise TaskError(
+                f"weight_decay must be a number of at least 0, not {self.weight_decay!r}"
+            )
+        clip = self.clip_grad_norm
+        if clip is not None and not (_is_number(clip) and clip > 0):
+            raise TaskError(f"clip_grad_norm must be a number above 0, not {clip!r}")
+        self._check_seeds()
+
+    def _check_seeds(self) -> None:
+        seeds = self.seeds
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if seeds < 1:
+                raise TaskError(f"seeds must be at least 1, not {seeds!r}")
+        elif not (
+            isinstance(seeds, (list, tuple, range))
+            and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
+            and len(set(seeds)) == len(seeds) >= 1
         ):
-            raise TaskError("seeds must be different numbers, at least one")
+            raise TaskError(
+                f"seeds must be how many, or a list of different integers, not {seeds!r}"
+            )
 
     def _check_choices(self) -> None:
-        if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
-            raise TaskError(
-                f"unknown schedule {self.schedule!r}" + nearest(self.schedule, SCHEDULES)
-            )
+        for name in ("optimizer", "loss", "step", "evaluate"):
+            value = getattr(self, name)
+            if not callable(value) and (value is not None or name == "optimizer"):
+                raise TaskError(f"{name} must be a function, not {value!r}")
+        schedule = self.schedule
+        if not (schedule is None or callable(schedule) or schedule in tuple(SCHEDULES)):
+            raise TaskError(f"unknown schedule {schedule!r}" + nearest(str(schedule), SCHEDULES))
         if self.amp not in (None, "bfloat16", torch.bfloat16):
             raise TaskError(f"amp must be None or 'bfloat16', not {self.amp!r}")
         self.torch_device()
@@ -143,7 +160,7 @@ class Task:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise TaskError(f"device {self.device!r}: {str(error).splitlines()[0]}") from None
         if device.type == "cuda" and not torch.cuda.is_available():
             raise TaskError(f"device {self.device!r}: this torch sees no CUDA device")
@@ -209,6 +226,10 @@ class Task:
             "train": self.data_hash["train"],
             "valid": self.data_hash["valid"],
         }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _hash(data: Any) -> str:

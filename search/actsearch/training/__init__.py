@@ -1,6 +1,7 @@
 """One seeded training loop."""
 
-from actsearch.training.loop import TrainingResult, check_task, fit
+from actsearch.training.check import check_task
+from actsearch.training.loop import TrainingResult, fit
 from actsearch.training.optimizer import parameter_groups
 from actsearch.training.random_streams import isolated_random
 

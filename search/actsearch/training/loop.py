@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from actsearch.activation import reseed_random_activations
-from actsearch.errors import ActsearchError, TaskError
+from actsearch.errors import TaskError
 from actsearch.placement import forward
 from actsearch.records import EpochRecord
 from actsearch.seeds import derive
@@ -21,7 +21,7 @@ from actsearch.task import Accumulator, Batches, Metric, Task, inputs_and_target
 from actsearch.training.optimizer import build_optimizer, build_schedule
 from actsearch.training.random_streams import isolated_random
 
-__all__ = ["TrainingResult", "check_task", "fit"]
+__all__ = ["Fit", "TrainingResult", "fit"]
 
 Report = Callable[[int, float], None]
 
@@ -94,7 +94,7 @@ def fit(
         TaskError: when model, data, loss and metric do not fit together.
     """
     started = time.perf_counter()
-    run = _Fit(task, model, seed)
+    run = Fit(task, model, seed)
     epochs: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
@@ -110,7 +110,7 @@ def fit(
     return TrainingResult(metrics, tuple(epochs), stopped, time.perf_counter() - started)
 
 
-class _Fit:
+class Fit:
     """One model in training: what its epochs share."""
 
     def __init__(self, task: Task, model: nn.Module, seed: int) -> None:
@@ -175,7 +175,7 @@ class _Fit:
 
     def _step(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Forward, backward, update; a loss that is not finite changes no weight."""
-        loss, output, target = self._loss(batch)
+        loss, output, target = self.loss(batch)
         if not torch.isfinite(loss):
             return loss, output, target
         self.optimizer.zero_grad(set_to_none=True)
@@ -187,7 +187,8 @@ class _Fit:
             self.schedule.step()
         return loss.detach(), output, target
 
-    def _loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
+    def loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
+        """Loss of one batch, with the output and the target where the batch has them."""
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
         ):
@@ -219,7 +220,7 @@ class _Fit:
 
     def _measure_batches(self, batches: Batches, measures: _Measures) -> None:
         for batch in batches:
-            loss, output, target = self._loss(batch)
+            loss, output, target = self.loss(batch)
             size = _batch_size(batch)
             measures.loss_sum = measures.loss_sum + loss.double() * size
             measures.samples += size
@@ -232,54 +233,3 @@ def _batch_size(batch: Any) -> int:
     while isinstance(item, (tuple, Mapping)) and item:
         item = next(iter(item.values())) if isinstance(item, Mapping) else item[0]
     return len(item) if isinstance(item, Tensor) and item.dim() else 1
-
-
-def check_task(task: Task, model: nn.Module) -> None:
-    """Run one training batch and one validation batch through a copy of the model, so that what does not fit is
-    said before the search starts.
-
-    Raises:
-        TaskError: naming the shapes that do not fit.
-    """
-    small = _Fit(task, model, 0)
-    try:
-        with isolated_random(0):
-            model.train()
-            batch = next(iter(small.train))
-            loss, output, target = small._loss(batch)
-            if loss.numel() != 1 or not loss.requires_grad:
-                raise TaskError(
-                    f"the loss must be one number that depends on the weights; it has shape "
-                    f"{tuple(loss.shape)} and requires_grad={loss.requires_grad}"
-                )
-            torch.autograd.backward(loss)
-            if output is not None and small.metric.accumulator is not None:
-                accumulator = small.metric.accumulator()
-                accumulator.update(output.detach(), target)
-                float(accumulator.result())
-    except ActsearchError:
-        raise
-    except Exception as error:
-        raise TaskError(_explained(task, model, small, error)) from error
-
-
-def _explained(task: Task, model: nn.Module, small: _Fit, error: Exception) -> str:
-    """What failed, with the shapes of inputs, targets and output where they can be told."""
-    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    try:
-        inputs, target = inputs_and_targets(next(iter(small.train)))
-        shapes = f"targets {_shape(target)}, inputs {_shape(inputs)}"
-    except Exception:
-        return f"the task does not run on its first batch: {message}"
-    try:
-        with torch.no_grad():
-            output = forward(model, inputs)
-    except Exception:
-        return f"the model does not take its inputs ({shapes}): {message}"
-    return f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    return type(value).__name__

@@ -13,11 +13,11 @@ from deap import tools
 
 from actsearch.activation import describe, expression_of
 from actsearch.catalog import CATALOG
-from actsearch.errors import FormulaError, SpaceError
+from actsearch.errors import FormulaError
 from actsearch.expression import Expression, canonical
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint
-from actsearch.strategies.base import Context, Strategy, counted
+from actsearch.strategies.base import Context, Strategy, check_count, check_share, counted
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.rules import allowed
@@ -70,11 +70,8 @@ class Genetic(Strategy):
 
     def __post_init__(self) -> None:
         for name in ("population", "elites", "first_batch", "batch", "tournament"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpaceError(f"{name} must be a positive integer, not {value!r}")
-        if not 0 <= self.crossover <= 1:
-            raise SpaceError(f"crossover must be from 0 to 1, not {self.crossover!r}")
+            check_count(name, getattr(self, name))
+        check_share("crossover", self.crossover)
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch``, then ``batch``."""

@@ -36,9 +36,20 @@ def subtree(parent: Expression, pset: Any) -> Expression:
 
 
 def node(parent: Expression, pset: Any) -> Expression:
-    """One operator is replaced by another of its arity, or a leaf by another leaf."""
-    (child,) = gp.mutNodeReplacement(to_tree(parent), pset=pset)
-    return from_tree(child)
+    """One operator below the root is replaced by one of its arity, or a leaf by a leaf (as DEAP does)."""
+    tree = to_tree(parent)
+    if len(tree) < 2:
+        return parent
+    at = random.randrange(1, len(tree))
+    if isinstance(tree[at], gp.Terminal):
+        others = pset.terminals[object]
+    else:
+        others = [item for item in pset.primitives[object] if item.arity == tree[at].arity]
+    if (
+        not others
+    ):  # the space has no operator of this arity; DEAP's mutNodeReplacement fails on that
+        return parent
+    return from_tree(gp.PrimitiveTree([*tree[:at], random.choice(others), *tree[at + 1 :]]))
 
 
 def hoist(parent: Expression, pset: Any) -> Expression:

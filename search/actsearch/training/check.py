@@ -1,0 +1,86 @@
+"""Saying before the search starts what would fail in every trial."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.errors import ActsearchError, TaskError
+from actsearch.placement import forward
+from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.loop import Fit
+from actsearch.training.random_streams import isolated_random
+
+__all__ = ["check_task"]
+
+
+def check_task(task: Task, model: nn.Module) -> None:
+    """Run one training batch, backward included, and one validation batch.
+
+    Args:
+        task: what is checked.
+        model: a copy of its model with activations placed; on return its gradients are set.
+
+    Raises:
+        TaskError: naming the data set and the shapes that do not fit.
+    """
+    fit = Fit(task, model, 0)
+    for name, batches in (("train", fit.train), ("valid", fit.valid)):
+        if name == "valid" and task.evaluate is not None:
+            continue
+        with isolated_random(0):
+            _check_batch(fit, name, batches)
+
+
+def _check_batch(fit: Fit, name: str, batches: Batches) -> None:
+    batch = next(iter(batches), None)
+    if batch is None:
+        raise TaskError(f"{name} data gives no batch")
+    try:
+        with (
+            warnings.catch_warnings()
+        ):  # torch broadcasts targets of another shape, with this warning
+            warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
+            loss, output, target = fit.loss(batch)
+        _check_loss(loss)
+        if name == "train":
+            torch.autograd.backward(loss)
+        if output is not None and fit.metric.accumulator is not None:
+            accumulator = fit.metric.accumulator()
+            accumulator.update(output.detach(), target)
+            float(accumulator.result())
+    except ActsearchError:
+        raise
+    except Exception as error:
+        raise TaskError(_explained(fit, name, batch, error)) from error
+
+
+def _check_loss(loss: Any) -> None:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
+
+
+def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
+    """What failed, with the shapes of inputs, targets and output where they can be told."""
+    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    try:
+        inputs, target = inputs_and_targets(batch)
+    except TaskError:
+        return f"the task does not run on its first {name} batch: {message}"
+    shapes = f"{name} inputs {_shape(inputs)}, targets {_shape(target)}"
+    try:
+        with torch.no_grad():
+            output = forward(fit.model, inputs)
+    except Exception:  # the user's model: anything
+        return f"the model does not take its inputs ({shapes}): {message}"
+    return f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return type(value).__name__
