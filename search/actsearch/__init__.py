@@ -12,7 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actsearch.activation import activation, gain, moments
+    from actsearch.activation import HingeSum, activation, approximate, gain, moments
     from actsearch.catalog import CATALOG as catalog
     from actsearch.errors import (
         ActivationError,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "actsearch.activation": ("activation", "gain", "moments"),
+    "actsearch.activation": ("HingeSum", "activation", "approximate", "gain", "moments"),
     "actsearch.catalog": ("catalog",),
     "actsearch.errors": (
         "ActivationError",
@@ -77,6 +77,7 @@ __all__ = [
     "Expression",
     "FormulaError",
     "Genetic",
+    "HingeSum",
     "Local",
     "Placement",
     "PlacementError",
@@ -95,6 +96,7 @@ __all__ = [
     "TrialState",
     "Verdict",
     "activation",
+    "approximate",
     "catalog",
     "create_study",
     "delete_study",

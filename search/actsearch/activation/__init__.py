@@ -1,5 +1,6 @@
 """Formulas and catalog rows as torch modules, and what can be computed from a function alone."""
 
+from actsearch.activation.approximate import HingeSum, approximate
 from actsearch.activation.build import activation, describe, expression_of
 from actsearch.activation.function import Curve, curve, value_and_gradient
 from actsearch.activation.module import Activation, reseed_random_activations
@@ -9,8 +10,10 @@ from actsearch.activation.primitives import bind
 __all__ = [
     "Activation",
     "Curve",
+    "HingeSum",
     "Moments",
     "activation",
+    "approximate",
     "bind",
     "curve",
     "describe",

@@ -11,7 +11,7 @@ from torch import Tensor
 from actsearch.activation.primitives import bind
 from actsearch.expression import Call, Expression, Number, Parameter, Variable
 
-__all__ = ["Program", "Step", "compile_expression"]
+__all__ = ["Program", "Step", "compile_expression", "fold"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Compiler:
     def _constant(self, tree: Expression) -> _Slot | None:
         if tree.uses_x or tree.parameters:
             return None
-        return self._leaf(_fold(tree))
+        return self._leaf(fold(tree))
 
     def _leaf(self, leaf: float | tuple[str, int]) -> _Slot:
         self.program.leaves.append(leaf)
@@ -102,7 +102,7 @@ class _Compiler:
         arguments = [_Slot(0)] if tree.row.uses_x else []
         for argument in tree.arguments:
             if needs_tensors and not argument.uses_x and not argument.parameters:
-                self.program.numbers.append(_fold(argument))
+                self.program.numbers.append(fold(argument))
                 arguments.append(self._leaf(("number", len(self.program.numbers) - 1)))
             else:
                 arguments.append(self._slot(argument))
@@ -118,10 +118,10 @@ class _Slot:
     is_step: bool = False
 
 
-def _fold(tree: Expression) -> float:
+def fold(tree: Expression) -> float:
     """Value of a formula without x and parameters, with torch's IEEE semantics; -0.0 becomes 0.0."""
     if isinstance(tree, Number):
         return tree.value
     assert isinstance(tree, Call)
-    arguments = [torch.tensor(_fold(argument), dtype=torch.float64) for argument in tree.arguments]
+    arguments = [torch.tensor(fold(argument), dtype=torch.float64) for argument in tree.arguments]
     return float(bind(tree.operator)(*arguments)) + 0.0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from actsearch.activation import describe, expression_of, gain
+from actsearch.activation.program import fold
 from actsearch.catalog import CATALOG
 from actsearch.errors import ActivationError
-from actsearch.expression import Call, Expression, Number, Parameter, Variable
+from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord
 from actsearch.report import VerdictRow
@@ -147,8 +149,8 @@ class _Writer:
     def _text(self, tree: Expression, as_tensor: bool = False) -> str:
         if isinstance(tree, Variable):
             return "x"
-        if isinstance(tree, Number):
-            text = repr(tree.value) if tree.value >= 0 else f"({tree.value!r})"
+        if not tree.uses_x and not tree.parameters:
+            text = _literal(fold(tree))  # Python's own 1 / 0 would raise
             return f"torch.full_like(x, {text})" if as_tensor else text
         if isinstance(tree, Parameter):
             self._count += 1
@@ -189,6 +191,11 @@ def _step(record: ActivationRecord) -> str:
 def _rrelu(record: ActivationRecord) -> str:
     lower, upper = record.hyperparameters["lower"], record.hyperparameters["upper"]
     return _method("forward", f"return F.rrelu(x, {lower!r}, {upper!r}, self.training)")
+
+
+def _literal(value: float) -> str:
+    text = repr(value) if math.isfinite(value) else f'float("{value}")'
+    return f"({text})" if value < 0 else text
 
 
 _SPECIAL: dict[str, Callable[[ActivationRecord], str]] = {

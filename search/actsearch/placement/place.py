@@ -200,13 +200,10 @@ def _channels(
         seen = {path: guess for path in needed if (guess := _from_sequential(model, path))}
     for path in needed:
         if path not in seen or seen[path].channels is None:
+            reason = "its axis is ambiguous" if path in seen else "the sample does not reach it"
             raise PlacementError(
                 f"cannot infer the channels at {path!r} for parameters learned per channel: "
-                + (
-                    "give sample=, one batch of inputs"
-                    if sample is None
-                    else "its axis is ambiguous"
-                )
+                + ("give sample=, one batch of inputs" if sample is None else reason)
             )
     return seen
 

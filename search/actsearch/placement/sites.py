@@ -91,6 +91,9 @@ def _last_leaf(model: nn.Module) -> str:
         for path, module in model.named_modules(remove_duplicate=False)
         if next(module.children(), None) is None and not isinstance(module, _PASSING)
     ]
+    parent = model.get_submodule(leaves[-1].rpartition(".")[0]) if leaves else None
+    if isinstance(parent, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+        return ""  # they define their activation last and use it in the middle
     return leaves[-1] if leaves else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ class Driver:
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
         """Check the objective against the study, and write down direction and task the first time."""
+        self._study = self._storage.study(self._study.name)  # another process may have set them
         direction = preparation.resolved_direction(self._study, self._objective)
         described = preparation.describe_objective(self._objective)
         if isinstance(self._objective, Task):
@@ -159,7 +161,7 @@ class Driver:
                 return
             waiting = [trial for trial in self._history.values() if trial.state.is_open]
             if not waiting:
-                if not self._propose():
+                if not self._read_enqueued() and not self._propose():
                     return
                 continue
             waiting.sort(key=lambda trial: trial.number)
@@ -169,6 +171,14 @@ class Driver:
                 self._train(ready[:count], listeners, progress)
 
     # proposing
+
+    def _read_enqueued(self) -> bool:
+        """Trials that were enqueued since this call of optimize began; whether there are any."""
+        first_unknown = next(n for n in itertools.count() if n not in self._history)
+        found = self._storage.trials(self._study.id, since=first_unknown)
+        new = {trial.number: trial for trial in found if trial.number not in self._history}
+        self._history |= new
+        return bool(new)
 
     def _propose(self) -> bool:
         """One logical batch, stored whole; False when nothing more is to be expected."""
@@ -311,7 +321,7 @@ class Driver:
             progress.advance(ended, best[0] if best else None)
             for listener in listeners:
                 listener(ended)
-        self._check_failures()
+        self._check_failures(len(trials))
 
     def _evaluate(self, job: Job) -> Outcome:
         return evaluate(job.candidate, self._objective, self._seeds(), number=job.number)
@@ -319,16 +329,16 @@ class Driver:
     def _trained_in_all(self) -> int:
         return sum(trial.state.is_trained for trial in self._history.values())
 
-    def _check_failures(self) -> None:
+    def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
         trained = [trial for trial in self._history.values() if trial.state.is_trained]
         reasons = {trial.reason for trial in trained}
         if (
-            len(trained) == _SAME_FAILURES
+            len(trained) - latest < _SAME_FAILURES <= len(trained)
             and len(reasons) == 1
             and all(trial.state is TrialState.FAILED for trial in trained)
         ):
             raise StudyError(
-                f"the first {_SAME_FAILURES} trials of study {self._study.name!r} all failed in the same way: "
+                f"the first {len(trained)} trials of study {self._study.name!r} all failed in the same way: "
                 f"{reasons.pop()}; mend the objective and start a new study"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -48,7 +49,9 @@ def as_source(data: Any, name: str) -> Any:
             raise TaskError(f"{name} data differ in length: {' and '.join(map(str, lengths))}")
         _not_empty(lengths[0], name)
         return tensors
-    if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    is_text_or_table = isinstance(data, (str, bytes, Mapping))
+    is_list_like = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, Dataset) or (is_list_like and not is_text_or_table):
         _not_empty(_length(data), name)
         return data
     raise TaskError(
@@ -172,28 +175,37 @@ class Batches:
             yield tuple(tensor[rows] for tensor in self._tensors)
 
     def _loaded(self) -> Iterator[Any]:
-        """A loader's batches, its draws from torch's generators kept in streams of their own."""
+        """A loader's batches; whatever they draw comes from our own stream, and goes back to where it was."""
         iterator = None
         while True:
-            outside = {generator: generator.get_state() for generator in self._states}
-            for generator, state in self._states.items():
-                generator.set_state(state)
-            try:
+            with self._own_stream():
                 iterator = iter(self._loader) if iterator is None else iterator
-                batch = next(iterator)
-            except StopIteration:
+                batch = next(iterator, _END)
+            if batch is _END:
                 return
-            finally:
-                self._states = {generator: generator.get_state() for generator in outside}
-                for generator, state in outside.items():
-                    generator.set_state(state)
             yield to_device(batch, self._device)
 
+    @contextlib.contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """Put our states into torch's global generator and the loader's own, and theirs back afterwards."""
+        outside = {item: item.get_state() for item in self._states}
+        for item, state in self._states.items():
+            item.set_state(state)
+        try:
+            yield
+        finally:
+            for item, state in outside.items():
+                self._states[item] = item.get_state()
+                item.set_state(state)
 
-def _generators(loader: DataLoader[Any]) -> list[torch.Generator]:
-    """Torch's generators that a loader may draw from: the global one, its own, its sampler's."""
+
+_END = object()
+
+
+def _generators(loader: DataLoader[Any]) -> set[torch.Generator]:
+    """Every generator that a loader may draw from: torch's global one, its own, its sampler's."""
     own = (loader.generator, getattr(loader.sampler, "generator", None))
-    return [torch.default_generator, *(item for item in own if isinstance(item, torch.Generator))]
+    return {torch.default_generator, *(item for item in own if item is not None)}
 
 
 def describe_source(source: Any) -> dict[str, Any]:

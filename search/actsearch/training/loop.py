@@ -162,10 +162,11 @@ class Fit:
         )
         self.model.train()
         for step, batch in enumerate(self.train, start=1):
-            loss, output, target = self._step(batch)
+            loss, output, target = self.loss(batch)
             value = loss.item()
             if not math.isfinite(value):
                 raise _NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
+            self._update(loss)
             size = _batch_size(batch)
             measures.loss_sum += value * size
             measures.samples += size
@@ -173,11 +174,7 @@ class Fit:
                 measures.accumulator.update(output.detach(), target)
         return measures
 
-    def _step(self, batch: Any) -> tuple[Tensor, Any, Any]:
-        """Forward, backward, update; a loss that is not finite changes no weight."""
-        loss, output, target = self.loss(batch)
-        if not torch.isfinite(loss):
-            return loss, output, target
+    def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self.task.clip_grad_norm is not None:
@@ -185,7 +182,6 @@ class Fit:
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
-        return loss.detach(), output, target
 
     def loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Loss of one batch, with the output and the target where the batch has them."""
@@ -204,7 +200,8 @@ class Fit:
         measures = _Measures(self.metric, self.metric.accumulator and self.metric.accumulator())
         self.model.eval()
         if self.task.evaluate is not None:
-            result = self.task.evaluate(self.model, batches)
+            with isolated_random(0):  # measuring must not shift the stream of dropout
+                result = self.task.evaluate(self.model, batches)
             named = dict(result) if isinstance(result, Mapping) else {self.metric.name: result}
             measures.named = {name: float(value) for name, value in named.items()}
             if self.metric.name not in measures.named:
