@@ -9,6 +9,7 @@ gradients, softmax) are built in :mod:`actsearch.activation.special` under their
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -46,7 +47,7 @@ class Hyperparameter:
                 if value == choice and isinstance(value, str) == isinstance(choice, str):
                     return choice
             raise ActivationError(f"{where} is not one of {', '.join(map(repr, self.choices))}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ActivationError(f"{where} is not a number")
         if not self.low <= value <= self.high:
             raise ActivationError(f"{where} is outside its range [{self.low:g}, {self.high:g}]")

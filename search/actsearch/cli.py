@@ -11,7 +11,7 @@ from pathlib import Path
 
 from actsearch.errors import ActsearchError
 from actsearch.records import TrialState
-from actsearch.report import Reader, export_to_optuna, leaderboard, trials_frame
+from actsearch.report import Reader, leaderboard, trials_frame
 
 __all__ = ["main"]
 
@@ -115,6 +115,8 @@ def _export(options: argparse.Namespace) -> int:
     reader = Reader(storage_url(options.storage))
     study = reader.study(options.study)
     if options.to_optuna:
+        from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
+
         count = export_to_optuna(
             study, reader.trials(study, epochs=True), storage_url(options.to_optuna)
         )

@@ -21,8 +21,8 @@ _Rule = tuple[_Array, _Array]  # nodes on [-1, 1] and weights
 
 _TAIL = 30.0  # standard deviations; the normal density is 1e-196 there
 _PANEL = 0.25  # first width; a feature narrower than a tenth of it may be missed
-_LEVELS = 50  # halvings at most; a kink takes about 15, a jump about 30
-_PANELS = 20_000  # open at one time at most; sin(1000 x) needs half of that
+_LEVELS = 50  # halvings at most; a kink takes about 12, a jump about 28
+_PANELS = 20_000  # open at one time at most; sin(3000 x) needs 4,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
 _SETTLED = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
 _FINE, _COARSE = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(10)

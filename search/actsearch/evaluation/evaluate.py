@@ -88,9 +88,9 @@ def _evaluate_seed(
         value, metrics = _read(objective(candidate, run))
     except TrialPruned as error:
         state, value = TrialState.PRUNED, run.last_reported
-        reason = str(error) or "pruned by the objective"
+        reason = _message(error) or "pruned by the objective"
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {_message(error)}"
         if not is_task:
             _log.warning("the objective raised on %s", candidate, exc_info=error)
     if value is None and state is TrialState.COMPLETE:
@@ -102,17 +102,30 @@ def _evaluate_seed(
     return run.record(value, metrics, reason, seconds), state, run.asked_for_phase
 
 
+def _message(error: Exception) -> str:
+    """An exception's text, such that a database takes it."""
+    try:
+        text = str(error)
+    except Exception:  # a user's own class may fail at this too
+        return "(its message cannot be shown)"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _read(result: Any) -> tuple[float | None, Mapping[str, float]]:
     """The value and all metrics of what an objective returned; (None, {}) for an empty mapping."""
     if isinstance(result, Mapping):
-        metrics = {str(name): float(value) for name, value in result.items()}
+        metrics = {str(name): _number(value) for name, value in result.items()}
         return (next(iter(metrics.values())) if metrics else None), metrics
-    if isinstance(result, (str, bytes, bool)) or result is None:
-        raise TypeError(
-            f"the objective returned {type(result).__name__}; expected a number or a mapping of numbers"
-        )
-    value = float(result)
+    value = _number(result)
     return value, {"value": value}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (str, bytes, bool)) or value is None:
+        raise TypeError(
+            f"the objective returned {type(value).__name__}; expected a number or a mapping of numbers"
+        )
+    return float(value)
 
 
 def _spread(values: list[float], evaluations: Sequence[EvaluationRecord]) -> float | None:

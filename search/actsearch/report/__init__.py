@@ -1,6 +1,9 @@
-"""Read-only tables, verdict arithmetic, and Optuna's view of the trials. No torch."""
+"""Read-only tables and verdict arithmetic. No torch.
 
-from actsearch.report.optuna_view import export_to_optuna, optuna_study
+Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imported where it is needed: it loads
+Optuna, and the command line shall start at once.
+"""
+
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
@@ -19,10 +22,8 @@ __all__ = [
     "VerdictRow",
     "best_trial",
     "disarmed",
-    "export_to_optuna",
     "judge",
     "leaderboard",
-    "optuna_study",
     "resolve_duplicates",
     "shrunken_means",
     "state_counts",

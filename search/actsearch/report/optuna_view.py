@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from actsearch.catalog import CATALOG, Hyperparameter
-from actsearch.errors import StorageError
+from actsearch.errors import FormulaError, StorageError
+from actsearch.expression import Limits, parse
 from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
 
 __all__ = ["export_to_optuna", "optuna_study"]
@@ -39,9 +40,9 @@ def optuna_study(
 ) -> optuna.Study:
     """An Optuna study that holds the trained trials, in memory unless a storage is given.
 
-    Parameters are the choice of activation, its hyperparameters, and the size of a composed formula; the formula is
-    a user attribute. Trials that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the others
-    anew, ours is the user attribute ``number``.
+    Parameters are the choice of activation, its hyperparameters, and the size of a composed formula; the formula
+    itself is a user attribute. Trials that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the
+    others anew, ours is the user attribute ``number``.
     """
     with _quiet():
         made = optuna.create_study(
@@ -96,6 +97,9 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
             if setting.name in item.hyperparameters:
                 parameters[f"{choice}.{setting.name}"] = item.hyperparameters[setting.name]
                 distributions[f"{choice}.{setting.name}"] = _distribution(setting)
+        if item.name is None:
+            parameters["composed.size"] = _size(item.formula)
+            distributions["composed.size"] = IntDistribution(1, Limits.SIZE)
     state = _STATES[trial.state]
     value = trial.value if trial.value is not None and not math.isnan(trial.value) else None
     if state is OptunaState.COMPLETE and value is None:
@@ -121,6 +125,13 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
             epoch.epoch: epoch.valid_metric for epoch in epochs if epoch.valid_metric is not None
         },
     )
+
+
+def _size(formula: str) -> int:
+    try:
+        return parse(formula).size
+    except FormulaError:  # stored by a version with another language
+        return 1
 
 
 def _distribution(setting: Hyperparameter) -> BaseDistribution:

@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from actsearch.errors import StudyError
 from actsearch.records import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "best_trial",
@@ -82,6 +84,8 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
         trials: what to tabulate.
         disarm: make texts safe for spreadsheets, as for a CSV file.
     """
+    import pandas as pd  # loads slowly: not for the command line
+
     rows = [
         {
             "number": trial.number,

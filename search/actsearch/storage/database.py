@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,8 @@ def redacted(url: str) -> str:
     """A storage URL without its password, for messages."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except exc.ArgumentError:
-        return url
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        return re.sub(r":[^:@/]*@", ":***@", str(url))
 
 
 class Database:
@@ -57,9 +58,9 @@ class Database:
         self.immutable = False
         try:
             parsed = make_url(url)
-        except exc.ArgumentError:
+        except (exc.ArgumentError, ValueError):
             raise StorageError(
-                f"{url!r} is no storage URL; write sqlite:///FILE, as in sqlite:///studies/actsearch.db"
+                f"{self.url!r} is no storage URL; write sqlite:///FILE, as in sqlite:///studies/actsearch.db"
             ) from None
         if parsed.get_backend_name() != "sqlite":
             raise StorageError(
@@ -68,10 +69,12 @@ class Database:
         self._engine = self._opened(parsed, create, read_only)
         with self.translated():
             self._check_schema(create and not read_only)
+            if not read_only:
+                self._use_wal()
 
     def _opened(self, url: URL, create: bool, read_only: bool) -> Engine:
         if url.database in (None, "", ":memory:"):
-            return _engine(sa.create_engine("sqlite://", poolclass=StaticPool, **_JSON), False)
+            return _engine(sa.create_engine("sqlite://", poolclass=StaticPool, **_JSON))
         path = Path(str(url.database))
         if path.is_dir():
             raise StorageError(
@@ -91,9 +94,7 @@ class Database:
                 ) from None
         if read_only:
             return self._read_only(path)
-        return _engine(
-            sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **_JSON), True
-        )
+        return _engine(sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **_JSON))
 
     def _read_only(self, path: Path) -> Engine:
         """Open for reading; from a folder that cannot be written, as an unchanging picture."""
@@ -113,7 +114,7 @@ class Database:
             )
 
         return _engine(
-            sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, **_JSON), False
+            sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, **_JSON)
         )
 
     def _check_schema(self, create: bool) -> None:
@@ -140,6 +141,18 @@ class Database:
 
         with self._begin(write=True) as connection:
             upgrade(connection, SCHEMA, VERSION_TABLE)
+
+    def _use_wal(self) -> None:
+        """Let readers and the writer go on at the same time; kept in the file, so only said once it is ours."""
+        with contextlib.closing(self._engine.raw_connection()) as connection:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    return  # two make the file at once: the other says it, or the next to open it
+                raise StorageError(
+                    f"{self.url}: {error}; check that the file and its folder can be written"
+                ) from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -204,16 +217,14 @@ def _cause(error: exc.DBAPIError) -> str:
     return str(error.orig) if error.orig is not None else str(error)
 
 
-def _engine(engine: Engine, writable_file: bool) -> Engine:
+def _engine(engine: Engine) -> Engine:
     """Let us say BEGIN ourselves: sqlite3 opens no transaction for DDL, and upgrades reads to writes unsafely."""
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
-        if writable_file:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

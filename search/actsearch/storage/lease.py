@@ -14,7 +14,7 @@ from actsearch.errors import StudyError
 from actsearch.storage.database import Database
 from actsearch.storage.tables import LeaseRow, utc_now
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "is_alive"]
 
 _STALE = timedelta(
     hours=1
@@ -40,7 +40,7 @@ class Lease:
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
-                if _alive(row):
+                if is_alive(row):
                     age = int((now - row.renewed).total_seconds())
                     raise StudyError(
                         f"study {self._study_name!r} is being run by {row.owner} on {row.host} "
@@ -90,7 +90,8 @@ def _owner() -> str:
         return f"user {os.getuid()}"
 
 
-def _alive(row: LeaseRow) -> bool:
+def is_alive(row: LeaseRow) -> bool:
+    """Whether the process that took a lease still runs, as far as can be seen from here."""
     if row.host != socket.gethostname():
         return utc_now() - row.renewed < _STALE
     try:

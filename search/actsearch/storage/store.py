@@ -22,7 +22,7 @@ from actsearch.records import (
 )
 from actsearch.storage import convert
 from actsearch.storage.database import Database
-from actsearch.storage.lease import Lease
+from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.tables import (
     ConfirmationRow,
     EpochRow,
@@ -135,9 +135,10 @@ class Storage:
         return Lease(self.database, study.id, study.name)
 
     def is_running(self, study_id: int) -> bool:
-        """Whether some process holds the lease of a study."""
+        """Whether a living process holds the lease of a study."""
         with self.database.reading() as session:
-            return session.get(LeaseRow, study_id) is not None
+            row = session.get(LeaseRow, study_id)
+            return row is not None and is_alive(row)
 
     # trials
 

@@ -44,7 +44,7 @@ def create_study(
         StorageError: the database cannot be opened or is not ours.
         SpaceError: the space or strategy is none.
     """
-    if not isinstance(study_name, str) or not study_name.strip() or "\0" in study_name:
+    if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
         raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
     if direction not in (None, "maximize", "minimize"):
         raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
@@ -89,6 +89,11 @@ def delete_study(*, study_name: str, storage: str) -> None:
         StorageError: the database is missing, cannot be opened or is not ours.
     """
     Storage(storage).delete_study(study_name)
+
+
+def _storable(text: str) -> bool:
+    """Whether every database takes a text: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
 def _check_same(

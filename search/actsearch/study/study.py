@@ -16,10 +16,10 @@ from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialSt
 from actsearch.report import (
     Verdict,
     best_trial,
-    optuna_study,
     resolve_duplicates,
     trials_frame,
 )
+from actsearch.report.optuna_view import optuna_study
 from actsearch.storage import Storage
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver, Limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -48,7 +49,8 @@ def build_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
         raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
     settings: dict[str, Any] = {"lr": task.lr}
     if _takes(task.optimizer, "weight_decay"):
-        settings["weight_decay"] = task.weight_decay
+        if task.weight_decay or not _sets(task.optimizer, "weight_decay"):
+            settings["weight_decay"] = task.weight_decay
     elif task.weight_decay:
         raise TaskError(
             f"{task.optimizer!r} takes no weight_decay: set it in the optimizer function"
@@ -75,6 +77,11 @@ def build_schedule(
         raise TaskError("a schedule needs training data that knows its length")
     make = SCHEDULES[task.schedule] if isinstance(task.schedule, str) else task.schedule
     return make(optimizer, total_steps)
+
+
+def _sets(function: Any, argument: str) -> bool:
+    """Whether a functools.partial has a value of the user's own for an argument."""
+    return isinstance(function, functools.partial) and argument in function.keywords
 
 
 def _takes(function: Any, argument: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from actsearch.errors import StudyError
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
@@ -123,7 +123,7 @@ class _PairedTest:
 
     def critical(self, seeds: int) -> float:
         tail = (1 - _CONFIDENCE) / (2 * self.comparisons)
-        return float(stats.t.isf(tail, seeds - 1))
+        return -float(special.stdtrit(seeds - 1, tail))
 
     def interval(self, differences: Scores) -> tuple[float, float, float]:
         """Ends of the simultaneous interval of the mean, and the adjusted p value."""
@@ -132,13 +132,13 @@ class _PairedTest:
         error = float(differences.std(ddof=1)) / math.sqrt(count)
         if error == 0:
             return mean, mean, 1.0 if mean == 0 else 0.0
-        p_value = 2 * float(stats.t.sf(abs(mean) / error, count - 1))
+        p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error))
         half = self.critical(count) * error
         return mean - half, mean + half, min(1.0, p_value * self.comparisons)
 
     def visible(self, spread: float, seeds: int) -> float:
         """Smallest true difference found with a power of 80 %."""
-        power = float(stats.t.ppf(_POWER, seeds - 1))
+        power = float(special.stdtrit(seeds - 1, _POWER))
         return (self.critical(seeds) + power) * spread / math.sqrt(seeds)
 
     def word(self, low: float, high: float, seeds: int) -> Word:

@@ -1,0 +1,172 @@
+"""The catalog: the rows that were promised, with sources and ranges, and refusals that help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import actsearch as acs
+from actsearch.catalog import Catalog, Hyperparameter, Row
+from actsearch.expression import Expression
+
+PROMISED = {
+    "identity": (),
+    "step": (),
+    "relu": ("grad_at_zero",),
+    "leaky_relu": ("negative_slope",),
+    "prelu": ("init", "per"),
+    "rrelu": ("lower", "upper"),
+    "elu": ("alpha",),
+    "selu": (),
+    "celu": ("alpha",),
+    "gelu": (),
+    "silu": (),
+    "swish": ("beta", "per"),
+    "mish": (),
+    "softplus": ("beta",),
+    "softsign": (),
+    "sigmoid": (),
+    "tanh": (),
+    "hardtanh": ("min_val", "max_val"),
+    "hardsigmoid": (),
+    "hardswish": (),
+    "sin": ("omega",),
+    "maxout": ("pieces", "per"),
+    "softmax": ("dim",),
+}
+
+
+@pytest.mark.parametrize("name", list(PROMISED))
+def test_every_promised_activation_is_there_with_its_hyperparameters(name: str) -> None:
+    row = acs.catalog[name]
+    assert row.name == name
+    assert tuple(setting.name for setting in row.hyperparameters) == PROMISED[name]
+    assert name in acs.catalog.names()
+
+
+def test_the_catalog_is_a_mapping_in_one_order() -> None:
+    assert list(acs.catalog) == acs.catalog.names() == [row.name for row in acs.catalog.values()]
+    assert len(acs.catalog) == len(set(acs.catalog))
+    assert "relu" in acs.catalog
+    assert "nope" not in acs.catalog
+    assert acs.catalog.get("nope") is None
+
+
+@pytest.mark.parametrize("name", acs.catalog.names())
+def test_every_row_says_where_it_comes_from_and_where_it_belongs(name: str) -> None:
+    row = acs.catalog[name]
+    assert len(row.source) > 8
+    assert 1943 <= row.year <= 2100
+    assert row.tier in ("recommended", "standard", "control")
+    assert row.role in ("hidden", "output")
+
+
+@pytest.mark.parametrize("name", acs.catalog.names())
+def test_every_default_lies_inside_its_range(name: str) -> None:
+    for setting in acs.catalog[name].hyperparameters:
+        if setting.choices:
+            assert setting.default in setting.choices
+        else:
+            assert isinstance(setting.default, (int, float))
+            assert setting.low <= setting.default <= setting.high
+            assert -100 < setting.low < setting.high < 100
+
+
+@pytest.mark.parametrize("name", acs.catalog.names())
+def test_every_formula_reads_with_every_bound_of_every_setting(name: str) -> None:
+    row = acs.catalog[name]
+    if not row.elementwise:
+        with pytest.raises(acs.ActivationError, match="not elementwise"):
+            row.expression(row.bind({}))
+        return
+    assert isinstance(row.expression(row.bind({})), Expression)
+    for setting in row.hyperparameters:
+        for value in setting.choices or (setting.low, setting.high):
+            values = row.bind({setting.name: value})
+            assert acs.parse(row.text(values)) == row.expression(values)
+
+
+def test_softmax_is_an_output_and_never_among_the_hidden() -> None:
+    assert acs.catalog["softmax"].role == "output"
+    assert "softmax" in acs.catalog.names(role="output")
+    assert "softmax" not in acs.catalog.names(role="hidden")
+    assert "softmax" not in acs.catalog.names(tier="recommended")
+
+
+def test_controls_are_not_recommended_and_tiers_share_out_the_hidden_rows() -> None:
+    assert set(acs.catalog.names(tier="control")) == {"identity", "step"}
+    recommended = acs.catalog.names(tier="recommended")
+    assert {"relu", "gelu", "silu", "tanh"} <= set(recommended)
+    assert not {"identity", "step", "softmax"} & set(recommended)
+    tiers = [acs.catalog.names(tier=t) for t in ("recommended", "standard", "control")]
+    assert sorted(sum(tiers, [])) == sorted(acs.catalog.names())
+
+
+@pytest.mark.parametrize("choice", [0, 0.5, 1])
+def test_relu_offers_three_gradients_at_zero(choice: float) -> None:
+    assert acs.catalog["relu"].bind({"grad_at_zero": choice}) == {"grad_at_zero": choice}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "complaint"),
+    [
+        ("leaky_relu", {"negative_slope": 1.5}, r"negative_slope=1.5 .*\[0, 1\]"),
+        ("leaky_relu", {"negative_slope": -0.1}, r"\[0, 1\]"),
+        ("leaky_relu", {"negative_slope": float("nan")}, r"\[0, 1\]"),
+        ("leaky_relu", {"negative_slope": "0.1"}, "not a number"),
+        ("leaky_relu", {"negative_slope": True}, "not a number"),
+        ("leaky_relu", {"negative_slope": None}, "not a number"),
+        ("leaky_relu", {"negativ_slope": 0.1}, "did you mean 'negative_slope'"),
+        ("elu", {"alpha": 0.0}, r"\[0.1, 3\]"),
+        ("softplus", {"beta": float("inf")}, r"\[0.1, 10\]"),
+        ("rrelu", {"lower": 0.5}, r"lower=0.5 .*\[0, 0.25\]"),
+        ("relu", {"grad_at_zero": 0.3}, "0.0, 0.5, 1.0"),
+        ("relu", {"negative_slope": 0.3}, "grad_at_zero"),
+        ("prelu", {"per": "pixel"}, "'tensor', 'channel'"),
+        ("maxout", {"pieces": 5}, "2, 3, 4"),
+        ("maxout", {"pieces": "2"}, "2, 3, 4"),
+        ("softmax", {"dim": 0.5}, "whole number"),
+        ("softmax", {"dim": 9}, r"\[-8, 8\]"),
+        ("gelu", {"alpha": 1.0}, "gelu has no hyperparameter 'alpha'; it has none"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_would_be_right(
+    name: str, given: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(acs.ActivationError, match=complaint):
+        acs.activation(name, **given)
+    with pytest.raises(acs.ActivationError, match=complaint):
+        acs.catalog[name].bind(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("rleu", "relu"), ("leakyrelu", "leaky_relu"), ("Gelu", "gelu")]
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(acs.ActivationError, match=f"{name}.*did you mean .*'{meant}'"):
+        acs.activation(name)
+    with pytest.raises(acs.ActivationError, match=f"did you mean .*'{meant}'"):
+        acs.catalog[name]
+
+
+def test_a_name_like_no_other_is_answered_with_the_known_names() -> None:
+    with pytest.raises(acs.ActivationError, match="known: celu, elu"):
+        acs.activation("zzz")
+
+
+def test_a_formula_takes_no_hyperparameters() -> None:
+    with pytest.raises(acs.ActivationError, match="alpha: only catalog names"):
+        acs.activation("x*tanh(x)", alpha=1.0)
+
+
+def test_a_label_shows_only_what_differs_from_the_default() -> None:
+    row = acs.catalog["hardtanh"]
+    assert row.label(row.bind({})) == "hardtanh"
+    assert row.label(row.bind({"max_val": 6})) == "hardtanh(max_val=6)"
+
+
+def test_two_rows_of_one_name_are_refused() -> None:
+    row = Row("same", "x", "nobody, never", 2000, (Hyperparameter("a", 1.0, 0.0, 2.0),))
+    with pytest.raises(acs.ActivationError, match="one name"):
+        Catalog((row, row))

@@ -1,0 +1,93 @@
+"""A wrong operator row, or a row with a wrong implementation, never gets into a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import actsearch as acs
+from actsearch.activation import bind, primitives
+from actsearch.operators import OPERATORS, Operator
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"name": "not a name"}, "identifier"),
+        ({"name": "f", "arity": 3}, "arity"),
+        ({"name": "f", "arity": 0}, "arity"),
+        ({"name": "f", "arity": 2}, "LaTeX"),
+        ({"name": "f", "latex": "f"}, "LaTeX"),
+        ({"name": "f", "latex": "{} {}"}, "LaTeX"),
+    ],
+)
+def test_a_malformed_row_is_refused_when_it_is_written(
+    row: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(acs.FormulaError, match=complaint):
+        Operator(**{"arity": 1, "latex": "f {}", "cost": 1, "function": "torch.sin", **row})
+
+
+def test_the_table_of_operators_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        OPERATORS["f"] = OPERATORS["sin"]  # type: ignore[index]
+
+
+def doubled(a: Tensor) -> Tensor:
+    return 2 * a
+
+
+def shape_changing(a: Tensor) -> Tensor:
+    return a.sum(dim=0)
+
+
+def dtype_changing(a: Tensor) -> Tensor:
+    return a.float()
+
+
+def no_tensor(a: Tensor) -> Any:
+    return a.tolist()
+
+
+def detached_factor(a: Tensor) -> Tensor:
+    return a * a.detach()
+
+
+def detached_result(a: Tensor) -> Tensor:
+    return torch.sin(a).detach()
+
+
+def mixing_elements(a: Tensor) -> Tensor:
+    return a - a.mean()
+
+
+def _bind(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any]) -> Callable[..., Tensor]:
+    row = Operator("candidate", 1, "f {}", 1, f"{__name__}.{function.__name__}")
+    monkeypatch.setattr(primitives, "OPERATORS", {"candidate": row})
+    return bind.__wrapped__("candidate")  # past the cache
+
+
+def test_a_right_implementation_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _bind(monkeypatch, doubled) is doubled
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (shape_changing, "shape or dtype"),
+        (dtype_changing, "shape or dtype"),
+        (no_tensor, "shape or dtype"),
+        (detached_factor, "gradient"),
+        (detached_result, "gradient"),
+        (mixing_elements, "elementwise"),
+    ],
+)
+def test_a_wrong_implementation_is_refused_when_it_is_bound(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], complaint: str
+) -> None:
+    with pytest.raises(acs.ActivationError, match=complaint):
+        _bind(monkeypatch, function)
