@@ -74,6 +74,11 @@ class ActivationRecord:
             "label": self.label,
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ActivationRecord:
+        """Read :meth:`to_json` output."""
+        return cls(str(data["formula"]), data["name"], data["hyperparameters"], str(data["label"]))
+
 
 @dataclass(frozen=True)
 class CandidateRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import textwrap
 from collections.abc import Callable
@@ -58,7 +59,7 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
     record = _record(what)
     row = CATALOG[record.name] if record.name else None
     class_name = name or _class_name(record)
-    if not class_name.isidentifier():
+    if not class_name.isidentifier() or keyword.iskeyword(class_name):
         raise ActivationError(f"{class_name!r} is no name for a Python class")
     if row is not None and record.name in _SPECIAL:
         body = _SPECIAL[str(record.name)](record)
@@ -83,6 +84,8 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
 def _record(what: Any) -> ActivationRecord:
     """Also of a trial, and of a verdict's row."""
     if isinstance(what, VerdictRow):
+        if what.activation is not None:
+            return ActivationRecord.from_json(what.activation)
         if what.verdict == "baseline":
             raise ActivationError(
                 f"the baseline ({what.label}) is what you have: there is no code to paste"

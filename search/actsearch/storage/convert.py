@@ -94,10 +94,7 @@ def trial_row(study_id: int, record: TrialRecord) -> TrialRow:
 
 def _candidate(row: TrialRow) -> CandidateRecord:
     activations = {
-        group: ActivationRecord(
-            str(item["formula"]), item["name"], item["hyperparameters"], str(item["label"])
-        )
-        for group, item in row.activations.items()
+        group: ActivationRecord.from_json(item) for group, item in row.activations.items()
     }
     return CandidateRecord(activations, row.operation, tuple(row.parents))
 

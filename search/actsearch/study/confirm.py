@@ -1,4 +1,4 @@
-"""The four steps to a verdict: choose finalists, tune learning rates, test, judge."""
+"""The steps to a verdict: choose finalists, tune their learning rates, test, judge."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from actsearch.placement import sites
 from actsearch.records import (
     SHARED,
     CandidateRecord,
-    EvaluationRecord,
-    Outcome,
     StudyRecord,
     TrialRecord,
 )
@@ -39,7 +37,7 @@ __all__ = ["Confirmation"]
 _log = logging.getLogger("actsearch")
 
 _POOL = 4  # candidates looked at again for each finalist wanted
-_FRESH_SEEDS = 3  # for choosing finalists and learning rates, on validation data
+_FRESH_SEEDS = 3  # for choosing finalists on validation data
 _GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
 _GRID_REACH = 3  # and the grid is extended up to three steps to either side
 _CLONE = 0.01  # functions closer than this share of their scale count as one
@@ -51,15 +49,22 @@ class _Contender:
 
     record: CandidateRecord
     number: int | None
-    valid: dict[int, list[float | None]] = field(
-        default_factory=dict
-    )  # by step of the learning rate
-    step: int = 0  # learning rate = the task's x 3**step
+    fresh: list[_Score] = field(default_factory=list)  # on the fresh seeds, validation data
 
     @property
     def is_catalog(self) -> bool:
         item = self.record.activations.get(SHARED)
         return item is not None and item.name is not None
+
+
+@dataclass(frozen=True)
+class _Score:
+    """One training: its validation and its test score, None where it diverged."""
+
+    valid: float | None
+    test: float | None
+    blind: bool
+    losses: tuple[float | None, ...] = ()  # training loss of each epoch
 
 
 class Confirmation:
@@ -128,11 +133,8 @@ class Confirmation:
     def _made(self, pool: list[_Contender]) -> Verdict:
         baseline = _Contender(self._baseline.record, None)
         finalists = self._finalists(pool, baseline)
-        if isinstance(self._objective, Task):
-            for contender in (baseline, *finalists):
-                self._tune(contender)
         contenders = (baseline, *finalists)
-        self._bar.expect(sum(1 + (item.step != 0) for item in contenders) * self._count)
+        self._bar.expect(len(contenders) * self._count * self._runs_each())
         number = len(self._storage.confirmations(self._study.id))
         seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
         measured = [self._measured(contender, seeds) for contender in contenders]
@@ -164,8 +166,9 @@ class Confirmation:
 
     def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
+        seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
         for contender in (baseline, *pool):
-            self._validate(contender, 0)
+            contender.fresh = [self._train(contender, seed, 0, "search") for seed in seeds]
         table = self._table(pool)
         scores = shrunken_means(table) * self._sign
         order = sorted(
@@ -175,8 +178,8 @@ class Confirmation:
         catalog: _Contender | None = None
         for index in order:
             contender = pool[index]
-            if contender.valid[0] == baseline.valid[0]:
-                continue  # the baseline itself under another name: bit-equal on every seed
+            if _same_training(contender, baseline):
+                continue
             if contender.is_catalog and catalog is None:
                 catalog = contender
             if len(kept) < self._top_k and not any(
@@ -194,100 +197,93 @@ class Confirmation:
 
     def _table(self, contenders: Sequence[_Contender]) -> np.ndarray[Any, Any]:
         """Validation scores, shape (contenders, seeds); a diverged seed is the worst value seen."""
-        seen = [value for item in contenders for value in item.valid[0] if value is not None]
+        seen = [
+            score.test for item in contenders for score in item.fresh if score.test is not None
+        ]
         if not seen:
             raise StudyError("no candidate could be trained again: " + self._last_reason)
         worst = min(seen) if self._sign > 0 else max(seen)
         return np.array(
-            [[worst if value is None else value for value in item.valid[0]] for item in contenders]
+            [
+                [worst if score.test is None else score.test for score in item.fresh]
+                for item in contenders
+            ]
         )
 
-    # step 2: learning rates
-
-    def _tune(self, contender: _Contender) -> None:
-        """Choose the learning rate on validation data; extend the grid while an edge wins."""
-        for step in (-1, 1):
-            self._validate(contender, step)
-        while True:
-            best = max(
-                contender.valid, key=lambda step: (self._mean(contender.valid[step]), -abs(step))
-            )
-            tried = contender.valid
-            outward = best - 1 if best == min(tried) else best + 1 if best == max(tried) else None
-            if outward is None or abs(outward) > _GRID_REACH:
-                contender.step = best
-                return
-            self._validate(contender, outward)
-
-    def _mean(self, values: Sequence[float | None]) -> float:
-        """Signed mean, larger is better; a diverged seed rules a learning rate out."""
-        if any(value is None for value in values):
-            return float("-inf")
-        return self._sign * statistics.fmean(value for value in values if value is not None)
-
-    def _validate(self, contender: _Contender, step: int) -> None:
-        if step in contender.valid:
-            return
-        seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
-        outcome = self._run(contender, step, seeds, "search")
-        contender.valid[step] = _values(outcome, seeds)
-
-    # step 3: test data
+    # steps 2 and 3: learning rates on validation data, scores on test data
 
     def _measured(self, contender: _Contender, seeds: list[int]) -> tuple[Measured, bool]:
-        """Scores on test data at the tuned and at the given learning rate; whether the objective was blind."""
-        outcome = self._run(contender, contender.step, seeds, "confirm")
-        as_given = None
-        if contender.step != 0:
-            as_given = _values(self._run(contender, 0, seeds, "confirm"), seeds)
-        is_task = isinstance(self._objective, Task)
-        unchanged = contender.record.is_baseline
-        label = self._baseline_label() if contender.number is None else contender.record.label
-        return (
-            Measured(
-                label if unchanged else contender.record.formula,
-                label,
-                _values(outcome, seeds),
-                as_given,
-                self._learning_rate(contender.step) if is_task else None,
-                contender.number,
-                contender.is_catalog,
-            ),
-            outcome.validation_only,
-        )
+        """Scores on test data at the tuned and at the given learning rate; whether the objective was blind.
 
-    def _run(
-        self,
-        contender: _Contender,
-        step: int,
-        seeds: Sequence[int],
-        phase: Literal["search", "confirm"],
-    ) -> Outcome:
-        objective = self._objective
-        if isinstance(objective, Task) and step != 0:
-            objective = objective.replace(lr=self._learning_rate(step))
-        evaluations: list[EvaluationRecord] = []
-        blind = False
+        The learning rate is chosen anew for each seed, by the validation score of that seed's own trainings. So what
+        is compared is "this activation, tuned", and the luck of tuning is part of the paired differences: a rate chosen
+        once for all seeds would add an error that they all share and that no test over seeds can see.
+        """
+        chosen: list[int] = []
+        runs: list[dict[int, _Score]] = []
         for seed in seeds:
-            outcome = evaluate(contender.record, objective, [seed], phase=phase, keep_going=True)
-            self._bar.note(f"{phase} {contender.record.label or 'baseline'}"[:40])
-            self._bar.advance()
-            evaluations += outcome.evaluations
-            blind |= outcome.validation_only
-            if outcome.reason:
-                self._last_reason = outcome.reason
-                _log.info("confirm: %s: %s", contender.record.label or "baseline", outcome.reason)
-        if contender.record.is_baseline and all(item.value is None for item in evaluations):
+            runs.append({0: self._train(contender, seed, 0, "confirm")})
+            chosen.append(self._tuned_step(contender, seed, runs[-1]))
+        tuned = [scores[step].test for scores, step in zip(runs, chosen, strict=True)]
+        if contender.number is None and all(value is None for value in tuned):
             raise StudyError(
                 f"the baseline could not be trained: {self._last_reason}; "
                 "lower the learning rate, or name an activation, as in baseline='relu'"
             )
-        return Outcome(outcome.state, None, evaluations=tuple(evaluations), validation_only=blind)
+        label = self._baseline_label() if contender.number is None else contender.record.label
+        activation = contender.record.activations.get(SHARED)
+        measured = Measured(
+            label if contender.record.is_baseline else contender.record.formula,
+            label,
+            tuned,
+            [scores[0].test for scores in runs],
+            self._learning_rate(statistics.median_low(chosen)),
+            contender.number,
+            contender.is_catalog,
+            None if activation is None else activation.to_json(),
+        )
+        return measured, any(scores[0].blind for scores in runs)
+
+    def _tuned_step(self, contender: _Contender, seed: int, runs: dict[int, _Score]) -> int:
+        """The step of the grid with the best validation score; the grid is extended while an edge wins."""
+        if not isinstance(self._objective, Task):
+            return 0
+        for step in (-1, 1):
+            runs[step] = self._train(contender, seed, step, "confirm")
+        while True:
+            best = max(runs, key=lambda step: (self._signed(runs[step].valid), -abs(step)))
+            outward = best - 1 if best == min(runs) else best + 1 if best == max(runs) else None
+            if outward is None or abs(outward) > _GRID_REACH:
+                return best
+            runs[outward] = self._train(contender, seed, outward, "confirm")
+
+    def _signed(self, value: float | None) -> float:
+        return float("-inf") if value is None else self._sign * value
+
+    def _train(
+        self, contender: _Contender, seed: int, step: int, phase: Literal["search", "confirm"]
+    ) -> _Score:
+        """One training; in the search phase, ``test`` is the validation score."""
+        objective = self._objective
+        if isinstance(objective, Task) and step != 0:
+            objective = objective.replace(lr=self._learning_rate(step))
+        outcome = evaluate(contender.record, objective, [seed], phase=phase)
+        self._bar.note(f"{phase} {contender.record.label or 'baseline'}"[:40])
+        self._bar.advance()
+        if outcome.reason:
+            self._last_reason = outcome.reason
+            _log.info("confirm: %s: %s", contender.record.label or "baseline", outcome.reason)
+        evaluation = outcome.evaluations[0]
+        epochs = evaluation.epochs
+        valid = epochs[-1].valid_metric if evaluation.value is not None and epochs else None
+        losses = tuple(epoch.train_loss for epoch in epochs)
+        return _Score(valid, evaluation.value, outcome.validation_only, losses)
 
     _last_reason = ""
 
-    def _learning_rate(self, step: int) -> float:
-        assert isinstance(self._objective, Task)
+    def _learning_rate(self, step: int) -> float | None:
+        if not isinstance(self._objective, Task):
+            return None
         return self._objective.lr * _GRID_STEP**step
 
     # names and bookkeeping
@@ -327,16 +323,22 @@ class Confirmation:
         ]
         return hashlib.sha256(json.dumps(data, default=str).encode()).hexdigest()
 
+    def _runs_each(self) -> int:
+        """Trainings for one contender and seed: three learning rates, and one more in about half of the cases."""
+        return 4 if isinstance(self._objective, Task) else 1
+
     def _forecast(self, pool: list[_Contender]) -> int:
-        """About how many trainings this takes: each finalist with two more learning rates, and half of them twice."""
-        finalists = min(self._top_k, len(pool)) + 2
-        tuning = 2 * finalists * _FRESH_SEEDS if isinstance(self._objective, Task) else 0
-        return (len(pool) + 1) * _FRESH_SEEDS + tuning + finalists * self._count * 3 // 2
+        """About how many trainings this takes."""
+        contenders = min(self._top_k, len(pool)) + 2
+        return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
 
 
-def _values(outcome: Outcome, seeds: Sequence[int]) -> list[float | None]:
-    by_seed = {item.seed: item.value for item in outcome.evaluations}
-    return [by_seed.get(seed) for seed in seeds]
+def _same_training(a: _Contender, b: _Contender) -> bool:
+    """Whether two are one function under two names: every epoch's loss equal to the last bit on every seed.
+
+    Scores alone would not do: accuracies on a few hundred samples coincide by chance.
+    """
+    return any(score.losses for score in a.fresh) and a.fresh == b.fresh
 
 
 def _near_clone(a: _Contender, b: _Contender) -> bool:

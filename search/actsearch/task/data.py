@@ -14,7 +14,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 
-__all__ = ["Batches", "as_source", "describe_source", "inputs_and_targets", "to_device"]
+__all__ = [
+    "Batches",
+    "as_source",
+    "describe_source",
+    "inputs_and_targets",
+    "tensor_digest",
+    "to_device",
+]
 
 _EVALUATION_BATCH = 1024  # without gradients larger batches cost no more memory than training
 _HASHED_ELEMENTS = 1 << 24  # of a larger tensor evenly spread elements are hashed
@@ -213,7 +220,7 @@ def describe_source(source: Any) -> dict[str, Any]:
     if isinstance(source, tuple):
         return {
             "shapes": [list(tensor.shape) for tensor in source],
-            "sha256": hashlib.sha256(b"".join(map(_digest, source))).hexdigest(),
+            "sha256": hashlib.sha256(b"".join(map(tensor_digest, source))).hexdigest(),
         }
     described: dict[str, Any] = {"type": type(source).__name__, "length": _length(source)}
     if isinstance(source, DataLoader):
@@ -224,7 +231,8 @@ def describe_source(source: Any) -> dict[str, Any]:
     return described
 
 
-def _digest(tensor: Tensor) -> bytes:
+def tensor_digest(tensor: Tensor) -> bytes:
+    """SHA-256 of shape, dtype and numbers; of a very large tensor, of evenly spread numbers."""
     flat = tensor.detach().cpu().reshape(-1)
     stride = -(-flat.numel() // _HASHED_ELEMENTS)
     numbers = flat[::stride].contiguous()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from actsearch.errors import TaskError, nearest
-from actsearch.task.data import as_source, describe_source
+from actsearch.task.data import as_source, describe_source, tensor_digest
 from actsearch.task.metrics import Metric, resolve_metric
 
 __all__ = ["SCHEDULES", "Task"]
@@ -207,9 +207,7 @@ class Task:
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         return {
             "model": f"{type(model).__name__} {_hash([repr(model), shapes])}",
-            "weights": "built under each seed"
-            if not isinstance(self.model, nn.Module)
-            else "kept",
+            "weights": _weights(self.model),
             "loss": _name(self.loss),
             "metric": self.resolved_metric.name,
             "epochs": self.epochs,
@@ -230,6 +228,17 @@ class Task:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _weights(model: Any) -> str:
+    """Where a run's weights come from; a module's own are part of the task."""
+    if not isinstance(model, nn.Module):
+        return "built under each seed"
+    state = {
+        name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)
+    }
+    digests = {name: tensor_digest(value).hex() for name, value in state.items()}
+    return f"kept {_hash(digests)}"
 
 
 def _hash(data: Any) -> str:

@@ -193,7 +193,8 @@ class Fit:
             inputs, target = inputs_and_targets(batch)
             output = forward(self.model, inputs)
             assert self.task.loss is not None
-            return self.task.loss(output, target), output, target
+            loss = self.task.loss(output, target)
+        return loss, _full_precision(output), target
 
     @torch.no_grad()
     def _measure(self, batches: Batches, where: str) -> _Measures:
@@ -223,6 +224,12 @@ class Fit:
             measures.samples += size
             if measures.accumulator is not None and output is not None:
                 measures.accumulator.update(output, target)
+
+
+def _full_precision(output: Any) -> Any:
+    """Metrics, above all a user's, are not made for the half precision of autocast."""
+    half = isinstance(output, Tensor) and output.dtype in (torch.bfloat16, torch.float16)
+    return output.float() if half else output
 
 
 def _batch_size(batch: Any) -> int:

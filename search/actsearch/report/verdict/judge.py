@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,10 @@ class Measured:
         label: short text for tables.
         values: one score a seed, None where training diverged; seeds in one order for all.
         as_given: scores at the task's own learning rate, likewise; None where they are the same.
-        learning_rate: the learning rate chosen on validation data; None if none was chosen.
+        learning_rate: the learning rate chosen on validation data, median over seeds; None if none was chosen.
         number: trial number; None for the baseline.
         is_catalog: whether it is a catalog row.
+        activation: the activation as JSON data; None for the model unchanged.
     """
 
     formula: str
@@ -42,6 +44,7 @@ class Measured:
     learning_rate: float | None = None
     number: int | None = None
     is_catalog: bool = False
+    activation: Mapping[str, Any] | None = None
 
 
 def judge(
@@ -178,6 +181,7 @@ def _judged(
         sum(value is None for value in item.values),
         item.number,
         item.is_catalog,
+        item.activation,
     )
 
 

@@ -33,10 +33,11 @@ class VerdictRow:
         verdict: the word read from the interval.
         values: the scores, a diverged seed as the worst value seen.
         as_given: mean score at the task's own learning rate.
-        learning_rate: the tuned learning rate, if one was chosen.
+        learning_rate: the tuned learning rate, median over seeds, if one was chosen.
         diverged: how many seeds diverged.
         number: trial number.
         is_catalog: whether it is a catalog row.
+        activation: the activation as JSON data, as in ``ActivationRecord.to_json``; None for the model unchanged.
     """
 
     formula: str
@@ -53,6 +54,7 @@ class VerdictRow:
     diverged: int = 0
     number: int | None = None
     is_catalog: bool = False
+    activation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,282 @@
+"""Code to paste computes what the search trained; a plot shows the function and its derivative."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+from torch import Tensor, nn
+
+import actsearch as acs
+from actsearch.evaluation import Candidate
+from actsearch.report import VerdictRow
+
+
+def imported(code: str, folder: Path, *args: Any, name: str | None = None) -> nn.Module:
+    """An instance of the only class in a file that holds the code."""
+    file = folder / "found.py"
+    file.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("found", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (found,) = [item for item in vars(module).values() if isinstance(item, type)]
+    assert name in (None, found.__name__)
+    made = found(*args)
+    assert isinstance(made, nn.Module)
+    return made
+
+
+def points(dtype: torch.dtype = torch.float32) -> Tensor:
+    kinks = torch.tensor([-6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0])
+    return torch.cat([torch.linspace(-7, 7, 64), kinks]).to(dtype)
+
+
+def value_and_gradients(module: nn.Module, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    y = module(x)
+    wanted = [x, *module.parameters()]
+    weights = torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype).reshape(y.shape)
+    grads = torch.autograd.grad((y * weights).sum(), wanted, allow_unused=True)
+    return [y.detach(), *(g for g in grads if g is not None)]
+
+
+def assert_same(exported: nn.Module, act: nn.Module, x: Tensor) -> None:
+    found, expected = value_and_gradients(exported, x), value_and_gradients(act, x)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in acs.catalog.names(role="hidden")),
+    ("relu", {"grad_at_zero": 0.5}),
+    ("relu", {"grad_at_zero": 1.0}),
+    ("leaky_relu", {"negative_slope": 0.3}),
+    ("prelu", {"init": -0.5}),
+    ("elu", {"alpha": 2.5}),
+    ("celu", {"alpha": 0.2}),
+    ("softplus", {"beta": 5.0}),
+    ("hardtanh", {"min_val": -2.0, "max_val": 3.0}),
+    ("sin", {"omega": 12.0}),
+    ("swish", {"beta": 0.3}),
+    ("maxout", {"pieces": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=str)
+def test_exported_catalog_rows_compute_the_same(
+    name: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    exported = imported(acs.to_python(Candidate.of(name, **settings)), tmp_path).eval()
+    assert_same(exported, acs.activation(name, **settings).eval(), points())
+
+
+FORMULAS = [
+    "x*tanh(x)",
+    "x * sigmoid(param(1.0) * x)",
+    "param(0.5)*x*x + param(-0.25)*abs(x) - 3",
+    "piecewise(0.1*x, x*x)",
+    "piecewise(param(0.1)*x, 2)",
+    "gate(sin(x), x) + gate(2, x)",
+    "max(x, 0.5) - min(-1.5, x)",
+    "max(param(0.3), x)*tanh(param(0.7))",
+    "2**x + x**2 - (-x)**3",
+    "1/(1 + exp(-x)) - x/(-2)",
+    "-(x - (1 - (2 - x)))",
+    "sinc(x) + i0e(x) - i1e(x) + erfc(x)",
+    "log1p(square(x)) + sqrt(abs(x) + 1e-6) + cube(gauss(x))",
+    "hardsigmoid(x)*softsign(x) + logsigmoid(x) + reciprocal(x*x + 1)",
+    "asinh(x) + atan(cos(x)) + sinh(0.1*x)*cosh(0.1*x) + expm1(-x*x)",
+    "mish(x) + selu(x)*elu(x) + gelu(silu(x)) + softplus(relu(x)) + sign(x)*x",
+    "identity(neg(x)) + log(2)*x + exp(1)",
+    "tanh(min(x, 1/(1 - 1)))",
+    "x/0",
+    "-2.5e-7*x + 100000*tanh(x)",
+    "param(1.0)",
+    "3",
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_exported_formulas_compute_the_same(
+    formula: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    x = points(dtype).requires_grad_()
+    exported = imported(acs.to_python(formula), tmp_path).to(dtype)
+    act = acs.activation(formula).to(dtype)
+    y, expected = exported(x), act(x)
+    assert y.shape == x.shape
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, expected, equal_nan=True)
+    if expected.requires_grad:
+        assert_same(exported, act, x.detach())
+
+
+PER_CHANNEL = [
+    'param(0.5, per="channel")*x',
+    'max(x, 0) + param(0.25, per="channel")*min(x, 0)',
+    'tanh(param(1.0, per="channel")*x)*param(2.0) + param(0.1, per="channel")',
+    'max(param(0.3, per="channel"), x)',
+    'piecewise(param(0.3, per="channel"), x)',
+]
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4), (2, 3, 4, 4)], ids=str)
+@pytest.mark.parametrize("formula", PER_CHANNEL)
+def test_parameters_per_channel_stand_on_axis_one(
+    formula: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    exported = imported(acs.to_python(formula), tmp_path, 3)
+    act = acs.activation(formula, channels=3)
+    with torch.no_grad():
+        for parameter in act.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    exported.load_state_dict(act.state_dict())
+    assert_same(exported, act, torch.randn(shape))
+
+
+@pytest.mark.parametrize("formula", [FORMULAS[1], FORMULAS[2], FORMULAS[7], "prelu", "maxout"])
+def test_learned_values_can_be_loaded(formula: str, tmp_path: Path) -> None:
+    act = acs.activation(formula)
+    with torch.no_grad():
+        for index, parameter in enumerate(act.parameters()):
+            parameter.add_(0.1 + 0.2 * index)
+    exported = imported(acs.to_python(formula), tmp_path)
+    exported.load_state_dict(act.state_dict())
+    assert_same(exported, act, points())
+
+
+def test_an_exported_rrelu_is_random_in_training(tmp_path: Path) -> None:
+    exported = imported(acs.to_python(Candidate.of("rrelu", lower=0.2, upper=0.3)), tmp_path)
+    slopes = -exported(-torch.ones(2000))
+    assert 0.2 <= slopes.min() < 0.21
+    assert 0.29 < slopes.max() <= 0.3
+
+
+# form
+
+
+@pytest.mark.parametrize("what", ["relu", "maxout", "x*tanh(x)", PER_CHANNEL[2]])
+def test_the_file_needs_torch_alone_and_says_what_it_is(what: str) -> None:
+    code = acs.to_python(what, note="study digits, trial 7")
+    tree = ast.parse(code)
+    modules = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [item.name for item in node.names] if isinstance(node, ast.Import)
+            else [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        )
+    }  # fmt: skip
+    assert modules == {"torch"}
+    head = ast.get_docstring(tree)
+    assert head is not None
+    assert "found with actsearch" in head
+    assert f"Formula: {acs.activation(what, channels=2).formula}" in head or what in acs.catalog
+    assert "study digits, trial 7" in head
+    assert len([node for node in tree.body if isinstance(node, ast.ClassDef)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "gain"),
+    [("relu", "1.41421"), ("x", "1"), ("2*x", "0.5"), ("abs(x)", "1"), ("1/x", "none")],
+)
+def test_the_head_tells_the_initialisation_gain(what: str, gain: str) -> None:
+    head = ast.get_docstring(ast.parse(acs.to_python(what)))
+    assert head is not None
+    line = next(line for line in head.splitlines() if line.startswith("Initialisation gain"))
+    assert line.split(": ")[1].split(" (")[0] == gain
+
+
+@pytest.mark.parametrize(
+    ("what", "given", "name"),
+    [
+        ("leaky_relu", None, "LeakyRelu"),
+        ("x*tanh(x)", None, "FoundActivation"),
+        ("gelu", "Best", "Best"),
+    ],
+)
+def test_the_class_has_a_name(what: str, given: str | None, name: str, tmp_path: Path) -> None:
+    imported(acs.to_python(what, name=given), tmp_path, name=name)
+
+
+@pytest.mark.parametrize("name", ["1st", "my class", "x; import os", "class", "None"])
+def test_a_name_that_python_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(acs.ActivationError, match="no name for a Python class"):
+        acs.to_python("relu", name=name)
+
+
+@pytest.mark.parametrize(
+    "note", ['"""\nimport os\n"""', "C:\\new\\table", 'a "quoted" "', "x" * 500]
+)
+def test_a_note_cannot_become_code(note: str, tmp_path: Path) -> None:
+    code = acs.to_python("tanh", note=note)
+    assert not any(
+        isinstance(node, ast.Import) and node.names[0].name == "os"
+        for node in ast.walk(ast.parse(code))
+    )
+    assert_same(imported(code, tmp_path), acs.activation("tanh"), points())
+
+
+@pytest.mark.parametrize("what", ["softmax", Candidate.baseline()])
+def test_what_has_no_formula_is_refused(what: Any) -> None:
+    with pytest.raises(acs.ActivationError):
+        acs.to_python(what)
+
+
+def test_a_row_of_a_verdict_can_be_exported(tmp_path: Path) -> None:
+    row = VerdictRow("x * sin(x)", "wave", 0.9, 0.1, 0.0, 0.2, 0.01, "better", (0.9,), 0.9)
+    assert_same(imported(acs.to_python(row), tmp_path), acs.activation("x*sin(x)"), points())
+
+
+# plot
+
+
+def lines(figure: go.Figure) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    return [(np.asarray(line.x), np.asarray(line.y)) for line in figure.data]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-6.0, 6.0), (-1.0, 0.5)])
+def test_a_plot_shows_the_function_and_its_derivative(low: float, high: float) -> None:
+    figure = acs.plot("tanh", low, high)
+    assert isinstance(figure, go.Figure)
+    (x, y), (also_x, slope) = lines(figure)
+    assert (x[0], x[-1]) == (low, high)
+    assert len(x) > 200
+    np.testing.assert_array_equal(x, also_x)
+    np.testing.assert_allclose(y, np.tanh(x), atol=1e-12)
+    np.testing.assert_allclose(slope, 1 - np.tanh(x) ** 2, atol=1e-12)
+    assert [line.name for line in figure.data] == ["f(x)", "f′(x)"]
+    assert figure.layout.title.text == "tanh"
+
+
+@pytest.mark.parametrize("what", ["x*sigmoid(x)", acs.parse("x*sigmoid(x)"), Candidate.of("silu")])
+def test_a_plot_takes_an_activation_in_any_form(what: Any) -> None:
+    (x, y), _ = lines(acs.plot(what))
+    np.testing.assert_allclose(y, x / (1 + np.exp(-x)), atol=1e-12)
+
+
+def test_learned_parameters_are_plotted_at_their_start() -> None:
+    (x, y), (_, slope) = lines(acs.plot('param(2.0, per="channel")*x*x'))
+    np.testing.assert_allclose(y, 2 * x * x)
+    np.testing.assert_allclose(slope, 4 * x)
+
+
+def test_a_long_formula_is_cut_in_the_title() -> None:
+    title = acs.plot(" + ".join(["tanh(x)*sin(x)"] * 10)).layout.title.text
+    assert len(title) <= 80
+    assert title.endswith("…")
+
+
+def test_softmax_has_no_plot() -> None:
+    with pytest.raises(acs.ActivationError, match="no.* function of one number"):
+        acs.plot("softmax")
