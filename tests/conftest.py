@@ -1,0 +1,63 @@
+"""One thread for every test, and the smallest task that really trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import actsearch as acs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums over threads differ in the last digit, and the tests of one machine share its cores."""
+    torch.set_num_threads(1)
+
+
+def _tiny_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+@pytest.fixture
+def tiny_task() -> acs.Task:
+    """Two classes in the plane, an MLP 2-8-2, one epoch: a training takes about 10 ms."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(96, 2, generator=generator)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    return acs.Task(
+        model=_tiny_model,
+        train=(x[:64], y[:64]),
+        valid=(x[64:80], y[64:80]),
+        test=(x[80:], y[80:]),
+        loss=F.cross_entropy,
+        metric="loss",
+        epochs=1,
+        batch_size=32,
+        lr=1e-2,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A database file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture
+def distance() -> Callable[[acs.Candidate, acs.Run], float]:
+    """An objective without training: mean squared distance of the function to x*tanh(x); to be minimised."""
+    x = torch.linspace(-3, 3, 61).unsqueeze(1)
+    wanted = x * torch.tanh(x)
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        torch.manual_seed(run.seed)
+        with torch.no_grad():
+            return float((candidate.module(channels=1).eval()(x) - wanted).square().mean())
+
+    return objective

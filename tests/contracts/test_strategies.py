@@ -1,0 +1,295 @@
+"""What every strategy promises. A new one is one more line in ``STRATEGIES``, and these tests run on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+import actsearch as acs
+from actsearch.activation import describe
+from actsearch.catalog import CATALOG
+from actsearch.expression import parse
+from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
+from actsearch.screening import fingerprint
+from actsearch.strategies import STRATEGIES, Context, Space, Strategy, make_strategy
+
+Direction = Literal["maximize", "minimize"]
+DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
+
+SPACES = {
+    "default": Space(),
+    "all": Space(activations="all", operators="all"),
+    "one activation": Space(activations=["relu"]),
+    "few": Space(activations=["leaky_relu", "sin", "tanh"], operators=["add", "mul", "tanh"]),
+    "small": Space(max_size=5, max_depth=3),
+    "smallest": Space(activations=["tanh"], operators=["exp"], max_size=3, max_depth=2),
+}
+FORMULAS = (
+    "x * tanh(x)",
+    "max(x, sin(x))",
+    "x * sigmoid(param(1.0) * x)",
+    "x + gauss(x)",
+    "atan(x) * 2.0",
+    'x - param(0.25, per="channel") * tanh(x)',
+)
+
+
+def _trial(number: int, state: TrialState, value: float | None, kind: int) -> TrialRecord:
+    """One past trial; ``kind`` walks through catalog rows and formulas."""
+    names = CATALOG.names(tier="recommended")
+    if kind % 3 == 2:
+        record = describe(FORMULAS[kind % len(FORMULAS)])
+        if kind >= len(FORMULAS) * 3:
+            record = describe(f"{record.formula} * {1 + kind / 100}")
+    else:
+        name = names[kind % len(names)]
+        record = describe(name)
+        for setting in CATALOG[name].hyperparameters:
+            if not setting.choices and math.isfinite(setting.high):
+                value_inside = setting.low + (setting.high - setting.low) * (kind % 97 + 1) / 99
+                record = describe(name, **{setting.name: value_inside})
+    return TrialRecord(
+        number,
+        state,
+        CandidateRecord({SHARED: record}, "test"),
+        value,
+        0.01 if state is TrialState.COMPLETE else None,
+        fingerprint=fingerprint(record),
+        duplicate_of=0 if state is TrialState.DUPLICATE else None,
+    )
+
+
+def _mixed(count: int, sign: float = 1.0) -> list[TrialRecord]:
+    """A history with every state in which a trial can end, and values of both signs."""
+    ends = [TrialState.COMPLETE] * 5 + [
+        TrialState.FAILED,
+        TrialState.REJECTED,
+        TrialState.DUPLICATE,
+        TrialState.PRUNED,
+    ]
+    history = []
+    for number in range(count):
+        state = ends[number % len(ends)]
+        has_value = state in (TrialState.COMPLETE, TrialState.PRUNED)
+        value = sign * math.sin(number * 1.7) * 10 if has_value else None
+        history.append(_trial(number, state, value, number))
+    return history
+
+
+def _all(state: TrialState, count: int = 30, value: float | None = None) -> list[TrialRecord]:
+    return [_trial(number, state, value, number) for number in range(count)]
+
+
+HISTORIES = {
+    "none": [],
+    "one complete": [_trial(0, TrialState.COMPLETE, 0.5, 0)],
+    "one enqueued formula": [_trial(0, TrialState.COMPLETE, 0.5, 2)],
+    "mixed": _mixed(45),
+    "mixed, other sign": _mixed(45, -1.0),
+    "all failed": _all(TrialState.FAILED),
+    "all refused": _all(TrialState.REJECTED),
+    "all pruned without a value": _all(TrialState.PRUNED),
+    "all equal": _all(TrialState.COMPLETE, value=-3.0),
+    "huge values": _all(TrialState.COMPLETE, value=-1e300),
+}
+
+
+def _context(
+    space: Space | None = None, seed: int = 0, direction: Direction = "maximize"
+) -> Context:
+    return Context(space or Space(), seed, direction)
+
+
+def _global_state() -> tuple[Any, ...]:
+    numpy_state = np.random.get_state()  # noqa: NPY002 - the global state is what is watched
+    return (
+        random.getstate(),
+        json.dumps([str(part) for part in numpy_state]),
+        torch.get_rng_state().tolist(),
+    )
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+class TestEveryStrategy:
+    def _propose(
+        self, name: str, history: list[TrialRecord], context: Context
+    ) -> list[CandidateRecord]:
+        strategy = make_strategy(name)
+        return strategy.propose(history, strategy.batch_size(history, context), context)
+
+    @pytest.mark.parametrize("space", list(SPACES))
+    @pytest.mark.parametrize("history", ["none", "mixed"])
+    def test_proposals_lie_in_the_space(self, name: str, space: str, history: str) -> None:
+        allowed = SPACES[space]
+        proposals = self._propose(name, HISTORIES[history], _context(allowed))
+        for candidate in proposals:
+            assert set(candidate.activations) == {SHARED}
+            item = candidate.activations[SHARED]
+            if item.name is not None:
+                assert item.name in allowed.activation_names
+                bound = CATALOG[item.name].bind(dict(item.hyperparameters))
+                assert bound == dict(item.hyperparameters)
+            else:
+                tree = parse(item.formula)
+                assert tree.operators <= set(allowed.operator_names)
+                assert tree.size <= allowed.max_size
+                assert tree.depth <= allowed.max_depth
+
+    @pytest.mark.parametrize("history", ["none", "mixed"])
+    def test_output_activations_are_never_proposed(self, name: str, history: str) -> None:
+        proposals = self._propose(name, HISTORIES[history], _context(SPACES["all"]))
+        outputs = set(CATALOG.names(role="output"))
+        assert outputs
+        assert not outputs & {item.activations[SHARED].name for item in proposals}
+
+    @pytest.mark.parametrize("n", [1, 2, 5])
+    @pytest.mark.parametrize("history", ["none", "mixed"])
+    def test_as_many_as_asked_for_are_proposed(self, name: str, n: int, history: str) -> None:
+        assert len(make_strategy(name).propose(HISTORIES[history], n, _context())) == n
+
+    @pytest.mark.parametrize("history", list(HISTORIES))
+    def test_a_whole_logical_batch_is_proposed(self, name: str, history: str) -> None:
+        strategy, context = make_strategy(name), _context()
+        size = strategy.batch_size(HISTORIES[history], context)
+        assert size >= 1
+        assert len(strategy.propose(HISTORIES[history], size, context)) == size
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @pytest.mark.parametrize("history", list(HISTORIES))
+    def test_any_history_gives_proposals_that_can_be_built(
+        self, name: str, history: str, direction: Direction
+    ) -> None:
+        proposals = self._propose(name, HISTORIES[history], _context(direction=direction))
+        assert proposals
+        for candidate in proposals:
+            module = acs.Candidate(candidate).module(channels=1)
+            assert module(torch.zeros(2, 1)).shape == (2, 1)
+
+    @pytest.mark.parametrize("history", ["none", "mixed", "all failed"])
+    def test_a_fresh_instance_proposes_the_same(self, name: str, history: str) -> None:
+        context = _context(seed=7)
+        first = self._propose(name, HISTORIES[history], context)
+        copies = [dataclasses.replace(trial) for trial in HISTORIES[history]]
+        assert self._propose(name, copies, context) == first
+
+    def test_nothing_is_kept_between_calls(self, name: str) -> None:
+        strategy, context = make_strategy(name), _context()
+        history = _mixed(45)
+        first = strategy.propose(history, 6, context)
+        strategy.propose(_mixed(20, -1.0), 8, _context(SPACES["all"], 3, "minimize"))
+        assert strategy.propose(history, 6, context) == first
+        assert strategy == make_strategy(name)
+
+    def test_the_history_is_only_read(self, name: str) -> None:
+        history = _mixed(30)
+        self._propose(name, history, _context())
+        assert history == _mixed(30)
+
+    def test_another_study_seed_or_a_longer_history_draws_anew(self, name: str) -> None:
+        start = self._propose(name, [], _context())
+        history = [
+            TrialRecord(number, TrialState.COMPLETE, candidate, math.sin(number), 0.01)
+            for number, candidate in enumerate(start)
+        ]
+        longer = [*history, _trial(len(history), TrialState.COMPLETE, 0.0, 2)]
+        first = self._propose(name, history, _context(seed=0))
+        assert self._propose(name, history, _context(seed=1)) != first
+        assert self._propose(name, longer, _context(seed=0)) != first
+
+    @pytest.mark.parametrize("history", ["none", "mixed"])
+    def test_global_random_state_is_neither_used_nor_changed(
+        self, name: str, history: str
+    ) -> None:
+        random.seed(1)
+        torch.manual_seed(1)
+        before = _global_state()
+        first = self._propose(name, HISTORIES[history], _context())
+        assert _global_state() == before
+        random.seed(2)
+        torch.manual_seed(2)
+        np.random.seed(2)  # noqa: NPY002
+        assert self._propose(name, HISTORIES[history], _context()) == first
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_a_long_history_is_fine(self, name: str, direction: Direction) -> None:
+        history = _mixed(400)
+        assert self._propose(name, history, _context(direction=direction))
+
+    def test_a_description_is_json_and_makes_the_same_strategy(self, name: str) -> None:
+        strategy = make_strategy(name)
+        described = strategy.describe()
+        assert described["name"] == name == strategy.name
+        read = json.loads(json.dumps(described, allow_nan=False))
+        assert make_strategy(read) == strategy
+        assert type(make_strategy(read)) is STRATEGIES[name]
+
+    def test_every_proposal_says_how_it_was_made(self, name: str) -> None:
+        for history in (HISTORIES["none"], HISTORIES["mixed"]):
+            numbers = {trial.number for trial in history}
+            for candidate in self._propose(name, history, _context()):
+                assert candidate.operation
+                assert set(candidate.parents) <= numbers
+
+    def test_settings_cannot_be_changed_afterwards(self, name: str) -> None:
+        strategy = make_strategy(name)
+        for field in dataclasses.fields(strategy):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(strategy, field.name, 1)
+
+    def test_unknown_settings_are_refused(self, name: str) -> None:
+        with pytest.raises(acs.SpaceError, match=name):
+            make_strategy({"name": name, "settings": {"no_such_setting": 1}})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("random", {"formulas": -0.1}),
+        ("random", {"formulas": 1.1}),
+        ("random", {"formulas": math.nan}),
+        ("random", {"formulas": "half"}),
+        ("bayesian", {"batch": 0}),
+        ("bayesian", {"batch": 9}),
+        ("bayesian", {"batch": 2.5}),
+        ("bayesian", {"batch": "8"}),
+        ("bayesian", {"batch": True}),
+        ("bayesian", {"candidates": 0}),
+        ("bayesian", {"candidates": 1.5}),
+        ("genetic", {"population": 0}),
+        ("genetic", {"elites": -1}),
+        ("genetic", {"first_batch": 0}),
+        ("genetic", {"batch": 2.0}),
+        ("genetic", {"tournament": True}),
+        ("genetic", {"crossover": 1.5}),
+        ("genetic", {"crossover": math.nan}),
+        ("genetic", {"crossover": "often"}),
+    ],
+)
+def test_bad_settings_are_refused_with_their_name(name: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(acs.SpaceError, match=next(iter(settings))):
+        make_strategy({"name": name, "settings": settings})
+
+
+@pytest.mark.parametrize("name", ["baysian", "", "Genetic", "x * tanh(x)"])
+def test_an_unknown_strategy_is_refused(name: str) -> None:
+    with pytest.raises(acs.SpaceError, match="unknown strategy"):
+        make_strategy(name)
+
+
+@pytest.mark.parametrize("what", [None, 3, ["random"], acs.Genetic])
+def test_what_is_no_strategy_is_refused(what: Any) -> None:
+    with pytest.raises(acs.SpaceError):
+        make_strategy(what)
+
+
+def test_a_strategy_with_settings_is_taken_as_it_is() -> None:
+    strategy: Strategy = acs.Genetic(batch=5)
+    assert make_strategy(strategy) is strategy
+    assert make_strategy(strategy.describe()) == strategy

@@ -1,0 +1,405 @@
+"""The genetic strategy: its first batch, its mutations, its rules, and that it makes progress."""
+
+from __future__ import annotations
+
+import functools
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import actsearch as acs
+from actsearch.activation import describe
+from actsearch.catalog import CATALOG
+from actsearch.expression import Call, Expression, Number, Parameter, X, parse
+from actsearch.operators import OPERATORS
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
+from actsearch.screening import fingerprint, screen
+from actsearch.strategies import Context, Space
+from actsearch.strategies.genetic.strategy import _Individual
+from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
+from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
+from actsearch.strategies.rules import allowed
+
+CONTEXT = Context(Space(), 0, "minimize")
+PARENTS = (
+    "x * tanh(x)",
+    "max(x, 0.1 * x) + sin(2 * x)",
+    "x * sigmoid(param(1.0) * x)",
+    'piecewise(param(0.25, per="channel") * x, x)',
+    "gate(x, x ** 2) - 0.5",
+    "relu(x)",
+    "x",
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """The variation operators draw from the global ``random``."""
+    state = random.getstate()
+    random.seed(0)
+    yield
+    random.setstate(state)
+
+
+def _item(candidate: CandidateRecord) -> ActivationRecord:
+    return candidate.activations[SHARED]
+
+
+def _distance(candidate: CandidateRecord) -> float:
+    """Mean squared distance to x*tanh(x) on a grid."""
+    x = torch.linspace(-3, 3, 61).unsqueeze(1)
+    module = acs.Candidate(candidate).module(channels=1).eval()
+    with torch.no_grad():
+        return float((module(x) - x * torch.tanh(x)).square().mean())
+
+
+def _evolve(strategy: acs.Genetic, batches: int, context: Context) -> list[TrialRecord]:
+    history: list[TrialRecord] = []
+    for _ in range(batches):
+        for candidate in strategy.propose(history, strategy.batch_size(history, context), context):
+            refused = screen(candidate).reason
+            state = TrialState.REJECTED if refused else TrialState.COMPLETE
+            value = None if refused else _distance(candidate)
+            history.append(
+                TrialRecord(
+                    len(history),
+                    state,
+                    candidate,
+                    value,
+                    0.0,
+                    fingerprint=fingerprint(_item(candidate)),
+                )
+            )
+    return history
+
+
+class TestBatches:
+    def test_the_first_is_half_catalog_rows_and_half_variants(self) -> None:
+        strategy = acs.Genetic()
+        assert strategy.batch_size([], CONTEXT) == 32
+        first = strategy.propose([], 32, CONTEXT)
+        kinds = Counter("catalog" if _item(one).name else "composed" for one in first)
+        rows = [name for name in CONTEXT.space.activation_names if CATALOG[name].elementwise]
+        assert kinds["catalog"] == min(16, len(rows))
+        assert kinds["composed"] == 32 - kinds["catalog"]
+        operations = {one.operation for one in first if not _item(one).name}
+        assert operations <= {*MUTATIONS, "random formula"}
+        assert len(operations) > 2
+
+    def test_rows_are_a_random_half_when_there_are_more(self) -> None:
+        drawn = [
+            {
+                _item(one).name
+                for one in acs.Genetic().propose([], 12, Context(Space(), seed, "minimize"))
+            }
+            for seed in range(3)
+        ]
+        assert all(len(names - {None}) == 6 for names in drawn)
+        assert drawn[0] != drawn[1] or drawn[1] != drawn[2]
+
+    def test_later_ones_are_children_with_parents_of_the_history(self) -> None:
+        history = _evolve(acs.Genetic(), 1, CONTEXT)
+        children = acs.Genetic().propose(history, 24, CONTEXT)
+        assert acs.Genetic().batch_size(history, CONTEXT) == 24 == len(children)
+        complete = {trial.number for trial in history if trial.state is TrialState.COMPLETE}
+        for child in children:
+            assert len(child.parents) == (2 if child.operation == "crossover" else 1)
+            assert set(child.parents) <= complete
+        operations = Counter(child.operation for child in children)
+        assert operations["crossover"] >= 2
+        assert len(operations) >= 4
+
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_the_share_of_crossover_is_a_setting(self, share: float) -> None:
+        history = _evolve(acs.Genetic(), 1, CONTEXT)
+        children = acs.Genetic(crossover=share).propose(history, 12, CONTEXT)
+        assert {child.operation == "crossover" for child in children} == {bool(share)}
+
+    def test_every_candidate_is_new_by_identity(self) -> None:
+        history = _evolve(acs.Genetic(), 5, CONTEXT)
+        identities = [trial.fingerprint for trial in history]
+        assert len(set(identities)) == len(identities) > 120
+
+    def test_too_few_parents_start_again_with_the_catalog(self) -> None:
+        failed = CandidateRecord({SHARED: describe("softmax", dim=1)}, "user")
+        history = [TrialRecord(0, TrialState.REJECTED, failed, fingerprint="0" * 32)]
+        proposals = acs.Genetic().propose(history, 24, CONTEXT)
+        assert any(one.operation == "catalog" for one in proposals)
+
+    def test_only_the_latest_and_the_elites_are_parents(self) -> None:
+        history = [
+            TrialRecord(
+                number,
+                TrialState.COMPLETE,
+                CandidateRecord({SHARED: describe(f"x * tanh({number + 1} * x)")}),
+                100.0 - number if number >= 5 else float(number),
+                fingerprint=str(number),
+            )
+            for number in range(60)
+        ]
+        strategy = acs.Genetic(population=10, elites=3)
+        parents = {
+            parent for child in strategy.propose(history, 60, CONTEXT) for parent in child.parents
+        }
+        assert parents <= {0, 1, 2, *range(50, 60)}
+        assert parents & {0, 1, 2}
+
+
+@functools.cache
+def _composed() -> tuple[Expression, ...]:
+    """Every formula composed in six batches of a small space with all operators."""
+    space = Space(operators="all", max_size=12, max_depth=4)
+    history = _evolve(acs.Genetic(), 6, Context(space, 1, "minimize"))
+    items = [_item(trial.candidate) for trial in history]
+    return tuple(parse(item.formula) for item in items if item.name is None)
+
+
+class TestRules:
+    def test_size_and_depth_stay_within_the_limits(self) -> None:
+        trees = _composed()
+        assert len(trees) > 100
+        assert max(tree.size for tree in trees) <= 12
+        assert max(tree.depth for tree in trees) <= 4
+        assert max(tree.size for tree in trees) >= 8  # the limit is reached for
+
+    def test_exponents_are_numbers(self) -> None:
+        powers = [
+            node
+            for tree in _composed()
+            for node in _nodes(tree)
+            if isinstance(node, Call) and node.operator == "pow"
+        ]
+        assert all(isinstance(node.arguments[1], Number) for node in powers)
+
+    def test_no_operator_stands_inside_another_of_its_family(self) -> None:
+        for tree in _composed():
+            for node in _nodes(tree):
+                family = OPERATORS[node.operator].family if isinstance(node, Call) else None
+                if family is None:
+                    continue
+                inner = [item for item in _nodes(node) if isinstance(item, Call)][1:]
+                assert family not in [OPERATORS[item.operator].family for item in inner], str(tree)
+
+    def test_every_operator_depends_on_x(self) -> None:
+        for tree in _composed():
+            assert all(node.uses_x for node in _nodes(tree) if isinstance(node, Call)), str(tree)
+
+    @pytest.mark.parametrize(
+        ("formula", "fits"),
+        [
+            ("x * tanh(x)", True),
+            ("x ** 2", True),
+            ("exp(sin(x))", True),
+            ("x", False),
+            ("1.0", False),
+            ("x ** x", False),
+            ("x ** param(2.0)", False),
+            ("exp(exp(x))", False),
+            ("exp(x + gauss(x))", False),
+            ("sin(x * cos(x))", False),
+            ("square(cube(x))", False),
+            ("x + tanh(param(1.0))", False),
+            ("log(x)", False),  # outside the default operators
+        ],
+    )
+    def test_rules(self, formula: str, fits: bool) -> None:
+        assert allowed(parse(formula), Space()) is fits
+
+
+def _nodes(tree: Expression) -> Iterator[Expression]:
+    yield tree
+    for argument in tree.arguments if isinstance(tree, Call) else ():
+        yield from _nodes(argument)
+
+
+class TestTournament:
+    SMALL = _Individual(7, parse("tanh(x)"), 0.50)
+    LARGE = _Individual(3, parse("x * tanh(x) + sin(x)"), 0.49)
+
+    @pytest.mark.parametrize(
+        ("spread", "winner"), [(0.02, "small"), (0.005, "large"), (0.0, "large")]
+    )
+    def test_within_one_spread_the_smaller_wins(self, spread: float, winner: str) -> None:
+        strategy = acs.Genetic(tournament=12)  # both take part in all but one of 2,000 draws
+        chosen = strategy._parent([self.SMALL, self.LARGE], spread, CONTEXT)
+        assert chosen is (self.SMALL if winner == "small" else self.LARGE)
+
+    @pytest.mark.parametrize("direction", ["minimize", "maximize"])
+    def test_beyond_it_the_better_wins(self, direction: str) -> None:
+        context = Context(Space(), 0, "minimize" if direction == "minimize" else "maximize")
+        rivals = [_Individual(number, parse("x * x"), float(number)) for number in range(5)]
+        chosen = acs.Genetic(tournament=60)._parent(rivals, 0.1, context)
+        assert chosen.number == (0 if direction == "minimize" else 4)
+
+    def test_of_equals_the_earlier_wins(self) -> None:
+        rivals = [_Individual(number, parse("x * x"), 1.0) for number in (5, 2, 9)]
+        assert acs.Genetic(tournament=60)._parent(rivals, 0.0, CONTEXT).number == 2
+
+
+class TestTrees:
+    @pytest.mark.parametrize("formula", PARENTS)
+    def test_a_formula_survives_the_way_to_deap_and_back(self, formula: str) -> None:
+        tree = parse(formula)
+        assert from_tree(to_tree(tree)) == tree
+
+    @pytest.mark.parametrize("name", [name for name, row in CATALOG.items() if row.elementwise])
+    def test_so_does_every_catalog_row(self, name: str) -> None:
+        tree = parse(describe(name).formula)
+        assert from_tree(to_tree(tree)) == tree
+
+    @given(st.integers(0, 2**32))
+    @settings(max_examples=60, deadline=None)
+    def test_so_do_random_formulas(self, seed: int) -> None:
+        random.seed(seed)
+        tree = random_formula(primitive_set(Space(operators="all")))
+        assert from_tree(to_tree(tree)) == tree
+        assert len(to_tree(tree)) == tree.size
+
+    def test_heavier_operators_are_picked_more_often(self) -> None:
+        pset = primitive_set(Space(operators=["add", "exp"]))
+        names = Counter(item.name for item in pset.primitives[object])
+        assert names["add"] > names["exp"] >= 1
+        assert set(names) == {"add", "exp"}
+
+    def test_deap_can_not_run_a_tree(self) -> None:
+        pset = primitive_set(Space())
+        assert all(callable(value) for value in pset.context.values() if value is not None)
+        with pytest.raises(TypeError, match="not compiled"):
+            pset.context["tanh"](1.0)
+
+
+class TestMutations:
+    PSET = primitive_set(Space())
+
+    @pytest.mark.parametrize("name", list(MUTATIONS))
+    @pytest.mark.parametrize("parent", PARENTS)
+    def test_the_child_is_a_formula_that_reads_back(self, name: str, parent: str) -> None:
+        tree = parse(parent)
+        for _ in range(20):
+            child = MUTATIONS[name][0](tree, self.PSET)
+            assert parse(str(child)) == child
+        assert tree == parse(parent)
+
+    @given(
+        seed=st.integers(0, 2**32),
+        name=st.sampled_from(list(MUTATIONS)),
+        parent=st.sampled_from(PARENTS),
+    )
+    @settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_the_same_random_state_makes_the_same_child(
+        self, seed: int, name: str, parent: str
+    ) -> None:
+        random.seed(seed)
+        first = MUTATIONS[name][0](parse(parent), self.PSET)
+        random.seed(seed)
+        assert MUTATIONS[name][0](parse(parent), self.PSET) == first
+
+    def _children(self, name: str, parent: str) -> set[str]:
+        return {str(MUTATIONS[name][0](parse(parent), self.PSET)) for _ in range(60)}
+
+    def test_node_keeps_the_shape(self) -> None:
+        parent = parse("tanh(x) * sin(2.0 * x)")
+        for _ in range(40):
+            child = MUTATIONS["node"][0](parent, self.PSET)
+            assert [item.arity for item in to_tree(child)] == [
+                item.arity for item in to_tree(parent)
+            ]
+            changed = sum(
+                str(a) != str(b)
+                for a, b in zip(_nodes(parent), _nodes(child), strict=True)
+                if not isinstance(a, Call) or not isinstance(b, Call)
+            )
+            assert changed <= 1
+        assert len(self._children("node", str(parent))) > 10
+
+    def test_node_copes_with_a_space_without_operators_of_the_arity(self) -> None:
+        pset = primitive_set(Space(operators=["tanh"]))
+        parent = parse("tanh(x * x)")
+        children = {str(MUTATIONS["node"][0](parent, pset)) for _ in range(40)}
+        assert str(parent) in children
+        assert len(children) > 1
+
+    def test_hoist_gives_a_proper_subtree(self) -> None:
+        parent = parse("max(x, 0.1 * x) + sin(x)")
+        subtrees = {str(node) for node in _nodes(parent)} - {str(parent)}
+        assert self._children("hoist", str(parent)) == subtrees
+
+    def test_jitter_moves_one_number_a_little(self) -> None:
+        children = [parse(text) for text in self._children("jitter", "tanh(2.0 * x) + 1.0 * x")]
+        assert len(children) > 20
+        for child in children:
+            numbers = [node.value for node in _nodes(child) if isinstance(node, Number)]
+            moved = [abs(a - b) / b for a, b in zip(numbers, (2.0, 1.0), strict=True) if a != b]
+            assert len(moved) <= 1
+            assert all(step < 0.6 for step in moved)  # six standard deviations
+
+    def test_jitter_moves_the_start_of_a_parameter_and_keeps_its_scope(self) -> None:
+        for text in self._children("jitter", 'param(0.25, per="channel") * x'):
+            (parameter,) = parse(text).parameters
+            assert parameter.per == "channel"
+            assert abs(parameter.init - 0.25) < 0.3
+
+    def test_learn_swaps_numbers_and_parameters(self) -> None:
+        assert self._children("learn", "2.0 * x") == {str(parse("param(2.0) * x"))}
+        assert self._children("learn", "param(0.5) * x") == {str(parse("0.5 * x"))}
+        assert self._children("learn", "relu(x)") == {"relu(x)"}
+
+    def test_scope_swaps_shared_and_per_channel(self) -> None:
+        shared, channel = "param(0.5) * x", 'param(0.5, per="channel") * x'
+        assert self._children("scope", shared) == {str(parse(channel))}
+        assert self._children("scope", channel) == {str(parse(shared))}
+        assert self._children("scope", "2 * x") == {str(parse("2 * x"))}
+
+    def test_scale_multiplies_one_x(self) -> None:
+        expected = {f"tanh({factor} * x)" for factor in ("0.5", "2.0", "param(1.0)")}
+        children = self._children("scale", "tanh(x)")
+        assert {parse(text) for text in children} == {parse(text) for text in expected}
+
+    def test_subtree_keeps_the_rest(self) -> None:
+        parent = parse("tanh(sin(x))")
+        children = [parse(text) for text in self._children("subtree", str(parent))]
+        kept = [child for child in children if str(child).startswith("tanh(")]
+        assert len(children) > 20
+        assert kept
+        assert max(child.depth for child in children) <= parent.depth + 2
+
+    @pytest.mark.parametrize("name", list(MUTATIONS))
+    def test_a_lone_x_is_no_problem(self, name: str) -> None:
+        assert isinstance(MUTATIONS[name][0](X, self.PSET), Expression)
+
+    def test_crossover_mixes_parts_of_both_parents(self) -> None:
+        a, b = parse("tanh(x) + sin(x)"), parse("x * softplus(param(1.0) * x)")
+        mine = {item.name for item in to_tree(a)} | {item.name for item in to_tree(b)}
+        children = {crossover(a, b) for _ in range(60)}
+        assert len(children) > 8
+        for child in children:
+            assert {item.name for item in to_tree(child)} <= mine
+        assert any({"tanh", "softplus"} <= child.operators for child in children)
+        assert a == parse("tanh(x) + sin(x)")
+
+    def test_parameters_are_inherited(self) -> None:
+        parent = parse("x * sigmoid(param(0.7) * x)")
+        children = [crossover(parent, parse("tanh(x) * x")) for _ in range(40)]
+        assert any(Parameter(0.7) in _nodes(child) for child in children)
+
+
+def test_it_improves_on_its_first_population() -> None:
+    space = Space(activations=["relu", "sigmoid"])
+    gains = []
+    for seed in range(5):
+        history = _evolve(acs.Genetic(), 8, Context(space, seed, "minimize"))
+        first = min(trial.value for trial in history[:32] if trial.value is not None)
+        best = min(trial.value for trial in history if trial.value is not None)
+        gains.append(first / max(best, 1e-12))
+    assert min(gains) > 1.5
+    assert statistics.median(gains) > 5

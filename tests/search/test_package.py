@@ -1,0 +1,225 @@
+"""The package as a whole: what an import costs, what its names are, and what its code never does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actsearch as acs
+
+FOLDER = Path(acs.__file__).parent
+MODULES = sorted(FOLDER.rglob("*.py"))
+
+
+def _python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+class TestLazyNames:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "import actsearch",
+            "import actsearch.operators, actsearch.expression, actsearch.records",
+            "import actsearch.storage, actsearch.report",
+            "import actsearch as acs; dir(acs); acs.parse('x*tanh(x)').latex(); acs.catalog['relu']",
+            "from actsearch.report import Reader\n"
+            "try: Reader('sqlite:///no/such.db')\n"
+            "except Exception as error: assert type(error).__name__ == 'StorageError', error",
+        ],
+    )
+    def test_reading_needs_no_torch(self, statement: str) -> None:
+        assert _python(f"{statement}\nimport sys; print('torch' in sys.modules)") == "False"
+
+    def test_the_check_would_notice_torch(self) -> None:
+        code = "import actsearch as acs; acs.Task; import sys; print('torch' in sys.modules)"
+        assert _python(code) == "True"
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            "names = list(acs.__all__)",
+            "names = list(reversed(acs.__all__))",
+            "import actsearch.activation, actsearch.catalog; names = acs.__all__",
+            "from actsearch import *; names = acs.__all__",
+        ],
+    )
+    def test_names_resolve_to_the_right_objects_in_any_order(self, before: str) -> None:
+        code = f"""
+import actsearch as acs
+{before}
+for name in names:
+    getattr(acs, name)
+import importlib, types
+assert acs.activation is importlib.import_module("actsearch.activation").activation
+assert acs.catalog is importlib.import_module("actsearch.catalog").CATALOG
+assert acs.place is importlib.import_module("actsearch.placement").place
+assert acs.Task is importlib.import_module("actsearch.task").Task
+assert acs.Study is importlib.import_module("actsearch.study").Study
+assert acs.parse is importlib.import_module("actsearch.expression").parse
+assert acs.catalog["relu"].name == "relu" and callable(acs.activation)
+from actsearch import activation, catalog
+assert callable(activation) and "relu" in catalog
+for name in acs.__all__:
+    assert not isinstance(getattr(acs, name), types.ModuleType), name
+print("right")
+"""
+        assert _python(code) == "right"
+
+    def test_submodules_can_still_be_imported_from(self) -> None:
+        code = (
+            "import actsearch as acs; acs.activation; acs.catalog\n"
+            "from actsearch.activation import describe\n"
+            "from actsearch.catalog import CATALOG\n"
+            "import actsearch.activation as module\n"
+            "print(CATALOG is acs.catalog, describe('relu').name)"
+        )
+        assert _python(code) == "True relu"
+
+    @pytest.mark.parametrize("name", ["Tusk", "_nothing", "tanh", "__wrapped__"])
+    def test_an_unknown_name_is_an_attribute_error(self, name: str) -> None:
+        with pytest.raises(AttributeError, match=name):
+            getattr(acs, name)
+        assert not hasattr(acs, name)
+
+    def test_importing_an_unknown_name_is_an_import_error(self) -> None:
+        code = "try: from actsearch import Tusk\nexcept ImportError as error: print(error)"
+        assert "Tusk" in _python(code)
+
+    def test_dir_lists_every_public_name(self) -> None:
+        assert set(acs.__all__) <= set(dir(acs))
+        assert len(set(acs.__all__)) == len(acs.__all__)
+
+    def test_type_checkers_are_told_the_same_names(self) -> None:
+        """The imports under TYPE_CHECKING, the table of homes and ``__all__`` are three lists of one thing."""
+        tree = ast.parse((FOLDER / "__init__.py").read_text())
+        (block,) = (node for node in tree.body if isinstance(node, ast.If))
+        told = {
+            alias.asname or alias.name: node.module
+            for node in block.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert set(told) == set(acs.__all__)
+        assert told == acs._HOME_OF
+
+
+class TestDocumentation:
+    @pytest.mark.parametrize("name", acs.__all__)
+    def test_every_public_name_is_documented(self, name: str) -> None:
+        value = getattr(acs, name)
+        documented = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
+        text = inspect.getdoc(documented)
+        assert text
+        if inspect.isclass(value):
+            assert "__doc__" in vars(value), "inherited"
+            assert not text.startswith(f"{value.__name__}("), "made by dataclass"
+
+    @pytest.mark.parametrize(
+        "name", [name for name in acs.__all__ if inspect.isclass(getattr(acs, name))]
+    )
+    def test_so_is_every_public_method(self, name: str) -> None:
+        kind = getattr(acs, name)
+        for attribute, member in vars(kind).items():
+            if attribute.startswith("_") or not isinstance(
+                member, (property, classmethod, staticmethod, type(lambda: 0))
+            ):
+                continue
+            assert inspect.getdoc(getattr(kind, attribute)), f"{name}.{attribute}"
+
+
+FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+FORBIDDEN_ENDS = {
+    ("gp", "compile"),
+    ("gp", "compileADF"),
+    ("torch", "load"),
+    ("builtins", "eval"),
+    ("builtins", "exec"),
+    ("pandas", "eval"),
+}
+FORBIDDEN_ATTRIBUTES = {"from_string", "read_pickle", "to_pickle", "literal_eval", "lambdify"}
+
+
+def _dotted(node: ast.expr) -> tuple[str, ...]:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    return (node.id, *parts) if isinstance(node, ast.Name) else ("?", *parts)
+
+
+def _forbidden(source: str) -> list[str]:
+    """Every place in a source that could run or unpickle what it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and node.id in FORBIDDEN_NAMES:
+            found.append(f"{node.lineno}: {node.id}")
+        elif isinstance(node, ast.Attribute):
+            parts = _dotted(node)
+            if parts[-2:] in FORBIDDEN_ENDS or node.attr in FORBIDDEN_ATTRIBUTES:
+                found.append(f"{node.lineno}: {'.'.join(parts)}")
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names]
+            module = getattr(node, "module", None) or ""
+            for name in {*names, module, *(f"{module}.{name}" for name in names)}:
+                parts = tuple(name.split("."))
+                if parts[0] in FORBIDDEN_MODULES or parts[-2:] in FORBIDDEN_ENDS:
+                    found.append(f"{node.lineno}: import {name}")
+    return found
+
+
+class TestNothingReadIsRun:
+    @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(FOLDER)))
+    def test_no_module_evaluates_or_unpickles(self, path: Path) -> None:
+        assert _forbidden(path.read_text()) == []
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "eval('1')",
+            "f = eval",
+            "exec(text)",
+            "import pickle",
+            "from pickle import loads",
+            "import torch\ntorch.load(path)",
+            "from torch import load",
+            "from deap import gp\ngp.compile(tree, pset)",
+            "from deap.gp import compile",
+            "gp.PrimitiveTree.from_string(text, pset)",
+            "__import__(name)",
+            "import builtins\nbuiltins.eval(text)",
+            "frame.eval(text)\nimport pandas\npandas.eval(text)",
+        ],
+    )
+    def test_the_walk_finds_it(self, source: str) -> None:
+        assert _forbidden(source)
+
+    @pytest.mark.parametrize("source", ["model.eval()", "re.compile(text)", "torch.save(x, path)"])
+    def test_the_walk_leaves_the_harmless_alone(self, source: str) -> None:
+        assert not _forbidden(source)
+
+    def test_there_are_modules_to_walk(self) -> None:
+        assert len(MODULES) > 40
+
+
+def test_every_error_is_of_the_family() -> None:
+    errors: list[Any] = [getattr(acs, name) for name in acs.__all__ if name.endswith("Error")]
+    assert len(errors) >= 8
+    assert all(issubclass(error, acs.ActsearchError) for error in errors)
+    assert issubclass(acs.FormulaError, ValueError)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib import metadata
+
+    assert acs.__version__ == metadata.version("actsearch")
