@@ -144,10 +144,12 @@ def _dashboard(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "actsearch_dashboard", _absolute(url)]
     command += ["--port", str(options.port)] if options.port is not None else []
     command += ["--no-browser"] if options.no_browser else []
-    try:
-        return subprocess.call(command)
-    except KeyboardInterrupt:
-        return 0
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the server has it too, and ends
+            continue
 
 
 def _absolute(url: str) -> str:

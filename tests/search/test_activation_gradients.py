@@ -109,9 +109,7 @@ def test_softmax_has_value_and_gradient_of_its_definition_on_each_dimension(dim:
 
 
 _ELEMENTWISE = [
-    name
-    for name, row in acs.catalog.items()
-    if row.elementwise and not row.straight_through
+    name for name, row in acs.catalog.items() if row.elementwise and not row.straight_through
 ]
 
 

@@ -21,7 +21,14 @@ _FORMULAS = [
     "gate(x, sin(1))",
     'param(0.5, per="channel") + tanh(x)',
 ]
-_WITHOUT_X = ["3", "sin(1)", "param(2.0)", 'param(2.0, per="channel")', "max(param(1.0), 0)", "0*2"]
+_WITHOUT_X = [
+    "3",
+    "sin(1)",
+    "param(2.0)",
+    'param(2.0, per="channel")',
+    "max(param(1.0), 0)",
+    "0*2",
+]
 
 
 @pytest.mark.parametrize("text", [*_FORMULAS, *_WITHOUT_X])
@@ -100,7 +107,9 @@ def test_equal_parts_with_x_are_computed_once() -> None:
 def test_mixed_precision_training_works(what: str) -> None:
     torch.manual_seed(0)
     channels = 8 if "channel" in what else None
-    model = nn.Sequential(nn.Linear(4, 8), acs.activation(what, channels=channels), nn.Linear(8, 2))
+    model = nn.Sequential(
+        nn.Linear(4, 8), acs.activation(what, channels=channels), nn.Linear(8, 2)
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = model(torch.randn(5, 4))
     assert y.dtype == torch.bfloat16

@@ -107,7 +107,10 @@ def test_moments_are_those_integrated_between_kinks(what: str) -> None:
         ("3 * x", 1 / 3),
         ("square(x)", 1 / math.sqrt(3)),
         ("sin", math.sqrt(2 / (1 - math.exp(-2)))),
-        ("tanh", 1.5925374197228312),  # 1/sqrt(0.39429449039746), E[tanh(z)^2] from mpmath at 30 digits
+        (
+            "tanh",
+            1.5925374197228312,
+        ),  # 1/sqrt(0.39429449039746), E[tanh(z)^2] from mpmath at 30 digits
     ],
 )
 def test_the_gain_keeps_the_second_moment_of_a_layer_at_one(what: str, expected: float) -> None:

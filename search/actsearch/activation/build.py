@@ -34,8 +34,10 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
             f"{', '.join(hyperparameters)}: only catalog names take hyperparameters; "
             "write numbers into the formula"
         )
-    if isinstance(what, ActivationRecord):
-        return what
+    if isinstance(what, ActivationRecord):  # from a database: its texts are read like any other
+        if what.name is not None:
+            return _catalog_record(what.name, dict(what.hyperparameters))
+        return describe(what.formula)
     if isinstance(what, Activation):
         return what.record
     if isinstance(what, (str, Expression)):

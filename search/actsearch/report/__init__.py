@@ -7,6 +7,7 @@ Optuna, and the command line shall start at once.
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
+    disarmed,
     leaderboard,
     resolve_duplicates,
     state_counts,

@@ -172,7 +172,7 @@ class Storage:
             if wanted is not None:
                 query = query.where(TrialRow.number.in_(wanted))
             rows = session.execute(query).all()
-            evaluations = _evaluations(session, [row.id for row, _ in rows]) if epochs else {}
+            evaluations = _evaluations(session, query) if epochs else {}
         return [
             convert.trial_record(row, value, evaluations.get(row.id, ())) for row, value in rows
         ]
@@ -345,18 +345,19 @@ def _finish(session: Session, row: TrialRow, outcome: Outcome, now: datetime) ->
 
 
 def _evaluations(
-    session: Session, trial_ids: Sequence[int]
+    session: Session, trials: sa.Select[*tuple[Any, ...]]
 ) -> dict[int, tuple[EvaluationRecord, ...]]:
-    """Evaluations with epochs by trial id."""
-    rows = session.scalars(
-        sa.select(EvaluationRow)
-        .where(EvaluationRow.trial_id.in_(trial_ids))
-        .order_by(EvaluationRow.id)
-    ).all()
+    """Evaluations with epochs, by trial id, of the trials that a query selects.
+
+    The query goes along as a subquery: a list of ids would meet the database's limit on parameters.
+    """
+    ids = trials.with_only_columns(TrialRow.id).order_by(None)
+    of_trials = sa.select(EvaluationRow).where(EvaluationRow.trial_id.in_(ids))
+    rows = session.scalars(of_trials.order_by(EvaluationRow.id)).all()
     epochs: dict[int, list[EpochRow]] = defaultdict(list)
     for epoch in session.scalars(
         sa.select(EpochRow)
-        .where(EpochRow.evaluation_id.in_([row.id for row in rows]))
+        .where(EpochRow.evaluation_id.in_(of_trials.with_only_columns(EvaluationRow.id)))
         .order_by(EpochRow.evaluation_id, EpochRow.epoch)
     ):
         epochs[epoch.evaluation_id].append(epoch)

@@ -27,7 +27,11 @@ from actsearch.records import (
 from actsearch.report import Measured, Verdict, judge, leaderboard, shrunken_means
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Storage
-from actsearch.study.preparation import describe_objective, resolved_direction
+from actsearch.study.preparation import (
+    describe_objective,
+    resolved_direction,
+    task_differences,
+)
 from actsearch.study.progress import Progress
 from actsearch.task import Task
 from actsearch.training import isolated_random
@@ -103,6 +107,7 @@ class Confirmation:
 
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
+        self._check_task()
         pool = self._pool(trials)
         key = self._key(pool)
         if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
@@ -129,6 +134,16 @@ class Confirmation:
         finally:
             lease.release()
         return verdict
+
+    def _check_task(self) -> None:
+        """The finalists were chosen for one task; another one needs a search of its own."""
+        given = describe_objective(self._objective)
+        different = task_differences(self._study.task or given, given, ignoring=("seeds",))
+        if different:
+            lines = "\n  ".join(different)
+            raise StudyError(
+                f"the task differs from the one that study {self._study.name!r} searched with:\n  {lines}"
+            )
 
     def _made(self, pool: list[_Contender]) -> Verdict:
         baseline = _Contender(self._baseline.record, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -70,12 +70,14 @@ def describe_objective(objective: ObjectiveCallable) -> dict[str, Any]:
     return {"objective": str(name)}
 
 
-def task_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+def task_differences(
+    stored: Mapping[str, Any], given: Mapping[str, Any], ignoring: Collection[str] = ()
+) -> list[str]:
     """What changed in a task, a line each."""
     return [
         f"{key}: {given.get(key)!r}, stored {stored.get(key)!r}"
         for key in sorted({*stored, *given})
-        if stored.get(key) != given.get(key)
+        if stored.get(key) != given.get(key) and key not in ignoring
     ]
 
 

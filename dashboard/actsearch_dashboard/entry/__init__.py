@@ -1,0 +1,1 @@
+"""A folder for ``serve.py`` alone; see there."""

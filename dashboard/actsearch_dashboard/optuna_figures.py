@@ -1,0 +1,132 @@
+"""Optuna's own figures of a study's trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+from optuna import visualization
+
+from actsearch.records import ActivationRecord, StudyRecord, TrialRecord
+from actsearch.report.optuna_view import optuna_study
+
+__all__ = ["NAMES", "NEED_EPOCHS", "FigureError", "draw"]
+
+_log = logging.getLogger("actsearch")
+
+_MOST_CURVES = 200  # one trace a trial: more would only be a thicket, and slow
+_FEW = "Optuna needs more finished trials for this figure"
+
+
+class FigureError(Exception):
+    """A figure that cannot be drawn yet; the text says why."""
+
+
+def _intermediate_values(study: optuna.Study) -> go.Figure:
+    latest = [trial for trial in study.trials if trial.intermediate_values][-_MOST_CURVES:]
+    if not latest:
+        raise FigureError("no trial has reported values by epoch yet")
+    smaller = optuna.create_study(study_name=study.study_name, direction=study.direction)
+    smaller.add_trials(latest)
+    return visualization.plot_intermediate_values(smaller)
+
+
+_FIGURES: dict[str, Callable[[optuna.Study], go.Figure]] = {
+    "Importance": visualization.plot_param_importances,
+    "Slice": visualization.plot_slice,
+    "Parallel coordinates": visualization.plot_parallel_coordinate,
+    "Distribution": visualization.plot_edf,
+    "Timeline": visualization.plot_timeline,
+    "Learning curves": _intermediate_values,
+}
+
+NAMES = tuple(_FIGURES)
+"""The figures that :func:`draw` knows."""
+
+NEED_EPOCHS = ("Learning curves",)
+"""Those of them that look at epochs."""
+
+
+def draw(name: str, study: StudyRecord, trials: Sequence[TrialRecord]) -> go.Figure:
+    """Draw one of Optuna's figures.
+
+    Args:
+        name: one of :data:`NAMES`.
+        study: whose.
+        trials: its trials, with epochs for "Learning curves".
+
+    Raises:
+        FigureError: too few trials, or none with what the figure shows.
+    """
+    try:
+        with warnings.catch_warnings(), _silent_optuna():
+            warnings.simplefilter("ignore")  # Optuna's hints are for programmers
+            made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
+            if not any(trial.state.is_finished() for trial in made.trials):
+                raise FigureError(_FEW)
+            figure = _FIGURES[name](made)
+    except FigureError:
+        raise
+    except (
+        Exception
+    ) as error:  # whatever Optuna and its evaluators raise for too few or too equal trials
+        _log.info("figure %s of study %r: %s", name, study.name, error)
+        raise FigureError(f"{_FEW}: {error}") from error
+    if not figure.data:
+        raise FigureError(_FEW)
+    figure.update_layout(title=None, margin={"l": 60, "r": 20, "t": 30, "b": 50})
+    return figure
+
+
+def _silent_optuna() -> Any:
+    return _Verbosity()
+
+
+class _Verbosity:
+    """Inside, Optuna logs errors only."""
+
+    def __enter__(self) -> None:
+        self._before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        optuna.logging.set_verbosity(self._before)
+
+
+def _escaped_study(study: StudyRecord) -> StudyRecord:
+    return dataclasses.replace(study, name=_escape(study.name))
+
+
+def _escaped(trial: TrialRecord) -> TrialRecord:
+    """The trial with all text that may reach a figure made harmless: Plotly reads a subset of HTML."""
+    candidate = trial.candidate
+    activations = {_escape(k): _escaped_item(v) for k, v in candidate.activations.items()}
+    return dataclasses.replace(
+        trial,
+        candidate=dataclasses.replace(
+            candidate, activations=activations, operation=_escape(candidate.operation)
+        ),
+        reason=_escape(trial.reason),
+    )
+
+
+def _escaped_item(item: ActivationRecord) -> ActivationRecord:
+    return dataclasses.replace(
+        item,
+        formula=_escape(item.formula),
+        name=None if item.name is None else _escape(item.name),
+        hyperparameters={
+            key: _escape(value) if isinstance(value, str) else value
+            for key, value in item.hyperparameters.items()
+        },
+    )
+
+
+def _escape(text: object) -> str:
+    return html.escape(str(text), quote=False)

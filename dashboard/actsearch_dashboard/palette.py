@@ -1,0 +1,29 @@
+"""Colours, the same on every page: Okabe and Ito's, which colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from actsearch.records import TrialState
+
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "STATES", "VERDICTS", "YELLOW"]
+
+BLUE = "#0072B2"  # what was measured: a trial, validation data, the function itself
+ORANGE = "#D55E00"  # what follows from it: best so far, training data, the derivative
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+YELLOW = "#E69F00"
+GREY = "#8C8C8C"
+
+STATES = {
+    TrialState.COMPLETE: BLUE,
+    TrialState.PRUNED: PURPLE,
+    TrialState.FAILED: GREY,
+    TrialState.RUNNING: GREEN,
+    TrialState.WAITING: SKY,
+    TrialState.REJECTED: YELLOW,
+    TrialState.DUPLICATE: "#BDBDBD",
+}
+"""Colour of a trial by its state."""
+
+VERDICTS = {"better": GREEN, "worse": ORANGE, "equivalent": SKY}
+"""Colour of a verdict's word; grey for the rest."""

@@ -1,0 +1,142 @@
+"""Pieces that several pages show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from actsearch.report import Verdict, VerdictRow
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.state import go_to
+from actsearch_dashboard.text import ago, cut, markdown, moment, one_line
+
+__all__ = [
+    "FOUR_DECIMALS",
+    "SECONDS",
+    "heading",
+    "settings",
+    "show_figure",
+    "trial_table",
+    "verdict_frame",
+    "verdict_words",
+]
+
+_BUTTONS = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": [
+        "zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d",
+    ],
+}  # fmt: skip
+
+FOUR_DECIMALS = "%.4f"
+SECONDS = "%.2f s"
+
+
+def heading(view: StudyView) -> None:
+    """The study's name, and how it is searched."""
+    st.header(markdown(cut(view.record.name, 80)), anchor=False)
+    direction = view.record.direction or "direction not yet known"
+    parts = [f"{view.strategy} search", f"{direction} {view.metric}", f"seed {view.record.seed}"]
+    if view.is_running:
+        parts.append("running now")
+    st.caption(" · ".join(markdown(part) for part in parts))
+    if not view.store.reader.is_live:
+        st.caption("Read from a folder that cannot be written: later changes are not seen here.")
+
+
+def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
+    """The latest verdict's sentence, or how to get one; returns that verdict."""
+    verdicts = view.verdicts()
+    if not verdicts:
+        with st.container(border=True):
+            st.markdown(
+                "**No verdict yet.** Values of the search are optimistic. To learn whether the best is better "
+                "than what you have, on test data and fresh seeds, call"
+            )
+            st.code("print(study.confirm(task, top_k=5, seeds=10))", language="python")
+        return None
+    when, verdict = verdicts[-1]
+    found = verdict.winner is not verdict.baseline
+    box = st.success if found else st.info
+    icon = ":material/verified:" if found else ":material/balance:"
+    box(f"**{markdown(verdict.sentence)}**", icon=icon)
+    where = "validation data" if verdict.validation_only else "test data"
+    st.caption(
+        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(cut(verdict.metric, 40))} on {where}, "
+        f"{verdict.seeds} paired seeds; intervals hold for all {verdict.comparisons} comparisons made on it."
+    )
+    return verdicts[-1]
+
+
+def verdict_frame(verdict: Verdict) -> pd.DataFrame:
+    """The verdict's table, the baseline first."""
+    rows = [_verdict_line(verdict.baseline), *map(_verdict_line, verdict.rows)]
+    if verdict.versus_catalog is not None:
+        against = verdict.versus_catalog
+        label = f"{cut(verdict.winner.label, 30)}  against  {cut(against.label, 30)}"
+        mean = verdict.winner.mean
+        rows.append({**_verdict_line(against), "activation": label, "mean": mean, "trial": None})
+    return pd.DataFrame(rows).astype({"trial": "Int64"})
+
+
+def _verdict_line(row: VerdictRow) -> dict[str, Any]:
+    is_baseline = row.verdict == "baseline"
+    word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
+    return {
+        "activation": one_line(row.label),
+        "verdict": word,
+        "mean": row.mean,
+        "difference": None if is_baseline else row.difference,
+        "low": None if is_baseline else row.low,
+        "high": None if is_baseline else row.high,
+        "p": None if is_baseline else row.p_value,
+        "learning rate": row.learning_rate,
+        "as given": row.as_given,
+        "trial": row.number,
+        "formula": row.formula,
+    }
+
+
+def show_figure(figure: Any, key: str) -> None:
+    """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend."""
+    st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
+
+
+def trial_table(
+    frame: pd.DataFrame, numbers: Sequence[int], key: str, columns: Mapping[str, Any]
+) -> None:
+    """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial."""
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        key=key,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=dict(columns),
+        placeholder="",
+    )
+    rows = event.selection.rows
+    if rows and rows[0] < len(numbers):
+        go_to("candidate", trial=str(numbers[rows[0]]))
+
+
+def settings(view: StudyView) -> None:
+    """What the study was made with, as stored."""
+    record = view.record
+    with st.expander("Settings of this study", icon=":material/tune:"):
+        st.caption(f"Made {moment(record.created)} ({ago(record.created)}).")
+        left, right = st.columns(2)
+        for place, name, data in (
+            (left, "Strategy", record.strategy),
+            (left, "Space", record.space),
+            (right, "Task", record.task or {}),
+            (right, "Versions", record.versions),
+            (right, "User attributes", record.user_attrs),
+        ):
+            if data:
+                place.caption(name)
+                place.json(dict(data), expanded=1)

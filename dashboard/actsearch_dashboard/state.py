@@ -1,0 +1,137 @@
+"""What is looked at: kept in the address (``?study=...&trial=...``), so that links can be shared and reloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ParamSpec
+
+import streamlit as st
+
+from actsearch.errors import ActsearchError
+from actsearch_dashboard.data import Store, StudyView, open_store, storage_url
+from actsearch_dashboard.text import cut, markdown
+
+__all__ = [
+    "PAGES",
+    "START",
+    "asked_trial",
+    "calm",
+    "chosen_study",
+    "current_study",
+    "go_to",
+    "live",
+    "remember_study",
+    "remember_trial",
+    "store",
+]
+
+_STUDY, _TRIAL = "study", "trial"  # in the address and in the session
+_EVERY = 2.0  # seconds between two looks at a running study
+PAGES = "pages"
+"""Key of the session under which the app keeps its pages."""
+
+Arguments = ParamSpec("Arguments")
+
+
+def calm(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Show an error of ours as a message that says what to do, not as a traceback."""
+
+    def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            body(*args, **kwargs)
+        except ActsearchError as error:
+            st.error(markdown(error), icon=":material/error:")
+            st.caption("Then reload this page.")
+
+    shown.__name__, shown.__qualname__ = body.__name__, body.__qualname__
+    shown.__doc__, shown.__module__ = body.__doc__, body.__module__
+    return shown
+
+
+def store() -> Store:
+    """The storage named on the command line; StorageError if it cannot be read."""
+    return open_store(storage_url())
+
+
+def chosen_study(names: Sequence[str]) -> str | None:
+    """The study asked for in the address or looked at last, else the newest; None if there is none."""
+    asked = st.query_params.get(_STUDY) or st.session_state.get(_STUDY)
+    if asked in names:
+        return str(asked)
+    return names[-1] if names else None
+
+
+def remember_study(name: str) -> None:
+    """Put a study into the address and the session; another study's trial is forgotten."""
+    if st.session_state.get(_STUDY, name) != name:
+        st.session_state.pop(_TRIAL, None)
+        st.query_params.pop(_TRIAL, None)
+    st.session_state[_STUDY] = name
+    if st.query_params.get(_STUDY) != name:
+        st.query_params[_STUDY] = name
+
+
+def asked_trial() -> str | None:
+    """The trial asked for in the address or looked at last, as it was written."""
+    found = st.query_params.get(_TRIAL) or st.session_state.get(_TRIAL)
+    return None if found is None else str(found)
+
+
+def remember_trial(number: int) -> None:
+    """Put a trial into the address and the session."""
+    st.session_state[_TRIAL] = str(number)
+    if st.query_params.get(_TRIAL) != str(number):
+        st.query_params[_TRIAL] = str(number)
+
+
+def current_study() -> StudyView | None:
+    """The study a page shows; without one, says what to do and returns None."""
+    opened = store()
+    names = [study.name for study in opened.studies()]
+    if not names:
+        st.info("This storage holds no study yet. Start one from Python:", icon=":material/info:")
+        st.code(START, language="python")
+        return None
+    name = chosen_study(names)
+    assert name is not None
+    asked = st.query_params.get(_STUDY)
+    if asked is not None and asked != name:
+        st.warning(
+            f"There is no study {markdown(cut(asked))} here; this is {markdown(cut(name))}.",
+            icon=":material/search_off:",
+        )
+    remember_study(name)
+    return opened.view(name)
+
+
+START = """\
+import actsearch as acs
+
+study = acs.create_study(study_name="first", storage="sqlite:///studies/actsearch.db")
+study.optimize(task, n_trials=100)  # task = acs.Task(model=..., train=..., valid=..., ...)
+"""
+
+
+def go_to(page: str, **query: str) -> None:
+    """Switch to another page; where no page is registered, only the address changes."""
+    pages = st.session_state.get(PAGES, {})
+    st.session_state.update(query)
+    if page in pages:
+        st.switch_page(pages[page], query_params=query)
+    st.query_params.update(query)
+
+
+def live(view: StudyView, body: Callable[[], None]) -> None:
+    """Draw a page's body; while the study runs, again and again, until it is over or the reader switches it off."""
+    if not (view.is_running and view.store.reader.is_live):
+        body()
+        return
+    switched_on = st.toggle("Refresh live", value=True, key="live")
+
+    @calm
+    def again() -> None:
+        if not view.is_running:
+            st.rerun()  # the whole page, once: over
+        body()
+
+    st.fragment(again, run_every=_EVERY if switched_on else None)()

@@ -1,0 +1,114 @@
+"""Text for people: numbers, times, and text from the database made harmless."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from actsearch.report.tables import disarmed
+
+__all__ = [
+    "ago",
+    "csv_text",
+    "cut",
+    "markdown",
+    "markup",
+    "moment",
+    "number",
+    "one_line",
+    "seconds",
+]
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # what a backslash escapes in CommonMark
+# What Streamlit turns into links, emojis and arrows although it is escaped: addresses, :name:, ->, --.
+_MAGIC = re.compile(r"/(?=/)|(?<=www)(?=\.)|@|:(?=\w)|<(?=-)|-(?=[->])", re.IGNORECASE)
+_WORD_JOINER = "\u2060"  # invisible, and no word goes through it
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks and control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def cut(text: object, width: int = 60) -> str:
+    """One line of at most ``width`` characters."""
+    line = one_line(text)
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def markdown(text: object) -> str:
+    """Text that Streamlit's markdown shows as it is: no emphasis, link, formula, colour or HTML comes of it."""
+    parted = _MAGIC.sub(lambda found: found[0] + _WORD_JOINER, one_line(text))
+    return _PUNCTUATION.sub(r"\\\1", parted)
+
+
+def markup(text: object, width: int = 60) -> str:
+    """Text that Plotly, which reads a subset of HTML, shows as it is."""
+    return html.escape(cut(text, width), quote=False)
+
+
+def number(value: float | None) -> str:
+    """A metric with four decimals; more digits where it is small or large, a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if size != 0 and (size < 1e-3 or size >= 1e6):
+        return f"{value:.3e}"
+    return f"{value:.4f}" if size < 100 else f"{value:.1f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration, as in "0.11 s", "42 s", "3 min 5 s", "2 h 10 min", "3 d 4 h"."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value < 10:
+        return f"{value:.2f} s"
+    whole = round(value)
+    for unit, size, below, small in (
+        ("d", _DAY, "h", _HOUR), ("h", _HOUR, "min", _MINUTE), ("min", _MINUTE, "s", 1),
+    ):  # fmt: skip
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+    return f"{whole} s"
+
+
+def ago(then: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, as in "5 min ago"."""
+    if then is None:
+        return "–"
+    age = ((now or datetime.now(UTC)) - then).total_seconds()
+    if age < 5:
+        return "just now"
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if age >= size:
+            return f"{int(age // size)} {unit} ago"
+    return f"{int(age)} s ago"
+
+
+def moment(then: datetime | None) -> str:
+    """A time in this machine's zone, to the second."""
+    return "–" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV in which no text is taken for a formula by a spreadsheet: such cells begin with a quote (')."""
+    safe = frame.copy()
+    for name in safe.columns:
+        column = safe[name]
+        if not (
+            pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+        ):
+            safe[name] = column.map(_disarmed)
+    return str(safe.to_csv(index=False))
+
+
+def _disarmed(cell: object) -> object:
+    return disarmed(cell) if isinstance(cell, str) else cell

@@ -1,0 +1,161 @@
+"""One small real database, made through the public API; pages are run by Streamlit's own AppTest."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from streamlit.testing.v1 import AppTest
+from torch import nn
+
+import actsearch as acs
+
+Opener = Callable[..., AppTest]
+
+EVIL = (
+    "=1+1 <img src=x onerror=alert(1)><b>bold</b> **strong** [click](javascript:alert(1)) $x^2$ :red[red] "
+    'https://evil.example """\nimport os'
+)
+
+
+@pytest.fixture
+def evil() -> str:
+    """Text that wants to be markup, markdown, a spreadsheet's formula and Python."""
+    return EVIL
+
+
+def _model() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def _task() -> acs.Task:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(96, 2, generator=generator)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    return acs.Task(
+        model=_model,
+        train=(x[:64], y[:64]),
+        valid=(x[64:80], y[64:80]),
+        test=(x[80:], y[80:]),
+        loss=F.cross_entropy,
+        metric="accuracy",
+        epochs=2,
+        batch_size=32,
+        lr=1e-2,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies "empty" (no trial), "plain" (no verdict) and "confirmed". Never write to it: copy."""
+    path = tmp_path_factory.mktemp("dashboard") / "whole.db"
+    url = f"sqlite:///{path}"
+    acs.create_study(study_name="empty", storage=url, strategy="random")
+    plain = acs.create_study(study_name="plain", storage=url, strategy="random")
+    plain.optimize(_task(), n_trials=2, show_progress_bar=False)
+    study = acs.create_study(study_name="confirmed", storage=url, strategy="genetic")
+    study.enqueue_trial("x*tanh(x)")
+    study.enqueue_trial("x*tanh(x)")  # a duplicate
+    study.optimize(_task(), n_trials=6, show_progress_bar=False)
+    study.confirm(_task(), top_k=1, seeds=8, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(whole)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)  # a plain copy would miss what is still in the -wal file
+    return copy
+
+
+@pytest.fixture
+def hostile(copied: Path) -> Path:
+    """A database in which every text is hostile and one formula no longer parses."""
+    item: dict[str, Any] = {
+        "formula": "__import__('os')",
+        "name": None,
+        "hyperparameters": {},
+        "label": EVIL,
+    }
+    named = {
+        "formula": EVIL,
+        "name": "relu",
+        "hyperparameters": {"grad_at_zero": 0.0},
+        "label": EVIL,
+    }
+    unknown: dict[str, Any] = {
+        "formula": "x",
+        "name": EVIL,
+        "hyperparameters": {"alpha": EVIL},
+        "label": EVIL,
+    }
+    with closing(sqlite3.connect(copied)) as base, base:
+        (study,) = base.execute("SELECT id FROM studies WHERE name = 'confirmed'").fetchone()
+        base.execute(
+            "UPDATE trials SET formula = ?, label = ?, operation = ?, reason = ?, warnings = ?, user_attrs = ?",
+            (EVIL, EVIL, EVIL, EVIL, json.dumps([EVIL]), json.dumps({EVIL: EVIL})),
+        )
+        for number, activations in enumerate(({"*": item}, {"*": named}, {EVIL: unknown})):
+            base.execute(
+                "UPDATE trials SET activations = ?, state = 'COMPLETE', duplicate_of = NULL "
+                "WHERE study_id = ? AND number = ?",
+                (json.dumps(activations), study, number),
+            )
+        task = json.loads(
+            base.execute("SELECT task FROM studies WHERE id = ?", (study,)).fetchone()[0]
+        )
+        base.execute(
+            "UPDATE studies SET name = ?, task = ?, user_attrs = ?, strategy = ? WHERE id = ?",
+            (EVIL, json.dumps(task | {"metric": EVIL}), json.dumps({EVIL: EVIL}),
+             json.dumps({"name": EVIL}), study),
+        )  # fmt: skip
+        (text,) = base.execute("SELECT verdict FROM confirmations").fetchone()
+        verdict = json.loads(text)
+        verdict["metric"] = verdict["baseline"]["label"] = EVIL
+        for row in verdict["rows"]:
+            row["label"] = row["formula"] = EVIL
+        base.execute("UPDATE confirmations SET verdict = ?", (json.dumps(verdict),))
+    return copied
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opener:
+    """``opened(page, storage, study=..., trial=...)`` runs a page once."""
+
+    def run(page: str, storage: Path | str | None, **query: str) -> AppTest:
+        url = f"sqlite:///{storage}" if isinstance(storage, Path) else storage
+        monkeypatch.setattr(sys, "argv", ["serve.py", *([url] if url is not None else [])])
+        app = AppTest.from_function(_page, kwargs={"page": page}, default_timeout=30)
+        for name, value in query.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return run
+
+
+def _page(page: str) -> None:
+    """Runs inside AppTest, as a script of its own."""
+    import importlib
+
+    module: Any = importlib.import_module(f"actsearch_dashboard.pages.{page}")
+    module.render()
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> None:
+    """What one test has read must not serve another."""
+    import streamlit as st
+
+    st.cache_data.clear()
+    st.cache_resource.clear()

@@ -1,0 +1,270 @@
+"""Each page on a real database, and on what can be wrong with one."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import actsearch_dashboard
+from actsearch.report import Reader
+
+PAGES = ["studies", "study", "leaderboard", "trials", "candidate"]
+Opener = Callable[..., AppTest]
+
+
+def said(app: AppTest) -> str:
+    """All text of a page; nothing may have gone wrong on it."""
+    assert not app.exception, app.exception
+    kinds = (app.title, app.header, app.subheader, app.caption, app.markdown, app.text, app.code,
+             app.info, app.success, app.warning, app.error, app.latex)  # fmt: skip
+    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
+    return shown.replace("\\", "").replace("\u2060", "")
+
+
+def address(app: AppTest, name: str) -> str:
+    found = app.query_params[name]
+    return found if isinstance(found, str) else found[0]
+
+
+def test_studies_lists_every_study(opened: Opener, whole: Path) -> None:
+    app = opened("studies", whole)
+    said(app)
+    frame = app.dataframe[0].value
+    assert list(frame["study"]) == ["confirmed", "plain", "empty"]
+    assert list(frame["trained"]) == [6, 2, 0]
+    assert list(frame["verdicts"]) == [1, 0, 0]
+
+
+def test_study_shows_verdict_best_and_history(opened: Opener, whole: Path) -> None:
+    reader = Reader(f"sqlite:///{whole}")
+    study = reader.study("confirmed")
+    sentence = reader.verdicts(study)[0][1].sentence
+    app = opened("study", whole, study="confirmed")
+    assert sentence in said(app)
+    metrics = {item.label: item.value for item in app.metric}
+    best = reader.summary(study).best
+    assert best is not None
+    assert metrics["Best so far (optimistic)"] == f"{best.value:.4f}"
+    assert metrics["Trials trained"] == "6"
+    assert (
+        len(app.get("plotly_chart")) >= 2
+    )  # history, states, and Optuna's, if there is enough for it
+    reader.close()
+
+
+def test_study_without_verdict_says_how_to_get_one(opened: Opener, whole: Path) -> None:
+    for page in ("study", "leaderboard"):
+        assert "study.confirm(task" in said(opened(page, whole, study="plain"))
+
+
+@pytest.mark.parametrize("page", ["study", "leaderboard", "trials", "candidate"])
+def test_study_without_trials_says_how_to_start(opened: Opener, whole: Path, page: str) -> None:
+    assert "study.optimize(task, n_trials=100)" in said(opened(page, whole, study="empty"))
+
+
+def test_leaderboard_ranks_and_joins_the_verdict(opened: Opener, whole: Path) -> None:
+    app = opened("leaderboard", whole, study="confirmed")
+    said(app)
+    verdict, ranking = (table.value for table in app.dataframe)
+    assert verdict["verdict"].iloc[0] == "baseline"
+    values = list(ranking["accuracy"])
+    assert values == sorted(values, reverse=True)
+    words = dict(zip(ranking["trial"], ranking["verdict"], strict=True))
+    for number, word in zip(verdict["trial"], verdict["verdict"], strict=True):
+        if number in words:
+            assert words[number] == word
+
+
+def test_trials_filter_and_download(opened: Opener, whole: Path) -> None:
+    app = opened("trials", whole, study="confirmed")
+    said(app)
+    everything = len(app.dataframe[0].value)
+    assert everything >= 7
+    assert len(app.download_button) == 1
+    app.multiselect(key="states").set_value(["DUPLICATE"]).run()
+    said(app)
+    assert set(app.dataframe[0].value["state"]) == {"DUPLICATE"}
+    app.multiselect(key="states").set_value([]).run()
+    app.text_input(key="words").set_value("TANH").run()
+    said(app)
+    assert 0 < len(app.dataframe[0].value) < everything
+    app.text_input(key="words").set_value("no such word").run()
+    assert "No trial matches" in said(app)
+
+
+def test_candidate_shows_formula_figure_curves_and_code(opened: Opener, whole: Path) -> None:
+    app = opened("candidate", whole, study="confirmed", trial="0")
+    text = said(app)
+    assert "x * tanh(x)" in text
+    assert "tanh" in app.latex[0].value
+    assert len(app.get("plotly_chart")) == 3
+    (python,) = (block.value for block in app.code if block.language == "python")
+    compile(python, "pasted", "exec")
+    assert "class FoundActivation" in python
+
+
+def test_candidate_without_a_number_is_the_best(opened: Opener, whole: Path) -> None:
+    reader = Reader(f"sqlite:///{whole}")
+    best = reader.summary(reader.study("confirmed")).best
+    reader.close()
+    app = opened("candidate", whole, study="confirmed")
+    said(app)
+    assert best is not None
+    assert address(app, "trial") == str(best.number)
+
+
+def test_choosing_another_candidate_changes_the_address(opened: Opener, whole: Path) -> None:
+    app = opened("candidate", whole, study="confirmed", trial="0")
+    app.selectbox(key="trial_box").set_value(2).run()
+    said(app)
+    assert address(app, "trial") == "2"
+
+
+@pytest.mark.parametrize("trial", ["999", "-1", "one", "٣", "9" * 40, "1.5"])
+def test_unknown_trial_is_a_calm_message(opened: Opener, whole: Path, trial: str) -> None:
+    app = opened("candidate", whole, study="confirmed", trial=trial)
+    assert "There is no trial" in said(app)
+    assert not app.metric
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_unknown_study_falls_back_to_the_newest(opened: Opener, whole: Path, page: str) -> None:
+    text = said(opened(page, whole, study="nowhere"))
+    assert "There is no study nowhere here; this is confirmed." in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_missing_empty_foreign_and_newer(
+    opened: Opener, copied: Path, tmp_path: Path, page: str
+) -> None:
+    assert "there is no database" in said(opened(page, tmp_path / "missing.db"))
+    blank = tmp_path / "blank.db"
+    blank.touch()
+    assert "is empty: create_study" in said(opened(page, blank))
+    foreign = tmp_path / "foreign.db"
+    with closing(sqlite3.connect(foreign)) as base, base:
+        base.execute("CREATE TABLE songs (title TEXT)")
+    assert "database of something else" in said(opened(page, foreign))
+    noise = tmp_path / "noise.db"
+    noise.write_bytes(b"no database at all" * 500)
+    assert "not a database" in said(opened(page, noise))
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("UPDATE actsearch_schema SET version_num = '9999'")
+    assert "9999" in said(opened(page, copied))
+    assert "no storage was given" in said(opened(page, None))
+    assert "no storage URL" in said(opened(page, "nonsense"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_storage_without_studies(opened: Opener, copied: Path, page: str) -> None:
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("PRAGMA foreign_keys = ON")
+        base.execute("DELETE FROM studies")
+    assert "acs.create_study" in said(opened(page, copied))
+
+
+def raw_markdown(app: AppTest) -> str:
+    kinds = (app.title, app.header, app.subheader, app.caption, app.markdown,
+             app.info, app.success, app.warning, app.error)  # fmt: skip
+    return "\n".join(str(element.value) for kind in kinds for element in kind) + "\n".join(
+        metric.label for metric in app.metric
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "trial"),
+    [(page, None) for page in PAGES] + [("candidate", str(number)) for number in range(4)],
+)
+def test_hostile_text_stays_text(
+    opened: Opener, hostile: Path, evil: str, page: str, trial: str | None
+) -> None:
+    query = {} if trial is None else {"trial": trial}
+    if page != "studies":
+        query["study"] = evil
+    app = opened(page, hostile, **query)
+    said(app)
+    raw = raw_markdown(app)
+    for live in (r"<img", r"<b\>", r"\*strong", r"\[click", r"\$x", r":red", r"https:\/\/"):
+        assert not re.search(r"(?<!\\)" + live, raw)
+    for chart in app.get("plotly_chart"):
+        assert "<img" not in chart.proto.spec
+        assert "<b>bold" not in chart.proto.spec
+
+
+def test_a_formula_that_no_longer_parses_leaves_the_rest(
+    opened: Opener, hostile: Path, evil: str
+) -> None:
+    app = opened("candidate", hostile, study=evil, trial="0")
+    assert "cannot be read as an activation" in said(app)
+    assert len(app.get("plotly_chart")) == 2  # its epochs
+
+
+def test_code_to_paste_holds_nothing_of_a_hostile_label(
+    opened: Opener, hostile: Path, evil: str
+) -> None:
+    app = opened("candidate", hostile, study=evil, trial="1")
+    (python,) = (block.value for block in app.code if block.language == "python")
+    compile(python, "pasted", "exec")
+    assert "\nimport os" not in python
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_never_write(opened: Opener, copied: Path, page: str) -> None:
+    with closing(sqlite3.connect(copied)) as base:
+        before = list(base.iterdump())
+    said(opened(page, copied))
+    with closing(sqlite3.connect(copied)) as base:
+        assert list(base.iterdump()) == before
+
+
+def test_a_running_study_has_a_switch_and_is_drawn(opened: Opener, copied: Path) -> None:
+    with closing(sqlite3.connect(copied)) as base, base:
+        (study,) = base.execute("SELECT id FROM studies WHERE name = 'confirmed'").fetchone()
+        moment = "2026-01-01 00:00:00.000000"
+        base.execute(
+            "INSERT INTO leases VALUES (?, 't', 'me', ?, ?, ?, ?)",
+            (study, socket.gethostname(), os.getpid(), moment, moment),
+        )
+        base.execute("UPDATE trials SET completed = ?, created = ?", (moment, moment))
+    for page in ("study", "leaderboard", "trials", "candidate"):
+        app = opened(page, copied, study="confirmed")
+        assert app.toggle(key="live").value is True
+        assert "running now" in said(app)
+        app.toggle(key="live").set_value(False).run()
+        said(app)
+    assert "No trial has ended for more than 10 minutes" in said(
+        opened("study", copied, study="confirmed")
+    )
+
+
+def test_changes_are_seen_although_reading_is_cached(opened: Opener, copied: Path) -> None:
+    app = opened("study", copied, study="confirmed")
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("UPDATE trials SET state = 'FAILED' WHERE state = 'COMPLETE'")
+    app.run()
+    assert "No trial is complete yet" in said(app)
+
+
+@pytest.mark.parametrize("script", ["app.py", "entry/serve.py"])
+def test_the_app_starts_with_the_list_of_studies(
+    monkeypatch: pytest.MonkeyPatch, whole: Path, script: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", f"sqlite:///{whole}"])
+    path = Path(actsearch_dashboard.__path__[0]) / script
+    app = AppTest.from_file(path, default_timeout=30).run()
+    said(app)
+    assert app.header[0].value == "Studies"
+    box = app.sidebar.selectbox(key="study_box")
+    assert box.value == "confirmed"
+    box.set_value("plain").run()
+    said(app)
+    assert address(app, "study") == "plain"
