@@ -396,11 +396,12 @@ def test_a_users_own_module_is_copied_to_each_site() -> None:
 
 
 def test_a_candidate_by_site_goes_to_its_sites() -> None:
-    record = CandidateRecord(
-        {"1": ActivationRecord("tanh(x)", label="a"), "3": ActivationRecord("sin(x)", label="b")}
-    )
+    record = CandidateRecord({"1": ActivationRecord("tanh(x)"), "3": ActivationRecord("sin(x)")})
     placement = acs.Candidate(record).place(mlp())
-    assert [(item.path, item.new) for item in placement.replaced] == [("1", "a"), ("3", "b")]
+    assert [(item.path, item.new) for item in placement.replaced] == [
+        ("1", "tanh(x)"),
+        ("3", "sin(x)"),
+    ]
 
 
 # refusals
