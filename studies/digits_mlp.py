@@ -11,6 +11,7 @@ is there.
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def make_model() -> nn.Module:
     )  # fmt: skip
 
 
-def make_task(epochs: int = 15) -> acs.Task:
+def make_task(epochs: int) -> acs.Task:
     """Digits in three parts: 1,000 to train, 400 for the search to look at, 397 kept for the verdict."""
     images, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -52,26 +53,26 @@ def make_task(epochs: int = 15) -> acs.Task:
     )
 
 
-def main(storage: str = STORAGE, trials: dict[str, int] = TRIALS, seeds: int = 10) -> None:
-    """Search twice, confirm twice, print the evidence."""
+def main(storage: str = STORAGE, small: bool = False) -> None:
+    """Search twice, confirm twice, print the evidence; ``small`` is a quick look at whether it all runs."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
     torch.set_num_threads(1)  # a network this small is fastest so
-    task = make_task()
+    task = make_task(epochs=1 if small else 15)
     verdicts = []
-    for strategy, total in trials.items():
+    for strategy, total in TRIALS.items():
         study = acs.create_study(
             study_name=f"digits-{strategy}",
             storage=storage,
             strategy=strategy,
             load_if_exists=True,
         )
-        study.optimize(task, total_trials=total)
+        study.optimize(task, total_trials=5 if small else total)
         print(f"{study.study_name}: {study.best_trial}, an optimistic maximum: now the proof")
-        verdicts.append(study.confirm(task, top_k=3, seeds=seeds))
+        verdicts.append(study.confirm(task, top_k=3, seeds=2 if small else 10))
     for verdict in verdicts:
         print(f"\n{verdict}")
-    print(f"\nBrowse it:  actsearch dashboard {storage}")
+    print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 
 
 if __name__ == "__main__":

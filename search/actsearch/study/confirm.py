@@ -12,9 +12,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from actsearch.activation import curve
-from actsearch.catalog import CATALOG
-from actsearch.errors import ActsearchError, StudyError, TaskError
+from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import Candidate, evaluate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.placement import sites
@@ -27,6 +25,7 @@ from actsearch.records import (
 from actsearch.report import Measured, Verdict, judge, leaderboard, shrunken_means
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Storage
+from actsearch.study.clones import near_clone
 from actsearch.study.preparation import (
     describe_objective,
     resolved_direction,
@@ -44,7 +43,6 @@ _POOL = 4  # candidates looked at again for each finalist wanted
 _FRESH_SEEDS = 3  # for choosing finalists on validation data
 _GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
 _GRID_REACH = 3  # and the grid is extended up to three steps to either side
-_CLONE = 0.01  # functions closer than this share of their scale count as one
 
 
 @dataclass
@@ -198,7 +196,7 @@ class Confirmation:
             if contender.is_catalog and catalog is None:
                 catalog = contender
             if len(kept) < self._top_k and not any(
-                _near_clone(contender, other) for other in kept
+                near_clone(contender.record, other.record) for other in kept
             ):
                 kept.append(contender)
         if not kept:
@@ -354,21 +352,3 @@ def _same_training(a: _Contender, b: _Contender) -> bool:
     Scores alone would not do: accuracies on a few hundred samples coincide by chance.
     """
     return any(score.losses for score in a.fresh) and a.fresh == b.fresh
-
-
-def _near_clone(a: _Contender, b: _Contender) -> bool:
-    """Whether two shared activations are the same function to within 1 % of its scale where inputs fall."""
-    first, second = a.record.activations.get(SHARED), b.record.activations.get(SHARED)
-    if first is None or second is None:
-        return False
-    for item in (first, second):
-        if item.name and (CATALOG[item.name].random or not CATALOG[item.name].elementwise):
-            return False
-    try:
-        one, other = curve(first, -3, 3, 121).y, curve(second, -3, 3, 121).y
-    except ActsearchError:
-        return False
-    if first.formula.count("param(") != second.formula.count("param("):
-        return False
-    scale = float(np.abs(one).max())
-    return bool(np.abs(one - other).max() <= _CLONE * scale)

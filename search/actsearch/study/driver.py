@@ -129,6 +129,8 @@ class Driver:
         self._lease.acquire()
         try:
             self._read_history()
+            if limits.remaining(0, self._trained_in_all()) == 0:
+                return
             self._say_forecast(limits)
             left = limits.remaining(0, self._trained_in_all())
             with Progress(self._study.name, left, show_progress) as progress:

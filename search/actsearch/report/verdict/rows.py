@@ -173,7 +173,7 @@ class Verdict:
             _number(row.mean),
             "" if is_baseline else f"{row.difference:+.4f}",
             "" if is_baseline else f"{row.low:+.4f} to {row.high:+.4f}",
-            "" if is_baseline else f"{row.p_value:.3f}",
+            "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
             "" if row.learning_rate is None else f"{row.learning_rate:.2g}",
             _number(row.as_given),
             word,

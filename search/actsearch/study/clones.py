@@ -1,0 +1,38 @@
+"""Finalists that are nearly one function: confirming both would spend a comparison on the same question."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from actsearch.activation import curve, expression_of
+from actsearch.catalog import CATALOG
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+
+__all__ = ["near_clone"]
+
+_CLOSE = 0.1  # of the norm: relu and leaky_relu(0.01) are clones, gelu and silu are not
+
+
+def near_clone(a: CandidateRecord, b: CandidateRecord) -> bool:
+    """Whether two shared activations differ by less than a tenth of their norm, sqrt(E[(f - g)^2]), z ~ N(0, 1).
+
+    Learned forms are compared at their start, and only with forms of as many parameters.
+    """
+    first, second = a.activations.get(SHARED), b.activations.get(SHARED)
+    if first is None or second is None or not (_is_plain(first) and _is_plain(second)):
+        return False
+    if len(expression_of(first).parameters) != len(expression_of(second).parameters):
+        return False
+    x, f, _ = curve(first, -4, 4, 321)
+    g = curve(second, -4, 4, 321).y
+    density = np.exp(-0.5 * x * x)
+    kept = np.isfinite(f) & np.isfinite(g)
+    distance = float((density * (f - g) ** 2)[kept].sum())
+    norm = float((density * np.maximum(f * f, g * g))[kept].sum())
+    return distance <= _CLOSE**2 * norm
+
+
+def _is_plain(item: ActivationRecord) -> bool:
+    """Whether the formula says all that the activation does."""
+    row = CATALOG[item.name] if item.name else None
+    return row is None or (row.elementwise and not row.random and not row.straight_through)
