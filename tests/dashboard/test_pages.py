@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 import actsearch_dashboard
 from actsearch.report import Reader
+from actsearch.storage import Storage
 
 PAGES = ["studies", "study", "leaderboard", "trials", "candidate"]
 Opener = Callable[..., AppTest]
@@ -227,13 +226,10 @@ def test_pages_never_write(opened: Opener, copied: Path, page: str) -> None:
 
 
 def test_a_running_study_has_a_switch_and_is_drawn(opened: Opener, copied: Path) -> None:
+    storage = Storage(f"sqlite:///{copied}")
+    storage.lease(storage.study("confirmed")).acquire()
+    moment = "2026-01-01 00:00:00.000000"
     with closing(sqlite3.connect(copied)) as base, base:
-        (study,) = base.execute("SELECT id FROM studies WHERE name = 'confirmed'").fetchone()
-        moment = "2026-01-01 00:00:00.000000"
-        base.execute(
-            "INSERT INTO leases VALUES (?, 't', 'me', ?, ?, ?, ?)",
-            (study, socket.gethostname(), os.getpid(), moment, moment),
-        )
         base.execute("UPDATE trials SET completed = ?, created = ?", (moment, moment))
     for page in ("study", "leaderboard", "trials", "candidate"):
         app = opened(page, copied, study="confirmed")

@@ -77,13 +77,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     ("launch", "hash_seed"),
     [
-        pytest.param("python script.py", "1", marks=pytest.mark.slow),
-        pytest.param("python script.py", "random", marks=pytest.mark.slow),
+        ("python script.py", "1"),
+        ("python script.py", "random"),
         ("python -m module", "2"),
-        pytest.param("python -c", "3", marks=pytest.mark.slow),
+        ("python -c", "3"),
         ("python - < script", "4"),
-        pytest.param("python -O script.py", "5", marks=pytest.mark.slow),
-        pytest.param("imported", "6", marks=pytest.mark.slow),
+        ("python -O script.py", "5"),
+        ("imported", "6"),
     ],
 )
 def test_the_same_study_comes_out(

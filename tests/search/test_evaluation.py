@@ -202,10 +202,7 @@ def test_one_seed_without_reports_has_no_spread() -> None:
     assert outcome_of(lambda candidate, run: 1.0).spread is None
 
 
-@pytest.mark.parametrize(("keep_going", "called"), [(False, [1, 2]), (True, [1, 2, 3])])
-def test_a_failed_seed_fails_the_trial_and_ends_it_unless_it_is_a_confirmation(
-    keep_going: bool, called: list[int]
-) -> None:
+def test_a_failed_seed_fails_the_trial_and_ends_it() -> None:
     seen = []
 
     def objective(candidate: Candidate, run: Run) -> float:
@@ -214,11 +211,11 @@ def test_a_failed_seed_fails_the_trial_and_ends_it_unless_it_is_a_confirmation(
             raise ValueError("bad")
         return 1.0
 
-    outcome = outcome_of(objective, (1, 2, 3), keep_going=keep_going)
-    assert seen == called
+    outcome = outcome_of(objective, (1, 2, 3))
+    assert seen == [1, 2]
     assert (outcome.state, outcome.value) == (TrialState.FAILED, None)
     assert outcome.reason == "seed 2: ValueError: bad"
-    assert [item.value for item in outcome.evaluations] == [1.0, None, 1.0][: len(called)]
+    assert [item.value for item in outcome.evaluations] == [1.0, None]
 
 
 def test_seconds_are_measured() -> None:

@@ -280,3 +280,18 @@ def test_a_long_formula_is_cut_in_the_title() -> None:
 def test_softmax_has_no_plot() -> None:
     with pytest.raises(acs.ActivationError, match="no.* function of one number"):
         acs.plot("softmax")
+
+
+def test_the_user_s_own_model_as_the_winner_gives_the_word_to_keep_it() -> None:
+    row = VerdictRow("ReLU", "ReLU", 0.9, 0.0, 0.0, 0.0, 1.0, "baseline", (0.9,), 0.9)
+    code = acs.to_python(row)
+    assert code == "# Nothing was confirmed to be better: keep ReLU.\n"
+
+
+def test_a_confirmed_catalog_row_is_exported_as_that_row() -> None:
+    record = acs.Candidate.of("rrelu").record.activations["*"]
+    row = VerdictRow(
+        record.formula, "rrelu", 0.9, 0.1, 0.0, 0.2, 0.01, "better", (0.9,), 0.9,
+        activation=record.to_json(),
+    )  # fmt: skip
+    assert "F.rrelu(x, 0.125" in acs.to_python(row)

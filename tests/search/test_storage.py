@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 import os
 import sqlite3
@@ -77,7 +78,8 @@ def filled(storage: Storage) -> tuple[Storage, StudyRecord, Lease]:
         TrialState.COMPLETE, 0.5, 0.1, (_evaluation(1, (EpochRecord(1, 0.1, 0.2, 0.3, 0.4),)),)
     )
     storage.finish_trials(study.id, {0: outcome}, lease)
-    storage.add_confirmation(study.id, "key", "test data", 3, {"words": []}, lease)
+    storage.add_confirmation(study.id, "key", {"words": []}, lease)
+    storage.count_looks(study, "test data", 3, lease)
     return storage, study, lease
 
 
@@ -167,10 +169,10 @@ class TestRefusals:
             "INSERT INTO evaluations SELECT id + 1, trial_id, seed, value, metrics, seconds, "
             "reason FROM evaluations",
             "INSERT INTO epochs SELECT * FROM epochs",
-            "INSERT INTO confirmations SELECT id + 1, study_id, number, 'other', test_data, "
-            "comparisons, verdict, created FROM confirmations",
-            "INSERT INTO confirmations SELECT id + 1, study_id, number + 1, key, test_data, "
-            "comparisons, verdict, created FROM confirmations",
+            "INSERT INTO confirmations SELECT id + 1, study_id, number, 'other', verdict, created "
+            "FROM confirmations",
+            "INSERT INTO confirmations SELECT id + 1, study_id, number + 1, key, verdict, created "
+            "FROM confirmations",
             "INSERT INTO leases SELECT * FROM leases",
         ],
     )
@@ -245,7 +247,11 @@ class TestDeleting:
         lease.release()
         storage.delete_study("s")
         counts = _counts(sqlite_url)
-        assert counts == dict.fromkeys(counts, 0) | {"studies": 1, "trials": 1}
+        assert counts == dict.fromkeys(counts, 0) | {
+            "studies": 1,
+            "trials": 1,
+            "looks": 1,
+        }  # looks are never forgotten
         assert [study.name for study in storage.studies()] == ["other"]
 
     def test_a_study_that_is_run_stays(
@@ -810,7 +816,8 @@ class TestLease:
             lambda: storage.finish_trials(study.id, {0: outcome}, lease),
             lambda: storage.screen_trial(study.id, storage.trials(study.id)[0], lease),
             lambda: storage.update_study(study.id, lease, direction="minimize"),
-            lambda: storage.add_confirmation(study.id, "k", "d", 1, {}, lease),
+            lambda: storage.add_confirmation(study.id, "k", {}, lease),
+            lambda: storage.count_looks(study, "d", 1, lease),
         ]
         for write in writes:
             with pytest.raises(acs.StudyError, match="no longer ours"):
@@ -885,3 +892,37 @@ def test_a_long_study_comes_back_whole(storage: Storage) -> None:
     trials = storage.trials(study.id, epochs=True)
     assert [trial.number for trial in trials] == list(range(1000))
     assert all(len(trial.evaluations[0].epochs) == 2 for trial in trials)
+
+
+class TestLooks:
+    def test_each_sees_every_earlier_one_on_its_test_data(self, storage: Storage) -> None:
+        studies = [
+            storage.create_study(dataclasses.replace(_record(), name=name)) for name in "ab"
+        ]
+        leases = [storage.lease(study) for study in studies]
+        for lease in leases:
+            lease.acquire()
+        assert storage.count_looks(studies[0], "digits", 3, leases[0]) == 0
+        assert storage.count_looks(studies[1], "digits", 4, leases[1]) == 3
+        assert storage.count_looks(studies[0], "other", 1, leases[0]) == 0
+        assert storage.count_looks(studies[0], "digits", 1, leases[0]) == 7
+
+    def test_they_outlive_the_study(self, storage: Storage) -> None:
+        for earlier in (0, 3):
+            study = storage.create_study(_record())
+            lease = storage.lease(study)
+            lease.acquire()
+            assert storage.count_looks(study, "digits", 3, lease) == earlier
+            lease.release()
+            storage.delete_study(study.name)
+
+
+def test_a_process_number_that_is_used_again_does_not_hold_the_lease(
+    storage: Storage, sqlite_url: str
+) -> None:
+    study = storage.create_study(_record())
+    storage.lease(study).acquire()  # our own process: alive
+    with _raw(sqlite_url) as connection:
+        connection.execute("UPDATE leases SET process = 'an earlier boot 17'")
+        connection.commit()
+    storage.lease(study).acquire()

@@ -985,3 +985,49 @@ def test_global_random_state_is_left_alone(tiny_task: acs.Task) -> None:
     _run(study, tiny_task, 5)
     _confirm(study, tiny_task)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_direction_that_nobody_had_said_can_be_said_when_the_study_is_opened(
+    sqlite_url: str,
+) -> None:
+    acs.create_study(study_name="s", storage=sqlite_url)
+    opened = acs.create_study(
+        study_name="s", storage=sqlite_url, direction="minimize", load_if_exists=True
+    )
+    assert opened.direction == "minimize"
+    assert acs.load_study(study_name="s", storage=sqlite_url).direction == "minimize"
+    with pytest.raises(acs.StudyError, match="direction"):
+        acs.create_study(
+            study_name="s", storage=sqlite_url, direction="maximize", load_if_exists=True
+        )
+
+
+def test_confirming_another_task_is_refused(tiny_task: acs.Task) -> None:
+    task = tiny_task.replace(test=tiny_task.valid)
+    study = acs.create_study(study_name="s")
+    study.optimize(task, n_trials=1, show_progress_bar=False)
+    with pytest.raises(acs.StudyError, match="lr: 0.5"):
+        study.confirm(task.replace(lr=0.5), seeds=2, show_progress_bar=False)
+
+
+def test_a_changed_model_is_refused_with_the_lines_that_changed(tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="s")
+    study.optimize(tiny_task, n_trials=1, show_progress_bar=False)
+    wider = tiny_task.replace(
+        model=lambda: torch.nn.Sequential(
+            torch.nn.Linear(2, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2)
+        )
+    )
+    with pytest.raises(acs.StudyError, match=r"model \+ .*out_features=9"):
+        study.optimize(wider, n_trials=1, show_progress_bar=False)
+
+
+def test_an_alias_is_shown_beside_the_trial_whose_values_it_has(tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="s")
+    study.enqueue_trial("relu")
+    study.enqueue_trial("relu", grad_at_zero=1.0)
+    study.enqueue_trial("tanh")
+    study.optimize(tiny_task, n_trials=3, show_progress_bar=False)
+    frame = study.trials_dataframe().head(3)
+    assert list(frame.state) == ["COMPLETE"] * 3
+    assert list(frame.same_values_as.fillna(-1)) == [-1, 0, -1]

@@ -441,3 +441,32 @@ def test_replace_changes_one_setting_and_checks_it() -> None:
     assert (changed.lr, changed.epochs) == (0.5, 2)
     with pytest.raises(acs.TaskError, match="lr"):
         task().replace(lr=-1)
+
+
+class Items(Dataset[tuple[torch.Tensor, int]]):
+    """A data set that is no TensorDataset."""
+
+    def __init__(self, shift: float) -> None:
+        self.shift = shift
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.tensor([float(index), self.shift]), index % 2
+
+
+def test_other_items_of_a_dataset_are_another_task() -> None:
+    tasks = [
+        acs.Task(
+            model=lambda: torch.nn.Linear(2, 2),
+            train=Items(shift),
+            valid=Items(0),
+            loss=F.cross_entropy,
+        )
+        for shift in (0.0, 0.0, 1.0)
+    ]
+    same, again, other = (task.describe() for task in tasks)
+    assert same == again
+    assert same["train"] != other["train"]
+    assert same["valid"] == other["valid"]

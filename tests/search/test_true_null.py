@@ -38,7 +38,6 @@ def confirmed(candidate: str, baseline: str | None, seed: int) -> acs.Verdict:
     return study.confirm(digits(), top_k=1, seeds=10, baseline=baseline, show_progress_bar=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_mirror_images_are_not_distinguishable_either_way(seed: int) -> None:
     forwards = confirmed("min(x, 0)", None, seed)

@@ -30,7 +30,6 @@ def evaluate(
     *,
     number: int = -1,
     phase: Phase = "search",
-    keep_going: bool = False,
 ) -> Outcome:
     """Train a candidate under each seed.
 
@@ -41,7 +40,6 @@ def evaluate(
         seeds: one training each.
         number: trial number told to the objective.
         phase: whether to score on validation or on test data.
-        keep_going: train the other seeds after one has failed (for confirmations).
 
     Returns:
         COMPLETE with the mean over seeds; FAILED with the reason if any seed gave no finite number; PRUNED if the
@@ -58,8 +56,7 @@ def evaluate(
         knows_phase |= knows
         if ended is not TrialState.COMPLETE:
             state, reason = ended, reason or f"seed {seed}: {evaluation.reason}"
-            if not keep_going:
-                break
+            break
     values = [item.value for item in evaluations if item.value is not None]
     failed = state is TrialState.FAILED
     return Outcome(

@@ -9,6 +9,7 @@ import torch
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.placement import initialise_for_gain
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets
@@ -70,7 +71,11 @@ class Run:
         """
         with isolated_random(derive(self.seed, "init")):
             model = task.build()
-        placement = candidate.place(model, sample=sample_of(task))
+        sample = sample_of(task)
+        placement = candidate.place(model, sample=sample)
+        if task.gain == "auto":
+            with isolated_random(derive(self.seed, "gain")):
+                initialise_for_gain(placement, sample)
         on_test = self.phase == "confirm"
         if on_test and task.test is None:
             raise TaskError("confirm needs data the search never saw: give the Task test=")

@@ -49,13 +49,16 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
     Parameters learned per channel take ``channels`` in the constructor, on axis 1.
 
     Args:
-        what: catalog name, formula, Expression, candidate, trial, or a row of a verdict such as its winner.
+        what: catalog name, formula, Expression, candidate, trial, or a row of a verdict such as its winner; for the
+            user's own model as the winner, a comment that says so.
         name: name of the class; made from the activation's own otherwise.
         note: where it comes from, for the head of the file.
 
     Raises:
         ActivationError: for forms without a formula.
     """
+    if isinstance(what, VerdictRow) and what.verdict == "baseline" and what.activation is None:
+        return f"# Nothing was confirmed to be better: keep {' '.join(what.label.split())}.\n"
     record = _record(what)
     row = CATALOG[record.name] if record.name else None
     class_name = name or _class_name(record)
@@ -86,10 +89,6 @@ def _record(what: Any) -> ActivationRecord:
     if isinstance(what, VerdictRow):
         if what.activation is not None:
             return ActivationRecord.from_json(what.activation)
-        if what.verdict == "baseline":
-            raise ActivationError(
-                f"the baseline ({what.label}) is what you have: there is no code to paste"
-            )
         return describe(what.formula)
     return describe(getattr(what, "candidate", what))
 

@@ -22,6 +22,18 @@ _CHANNELS_FIRST = (
     nn.modules.pooling._AvgPoolNd,
 )
 
+WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+"""Layers whose weights decide the scale of what arrives at a site."""
+
+_PASSING = (
+    nn.modules.batchnorm._NormBase,
+    nn.modules.dropout._DropoutNd,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.Identity,
+)
+
 
 @dataclass(frozen=True)
 class SiteTrace:
@@ -30,10 +42,13 @@ class SiteTrace:
     Attributes:
         inputs: the pre-activations, shape as in the model, detached.
         channel_axis: axis of the channels, or None where it cannot be told.
+        layer: the Linear or convolution whose output arrives, through normalisation and dropout at most; None after a
+            sum or a reshape.
     """
 
     inputs: Tensor
     channel_axis: int | None
+    layer: nn.Module | None = None
 
     @property
     def channels(self) -> int | None:
@@ -88,12 +103,18 @@ class _Watch:
 
     def __init__(self) -> None:
         self.seen: dict[str, SiteTrace] = {}
-        self._axis: dict[int, int] = {}  # axis from the end, by id of a tensor kept alive
+        self._axis: dict[int, int] = {}  # by id of a tensor kept alive
+        self._layer: dict[int, nn.Module] = {}  # likewise
         self._alive: list[Tensor] = []
 
     def layout(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor) or output.dim() < 2:
             return
+        if isinstance(module, WEIGHT_LAYERS):
+            self._layer[id(output)] = module
+        elif isinstance(module, _PASSING) and inputs and id(inputs[0]) in self._layer:
+            self._layer[id(output)] = self._layer[id(inputs[0])]
+        self._alive.append(output)
         if isinstance(module, _CHANNELS_LAST):
             self._remember(output, output.dim() - 1)
         elif isinstance(module, _CHANNELS_FIRST):
@@ -104,13 +125,13 @@ class _Watch:
 
     def _remember(self, tensor: Tensor, axis: int) -> None:
         self._axis[id(tensor)] = axis
-        self._alive.append(tensor)
 
     def site(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             if inputs and isinstance(inputs[0], Tensor) and path not in self.seen:
                 value = inputs[0]
-                self.seen[path] = SiteTrace(value.detach().clone(), self._channel_axis(value))
+                axis, layer = self._channel_axis(value), self._layer.get(id(value))
+                self.seen[path] = SiteTrace(value.detach().clone(), axis, layer)
 
         return hook
 

@@ -10,10 +10,18 @@ from actsearch.report.tables import (
     disarmed,
     leaderboard,
     resolve_duplicates,
+    same_values,
     state_counts,
     trials_frame,
 )
-from actsearch.report.verdict import Measured, Verdict, VerdictRow, judge, shrunken_means
+from actsearch.report.verdict import (
+    Measured,
+    Verdict,
+    VerdictRow,
+    comparisons_of,
+    judge,
+    shrunken_means,
+)
 
 __all__ = [
     "Measured",
@@ -22,10 +30,12 @@ __all__ = [
     "Verdict",
     "VerdictRow",
     "best_trial",
+    "comparisons_of",
     "disarmed",
     "judge",
     "leaderboard",
     "resolve_duplicates",
+    "same_values",
     "shrunken_means",
     "state_counts",
     "trials_frame",

@@ -19,6 +19,7 @@ __all__ = [
     "disarmed",
     "leaderboard",
     "resolve_duplicates",
+    "same_values",
     "state_counts",
     "trials_frame",
 ]
@@ -72,6 +73,22 @@ def state_counts(trials: Sequence[TrialRecord]) -> dict[TrialState, int]:
     return {state: counts.get(state, 0) for state in TrialState}
 
 
+def same_values(trials: Sequence[TrialRecord]) -> dict[int, int]:
+    """For trials whose function has the values of an earlier one but another gradient or parameters: which one.
+
+    Such an alias is shown and never a reason to skip: ReLU with another derivative at 0 trains differently.
+    """
+    first: dict[str, TrialRecord] = {}
+    found = {}
+    for trial in trials:
+        if not trial.alias:
+            continue
+        original = first.setdefault(trial.alias, trial)
+        if original.fingerprint != trial.fingerprint:
+            found[trial.number] = original.number
+    return found
+
+
 def disarmed(text: str) -> str:
     """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and carriage return."""
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
@@ -86,6 +103,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
     """
     import pandas as pd  # loads slowly: not for the command line
 
+    aliases = same_values(trials)
     rows = [
         {
             "number": trial.number,
@@ -97,6 +115,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
             "operation": trial.candidate.operation,
             "parents": ", ".join(map(str, trial.candidate.parents)),
             "duplicate_of": trial.duplicate_of,
+            "same_values_as": aliases.get(trial.number),
             "reason": trial.reason,
             "warnings": "; ".join(trial.warnings),
             "seconds": trial.seconds,
@@ -107,10 +126,17 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
     ]
     columns = [
         "number", "state", "value", "spread", "activation", "formula", "operation", "parents",
-        "duplicate_of", "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
+        "duplicate_of", "same_values_as", "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     if disarm:
         for column in ("activation", "formula", "operation", "parents", "reason", "warnings"):
             frame[column] = frame[column].map(disarmed)
-    return frame.astype({"duplicate_of": "Int64", "value": "float64", "spread": "float64"})
+    return frame.astype(
+        {
+            "duplicate_of": "Int64",
+            "same_values_as": "Int64",
+            "value": "float64",
+            "spread": "float64",
+        }
+    )

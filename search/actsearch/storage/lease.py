@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -55,6 +56,7 @@ class Lease:
                     owner=_owner(),
                     host=socket.gethostname(),
                     pid=os.getpid(),
+                    process=_process_start(os.getpid()),
                     acquired=now,
                     renewed=now,
                 )
@@ -98,6 +100,17 @@ def is_alive(row: LeaseRow) -> bool:
         os.kill(row.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return True
+    except PermissionError:  # it runs, as another user
+        pass
+    # process numbers are used again, after a restart of a container at once
+    return _process_start(row.pid) == row.process
+
+
+def _process_start(pid: int) -> str:
+    """When a process began, as the kernel counts it, with the boot it belongs to; "" where that is not told."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return f"{boot} {fields[19]}"

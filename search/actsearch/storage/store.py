@@ -28,6 +28,7 @@ from actsearch.storage.tables import (
     EpochRow,
     EvaluationRow,
     LeaseRow,
+    LookRow,
     StudyRow,
     TrialRow,
     TrialValueRow,
@@ -45,13 +46,11 @@ class Confirmation:
         study_name: the study it belongs to.
         number: 0-based position among the study's verdicts.
         verdict: its data, as the report wrote it.
-        comparisons: looks it took at the test data.
     """
 
     study_name: str
     number: int
     verdict: Mapping[str, Any]
-    comparisons: int
     created: datetime
 
 
@@ -269,7 +268,7 @@ class Storage:
             query = query.where(ConfirmationRow.study_id == study_id)
         with self.database.reading() as session:
             return [
-                Confirmation(name, row.number, row.verdict, row.comparisons, row.created)
+                Confirmation(name, row.number, row.verdict, row.created)
                 for row, name in session.execute(query)
             ]
 
@@ -283,24 +282,37 @@ class Storage:
             ).one_or_none()
             if row is None:
                 return None
-            return Confirmation("", row.number, row.verdict, row.comparisons, row.created)
+            return Confirmation("", row.number, row.verdict, row.created)
 
-    def comparisons(self, test_data: str) -> int:
-        """How many comparisons all verdicts in this database have made on some test data."""
-        with self.database.reading() as session:
-            total = session.scalar(
-                sa.select(sa.func.sum(ConfirmationRow.comparisons)).where(
-                    ConfirmationRow.test_data == test_data
+    def count_looks(
+        self, study: StudyRecord, test_data: str, comparisons: int, lease: Lease
+    ) -> int:
+        """Write down that comparisons are about to be made on some test data.
+
+        In one transaction, so that two studies that confirm at once both see a number that holds.
+
+        Returns:
+            How many had been made on it before, by every study of this database, deleted ones included.
+        """
+        with self.database.writing() as session:
+            lease.check(session)
+            before = session.scalar(
+                sa.select(sa.func.sum(LookRow.comparisons)).where(LookRow.test_data == test_data)
+            )
+            session.add(
+                LookRow(
+                    test_data=test_data,
+                    comparisons=comparisons,
+                    study_name=study.name,
+                    created=utc_now(),
                 )
             )
-            return int(total or 0)
+        return int(before or 0)
 
     def add_confirmation(
         self,
         study_id: int,
         key: str,
-        test_data: str,
-        comparisons: int,
         verdict: Mapping[str, Any],
         lease: Lease,
     ) -> None:
@@ -315,8 +327,6 @@ class Storage:
                     study_id=study_id,
                     number=count or 0,
                     key=key,
-                    test_data=test_data,
-                    comparisons=comparisons,
                     verdict=dict(verdict),
                     created=utc_now(),
                 )

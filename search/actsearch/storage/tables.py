@@ -27,6 +27,7 @@ __all__ = [
     "EpochRow",
     "EvaluationRow",
     "LeaseRow",
+    "LookRow",
     "StudyRow",
     "TrialRow",
     "TrialValueRow",
@@ -175,7 +176,7 @@ class EpochRow(Base):
 
 
 class ConfirmationRow(Base):
-    """One verdict; ``comparisons`` counts the looks it took at the test data."""
+    """One verdict."""
 
     __tablename__ = "confirmations"
 
@@ -183,12 +184,22 @@ class ConfirmationRow(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
     number: Mapped[int]
     key: Mapped[str]
-    test_data: Mapped[str] = mapped_column(index=True)
-    comparisons: Mapped[int]
     verdict: Mapped[dict[str, Any]]
     created: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("study_id", "number"), UniqueConstraint("study_id", "key"))
+
+
+class LookRow(Base):
+    """Comparisons made on some test data; they stay when the study that made them is deleted."""
+
+    __tablename__ = "looks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    test_data: Mapped[str] = mapped_column(index=True)
+    comparisons: Mapped[int]
+    study_name: Mapped[str]
+    created: Mapped[datetime]
 
 
 class LeaseRow(Base):
@@ -203,5 +214,8 @@ class LeaseRow(Base):
     owner: Mapped[str]
     host: Mapped[str]
     pid: Mapped[int]
+    process: Mapped[
+        str
+    ]  # when the process began, so that a later one with its number is told apart
     acquired: Mapped[datetime]
     renewed: Mapped[datetime]

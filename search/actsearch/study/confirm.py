@@ -21,10 +21,18 @@ from actsearch.records import (
     CandidateRecord,
     StudyRecord,
     TrialRecord,
+    TrialState,
 )
-from actsearch.report import Measured, Verdict, judge, leaderboard, shrunken_means
+from actsearch.report import (
+    Measured,
+    Verdict,
+    comparisons_of,
+    judge,
+    leaderboard,
+    shrunken_means,
+)
 from actsearch.seeds import derive, seed_list
-from actsearch.storage import Storage
+from actsearch.storage import Lease, Storage
 from actsearch.study.clones import near_clone
 from actsearch.study.preparation import (
     describe_objective,
@@ -51,6 +59,7 @@ class _Contender:
 
     record: CandidateRecord
     number: int | None
+    searched: float = 0.0  # value in the search
     fresh: list[_Score] = field(default_factory=list)  # on the fresh seeds, validation data
 
     @property
@@ -113,6 +122,7 @@ class Confirmation:
                 "study %s: this verdict was made before, read from the storage", self._study.name
             )
             return Verdict.from_json(stored.verdict)
+        self._say_forecast(trials, pool)
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
@@ -120,18 +130,26 @@ class Confirmation:
                 f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
             ) as bar:
                 self._bar = bar
-                verdict = self._made(pool)
+                verdict = self._made(pool, lease)
             self._storage.add_confirmation(
                 self._study.id,
                 key,
-                self._test_data(),
-                verdict.comparisons - self._storage.comparisons(self._test_data()),
                 verdict.to_json(),
                 lease,
             )
         finally:
             lease.release()
         return verdict
+
+    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[_Contender]) -> None:
+        seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
+        seeds = getattr(self._objective, "seeds", 1)
+        each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
+        runs = self._forecast(pool)
+        _log.info(
+            "study %s: a verdict of about %d trainings in about %.0f s",
+            self._study.name, runs, runs * each,
+        )  # fmt: skip
 
     def _check_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
@@ -143,9 +161,15 @@ class Confirmation:
                 f"the task differs from the one that study {self._study.name!r} searched with:\n  {lines}"
             )
 
-    def _made(self, pool: list[_Contender]) -> Verdict:
+    def _made(self, pool: list[_Contender], lease: Lease) -> Verdict:
         baseline = _Contender(self._baseline.record, None)
         finalists = self._finalists(pool, baseline)
+        earlier = self._storage.count_looks(
+            self._study,
+            self._test_data(),
+            comparisons_of([contender.is_catalog for contender in finalists]),
+            lease,
+        )
         contenders = (baseline, *finalists)
         self._bar.expect(len(contenders) * self._count * self._runs_each())
         number = len(self._storage.confirmations(self._study.id))
@@ -157,7 +181,7 @@ class Confirmation:
             study_name=self._study.name,
             metric=self._metric_name(),
             direction=self._direction,
-            earlier_comparisons=self._storage.comparisons(self._test_data()),
+            earlier_comparisons=earlier,
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
@@ -171,7 +195,9 @@ class Confirmation:
             raise StudyError(
                 "no trial is complete yet: call study.optimize(task, n_trials=...) first"
             )
-        contenders = [_Contender(trial.candidate, trial.number) for trial in ranked]
+        contenders = [
+            _Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
+        ]
         pool = contenders[: _POOL * self._top_k]
         if not any(contender.is_catalog for contender in pool):
             pool += [contender for contender in contenders if contender.is_catalog][:1]
@@ -183,10 +209,9 @@ class Confirmation:
         for contender in (baseline, *pool):
             contender.fresh = [self._train(contender, seed, 0, "search") for seed in seeds]
         table = self._table(pool)
-        scores = shrunken_means(table) * self._sign
-        order = sorted(
-            range(len(pool)), key=lambda index: (-scores[index], pool[index].number or 0)
-        )
+        scores = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
+        means = table.mean(axis=1) * self._sign
+        order = sorted(range(len(pool)), key=lambda index: (-scores[index], -means[index], index))
         kept: list[_Contender] = []
         catalog: _Contender | None = None
         for index in order:
@@ -320,7 +345,7 @@ class Confirmation:
     def _test_data(self) -> str:
         """What the looks are counted on."""
         if isinstance(self._objective, Task):
-            return str(self._objective.data_hash["test"])
+            return self._objective.data_hash("test")
         return f"objective of study {self._study.id}"
 
     def _key(self, pool: list[_Contender]) -> str:

@@ -57,6 +57,8 @@ def create_study(
     if load_if_exists and study_name in {study.name for study in opened.studies()}:
         study = Study(opened, opened.study(study_name))
         _check_same(study.record, strategy and chosen, space, direction, seed)
+        if direction is not None:
+            study.set_direction(direction)
         return study
     record = StudyRecord(
         id=0,

@@ -145,7 +145,11 @@ class Driver:
 
     def _say_forecast(self, limits: Limits) -> None:
         count = limits.remaining(0, self._trained_in_all())
-        if not isinstance(self._objective, Task) or not count:
+        if (
+            not isinstance(self._objective, Task)
+            or not count
+            or not _log.isEnabledFor(logging.INFO)
+        ):
             return
         seconds = preparation.forecast_seconds(self._objective) * len(self._seeds())
         _log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import logging
 import time
@@ -34,6 +35,7 @@ __all__ = [
 _log = logging.getLogger("actsearch")
 
 _SCREENED_SITES = 8
+_DIFFERENT_LINES = 10
 _SCREENED_SAMPLES = 128
 
 
@@ -73,12 +75,18 @@ def describe_objective(objective: ObjectiveCallable) -> dict[str, Any]:
 def task_differences(
     stored: Mapping[str, Any], given: Mapping[str, Any], ignoring: Collection[str] = ()
 ) -> list[str]:
-    """What changed in a task, a line each."""
-    return [
-        f"{key}: {given.get(key)!r}, stored {stored.get(key)!r}"
-        for key in sorted({*stored, *given})
-        if stored.get(key) != given.get(key) and key not in ignoring
-    ]
+    """What changed in a task, a line each; of a model, the lines of its repr that differ."""
+    found = []
+    for key in sorted({*stored, *given} - set(ignoring)):
+        before, now = stored.get(key), given.get(key)
+        if before == now:
+            continue
+        if isinstance(before, list) and isinstance(now, list) and key == "model":
+            lines = [line for line in difflib.ndiff(before, now) if line[0] in "+-"]
+            found += [f"{key} {line}" for line in lines[:_DIFFERENT_LINES]]
+        else:
+            found.append(f"{key}: {now!r}, stored {before!r}")
+    return found
 
 
 def check_model(task: Task) -> None:
@@ -99,7 +107,6 @@ def forecast_seconds(task: Task) -> float:
     with isolated_random(derive(0, "init")):
         model = Candidate.baseline().place(task.build()).model
     short = task.replace(epochs=1)
-    fit(short, model, 0)  # the first pass warms caches
     started = time.perf_counter()
     fit(short, model, 0)
     return (time.perf_counter() - started) * task.epochs

@@ -59,6 +59,26 @@ class Study:
         """ "maximize" or "minimize"; None until the first optimize has asked the metric."""
         return self._record.direction
 
+    def set_direction(self, direction: Literal["maximize", "minimize"]) -> None:
+        """Say which way is better, where neither the study nor a metric has said it yet.
+
+        Raises:
+            StudyError: if the study goes the other way, or another process runs it.
+        """
+        if self.direction == direction:
+            return
+        if self.direction is not None:
+            raise StudyError(
+                f"study {self.study_name!r} is there to {self.direction}: make another one"
+            )
+        lease = self._storage.lease(self._record)
+        lease.acquire()
+        try:
+            self._storage.update_study(self._record.id, lease, direction=direction)
+        finally:
+            lease.release()
+        self._record = self._storage.study(self._record.name)
+
     @property
     def trials(self) -> list[Trial]:
         """Every trial in order of number."""

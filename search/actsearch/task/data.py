@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _EVALUATION_BATCH = 1024  # without gradients larger batches cost no more memory than training
+_HASHED_ITEMS = 64  # of a Dataset, evenly spread items are hashed
 _HASHED_ELEMENTS = 1 << 24  # of a larger tensor evenly spread elements are hashed
 
 
@@ -228,7 +230,43 @@ def describe_source(source: Any) -> dict[str, Any]:
         described["batch_size"] = source.batch_size
     elif hasattr(source, "tensors"):  # torch's TensorDataset
         described |= describe_source(tuple(source.tensors))
+    elif described["length"] and hasattr(source, "__getitem__"):
+        described["items"] = _items_digest(source, described["length"])
     return described
+
+
+def _items_digest(source: Any, length: int) -> str:
+    """Hash of evenly spread items of a data set, random transforms seeded; "" where an item cannot be had."""
+    digest = hashlib.sha256()
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            random.seed(0)
+            for index in range(0, length, -(-length // _HASHED_ITEMS)):
+                _add_to(digest, source[index])
+    except Exception:  # the user's data set: anything; its type and length still stand for it
+        return ""
+    finally:
+        random.setstate(state)
+    return digest.hexdigest()
+
+
+def _add_to(digest: Any, item: Any) -> None:
+    if isinstance(item, Tensor):
+        digest.update(tensor_digest(item))
+    elif isinstance(item, np.ndarray):
+        digest.update(tensor_digest(torch.as_tensor(item)))
+    elif isinstance(item, Mapping):
+        for key in item:
+            _add_to(digest, (str(key), item[key]))
+    elif isinstance(item, (tuple, list)):
+        for part in item:
+            _add_to(digest, part)
+    elif isinstance(item, (int, float, str, bytes, np.generic)):
+        digest.update(repr(item).encode())
+    else:  # an image object, say: its repr may hold an address
+        digest.update(type(item).__name__.encode())
 
 
 def tensor_digest(tensor: Tensor) -> bytes:

@@ -10,7 +10,7 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from actsearch.task.metrics import Metric, resolve_metric
 __all__ = ["SCHEDULES", "Task"]
 
 Objective = float | Mapping[str, float]
+
+_MODEL_LINES = 400  # of a model's repr that are stored
 
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
     "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, T_max=steps),
@@ -59,6 +61,8 @@ class Task:
         schedule: "cosine", "linear", or ``(optimizer, total_steps) -> LRScheduler``, stepped every batch.
         clip_grad_norm: largest norm of the gradient, or None.
         seeds: how many seeds each trial trains under, or the seeds themselves.
+        gain: "auto" draws the weights before each placed activation anew, N(0, g^2 / fan_in) with the activation's own
+            gain g = 1 / sqrt(E[f(z)^2]); None keeps the model's initialisation.
         device: "auto" (CUDA if there is one), or a torch device.
         amp: None, or "bfloat16" for autocast.
         step: ``(model, batch) -> loss`` for batches that are not (inputs, targets).
@@ -80,6 +84,7 @@ class Task:
     schedule: str | Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None
     clip_grad_norm: float | None = None
     seeds: int | Sequence[int] = 1
+    gain: str | None = None
     device: str | torch.device = "auto"
     amp: str | torch.dtype | None = None
     step: Callable[[nn.Module, Any], Tensor] | None = None
@@ -141,6 +146,13 @@ class Task:
         schedule = self.schedule
         if not (schedule is None or callable(schedule) or schedule in tuple(SCHEDULES)):
             raise TaskError(f"unknown schedule {schedule!r}" + nearest(str(schedule), SCHEDULES))
+        if self.gain not in (None, "auto"):
+            raise TaskError(f"gain must be None or 'auto', not {self.gain!r}")
+        if self.gain == "auto" and (isinstance(self.model, nn.Module) or self.step is not None):
+            raise TaskError(
+                "gain='auto' draws weights anew: give a function that builds the model, "
+                "and data as (inputs, targets)"
+            )
         if self.amp not in (None, "bfloat16", torch.bfloat16):
             raise TaskError(f"amp must be None or 'bfloat16', not {self.amp!r}")
         self.torch_device()
@@ -190,14 +202,17 @@ class Task:
         """A copy with some settings changed."""
         return dataclasses.replace(self, **changes)
 
+    def data_hash(self, name: Literal["train", "valid", "test"]) -> str:
+        """A hash of one data set; "" for a missing test set. Nothing but that set is read."""
+        hashes = self._hashes
+        if name not in hashes:
+            source = getattr(self, name)
+            hashes[name] = "" if source is None else _hash(describe_source(source))
+        return hashes[name]
+
     @functools.cached_property
-    def data_hash(self) -> Mapping[str, str]:
-        """A hash of each data set; "" for a missing test set."""
-        sources = {"train": self.train, "valid": self.valid, "test": self.test}
-        return {
-            name: "" if source is None else _hash(describe_source(source))
-            for name, source in sources.items()
-        }
+    def _hashes(self) -> dict[str, str]:
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """What the search's results depend on, as JSON data: model, settings and data, never source text."""
@@ -206,7 +221,8 @@ class Task:
             model = self.build()
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         return {
-            "model": f"{type(model).__name__} {_hash([repr(model), shapes])}",
+            "model": repr(model).splitlines()[:_MODEL_LINES],
+            "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {_hash(shapes)}",
             "weights": _weights(self.model),
             "loss": _name(self.loss),
             "metric": self.resolved_metric.name,
@@ -218,11 +234,12 @@ class Task:
             "schedule": _name(self.schedule),
             "clip_grad_norm": self.clip_grad_norm,
             "seeds": self.seeds if isinstance(self.seeds, int) else list(self.seeds),
+            "gain": self.gain,
             "amp": None if self.amp is None else "bfloat16",
             "step": _name(self.step),
             "evaluate": _name(self.evaluate),
-            "train": self.data_hash["train"],
-            "valid": self.data_hash["valid"],
+            "train": self.data_hash("train"),
+            "valid": self.data_hash("valid"),
         }
 
 

@@ -1,6 +1,14 @@
 """Verdicts: the arithmetic, and what is said of it."""
 
-from actsearch.report.verdict.judge import Measured, judge, shrunken_means
+from actsearch.report.verdict.judge import Measured, comparisons_of, judge, shrunken_means
 from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow
 
-__all__ = ["MIN_SEEDS", "Measured", "Verdict", "VerdictRow", "judge", "shrunken_means"]
+__all__ = [
+    "MIN_SEEDS",
+    "Measured",
+    "Verdict",
+    "VerdictRow",
+    "comparisons_of",
+    "judge",
+    "shrunken_means",
+]

@@ -14,7 +14,7 @@ from scipy import special
 from actsearch.errors import StudyError
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
 
-__all__ = ["Measured", "judge", "shrunken_means"]
+__all__ = ["Measured", "comparisons_of", "judge", "shrunken_means"]
 
 _CONFIDENCE = 0.95
 _POWER = 0.8
@@ -82,9 +82,7 @@ def judge(
         raise StudyError("there is nothing to compare with the baseline: no finalist")
     if any(len(item.values) != count for item in finalists) or count < 2:
         raise StudyError("a verdict needs at least 2 seeds, the same for all")
-    catalog = [item for item in finalists if item.is_catalog]
-    may_meet_catalog = bool(catalog) and any(not item.is_catalog for item in finalists)
-    total = earlier_comparisons + len(finalists) + may_meet_catalog
+    total = earlier_comparisons + comparisons_of([item.is_catalog for item in finalists])
     worst = _worst([baseline, *finalists], direction)
     test = _PairedTest(total, direction, min_effect)
     base = _scores(baseline, worst)
@@ -94,11 +92,6 @@ def judge(
     baseline_row = _judged(baseline, base, base, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
     winner = better[0] if better else baseline_row
-    against = None
-    if better and not winner.is_catalog and catalog:
-        best = next(row for row in rows if row.is_catalog)
-        item = next(item for item in catalog if item.number == best.number)
-        against = _judged(item, np.array(winner.values), np.array(best.values), worst, test)
     spreads = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
     return Verdict(
         study_name,
@@ -109,11 +102,33 @@ def judge(
         baseline_row,
         tuple(rows),
         winner,
-        against,
+        _versus_catalog(winner, rows, finalists, worst, test) if better else None,
         test.visible(float(np.median(spreads)), count),
         min_effect,
         validation_only,
     )
+
+
+def comparisons_of(is_catalog: Sequence[bool]) -> int:
+    """How many comparisons a verdict over such finalists makes: each with the baseline, and, where there are both
+    composed ones and catalog rows, a composed winner with the best catalog row.
+    """
+    return len(is_catalog) + (any(is_catalog) and not all(is_catalog))
+
+
+def _versus_catalog(
+    winner: VerdictRow,
+    rows: Sequence[VerdictRow],
+    finalists: Sequence[Measured],
+    worst: float,
+    test: _PairedTest,
+) -> VerdictRow | None:
+    """A composed winner compared with the best catalog row; rows are sorted, best first."""
+    best = next((row for row in rows if row.is_catalog), None)
+    if winner.is_catalog or best is None:
+        return None
+    item = next(item for item in finalists if item.is_catalog and item.number == best.number)
+    return _judged(item, np.array(winner.values), np.array(best.values), worst, test)
 
 
 @dataclass(frozen=True)
@@ -134,10 +149,17 @@ class _PairedTest:
         mean = float(differences.mean())
         error = float(differences.std(ddof=1)) / math.sqrt(count)
         if error == 0:
-            return mean, mean, 1.0 if mean == 0 else 0.0
+            return self._without_spread(mean, count)
         p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error))
         half = self.critical(count) * error
         return mean - half, mean + half, min(1.0, p_value * self.comparisons)
+
+    def _without_spread(self, mean: float, count: int) -> tuple[float, float, float]:
+        """Every difference the same, as on a small test set: t is undefined, the exact sign test is not."""
+        p_value = min(1.0, 2 * 0.5**count * self.comparisons) if mean else 1.0
+        if p_value < 1 - _CONFIDENCE or mean == 0:
+            return mean, mean, p_value
+        return min(mean, 0.0), max(mean, 0.0), p_value
 
     def visible(self, spread: float, seeds: int) -> float:
         """Smallest true difference found with a power of 80 %."""
@@ -203,14 +225,17 @@ def _scores(item: Measured, worst: float) -> Scores:
     return np.array([worst if value is None else value for value in item.values], dtype=np.float64)
 
 
-def shrunken_means(values: npt.ArrayLike) -> Scores:
-    """Means of candidates, pulled towards their common mean as far as noise explains their spread.
+def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> Scores:
+    """Means of candidates, pulled towards what was expected of them as far as noise explains the rest.
 
-    Empirical Bayes (James-Stein, positive part): weight tau^2 / (tau^2 + s^2 / n) on the own mean, with s^2 the pooled
-    variance over seeds and tau^2 the variance of the means beyond s^2 / n.
+    Empirical Bayes (Efron & Morris 1973, positive part). What is expected is the common mean; given ``prior`` scores
+    from elsewhere, the regression of the means on them, with a slope from 0 (prior scores were luck) to 1. The weight
+    on the own mean is tau^2 / (tau^2 + s^2 / n), s^2 the pooled variance over seeds, tau^2 the variance of the means
+    around the expectation beyond s^2 / n.
 
     Args:
         values: shape ``(candidates, seeds)``.
+        prior: shape ``(candidates,)``, such as the scores in the search.
 
     Returns:
         Shape ``(candidates,)``.
@@ -220,9 +245,15 @@ def shrunken_means(values: npt.ArrayLike) -> Scores:
     candidates, seeds = table.shape
     if candidates < 2 or seeds < 2:
         return means
+    expected = np.full_like(means, means.mean())
+    if prior is not None:
+        before: Scores = np.asarray(prior, dtype=np.float64)
+        away: Scores = before - before.mean()
+        if (spread := float(away @ away)) > 0:
+            expected += float(np.clip(away @ means / spread, 0, 1)) * away
     noise = float(table.var(axis=1, ddof=1).mean()) / seeds
-    between = max(0.0, float(means.var(ddof=1)) - noise)
+    residual = means - expected
+    between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)
     weight = between / (between + noise) if between + noise > 0 else 1.0
-    centre = means.mean()
-    shrunken: Scores = centre + weight * (means - centre)
+    shrunken: Scores = expected + weight * residual
     return shrunken

@@ -118,9 +118,13 @@ class Verdict:
             return text
         equal = [row.label for row in self.rows if row.verdict == "equivalent"]
         if equal and self.min_effect is not None:
-            return (
-                f"Keep {base}: nothing beat it by {_number(self.min_effect)} or more; "
-                f"{', '.join(equal)} {'is' if len(equal) == 1 else 'are'} equivalent."
+            text = (
+                f"Keep {base}: {', '.join(equal)} {'is' if len(equal) == 1 else 'are'} equivalent"
+            )
+            text += f" to within {_number(self.min_effect)}"
+            unclear = [row.label for row in self.rows if row.verdict == "not distinguishable"]
+            return text + (
+                f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
             )
         return (
             f"Keep {base}: nothing beat it; "
@@ -128,7 +132,10 @@ class Verdict:
         )
 
     def __str__(self) -> str:
-        return f"{self._heading()}\n{self._table()}\n{self.sentence}"
+        return f"{self._heading()}\n{self._table()}\n{self._power()}\n{self.sentence}"
+
+    def _power(self) -> str:
+        return f"smallest difference that this test would find in 4 of 5 cases: {_number(self.visible_difference)}"
 
     def _heading(self) -> str:
         where = "validation data" if self.validation_only else "test data"

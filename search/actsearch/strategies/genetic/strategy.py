@@ -74,8 +74,9 @@ class Genetic(Strategy):
         check_share("crossover", self.crossover)
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """``first_batch``, then ``batch``."""
-        return self.batch if history else self.first_batch
+        """``first_batch`` while there are too few parents, then ``batch``."""
+        parents = self._population(history, context)
+        return self.first_batch if len(parents) < self.tournament else self.batch
 
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context

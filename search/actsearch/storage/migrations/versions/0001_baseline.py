@@ -1,4 +1,4 @@
-"""Baseline: studies, trials, values, evaluations, epochs, confirmations, leases."""
+"""Baseline: studies, trials, values, evaluations, epochs, confirmations, looks, leases."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,8 +34,6 @@ def upgrade() -> None:
         sa.Column("study_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("test_data", sa.Text(), nullable=False),
-        sa.Column("comparisons", sa.Integer(), nullable=False),
         sa.Column("verdict", sa.JSON(), nullable=False),
         sa.Column("created", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -48,9 +46,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_id", "key", name=op.f("uq_confirmations_study_id_key")),
         sa.UniqueConstraint("study_id", "number", name=op.f("uq_confirmations_study_id_number")),
     )
-    op.create_index(
-        op.f("ix_confirmations_test_data"), "confirmations", ["test_data"], unique=False
-    )
     op.create_table(
         "leases",
         sa.Column("study_id", sa.Integer(), nullable=False),
@@ -58,6 +53,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("process", sa.Text(), nullable=False),
         sa.Column("acquired", sa.DateTime(), nullable=False),
         sa.Column("renewed", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -147,3 +143,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("evaluation_id", "epoch", name=op.f("pk_epochs")),
     )
+    op.create_table(
+        "looks",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("test_data", sa.Text(), nullable=False),
+        sa.Column("comparisons", sa.Integer(), nullable=False),
+        sa.Column("study_name", sa.Text(), nullable=False),
+        sa.Column("created", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_looks")),
+    )
+    op.create_index(op.f("ix_looks_test_data"), "looks", ["test_data"], unique=False)

@@ -1,0 +1,54 @@
+"""Weights whose scale suits the activation that follows them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from actsearch.activation import Activation, gain
+from actsearch.placement.place import Placement
+from actsearch.placement.probe import trace
+
+__all__ = ["initialise_for_gain"]
+
+
+def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
+    """Draw the weights before each replaced site anew: N(0, g^2 / fan_in) with g = 1 / sqrt(E[f(z)^2]), biases 0.
+
+    He et al. 2015 (arXiv:1502.01852, eq. 10), with the gain of the activation itself in the place of ReLU's sqrt(2). A
+    site whose layer cannot be told (after a sum or a reshape) keeps its weights, as does the unchanged model. Numbers
+    are drawn from torch's global generator.
+
+    Args:
+        placement: the placed model, changed in place.
+        sample: one batch of inputs.
+
+    Returns:
+        Paths of the sites whose layer was drawn anew.
+
+    Raises:
+        ActivationError: for an activation without a gain.
+    """
+    paths = [item.path for item in placement.replaced]
+    seen = trace(placement.model, paths, sample) if paths else {}
+    done: dict[nn.Module, str] = {}
+    for path in paths:
+        module = placement.model.get_submodule(path)
+        layer = seen[path].layer if path in seen else None
+        if layer is None or layer in done or not isinstance(module, Activation):
+            continue
+        _draw(layer, gain(module))
+        done[layer] = path
+    return tuple(done.values())
+
+
+@torch.no_grad()
+def _draw(layer: nn.Module, scale: float) -> None:
+    weight = layer.get_parameter("weight")
+    fan_in = weight[0].numel()
+    weight.normal_(0.0, scale / math.sqrt(fan_in))
+    if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
+        bias.zero_()
