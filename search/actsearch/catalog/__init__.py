@@ -1,0 +1,21 @@
+"""The activations people use: one row each. To add an activation, add a row to one of these tables.
+
+``formula`` says what a row computes, in the project's own language with the row's hyperparameters as further names.
+``function``, where given, is the dotted name of torch's own fused implementation of the same function; it takes the
+hyperparameters as keywords. What no formula can say completely (random slopes, straight-through gradients) is built in
+:mod:`actsearch.activation.special` under the row's name.
+"""
+
+from actsearch.catalog.common import COMMON
+from actsearch.catalog.learned import LEARNED
+from actsearch.catalog.literature import LITERATURE
+from actsearch.catalog.outputs import OUTPUTS
+from actsearch.catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Value
+
+__all__ = ["ACTIVATIONS", "CATALOG", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
+
+ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *LITERATURE, *OUTPUTS)
+"""Every row."""
+
+CATALOG = Catalog(ACTIVATIONS)
+"""Every row by name; ``acs.catalog`` for users."""

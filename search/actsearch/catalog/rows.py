@@ -1,0 +1,182 @@
+"""What a row of the catalog says."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from actsearch.errors import ActivationError, nearest
+from actsearch.expression import Expression, parse
+
+__all__ = ["PER", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
+
+Value = float | int | str
+Role = Literal["hidden", "output", "gate"]
+Tier = Literal["recommended", "standard", "control"]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A setting of an activation, fixed before training: a closed range, or one of some choices.
+
+    ``log`` says that a search should draw it on a logarithmic scale, ``searched`` whether it draws it at all. A
+    setting with a text as default and without choices takes any text.
+    """
+
+    name: str
+    default: Value
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[Value, ...] = ()
+    log: bool = False
+    searched: bool = True
+
+    def checked(self, value: Value, owner: str) -> Value:
+        """Return the value in its type, or raise ActivationError with the range."""
+        where = f"{owner}: {self.name}={value!r}"
+        if self.choices:
+            for choice in self.choices:
+                if value == choice and isinstance(value, str) == isinstance(choice, str):
+                    return choice
+            raise ActivationError(f"{where} is not one of {', '.join(map(repr, self.choices))}")
+        if isinstance(self.default, str):
+            if not isinstance(value, str):
+                raise ActivationError(f"{where} is not a text")
+            return value
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ActivationError(f"{where} is not a number")
+        if not self.low <= value <= self.high:
+            raise ActivationError(f"{where} is outside its range [{self.low:g}, {self.high:g}]")
+        if not isinstance(self.default, int):
+            return float(value)
+        if value != int(value):
+            raise ActivationError(f"{where} is not a whole number")
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One activation of the catalog.
+
+    Attributes:
+        name: what users call it.
+        formula: its meaning as text over x and the hyperparameters, or a function that writes it.
+        source: paper or page that defines it.
+        year: when it was published.
+        hyperparameters: settings with default and range.
+        tier: "recommended" is the default search space; "control" rows are for comparison only.
+        role: "hidden"; "output" or "gate" (those that change the shape) are never mixed into hidden layers.
+        function: dotted name of torch's implementation, or None to compute the formula.
+        fixed: keywords always passed to ``function``.
+        elementwise: False when an output depends on more than its own input.
+        random: True when training draws random numbers.
+        straight_through: True when the gradient is a chosen surrogate, not the derivative.
+        fitted: True when the formula's start values are fitted to another function; ``formula`` is then for
+            reading only, and :mod:`actsearch.activation.fitted` writes the real one.
+        aliases: further names under which torch, timm or transformers know it.
+    """
+
+    name: str
+    formula: str | Callable[[Mapping[str, Value]], str]
+    source: str
+    year: int
+    hyperparameters: tuple[Hyperparameter, ...] = ()
+    tier: Tier = "standard"
+    role: Role = "hidden"
+    function: str | None = None
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    elementwise: bool = True
+    random: bool = False
+    straight_through: bool = False
+    fitted: bool = False
+    aliases: tuple[str, ...] = ()
+
+    def bind(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Complete given hyperparameters with the defaults.
+
+        Raises:
+            ActivationError: unknown name, or a value outside its range.
+        """
+        known = {setting.name: setting for setting in self.hyperparameters}
+        for name in given:
+            if name not in known:
+                hint = nearest(name, known) if known else "; it has none"
+                raise ActivationError(f"{self.name} has no hyperparameter {name!r}{hint}")
+        return {
+            name: setting.checked(given.get(name, setting.default), self.name)
+            for name, setting in known.items()
+        }
+
+    def text(self, values: Mapping[str, Value]) -> str:
+        """The formula with hyperparameters put in, as ``parse`` reads it."""
+        return str(self.expression(values)) if self.elementwise else f"{self.name}(x)"
+
+    def expression(self, values: Mapping[str, Value]) -> Expression:
+        """The formula as a tree, for elementwise rows."""
+        if not self.elementwise:
+            raise ActivationError(
+                f"{self.name} is not elementwise: it has no formula in one variable"
+            )
+        template = self.formula if isinstance(self.formula, str) else self.formula(values)
+        return parse(template, values)
+
+    def label(self, values: Mapping[str, Value]) -> str:
+        """Name with the hyperparameters that differ from their defaults."""
+        shown = [
+            f"{setting.name}={_short(values[setting.name])}"
+            for setting in self.hyperparameters
+            if setting.name in values and values[setting.name] != setting.default
+        ]
+        return f"{self.name}({', '.join(shown)})" if shown else self.name
+
+
+def _short(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+PER = Hyperparameter("per", "tensor", choices=("tensor", "channel"))
+"""Whether a learned form has one set of parameters for the tensor or one for each channel."""
+
+
+class Catalog(Mapping[str, Row]):
+    """Rows by name: ``catalog["leaky_relu"]``, ``catalog.names(tier="recommended")``."""
+
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self._rows = MappingProxyType({row.name: row for row in rows})
+        self._aliases = MappingProxyType(
+            {alias: row.name for row in rows for alias in row.aliases}
+        )
+        known = [name for row in rows for name in (row.name, *row.aliases)]
+        if len(known) != len(set(known)):
+            raise ActivationError("two catalog rows have one name")
+
+    def names(self, tier: Tier | None = None, role: Role | None = None) -> list[str]:
+        """Names in table order, of one tier or role if given."""
+        return [
+            row.name
+            for row in self._rows.values()
+            if tier in (None, row.tier) and role in (None, row.role)
+        ]
+
+    def __getitem__(self, name: str) -> Row:
+        if name not in self:
+            known = {*self._rows, *self._aliases}
+            raise ActivationError(f"no activation is called {name!r}" + nearest(name, known))
+        return self._rows[self._aliases.get(name, name)]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The row, or the default: Mapping's own get would expect a KeyError."""
+        return self[name] if name in self else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows or name in self._aliases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
