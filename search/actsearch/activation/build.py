@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from actsearch.activation.fitted import fitted_expression
 from actsearch.activation.module import Activation, FormulaActivation, catalog_function
 from actsearch.activation.special import SPECIAL
 from actsearch.catalog import CATALOG, Value
@@ -61,7 +67,26 @@ def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationR
         )
     row = CATALOG[name]
     values = row.bind(hyperparameters)
-    return ActivationRecord(row.text(values), name, values, row.label(values))
+    text = _fitted_text(row.name, tuple(sorted(values.items()))) if row.fitted else row.text(values)
+    return ActivationRecord(text, row.name, values, row.label(values))
+
+
+@functools.lru_cache(maxsize=1024)  # a fit takes milliseconds and a record is made often
+def _fitted_text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
+    return str(fitted_expression(name, dict(settings), _sampled))
+
+
+def _sampled(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Even points on [-3, 3] and a catalog function's values there, for fitting."""
+    if name in CATALOG and (CATALOG[name].fitted or not CATALOG[name].elementwise):
+        raise ActivationError(f"nothing can start as {name}: it is no fixed function of one number")
+    module = activation(name, channels=1, channel_axis=-1).double().eval()
+    x = torch.linspace(-3, 3, 301, dtype=torch.float64)
+    with torch.no_grad():
+        y = module(x.unsqueeze(1)).squeeze(1)
+    if not torch.isfinite(y).all():
+        raise ActivationError(f"nothing can start as {name}: it is not finite on [-3, 3]")
+    return x.numpy(), y.numpy()
 
 
 def activation(
