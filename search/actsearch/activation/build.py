@@ -67,7 +67,9 @@ def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationR
         )
     row = CATALOG[name]
     values = row.bind(hyperparameters)
-    text = _fitted_text(row.name, tuple(sorted(values.items()))) if row.fitted else row.text(values)
+    text = (
+        _fitted_text(row.name, tuple(sorted(values.items()))) if row.fitted else row.text(values)
+    )
     return ActivationRecord(text, row.name, values, row.label(values))
 
 
@@ -79,7 +81,9 @@ def _fitted_text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
 def _sampled(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Even points on [-3, 3] and a catalog function's values there, for fitting."""
     if name in CATALOG and (CATALOG[name].fitted or not CATALOG[name].elementwise):
-        raise ActivationError(f"nothing can start as {name}: it is no fixed function of one number")
+        raise ActivationError(
+            f"nothing can start as {name}: it is no fixed function of one number"
+        )
     module = activation(name, channels=1, channel_axis=-1).double().eval()
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
     with torch.no_grad():

@@ -16,7 +16,9 @@ from actsearch.expression import Call, Expression, Number, Parameter, X
 __all__ = ["fitted_expression"]
 
 Array = npt.NDArray[np.float64]
-Target = Callable[[str], tuple[Array, Array]]  # name of a function -> points x and its values there
+Target = Callable[
+    [str], tuple[Array, Array]
+]  # name of a function -> points x and its values there
 
 _TOLERANCE = 0.2  # a start further off than this share of the function's scale is no start from it
 
@@ -78,7 +80,9 @@ def _piecewise_linear(values: Mapping[str, Value], target: Target) -> Expression
     places = np.linspace(-3, 3, int(values["knots"]))
     columns = np.column_stack([np.ones_like(x), x, np.maximum(x[:, None] - places, 0)])
     solution = np.linalg.lstsq(columns, y, rcond=None)[0]
-    _check(columns @ solution - y, float(np.abs(y).max()), "piecewise_linear", str(values["start"]))
+    _check(
+        columns @ solution - y, float(np.abs(y).max()), "piecewise_linear", str(values["start"])
+    )
     per = str(values["per"])
     constant, slope, *bends = (_parameter(value, per) for value in solution)
     tree: Expression = Call("add", (constant, Call("mul", (slope, X))))
@@ -92,7 +96,9 @@ def _mixture(values: Mapping[str, Value], target: Target) -> Expression:
     """w1 f1(x) + ... + wn fn(x), starting at f1."""
     names = [name.strip() for name in str(values["members"]).split(",") if name.strip()]
     if not 2 <= len(names) <= 8 or len(set(names)) != len(names):
-        raise ActivationError("mixture: members must be 2 to 8 different catalog names, 'relu, tanh'")
+        raise ActivationError(
+            "mixture: members must be 2 to 8 different catalog names, 'relu, tanh'"
+        )
     parts = []
     for index, name in enumerate(names):
         row = CATALOG[name]

@@ -13,7 +13,17 @@ from torch import Tensor
 from actsearch.errors import ActivationError
 from actsearch.operators import OPERATORS, Operator
 
-__all__ = ["bind", "cube", "gate", "gauss", "identity", "look_up", "piecewise"]
+__all__ = [
+    "bind",
+    "crelu",
+    "cube",
+    "gate",
+    "gauss",
+    "identity",
+    "look_up",
+    "piecewise",
+    "softmax2d",
+]
 
 
 def identity(a: Tensor) -> Tensor:
@@ -40,6 +50,16 @@ def piecewise(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Left where the input x is negative, right elsewhere; NaN stays NaN."""
     chosen = torch.where(x < 0, left, right)
     return torch.where(torch.isnan(x), x, chosen)
+
+
+def softmax2d(x: Tensor) -> Tensor:
+    """Softmax over the channels of (batch, channels, height, width) or (channels, height, width)."""
+    return torch.softmax(x, dim=-3)
+
+
+def crelu(x: Tensor, dim: int = 1) -> Tensor:
+    """relu(x) beside relu(-x): twice as long along one dimension."""
+    return torch.cat([torch.relu(x), torch.relu(-x)], dim=dim)
 
 
 def look_up(dotted: str) -> Callable[..., Tensor]:

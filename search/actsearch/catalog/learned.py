@@ -98,7 +98,11 @@ LEARNED: tuple[Row, ...] = (
         " - param(left_bend, per=per) * relu(param(-1.0, per=per) - x)",
         "Jin et al. 2016, arXiv:1512.07030: slopes left and right of two learned thresholds, 1 between them",
         2016,
-        (Hyperparameter("left_bend", -1.0, -2.0, 0.0), Hyperparameter("right_bend", 0.0, -1.0, 1.0), PER),
+        (
+            Hyperparameter("left_bend", -1.0, -2.0, 0.0),
+            Hyperparameter("right_bend", 0.0, -1.0, 1.0),
+            PER,
+        ),
     ),
     Row(
         "star_relu",
