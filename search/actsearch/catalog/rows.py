@@ -95,6 +95,11 @@ class Row:
     fitted: bool = False
     aliases: tuple[str, ...] = ()
 
+    @property
+    def searched(self) -> tuple[Hyperparameter, ...]:
+        """The hyperparameters that a search draws; the others keep their defaults."""
+        return tuple(setting for setting in self.hyperparameters if setting.searched)
+
     def bind(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """Complete given hyperparameters with the defaults.
 

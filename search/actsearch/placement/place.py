@@ -114,7 +114,7 @@ def _resolved(what: Any) -> ActivationRecord | nn.Module:
             raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
     record = describe(what)
-    if record.name and CATALOG[record.name].role == "output":
+    if record.name and CATALOG[record.name].role != "hidden":
         raise PlacementError(_NO_OUTPUT.format(record.name))
     return what if isinstance(what, Activation) else record
 

@@ -93,7 +93,7 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
         distributions["activation"] = CategoricalDistribution(names)
         item = trial.candidate.activations[SHARED]
         row = CATALOG[item.name] if item.name is not None and item.name in CATALOG else None
-        for setting in row.hyperparameters if row else ():
+        for setting in row.searched if row else ():
             if setting.name in item.hyperparameters:
                 parameters[f"{choice}.{setting.name}"] = item.hyperparameters[setting.name]
                 distributions[f"{choice}.{setting.name}"] = _distribution(setting)

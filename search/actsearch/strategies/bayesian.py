@@ -85,7 +85,8 @@ class Bayesian(Strategy):
             item = trial.candidate.activations[SHARED]
             distributions = _distributions(context, str(item.name))
             parameters = {_CHOICE: item.name} | {
-                f"{item.name}.{name}": setting for name, setting in item.hyperparameters.items()
+                f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
+                for setting in CATALOG[str(item.name)].searched
             }
             study.add_trial(
                 optuna.trial.create_trial(
@@ -122,7 +123,7 @@ class Bayesian(Strategy):
             name = trial.suggest_categorical(_CHOICE, list(context.space.activation_names))
             values = {
                 setting.name: _suggested(trial, f"{name}.{setting.name}", setting)
-                for setting in CATALOG[name].hyperparameters
+                for setting in CATALOG[name].searched
             }
             candidate = CandidateRecord({SHARED: describe(name, **values)}, operation="tpe")
             if (key := _key(candidate)) not in seen:
@@ -153,7 +154,7 @@ def _distributions(context: Context, name: str) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {
         _CHOICE: CategoricalDistribution(list(context.space.activation_names))
     }
-    for setting in CATALOG[name].hyperparameters:
+    for setting in CATALOG[name].searched:
         found[f"{name}.{setting.name}"] = _distribution(setting)
     return found
 

@@ -52,7 +52,7 @@ class RandomSearch(Strategy):
             formula = random_expression(rng, space)
             return CandidateRecord({SHARED: describe(formula)}, operation="random formula")
         name = rng.choice(space.activation_names)
-        values = {setting.name: _value(rng, setting) for setting in CATALOG[name].hyperparameters}
+        values = {setting.name: _value(rng, setting) for setting in CATALOG[name].searched}
         return CandidateRecord({SHARED: describe(name, **values)}, operation="random catalog")
 
 
