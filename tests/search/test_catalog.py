@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 import actsearch as acs
+from actsearch.activation import describe
 from actsearch.catalog import Catalog, Hyperparameter, Row
 from actsearch.expression import Expression
 
@@ -36,6 +38,9 @@ PROMISED = {
     "softmax": ("dim",),
 }
 
+FITTED = {"rational", "piecewise_linear", "mixture"}
+TEXTS = {("rational", "start"), ("piecewise_linear", "start"), ("mixture", "members")}
+
 
 @pytest.mark.parametrize("name", list(PROMISED))
 def test_every_promised_activation_is_there_with_its_hyperparameters(name: str) -> None:
@@ -59,7 +64,45 @@ def test_every_row_says_where_it_comes_from_and_where_it_belongs(name: str) -> N
     assert len(row.source) > 8
     assert 1943 <= row.year <= 2100
     assert row.tier in ("recommended", "standard", "control")
-    assert row.role in ("hidden", "output")
+    assert row.role in ("hidden", "output", "gate")
+
+
+@pytest.mark.parametrize("name", acs.catalog.names())
+def test_the_year_of_a_row_is_one_that_its_source_names(name: str) -> None:
+    row = acs.catalog[name]
+    named = re.findall(r"\b(?:19|20)\d\d\b", re.sub(r"arXiv:\S+", "", row.source))
+    assert not named or str(row.year) in named
+    for submitted in re.findall(r"arXiv:(\d\d)(?:\d\d)\.\d{4,5}\b", row.source):
+        assert 1994 <= 2000 + int(submitted) <= 2026
+    assert row.source.count("arXiv:") == len(re.findall(r"arXiv:\d{4}\.\d{4,5}\b", row.source))
+
+
+ALIASES = [(alias, row.name) for row in acs.catalog.values() for alias in row.aliases]
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES)
+def test_an_alias_is_the_row_it_stands_for(alias: str, name: str) -> None:
+    assert acs.catalog[alias] is acs.catalog[name]
+    assert alias in acs.catalog
+    assert alias not in acs.catalog.names()
+    record = acs.activation(alias).record
+    assert (record.name, record.label) == (name, name)
+    assert record == acs.activation(name).record
+
+
+def test_names_of_other_libraries_are_rows_or_aliases() -> None:
+    assert acs.activation("quick_gelu").record.name == "quick_gelu"
+    assert acs.activation("gelu_new").record.name == "gelu_tanh"
+    assert acs.activation("hard_tanh", max_val=6).record.label == "hardtanh(max_val=6)"
+
+
+def test_fitted_rows_are_three_and_have_a_formula_for_reading_only() -> None:
+    assert {name for name, row in acs.catalog.items() if row.fitted} == FITTED
+    for name in FITTED:
+        assert "..." in str(acs.catalog[name].formula)
+        formula = acs.activation(name).formula
+        assert "..." not in formula
+        assert acs.parse(formula).parameters
 
 
 @pytest.mark.parametrize("name", acs.catalog.names())
@@ -67,10 +110,13 @@ def test_every_default_lies_inside_its_range(name: str) -> None:
     for setting in acs.catalog[name].hyperparameters:
         if setting.choices:
             assert setting.default in setting.choices
+        elif isinstance(setting.default, str):
+            assert (name, setting.name) in TEXTS
+            assert not setting.searched
         else:
-            assert isinstance(setting.default, (int, float))
             assert setting.low <= setting.default <= setting.high
-            assert -100 < setting.low < setting.high < 100
+            assert -100 <= setting.low < setting.high <= 100
+            assert setting.low > 0 or not setting.log
 
 
 @pytest.mark.parametrize("name", acs.catalog.names())
@@ -80,18 +126,26 @@ def test_every_formula_reads_with_every_bound_of_every_setting(name: str) -> Non
         with pytest.raises(acs.ActivationError, match="not elementwise"):
             row.expression(row.bind({}))
         return
-    assert isinstance(row.expression(row.bind({})), Expression)
+    assert isinstance(acs.activation(name).expression, Expression)
     for setting in row.hyperparameters:
+        if isinstance(setting.default, str) and not setting.choices:
+            continue
         for value in setting.choices or (setting.low, setting.high):
             values = row.bind({setting.name: value})
-            assert acs.parse(row.text(values)) == row.expression(values)
+            if row.fitted:
+                formula = describe(name, **values).formula
+                assert str(acs.parse(formula)) == formula
+            else:
+                assert acs.parse(row.text(values)) == row.expression(values)
 
 
-def test_softmax_is_an_output_and_never_among_the_hidden() -> None:
-    assert acs.catalog["softmax"].role == "output"
-    assert "softmax" in acs.catalog.names(role="output")
-    assert "softmax" not in acs.catalog.names(role="hidden")
-    assert "softmax" not in acs.catalog.names(tier="recommended")
+def test_outputs_and_gates_are_never_among_the_hidden() -> None:
+    outputs, gates = {"softmax", "softmin", "log_softmax", "softmax2d"}, {"glu", "crelu"}
+    assert set(acs.catalog.names(role="output")) == outputs
+    assert set(acs.catalog.names(role="gate")) == gates
+    assert not (outputs | gates) & set(acs.catalog.names(role="hidden"))
+    assert not (outputs | gates) & set(acs.catalog.names(tier="recommended"))
+    assert {name for name, row in acs.catalog.items() if not row.elementwise} == outputs | gates
 
 
 def test_controls_are_not_recommended_and_tiers_share_out_the_hidden_rows() -> None:
@@ -151,7 +205,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str, meant: str) -> 
 
 
 def test_a_name_like_no_other_is_answered_with_the_known_names() -> None:
-    with pytest.raises(acs.ActivationError, match="known: celu, elu"):
+    with pytest.raises(acs.ActivationError, match="known: abs, acon_c"):
         acs.activation("zzz")
 
 

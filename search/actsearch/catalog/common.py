@@ -169,7 +169,7 @@ COMMON: tuple[Row, ...] = (
         2020,
         (Hyperparameter("omega", 1.0, 0.1, 30.0, log=True),),
         tier="recommended",
-        aliases=("sine", "siren"),
+        aliases=("sine",),
     ),
     Row("relu6", "min(max(x, 0), 6)", "Krizhevsky 2010", 2010, function=_TORCH + "relu6"),
     Row(
@@ -240,5 +240,11 @@ COMMON: tuple[Row, ...] = (
         "So et al. 2021, arXiv:2109.08668 (Primer)",
         2021,
         aliases=("squared_relu",),
+    ),
+    Row(
+        "sqrtsoftplus",
+        "sqrt(softplus(max(x, -80)))",
+        "transformers SqrtSoftplusActivation: router scores of DeepSeek-V4",
+        2026,
     ),
 )
