@@ -14,7 +14,7 @@ from actsearch.activation.fitted import fitted_expression
 from actsearch.activation.module import Activation, FormulaActivation, catalog_function
 from actsearch.activation.special import SPECIAL
 from actsearch.catalog import CATALOG, Value
-from actsearch.errors import ActivationError, nearest
+from actsearch.errors import ActivationError, FormulaError, nearest
 from actsearch.expression import Expression, parse
 from actsearch.records import SHARED, ActivationRecord
 
@@ -80,16 +80,20 @@ def _fitted_text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
 
 def _sampled(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Even points on [-3, 3] and a catalog function's values there, for fitting."""
+    advice = "; take another start, such as start='relu'"
     if name in CATALOG and (CATALOG[name].fitted or not CATALOG[name].elementwise):
         raise ActivationError(
-            f"nothing can start as {name}: it is no fixed function of one number"
+            f"nothing can start as {name}: it is no fixed function of one number{advice}"
         )
-    module = activation(name, channels=1, channel_axis=-1).double().eval()
+    try:
+        module = activation(name, channels=1, channel_axis=-1).double().eval()
+    except (ActivationError, FormulaError) as error:
+        raise ActivationError(f"start={name!r} cannot be read: {error}") from None
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
     with torch.no_grad():
         y = module(x.unsqueeze(1)).squeeze(1)
     if not torch.isfinite(y).all():
-        raise ActivationError(f"nothing can start as {name}: it is not finite on [-3, 3]")
+        raise ActivationError(f"nothing can start as {name}: it is not finite on [-3, 3]{advice}")
     return x.numpy(), y.numpy()
 
 

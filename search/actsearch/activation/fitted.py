@@ -95,15 +95,18 @@ def _piecewise_linear(values: Mapping[str, Value], target: Target) -> Expression
 def _mixture(values: Mapping[str, Value], target: Target) -> Expression:
     """w1 f1(x) + ... + wn fn(x), starting at f1."""
     names = [name.strip() for name in str(values["members"]).split(",") if name.strip()]
-    if not 2 <= len(names) <= 8 or len(set(names)) != len(names):
-        raise ActivationError(
-            "mixture: members must be 2 to 8 different catalog names, 'relu, tanh'"
-        )
+    wanted = "members must be 2 to 8 different catalog names, such as members='relu, tanh'"
+    if unknown := [name for name in names if name not in CATALOG]:
+        raise ActivationError(f"mixture: {wanted}; there is no {unknown[0]!r}")
+    rows = [CATALOG[name] for name in names]
+    if not 2 <= len(rows) <= 8 or len({row.name for row in rows}) != len(rows):
+        raise ActivationError(f"mixture: {wanted}, not {values['members']!r}")
     parts = []
-    for index, name in enumerate(names):
-        row = CATALOG[name]
+    for index, row in enumerate(rows):
         if not row.elementwise or row.fitted or row.random or row.straight_through:
-            raise ActivationError(f"mixture: {name} has no plain formula to be mixed")
+            raise ActivationError(
+                f"mixture: {row.name} has no plain formula to be mixed; leave it out of members"
+            )
         weight = _parameter(1.0 if index == 0 else 0.0, str(values["per"]))
         parts.append(Call("mul", (weight, row.expression(row.bind({})))))
     return functools.reduce(lambda left, right: Call("add", (left, right)), parts)
@@ -118,7 +121,7 @@ def _check(residual: Array, scale: float, what: str, start: str) -> None:
     if not error <= _TOLERANCE * scale:
         raise ActivationError(
             f"{what} cannot start as {start}: the fit is off by {error:.3g} on [-3, 3]; "
-            "take a higher degree or another start"
+            "take more coefficients or knots, or another start"
         )
 
 
