@@ -1,0 +1,78 @@
+"""Writes the table of the catalog into search/README.md: ``python tests/search/catalog_table.py``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import actsearch as acs
+from actsearch.catalog import Hyperparameter, Row
+
+__all__ = ["README", "replaced", "table"]
+
+README = Path(__file__).parents[2] / "search" / "README.md"
+BEGIN, END = "<!-- catalog: begin -->", "<!-- catalog: end -->"
+
+
+def table() -> str:
+    """One line for each row, in table order."""
+    return "\n".join(_lines())
+
+
+def replaced(text: str) -> str:
+    """A README's text with the table between its markers written anew.
+
+    Raises:
+        ValueError: a marker is missing or stands twice.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{README} must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _lines() -> Iterator[str]:
+    yield "| name | formula | hyperparameters | learned | role | tier | year | source |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in acs.catalog.values():
+        settings = "; ".join(_setting(setting) for setting in row.hyperparameters)
+        name = row.name + "".join(f", {alias}" for alias in row.aliases)
+        cells = [
+            name,
+            _formula(row),
+            settings,
+            _learned(row),
+            row.role,
+            row.tier,
+            str(row.year),
+            row.source,
+        ]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _formula(row: Row) -> str:
+    """As in the catalog; of a formula that a function writes, what it writes for the defaults."""
+    if isinstance(row.formula, str):
+        return f"`{row.formula}`"
+    return f"`{row.text(row.bind({}))}`"
+
+
+def _learned(row: Row) -> str:
+    return "yes" if any(setting.name == "per" for setting in row.hyperparameters) else ""
+
+
+def _setting(setting: Hyperparameter) -> str:
+    default = f"{setting.name} = {setting.default}"
+    if isinstance(setting.default, float):
+        default = f"{setting.name} = {setting.default:g}"
+    if setting.choices:
+        return f"{default} of {', '.join(map(str, setting.choices))}"
+    if math.isinf(setting.low) or isinstance(setting.default, str):
+        return default
+    return f"{default} in [{setting.low:g}, {setting.high:g}]{' log' if setting.log else ''}"
+
+
+if __name__ == "__main__":
+    README.write_text(replaced(README.read_text(encoding="utf-8")), encoding="utf-8")
