@@ -49,7 +49,8 @@ def _softplus(x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    return x * special.ndtr(x)
+    value: Array = x * special.ndtr(x)
+    return value
 
 
 def _split(left: Function, right: Function) -> Function:
