@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 import actsearch as acs
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 from actsearch.screening import screen
+
+Array = npt.NDArray[np.float64]
 
 LEARNED = [
     name
@@ -73,6 +77,75 @@ def test_a_learned_form_starts_from_the_function_that_it_names(
     x = _grid()
     off = (_value(name, x, **settings) - _value(start, x)).abs().max().item()
     assert off <= tolerance
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _softplus(x: Array | float) -> Array:
+    return np.asarray(np.log1p(np.exp(x)))
+
+
+def _hinge(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0))
+
+
+# form, values of its parameters in order of appearance, and the published form at these values
+LEARNED_VALUES: list[tuple[str, tuple[float, ...], Callable[[Array], Array]]] = [
+    ("prelu", (-0.4,), lambda x: np.where(x > 0, x, -0.4 * x)),
+    ("swish", (1.7,), lambda x: x * _sigmoid(1.7 * x)),
+    ("maxout", (0.6, -0.5, -1.2, 0.3), lambda x: np.maximum(0.6 * x - 0.5, 0.3 - 1.2 * x)),
+    ("pelu", (1.5, 0.7), lambda x: np.where(x > 0, 1.5 / 0.7 * x, 1.5 * np.expm1(x / 0.7))),
+    (
+        "apl",
+        (0.4, 0.9, -0.3, -1.1),
+        lambda x: _hinge(x) + 0.4 * _hinge(0.9 - x) - 0.3 * _hinge(-1.1 - x),
+    ),
+    # (p1 - p2) x sigmoid(beta (p1 - p2) x) + p2 x at p1 = 1.4, p2 = -0.2, beta = 2
+    ("acon_c", (0.5, 3.2, -0.2), lambda x: 1.6 * x * _sigmoid(3.2 * x) - 0.2 * x),
+    (
+        "srelu",  # slopes 1.6 above 0.8 and 0.3 below -1.3
+        (0.6, 0.8, -0.7, -1.3),
+        lambda x: np.where(
+            x > 0.8, 0.8 + 1.6 * (x - 0.8), np.where(x < -1.3, -1.3 + 0.3 * (x + 1.3), x)
+        ),
+    ),
+    ("star_relu", (1.3, -0.2), lambda x: 1.3 * _hinge(x) ** 2 - 0.2),
+    (
+        "xielu",
+        (0.3, -0.6),
+        lambda x: np.where(
+            x > 0,
+            _softplus(-0.6) * x**2 + 0.5 * x,
+            (0.5 + _softplus(0.3)) * (np.expm1(x) - x) + 0.5 * x,
+        ),
+    ),
+    ("dyt", (1.2, 0.8, -0.3), lambda x: 1.2 * np.tanh(0.8 * x) - 0.3),
+    ("learned_snake", (1.4, 1.4), lambda x: x + np.sin(1.4 * x) ** 2 / 1.4),
+    ("learned_softplus", (2.5, 2.5), lambda x: _softplus(2.5 * x) / 2.5),
+    ("frelu", (0.7,), lambda x: _hinge(x) + 0.7),
+    ("blu", (-0.6,), lambda x: -0.6 * (np.sqrt(x**2 + 1) - 1) + x),
+    ("sinlu", (0.8, 1.9), lambda x: (x + 0.8 * np.sin(1.9 * x)) * _sigmoid(x)),
+]
+
+
+def test_every_learned_form_is_compared_at_learned_values() -> None:
+    fitted = {"rational", "piecewise_linear", "mixture"}  # below
+    assert {name for name, _, _ in LEARNED_VALUES} | fitted == set(LEARNED)
+
+
+@pytest.mark.parametrize(("name", "values", "published"), LEARNED_VALUES)
+def test_a_learned_form_is_the_published_one_wherever_its_parameters_are(
+    name: str, values: tuple[float, ...], published: Callable[[Array], Array]
+) -> None:
+    module = acs.activation(name).double()
+    for parameter, value in zip(module.parameters(), values, strict=True):
+        nn.init.constant_(parameter, value)
+    x = _grid(-4, 4)
+    np.testing.assert_allclose(
+        module(x).detach().numpy(), published(x.numpy()), rtol=1e-12, atol=1e-13
+    )
 
 
 def test_rational_is_a_quotient_of_polynomials_in_its_parameters() -> None:
