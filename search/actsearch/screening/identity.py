@@ -51,9 +51,10 @@ def fingerprint(what: Any) -> str:
     """Identity of an activation as 32 hexadecimal digits.
 
     Two are equal when, on fixed points (64 quantiles of N(0, 1), 0, and +-0.5, 1, 2, 3, 6), values and autograd
-    gradients agree to 6 digits of the function's scale, at the start parameters and at two fixed perturbations of
-    them, with the same parameter scopes. So ``x*sigmoid(x)`` is ``silu``, but Swish with a learned beta is not.
-    Random and non-elementwise forms are keyed by name and hyperparameters.
+    gradients agree to 6 digits of the function's scale on the quantiles (of their own size where they exceed it), at
+    the start parameters and at two fixed perturbations of them, with the same parameter scopes. So ``x*sigmoid(x)`` is
+    ``silu``, but Swish with a learned beta is not. Random and non-elementwise forms are keyed by name and
+    hyperparameters.
 
     Args:
         what: as for :func:`actsearch.activation`, or a candidate.
@@ -93,11 +94,11 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
     alias = ""
     for index, module in enumerate(perturbed_modules(record)):
         values, slopes = value_and_gradient(module, _points())
-        scale = _scale(values)
+        scale = float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
         rounded = _rounded(values, scale)
-        parts += [f"{scale}", rounded, _rounded(slopes, scale)]
+        parts += [rounded, _rounded(slopes, scale)]
         if index == 0:
-            alias = _hash(f"{scale}", rounded)
+            alias = _hash(rounded)
             if not list(module.parameters()):
                 break  # without parameters the perturbed functions are the same
     scopes = [parameter.per for parameter in _parameters(record)]
@@ -128,24 +129,24 @@ def perturbed_modules(record: ActivationRecord) -> list[Activation]:
     return modules
 
 
-def _scale(values: Tensor) -> int:
-    """Binary exponent of the largest finite value, with its steps away from round numbers."""
-    finite = values[torch.isfinite(values)].abs()
-    largest = float(finite.max()) if finite.numel() else 0.0
-    return math.floor(math.log2(largest * 1.3717)) if largest > 1e-300 else -1000
-
-
-def _rounded(numbers: Tensor, scale: int) -> str:
-    unit = 2.0**scale / 10**_DIGITS
+def _rounded(numbers: Tensor, scale: float) -> str:
+    """Numbers to 6 digits of the function's scale; those larger than it, far out, to 6 digits of their own."""
     texts = []
     for number in numbers.flatten().tolist():
         if math.isnan(number):
             texts.append("nan")
-        elif math.isinf(number) or abs(number / unit) > 1e300:
-            texts.append("inf" if number > 0 else "-inf")
+        elif math.isinf(number):
+            texts.append(str(number))
         else:
-            texts.append(str(round(number / unit + _OFFSET)))
+            exponent = _exponent(max(abs(number), scale))
+            mantissa = math.ldexp(number, -exponent) * 10**_DIGITS
+            texts.append(f"{round(mantissa + _OFFSET)}e{exponent}")
     return ",".join(texts)
+
+
+def _exponent(size: float) -> int:
+    """Binary exponent, with its steps away from round numbers."""
+    return math.frexp(size * 1.3717)[1] if 0 < size < 1e300 else 1000 if size else -1000
 
 
 def _hash(*parts: str) -> str:
