@@ -41,6 +41,8 @@ class Progress:
             label = best.candidate.label
             label = label if len(label) <= 28 else label[:27] + "…"
             self._bar.set_postfix_str(f"best {best.value:.4f} {label}", refresh=False)
+        if self._bar.total is not None and self._bar.n >= self._bar.total:
+            self._bar.total = self._bar.n + 1  # the number was a forecast
         self._bar.update()
 
     def expect(self, more: int) -> None:
