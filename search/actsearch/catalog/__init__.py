@@ -7,6 +7,7 @@ hyperparameters as keywords. What no formula can say completely (random slopes, 
 """
 
 from actsearch.catalog.common import COMMON
+from actsearch.catalog.gated import GATED
 from actsearch.catalog.learned import LEARNED
 from actsearch.catalog.literature import LITERATURE
 from actsearch.catalog.outputs import OUTPUTS
@@ -14,7 +15,7 @@ from actsearch.catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Val
 
 __all__ = ["ACTIVATIONS", "CATALOG", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
 
-ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *LITERATURE, *OUTPUTS)
+ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *GATED, *LITERATURE, *OUTPUTS)
 """Every row."""
 
 CATALOG = Catalog(ACTIVATIONS)
