@@ -209,6 +209,9 @@ class TestRefusals:
             connection.execute(
                 "UPDATE trials SET state = ?, duplicate_of = ?", (state.value, original)
             )
+            connection.commit()
+        storage, study, _ = filled
+        assert storage.trials(study.id)[0].state is state
 
     @pytest.mark.parametrize(
         "statement",
@@ -493,7 +496,9 @@ class TestOpening:
 
     def test_create_study_uses_an_empty_file(self, tmp_path: Path) -> None:
         (tmp_path / "study.db").touch()
-        acs.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/study.db")
+        url = f"sqlite:///{tmp_path}/study.db"
+        acs.create_study(study_name="s", storage=url)
+        assert acs.load_study(study_name="s", storage=url).trials == []
 
     def test_nothing_is_made_for_a_study_that_is_refused(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/study.db"
@@ -545,8 +550,9 @@ class TestOpening:
         assert "host" in str(caught.value)
 
     def test_memory_is_not_shared(self) -> None:
-        acs.create_study(study_name="s")
-        acs.create_study(study_name="s")
+        first, second = acs.create_study(study_name="s"), acs.create_study(study_name="s")
+        first.enqueue_trial("relu")
+        assert (len(first.trials), len(second.trials)) == (1, 0)
 
     def test_a_name_in_use_is_refused(self, sqlite_url: str) -> None:
         acs.create_study(study_name="s", storage=sqlite_url)
@@ -921,8 +927,14 @@ def test_a_process_number_that_is_used_again_does_not_hold_the_lease(
     storage: Storage, sqlite_url: str
 ) -> None:
     study = storage.create_study(_record())
-    storage.lease(study).acquire()  # our own process: alive
+    earlier = storage.lease(study)
+    earlier.acquire()
+    with pytest.raises(acs.StudyError, match="is being run"):  # our own process: alive
+        storage.lease(study).acquire()
     with _raw(sqlite_url) as connection:
         connection.execute("UPDATE leases SET process = 'an earlier boot 17'")
         connection.commit()
+    assert not storage.is_running(study.id)
     storage.lease(study).acquire()
+    with pytest.raises(acs.StudyError, match="no longer ours"):
+        storage.add_trials(study.id, [_waiting()], earlier)

@@ -611,6 +611,7 @@ class TestChangedTask:
         study = _study(direction=None)
         _run(study, tiny_task, 1)
         _run(study, tiny_task.replace(**changes), 1)
+        assert _trained(study) == 2
 
     def test_an_old_handle_does_not_overwrite_the_task(
         self, tiny_task: acs.Task, sqlite_url: str
@@ -887,8 +888,10 @@ class TestConfirm:
         assert {row.verdict for row in verdict.rows} == {"too few seeds"}
 
     def test_the_lease_is_given_back(self, searched: acs.Study, tiny_task: acs.Task) -> None:
+        before = _trained(searched)
         _confirm(searched, tiny_task)
         _run(searched, tiny_task, 1)
+        assert _trained(searched) == before + 1
 
     @pytest.mark.parametrize("reads_phase", [False, True])
     def test_a_callable_is_validation_only_unless_it_reads_the_phase(
