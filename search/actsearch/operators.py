@@ -7,6 +7,7 @@ nothing is silently protected, and screening refuses candidates that this harms.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,8 +23,8 @@ class Operator:
 
     Attributes:
         name: how it is called in a formula, ``sigmoid(x)``; infix operators have a ``symbol`` as well.
-        arity: number of arguments.
-        latex: template with one ``{}`` for each argument.
+        arity: number of arguments; the fewest if it takes any number of them.
+        latex: template with one field for each argument, or with one field for all of them, joined.
         cost: forward plus backward work in rough units of one addition.
         function: dotted name of the implementation on tensors.
         symbol: infix or prefix symbol, if it has one.
@@ -33,6 +34,9 @@ class Operator:
         family: operators of one family are not nested in each other by genetic search
             (no exp in exp, no sin in sin); None has no limit.
         uses_x: the implementation takes the input x as an extra first argument.
+        joint: LaTeX between the arguments of an operator that takes any number of them; None for a fixed number.
+        learned: start values of learned numbers that follow the arguments. In a formula they may be left out, or
+            written out as ``param(...)`` or a number.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Operator:
     weight: float = 1.0
     family: str | None = None
     uses_x: bool = False
+    joint: str | None = None
+    learned: tuple[float, ...] = ()
 
     @property
     def recommended(self) -> bool:
@@ -56,10 +62,30 @@ class Operator:
             raise FormulaError(f"operator name {self.name!r} is not an identifier")
         if self.arity not in (1, 2):
             raise FormulaError(f"operator {self.name}: arity must be 1 or 2, not {self.arity}")
-        if self.latex.count("{}") != self.arity:
+        if self.joint is not None and (self.symbol or self.learned or self.arity != 2):
             raise FormulaError(
-                f"operator {self.name}: the LaTeX template needs {self.arity} '{{}}'"
+                f"operator {self.name}: any number of arguments means two or more, without symbol or learned numbers"
             )
+        fields = 1 if self.joint is not None else self.arity + len(self.learned)
+        if _fields(self.latex) != fields:
+            raise FormulaError(f"operator {self.name}: the LaTeX template needs {fields} '{{}}'")
+
+    @property
+    def drawn(self) -> int:
+        """Number of arguments with which composing strategies draw it: with two, a sum is an addition."""
+        return 3 if self.name in ("sum", "prod") else self.arity
+
+    def accepts(self, count: int) -> bool:
+        """Whether it may stand before so many arguments, learned numbers left out or not."""
+        if self.joint is not None:
+            return count >= self.arity
+        return count in (self.arity, self.arity + len(self.learned))
+
+
+def _fields(template: str) -> int:
+    """How many different fields a format text has."""
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    return len(names) if "" in names else len(set(names))
 
 
 def _function(name: str) -> str:
@@ -77,9 +103,11 @@ _ROWS = (
     Operator("div", 2, r"\frac{{{}}}{{{}}}", 2, "operator.truediv", "/", 2),
     Operator("neg", 1, "-{}", 1, "operator.neg", "-", 3),
     Operator("pow", 2, "{{{}}}^{{{}}}", 4, "operator.pow", "**", 4, weight=0.5, family="power"),
-    # two arguments
-    Operator("max", 2, r"\max\left({}, {}\right)", 1, "torch.maximum", weight=2),
-    Operator("min", 2, r"\min\left({}, {}\right)", 1, "torch.minimum", weight=2),
+    # two arguments or more
+    Operator("max", 2, r"\max\left({}\right)", 1, _OWN + "largest", weight=2, joint=", "),
+    Operator("min", 2, r"\min\left({}\right)", 1, _OWN + "smallest", weight=2, joint=", "),
+    Operator("sum", 2, r"\left({}\right)", 2, _OWN + "total", weight=0.3, joint=" + "),
+    Operator("prod", 2, r"\left({}\right)", 2, _OWN + "product", weight=0.3, joint=r" \cdot "),
     Operator(
         "gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate", weight=2
     ),
@@ -90,6 +118,14 @@ _ROWS = (
         2,
         _OWN + "piecewise",
         uses_x=True,
+    ),
+    Operator(
+        "mix",
+        2,
+        r"\left(\left(1 - {2}\right) \cdot \left({0}\right) + {2} \cdot \left({1}\right)\right)",
+        4,
+        _OWN + "mix",
+        learned=(0.5,),
     ),
     # piecewise-polynomial
     Operator("identity", 1, r"\left({}\right)", 0, _OWN + "identity", weight=0),

@@ -181,7 +181,9 @@ _LEARNED = [
     Case("srelu", {"left_bend": -0.5, "right_bend": 0.5}, _srelu(0.5, 1.5), (-1, 1)),
     Case("star_relu", {}, lambda x: _single(0.8944) * _relu(x) ** 2 + _single(-0.4472), (0,)),
     Case("star_relu", {"scale": 2.0, "bias": 0.5}, lambda x: 2 * _relu(x) ** 2 + 0.5, (0,)),
-    Case("xielu", {}, _xielu(_single(0.2034195), _single(-1.0502256)), (0,)),
+    Case(
+        "xielu", {}, _xielu(_single(np.log(np.expm1(0.8))), _single(np.log(np.expm1(0.3)))), (0,)
+    ),
     Case("xielu", {"positive": 1.0, "negative": -0.5}, _xielu(1, -0.5), (0,)),
     Case("dyt", {}, lambda x: np.tanh(0.5 * x)),
     Case("dyt", {"alpha": 2.0}, lambda x: np.tanh(2 * x)),
@@ -298,8 +300,8 @@ _LITERATURE = [
         (0,),
     ),
     Case("cauchy_gated", {}, lambda x: x * (np.arctan(x) / np.pi + 0.5)),
-    Case("swim", {}, lambda x: x / 2 * (1 + 0.5 * x / np.sqrt(1 + 0.25 * x**2))),
-    Case("swim", {"k": 3.0}, lambda x: x / 2 * (1 + 3 * x / np.sqrt(1 + 9 * x**2))),
+    Case("swim", {}, lambda x: x / 2 * (1 + 0.5 * x / np.sqrt(1 + x**2))),
+    Case("swim", {"k": 1.5}, lambda x: x / 2 * (1 + 1.5 * x / np.sqrt(1 + x**2))),
     Case("sqrelu_shifted", {}, lambda x: _relu(x) ** 2 - 0.5, (0,)),
     Case("sqrelu_shifted", {"bias": 0.25}, lambda x: _relu(x) ** 2 - 0.25, (0,)),
     Case("sigmoid_shifted", {}, lambda x: np.tanh(x / 2)),

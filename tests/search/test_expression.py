@@ -45,6 +45,13 @@ trees = st.recursive(
     lambda inner: st.one_of(
         st.builds(_call, st.sampled_from(_UNARY), inner),
         st.builds(_call, st.sampled_from(_BINARY), inner, inner),
+        st.builds(
+            lambda name, items: _call(name, *items),
+            st.sampled_from(["sum", "prod", "max", "min"]),
+            st.lists(inner, min_size=2, max_size=5),
+        ),
+        st.builds(_call, st.just("mix"), inner, inner, st.builds(Parameter, _numbers)),
+        st.builds(_call, st.just("mix"), inner, inner, _numbers.map(Number)),
         st.builds(_call, st.just("pow"), inner, inner),
         st.builds(_call, st.just("neg"), inner),
     ),

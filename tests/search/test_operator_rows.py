@@ -23,6 +23,10 @@ from actsearch.operators import OPERATORS, Operator
         ({"name": "f", "arity": 2}, "LaTeX"),
         ({"name": "f", "latex": "f"}, "LaTeX"),
         ({"name": "f", "latex": "{} {}"}, "LaTeX"),
+        ({"name": "f", "latex": "{0}", "learned": (0.5,)}, "LaTeX"),
+        ({"name": "f", "arity": 2, "latex": "{} {}", "joint": ", "}, "LaTeX"),
+        ({"name": "f", "joint": ", "}, "two or more"),
+        ({"name": "f", "arity": 2, "joint": ", ", "symbol": "@"}, "two or more"),
     ],
 )
 def test_a_malformed_row_is_refused_when_it_is_written(
@@ -35,6 +39,20 @@ def test_a_malformed_row_is_refused_when_it_is_written(
 def test_the_table_of_operators_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         OPERATORS["f"] = OPERATORS["sin"]  # type: ignore[index]
+
+
+def test_a_row_says_how_many_arguments_it_accepts() -> None:
+    accepted = {
+        name: [count for count in range(6) if OPERATORS[name].accepts(count)]
+        for name in ("sin", "add", "mix", "sum", "max")
+    }
+    assert accepted == {
+        "sin": [1],
+        "add": [2],
+        "mix": [2, 3],
+        "sum": [2, 3, 4, 5],
+        "max": [2, 3, 4, 5],
+    }
 
 
 def doubled(a: Tensor) -> Tensor:

@@ -76,6 +76,17 @@ BINARY: dict[str, tuple[Reference, Array, Array]] = {
     "max": (lambda a, b: (a + b + np.abs(a - b)) / 2, _A, _B),
     "min": (lambda a, b: (a + b - np.abs(a - b)) / 2, _A, _B),
     "gate": (lambda a, b: b / (1 + np.exp(-a)), _A, _B),
+    "sum": (lambda a, b: a + b, _A, _B),
+    "prod": (lambda a, b: a * b, _A, _B),
+}
+
+_C = np.array([0.3, 2.8, -0.7, -1.1])
+THREE: dict[str, Reference] = {
+    "max": lambda a, b, c: np.max([a, b, c], axis=0),
+    "min": lambda a, b, c: np.min([a, b, c], axis=0),
+    "sum": lambda a, b, c: a + b + c,
+    "prod": lambda a, b, c: a * b * c,
+    "mix": lambda a, b, weight: (1 - weight) * a + weight * b,
 }
 
 
@@ -94,14 +105,14 @@ def _value_and_gradients(name: str, *points: Array) -> tuple[Array, list[Array]]
 
 
 def test_every_operator_of_the_table_has_a_reference_here() -> None:
-    assert set(OPERATORS) == {*UNARY, *BINARY, "piecewise"}
+    assert set(OPERATORS) == {*UNARY, *BINARY, *THREE, "piecewise"}
 
 
 @pytest.mark.parametrize("name", list(OPERATORS))
 def test_every_operator_binds_and_its_arity_is_that_of_its_latex(name: str) -> None:
     row = OPERATORS[name]
     assert callable(bind(name))
-    filled = row.latex.format(*"ab"[: row.arity])
+    filled = row.latex.format(*"abc"[: row.arity + len(row.learned)])
     assert filled.count("{") == filled.count("}")
     assert row.cost >= 0
     assert row.weight >= 0
@@ -124,6 +135,30 @@ def test_binary_operator_has_value_and_gradients_of_its_definition(name: str) ->
     np.testing.assert_allclose(value, reference(a, b), rtol=1e-12)
     np.testing.assert_allclose(by_a, _slope(lambda v: reference(v, b), a), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(by_b, _slope(lambda v: reference(a, v), b), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", list(THREE))
+def test_operator_of_three_has_value_and_gradients_of_its_definition(name: str) -> None:
+    reference = THREE[name]
+    value, gradients = _value_and_gradients(name, _A, _B, _C)
+    np.testing.assert_allclose(value, reference(_A, _B, _C), rtol=1e-12)
+    for index, gradient in enumerate(gradients):
+
+        def along(
+            point: Array, index: int = index, reference: Reference = reference
+        ) -> Array:  # one argument moves
+            moved = [_A, _B, _C]
+            moved[index] = point
+            return np.asarray(reference(*moved))
+
+        slope = _slope(along, [_A, _B, _C][index])
+        np.testing.assert_allclose(gradient, slope, rtol=1e-8, atol=1e-9)
+
+
+def test_a_sum_a_product_and_an_extreme_take_as_many_arguments_as_there_are() -> None:
+    columns = [torch.full((2,), float(value)) for value in (3, -1, 4, 1.5, -9)]
+    found = {name: float(bind(name)(*columns)[0]) for name in ("sum", "prod", "max", "min")}
+    assert found == {"sum": -1.5, "prod": 162.0, "max": 4.0, "min": -9.0}
 
 
 def test_piecewise_takes_left_below_zero_and_right_from_zero_on() -> None:

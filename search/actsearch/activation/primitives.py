@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,14 @@ __all__ = [
     "gate",
     "gauss",
     "identity",
+    "largest",
     "look_up",
+    "mix",
     "piecewise",
+    "product",
+    "smallest",
     "softmax2d",
+    "total",
 ]
 
 
@@ -52,6 +58,31 @@ def piecewise(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.where(torch.isnan(x), x, chosen)
 
 
+def mix(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """(1 - weight) a + weight b."""
+    return a + weight * (b - a)
+
+
+def largest(*arguments: Tensor) -> Tensor:
+    """The largest of two tensors or more; a tie shares the gradient, two at a time from the left."""
+    return functools.reduce(torch.maximum, arguments)
+
+
+def smallest(*arguments: Tensor) -> Tensor:
+    """The smallest of two tensors or more; a tie shares the gradient, two at a time from the left."""
+    return functools.reduce(torch.minimum, arguments)
+
+
+def total(*arguments: Tensor) -> Tensor:
+    """The sum of two tensors or more, from the left."""
+    return functools.reduce(operator.add, arguments)
+
+
+def product(*arguments: Tensor) -> Tensor:
+    """The product of two tensors or more, from the left."""
+    return functools.reduce(operator.mul, arguments)
+
+
 def softmax2d(x: Tensor) -> Tensor:
     """Softmax over the channels of (batch, channels, height, width) or (channels, height, width)."""
     return torch.softmax(x, dim=-3)
@@ -78,12 +109,13 @@ def bind(name: str) -> Callable[..., Tensor]:
     """
     row = OPERATORS[name]
     function = look_up(row.function)
-    _check(row, function)
+    least = row.arity + len(row.learned) + row.uses_x
+    for count in (least, least + 1) if row.joint is not None else (least,):
+        _check(row, function, count)
     return function
 
 
-def _check(row: Operator, function: Callable[..., Tensor]) -> None:
-    count = row.arity + row.uses_x
+def _check(row: Operator, function: Callable[..., Tensor], count: int) -> None:
     points = torch.linspace(0.15, 0.85, 6, dtype=torch.float64).reshape(2, 3)
     arguments = [points * (1 + 0.1 * index) for index in range(count)]
     for index in range(count):

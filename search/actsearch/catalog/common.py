@@ -104,8 +104,8 @@ COMMON: tuple[Row, ...] = (
     Row(
         "silu",
         "x * sigmoid(x)",
-        "Elfwing et al. 2017, arXiv:1702.03118",
-        2017,
+        "Hendrycks & Gimpel 2016, arXiv:1606.08415; Elfwing et al. 2017, arXiv:1702.03118",
+        2016,
         tier="recommended",
         function=_TORCH + "silu",
     ),
@@ -209,7 +209,7 @@ COMMON: tuple[Row, ...] = (
     Row(
         "hard_mish",
         "0.5 * x * min(max(x + 2, 0), 2)",
-        "timm.layers.activations.HardMish",
+        "Misra, notes on H-Mish; timm.layers.activations.HardMish",
         2020,
     ),
     Row(

@@ -41,7 +41,7 @@ GATED: tuple[Row, ...] = (
     Row(
         "eelu",
         "-x * erf(exp(-max(x, -4)))",
-        "Activation Function Optimization Scheme for Image Classification, 2024, arXiv:2409.04915",
+        "Rahman et al. 2024, arXiv:2409.04915, exponential error linear unit",
         2024,
     ),
     Row(
@@ -99,7 +99,7 @@ GATED: tuple[Row, ...] = (
     Row(
         "suish",
         "max(x, x * exp(-abs(x)))",
-        "Suzuki; listed in Kunc & Klema 2024, arXiv:2402.09092",
+        "listed in Kunc & Klema 2024, arXiv:2402.09092",
         2024,
     ),
     Row(
@@ -193,9 +193,9 @@ GATED: tuple[Row, ...] = (
     ),
     Row(
         "swim",
-        "0.5 * x * (1 + k * x / sqrt(1 + square(k * x)))",
-        "Abdool & Dear 2023, arXiv:2303.02640",
+        "0.5 * x * (1 + k * x / sqrt(1 + square(x)))",
+        "Abdool & Dear 2023, arXiv:2303.02640, as listed in Kunc & Klema 2024, arXiv:2402.09092",
         2023,
-        (Hyperparameter("k", 0.5, 0.1, 10.0, log=True),),
+        (Hyperparameter("k", 0.5, 0.1, 2.0, log=True),),
     ),
 )

@@ -119,11 +119,11 @@ LEARNED: tuple[Row, ...] = (
         "xielu",
         "piecewise((0.5 + softplus(param(negative, per=per))) * (expm1(min(x, 0)) - x),"
         " softplus(param(positive, per=per)) * square(x)) + 0.5 * x",
-        "Huang & Schlag 2024, arXiv:2411.13010",
+        "Huang & Schlag 2024, arXiv:2411.13010; starts with alpha_p = alpha_n = 0.8, beta = 0.5",
         2024,
         (
-            Hyperparameter("positive", 0.2034195, -3.0, 3.0),
-            Hyperparameter("negative", -1.0502256, -3.0, 3.0),
+            Hyperparameter("positive", 0.2033823208, -3.0, 3.0),
+            Hyperparameter("negative", -1.0502256128, -3.0, 3.0),
             PER,
         ),
     ),

@@ -79,8 +79,8 @@ LITERATURE: tuple[Row, ...] = (
     Row(
         "bent_identity",
         "(sqrt(square(x) + 1) - 1) / 2 + x",
-        "listed in Kunc & Klema 2024, arXiv:2402.09092",
-        2024,
+        "in Wikipedia's table of activations by 2018; listed in Kunc & Klema 2024, arXiv:2402.09092",
+        2018,
     ),
     Row(
         "atan",
@@ -112,7 +112,7 @@ LITERATURE: tuple[Row, ...] = (
     Row(
         "abs",
         "abs(x)",
-        "Berngardt 2023 and earlier; listed in Kunc & Klema 2024, arXiv:2402.09092",
+        "Berngardt 2023, arXiv:2304.11758, and earlier; listed in Kunc & Klema 2024, arXiv:2402.09092",
         2023,
     ),
     Row(
@@ -155,13 +155,13 @@ LITERATURE: tuple[Row, ...] = (
     Row(
         "cosrelu",
         "relu(x) + cos(x)",
-        "the ActTensor collection of activations, 2022",
+        "Ardehkhani & Ardehkhani 2022, ActTensor 1.0.0",
         2022,
     ),
     Row(
         "sinrelu",
         "relu(x) + sin(x)",
-        "the ActTensor collection of activations, 2022",
+        "Ardehkhani & Ardehkhani 2022, ActTensor 1.0.0",
         2022,
     ),
     Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import keyword
 import math
 import textwrap
@@ -26,7 +27,10 @@ _OWN: dict[str, str] = {
     "gauss": "torch.exp(-torch.square({0}))",
     "gate": "torch.sigmoid({0}) * ({1})",
     "piecewise": "torch.where(x < 0, {0}, {1})",
+    "mix": "(1 - {2}) * {0} + {2} * {1}",
 }
+_JOINED = {"sum": " + ", "prod": " * "}
+_NESTED = {"max": "torch.maximum", "min": "torch.minimum"}
 
 _HEAD = '''"""{title}
 
@@ -164,9 +168,18 @@ class _Writer:
             return text if not as_tensor or tree.uses_x else f"torch.zeros_like(x) + {text}"
         if tree.operator == "neg":
             return f"(-{self._text(tree.arguments[0])})"
-        arguments = [self._text(item, as_tensor=True) for item in tree.arguments]
+        if tree.operator in _JOINED:
+            return f"({_JOINED[tree.operator].join(self._text(item) for item in tree.arguments)})"
+        arguments = [
+            self._text(item, as_tensor=index < tree.row.arity or not tree.row.learned)
+            for index, item in enumerate(tree.arguments)
+        ]
         if tree.operator in _OWN:
             return f"({_OWN[tree.operator].format(*arguments)})"
+        if tree.operator in _NESTED:
+            return functools.reduce(
+                lambda left, right: f"{_NESTED[tree.operator]}({left}, {right})", arguments
+            )
         function = OPERATORS[tree.operator].function.replace("torch.nn.functional.", "F.")
         return f"{function}({', '.join(arguments)})"
 

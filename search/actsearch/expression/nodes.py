@@ -201,7 +201,7 @@ class Parameter(Expression):
 
 @dataclass(frozen=True, repr=False)
 class Call(Expression):
-    """An operator applied to arguments."""
+    """An operator applied to arguments; learned numbers of the operator that are left out are put in."""
 
     operator: str
     arguments: tuple[Expression, ...]
@@ -212,13 +212,27 @@ class Call(Expression):
             raise FormulaError(
                 f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS)
             )
-        if len(self.arguments) != row.arity:
+        if not row.accepts(len(self.arguments)):
+            more = " or more" if row.joint is not None else ""
             raise FormulaError(
-                f"{self.operator} takes {row.arity} argument{'s' * (row.arity > 1)}, "
+                f"{self.operator} takes {row.arity}{more} argument{'s' * (row.arity > 1)}, "
                 f"not {len(self.arguments)}"
             )
+        if row.learned:
+            self._complete(row)
         if self.operator == "pow":
             self._check_power()
+
+    def _complete(self, row: Operator) -> None:
+        """Put in learned numbers that were left out."""
+        own, given = self.arguments[: row.arity], self.arguments[row.arity :]
+        if not all(isinstance(number, (Number, Parameter)) for number in given):
+            raise FormulaError(
+                f"what follows the {row.arity} arguments of {row.name} must be a number or param(...)"
+            )
+        object.__setattr__(
+            self, "arguments", own + (given or tuple(Parameter(start) for start in row.learned))
+        )
 
     def _check_power(self) -> None:
         """Refuse a power of two numbers that is itself no acceptable number, such as 9**9**9."""
@@ -261,8 +275,12 @@ class Call(Expression):
 
     def _latex(self) -> tuple[str, int]:
         row, parts = self.row, [argument._latex() for argument in self.arguments]
+        if row.joint is not None:
+            return row.latex.format(row.joint.join(self._joined(parts))), _ATOM
         if row.symbol is None:
-            return row.latex.format(*(text for text, _ in parts)), _ATOM
+            plain = [text for text, _ in parts[: row.arity]]
+            numbers = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]
+            return row.latex.format(*plain, *numbers), _ATOM
         if row.name == "div":
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM
         own = row.precedence
@@ -275,6 +293,16 @@ class Call(Expression):
         *left, (text, binding) = parts
         last = _bracketed(text, 0 if text.startswith("-") else binding, at_least=own + 1)
         return row.latex.format(*(_bracketed(*part, at_least=own) for part in left), last), own
+
+    def _joined(self, parts: list[tuple[str, int]]) -> list[str]:
+        """Arguments of a sum, product or list, bracketed where the whole could be read otherwise."""
+        strength = {"sum": 1, "prod": 2}.get(self.operator)
+        if strength is None:
+            return [text for text, _ in parts]
+        return [
+            _bracketed(text, 0 if text.startswith("-") else binding, at_least=strength + 1)
+            for text, binding in parts
+        ]
 
 
 def _constant(tree: Expression) -> float | None:

@@ -25,7 +25,8 @@ def parse(
 
     The language: one variable ``x``; numbers; ``+ - * / **``; calls of the operators in
     :data:`actsearch.operators.OPERATORS`; learned numbers ``param(init)`` and
-    ``param(init, per="channel")``. The text is never evaluated.
+    ``param(init, per="channel")``. ``max``, ``min``, ``sum`` and ``prod`` take two arguments or more; ``mix(a, b)``
+    has a learned weight, written out as its third. The text is never evaluated.
 
     Args:
         text: the formula; an Expression is handed back unchanged.
@@ -62,7 +63,10 @@ class _Reader:
         self.size = 0
 
     def read(self) -> Expression:
-        return self._expression(self._syntax_tree(), 1)
+        tree = self._expression(self._syntax_tree(), 1)
+        if tree.size > Limits.SIZE:  # numbers that an operator puts in count as well
+            raise FormulaError(f"formula has more than {Limits.SIZE} nodes", self.text, 0)
+        return tree
 
     def _syntax_tree(self) -> ast.expr:
         line = self.text.replace("\n", " ").replace("\t", " ").strip()  # columns are positions

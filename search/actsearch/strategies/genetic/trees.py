@@ -26,7 +26,7 @@ def primitive_set(space: Space) -> Any:
     pset = gp.PrimitiveSet("formulas", 0)
     for name in space.operator_names:
         row = OPERATORS[name]
-        pset.addPrimitive(_never_called, row.arity, name)
+        pset.addPrimitive(_never_called, row.drawn, name)
         primitive = pset.mapping[name]
         pset.primitives[_TYPE] += [primitive] * (max(1, round(2 * row.weight)) - 1)
     pset.terminals[_TYPE] += [leaf(X)] * 12
@@ -74,6 +74,12 @@ def from_tree(tree: Any) -> Expression:
             value = node.value
             assert isinstance(value, Expression)
             return value
-        return Call(node.name, tuple(read() for _ in range(node.arity)))
+        arguments = tuple(read() for _ in range(node.arity))
+        arity = OPERATORS[node.name].arity
+        if OPERATORS[node.name].learned and not all(
+            isinstance(number, (Number, Parameter)) for number in arguments[arity:]
+        ):
+            arguments = arguments[:arity]  # a subtree came to stand where a learned number was
+        return Call(node.name, arguments)
 
     return read()
