@@ -172,6 +172,7 @@ class TrialRecord:
         number: 0-based position in the study.
         fingerprint: identity, see ``acs.fingerprint``; empty when it could not be computed.
         alias: hash of the values alone.
+        mirror: hash of the mirror class; equal for f(x), f(-x), -f(x) and -f(-x).
         duplicate_of: number of the trial with the same identity, for DUPLICATE.
         warnings: what screening noticed without refusing.
         validation: as above for evaluations; only filled when asked for.
@@ -185,6 +186,7 @@ class TrialRecord:
     reason: str = ""
     fingerprint: str = ""
     alias: str = ""
+    mirror: str = ""
     duplicate_of: int | None = None
     warnings: tuple[str, ...] = ()
     user_attrs: Mapping[str, Any] = field(default_factory=dict)

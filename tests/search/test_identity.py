@@ -192,6 +192,61 @@ def test_equal_values_alone_are_an_alias(one: Any, other: Any) -> None:
     assert not same(one, other)
 
 
+# mirror images
+
+
+def mirrored(a: Any, b: Any) -> bool:
+    return acs.fingerprint(a, mirror=True) == acs.fingerprint(b, mirror=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("relu", "min(x, 0)"),
+        ("relu", "-min(x, 0)"),
+        ("relu", "-relu(x)"),
+        ("silu", "x*sigmoid(-x)"),
+        ("silu", "-x*sigmoid(x)"),
+        ("exp(x)", "-exp(-x)"),
+        ("1/x", "-1/x"),
+        ("softplus(x)", "logsigmoid(x)"),
+        ("1000*sinh(x)", "-1000*sinh(x)"),
+        ("prelu", "param(0.25)*max(x, 0) + min(x, 0)"),
+        ("x*sigmoid(param(1.5)*x)", "x*sigmoid(-(param(1.5)*x))"),
+        ('tanh(x) + param(0.5, per="channel")', 'tanh(x) - param(0.5, per="channel")'),
+    ],
+)
+def test_images_in_the_axes_are_of_one_mirror_class(one: str, other: str) -> None:
+    assert mirrored(one, other)
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("relu", "leaky_relu"),
+        ("exp(x)", "1/exp(x) + 1"),
+        ("silu", "swish"),
+        ("x*x", "-2*x*x"),
+        ("prelu", acs.activation("prelu", per="channel", channels=3)),
+        ("softmax", "softmin"),
+        ("rrelu", "leaky_relu"),
+    ],
+)
+def test_other_functions_are_of_other_mirror_classes(one: Any, other: Any) -> None:
+    assert not mirrored(one, other)
+
+
+@pytest.mark.parametrize("formula", ["tanh(x)", "cos(x)", "x*x", "x + sin(x)"])
+def test_odd_and_even_functions_have_two_images_and_others_four(formula: str) -> None:
+    def images(text: str) -> set[str]:
+        swapped = text.replace("x", "(-x)")
+        return {acs.fingerprint(item) for item in (text, swapped, f"-({text})", f"-({swapped})")}
+
+    assert len(images(formula)) == 2
+    assert len(images(f"{formula} + sigmoid(x)*x*x")) == 4
+
+
 # learned parameters
 
 

@@ -26,6 +26,7 @@ BINARY = ["+", "-", "*", "/", "**", "max", "min"]
 
 # of the 5,103 formulas: a change of the operators or of identity changes it, knowingly
 CLASSES = 3258
+MIRROR_CLASSES = 2537
 SECONDS = 60.0
 TOGETHER = 1e-6  # as a share of the scale, or of a number beyond it
 
@@ -78,6 +79,36 @@ def test_classes_are_those_of_comparing_numbers() -> None:
     firsts = np.array([members[0] for members in classes.values()])
     apart = distance.pdist(firsts, "chebyshev")
     assert apart.min() > TOGETHER
+
+
+@pytest.mark.slow
+def test_mirror_classes_are_those_of_comparing_numbers() -> None:
+    """No class holds a function that is no image of its first, and no two classes hold images of one function."""
+    classes: dict[str, list[str]] = collections.defaultdict(list)
+    for text in _space():
+        classes[acs.fingerprint(text, mirror=True)].append(text)
+    largest = max(classes.values(), key=len)
+    print(f"\n5103 formulas, {len(classes)} mirror classes; the largest has {len(largest)}")
+    firsts = np.array([_values(members[0]) for members in classes.values()])
+    for members, first in zip(classes.values(), firsts, strict=True):
+        for other in members:
+            assert min(np.abs(image - first).max() for image in _images(other)) < TOGETHER, other
+    for index in range(1, 4):
+        images = np.array([_images(members[0])[index] for members in classes.values()])
+        apart = distance.cdist(firsts, images, "chebyshev")
+        np.fill_diagonal(apart, np.inf)
+        assert apart.min() > TOGETHER
+    assert distance.pdist(firsts, "chebyshev").min() > TOGETHER
+    assert len(classes) == MIRROR_CLASSES
+
+
+def _images(text: str) -> list[npt.NDArray[np.float64]]:
+    mirrored = text.replace("(x)", "(-x)")
+    return [_values(image) for image in (text, mirrored, f"-({text})", f"-({mirrored})")]
+
+
+def _values(text: str) -> npt.NDArray[np.float64]:
+    return _numbers(text)[[*range(75), -1]]
 
 
 def _numbers(text: str) -> npt.NDArray[np.float64]:

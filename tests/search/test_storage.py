@@ -164,7 +164,7 @@ class TestRefusals:
             "versions, user_attrs, created FROM studies",
             "INSERT INTO trials SELECT id + 1, study_id, number, state, activations, formula, "
             "label, operation, parents, fingerprint, alias, duplicate_of, spread, reason, "
-            "warnings, user_attrs, seconds, created, started, completed FROM trials",
+            "warnings, user_attrs, seconds, created, started, completed, mirror FROM trials",
             "INSERT INTO trial_values SELECT trial_id, objective, 1.0, NULL FROM trial_values",
             "INSERT INTO evaluations SELECT id + 1, trial_id, seed, value, metrics, seconds, "
             "reason FROM evaluations",
@@ -488,6 +488,27 @@ class TestOpening:
         with pytest.raises(acs.StorageError, match=advice):
             acs.create_study(study_name="t", storage=f"sqlite:///{tmp_path}/study.db")
         assert _listing(tmp_path) == before
+
+    def test_an_older_schema_is_brought_up_to_date_by_who_writes(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/study.db"
+        study = acs.create_study(study_name="s", storage=url)
+        study.enqueue_trial("tanh")
+        study._storage.database.close()
+        with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+            connection.execute("ALTER TABLE trials DROP COLUMN mirror")
+            connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+            connection.commit()
+        before = _listing(tmp_path)
+        with pytest.raises(acs.StorageError, match="load_study"):
+            Reader(url)
+        assert _listing(tmp_path) == before
+        (trial,) = acs.load_study(study_name="s", storage=url).trials
+        assert (trial.number, trial.candidate.formula) == (0, "tanh(x)")
+        with _raw(url) as connection:
+            assert connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [
+                (SCHEMA,)
+            ]
+        assert len(Reader(url).studies()) == 1
 
     def test_create_study_makes_the_file_and_its_folders(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/new/folder/study.db"

@@ -1034,3 +1034,14 @@ def test_an_alias_is_shown_beside_the_trial_whose_values_it_has(tiny_task: acs.T
     frame = study.trials_dataframe().head(3)
     assert list(frame.state) == ["COMPLETE"] * 3
     assert list(frame.same_values_as.fillna(-1)) == [-1, 0, -1]
+    assert list(frame.mirror_of.fillna(-1)) == [-1, -1, -1]
+
+
+def test_a_mirror_image_is_trained_and_shown_beside_its_original(tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="s")
+    for what in ("relu", "tanh", "min(x, 0)", "-tanh(x)", "exp(x)"):
+        study.enqueue_trial(what)
+    study.optimize(tiny_task, n_trials=5, show_progress_bar=False)
+    frame = study.trials_dataframe().head(5)
+    assert list(frame.state) == ["COMPLETE"] * 5
+    assert list(frame.mirror_of.fillna(-1)) == [-1, -1, 0, 1, -1]

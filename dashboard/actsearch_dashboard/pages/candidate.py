@@ -10,7 +10,7 @@ import streamlit as st
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import SHARED, ActivationRecord, TrialRecord
-from actsearch.report import leaderboard
+from actsearch.report import leaderboard, mirrors, same_values
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.parts import heading, show_figure
@@ -113,6 +113,12 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
         words.append(f"from trial{'s' * (len(trial.candidate.parents) > 1)} {parents}")
     if trial.duplicate_of is not None:
         words.append(f"same function as trial {trial.duplicate_of}")
+    for what, others in (
+        ("same values as", same_values(view.trials())),
+        ("mirror image of", mirrors(view.trials())),
+    ):
+        if trial.number in others and trial.duplicate_of is None:
+            words.append(f"{what} trial {others[trial.number]}")
     words.append(f"ended {moment(trial.completed)}" if trial.completed else "not ended")
     st.caption(" · ".join(markdown(word) for word in words))
     for note in filter(None, (trial.reason, *trial.warnings)):

@@ -22,6 +22,10 @@ _COLUMNS = {
     "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
     "activation": st.column_config.TextColumn(width="medium"),
     "duplicate_of": st.column_config.NumberColumn("duplicate of"),
+    "same_values_as": st.column_config.NumberColumn("same values as"),
+    "mirror_of": st.column_config.NumberColumn(
+        "mirror of", help="f(-x), -f(x) or -f(-x) of that trial's f"
+    ),
     "seconds": st.column_config.NumberColumn("time", format=SECONDS),
     "datetime_start": st.column_config.DatetimeColumn("started"),
     "datetime_complete": st.column_config.DatetimeColumn("ended"),

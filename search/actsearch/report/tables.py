@@ -19,6 +19,7 @@ __all__ = [
     "disarmed",
     "leaderboard",
     "resolve_duplicates",
+    "mirrors",
     "same_values",
     "state_counts",
     "trials_frame",
@@ -89,6 +90,22 @@ def same_values(trials: Sequence[TrialRecord]) -> dict[int, int]:
     return found
 
 
+def mirrors(trials: Sequence[TrialRecord]) -> dict[int, int]:
+    """For trials whose function is f(-x), -f(x) or -f(-x) of an earlier one's f: which one.
+
+    Shown as well, and no reason to skip: only between layers that are drawn symmetrically do the two train alike.
+    """
+    first: dict[str, TrialRecord] = {}
+    found = {}
+    for trial in trials:
+        if not trial.mirror:
+            continue
+        original = first.setdefault(trial.mirror, trial)
+        if original.alias != trial.alias:
+            found[trial.number] = original.number
+    return found
+
+
 def disarmed(text: str) -> str:
     """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and carriage return."""
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
@@ -103,7 +120,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
     """
     import pandas as pd  # loads slowly: not for the command line
 
-    aliases = same_values(trials)
+    aliases, images = same_values(trials), mirrors(trials)
     rows = [
         {
             "number": trial.number,
@@ -116,6 +133,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
             "parents": ", ".join(map(str, trial.candidate.parents)),
             "duplicate_of": trial.duplicate_of,
             "same_values_as": aliases.get(trial.number),
+            "mirror_of": images.get(trial.number),
             "reason": trial.reason,
             "warnings": "; ".join(trial.warnings),
             "seconds": trial.seconds,
@@ -126,7 +144,8 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
     ]
     columns = [
         "number", "state", "value", "spread", "activation", "formula", "operation", "parents",
-        "duplicate_of", "same_values_as", "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
+        "duplicate_of", "same_values_as", "mirror_of",
+        "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     if disarm:
@@ -136,6 +155,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
         {
             "duplicate_of": "Int64",
             "same_values_as": "Int64",
+            "mirror_of": "Int64",
             "value": "float64",
             "spread": "float64",
         }

@@ -32,22 +32,32 @@ _PERTURBATIONS = (0.0, 0.137, -0.0823)
 
 
 class Identity(NamedTuple):
-    """Two hashes: equal ``identity`` means the same candidate; equal ``alias`` only the same start values."""
+    """Three hashes of a candidate.
+
+    Attributes:
+        identity: equal for the same candidate.
+        alias: equal for the same values at the start.
+        mirror: equal where the values are those of f(x), f(-x), -f(x) or -f(-x), whatever the gradient at a kink.
+            Between layers whose weights are drawn symmetrically these train alike, so that one of them tells about
+            all; elsewhere, as before a pooling, they do not.
+    """
 
     identity: str
     alias: str
+    mirror: str
 
 
 @functools.cache
 def _points() -> Tensor:
-    """Quantiles of N(0, 1), 0 and the kinks; shape (n, 1), float64."""
+    """Quantiles of N(0, 1), 0 and the kinks, then the same with the other sign; shape (2 n, 1), float64."""
     ranks = (torch.arange(_QUANTILES, dtype=torch.float64) + 0.5) / _QUANTILES
     quantiles = torch.from_numpy(special.ndtri(ranks.numpy()))
     kinks = torch.tensor(sorted({-kink for kink in _KINKS} | set(_KINKS)), dtype=torch.float64)
-    return torch.cat([quantiles, kinks]).unsqueeze(1)
+    points = torch.cat([quantiles, kinks]).unsqueeze(1)
+    return torch.cat([points, -points])
 
 
-def fingerprint(what: Any) -> str:
+def fingerprint(what: Any, *, mirror: bool = False) -> str:
     """Identity of an activation as 32 hexadecimal digits.
 
     Two are equal when, on fixed points (64 quantiles of N(0, 1), 0, and +-0.5, 1, 2, 3, 6), values and autograd
@@ -58,22 +68,25 @@ def fingerprint(what: Any) -> str:
 
     Args:
         what: as for :func:`actsearch.activation`, or a candidate.
+        mirror: give the mirror class instead, which f(x), f(-x), -f(x) and -f(-x) have in common.
     """
-    return identify(what).identity
+    found = identify(what)
+    return found.mirror if mirror else found.identity
 
 
 def identify(what: Any) -> Identity:
-    """Identity and alias of an activation or of a whole candidate."""
+    """Identity, alias and mirror class of an activation or of a whole candidate."""
     record = what if isinstance(what, CandidateRecord) else getattr(what, "record", None)
     if isinstance(record, CandidateRecord):
         if record.is_baseline:
-            return Identity(_hash("unchanged"), _hash("unchanged"))
+            return Identity(*[_hash("unchanged")] * 3)
         if set(record.activations) == {SHARED}:
             return _identify(describe(record.activations[SHARED]))
         parts = {group: _identify(item) for group, item in sorted(record.activations.items())}
         return Identity(
             _hash(*(f"{group}={part.identity}" for group, part in parts.items())),
             _hash(*(f"{group}={part.alias}" for group, part in parts.items())),
+            _hash(*(f"{group}={part.mirror}" for group, part in parts.items())),
         )
     return _identify(describe(what))
 
@@ -89,20 +102,27 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
     row = CATALOG[record.name] if record.name else None
     if row is not None and (row.random or not row.elementwise):
         key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
-        return Identity(key, key)
-    parts = []
-    alias = ""
-    for index, module in enumerate(perturbed_modules(record)):
-        values, slopes = value_and_gradient(module, _points())
-        scale = float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
-        rounded = _rounded(values, scale)
-        parts += [rounded, _rounded(slopes, scale)]
-        if index == 0:
-            alias = _hash(rounded)
-            if not list(module.parameters()):
-                break  # without parameters the perturbed functions are the same
-    scopes = [parameter.per for parameter in _parameters(record)]
-    return Identity(_hash(*sorted(scopes), *parts), alias)
+        return Identity(key, key, key)
+    scopes = sorted(parameter.per for parameter in _parameters(record))
+    modules = perturbed_modules(record)
+    if not scopes:
+        modules = modules[:1]  # without parameters the perturbed functions are the same
+    sampled = [value_and_gradient(module, _points()) for module in modules]
+    halves = [(values.chunk(2), slopes.chunk(2)[0]) for values, slopes in sampled]
+    parts = [
+        _rounded(numbers, _scale(at)) for (at, _), slopes in halves for numbers in (at, slopes)
+    ]
+    images = [
+        _hash(*scopes, *(_rounded(outer * both[side], _scale(both[side])) for both, _ in halves))
+        for side in (0, 1)
+        for outer in (1, -1)
+    ]
+    return Identity(_hash(*scopes, *parts), _hash(parts[0]), min(images))
+
+
+def _scale(values: Tensor) -> float:
+    """Largest size on the quantiles."""
+    return float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
 
 
 def _parameters(record: ActivationRecord) -> tuple[Any, ...]:

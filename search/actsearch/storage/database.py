@@ -22,8 +22,10 @@ from actsearch.errors import ActsearchError, StorageError
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted"]
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """Revision of the schema that this version reads and writes."""
+
+_OLDER = ("0001",)  # what it brings up to its own when it writes
 
 VERSION_TABLE = "actsearch_schema"
 _BUSY_SECONDS = 60  # a writer waits this long for another one
@@ -68,7 +70,7 @@ class Database:
             )
         self._engine = self._opened(parsed, create, read_only)
         with self.translated():
-            self._check_schema(create and not read_only)
+            self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._use_wal()
 
@@ -117,7 +119,7 @@ class Database:
             sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, **_JSON)
         )
 
-    def _check_schema(self, create: bool) -> None:
+    def _check_schema(self, create: bool, read_only: bool) -> None:
         with self._engine.connect() as connection:
             tables = set(sa.inspect(connection).get_table_names())
             if VERSION_TABLE in tables:
@@ -125,6 +127,14 @@ class Database:
                     f"SELECT version_num FROM {VERSION_TABLE}"
                 ).scalar()
                 if found == SCHEMA:
+                    return
+                if found in _OLDER and read_only:
+                    raise StorageError(
+                        f"{self.url} has schema {found}, this version reads {SCHEMA}: "
+                        "open it once with actsearch.load_study, which brings it up to date"
+                    )
+                if found in _OLDER:
+                    self._upgrade()
                     return
                 raise StorageError(
                     f"{self.url} has schema {found}, this version knows {SCHEMA}: "
@@ -137,6 +147,10 @@ class Database:
             )
         if not create:
             raise StorageError(f"{self.url} is empty: create_study puts a study into it")
+        self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Bring the schema to this version's, or make it: all of it or nothing."""
         from actsearch.storage.migrations import upgrade  # alembic loads slowly: only when needed
 
         with self._begin(write=True) as connection:

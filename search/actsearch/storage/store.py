@@ -224,6 +224,7 @@ class Storage:
                     duplicate_of=record.duplicate_of,
                     fingerprint=record.fingerprint,
                     alias=record.alias,
+                    mirror=record.mirror,
                 )
             )
 

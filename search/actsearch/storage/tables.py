@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -108,6 +109,7 @@ class TrialRow(Base):
     parents: Mapped[list[Any]]
     fingerprint: Mapped[str]
     alias: Mapped[str]
+    mirror: Mapped[str] = mapped_column(server_default=text("''"))
     duplicate_of: Mapped[int | None]
     spread: Mapped[float | None]
     reason: Mapped[str]

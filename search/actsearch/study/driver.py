@@ -264,6 +264,7 @@ class Driver:
             duplicate_of=duplicate_of,
             fingerprint=identity.identity,
             alias=identity.alias,
+            mirror=identity.mirror,
         )
 
     def _checked(self, waiting: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -283,6 +284,7 @@ class Driver:
                     duplicate_of=result.duplicate_of,
                     fingerprint=result.fingerprint,
                     alias=result.alias,
+                    mirror=result.mirror,
                 )
                 self._storage.screen_trial(self._study.id, trial, self._lease)
                 self._history[trial.number] = trial
