@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import actsearch as acs
+from actsearch.activation import Activation, curve
 from actsearch.evaluation import Candidate
-from actsearch.report import VerdictRow
+from actsearch.report import Verdict, VerdictRow
 
 
 def imported(code: str, folder: Path, *args: Any, name: str | None = None) -> nn.Module:
@@ -158,6 +159,94 @@ def test_learned_values_can_be_loaded(formula: str, tmp_path: Path) -> None:
     assert_same(exported, act, points())
 
 
+def _trained(what: str, channels: int | None = None, axis: int = 1) -> Activation:
+    act = acs.activation(what, channels=channels, channel_axis=axis)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in act.parameters():
+            parameter.add_(torch.rand(parameter.shape, generator=generator))
+    return act
+
+
+@pytest.mark.parametrize(
+    "what", ["prelu", "x * sigmoid(param(1.0) * x)", "rational", "mix(x, tanh(x))"]
+)
+def test_what_a_module_has_learned_is_written_into_the_file(what: str, tmp_path: Path) -> None:
+    act = _trained(what)
+    exported = imported(acs.to_python(act), tmp_path)
+    assert_same(exported, act, points())
+    assert "learned" in acs.to_python(act)
+    assert f"N(0, 1): {acs.gain(act):.6g}" in acs.to_python(act)
+    start = imported(acs.to_python(what), tmp_path)
+    assert not torch.allclose(start(points()), act(points()))
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(1, (4, 3)), (1, (4, 3, 5, 2)), (-1, (4, 5, 3))])
+def test_so_are_values_by_channel_on_the_axis_of_the_module(
+    axis: int, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    act = _trained('tanh(param(0.5, per="channel") * x) + param(1.0)', 3, axis)
+    exported = imported(acs.to_python(act), tmp_path)
+    assert_same(exported, act, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+
+def test_learned_values_can_be_given_beside_a_candidate(tmp_path: Path) -> None:
+    act = _trained("prelu", 3)
+    candidate = Candidate.of("prelu", per="channel")
+    x = torch.linspace(-3, 3, 12).reshape(4, 3)
+    for learned in (act, act.state_dict(), {"theta_0": act.get_parameter("theta_0").tolist()}):
+        assert_same(imported(acs.to_python(candidate, learned=learned), tmp_path), act, x)
+
+
+@pytest.mark.parametrize(
+    ("learned", "complaint"),
+    [
+        ({}, "learns theta_0, theta_1; values were given for nothing"),
+        ({"theta_0": 1.0, "theta_1": 1.0, "beta": 2.0}, "given for theta_0, theta_1, beta"),
+        ({"theta_0": 1.0, "theta_1": [1.0, 2.0]}, "theta_1 has shape .2,.; it is one number"),
+        ({"theta_0": float("nan"), "theta_1": 1.0}, "theta_0 is not finite"),
+        (acs.activation("prelu"), "those of prelu, not of"),
+    ],
+)
+def test_learned_values_that_do_not_fit_are_refused(learned: Any, complaint: str) -> None:
+    with pytest.raises(acs.ActivationError, match=complaint):
+        acs.to_python("param(1.0)*tanh(param(2.0)*x)", learned=learned)
+
+
+def test_the_file_says_from_which_study_trial_and_verdict_it_comes(
+    tiny_task: acs.Task, sqlite_url: str
+) -> None:
+    study = acs.create_study(study_name="origins", storage=sqlite_url)
+    study.enqueue_trial("x * tanh(x)")
+    study.optimize(tiny_task, n_trials=1, show_progress_bar=False)
+    trial = study.trials[0]
+    head = ast.get_docstring(ast.parse(acs.to_python(trial)))
+    assert head is not None
+    assert f"Study origins, trial 0. Its score in the search was {trial.value:.6g}." in head
+    assert "Compared" not in head
+    verdict = study.confirm(tiny_task, seeds=8, top_k=1, show_progress_bar=False)
+    row = verdict.rows[0]
+    sentence = f"8 paired seeds: {row.verdict}, {verdict.metric} {row.difference:+.4f}"
+    for reloaded in (study, acs.load_study(study_name="origins", storage=sqlite_url)):
+        head = " ".join(acs.to_python(reloaded.trials[0]).split())
+        assert "Study origins, trial 0." in head
+        assert sentence in head
+
+
+def test_a_verdict_is_exported_as_its_winner(tmp_path: Path) -> None:
+    base = VerdictRow("ReLU", "ReLU", 0.9, 0.0, 0.0, 0.0, 1.0, "baseline", (0.9,), 0.9)
+    row = VerdictRow(
+        "x * sin(x)", "wave", 0.95, 0.05, 0.01, 0.09, 0.01, "better", (0.95,), 0.9, number=4
+    )
+    verdict = Verdict("waves", "accuracy", "maximize", 10, 3, base, (row,), row, None, 0.01)
+    code = acs.to_python(verdict)
+    assert_same(imported(code, tmp_path), acs.activation("x*sin(x)"), points())
+    assert (
+        "Study waves, trial 4. Compared with ReLU on test data, 10 paired seeds: better, " in code
+    )
+    assert "accuracy +0.0500 (95 % interval +0.0100 to +0.0900)." in code
+
+
 def test_an_exported_rrelu_is_random_in_training(tmp_path: Path) -> None:
     exported = imported(acs.to_python(Candidate.of("rrelu", lower=0.2, upper=0.3)), tmp_path)
     slopes = -exported(-torch.ones(2000))
@@ -272,6 +361,36 @@ def test_learned_parameters_are_plotted_at_their_start() -> None:
     (x, y), (_, slope) = lines(acs.plot('param(2.0, per="channel")*x*x'))
     np.testing.assert_allclose(y, 2 * x * x)
     np.testing.assert_allclose(slope, 4 * x)
+
+
+def test_a_trained_module_is_plotted_with_what_it_has_learned() -> None:
+    act = acs.activation("param(2.0)*x*x")
+    with torch.no_grad():
+        act.get_parameter("theta_0").fill_(5.0)
+    (x, y), (_, slope) = lines(acs.plot(act))
+    np.testing.assert_allclose(y, 5 * x * x)
+    np.testing.assert_allclose(slope, 10 * x)
+    assert acs.gain(act) == pytest.approx(1 / np.sqrt(75))  # E[(5 z^2)^2]
+
+
+def test_channels_are_thin_lines_beside_the_function_of_their_mean() -> None:
+    act = acs.activation('param(1.0, per="channel")*x', channels=3)
+    with torch.no_grad():
+        act.get_parameter("theta_0").copy_(torch.tensor([1.0, 2.0, 6.0]))
+    drawn = lines(acs.plot(act))
+    assert len(drawn) == 5
+    for factor, (x, y) in zip((1, 2, 6, 3), drawn, strict=False):
+        np.testing.assert_allclose(y, factor * x)
+    many = acs.activation('param(1.0, per="channel")*x', channels=500)
+    assert len(acs.plot(many).data) == 34
+
+
+def test_a_channel_that_is_not_there_is_refused() -> None:
+    act = acs.activation("prelu", channels=3)
+    assert curve(act, channel=2).y[0] == pytest.approx(-1.5)
+    for what, channel in ((act, 3), (act, -1), ("prelu", 0)):
+        with pytest.raises(acs.ActivationError, match="no channel"):
+            curve(what, channel=channel)
 
 
 def test_a_long_formula_is_cut_in_the_title() -> None:

@@ -154,8 +154,7 @@ def _activation(view: StudyView, trial: TrialRecord, group: str, item: Activatio
     with right:
         st.markdown("**Python, for any PyTorch model**")
         try:
-            note = f"Trial {trial.number} of study {view.record.name}"
-            st.code(_python(clean, note), language="python", height=380)
+            st.code(_python(clean, _origin(view, trial)), language="python", height=380)
         except ActsearchError as error:
             st.info(markdown(error), icon=":material/info:")
 
@@ -180,6 +179,16 @@ def _checked(item: ActivationRecord) -> ActivationRecord:
     if item.name is not None:
         return describe(str(item.name), **dict(item.hyperparameters))
     return describe(parse(item.formula))
+
+
+def _origin(view: StudyView, trial: TrialRecord) -> str:
+    """Where the candidate comes from: study, trial and the newest verdict about it."""
+    from actsearch.export import origin
+
+    for _, verdict in reversed(view.verdicts()):
+        if (row := verdict.row(trial.number)) is not None:
+            return origin(view.record.name, trial, verdict, row)
+    return origin(view.record.name, trial, None, None)
 
 
 def _python(item: ActivationRecord, note: str) -> str:

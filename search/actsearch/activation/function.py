@@ -25,16 +25,30 @@ class Curve(NamedTuple):
     dy: npt.NDArray[np.float64]
 
 
-def scalar_module(what: Any) -> Activation:
-    """The activation in float64 and eval mode, per-channel parameters for one channel.
+def scalar_module(what: Any, channel: int | None = None) -> Activation:
+    """The activation in float64 and eval mode, for one channel, with the learned values of a module.
+
+    Args:
+        what: as for :func:`actsearch.activation`; of a module, what it has learned counts.
+        channel: which channel's parameters are taken; None averages them.
 
     Raises:
-        ActivationError: if outputs depend on more than their own input (softmax).
+        ActivationError: if outputs depend on more than their own input (softmax), or there is no such channel.
     """
     record = describe(what)
     if record.name and not CATALOG[record.name].elementwise:
         raise ActivationError(f"{record.name} is not a function of one number")
-    return activation(record, channels=1, channel_axis=-1).double().eval()
+    module = activation(record, channels=1, channel_axis=-1).double().eval()
+    if channel is not None and not 0 <= channel < (getattr(what, "channels", None) or 0):
+        raise ActivationError(f"{record.label} has no channel {channel}")
+    if isinstance(what, Activation):
+        with torch.no_grad():
+            for name, learned in what.named_parameters():
+                value = (
+                    learned.mean() if channel is None or not learned.dim() else learned[channel]
+                )
+                module.get_parameter(name).fill_(value.double().item())
+    return module
 
 
 def value_and_gradient(module: torch.nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,20 +64,27 @@ def value_and_gradient(module: torch.nn.Module, points: Tensor) -> tuple[Tensor,
     return y.detach(), torch.zeros_like(x) if slope is None else slope.detach()
 
 
-def curve(what: Any, low: float = -6.0, high: float = 6.0, points: int = 601) -> Curve:
-    """Sample an activation and its derivative on an even grid, learned parameters at their start.
+def curve(
+    what: Any,
+    low: float = -6.0,
+    high: float = 6.0,
+    points: int = 601,
+    *,
+    channel: int | None = None,
+) -> Curve:
+    """Sample an activation and its derivative on an even grid.
 
     Args:
-        what: as for :func:`actsearch.activation`; for what a module has learned since, see
-            :func:`value_and_gradient`.
+        what: as for :func:`actsearch.activation`; of a module, with what it has learned.
         low: left end.
         high: right end.
         points: number of grid points.
+        channel: which channel of a module with parameters per channel; None averages the parameters.
 
     Raises:
-        ActivationError: if it is not a function of one number.
+        ActivationError: if it is not a function of one number, or there is no such channel.
     """
-    module = scalar_module(what)
+    module = scalar_module(what, channel)
     grid = torch.linspace(low, high, points, dtype=torch.float64)
     y, dy = value_and_gradient(module, grid.unsqueeze(1))
     return Curve(grid.numpy(), y.squeeze(1).numpy(), dy.squeeze(1).numpy())

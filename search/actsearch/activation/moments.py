@@ -36,7 +36,9 @@ class Moments(NamedTuple):
 
 
 def moments(what: Any) -> Moments:
-    """E[f(z)] and E[f(z)^2] for z ~ N(0, 1), learned parameters at their start.
+    """E[f(z)] and E[f(z)^2] for z ~ N(0, 1), learned parameters as a module has them, else at their start.
+
+    Parameters that a module has per channel are averaged.
 
     Adaptive Gauss-Legendre quadrature, accurate to about 1e-9 of the function's scale, jumps and
     kinks included. A moment that is infinite or does not exist comes out as infinite or NaN.

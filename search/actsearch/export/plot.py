@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
-from actsearch.activation import curve, describe
+from actsearch.activation import Activation, curve, describe
 
 __all__ = ["plot"]
 
@@ -16,12 +17,15 @@ _BLUE, _ORANGE, _GREY = (
     "#999999",
 )  # Okabe & Ito: safe for colour-blind readers
 
+_CHANNELS = 32  # more lines are no easier to read
+
 
 def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
     """Draw an activation with its derivative.
 
     Args:
-        what: catalog name, formula, Expression, candidate or trial.
+        what: catalog name, formula, Expression, candidate, trial, or a module with what it has learned: with
+            parameters per channel some of its channels as thin lines, and the function of the averaged parameters.
         low: left end of the x axis.
         high: right end.
 
@@ -33,6 +37,16 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
     figure = go.Figure()
     figure.add_hline(y=0, line_width=1, line_color=_GREY)
     figure.add_vline(x=0, line_width=1, line_color=_GREY)
+    for channel in _some_channels(what):
+        one = curve(what, low, high, channel=channel)
+        figure.add_scatter(
+            x=one.x,
+            y=one.y,
+            name=f"channel {channel}",
+            line={"color": _BLUE, "width": 1},
+            opacity=0.25,
+            showlegend=False,
+        )
     figure.add_scatter(x=sampled.x, y=sampled.y, name="f(x)", line={"color": _BLUE, "width": 3})
     figure.add_scatter(
         x=sampled.x,
@@ -48,3 +62,9 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
         margin={"l": 40, "r": 20, "t": 50, "b": 40},
     )
     return figure
+
+
+def _some_channels(what: Any) -> list[int]:
+    """At most 32 channels of a module with parameters per channel, evenly chosen."""
+    count = what.channels if isinstance(what, Activation) and what.channels else 0
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, _CHANNELS))})

@@ -6,17 +6,22 @@ import functools
 import keyword
 import math
 import textwrap
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from actsearch.activation import describe, expression_of, gain
+from actsearch.activation import Activation, describe, expression_of, gain
 from actsearch.activation.program import fold
 from actsearch.catalog import CATALOG
 from actsearch.errors import ActivationError
+from actsearch.export.learned import Learned, learned_values, with_learned
+from actsearch.export.origin import origin
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
-from actsearch.records import ActivationRecord
-from actsearch.report import VerdictRow
+from actsearch.records import ActivationRecord, TrialRecord
+from actsearch.report import Verdict, VerdictRow
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["to_python"]
 
@@ -32,6 +37,7 @@ _OWN: dict[str, str] = {
 _JOINED = {"sum": " + ", "prod": " * "}
 _NESTED = {"max": "torch.maximum", "min": "torch.minimum"}
 
+_FUNCTIONAL = "from torch.nn import functional as F\n"
 _HEAD = '''"""{title}
 
 {where}"""
@@ -47,23 +53,36 @@ class {name}(nn.Module):
 '''
 
 
-def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
+def to_python(
+    what: Any,
+    *,
+    learned: Learned | Activation | None = None,
+    name: str | None = None,
+    note: str = "",
+) -> str:
     """Write an activation as Python source for one file that needs torch alone.
 
-    Parameters learned per channel take ``channels`` in the constructor, on axis 1.
+    Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, on axis 1.
+    With learned values they start there instead, and the number of channels is that of the values.
 
     Args:
-        what: catalog name, formula, Expression, candidate, trial, or a row of a verdict such as its winner; for the
-            user's own model as the winner, a comment that says so.
+        what: catalog name, formula, Expression, candidate, trial, or a verdict or one of its rows; for the user's own
+            model as the winner, a comment that says so. Of a module, what it has learned is written.
+        learned: values for the parameters: a trained module of this activation, such as
+            ``placement.model.get_submodule(path)``, or a mapping as its ``state_dict()``, names to 0-d or
+            ``(channels,)`` numbers.
         name: name of the class; made from the activation's own otherwise.
-        note: where it comes from, for the head of the file.
+        note: further words for the head of the file.
 
     Raises:
-        ActivationError: for forms without a formula.
+        ActivationError: for forms without a formula, and for learned values that do not fit.
     """
-    if isinstance(what, VerdictRow) and what.verdict == "baseline" and what.activation is None:
-        return f"# Nothing was confirmed to be better: keep {' '.join(what.label.split())}.\n"
-    record = _record(what)
+    row = what.winner if isinstance(what, Verdict) else what
+    if isinstance(row, VerdictRow) and row.verdict == "baseline" and row.activation is None:
+        return f"# Nothing was confirmed to be better: keep {' '.join(row.label.split())}.\n"
+    record = _record(row)
+    note = " ".join(filter(None, (_origin(what), note)))
+    values = learned_values(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
     class_name = name or _class_name(record)
     if not class_name.isidentifier() or keyword.iskeyword(class_name):
@@ -78,14 +97,28 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
         arguments = "".join(f", {key}={value!r}" for key, value in keywords.items())
         body = _method("forward", f"return {call}(x{arguments})")
     else:
-        body = _formula_body(expression_of(record))
-    head = _HEAD.format(
+        module = what if isinstance(what, Activation) else learned
+        axis = module.channel_axis if isinstance(module, Activation) else 1
+        body = _formula_body(expression_of(record), values, axis)
+    head = (_HEAD if "F." in body else _HEAD.replace(_FUNCTIONAL, "")).format(
         title=f"{record.label}, found with actsearch.",
-        where=_where(record, note),
+        where=_where(record, note, values),
         name=class_name,
         doc=f"f(x) = {record.formula}",
     )
     return head + textwrap.indent(body, "    ")
+
+
+def _origin(what: Any) -> str:
+    if isinstance(what, Verdict):
+        return origin(what.study_name, None, what, what.winner)
+    if isinstance(what, VerdictRow):
+        return origin("", None, None, what)
+    if isinstance(trial := getattr(what, "record", None), TrialRecord):
+        verdict = what.verdict
+        row = None if verdict is None else verdict.row(trial.number)
+        return origin(what.study_name, trial, verdict, row)
+    return ""
 
 
 def _record(what: Any) -> ActivationRecord:
@@ -103,10 +136,13 @@ def _class_name(record: ActivationRecord) -> str:
     return "FoundActivation"
 
 
-def _where(record: ActivationRecord, note: str) -> str:
+def _where(record: ActivationRecord, note: str, values: Mapping[str, torch.Tensor]) -> str:
     lines = [f"Formula: {record.formula}"]
+    if values:
+        lines.append("Parameters start at the values that they learned.")
+    what = with_learned(record, values) if values else record
     try:
-        lines.append(f"Initialisation gain 1 / sqrt(E[f(z)^2]), z ~ N(0, 1): {gain(record):.6g}")
+        lines.append(f"Initialisation gain 1 / sqrt(E[f(z)^2]), z ~ N(0, 1): {gain(what):.6g}")
     except ActivationError:
         lines.append("Initialisation gain: none (the second moment is not finite)")
     if note:
@@ -119,21 +155,34 @@ def _method(name: str, *lines: str) -> str:
     return f"def {name}(self, x: torch.Tensor) -> torch.Tensor:\n{body}"
 
 
-def _formula_body(tree: Expression) -> str:
+def _numbers(value: torch.Tensor) -> Any:
+    """A number or a list of numbers, with as many digits as their precision needs."""
+    digits = 17 if value.element_size() == 8 else 9
+    if value.dim():
+        return [float(f"{number:.{digits}g}") for number in value.tolist()]
+    return float(f"{value.item():.{digits}g}")
+
+
+def _formula_body(tree: Expression, values: Mapping[str, torch.Tensor], axis: int) -> str:
     parameters = tree.parameters
     per_channel = any(parameter.per == "channel" for parameter in parameters)
     lines: list[str] = []
     if parameters:
-        lines.append(f"def __init__(self{', channels: int' if per_channel else ''}) -> None:")
+        argument = ", channels: int" if per_channel and not values else ""
+        lines.append(f"def __init__(self{argument}) -> None:")
         lines.append("    super().__init__()")
         for index, parameter in enumerate(parameters):
+            key = f"theta_{index}"
             shape = "(channels,)" if parameter.per == "channel" else "()"
             start = f"torch.full({shape}, {parameter.init!r})"
-            lines.append(f"    self.theta_{index} = nn.Parameter({start})")
+            if key in values:
+                start = f"torch.tensor({_numbers(values[key])!r})"
+            lines.append(f"    self.{key} = nn.Parameter({start})")
         lines.append("")
     forward = []
     if per_channel:
-        forward.append("shape = (-1, *[1] * (x.dim() - 2))  # channels on axis 1")
+        ones = -axis - 1 if axis < 0 else f"(x.dim() - {axis + 1})"
+        forward.append(f"shape = (-1, *[1] * {ones})  # channels on axis {axis}")
     for index, parameter in enumerate(parameters):
         view = ".view(shape)" if parameter.per == "channel" else ""
         forward.append(f"theta_{index} = self.theta_{index}{view}")

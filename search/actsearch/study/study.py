@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -82,12 +82,13 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """Every trial in order of number."""
-        return [Trial(record) for record in self._trials()]
+        verdicts = self.verdicts
+        return [self._trial(record, verdicts) for record in self._trials()]
 
     @property
     def best_trial(self) -> Trial:
         """The COMPLETE trial with the best value; StudyError while there is none."""
-        return Trial(best_trial(self._trials(), self.direction))
+        return self._trial(best_trial(self._trials(), self.direction), self.verdicts)
 
     @property
     def best_value(self) -> float:
@@ -142,7 +143,8 @@ class Study:
         driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
         self._record = driver.prepare(accept_changed_task=task_changed == "accept")
         listeners = [
-            lambda record, call=callback: call(self, Trial(record)) for callback in callbacks
+            lambda record, call=callback: call(self, Trial(record, self.study_name))
+            for callback in callbacks
         ]
         driver.run(limits, listeners, show_progress_bar)
 
@@ -210,6 +212,10 @@ class Study:
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
+
+    def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
+        judged = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
+        return Trial(record, self.study_name, next(judged, None))
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"

@@ -9,6 +9,7 @@ from typing import Any
 
 from actsearch.evaluation import Candidate
 from actsearch.records import TrialRecord, TrialState
+from actsearch.report import Verdict
 
 __all__ = ["Trial"]
 
@@ -19,9 +20,13 @@ class Trial:
 
     Attributes:
         record: everything that is stored of it (without evaluations).
+        study_name: the study it belongs to.
+        verdict: the newest verdict with a line for it, if it was confirmed.
     """
 
     record: TrialRecord
+    study_name: str = ""
+    verdict: Verdict | None = None
 
     @property
     def number(self) -> int:

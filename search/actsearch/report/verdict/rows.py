@@ -131,6 +131,22 @@ class Verdict:
             f"differences above {_number(self.visible_difference)} would have shown."
         )
 
+    def row(self, number: int) -> VerdictRow | None:
+        """The line of a trial, by its number; None if it was not compared."""
+        return next((row for row in self.rows if row.number == number), None)
+
+    def remark(self, row: VerdictRow) -> str:
+        """One plain sentence on one line of the verdict."""
+        data = "validation data" if self.validation_only else "test data"
+        if row.verdict == "baseline":
+            return (
+                f"The baseline: {self.metric} {_number(row.mean)} on {data}, {self.seeds} seeds."
+            )
+        return (
+            f"Compared with {self.baseline.label} on {data}, {self.seeds} paired seeds: {row.verdict}, "
+            f"{self.metric} {row.difference:+.4f} (95 % interval {row.low:+.4f} to {row.high:+.4f})."
+        )
+
     def __str__(self) -> str:
         return f"{self._heading()}\n{self._table()}\n{self._power()}\n{self.sentence}"
 

@@ -10,4 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("trials", sa.Column("mirror", sa.Text(), nullable=False, server_default=sa.text("''")))
+    op.add_column(
+        "trials", sa.Column("mirror", sa.Text(), nullable=False, server_default=sa.text("''"))
+    )

@@ -1,0 +1,71 @@
+"""Learned values for the parameters of an activation, as users hand them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from actsearch.activation import Activation, activation, expression_of
+from actsearch.errors import ActivationError
+from actsearch.expression import Parameter
+from actsearch.records import ActivationRecord
+
+__all__ = ["Learned", "learned_values", "with_learned"]
+
+Learned = Mapping[str, Tensor | Sequence[float] | float]
+"""Values by name of the parameter: theta_0, theta_1, ..."""
+
+
+def learned_values(
+    record: ActivationRecord, learned: Learned | Activation | None
+) -> dict[str, Tensor]:
+    """Every parameter's value, 0-d or of shape ``(channels,)``; empty if none are given.
+
+    Raises:
+        ActivationError: values of another activation, missing or too many, of a wrong shape, or not finite.
+    """
+    if learned is None:
+        return {}
+    if isinstance(learned, Activation):
+        if learned.record.formula != record.formula:
+            raise ActivationError(
+                f"learned values are those of {learned.record.label}, not of {record.label}"
+            )
+        learned = learned.state_dict()
+    parameters = {
+        f"theta_{index}": item for index, item in enumerate(expression_of(record).parameters)
+    }
+    if set(learned) != set(parameters):
+        raise ActivationError(
+            f"{record.label} learns {', '.join(parameters) or 'nothing'}; "
+            f"values were given for {', '.join(learned) or 'nothing'}"
+        )
+    values = {name: _value(name, item, learned[name]) for name, item in parameters.items()}
+    if len({len(value) for value in values.values() if value.dim()}) > 1:
+        raise ActivationError(
+            f"learned values of {record.label} are for different numbers of channels"
+        )
+    return values
+
+
+def with_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Activation:
+    """The activation with these values, as from :func:`learned_values`."""
+    channels = next((len(value) for value in values.values() if value.dim()), None)
+    module = activation(record, channels=channels).double()
+    module.load_state_dict(dict(values))
+    return module
+
+
+def _value(name: str, parameter: Parameter, given: Tensor | Sequence[float] | float) -> Tensor:
+    value = torch.as_tensor(given).detach().cpu()
+    wanted = 1 if parameter.per == "channel" else 0
+    if value.dim() != wanted:
+        raise ActivationError(
+            f"learned value {name} has shape {tuple(value.shape)}; it is "
+            + ("one number for each channel" if wanted else "one number")
+        )
+    if not torch.isfinite(value).all():
+        raise ActivationError(f"learned value {name} is not finite")
+    return value
