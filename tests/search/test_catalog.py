@@ -34,7 +34,7 @@ PROMISED = {
     "hardsigmoid": (),
     "hardswish": (),
     "sin": ("omega",),
-    "maxout": ("pieces", "per"),
+    "max_affine": ("pieces", "per"),
     "softmax": ("dim",),
 }
 
@@ -178,8 +178,8 @@ def test_relu_offers_three_gradients_at_zero(choice: float) -> None:
         ("relu", {"grad_at_zero": 0.3}, "0.0, 0.5, 1.0"),
         ("relu", {"negative_slope": 0.3}, "grad_at_zero"),
         ("prelu", {"per": "pixel"}, "'tensor', 'channel'"),
-        ("maxout", {"pieces": 5}, "2, 3, 4"),
-        ("maxout", {"pieces": "2"}, "2, 3, 4"),
+        ("max_affine", {"pieces": 5}, "2, 3, 4"),
+        ("max_affine", {"pieces": "2"}, "2, 3, 4"),
         ("softmax", {"dim": 0.5}, "whole number"),
         ("softmax", {"dim": 9}, r"\[-8, 8\]"),
         ("gelu", {"alpha": 1.0}, "gelu has no hyperparameter 'alpha'; it has none"),

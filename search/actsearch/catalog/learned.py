@@ -54,9 +54,9 @@ LEARNED: tuple[Row, ...] = (
         tier="recommended",
     ),
     Row(
-        "maxout",
+        "max_affine",
         _max_affine,
-        "Goodfellow et al. 2013, arXiv:1302.4389, elementwise: the largest of several learned lines",
+        "after Goodfellow et al. 2013, arXiv:1302.4389 (maxout): the largest of several learned lines of one number",
         2013,
         (Hyperparameter("pieces", 2, choices=(2, 3, 4)), PER),
         tier="recommended",
