@@ -10,7 +10,7 @@ from typing import Any
 
 from actsearch.activation import describe, expression_of, gain
 from actsearch.activation.program import fold
-from actsearch.catalog import CATALOG
+from actsearch.catalog import CATALOG, Row
 from actsearch.errors import ActivationError
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
@@ -46,7 +46,8 @@ class {name}(nn.Module):
 def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
     """Write an activation as Python source for one file that needs torch alone.
 
-    Parameters learned per channel take ``channels`` in the constructor, on axis 1.
+    Parameters learned per channel take ``channels`` in the constructor, on axis 1. Maxout takes ``channel_axis``, and
+    its docstring says how wide the layer before it must be.
 
     Args:
         what: catalog name, formula, Expression, candidate, trial, or a row of a verdict such as its winner; for the
@@ -79,9 +80,20 @@ def to_python(what: Any, *, name: str | None = None, note: str = "") -> str:
         title=f"{record.label}, found with actsearch.",
         where=_where(record, note),
         name=class_name,
-        doc=f"f(x) = {record.formula}",
+        doc=_doc(record, row),
     )
     return head + textwrap.indent(body, "    ")
+
+
+def _doc(record: ActivationRecord, row: Row | None) -> str:
+    """The class's docstring."""
+    if row is None or row.widens is None:
+        return f"f(x) = {record.formula}"
+    times = row.width(record.hyperparameters)
+    return (
+        f"The largest of each {times} neighbouring channels: {times} c channels in, c out.\n\n"
+        f"    The layer before it must be {times} times as wide. Channels lie on axis 1, or on channel_axis.\n    "
+    )
 
 
 def _record(what: Any) -> ActivationRecord:
@@ -195,6 +207,21 @@ def _rrelu(record: ActivationRecord) -> str:
     return _method("forward", f"return F.rrelu(x, {lower!r}, {upper!r}, self.training)")
 
 
+def _maxout(record: ActivationRecord) -> str:
+    pieces = record.hyperparameters["pieces"]
+    constructor = (
+        "def __init__(self, channel_axis: int = 1) -> None:\n"
+        "    super().__init__()\n"
+        "    self.channel_axis = channel_axis\n\n"
+    )
+    return constructor + _method(
+        "forward",
+        "axis = self.channel_axis % x.dim()",
+        f"channels = x.shape[axis] // {pieces}",
+        f"return x.unflatten(axis, (channels, {pieces})).amax(axis + 1)",
+    )
+
+
 def _literal(value: float) -> str:
     text = repr(value) if math.isfinite(value) else f'float("{value}")'
     return f"({text})" if value < 0 else text
@@ -204,4 +231,5 @@ _SPECIAL: dict[str, Callable[[ActivationRecord], str]] = {
     "relu": _relu,
     "step": _step,
     "rrelu": _rrelu,
+    "maxout": _maxout,
 }
