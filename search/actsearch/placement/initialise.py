@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from actsearch.activation import Activation, gain, pieces_of
 from actsearch.placement.place import Placement
@@ -51,8 +52,16 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
 
 @torch.no_grad()
 def _draw(layer: nn.Module, scale: float) -> None:
-    weight = layer.get_parameter("weight")
-    fan_in = weight[0].numel()
-    weight.normal_(0.0, scale / math.sqrt(fan_in))
+    layer.get_parameter("weight").normal_(0.0, scale / math.sqrt(_fan_in(layer)))
     if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
         bias.zero_()
+
+
+def _fan_in(layer: nn.Module) -> float:
+    """How many products an output sums; of a transposed convolution with a stride, on average, away from the border."""
+    weight = layer.get_parameter("weight")
+    if isinstance(
+        layer, _ConvTransposeNd
+    ):  # (in, out / groups, ...), the kernel spread over stride positions
+        return weight[:, 0].numel() / layer.groups / math.prod(layer.stride)
+    return weight[0].numel()
