@@ -33,7 +33,7 @@ class Replacement:
         path: of the site.
         old: what stood there.
         new: what stands there now.
-        widened: path of the layer that was made wider for it, and how many times; empty for most activations.
+        widened: path of the layer that was made wider for it; empty for most activations.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Replacement:
     widened: str = ""
 
     def __str__(self) -> str:
-        wider = f" ({self.widened} as wide)" if self.widened else ""
+        wider = f" ({self.widened} widened)" if self.widened else ""
         return f"{self.path}: {self.old} -> {self.new}{wider}"
 
 
@@ -191,8 +191,7 @@ def _replaced(
     if isinstance(parent, nn.TransformerEncoderLayer):
         # its fused inference path looks at this flag, not at the activation
         parent.activation_relu_or_gelu = 0
-    widened = f"{wider.layer} {wider.times} times" if wider else ""
-    return Replacement(path, type(old).__name__, _name(new), widened)
+    return Replacement(path, type(old).__name__, _name(new), wider.layer if wider else "")
 
 
 def _no_nested_tensors(model: nn.Module) -> None:

@@ -225,7 +225,10 @@ def check_start(
         PlacementError: the widened model does not run, or gives another shape or other numbers.
     """
     what = ", ".join(f"{plan.layer!r} {plan.times} times as wide" for plan in plans)
-    advice = f"perhaps its output also goes elsewhere than to the site; {_ADVICE}"
+    advice = (
+        "perhaps the output of a layer also goes elsewhere than to its site, or one activation module stands behind "
+        f"several layers: give each its own, or {_ADVICE}"
+    )
     try:
         found, wanted = observed(placed, sample), observed(expected, sample)
     except Exception as error:
