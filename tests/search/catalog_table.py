@@ -60,6 +60,8 @@ def _formula(row: Row) -> str:
 
 
 def _learned(row: Row) -> str:
+    if row.widens is not None:
+        return "by the layer before"
     return "yes" if any(setting.name == "per" for setting in row.hyperparameters) else ""
 
 

@@ -88,9 +88,9 @@ def test_step_is_zero_or_one_and_lets_gradients_through_on_its_window() -> None:
     assert torch.equal(formula, value)
 
 
-def test_a_tie_of_maxout_gives_a_gradient_between_the_slopes_that_meet() -> None:
+def test_a_tie_of_max_affine_gives_a_gradient_between_the_slopes_that_meet() -> None:
     for pieces in (2, 3, 4):
-        _, gradient = _gradient_at([0.0], "maxout", pieces=pieces)
+        _, gradient = _gradient_at([0.0], "max_affine", pieces=pieces)
         assert 0.25 <= gradient.item() <= 1
 
 

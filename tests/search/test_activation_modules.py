@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import actsearch as acs
 
-LEARNED = ["prelu", "swish", "maxout", "x * sigmoid(param(0.5) * x) + param(-1.0)"]
-PER_CHANNEL = ["prelu", "swish", "maxout", 'tanh(param(0.5, per="channel") * x)']
+LEARNED = ["prelu", "swish", "max_affine", "x * sigmoid(param(0.5) * x) + param(-1.0)"]
+PER_CHANNEL = ["prelu", "swish", "max_affine", 'tanh(param(0.5, per="channel") * x)']
 
 
 def _state_copy(module: nn.Module) -> nn.Module:

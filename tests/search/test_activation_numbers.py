@@ -107,8 +107,9 @@ def test_equal_parts_with_x_are_computed_once() -> None:
 def test_mixed_precision_training_works(what: str) -> None:
     torch.manual_seed(0)
     channels = 8 if "channel" in what else None
+    wide = 16 if what == "maxout" else 8
     model = nn.Sequential(
-        nn.Linear(4, 8), acs.activation(what, channels=channels), nn.Linear(8, 2)
+        nn.Linear(4, wide), acs.activation(what, channels=channels), nn.Linear(8, 2)
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = model(torch.randn(5, 4))

@@ -116,7 +116,7 @@ def test_the_sampler_is_told_settings_conditional_on_the_choice() -> None:
 
 
 def test_proposals_do_not_repeat_a_trial_while_there_is_something_new() -> None:
-    space = Space(activations=["leaky_relu", "maxout"])
+    space = Space(activations=["leaky_relu", "max_affine"])
     history = _search(acs.Bayesian(), 30, Context(space, 0, "maximize"))
     formulas = [trial.candidate.activations[SHARED] for trial in history]
     numbers = [str(item.to_json()) for item in formulas if item.name == "leaky_relu"]

@@ -34,7 +34,8 @@ PROMISED = {
     "hardsigmoid": (),
     "hardswish": (),
     "sin": ("omega",),
-    "maxout": ("pieces", "per"),
+    "max_affine": ("pieces", "per"),
+    "maxout": ("pieces",),
     "softmax": ("dim",),
 }
 
@@ -145,7 +146,20 @@ def test_outputs_and_gates_are_never_among_the_hidden() -> None:
     assert set(acs.catalog.names(role="gate")) == gates
     assert not (outputs | gates) & set(acs.catalog.names(role="hidden"))
     assert not (outputs | gates) & set(acs.catalog.names(tier="recommended"))
-    assert {name for name, row in acs.catalog.items() if not row.elementwise} == outputs | gates
+
+
+def test_a_hidden_row_is_elementwise_unless_a_wider_layer_makes_up_for_it() -> None:
+    for name, row in acs.catalog.items():
+        assert row.elementwise is (row.role == "hidden" and row.widens is None), name
+    assert {name for name, row in acs.catalog.items() if row.widens is not None} == {"maxout"}
+    assert acs.catalog["maxout"].widens in {s.name for s in acs.catalog["maxout"].hyperparameters}
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4])
+def test_a_row_says_how_many_times_as_wide_the_layer_before_it_must_be(pieces: int) -> None:
+    row = acs.catalog["maxout"]
+    assert row.width(row.bind({"pieces": pieces})) == pieces
+    assert acs.catalog["max_affine"].width(acs.catalog["max_affine"].bind({})) == 1
 
 
 def test_controls_are_not_recommended_and_tiers_share_out_the_hidden_rows() -> None:
@@ -178,8 +192,10 @@ def test_relu_offers_three_gradients_at_zero(choice: float) -> None:
         ("relu", {"grad_at_zero": 0.3}, "0.0, 0.5, 1.0"),
         ("relu", {"negative_slope": 0.3}, "grad_at_zero"),
         ("prelu", {"per": "pixel"}, "'tensor', 'channel'"),
-        ("maxout", {"pieces": 5}, "2, 3, 4"),
-        ("maxout", {"pieces": "2"}, "2, 3, 4"),
+        ("max_affine", {"pieces": 5}, "2, 3, 4"),
+        ("max_affine", {"pieces": "2"}, "2, 3, 4"),
+        ("maxout", {"pieces": 1}, "2, 3, 4"),
+        ("maxout", {"per": "channel"}, "maxout has no hyperparameter 'per'; known: pieces"),
         ("softmax", {"dim": 0.5}, "whole number"),
         ("softmax", {"dim": 9}, r"\[-8, 8\]"),
         ("gelu", {"alpha": 1.0}, "gelu has no hyperparameter 'alpha'; it has none"),

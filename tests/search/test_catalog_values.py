@@ -23,6 +23,7 @@ _SHORT = 1e-6
 ELSEWHERE = {
     "step",  # test_activation_gradients
     "softmax", "softmin", "log_softmax", "softmax2d", "glu", "crelu",
+    "maxout",  # test_maxout
     "rational", "piecewise_linear", "mixture",  # test_learned_forms
 }  # fmt: skip
 
@@ -110,7 +111,8 @@ def test_the_formula_of_a_row_computes_the_same_function_as_its_module(case: Cas
     np.testing.assert_allclose(gradient[smooth], fused_gradient[smooth], rtol=1e-7, atol=1e-8)
 
 
-_BOUNDED_FAR_OUT = set(acs.catalog.names(role="hidden")) - {"exp"}  # exp(100) overflows, and must
+# exp(100) overflows, and must; maxout is no function of one number
+_BOUNDED_FAR_OUT = set(acs.catalog.names(role="hidden")) - {"exp", "maxout"}
 
 
 @pytest.mark.parametrize("name", sorted(_BOUNDED_FAR_OUT))

@@ -57,7 +57,7 @@ def assert_same(exported: nn.Module, act: nn.Module, x: Tensor) -> None:
 
 
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in acs.catalog.names(role="hidden")),
+    *((name, {}) for name in acs.catalog.names(role="hidden") if acs.catalog[name].elementwise),
     ("relu", {"grad_at_zero": 0.5}),
     ("relu", {"grad_at_zero": 1.0}),
     ("leaky_relu", {"negative_slope": 0.3}),
@@ -68,7 +68,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("hardtanh", {"min_val": -2.0, "max_val": 3.0}),
     ("sin", {"omega": 12.0}),
     ("swish", {"beta": 0.3}),
-    ("maxout", {"pieces": 4}),
+    ("max_affine", {"pieces": 4}),
 ]
 
 
@@ -148,7 +148,7 @@ def test_parameters_per_channel_stand_on_axis_one(
     assert_same(exported, act, torch.randn(shape))
 
 
-@pytest.mark.parametrize("formula", [FORMULAS[1], FORMULAS[2], FORMULAS[7], "prelu", "maxout"])
+@pytest.mark.parametrize("formula", [FORMULAS[1], FORMULAS[2], FORMULAS[7], "prelu", "max_affine"])
 def test_learned_values_can_be_loaded(formula: str, tmp_path: Path) -> None:
     act = acs.activation(formula)
     with torch.no_grad():
@@ -257,7 +257,7 @@ def test_an_exported_rrelu_is_random_in_training(tmp_path: Path) -> None:
 # form
 
 
-@pytest.mark.parametrize("what", ["relu", "maxout", "x*tanh(x)", PER_CHANNEL[2]])
+@pytest.mark.parametrize("what", ["relu", "max_affine", "x*tanh(x)", PER_CHANNEL[2]])
 def test_the_file_needs_torch_alone_and_says_what_it_is(what: str) -> None:
     code = acs.to_python(what, note="study digits, trial 7")
     tree = ast.parse(code)

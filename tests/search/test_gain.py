@@ -59,6 +59,22 @@ def test_the_layer_is_found_through_normalisation_and_convolution() -> None:
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / 27), rel=0.05)
 
 
+@pytest.mark.parametrize("pieces", [1, 4])
+@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (2, 4)])
+def test_a_transposed_convolution_keeps_the_second_moment_too(
+    stride: int, groups: int, pieces: int
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(64, 32, 4, stride=stride, groups=groups)
+    x = torch.randn(8, 64, 12, 12)
+    act = acs.activation("relu") if pieces == 1 else acs.activation("maxout", pieces=pieces)
+    placement = acs.place(nn.Sequential(layer, nn.ReLU()), act, sample=x)
+    initialise_for_gain(placement, x)
+    with torch.no_grad():
+        inside = placement.model(x)[:, :, 4:-4, 4:-4]
+    assert inside.square().mean().item() == pytest.approx(1, rel=0.1)
+
+
 def test_an_activation_without_a_gain_is_an_error() -> None:
     with pytest.raises(acs.ActivationError, match="no gain"):
         initialise_for_gain(acs.place(deep(depth=1), "exp(x*x)"), torch.randn(2, 256))

@@ -114,7 +114,7 @@ def test_a_sum_without_parameters_is_one_candidate_in_every_order() -> None:
 
 DIFFERENT = [
     "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "gelu", "gelu_tanh", "silu", "swish", "mish",
-    "softplus", "softsign", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "hardswish", "sin", "maxout",
+    "softplus", "softsign", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "hardswish", "sin", "max_affine",
     "identity", "step", "softmax", "max(x, 0)", "-relu(-x)", "min(x, 0)", "abs(x)", "x*x", "cube(x)", "cos(x)",
     "x*tanh(x)", "x*sin(x)", "x*erf(x)", "erf(x)", "atan(x)", "asinh(x)", "logsigmoid(x)", "exp(-x*x)",
     "x*exp(-x*x)", "x*atan(x)", "relu(x)**2", "sinc(x)", "i0e(x)", "i1e(x)", "tanh(x) + 0.001*x", "sqrt(x)",
@@ -276,14 +276,14 @@ def test_learned_forms_written_in_two_ways_are_one_candidate(one: str, other: st
         ("param(0.0) + tanh(x)", "tanh(param(0.0) + x)"),
         ("prelu", acs.activation("prelu", init=0.3)),
         ("swish", acs.activation("swish", beta=2.0)),
-        ("maxout", acs.activation("maxout", pieces=3)),
+        ("max_affine", acs.activation("max_affine", pieces=3)),
     ],
 )
 def test_learned_forms_that_learn_something_else_differ(one: Any, other: Any) -> None:
     assert not same(one, other)
 
 
-@pytest.mark.parametrize("name", ["prelu", "swish", "maxout"])
+@pytest.mark.parametrize("name", ["prelu", "swish", "max_affine"])
 def test_parameters_per_channel_make_another_candidate(name: str) -> None:
     assert not same(name, Candidate.of(name, per="channel"))
     assert same_values(name, Candidate.of(name, per="channel"))

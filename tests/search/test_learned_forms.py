@@ -29,8 +29,8 @@ STARTS: list[tuple[str, dict[str, Any], str, float]] = [
     ("swish", {}, "silu", 1e-15),
     ("acon_c", {}, "silu", 1e-15),
     ("prelu", {"init": 0.0}, "relu", 0),
-    ("maxout", {}, "max(x, 0) + 0.25*min(x, 0)", 1e-15),
-    ("maxout", {"pieces": 4}, "max(x, 0) + 0.25*min(x, 0)", 1e-15),
+    ("max_affine", {}, "max(x, 0) + 0.25*min(x, 0)", 1e-15),
+    ("max_affine", {"pieces": 4}, "max(x, 0) + 0.25*min(x, 0)", 1e-15),
     ("apl", {}, "relu", 0),
     ("apl", {"hinges": 5}, "relu", 0),
     ("pelu", {}, "elu", 1e-15),
@@ -95,7 +95,7 @@ def _hinge(x: Array) -> Array:
 LEARNED_VALUES: list[tuple[str, tuple[float, ...], Callable[[Array], Array]]] = [
     ("prelu", (-0.4,), lambda x: np.where(x > 0, x, -0.4 * x)),
     ("swish", (1.7,), lambda x: x * _sigmoid(1.7 * x)),
-    ("maxout", (0.6, -0.5, -1.2, 0.3), lambda x: np.maximum(0.6 * x - 0.5, 0.3 - 1.2 * x)),
+    ("max_affine", (0.6, -0.5, -1.2, 0.3), lambda x: np.maximum(0.6 * x - 0.5, 0.3 - 1.2 * x)),
     ("pelu", (1.5, 0.7), lambda x: np.where(x > 0, 1.5 / 0.7 * x, 1.5 * np.expm1(x / 0.7))),
     (
         "apl",

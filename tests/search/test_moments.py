@@ -58,7 +58,7 @@ INTEGRATED: dict[str, tuple[Callable[[float], float], tuple[float, ...]]] = {
     "softplus": (lambda z: math.log1p(math.exp(z)), ()),
     "mish": (lambda z: z * math.tanh(math.log1p(math.exp(z))), ()),
     "softsign": (lambda z: z / (1 + abs(z)), ()),
-    "maxout": (lambda z: max(z, z / 4), ()),
+    "max_affine": (lambda z: max(z, z / 4), ()),
     "abs(x - 0.3)": (lambda z: abs(z - 0.3), (0.3,)),
     "relu(x - 2.71)": (lambda z: max(z - 2.71, 0), (2.71,)),
     "sign(x - 1.234567)": (lambda z: math.copysign(1, z - 1.234567), (1.234567,)),

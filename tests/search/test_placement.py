@@ -546,7 +546,7 @@ def test_an_ambiguous_axis_does_not_matter_to_parameters_shared_by_all() -> None
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("act", ["prelu", "swish", "maxout", PER_CHANNEL])
+@pytest.mark.parametrize("act", ["prelu", "swish", "max_affine", PER_CHANNEL])
 def test_one_optimiser_step_moves_the_learned_parameters(act: str, kind: str) -> None:
     model, x = model_and_input(kind)
     placed = acs.place(model, act, sample=x).model

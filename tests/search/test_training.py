@@ -262,7 +262,7 @@ def test_no_activation_changes_the_dropout_of_a_model(act: str) -> None:
     assert equal(masks(act), masks("relu"))
 
 
-@pytest.mark.parametrize("act", ["rrelu", "prelu", "maxout"])
+@pytest.mark.parametrize("act", ["rrelu", "prelu", "max_affine"])
 def test_no_activation_changes_the_initial_weights(act: str) -> None:
     """At a vanishing learning rate training keeps the weights drawn for the seed."""
     kept: list[list[Tensor]] = []
@@ -549,7 +549,7 @@ def test_a_factory_is_called_anew_under_each_seed() -> None:
 # learned parameters
 
 
-@pytest.mark.parametrize("act", ["swish", 'tanh(param(1.0, per="channel") * x)', "maxout"])
+@pytest.mark.parametrize("act", ["swish", 'tanh(param(1.0, per="channel") * x)', "max_affine"])
 def test_learned_activation_parameters_have_no_weight_decay(act: str) -> None:
     model = acs.place(make(), act).model
     first, second = parameter_groups(model)

@@ -1,8 +1,8 @@
 """Formulas and catalog rows as torch modules, and what can be computed from a function alone."""
 
 from actsearch.activation.approximate import HingeSum, approximate
-from actsearch.activation.build import activation, describe, expression_of
-from actsearch.activation.function import Curve, curve, value_and_gradient
+from actsearch.activation.build import activation, describe, expression_of, pieces_of
+from actsearch.activation.function import Curve, at_start, curve, value_and_gradient
 from actsearch.activation.module import Activation, reseed_random_activations
 from actsearch.activation.moments import Moments, gain, moments
 from actsearch.activation.primitives import bind
@@ -14,12 +14,14 @@ __all__ = [
     "Moments",
     "activation",
     "approximate",
+    "at_start",
     "bind",
     "curve",
     "describe",
     "expression_of",
     "gain",
     "moments",
+    "pieces_of",
     "reseed_random_activations",
     "value_and_gradient",
 ]

@@ -18,7 +18,7 @@ from actsearch.errors import ActivationError, FormulaError, nearest
 from actsearch.expression import Expression, parse
 from actsearch.records import SHARED, ActivationRecord
 
-__all__ = ["activation", "describe", "expression_of"]
+__all__ = ["activation", "describe", "expression_of", "pieces_of"]
 
 
 def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
@@ -102,11 +102,14 @@ def activation(
 ) -> Activation:
     """Build an activation as an ``nn.Module`` that keeps the shape of its input.
 
+    ``"maxout"`` alone among the hidden ones does not: it takes ``pieces`` times as many channels as it returns, from a
+    layer that :func:`actsearch.place` makes as many times wider.
+
     Args:
         what: catalog name (``"leaky_relu"``), formula text (``"x*sigmoid(x)"``), Expression or record.
         channels: size of the channel axis, for parameters learned per channel. A catalog row that can
             learn per channel does so when this is given.
-        channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``.
+        channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``; may be negative.
         hyperparameters: settings of a catalog row, such as ``negative_slope=0.2``.
 
     Raises:
@@ -129,10 +132,18 @@ def activation(
             record.name, dict(record.hyperparameters)
         )  # a stored record may be out of range
         if record.name in SPECIAL:
-            return SPECIAL[record.name](record)
-        if (module := catalog_function(record)) is not None:
+            module = SPECIAL[record.name](record)
+            module.channel_axis = channel_axis
             return module
+        if (fused := catalog_function(record)) is not None:
+            return fused
     return FormulaActivation(record, expression_of(record), channels, channel_axis)
+
+
+def pieces_of(what: Any) -> int:
+    """How many pieces of each channel an activation takes: 1, but for those that need a wider layer (maxout)."""
+    record = describe(what)
+    return CATALOG[record.name].width(record.hyperparameters) if record.name is not None else 1
 
 
 def expression_of(what: Any) -> Expression:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from actsearch.activation.build import activation, describe
+from actsearch.activation.build import activation, describe, pieces_of
 from actsearch.activation.module import Activation
-from actsearch.catalog import CATALOG
+from actsearch.catalog import CATALOG, start_slopes
 from actsearch.errors import ActivationError
 
-__all__ = ["Curve", "curve", "scalar_module", "value_and_gradient"]
+__all__ = ["Curve", "at_start", "curve", "scalar_module", "value_and_gradient"]
 
 
 class Curve(NamedTuple):
@@ -33,11 +33,13 @@ def scalar_module(what: Any, channel: int | None = None) -> Activation:
         channel: which channel's parameters are taken; None averages them.
 
     Raises:
-        ActivationError: if outputs depend on more than their own input (softmax), or there is no such channel.
+        ActivationError: if outputs depend on more than their own input (softmax, maxout), or there is no such channel.
     """
     record = describe(what)
     if record.name and not CATALOG[record.name].elementwise:
-        raise ActivationError(f"{record.name} is not a function of one number")
+        raise ActivationError(
+            f"{record.name} is not a function of one number: each output depends on several"
+        )
     module = activation(record, channels=1, channel_axis=-1).double().eval()
     if channel is not None and not 0 <= channel < (getattr(what, "channels", None) or 0):
         raise ActivationError(f"{record.label} has no channel {channel}")
@@ -51,7 +53,30 @@ def scalar_module(what: Any, channel: int | None = None) -> Activation:
     return module
 
 
-def value_and_gradient(module: torch.nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
+class _StartPieces(nn.Module):
+    """What a layer gives that was made k times as wide: its output times the start slopes, (.., 1) to (.., k)."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.register_buffer("slopes", torch.tensor(start_slopes(pieces), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        slopes = self.slopes
+        assert isinstance(slopes, Tensor)
+        return x * slopes.to(x.dtype)
+
+
+def at_start(what: Any) -> nn.Module:
+    """The module that a site starts with, for one channel: input and output of shape ``(.., 1)``.
+
+    For a row that widens the layer before it, the function that the widened layer and it compute together.
+    """
+    module = activation(describe(what), channels=1, channel_axis=-1)
+    pieces = pieces_of(what)
+    return module if pieces == 1 else nn.Sequential(_StartPieces(pieces), module)
+
+
+def value_and_gradient(module: nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
     """Values f(x) and autograd's derivatives f'(x) at points of any shape; both shaped like them."""
     x = points.detach().clone().requires_grad_()
     with torch.enable_grad():

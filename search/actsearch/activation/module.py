@@ -26,6 +26,8 @@ __all__ = [
 class Activation(nn.Module):
     """Base of every activation that actsearch builds: input and output of one shape, any shape.
 
+    Rows that widen the layer before them, and gates, have an output of another shape.
+
     Attributes:
         record: formula, catalog name and hyperparameters.
         channels: number of channels of learned per-channel parameters, or None.

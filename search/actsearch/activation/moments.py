@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import special
 
-from actsearch.activation.build import describe
+from actsearch.activation.build import describe, pieces_of
 from actsearch.activation.function import scalar_module
 from actsearch.errors import ActivationError
 
@@ -29,7 +30,7 @@ _FINE, _COARSE = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leg
 
 
 class Moments(NamedTuple):
-    """Moments of f(z), z standard normal."""
+    """Moments of f(z), z standard normal; of maxout, of the largest of independent z."""
 
     mean: float
     second: float
@@ -40,12 +41,23 @@ def moments(what: Any) -> Moments:
 
     Parameters that a module has per channel are averaged.
 
+    Of ``maxout``, E[m] and E[m^2] of the largest m of as many independent z as it has pieces.
+
     Adaptive Gauss-Legendre quadrature, accurate to about 1e-9 of the function's scale, jumps and
     kinks included. A moment that is infinite or does not exist comes out as infinite or NaN.
 
     Raises:
-        ActivationError: if it is not a function of one number.
+        ActivationError: if it is neither a function of one number nor the largest of several.
     """
+    pieces = pieces_of(what)
+    integrand = _largest_of(pieces) if pieces > 1 else _function_of_one(what)
+    with np.errstate(all="ignore"):
+        mean, second = (float(value) for value in _integrals(integrand))
+    return Moments(mean, second)
+
+
+def _function_of_one(what: Any) -> Callable[[_Array], _Array]:
+    """f(z) phi(z) and f(z)^2 phi(z)."""
     module = scalar_module(what)
 
     def integrand(z: _Array) -> _Array:
@@ -54,9 +66,18 @@ def moments(what: Any) -> Moments:
         root = np.exp(-0.25 * z * z) / (2 * math.pi) ** 0.25  # of the density: y^2 may overflow
         return np.stack([y * root * root, (y * root) ** 2])
 
-    with np.errstate(all="ignore"):
-        mean, second = (float(value) for value in _integrals(integrand))
-    return Moments(mean, second)
+    return integrand
+
+
+def _largest_of(count: int) -> Callable[[_Array], _Array]:
+    """z p(z) and z^2 p(z) with the density of the largest of independent normal numbers, p = k phi Phi^(k - 1)."""
+
+    def integrand(z: _Array) -> _Array:
+        density = count * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        density *= special.ndtr(z) ** (count - 1)
+        return np.stack([z * density, z * z * density])
+
+    return integrand
 
 
 def _integrals(integrand: Callable[[_Array], _Array]) -> _Array:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from actsearch.activation.module import Activation, RandomActivation
+from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
 
-__all__ = ["SPECIAL", "RRelu", "Relu", "Step"]
+__all__ = ["SPECIAL", "Maxout", "RRelu", "Relu", "Step"]
 
 
 class Relu(Activation):
@@ -66,5 +67,40 @@ class RRelu(RandomActivation):
         return torch.where(x >= 0, x, slope * x)
 
 
-SPECIAL: dict[str, type[Activation]] = {"relu": Relu, "step": Step, "rrelu": RRelu}
+class Maxout(Activation):
+    """The largest of each k neighbouring channels (arXiv:1302.4389, eq. 1): y[.., c, ..] = max_j x[.., k c + j, ..].
+
+    The one hidden activation that changes the shape: (.., k c, ..) to (.., c, ..) on ``channel_axis``, which may be
+    negative. The layer before it must be k times as wide; ``actsearch.place`` makes it so. The k pieces of a channel
+    lie side by side, not c channels apart, so that those of a grouped convolution stay within their group.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__(record)
+        self.pieces = int(record.hyperparameters["pieces"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Channels divided by ``pieces``; of a tie, the pieces share the gradient.
+
+        Raises:
+            ActivationError: when the channels are not a multiple of the pieces.
+        """
+        axis, shape = self.channel_axis, tuple(x.shape)
+        if not -x.dim() <= axis < x.dim() or shape[axis] % self.pieces:
+            raise ActivationError(
+                f"{self.record.label} takes the largest of each {self.pieces} channels on axis {axis}, but the input "
+                f"has shape {shape}: the layer before must be {self.pieces} times as wide, as actsearch.place makes it"
+            )
+        axis %= x.dim()
+        # both sizes spelt out: of an empty batch, -1 could not be told
+        pieces = torch.unflatten(x, axis, (shape[axis] // self.pieces, self.pieces))
+        return pieces.amax(axis + 1)
+
+
+SPECIAL: dict[str, type[Activation]] = {
+    "relu": Relu,
+    "step": Step,
+    "rrelu": RRelu,
+    "maxout": Maxout,
+}
 """Modules by catalog name."""

@@ -8,12 +8,23 @@ hyperparameters as keywords. What no formula can say completely (random slopes, 
 
 from actsearch.catalog.common import COMMON
 from actsearch.catalog.gated import GATED
-from actsearch.catalog.learned import LEARNED
+from actsearch.catalog.learned import LEARNED, START_SLOPE, start_slopes
 from actsearch.catalog.literature import LITERATURE
 from actsearch.catalog.outputs import OUTPUTS
 from actsearch.catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Value
 
-__all__ = ["ACTIVATIONS", "CATALOG", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
+__all__ = [
+    "ACTIVATIONS",
+    "CATALOG",
+    "START_SLOPE",
+    "Catalog",
+    "Hyperparameter",
+    "Role",
+    "Row",
+    "Tier",
+    "Value",
+    "start_slopes",
+]
 
 ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *GATED, *LITERATURE, *OUTPUTS)
 """Every row."""

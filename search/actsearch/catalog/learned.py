@@ -10,15 +10,22 @@ from collections.abc import Mapping
 
 from actsearch.catalog.rows import PER, Hyperparameter, Row, Value
 
-__all__ = ["LEARNED"]
+__all__ = ["LEARNED", "START_SLOPE", "start_slopes"]
+
+START_SLOPE = 0.25
+"""Below 0, of the function that a largest of pieces starts from: leaky_relu."""
+
+
+def start_slopes(pieces: int) -> tuple[float, ...]:
+    """Even slopes from 1 down to START_SLOPE: the largest of lines through 0 with these is leaky_relu(START_SLOPE)."""
+    return tuple(1 - (1 - START_SLOPE) * index / (pieces - 1) for index in range(pieces))
 
 
 def _max_affine(values: Mapping[str, Value]) -> str:
-    """Slopes from 1 down to 1/4 through the origin: training starts from leaky_relu(0.25)."""
-    pieces, per = int(values["pieces"]), values["per"]
+    """Lines through the origin: training starts from leaky_relu(START_SLOPE)."""
+    per = values["per"]
     text = ""
-    for index in range(pieces):
-        slope = 1 - 0.75 * index / (pieces - 1)
+    for slope in start_slopes(int(values["pieces"])):
         piece = f'param({slope}, per="{per}") * x + param(0.0, per="{per}")'
         text = f"max({text}, {piece})" if text else piece
     return text
@@ -54,12 +61,22 @@ LEARNED: tuple[Row, ...] = (
         tier="recommended",
     ),
     Row(
-        "maxout",
+        "max_affine",
         _max_affine,
-        "Goodfellow et al. 2013, arXiv:1302.4389, elementwise: the largest of several learned lines",
+        "after Goodfellow et al. 2013, arXiv:1302.4389 (maxout): the largest of several learned lines of one number",
         2013,
         (Hyperparameter("pieces", 2, choices=(2, 3, 4)), PER),
         tier="recommended",
+    ),
+    Row(
+        "maxout",
+        "max(x1, ..., xk)",
+        "Goodfellow et al. 2013, arXiv:1302.4389: the largest of k affine maps for each channel; "
+        "placed, the layer before is made k times as wide",
+        2013,
+        (Hyperparameter("pieces", 2, choices=(2, 3, 4)),),
+        elementwise=False,
+        widens="pieces",
     ),
     Row(
         "pelu",

@@ -73,6 +73,8 @@ class Row:
         function: dotted name of torch's implementation, or None to compute the formula.
         fixed: keywords always passed to ``function``.
         elementwise: False when an output depends on more than its own input.
+        widens: name of the setting that says how many times as wide the layer before a hidden site becomes; the module
+            then returns as many times fewer channels than it takes. None for every row that needs no wider layer.
         random: True when training draws random numbers.
         straight_through: True when the gradient is a chosen surrogate, not the derivative.
         fitted: True when the formula's start values are fitted to another function; ``formula`` is then for
@@ -90,6 +92,7 @@ class Row:
     function: str | None = None
     fixed: Mapping[str, Value] = field(default_factory=dict)
     elementwise: bool = True
+    widens: str | None = None
     random: bool = False
     straight_through: bool = False
     fitted: bool = False
@@ -115,6 +118,10 @@ class Row:
             name: setting.checked(given.get(name, setting.default), self.name)
             for name, setting in known.items()
         }
+
+    def width(self, values: Mapping[str, Value]) -> int:
+        """How many times as wide as without it the layer before must be: 1 unless the row widens."""
+        return 1 if self.widens is None else int(values[self.widens])
 
     def text(self, values: Mapping[str, Value]) -> str:
         """The formula with hyperparameters put in, as ``parse`` reads it."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actsearch.activation import Activation, activation, expression_of
+from actsearch.catalog import CATALOG
 from actsearch.errors import ActivationError
 from actsearch.expression import Parameter
 from actsearch.records import ActivationRecord
@@ -34,8 +35,10 @@ def learned_values(
                 f"learned values are those of {learned.record.label}, not of {record.label}"
             )
         learned = learned.state_dict()
+    row = CATALOG[record.name] if record.name else None
+    tree = expression_of(record) if row is None or row.elementwise else None
     parameters = {
-        f"theta_{index}": item for index, item in enumerate(expression_of(record).parameters)
+        f"theta_{index}": item for index, item in enumerate(tree.parameters if tree else ())
     }
     if set(learned) != set(parameters):
         raise ActivationError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actsearch.activation import Activation, describe, expression_of, gain
 from actsearch.activation.program import fold
-from actsearch.catalog import CATALOG
+from actsearch.catalog import CATALOG, Row
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, learned_values, with_learned
 from actsearch.export.origin import origin
@@ -64,6 +64,7 @@ def to_python(
 
     Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, on axis 1.
     With learned values they start there instead, and the number of channels is that of the values.
+    Maxout takes ``channel_axis``, and its docstring says how wide the layer before it must be.
 
     Args:
         what: catalog name, formula, Expression, candidate, trial, or a verdict or one of its rows; for the user's own
@@ -104,7 +105,7 @@ def to_python(
         title=f"{record.label}, found with actsearch.",
         where=_where(record, note, values),
         name=class_name,
-        doc=f"f(x) = {record.formula}",
+        doc=_doc(record, row),
     )
     return head + textwrap.indent(body, "    ")
 
@@ -119,6 +120,17 @@ def _origin(what: Any) -> str:
         row = None if verdict is None else verdict.row(trial.number)
         return origin(what.study_name, trial, verdict, row)
     return ""
+
+
+def _doc(record: ActivationRecord, row: Row | None) -> str:
+    """The class's docstring."""
+    if row is None or row.widens is None:
+        return f"f(x) = {record.formula}"
+    times = row.width(record.hyperparameters)
+    return (
+        f"The largest of each {times} neighbouring channels: {times} c channels in, c out.\n\n"
+        f"    The layer before it must be {times} times as wide. Channels lie on axis 1, or on channel_axis.\n    "
+    )
 
 
 def _record(what: Any) -> ActivationRecord:
@@ -257,6 +269,21 @@ def _rrelu(record: ActivationRecord) -> str:
     return _method("forward", f"return F.rrelu(x, {lower!r}, {upper!r}, self.training)")
 
 
+def _maxout(record: ActivationRecord) -> str:
+    pieces = record.hyperparameters["pieces"]
+    constructor = (
+        "def __init__(self, channel_axis: int = 1) -> None:\n"
+        "    super().__init__()\n"
+        "    self.channel_axis = channel_axis\n\n"
+    )
+    return constructor + _method(
+        "forward",
+        "axis = self.channel_axis % x.dim()",
+        f"channels = x.shape[axis] // {pieces}",
+        f"return x.unflatten(axis, (channels, {pieces})).amax(axis + 1)",
+    )
+
+
 def _literal(value: float) -> str:
     text = repr(value) if math.isfinite(value) else f'float("{value}")'
     return f"({text})" if value < 0 else text
@@ -266,4 +293,5 @@ _SPECIAL: dict[str, Callable[[ActivationRecord], str]] = {
     "relu": _relu,
     "step": _step,
     "rrelu": _rrelu,
+    "maxout": _maxout,
 }

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
-from actsearch.activation import Activation, gain
+from actsearch.activation import Activation, gain, pieces_of
 from actsearch.placement.place import Placement
 from actsearch.placement.probe import trace
+from actsearch.placement.widen import level
 
 __all__ = ["initialise_for_gain"]
 
@@ -19,8 +21,9 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
     """Draw the weights before each replaced site anew: N(0, g^2 / fan_in) with g = 1 / sqrt(E[f(z)^2]), biases 0.
 
     He et al. 2015 (arXiv:1502.01852, eq. 10), with the gain of the activation itself in the place of ReLU's sqrt(2). A
-    site whose layer cannot be told (after a sum or a reshape) keeps its weights, as does the unchanged model. Numbers
-    are drawn from torch's global generator.
+    site whose layer cannot be told (after a sum or a reshape) keeps its weights, as does the unchanged model. Of a
+    layer that was made wider, every piece is drawn for itself, and a batch normalisation after it treats them alike.
+    Numbers are drawn from torch's global generator.
 
     Args:
         placement: the placed model, changed in place.
@@ -41,14 +44,24 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
         if layer is None or layer in done or not isinstance(module, Activation):
             continue
         _draw(layer, gain(module))
+        if (pieces := pieces_of(module)) > 1:
+            level(seen[path].between, pieces)
         done[layer] = path
     return tuple(done.values())
 
 
 @torch.no_grad()
 def _draw(layer: nn.Module, scale: float) -> None:
-    weight = layer.get_parameter("weight")
-    fan_in = weight[0].numel()
-    weight.normal_(0.0, scale / math.sqrt(fan_in))
+    layer.get_parameter("weight").normal_(0.0, scale / math.sqrt(_fan_in(layer)))
     if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
         bias.zero_()
+
+
+def _fan_in(layer: nn.Module) -> float:
+    """How many products an output sums; of a transposed convolution with a stride, on average, away from the border."""
+    weight = layer.get_parameter("weight")
+    if isinstance(
+        layer, _ConvTransposeNd
+    ):  # (in, out / groups, ...), the kernel spread over stride positions
+        return weight[:, 0].numel() / layer.groups / math.prod(layer.stride)
+    return weight[0].numel()

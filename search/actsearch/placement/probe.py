@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from actsearch.errors import ActsearchError, PlacementError
 
-__all__ = ["SiteTrace", "forward", "trace"]
+__all__ = ["SiteTrace", "forward", "observed", "trace"]
 
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RMSNorm)
 _CHANNELS_FIRST = (
@@ -25,7 +25,7 @@ _CHANNELS_FIRST = (
 WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 """Layers whose weights decide the scale of what arrives at a site."""
 
-_PASSING = (
+PASSING = (
     nn.modules.batchnorm._NormBase,
     nn.modules.dropout._DropoutNd,
     nn.LayerNorm,
@@ -33,6 +33,7 @@ _PASSING = (
     nn.GroupNorm,
     nn.Identity,
 )
+"""Modules that keep the channels of what they are given."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class SiteTrace:
         channel_axis: axis of the channels, or None where it cannot be told.
         layer: the Linear or convolution whose output arrives, through normalisation and dropout at most; None after a
             sum or a reshape.
+        between: the normalisation, dropout and identity modules that its output passed on the way, in order.
     """
 
     inputs: Tensor
     channel_axis: int | None
     layer: nn.Module | None = None
+    between: tuple[nn.Module, ...] = ()
 
     @property
     def channels(self) -> int | None:
@@ -78,11 +81,8 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     hooks += [
         model.get_submodule(path).register_forward_pre_hook(watch.site(path)) for path in paths
     ]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            forward(model, sample)
+        observed(model, sample)
     except ActsearchError:
         raise
     except Exception as error:
@@ -93,9 +93,24 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     finally:
         for hook in hooks:
             hook.remove()
+    return watch.seen
+
+
+def observed(model: nn.Module, sample: Any) -> Any:
+    """A model's output for a sample in eval mode, without gradients; its modes and random numbers stay as they were."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return forward(model, sample)
+    finally:
         for module, training in modes.items():
             module.training = training
-    return watch.seen
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class _Watch:
@@ -104,16 +119,16 @@ class _Watch:
     def __init__(self) -> None:
         self.seen: dict[str, SiteTrace] = {}
         self._axis: dict[int, int] = {}  # by id of a tensor kept alive
-        self._layer: dict[int, nn.Module] = {}  # likewise
+        self._chain: dict[int, tuple[int, tuple[nn.Module, ...]]] = {}  # with the tensor's version
         self._alive: list[Tensor] = []
 
     def layout(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor) or output.dim() < 2:
             return
         if isinstance(module, WEIGHT_LAYERS):
-            self._layer[id(output)] = module
-        elif isinstance(module, _PASSING) and inputs and id(inputs[0]) in self._layer:
-            self._layer[id(output)] = self._layer[id(inputs[0])]
+            self._chain[id(output)] = _version(output), (module,)
+        elif isinstance(module, PASSING) and inputs and (chain := self._chain_to(inputs[0])):
+            self._chain[id(output)] = _version(output), (*chain, module)
         self._alive.append(output)
         if isinstance(module, _CHANNELS_LAST):
             self._remember(output, output.dim() - 1)
@@ -130,10 +145,17 @@ class _Watch:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             if inputs and isinstance(inputs[0], Tensor) and path not in self.seen:
                 value = inputs[0]
-                axis, layer = self._channel_axis(value), self._layer.get(id(value))
-                self.seen[path] = SiteTrace(value.detach().clone(), axis, layer)
+                layer, *between = self._chain_to(value) or (None,)
+                self.seen[path] = SiteTrace(
+                    value.detach().clone(), self._channel_axis(value), layer, tuple(between)
+                )
 
         return hook
+
+    def _chain_to(self, value: Any) -> tuple[nn.Module, ...]:
+        """The layer that made a tensor and what it passed since; empty if it was written to, as ``x += y`` does."""
+        version, chain = self._chain.get(id(value), (0, ()))
+        return chain if chain and version == _version(value) else ()
 
     def _channel_axis(self, value: Tensor) -> int | None:
         if (known := self._axis.get(id(value))) is not None:

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 from torch.nn.modules import activation as torch_activations
 
-from actsearch.activation import Activation
+from actsearch.activation import Activation, pieces_of
 
 __all__ = ["NORMALISING", "Site", "SiteRole", "sites"]
 
@@ -39,7 +39,8 @@ class Site:
         kind: "module"; an activation held as a submodule.
         type: class name of what stands there.
         order: 0-based position in depth, in order of definition.
-        role: "hidden"; "gate" (GLU); "output" (softmax anywhere, a squashing function at the very end).
+        role: "hidden"; "gate" (GLU, maxout: what gives fewer channels than it takes); "output" (softmax anywhere, a
+            squashing function at the very end).
         aliases: further paths that lead to the same attribute of the same module.
     """
 
@@ -100,4 +101,6 @@ def _last_leaf(model: nn.Module) -> str:
 def _role(module: nn.Module, is_last: bool) -> SiteRole:
     if isinstance(module, NORMALISING) or (is_last and isinstance(module, _SQUASHING)):
         return "output"
+    if isinstance(module, Activation) and pieces_of(module) > 1:
+        return "gate"
     return "gate" if isinstance(module, nn.GLU) else "hidden"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation import activation, describe, value_and_gradient
+from actsearch.activation import at_start, describe, value_and_gradient
 from actsearch.catalog import CATALOG
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
@@ -42,7 +42,8 @@ def screen(
 ) -> Screening:
     """Look at a candidate's activations on numbers alone.
 
-    On 1,001 quantiles of N(0, 1) and on the model's own pre-activations, times 1 and 3: the shape is kept; values
+    On 1,001 quantiles of N(0, 1) and on the model's own pre-activations, times 1 and 3 (of maxout, on the pieces that
+    its widened layer makes of them at the start): the shape is kept; values
     and gradients are finite but for isolated points; the gradient is non-zero on at least 1 % (straight-through
     forms excepted); the function is neither constant nor affine. The catalog's identity may be affine, and a
     learned form counts as affine only if it also is at perturbed parameters.
@@ -70,14 +71,16 @@ def _screen_one(
     record: ActivationRecord, pre_activations: Sequence[Tensor], dtype: torch.dtype
 ) -> Screening:
     row = CATALOG[record.name] if record.name else None
-    if row is not None and not row.elementwise:
+    if row is not None and row.role != "hidden":
         return Screening(f"{row.name} is not elementwise: it is no hidden activation")
-    module = activation(record, channels=1, channel_axis=-1).to(dtype).eval()
+    module = at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
     for where, points in _samples(pre_activations, dtype):
         if reason := _refused(module, points, straight_through):
             return Screening(f"{reason} on {where}")
-    if not (row is not None and row.name == "identity") and (reason := _trivial(record)):
+    # pieces of a widened layer are not bound to lines through 0: nothing holds them affine
+    may_be_affine = row is not None and (row.name == "identity" or row.widens is not None)
+    if not may_be_affine and (reason := _trivial(record)):
         return Screening(reason)
     return Screening("", _far_warnings(module, dtype))
 
