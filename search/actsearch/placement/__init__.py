@@ -1,19 +1,24 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
+from actsearch.placement.choose import Where, bands, selected
 from actsearch.placement.initialise import initialise_for_gain
 from actsearch.placement.place import Placement, Replacement, place, pre_activations
 from actsearch.placement.probe import SiteTrace, forward, trace
-from actsearch.placement.sites import Site, sites
+from actsearch.placement.sites import Site, Sites, sites
 
 __all__ = [
     "Placement",
     "Replacement",
     "Site",
     "SiteTrace",
+    "Sites",
+    "Where",
+    "bands",
     "forward",
     "initialise_for_gain",
     "place",
     "pre_activations",
+    "selected",
     "sites",
     "trace",
 ]

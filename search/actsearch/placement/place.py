@@ -5,18 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from actsearch.activation import Activation, activation, describe, expression_of, pieces_of
 from actsearch.catalog import CATALOG, START_SLOPE
-from actsearch.errors import PlacementError, nearest
+from actsearch.errors import PlacementError
+from actsearch.placement.called import Called
+from actsearch.placement.choose import Where, bands, matching, selected
+from actsearch.placement.known import NORMALISING, kind_of
+from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
-from actsearch.placement.sites import NORMALISING, Site, sites
+from actsearch.placement.sites import Site, Sites, copied, looked_at, unwrapped
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Placement", "Replacement", "place", "pre_activations"]
 
@@ -54,23 +61,35 @@ class Placement:
         model: the copy; the user's model is untouched.
         replaced: what was changed.
         skipped: path and reason of each site left alone.
+        notes: what a user should know besides, as plain sentences.
     """
 
     model: nn.Module
     replaced: tuple[Replacement, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [str(item) for item in self.replaced]
         lines += [f"{path}: kept ({reason})" for path, reason in self.skipped]
-        return "\n".join(lines) or "the model unchanged"
+        return "\n".join([*lines, *self.notes]) or "the model unchanged"
+
+    def table(self) -> pd.DataFrame:
+        """One row a site: path, what stood and stands there, the layer made wider, why it was left alone."""
+        import pandas as pd  # loads slowly, and only a table needs it
+
+        columns = ["path", "old", "new", "widened", "kept"]
+        rows = [(item.path, item.old, item.new, item.widened, "") for item in self.replaced]
+        rows += [(path, "", "", "", reason) for path, reason in self.skipped]
+        return pd.DataFrame(rows, columns=columns)
 
 
-def place(model: nn.Module, act: Any, *, sample: Any = None) -> Placement:
+def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None) -> Placement:
     """Put an activation into a deep copy of a model.
 
     Each site gets a module of its own, on the device, in the dtype and in the mode of the model. Learned
-    parameters therefore belong to one site, also where the model shared one instance.
+    parameters therefore belong to one site, also where the model shared one instance. A function that a ``forward``
+    calls becomes a submodule of the module that calls it, ``block.relu``, to which the call is led.
 
     For an activation that takes several pieces a channel (maxout), the Linear or convolution before each site is made
     as many times wider in the copy, with a batch normalisation in between. Its weights, pretrained ones too, are
@@ -78,58 +97,92 @@ def place(model: nn.Module, act: Any, *, sample: Any = None) -> Placement:
 
     Args:
         model: the user's model.
-        act: catalog name, formula, Expression, module, record or candidate, for every hidden site; or a mapping
-            from site path to one of them, for just those sites.
-        sample: one batch of inputs; needed to infer channels for parameters learned per channel, and the layer to be
-            made wider, unless the site follows its layer in an ``nn.Sequential``. A widened model is run on it once.
+        act: catalog name, formula, Expression, module, record or candidate, for every site that ``where`` names; a list
+            of them, one for each of as many bands of depth; or a mapping to one of them from a path, from a pattern
+            such as ``"encoder.*"`` for hidden sites, or from ``"depth:1/3"``, the first of three bands. A later key
+            counts more than an earlier one.
+        where: which sites, see :func:`actsearch.placement.selected`: None for every hidden one.
+        sample: one batch of inputs. With it the model is run and watched, without it traced by torch.fx, to find
+            activations that are called as functions. It is also needed to infer channels for parameters learned per
+            channel, and the layer to be made wider, unless the site follows its layer in an ``nn.Sequential``.
 
     Raises:
-        PlacementError: when nothing can be replaced, a path does not exist, channels cannot be inferred, or a layer
-            cannot be told or made wider.
+        PlacementError: when nothing can be replaced, a name matches nothing, the model does not run on the sample,
+            channels cannot be inferred, or a layer cannot be told or made wider.
     """
     if not isinstance(model, nn.Module):
         raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord):
         if record.is_baseline:
-            return Placement(_copied(model), ())
+            return Placement(copied(model), ())
         act = record.activations[SHARED] if SHARED in record.activations else record.activations
-    found = sites(model)
-    plan, skipped = _planned(found, act, model)
-    return _applied(model, found, plan, skipped, sample)
+    shell, places, found = looked_at(model, sample)
+    plan = _planned(places, act, where, shell)
+    seen = _watched(shell, plan, sample)
+    _check_channels(plan, seen, sample)
+    model = unwrapped(model)
+    wider = plan_widenings(model, shell, seen, _times(shell, plan), sample is not None)
+    changed, replaced = _put(model, found, plan, seen, wider)
+    if wider and sample is not None:
+        start = {path: _START if path in wider else item for path, item in plan.items()}
+        expected, _ = _put(model, found, start, seen, {})
+        check_start(changed, expected, sample, list(wider.values()))
+    done = {item.path for item in replaced}
+    return Placement(
+        changed,
+        tuple(sorted(replaced, key=lambda item: [site.path for site in places].index(item.path))),
+        tuple((site.path, _reason(site)) for site in places if site.path not in done),
+        places.notes,
+    )
 
 
-def _planned(
-    found: list[Site], act: Any, model: nn.Module
-) -> tuple[_Plan, tuple[tuple[str, str], ...]]:
-    """What goes where, by path, and what is left alone."""
+def _reason(site: Site) -> str:
+    return "not asked for" if site.role == "hidden" else f"role {site.role}"
+
+
+def _planned(found: Sites, act: Any, where: Where, model: nn.Module) -> _Plan:
+    """What goes where, by path."""
     if isinstance(act, Mapping):
-        known = {path: site.path for site in found for path in (site.path, *site.aliases)}
-        for path in act:
-            if path not in known:
-                raise PlacementError(
-                    f"{type(model).__name__} has no activation at {path!r}" + nearest(path, known)
-                )
-        plan = {known[path]: _resolved(item) for path, item in act.items()}
-        skipped = [(site.path, "not asked for") for site in found if site.path not in plan]
+        if where is not None:
+            raise PlacementError("where= is for one activation: a mapping names its sites itself")
+        plan = {
+            site.path: _resolved(item)
+            for name, item in act.items()
+            for site in matching(found, name)
+        }
     else:
-        resolved = _resolved(act)
-        plan = {site.path: resolved for site in found if site.role == "hidden"}
-        skipped = [(site.path, f"role {site.role}") for site in found if site.role != "hidden"]
+        chosen = selected(found, where, model)
+        acts = list(act) if isinstance(act, (list, tuple)) else [act]
+        if chosen and len(acts) > len(chosen):
+            raise PlacementError(
+                f"{len(acts)} activations for {len(chosen)} sites: one band of depth each"
+            )
+        plan = {}
+        for item, band in zip(acts, bands(chosen, len(acts)), strict=True) if acts else ():
+            resolved = _resolved(item)
+            plan |= {site.path: resolved for site in band}
     if not plan:
-        listed = "; ".join(f"{path}: {reason}" for path, reason in skipped)
-        raise PlacementError(
-            f"nothing to replace in {type(model).__name__}: it holds no hidden activation module"
-            + (f" ({listed})" if listed else "")
-            + ". Activations called as functions, such as F.relu in forward, are not seen: "
-            "hold them as modules, self.act = nn.ReLU()"
-        )
-    return plan, tuple(skipped)
+        raise PlacementError(_nothing(found, where, model))
+    return plan
+
+
+def _nothing(found: Sites, where: Where, model: nn.Module) -> str:
+    """Why there is nothing to replace: what there is."""
+    there = "; ".join(f"{site.path}: {site.type}, role {site.role}" for site in found)
+    asked = "hidden activation" if where is None else f"activation for where={where!r}"
+    return " ".join(
+        [
+            f"nothing to replace in {type(model).__name__}: it has no {asked}"
+            + (f" ({there})." if there else "."),
+            *found.notes,
+        ]
+    )
 
 
 def _resolved(what: Any) -> ActivationRecord | nn.Module:
     if isinstance(what, nn.Module) and not isinstance(what, Activation):
-        if isinstance(what, NORMALISING):
+        if kind_of(what) in NORMALISING:
             raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
     record = describe(what)
@@ -139,59 +192,53 @@ def _resolved(what: Any) -> ActivationRecord | nn.Module:
     return what if isinstance(what, Activation) and pieces_of(record) == 1 else record
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise PlacementError(
-            f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}; "
-            "give a function that builds it instead"
-        ) from error
-
-
-def _applied(
+def _put(
     model: nn.Module,
-    found: list[Site],
+    found: Found,
     plan: _Plan,
-    skipped: tuple[tuple[str, str], ...],
-    sample: Any,
-) -> Placement:
-    traced, seen = _watched(model, found, plan, sample)
-    _check_channels(plan, seen, sample)
-    wider = plan_widenings(model, traced, seen, _times(found, plan), sample is not None)
+    seen: Mapping[str, SiteTrace],
+    wider: Mapping[str, Widening],
+) -> tuple[nn.Module, list[Replacement]]:
+    """Carry a plan out on a deep copy of the model."""
+    changed = copied(model)
+    shared = make_modular(changed, like=found).shared
     modules = {path: _built(item, seen.get(path), wider.get(path)) for path, item in plan.items()}
-    changed = _copied(model)
     for widening in wider.values():
         widen(changed, widening)
     replaced = [
-        _replaced(changed, site.path, modules[site.path], wider.get(site.path))
-        for site in found
-        if site.path in modules
+        _replaced(changed, path, module, wider.get(path)) for path, module in modules.items()
     ]
+    for path, module in shared.items():
+        if path not in plan:
+            _set(changed, path, module)
     _no_nested_tensors(changed)
-    if wider and sample is not None:
-        start = {path: _START if path in wider else item for path, item in plan.items()}
-        expected = _applied(model, found, start, (), sample).model
-        check_start(changed, expected, sample, list(wider.values()))
-    return Placement(changed, tuple(replaced), skipped)
+    return changed, replaced
 
 
 def _replaced(
     changed: nn.Module, path: str, new: nn.Module, wider: Widening | None
 ) -> Replacement:
     """Put a module at a site of the copy, on its device, in its dtype and mode."""
-    parent_path, _, name = path.rpartition(".")
-    parent = changed.get_submodule(parent_path)
-    old = parent.get_submodule(name)
+    old = changed.get_submodule(path)
     new = new.train(old.training)
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         new = new.to(device=parameter.device, dtype=parameter.dtype)
-    setattr(parent, name, new)
+    if any(hasattr(module, "_actsearch_calls") for module in changed.modules()):
+        pause(new)
+    parent = _set(changed, path, new)
     if isinstance(parent, nn.TransformerEncoderLayer):
         # its fused inference path looks at this flag, not at the activation
         parent.activation_relu_or_gelu = 0
-    return Replacement(path, type(old).__name__, _name(new), wider.layer if wider else "")
+    return Replacement(path, _name(old), _name(new), wider.layer if wider else "")
+
+
+def _set(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Put a module at a path; returns the module that holds it."""
+    parent_path, _, name = path.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    setattr(parent, name, module)
+    return parent
 
 
 def _no_nested_tensors(model: nn.Module) -> None:
@@ -216,13 +263,13 @@ def _built(
 
 
 def _name(module: nn.Module) -> str:
+    if isinstance(module, Called):
+        return module.name
     return module.record.label if isinstance(module, Activation) else type(module).__name__
 
 
-def _watched(
-    model: nn.Module, found: list[Site], plan: _Plan, sample: Any
-) -> tuple[nn.Module, Mapping[str, SiteTrace]]:
-    """What arrives at each planned site whose activation must know, and the model that it was seen in."""
+def _watched(shell: nn.Module, plan: _Plan, sample: Any) -> Mapping[str, SiteTrace]:
+    """What arrives at each planned site whose activation must know."""
     needed = [
         path
         for path, item in plan.items()
@@ -230,11 +277,10 @@ def _watched(
         and (_learns_per_channel(item) or pieces_of(item) > 1)
     ]
     if not needed:
-        return model, {}
+        return {}
     if sample is not None:
-        traced = _separated(model, found)
-        return traced, trace(traced, needed, sample)
-    return model, {path: guess for path in needed if (guess := _from_sequential(model, path))}
+        return trace(shell, needed, sample)
+    return {path: guess for path in needed if (guess := _from_sequential(shell, path))}
 
 
 def _check_channels(plan: _Plan, seen: Mapping[str, SiteTrace], sample: Any) -> None:
@@ -243,24 +289,27 @@ def _check_channels(plan: _Plan, seen: Mapping[str, SiteTrace], sample: Any) -> 
         if not isinstance(item, ActivationRecord) or not _learns_per_channel(item):
             continue
         if path not in seen or seen[path].channels is None:
-            reason = "its axis is ambiguous" if path in seen else "the sample does not reach it"
+            reason = "the sample does not reach it"
+            if path in seen:
+                reason = seen[path].doubt or "its axis is ambiguous"
             raise PlacementError(
                 f"cannot infer the channels at {path!r} for parameters learned per channel: "
                 + ("give sample=, one batch of inputs" if sample is None else reason)
             )
 
 
-def _times(found: list[Site], plan: _Plan) -> dict[str, int]:
+def _times(shell: nn.Module, plan: _Plan) -> dict[str, int]:
     """Pieces a channel, by path of each planned site that needs a wider layer."""
     times = {
         path: pieces_of(item)
         for path, item in plan.items()
         if isinstance(item, ActivationRecord) and pieces_of(item) > 1
     }
-    for site in found:
-        if site.path in times and site.role == "gate":
+    for path in times:
+        old = shell.get_submodule(path)
+        if kind_of(old) == "glu" or (isinstance(old, Activation) and pieces_of(old) > 1):
             raise PlacementError(
-                f"{site.type} at {site.path!r} changes the shape already: "
+                f"{_name(old)} at {path!r} changes the shape already: "
                 "what needs a wider layer takes the place of an activation that keeps it"
             )
     return times
@@ -268,19 +317,8 @@ def _times(found: list[Site], plan: _Plan) -> dict[str, int]:
 
 def pre_activations(model: nn.Module, sample: Any) -> dict[str, SiteTrace]:
     """What arrives at each hidden site of a model, in eval mode, for one batch of inputs, by path."""
-    found = sites(model)
-    hidden = [site.path for site in found if site.role == "hidden"]
-    return trace(_separated(model, found), hidden, sample)
-
-
-def _separated(model: nn.Module, found: list[Site]) -> nn.Module:
-    """A copy in which no two sites share an instance, so that a hook belongs to one site."""
-    changed = _copied(model)
-    for site in found:
-        parent_path, _, name = site.path.rpartition(".")
-        parent = changed.get_submodule(parent_path)
-        setattr(parent, name, copy.deepcopy(parent.get_submodule(name)))
-    return changed
+    shell, found, _ = looked_at(model, sample)
+    return trace(shell, [site.path for site in found if site.role == "hidden"], sample)
 
 
 def _learns_per_channel(record: ActivationRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +47,14 @@ class SiteTrace:
         layer: the Linear or convolution whose output arrives, through normalisation and dropout at most; None after a
             sum or a reshape.
         between: the normalisation, dropout and identity modules that its output passed on the way, in order.
+        doubt: why the channels cannot be told although the site was reached.
     """
 
     inputs: Tensor
     channel_axis: int | None
     layer: nn.Module | None = None
     between: tuple[nn.Module, ...] = ()
+    doubt: str = ""
 
     @property
     def channels(self) -> int | None:
@@ -143,14 +146,25 @@ class _Watch:
 
     def site(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if inputs and isinstance(inputs[0], Tensor) and path not in self.seen:
-                value = inputs[0]
+            if not inputs or not isinstance(value := inputs[0], Tensor):
+                return
+            if (before := self.seen.get(path)) is not None:
+                self.seen[path] = self._again(before, value)
+            else:
                 layer, *between = self._chain_to(value) or (None,)
                 self.seen[path] = SiteTrace(
                     value.detach().clone(), self._channel_axis(value), layer, tuple(between)
                 )
 
         return hook
+
+    def _again(self, before: SiteTrace, value: Tensor) -> SiteTrace:
+        """A site that is used once more: its channels must be the same."""
+        axis = self._channel_axis(value)
+        if axis is None or before.channels is None or value.shape[axis] == before.channels:
+            return before
+        doubt = f"it is used with {before.channels} channels and with {value.shape[axis]}"
+        return dataclasses.replace(before, channel_axis=None, doubt=doubt)
 
     def _chain_to(self, value: Any) -> tuple[nn.Module, ...]:
         """The layer that made a tensor and what it passed since; empty if it was written to, as ``x += y`` does."""

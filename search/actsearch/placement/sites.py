@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
-from torch.nn.modules import activation as torch_activations
+from torch.nn.parameter import is_lazy
 
 from actsearch.activation import Activation, pieces_of
+from actsearch.errors import PlacementError
+from actsearch.placement.called import Called
+from actsearch.placement.known import (
+    GATES,
+    NORMALISING,
+    PASSING_MODULES,
+    SQUASHING,
+    is_activation,
+    kind_of,
+)
+from actsearch.placement.modular import Found, make_modular
 
-__all__ = ["NORMALISING", "Site", "SiteRole", "sites"]
+__all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "looked_at", "sites", "unwrapped"]
 
 SiteRole = Literal["hidden", "gate", "output"]
 
-NORMALISING = (nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d)
-"""Modules whose outputs depend on more than their own input: never placed, never replaced."""
-
-_SQUASHING = (nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.LogSigmoid)
-_PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
-_TYPES: tuple[type[nn.Module], ...] = (
-    Activation,
-    *(
-        getattr(torch_activations, name)
-        for name in torch_activations.__all__
-        if name != "MultiheadAttention"
-    ),
-)
+_FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+_GATING = re.compile(r"gate|squeeze|excit|attn|attention|(^|[._])se([._]|$)|SE[A-Z]", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,52 +37,160 @@ class Site:
     """One place in a model where an activation stands.
 
     Attributes:
-        path: dotted name as in ``model.named_modules()``.
-        kind: "module"; an activation held as a submodule.
-        type: class name of what stands there.
-        order: 0-based position in depth, in order of definition.
-        role: "hidden"; "gate" (GLU, maxout: what gives fewer channels than it takes); "output" (softmax anywhere, a
-            squashing function at the very end).
+        path: dotted name, as in ``placement.model.named_modules()`` once something was placed.
+        kind: "module", held as a submodule; "function", called in a ``forward`` or held as an attribute.
+        type: class of the module, or name of the function.
+        order: 0-based position in depth, as the model runs; as it is defined, where that could not be seen.
+        role: "hidden"; "gate", one that multiplies something else (squeeze-and-excitation, attention, GLU); "output",
+            softmax elsewhere and a squashing function at the very end.
         aliases: further paths that lead to the same attribute of the same module.
     """
 
     path: str
-    kind: Literal["module"]
+    kind: Literal["module", "function"]
     type: str
     order: int
     role: SiteRole
     aliases: tuple[str, ...] = ()
 
 
-def sites(model: nn.Module) -> list[Site]:
-    """List the activations of a model in order of definition.
+class Sites(list[Site]):
+    """The activations of a model in order of depth; ``print`` shows them as a table.
 
-    One instance used under several names of different modules makes one site for each name. Activations that
-    ``forward`` calls as functions (``F.relu``) are not modules and are not listed.
+    Attributes:
+        how: how functions were looked for: "traced" by torch.fx, "run" on the sample, or "listed": only what modules
+            hold was seen.
+        notes: what a user should know besides, as plain sentences.
     """
-    found = list(_activation_paths(model))
+
+    def __init__(self, items: Iterable[Site], how: str, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(items)
+        self.how = how
+        self.notes = notes
+
+    def __str__(self) -> str:
+        rows = [("path", "kind", "type", "role")]
+        rows += [(site.path, site.kind, site.type, site.role) for site in self]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
+            )
+            for row in rows
+        ]
+        roles = ", ".join(
+            f"{count} {role}"
+            for role in ("hidden", "gate", "output")
+            if (count := sum(site.role == role for site in self))
+        )
+        how = {"traced": "traced by torch.fx", "run": "seen running", "listed": "listed"}[self.how]
+        lines.append(f"{len(self)} sites ({roles or 'none'}), {how}")
+        return "\n".join([*lines, *self.notes])
+
+
+def sites(model: nn.Module, sample: Any = None) -> Sites:
+    """List the activations of a model in the order in which they run.
+
+    Modules, functions that a ``forward`` calls (``F.relu(x)``, ``x.relu()``) and functions held as attributes
+    (``self.act = F.gelu``). One instance used under several names makes one site for each name. The model is not
+    changed.
+
+    Args:
+        model: the user's model.
+        sample: one batch of inputs, as the model's forward takes it. With it the model is run once and watched; without
+            it, traced by torch.fx, which some models do not allow: ``sites(...).notes`` then says so.
+
+    Raises:
+        PlacementError: if the model does not run on the sample.
+    """
+    if not isinstance(model, nn.Module):
+        raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+    return looked_at(model, sample)[1]
+
+
+def looked_at(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
+    """A copy of a model that shares its weights, to be run and watched, in which every activation is a submodule."""
+    model = unwrapped(model)
+    weights = {id(item): item for item in model.parameters() if not is_lazy(item)}
+    shell = copied(model, weights)
+    found = make_modular(shell, sample)
+    return shell, listed(shell, found), found
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside of what ``torch.compile`` made."""
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy; PlacementError if the model does not allow it."""
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise PlacementError(
+            f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}; "
+            "give a function that builds it instead"
+        ) from error
+
+
+def listed(model: nn.Module, found: Found) -> Sites:
+    """The sites of a model in which every activation is a submodule."""
+    seen = {path: index for index, path in enumerate(found.order)}
+    paths = list(_activation_paths(model))
+    paths.sort(key=lambda item: seen.get(item[0], len(seen)))  # stable: then as they are defined
     last = _last_leaf(model)
-    return [
-        Site(path, "module", type(module).__name__, order, _role(module, path == last), aliases)
-        for order, (path, module, aliases) in enumerate(found)
+    items = [
+        Site(
+            path,
+            *_described(module),
+            order,
+            _role(path, module, found, path == last, model),
+            aliases,
+        )
+        for order, (path, module, aliases) in enumerate(paths)
     ]
+    return Sites(items, found.how, tuple(_notes(model, found)))
+
+
+def _described(module: nn.Module) -> tuple[Literal["module", "function"], str]:
+    return (
+        ("function", module.name)
+        if isinstance(module, Called)
+        else ("module", type(module).__name__)
+    )
+
+
+def _notes(model: nn.Module, found: Found) -> Iterator[str]:
+    if found.how == "listed":
+        yield (
+            "Functions called in forward were not looked for, since torch.fx cannot trace this model "
+            f"({found.reason}); give sample=, one batch of inputs."
+        )
+    fused: dict[str, list[str]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, _FUSED):
+            fused.setdefault(type(module).__name__, []).append(path or "the model")
+    for kind, places in fused.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        yield f"{places[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
 
 
 def _activation_paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
     """Path, module and alias paths of each attribute that holds an activation."""
     by_attribute: dict[tuple[int, str], list[str]] = {}
     held: dict[tuple[int, str], nn.Module] = {}
+    order: dict[str, int] = {}
+    activations = {id(module) for module in model.modules() if is_activation(module)}
     for parent_path, parent in model.named_modules(remove_duplicate=False):
-        if isinstance(parent, _TYPES):
+        order[parent_path] = len(order)
+        if id(parent) in activations:
             continue
         for name, child in parent._modules.items():  # named_children would skip a shared instance
-            if isinstance(child, _TYPES):
+            if child is not None and id(child) in activations:
                 held[id(parent), name] = child
                 path = f"{parent_path}.{name}".lstrip(".")
                 by_attribute.setdefault((id(parent), name), []).append(path)
-    order = {
-        path: index for index, (path, _) in enumerate(model.named_modules(remove_duplicate=False))
-    }
     for key, paths in sorted(by_attribute.items(), key=lambda item: order[item[1][0]]):
         yield paths[0], held[key], tuple(paths[1:])
 
@@ -90,7 +200,7 @@ def _last_leaf(model: nn.Module) -> str:
     leaves = [
         path
         for path, module in model.named_modules(remove_duplicate=False)
-        if next(module.children(), None) is None and not isinstance(module, _PASSING)
+        if next(module.children(), None) is None and not isinstance(module, PASSING_MODULES)
     ]
     parent = model.get_submodule(leaves[-1].rpartition(".")[0]) if leaves else None
     if isinstance(parent, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
@@ -98,9 +208,23 @@ def _last_leaf(model: nn.Module) -> str:
     return leaves[-1] if leaves else ""
 
 
-def _role(module: nn.Module, is_last: bool) -> SiteRole:
-    if isinstance(module, NORMALISING) or (is_last and isinstance(module, _SQUASHING)):
-        return "output"
+def _role(path: str, module: nn.Module, found: Found, is_last: bool, model: nn.Module) -> SiteRole:
+    """By what becomes of the result, where that was seen, else by position and names."""
     if isinstance(module, Activation) and pieces_of(module) > 1:
+        return "gate"  # it changes the shape; what stands before it was made wider for it
+    kind = kind_of(module)
+    known = path in found.order
+    if kind in NORMALISING:
+        return "gate" if path in found.gates else "output"
+    if kind == "glu":
         return "gate"
-    return "gate" if isinstance(module, nn.GLU) else "hidden"
+    if kind in SQUASHING and (path in found.outputs if known else is_last):
+        return "output"
+    if kind in GATES and (path in found.gates if known else _sounds_like_a_gate(path, model)):
+        return "gate"
+    return "hidden"
+
+
+def _sounds_like_a_gate(path: str, model: nn.Module) -> bool:
+    owner = path.rpartition(".")[0]
+    return bool(_GATING.search(path) or _GATING.search(type(model.get_submodule(owner)).__name__))

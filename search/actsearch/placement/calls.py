@@ -1,0 +1,315 @@
+"""Which activations a model's forward runs: by torch.fx, or by watching a run on a sample.
+
+Both also follow what becomes of each activation's result: one that multiplies something else opens a gate, one that is
+returned is an output.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+
+from actsearch.errors import PlacementError
+from actsearch.placement.known import CALLS, METHODS, is_activation, name_of
+from actsearch.placement.probe import observed
+from actsearch.placement.redirect import Place, is_torch_s, place_of_call
+
+__all__ = ["Call", "Seen", "seen_in_run", "seen_in_trace"]
+
+_PASSING = frozenset(
+    "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
+    "type_as type clone dropout dropout2d repeat masked_fill movedim swapaxes __getitem__ getitem".split()
+)
+_MULTIPLYING = frozenset(
+    "mul mul_ multiply __mul__ __rmul__ __imul__ imul matmul __matmul__ bmm baddbmm einsum".split()
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an activation function.
+
+    Attributes:
+        owner: path of the module whose forward makes it.
+        name: of the function.
+        function: what is called; for a method, the method of torch.Tensor.
+        place: where in the code it stands.
+        passed: how often the same run of the forward was there before; None for any number, in a loop over time.
+    """
+
+    owner: str
+    name: str
+    function: Any
+    place: Place
+    passed: int | None
+
+
+Key = str | Call
+"""An activation that ran: the path of a module, or a call."""
+
+
+@dataclass
+class Seen:
+    """What ran.
+
+    Attributes:
+        order: activation modules by path, and calls, in the order in which they first ran.
+        gates: those whose results multiply something else.
+        outputs: those whose results are returned.
+    """
+
+    order: list[Key] = field(default_factory=list)
+    gates: set[Key] = field(default_factory=set)
+    outputs: set[Key] = field(default_factory=set)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls, in order."""
+        return [key for key in self.order if isinstance(key, Call)]
+
+
+@dataclass
+class _Running:
+    """One run of a module's forward.
+
+    Attributes:
+        path: of the module.
+        feeder: the last submodule with weights that it used.
+        passed: the feeders at each place of a call, one for each time it was passed.
+    """
+
+    path: str
+    feeder: str = ""
+    passed: dict[Place, list[str]] = field(default_factory=dict)
+
+
+class _Recorder:
+    """Collects what runs; who watches tells it when modules begin and end."""
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = dict(model.named_modules())
+        self.activations = {path for path, module in modules.items() if is_activation(module)}
+        self._weighty = {
+            path
+            for path, module in modules.items()
+            if next(module.parameters(), None) is not None and path not in self.activations
+        }
+        self.seen = Seen()
+        self._loops: set[tuple[str, Place]] = set()
+        self._stack: list[_Running] = []
+
+    def enter(self, path: str) -> None:
+        if self._stack and path in self._weighty:
+            self._stack[-1].feeder = path
+        self._stack.append(_Running(path))
+
+    def leave(self) -> None:
+        """A place that one layer feeds again and again stands in a loop over time."""
+        running = self._stack.pop()
+        for place, feeders in running.passed.items():
+            if any(feeders) and len(set(feeders)) < len(feeders):
+                self._loops.add((running.path, place))
+
+    def module(self, path: str) -> Key:
+        return self._add(path)
+
+    def call(self, name: str, function: Any) -> Key | None:
+        """A call by the module that runs; None if it belongs to an activation module or to torch itself."""
+        running = self._stack[-1]
+        place = place_of_call()
+        if running.path in self.activations or is_torch_s(place):
+            return None
+        feeders = running.passed.setdefault(place, [])
+        feeders.append(running.feeder)
+        return self._add(Call(running.path, name, function, place, len(feeders) - 1))
+
+    def _add(self, key: Key) -> Key:
+        if key not in self.seen.order:
+            self.seen.order.append(key)
+        return key
+
+    def result(self) -> Seen:
+        """What ran, the passes of a loop over time as one call."""
+
+        def merged(key: Key) -> Key:
+            if isinstance(key, Call) and (key.owner, key.place) in self._loops:
+                return Call(key.owner, key.name, key.function, key.place, None)
+            return key
+
+        return Seen(
+            list(dict.fromkeys(merged(key) for key in self.seen.order)),
+            {merged(key) for key in self.seen.gates},
+            {merged(key) for key in self.seen.outputs},
+        )
+
+
+def seen_in_trace(model: nn.Module) -> Seen:
+    """By a symbolic trace, which needs no data.
+
+    Raises:
+        Exception: whatever torch.fx raises where it cannot trace, as for control flow that depends on data.
+    """
+    tracer = _Tracer(model)
+    given = {
+        name: item.default
+        for name, item in inspect.signature(model.forward).parameters.items()
+        if item.default is not item.empty
+    }
+    graph = tracer.trace(model, concrete_args=given or None)
+    for node in graph.nodes:
+        if (key := tracer.found.get(node)) is not None:
+            _follow(node, key, tracer.recorder.seen, model)
+    return tracer.recorder.result()
+
+
+class _Tracer(fx.Tracer):
+    """Activation modules are leaves; calls are recorded with their places."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.recorder = _Recorder(model)
+        self.recorder.enter("")
+        self.found: dict[fx.Node, Key] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self.recorder.activations or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        path = self.path_of_module(m)
+        self.recorder.enter(path)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        finally:
+            self.recorder.leave()
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(kind, target, *args, **kwargs)
+        key = None
+        if kind == "call_module" and target in self.recorder.activations:
+            key = self.recorder.module(target)
+        elif kind == "call_function" and (name := name_of(target)):
+            key = self.recorder.call(name, target)
+        elif kind == "call_method" and target in METHODS:
+            key = self.recorder.call(METHODS[target], getattr(Tensor, target))
+        if key is not None:
+            self.found[node] = key
+        return node
+
+
+def _follow(node: fx.Node, key: Key, seen: Seen, model: nn.Module) -> None:
+    """Where a result goes, through what keeps its numbers."""
+    for user in node.users:
+        name = (
+            user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
+        )
+        if user.op == "output":
+            seen.outputs.add(key)
+        elif user.op != "call_module" and name in _MULTIPLYING and len(user.all_input_nodes) > 1:
+            seen.gates.add(key)
+        elif name in _PASSING or (user.op == "call_module" and "drop" in name.lower()):
+            _follow(user, key, seen)
+
+
+def seen_in_run(model: nn.Module, sample: Any) -> Seen:
+    """By running the model on a sample in eval mode, without gradients.
+
+    Raises:
+        PlacementError: if it does not run.
+    """
+    watch = _Watch(_Recorder(model))
+    hooks = [
+        hook
+        for path, module in model.named_modules()
+        for hook in (
+            module.register_forward_pre_hook(watch.enter(path)),
+            module.register_forward_hook(watch.leave(path), always_call=True),
+        )
+    ]
+    try:
+        with watch:
+            result = observed(model, sample)
+    except Exception as error:
+        raise PlacementError(
+            f"the model does not run on the sample input: {type(error).__name__}: {error}; "
+            "give a sample as the model's forward takes it"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for tensor in _tensors(result):
+        if (key := watch.key(tensor)) is not None:
+            watch.recorder.seen.outputs.add(key)
+    return watch.recorder.result()
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every call of a torch function; hooks tell whose forward makes it."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self._results: dict[
+            int, tuple[Tensor, Key]
+        ] = {}  # by id, with the tensor so that it stays
+
+    def enter(self, path: str) -> Any:
+        return lambda module, args: self.recorder.enter(path)
+
+    def leave(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any, result: Any) -> None:
+            self.recorder.leave()
+            if path in self.recorder.activations:
+                self._remember(result, self.recorder.module(path))
+
+        return hook
+
+    def key(self, value: Any) -> Key | None:
+        """The activation whose result a tensor is."""
+        found = self._results.get(id(value))
+        return found[1] if found is not None and found[0] is value else None
+
+    def _remember(self, value: Any, key: Key | None) -> None:
+        if key is not None and isinstance(value, Tensor):
+            self._results[id(value)] = (value, key)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        key = None
+        if name := CALLS.get(func):
+            key = self.recorder.call(name, func)
+        result = func(*args, **(kwargs or {}))
+        if key is not None:
+            self._remember(result, key)
+            return result
+        name = getattr(func, "__name__", "")
+        if name in _PASSING and args:
+            self._remember(result, self.key(args[0]))
+        elif name in _MULTIPLYING:
+            tensors = list(_tensors(args))
+            if len({id(tensor) for tensor in tensors}) > 1:
+                self.recorder.seen.gates |= {
+                    found for tensor in tensors if (found := self.key(tensor)) is not None
+                }
+        return result
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists, mappings and data classes."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from _tensors(vars(value))

@@ -1,0 +1,108 @@
+"""Which of a model's sites are meant."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+from torch import nn
+
+from actsearch.errors import PlacementError, nearest
+from actsearch.placement.sites import Site, SiteRole, Sites
+
+__all__ = ["Where", "bands", "matching", "selected"]
+
+Where = str | type[nn.Module] | tuple[float, float] | Callable[[Site], bool] | Sequence[Any] | None
+"""See :func:`selected`."""
+
+_ROLES = get_args(SiteRole)
+_GROUP = re.compile(r"depth:(\d+)/(\d+)")
+
+
+def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
+    """The sites that are meant.
+
+    Args:
+        found: every site.
+        where: None for the role "hidden"; a role, or "all"; a path; a pattern such as ``"encoder.*"``, a class of
+            modules, or two shares of the depth, as ``(0.5, 1.0)`` for the second half, for hidden sites that match; a
+            function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches.
+        model: where the sites are.
+
+    Raises:
+        PlacementError: for a path or pattern that matches nothing, and for anything else than these.
+    """
+    hidden = [site for site in found if site.role == "hidden"]
+    if where is None:
+        return hidden
+    if isinstance(where, str):
+        return _named(found, where)
+    if isinstance(where, type) and issubclass(where, nn.Module):
+        return [site for site in hidden if isinstance(model.get_submodule(site.path), where)]
+    if callable(where) and not isinstance(where, type):
+        return [site for site in found if where(site)]
+    if isinstance(where, tuple) and len(where) == 2 and all(_is_share(end) for end in where):
+        low, high = where
+        last = max(len(hidden) - 1, 1)
+        return [site for index, site in enumerate(hidden) if low <= index / last <= high]
+    if isinstance(where, (list, tuple)):
+        chosen = {site.path for item in where for site in selected(found, item, model)}
+        return [site for site in found if site.path in chosen]
+    raise PlacementError(
+        f"where={where!r} names no sites: give a role, a path or pattern, a module class, two shares of the depth, or "
+        "a function of a site"
+    )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _named(found: Sites, name: str) -> list[Site]:
+    if name == "all":
+        return list(found)
+    if name in _ROLES:
+        return [site for site in found if site.role == name]
+    return matching(found, name)
+
+
+def matching(found: Sites, name: str) -> list[Site]:
+    """The site at a path, whatever its role, or the hidden sites that match a pattern or a group; at least one.
+
+    A group is ``"depth:1/3"``, the first of three bands of depth.
+    """
+    known = {path: site for site in found for path in (site.path, *site.aliases)}
+    if name in known:
+        return [known[name]]
+    hidden = [site for site in found if site.role == "hidden"]
+    if group := _GROUP.fullmatch(name):
+        band, count = int(group[1]), int(group[2])
+        if not 1 <= band <= count <= len(hidden):
+            raise PlacementError(f"{name!r}: there are {len(hidden)} hidden sites to be divided")
+        return bands(hidden, count)[band - 1]
+    paths = fnmatch.filter(known, name)
+    if chosen := [site for site in hidden if not {site.path, *site.aliases}.isdisjoint(paths)]:
+        return chosen
+    if paths:
+        raise PlacementError(
+            f"{name!r} matches no hidden activation, but "
+            + ", ".join(f"{path} ({known[path].role})" for path in paths[:5])
+            + ": name such sites by their full path"
+        )
+    raise PlacementError(
+        f"there is no activation at {name!r}"
+        + (nearest(name, known) if known else "; there is none at all")
+    )
+
+
+def bands(items: Sequence[Site], count: int) -> list[list[Site]]:
+    """Sites in so many groups of equal size, one site more in the first ones if it does not come out even."""
+    share, more = divmod(len(items), count)
+    groups, start = [], 0
+    for index in range(count):
+        end = start + share + (index < more)
+        groups.append(list(items[start:end]))
+        start = end
+    return groups

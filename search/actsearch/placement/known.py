@@ -1,0 +1,150 @@
+"""The activations that torch knows as functions and as methods of a tensor, and those that only behave like one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules import activation as torch_activations
+
+from actsearch.activation import Activation
+from actsearch.placement.called import Called
+
+__all__ = [
+    "CALLS",
+    "GATES",
+    "METHODS",
+    "MODULES",
+    "NORMALISING",
+    "SQUASHING",
+    "is_activation",
+    "kind_of",
+    "name_of",
+]
+
+NORMALISING = ("softmax", "softmin", "log_softmax")
+"""Functions whose outputs depend on more than their own input."""
+
+SQUASHING = ("sigmoid", "tanh", "hardsigmoid", "logsigmoid")
+"""Functions that at the very end of a model are part of what it predicts."""
+
+GATES = ("sigmoid", "hardsigmoid")
+"""Functions that open a gate where their result multiplies something else."""
+
+_FUNCTIONAL = (
+    *("relu", "relu6", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish", "hardswish"),
+    *("hardtanh", "hardshrink", "softshrink", "tanhshrink", "softsign", "softplus", "threshold", "glu"),
+    *SQUASHING,
+    *NORMALISING,
+)  # fmt: skip
+
+
+def _calls() -> dict[Callable[..., Any], str]:
+    """What a call of a known function arrives as, with the function's name."""
+    found: dict[Callable[..., Any], str] = {torch.special.expit: "sigmoid"}
+    for name in _FUNCTIONAL:
+        for home in (F, torch, Tensor, torch.special):
+            for spelling in (name, f"{name}_"):
+                if callable(function := getattr(home, spelling, None)):
+                    found[function] = name
+    return found
+
+
+CALLS = _calls()
+"""Name by function: ``F.relu``, ``torch.relu``, ``torch.Tensor.relu`` and their in-place forms are all "relu"."""
+
+METHODS = {
+    spelling: name
+    for name in _FUNCTIONAL
+    for spelling in (name, f"{name}_")
+    if hasattr(Tensor, spelling)
+}
+"""Name by method of a tensor."""
+
+MODULES: tuple[type[nn.Module], ...] = (
+    Activation,
+    Called,
+    *(
+        getattr(torch_activations, name)
+        for name in torch_activations.__all__
+        if name != "MultiheadAttention"
+    ),
+)
+"""Classes of modules that are activations."""
+
+
+PASSING_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
+"""Modules that change no number, or in training alone."""
+
+
+def name_of(value: Any) -> str | None:
+    """The name of a known function; None for anything else."""
+    try:
+        return CALLS.get(value)
+    except TypeError:  # not hashable
+        return None
+
+
+def kind_of(module: nn.Module) -> str:
+    """Name of the function that a module is, as far as the sets of names here go: its class in small letters."""
+    if isinstance(module, Called):
+        return module.name
+    name = type(module).__name__.lower()
+    return {"logsoftmax": "log_softmax", "softmax2d": "softmax"}.get(name, name)
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether a module is an activation: one of torch's or ours, or one that behaves so.
+
+    A class of somebody else's counts if it has no submodules, at most two learned numbers, takes one argument, and on a
+    few points computes each output from its own input, and not as a line.
+    """
+    if isinstance(module, MODULES):
+        return True
+    if (
+        type(module).__module__.startswith("torch.nn.")
+        or next(module.children(), None) is not None
+    ):
+        return False
+    if sum(parameter.numel() for parameter in module.parameters()) > 2 or not _takes_one(module):
+        return False
+    training = module.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return _behaves_so(module.eval())
+    except Exception:  # whatever it needs, it is not one tensor of any shape
+        return False
+    finally:
+        module.train(training)
+
+
+def _takes_one(module: nn.Module) -> bool:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    needed = [item for item in parameters if item.default is item.empty]
+    return len(needed) == 1 and needed[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def _behaves_so(module: nn.Module) -> bool:
+    parameter = next(module.parameters(), torch.empty(0))
+    grid = torch.linspace(-4, 4, 2 * 4 * 3 * 5).to(parameter)
+    x = grid.reshape(2, 4, 3, 5)
+    y = module(x.clone())
+    if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
+        return False
+    part, alone = y[1:, :2, 1:, :3], module(x[1:, :2, 1:, :3].clone())
+    return torch.allclose(part, alone, equal_nan=True) and not _is_line(grid, y.flatten())
+
+
+def _is_line(x: Tensor, y: Tensor) -> bool:
+    line = y[0] + (y[-1] - y[0]) * (x - x[0]) / (x[-1] - x[0])
+    return bool(torch.allclose(y, line, rtol=1e-4, atol=1e-4))
