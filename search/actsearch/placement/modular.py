@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from actsearch.placement.called import Called
-from actsearch.placement.calls import Call, Seen, seen_in_run, seen_in_trace
+from actsearch.placement.calls import Call, Seen, Untraceable, seen_in_run, seen_in_trace
 from actsearch.placement.known import is_activation, name_of
 from actsearch.placement.redirect import Calls, paused, redirected
 
@@ -123,9 +123,8 @@ def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
         return seen_in_run(model, sample), "run", ""
     try:
         return _traced(model), "traced", ""
-    except Exception as error:  # fx raises what the model's own code raises on proxies
-        reason = " ".join(str(error).split())[:200]
-        return Seen(), "listed", f"{type(error).__name__}: {reason}"
+    except Untraceable as error:
+        return Seen(), "listed", str(error)
 
 
 def _traced(model: nn.Module) -> Seen:
