@@ -26,6 +26,9 @@ _OWN: dict[str, str] = {
     "gauss": "torch.exp(-torch.square({0}))",
     "gate": "torch.sigmoid({0}) * ({1})",
     "piecewise": "torch.where(x < 0, {0}, {1})",
+    "logsigmoid": "F.logsigmoid({0})",
+    "i0e": "torch.special.i0e({0})",
+    "i1e": "torch.special.i1e({0})",
 }
 
 _HEAD = '''"""{title}

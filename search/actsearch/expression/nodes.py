@@ -152,6 +152,11 @@ def _digits(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
+def _latex_digits(value: float, digits: int) -> str:
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
+
+
 @dataclass(frozen=True, repr=False)
 class Number(Expression):
     """A fixed number."""
@@ -169,9 +174,8 @@ class Number(Expression):
         return _digits(self.value), _ATOM if self.value >= 0 else _UNARY_MINUS
 
     def _latex(self) -> tuple[str, int]:
-        mantissa, _, exponent = f"{self.value:.6g}".partition("e")
-        text = mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
-        return text, _ATOM if self.value >= 0 and not exponent else _UNARY_MINUS
+        text = _latex_digits(self.value, 6)
+        return text, _ATOM if self.value >= 0 and "^" not in text else _UNARY_MINUS
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,7 +200,7 @@ class Parameter(Expression):
 
     def _latex(self) -> tuple[str, int]:
         index = "" if self.per == "tensor" else "c, "
-        return rf"\theta_{{{index}{self.init:.4g}}}", _ATOM
+        return rf"\theta_{{{index}{_latex_digits(self.init, 4)}}}", _ATOM
 
 
 @dataclass(frozen=True, repr=False)
@@ -262,7 +266,8 @@ class Call(Expression):
     def _latex(self) -> tuple[str, int]:
         row, parts = self.row, [argument._latex() for argument in self.arguments]
         if row.symbol is None:
-            return row.latex.format(*(text for text, _ in parts)), _ATOM
+            text = row.latex.format(*(_bracketed(*part, at_least=1) for part in parts))
+            return text, 0 if row.name == "piecewise" else _ATOM  # nothing closes its cases
         if row.name == "div":
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM
         own = row.precedence
