@@ -486,6 +486,12 @@ def test_a_sample_that_does_not_fit_is_an_error(model: Mixed) -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_forward_set_on_the_instance_is_refused(model: Mixed, x: Tensor) -> None:
+    model.forward = functools.partial(Mixed.forward, model)  # type: ignore[method-assign]
+    with pytest.raises(acs.PlacementError, match="Mixed calls relu in a forward that was set"):
+        acs.place(model, "sin", sample=x)
+
+
 def test_fused_layers_are_named_and_left_alone() -> None:
     model = nn.ModuleDict({"rnn": nn.LSTM(3, 4), "attention": nn.MultiheadAttention(4, 2)})
     notes = " ".join(acs.sites(model).notes)
