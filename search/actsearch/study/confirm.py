@@ -15,6 +15,7 @@ import numpy as np
 from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import Candidate, evaluate
 from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
     SHARED,
