@@ -53,16 +53,14 @@ def _lines() -> Iterator[str]:
 
 
 def _formula(row: Row) -> str:
-    """As in the catalog; of a formula that a function writes, what it writes for the defaults."""
-    if isinstance(row.formula, str):
-        return f"`{row.formula}`"
-    return f"`{row.text(row.bind({}))}`"
+    """As in the catalog."""
+    return f"`{row.formula}`"
 
 
 def _learned(row: Row) -> str:
     if row.widens is not None:
         return "by the layer before"
-    return "yes" if any(setting.name == "per" for setting in row.hyperparameters) else ""
+    return "yes" if row.learned else ""
 
 
 def _setting(setting: Hyperparameter) -> str:

@@ -168,6 +168,29 @@ def _trained(what: str, channels: int | None = None, axis: int = 1) -> Activatio
     return act
 
 
+def test_numbers_that_are_none_are_kept_and_many_arguments_nest_nothing(tmp_path: Path) -> None:
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 2.0])
+    several = "max(" + ", ".join(f"x * {index}" for index in range(90)) + ")"
+    for formula in ("piecewise(0, 1)", "mix(x, x)", "max(3 * x, x, 2 * x)", several):
+        exported, act = imported(acs.to_python(formula), tmp_path), acs.activation(formula)
+        torch.testing.assert_close(exported(x), act(x), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [{"theta_0": "abc"}, {"theta_0": None}, [0.1], 0.1, nn.PReLU(), {"theta_0": [[0.1]]}],
+)
+def test_learned_values_of_another_kind_are_refused(learned: Any) -> None:
+    with pytest.raises(acs.ActivationError, match="learned"):
+        acs.to_python("prelu", learned=learned)
+
+
+@pytest.mark.parametrize(("low", "high"), [("a", 3), (0, float("inf")), (float("nan"), 1)])
+def test_a_plot_needs_finite_ends(low: Any, high: Any) -> None:
+    with pytest.raises(acs.ActivationError, match="low and high must be finite"):
+        acs.plot("gelu", low, high)
+
+
 @pytest.mark.parametrize(
     "what", ["prelu", "x * sigmoid(param(1.0) * x)", "rational", "mix(x, tanh(x))"]
 )
@@ -301,7 +324,9 @@ def test_the_class_has_a_name(what: str, given: str | None, name: str, tmp_path:
     imported(acs.to_python(what, name=given), tmp_path, name=name)
 
 
-@pytest.mark.parametrize("name", ["1st", "my class", "x; import os", "class", "None"])
+@pytest.mark.parametrize(
+    "name", ["1st", "my class", "x; import os", "class", "None", "torch", "nn", "F", "mix"]
+)
 def test_a_name_that_python_does_not_take_is_refused(name: str) -> None:
     with pytest.raises(acs.ActivationError, match="no name for a Python class"):
         acs.to_python("relu", name=name)

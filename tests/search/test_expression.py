@@ -158,8 +158,10 @@ def test_a_minus_before_a_number_is_a_number_and_before_anything_else_an_operato
         ("gate(x, 3)**2", r"{\left(\sigma\left(x\right) \cdot \left(3\right)\right)}^{2}"),
         ("(x / 2)**2", r"{\left(\frac{x}{2}\right)}^{2}"),
         ("1e-7 * x", r"1 \cdot 10^{-7} \cdot x"),
-        ('param(1, per="channel") * x', r"\theta_{c, 1} \cdot x"),
-        ("param(2e-6) * x", r"\theta_{2 \cdot 10^{-6}} \cdot x"),
+        ('param(1, per="channel") * x', r"\theta_{0,c} \cdot x"),
+        ("param(1.0) * x + param(1.0)", r"\theta_{0} \cdot x + \theta_{1}"),
+        ("sum(x, 1, -x)", r"\left(x + 1 + \left(-x\right)\right)"),
+        ("prod(x, x + 1, 2)", r"\left(x \cdot \left(x + 1\right) \cdot 2\right)"),
         ("log1p(-x)", r"\log\left(-x + 1\right)"),
         ("logsigmoid(x) * x", r"\log\left(\sigma\left(x\right)\right) \cdot x"),
         (

@@ -225,6 +225,8 @@ def test_images_in_the_axes_are_of_one_mirror_class(one: str, other: str) -> Non
     ("one", "other"),
     [
         ("relu", "leaky_relu"),
+        ("relu", "relu6"),
+        ("gelu", "gelu_10"),
         ("exp(x)", "1/exp(x) + 1"),
         ("silu", "swish"),
         ("x*x", "-2*x*x"),

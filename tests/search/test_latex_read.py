@@ -39,7 +39,6 @@ _REWRITTEN = (
     (r" & x \\geq 0 \\end\{cases\}", lambda _: ")"),
     (r"\\left\|", lambda _: r"\Abs("),
     (r"\\right\|", lambda _: ")"),
-    (r"\\theta_\{(?:c, )?([^{}]*(?:\{[^{}]*\})?)\}", lambda found: f"({found[1]})"),
     (r"\\(left|right)(?=[()])", lambda _: ""),  # the size of a bracket
 )
 
@@ -87,8 +86,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 """What each name in a LaTeX text stands for."""
 
 
-def read(latex: str) -> Any:
+def read(latex: str, starts: list[float]) -> Any:
     """The text as a tree of sympy; the reader must take all of it."""
+    latex = re.sub(
+        r"\\theta_\{(\d+)(?:,c)?\}", lambda found: f"({starts[int(found[1])]:.10f})", latex
+    )
     for pattern, replacement in _REWRITTEN:
         latex = re.sub(pattern, replacement, latex)
     return parse_latex(latex, strict=True)
@@ -116,7 +118,9 @@ def values(tree: Expression, dtype: torch.dtype) -> Array:
 def assert_read_back(tree: Expression, rtol: float = 1e-8) -> None:
     expected = values(tree, torch.float64)
     with np.errstate(all="ignore"):
-        found = np.broadcast_to(value(read(tree.latex())), expected.shape)
+        found = np.broadcast_to(
+            value(read(tree.latex(), [item.init for item in tree.parameters])), expected.shape
+        )
     good = np.isfinite(expected)
     assert good.any()
     np.testing.assert_allclose(

@@ -117,6 +117,8 @@ def activation(
         isinstance(channels, bool) or not isinstance(channels, int) or channels < 1
     ):
         raise ActivationError(f"channels must be a positive integer, not {channels!r}")
+    if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
+        raise ActivationError(f"channel_axis must be an integer, not {channel_axis!r}")
     if isinstance(what, Activation) and not hyperparameters and channels is None:
         return copy.deepcopy(what)
     if isinstance(what, str) and channels is not None and "per" not in hyperparameters:

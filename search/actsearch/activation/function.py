@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +110,8 @@ def curve(
     Raises:
         ActivationError: if it is not a function of one number, or there is no such channel.
     """
+    if not all(isinstance(end, (int, float)) and math.isfinite(end) for end in (low, high)):
+        raise ActivationError(f"low and high must be finite numbers, not {low!r} and {high!r}")
     module = scalar_module(what, channel)
     grid = torch.linspace(low, high, points, dtype=torch.float64)
     y, dy = value_and_gradient(module, grid.unsqueeze(1))

@@ -73,13 +73,24 @@ def mix(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 
 
 def largest(*arguments: Tensor) -> Tensor:
-    """The largest of two tensors or more; a tie shares the gradient, two at a time from the left."""
-    return functools.reduce(torch.maximum, arguments)
+    """The largest of two tensors or more; those that tie share the gradient in equal parts."""
+    if len(arguments) == 2:
+        return torch.maximum(*arguments)
+    return _stacked(arguments).amax(0)
 
 
 def smallest(*arguments: Tensor) -> Tensor:
-    """The smallest of two tensors or more; a tie shares the gradient, two at a time from the left."""
-    return functools.reduce(torch.minimum, arguments)
+    """The smallest of two tensors or more; those that tie share the gradient in equal parts."""
+    if len(arguments) == 2:
+        return torch.minimum(*arguments)
+    return _stacked(arguments).amin(0)
+
+
+def _stacked(arguments: tuple[Tensor, ...]) -> Tensor:
+    """Along a new first axis; numbers, tensors without axes, take the dtype of the others."""
+    dtype = next((item.dtype for item in arguments if item.dim()), arguments[0].dtype)
+    whole = torch.broadcast_tensors(*(item.to(dtype) for item in arguments))  # type: ignore[no-untyped-call]
+    return torch.stack(whole)
 
 
 def total(*arguments: Tensor) -> Tensor:

@@ -62,11 +62,12 @@ LEARNED: tuple[Row, ...] = (
     ),
     Row(
         "max_affine",
-        _max_affine,
+        _max_affine({"pieces": 2, "per": "tensor"}),
         "after Goodfellow et al. 2013, arXiv:1302.4389 (maxout): the largest of several learned lines of one number",
         2013,
         (Hyperparameter("pieces", 2, choices=(2, 3, 4)), PER),
         tier="recommended",
+        writer=_max_affine,
     ),
     Row(
         "maxout",
@@ -91,10 +92,11 @@ LEARNED: tuple[Row, ...] = (
     ),
     Row(
         "apl",
-        _apl,
+        _apl({"hinges": 2, "per": "tensor"}),
         "Agostinelli et al. 2014, arXiv:1412.6830, adaptive piecewise linear; starts as relu",
         2014,
         (Hyperparameter("hinges", 2, choices=(1, 2, 3, 5)), PER),
+        writer=_apl,
     ),
     Row(
         "acon_c",

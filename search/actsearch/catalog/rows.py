@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from actsearch.errors import ActivationError, nearest
 from actsearch.expression import Expression, parse
@@ -64,7 +64,7 @@ class Row:
 
     Attributes:
         name: what users call it.
-        formula: its meaning as text over x and the hyperparameters, or a function that writes it.
+        formula: its meaning as text over x and the hyperparameters.
         source: paper or page that defines it.
         year: when it was published.
         hyperparameters: settings with default and range.
@@ -79,11 +79,13 @@ class Row:
         straight_through: True when the gradient is a chosen surrogate, not the derivative.
         fitted: True when the formula's start values are fitted to another function; ``formula`` is then for
             reading only, and :mod:`actsearch.activation.fitted` writes the real one.
+        writer: writes the formula where its length depends on a hyperparameter; ``formula`` is then that of the
+            defaults.
         aliases: further names under which torch, timm or transformers know it.
     """
 
     name: str
-    formula: str | Callable[[Mapping[str, Value]], str]
+    formula: str
     source: str
     year: int
     hyperparameters: tuple[Hyperparameter, ...] = ()
@@ -97,6 +99,14 @@ class Row:
     straight_through: bool = False
     fitted: bool = False
     aliases: tuple[str, ...] = ()
+    writer: Callable[[Mapping[str, Value]], str] | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether it has numbers that are learned with the weights; which, ``acs.activation(name)`` shows."""
+        return self.fitted or (
+            self.elementwise and bool(self.expression(self.bind({})).parameters)
+        )
 
     @property
     def searched(self) -> tuple[Hyperparameter, ...]:
@@ -133,8 +143,11 @@ class Row:
             raise ActivationError(
                 f"{self.name} is not elementwise: it has no formula in one variable"
             )
-        template = self.formula if isinstance(self.formula, str) else self.formula(values)
-        return parse(template, values)
+        if self.fitted:
+            raise ActivationError(
+                f"the start values of {self.name} are fitted: acs.activation({self.name!r}).formula has them"
+            )
+        return parse(self.formula if self.writer is None else self.writer(values), values)
 
     def label(self, values: Mapping[str, Value]) -> str:
         """Name with the hyperparameters that differ from their defaults."""
@@ -167,7 +180,10 @@ class Catalog(Mapping[str, Row]):
             raise ActivationError("two catalog rows have one name")
 
     def names(self, tier: Tier | None = None, role: Role | None = None) -> list[str]:
-        """Names in table order, of one tier or role if given."""
+        """Names in table order, of one tier or role if given; ActivationError for one that is none."""
+        for given, known in ((tier, get_args(Tier)), (role, get_args(Role))):
+            if given is not None and given not in known:
+                raise ActivationError(f"{given!r} is not one of {', '.join(known)}")
         return [
             row.name
             for row in self._rows.values()

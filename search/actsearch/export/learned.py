@@ -35,6 +35,11 @@ def learned_values(
                 f"learned values are those of {learned.record.label}, not of {record.label}"
             )
         learned = learned.state_dict()
+    if not isinstance(learned, Mapping):
+        raise ActivationError(
+            "learned must be a module made by actsearch, or a mapping such as {'theta_0': 0.25}, "
+            f"not {type(learned).__name__}"
+        )
     row = CATALOG[record.name] if record.name else None
     tree = expression_of(record) if row is None or row.elementwise else None
     parameters = {
@@ -62,7 +67,12 @@ def with_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Acti
 
 
 def _value(name: str, parameter: Parameter, given: Tensor | Sequence[float] | float) -> Tensor:
-    value = torch.as_tensor(given).detach().cpu()
+    try:
+        value = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ActivationError(
+            f"learned value {name} must be a number or a list of them, not {given!r}"
+        ) from None
     wanted = 1 if parameter.per == "channel" else 0
     if value.dim() != wanted:
         raise ActivationError(

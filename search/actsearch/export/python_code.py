@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import keyword
 import math
 import textwrap
@@ -31,14 +30,26 @@ _OWN: dict[str, str] = {
     "cube": "({0}) ** 3",
     "gauss": "torch.exp(-torch.square({0}))",
     "gate": "torch.sigmoid({0}) * ({1})",
-    "piecewise": "torch.where(x < 0, {0}, {1})",
-    "mix": "(1 - {2}) * {0} + {2} * {1}",
+    "piecewise": "piecewise(x, {0}, {1})",
+    "mix": "mix({0}, {1}, {2})",
     "logsigmoid": "F.logsigmoid({0})",
     "i0e": "torch.special.i0e({0})",
     "i1e": "torch.special.i1e({0})",
 }
 _JOINED = {"sum": " + ", "prod": " * "}
-_NESTED = {"max": "torch.maximum", "min": "torch.minimum"}
+_EXTREMES = {"max": ("torch.maximum", "amax"), "min": ("torch.minimum", "amin")}
+
+_HELPERS = {
+    "piecewise": '''def piecewise(x: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Left where x is negative, right elsewhere; NaN stays NaN."""
+    return torch.where(x < 0, left, right) + x.detach().clamp(0, 0)
+''',
+    "mix": '''def mix(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A blend: a for weight 0, b for weight 1."""
+    return a + weight * (b - a)
+''',
+}
+"""Functions that a file holds where its formula needs them."""
 
 _FUNCTIONAL = "from torch.nn import functional as F\n"
 _HEAD = '''"""{title}
@@ -48,7 +59,7 @@ _HEAD = '''"""{title}
 import torch
 from torch import nn
 from torch.nn import functional as F
-
+{helpers}
 
 class {name}(nn.Module):
     """{doc}"""
@@ -89,7 +100,8 @@ def to_python(
     values = learned_values(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
     class_name = name or _class_name(record)
-    if not class_name.isidentifier() or keyword.iskeyword(class_name):
+    taken = {"torch", "nn", "F", *_HELPERS}
+    if not class_name.isidentifier() or keyword.iskeyword(class_name) or class_name in taken:
         raise ActivationError(f"{class_name!r} is no name for a Python class")
     if row is not None and record.name in _SPECIAL:
         body = _SPECIAL[str(record.name)](record)
@@ -104,7 +116,9 @@ def to_python(
         module = what if isinstance(what, Activation) else learned
         axis = module.channel_axis if isinstance(module, Activation) else 1
         body = _formula_body(expression_of(record), values, axis)
+    needed = "".join(f"\n\n{text}" for call, text in _HELPERS.items() if f"{call}(" in body)
     head = (_HEAD if "F." in body else _HEAD.replace(_FUNCTIONAL, "")).format(
+        helpers=needed,
         title=f"{record.label}, found with actsearch.",
         where=_where(record, note, values),
         name=class_name,
@@ -240,10 +254,11 @@ class _Writer:
         ]
         if tree.operator in _OWN:
             return f"({_OWN[tree.operator].format(*arguments)})"
-        if tree.operator in _NESTED:
-            return functools.reduce(
-                lambda left, right: f"{_NESTED[tree.operator]}({left}, {right})", arguments
-            )
+        if tree.operator in _EXTREMES:
+            of_two, of_all = _EXTREMES[tree.operator]
+            if len(arguments) == 2:
+                return f"{of_two}({', '.join(arguments)})"
+            return f"torch.stack(torch.broadcast_tensors({', '.join(arguments)})).{of_all}(0)"
         function = OPERATORS[tree.operator].function.replace("torch.nn.functional.", "F.")
         return f"{function}({', '.join(arguments)})"
 

@@ -5,6 +5,7 @@ Trees are immutable, hashable and compare by structure. ``parse(str(tree)) == tr
 
 from __future__ import annotations
 
+import itertools
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,7 @@ _UNARY_MINUS = 3
 class Limits:
     """What a formula may measure; beyond it, reading stops with a :class:`FormulaError`."""
 
-    LENGTH: ClassVar[int] = 10_000  # characters; the longest text of SIZE nodes has about 9,000
+    LENGTH: ClassVar[int] = 20_000  # characters; the longest text of SIZE nodes has about 15,000
     SIZE: ClassVar[int] = 300  # nodes
     DEPTH: ClassVar[int] = 50  # levels; Python's own parser stops at about 200 brackets
     NUMBER: ClassVar[float] = 1e9  # largest absolute value of a number
@@ -92,8 +93,12 @@ class Expression:
             yield from child.walk()
 
     def latex(self) -> str:
-        """The formula as LaTeX, without surrounding dollar signs."""
-        return self._latex()[0]
+        r"""The formula as LaTeX, without surrounding dollar signs.
+
+        Learned numbers are ``\theta_{0}``, ``\theta_{1}``, ... as in the ``state_dict`` of the module, and
+        ``\theta_{0,c}`` for one of each channel.
+        """
+        return self._latex(itertools.count())[0]
 
     def to_json(self) -> Any:
         """The formula as nested lists, strings and numbers; :meth:`from_json` reads it back."""
@@ -118,8 +123,8 @@ class Expression:
         """Text and how strongly it binds."""
         raise TypeError(f"{type(self).__name__} is abstract")
 
-    def _latex(self) -> tuple[str, int]:
-        """LaTeX and how strongly it binds."""
+    def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
+        """LaTeX and how strongly it binds; ``numbers`` counts the learned numbers."""
         raise TypeError(f"{type(self).__name__} is abstract")
 
 
@@ -134,7 +139,8 @@ class Variable(Expression):
     def _text(self) -> tuple[str, int]:
         return "x", _ATOM
 
-    _latex = _text
+    def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
+        return "x", _ATOM
 
 
 X = Variable()
@@ -173,7 +179,7 @@ class Number(Expression):
     def _text(self) -> tuple[str, int]:
         return _digits(self.value), _ATOM if self.value >= 0 else _UNARY_MINUS
 
-    def _latex(self) -> tuple[str, int]:
+    def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
         text = _latex_digits(self.value, 6)
         return text, _ATOM if self.value >= 0 and "^" not in text else _UNARY_MINUS
 
@@ -198,9 +204,8 @@ class Parameter(Expression):
         init = _digits(self.init) if self.init != int(self.init) else repr(self.init)
         return f"param({init})" if self.per == "tensor" else f'param({init}, per="channel")', _ATOM
 
-    def _latex(self) -> tuple[str, int]:
-        index = "" if self.per == "tensor" else "c, "
-        return rf"\theta_{{{index}{_latex_digits(self.init, 4)}}}", _ATOM
+    def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
+        return rf"\theta_{{{next(numbers)}{',c' if self.per == 'channel' else ''}}}", _ATOM
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,7 +222,7 @@ class Call(Expression):
                 f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS)
             )
         if not row.accepts(len(self.arguments)):
-            more = " or more" if row.joint is not None else ""
+            more = " or more" if row.joint is not None else " or 3" if row.learned else ""
             raise FormulaError(
                 f"{self.operator} takes {row.arity}{more} argument{'s' * (row.arity > 1)}, "
                 f"not {len(self.arguments)}"
@@ -277,14 +282,14 @@ class Call(Expression):
         right = _wrapped(*parts[1], at_least=own + (not right_associative))
         return f"{left} {row.symbol} {right}", own
 
-    def _latex(self) -> tuple[str, int]:
-        row, parts = self.row, [argument._latex() for argument in self.arguments]
+    def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
+        row, parts = self.row, [argument._latex(numbers) for argument in self.arguments]
         if row.joint is not None:
             return row.latex.format(row.joint.join(self._joined(parts))), _ATOM
         if row.symbol is None:
             plain = [_bracketed(*part, at_least=1) for part in parts[: row.arity]]
-            numbers = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]
-            text = row.latex.format(*plain, *numbers)
+            weights = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]
+            text = row.latex.format(*plain, *weights)
             return text, 0 if row.name == "piecewise" else _ATOM  # nothing closes its cases
         if row.name == "div":
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM

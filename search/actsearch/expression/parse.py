@@ -48,13 +48,30 @@ def parse(
         raise FormulaError("formula is empty", text, 0)
     if found := _FOREIGN.search(text):
         raise FormulaError(
-            f"character {found.group()!r} has no place in a formula", text, found.start()
+            f"character {found.group()!r} has no place in a formula"
+            + ("; a power is written **" if found.group() == "^" else ""),
+            text,
+            found.start(),
         )
     if found := _TOO_DEEP.search(text):
         raise FormulaError("formula is nested too deeply", text, found.start())
     if found := _TOO_LONG.search(text):
         raise FormulaError("number has too many digits", text, found.start())
     return _Reader(text, constants or {}).read()
+
+
+_SPELT: dict[type[ast.AST], str] = {
+    ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@", ast.Not: "not", ast.Invert: "~", ast.IfExp: "if",
+    ast.BoolOp: "and, or", ast.Compare: "a comparison", ast.Lambda: "lambda", ast.Attribute: "a dot",
+    ast.Await: "await", ast.Subscript: "[...]", ast.NamedExpr: ":=", ast.Tuple: "a comma", ast.Starred: "*",
+    ast.Yield: "yield",
+}  # fmt: skip
+
+
+def _spelt(node: ast.expr) -> str:
+    """A piece of syntax as its writer knows it."""
+    kind = type(node.op) if isinstance(node, (ast.BinOp, ast.UnaryOp)) else type(node)
+    return _SPELT.get(kind, type(node).__name__)
 
 
 class _Reader:
@@ -113,7 +130,7 @@ class _Reader:
                 return self._operator(_INFIX[type(op)], [left, right], node, depth)
             case ast.Call():
                 return self._call(node, depth)
-        raise self._error(f"{type(node).__name__} is not part of the formula language", node)
+        raise self._error(f"{_spelt(node)} is not part of the formula language", node)
 
     def _number(self, node: ast.Constant) -> float:
         value = node.value
@@ -143,7 +160,10 @@ class _Reader:
             return self._parameter(node)
         if name not in OPERATORS:
             raise self._error(
-                f"unknown operator {name!r}" + nearest(name, {"param", *OPERATORS}), node
+                f"unknown operator {name!r}"
+                + nearest(name, {"param", *OPERATORS})
+                + " Names of the catalog stand alone, they are not called.",
+                node,
             )
         if node.keywords:
             raise self._error(f"{name} takes no keyword arguments", node)
@@ -160,6 +180,8 @@ class _Reader:
 
     def _parameter(self, node: ast.Call) -> Parameter:
         per: object = "tensor"
+        if len(node.keywords) > 1:
+            raise self._error("param takes one keyword, per", node.keywords[1].value)
         for keyword in node.keywords:
             if keyword.arg != "per":
                 raise self._error("param takes one keyword, per", keyword.value)

@@ -26,6 +26,7 @@ __all__ = ["Identity", "fingerprint", "identify", "perturbed_modules", "points"]
 
 _QUANTILES = 64
 _KINKS = (0.0, 0.5, 1.0, 2.0, 3.0, 6.0)  # where catalog rows bend, on both sides of 0
+_OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu from a clipped one
 _DIGITS = 6
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
 _PERTURBATIONS = (0.0, 0.137, -0.0823)
@@ -49,11 +50,12 @@ class Identity(NamedTuple):
 
 @functools.cache
 def points() -> Tensor:
-    """Quantiles of N(0, 1), 0 and the kinks, then the same with the other sign; shape (2 n, 1), float64."""
+    """Quantiles of N(0, 1), 0, the kinks and points beyond, then all with the other sign; (2 n, 1), float64."""
     ranks = (torch.arange(_QUANTILES, dtype=torch.float64) + 0.5) / _QUANTILES
     quantiles = torch.from_numpy(special.ndtri(ranks.numpy()))
     kinks = torch.tensor(sorted({-kink for kink in _KINKS} | set(_KINKS)), dtype=torch.float64)
-    points = torch.cat([quantiles, kinks]).unsqueeze(1)
+    outer = torch.tensor([*(-place for place in _OUTER), *_OUTER], dtype=torch.float64)
+    points = torch.cat([quantiles, kinks, outer]).unsqueeze(1)
     return torch.cat([points, -points])
 
 
