@@ -94,6 +94,7 @@ def _function(name: str) -> str:
 
 _NN = "torch.nn.functional."
 _OWN = "actsearch.activation.primitives."
+_BESSEL = "actsearch.activation.bessel."
 
 _ROWS = (
     # arithmetic: precedence 1 (+ -), 2 (* /), 3 (unary -), 4 (**)
@@ -139,7 +140,7 @@ _ROWS = (
     Operator("sqrt", 1, r"\sqrt{{{}}}", 2, "torch.sqrt", weight=0.3),
     Operator("reciprocal", 1, r"\frac{{1}}{{{}}}", 2, "torch.reciprocal", weight=0.3),
     Operator("log", 1, r"\log\left({}\right)", 3, "torch.log", weight=0.3),
-    Operator("log1p", 1, r"\log\left(1 + {}\right)", 3, "torch.log1p", weight=0.3),
+    Operator("log1p", 1, r"\log\left({} + 1\right)", 3, "torch.log1p", weight=0.3),
     # exponentials
     Operator("exp", 1, r"e^{{{}}}", 3, "torch.exp", weight=0.7, family="exponential"),
     Operator("expm1", 1, r"\left(e^{{{}}} - 1\right)", 3, "torch.expm1", family="exponential"),
@@ -157,14 +158,21 @@ _ROWS = (
     # sigmoidal
     Operator("tanh", 1, r"\tanh\left({}\right)", 3, "torch.tanh", weight=2),
     Operator("sigmoid", 1, r"\sigma\left({}\right)", 3, "torch.sigmoid", weight=2),
-    Operator("logsigmoid", 1, r"\log\sigma\left({}\right)", 4, _NN + "logsigmoid", weight=0.3),
+    Operator(
+        "logsigmoid",
+        1,
+        r"\log\left(\sigma\left({}\right)\right)",
+        4,
+        _OWN + "logsigmoid",
+        weight=0.3,
+    ),
     Operator("atan", 1, r"\arctan\left({}\right)", 3, "torch.atan"),
     Operator("asinh", 1, r"\operatorname{{arsinh}}\left({}\right)", 4, "torch.asinh"),
     Operator("softsign", 1, _function("softsign"), 3, _NN + "softsign"),
     Operator("erf", 1, _function("erf"), 4, "torch.erf"),
     Operator("erfc", 1, _function("erfc"), 4, "torch.erfc", weight=0.3),
-    Operator("i0e", 1, _function("i0e"), 6, "torch.special.i0e", weight=0.2),
-    Operator("i1e", 1, _function("i1e"), 6, "torch.special.i1e", weight=0.2),
+    Operator("i0e", 1, _function("i0e"), 6, _BESSEL + "i0e", weight=0.2),
+    Operator("i1e", 1, _function("i1e"), 6, _BESSEL + "i1e", weight=0.2),
     # known activations as building blocks
     Operator("softplus", 1, _function("softplus"), 4, _NN + "softplus"),
     Operator("elu", 1, _function("ELU"), 3, _NN + "elu"),

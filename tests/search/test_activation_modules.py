@@ -63,6 +63,13 @@ def test_a_copy_computes_the_same_and_learns_on_its_own(how: str) -> None:
     assert not torch.equal(twin(x), module(x))
 
 
+def test_a_replica_for_another_device_computes_with_its_own_parameters() -> None:
+    module = acs.activation("2 * x + param(1.0)")
+    replica = module._replicate_for_data_parallel()
+    replica._parameters = {"theta_0": nn.Parameter(torch.tensor(5.0))}
+    assert (replica(torch.ones(1)).item(), module(torch.ones(1)).item()) == (7, 3)
+
+
 def test_an_activation_of_an_activation_is_a_copy_with_its_learned_values() -> None:
     module = acs.activation("swish")
     with torch.no_grad():

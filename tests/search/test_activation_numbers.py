@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import weakref
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import actsearch as acs
 from actsearch.activation.module import FormulaActivation
@@ -101,6 +104,34 @@ def test_equal_parts_with_x_are_computed_once() -> None:
     assert len(module._program.steps) == 3
     x = torch.tensor([0.3, 2.0])
     torch.testing.assert_close(module(x), torch.sin(x) ** 2 + torch.sin(x))
+
+
+class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the results of operations that are alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._results: list[weakref.ref[Tensor]] = []
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._results.append(weakref.ref(result))
+        self.most = max(self.most, sum(ref() is not None for ref in self._results))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("sin(cos(tanh(sin(cos(tanh(x))))))", 2), ("sin(x)*cos(x) + sin(x)*tanh(x) + exp(x)", 4)],
+)
+def test_a_result_is_given_up_as_soon_as_nothing_needs_it(text: str, most: int) -> None:
+    """The most alive at once, by hand: argument and result; sin(x), tanh(x) and the two products."""
+    module = acs.activation(text)
+    x = torch.randn(5)
+    with _Living() as living, torch.no_grad():
+        module(x)
+    assert living.most == most
 
 
 @pytest.mark.parametrize("what", [*_FORMULAS, *acs.catalog.names(role="hidden")])

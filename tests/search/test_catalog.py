@@ -211,7 +211,13 @@ def test_a_wrong_setting_is_refused_with_what_would_be_right(
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("rleu", "relu"), ("leakyrelu", "leaky_relu"), ("Gelu", "gelu")]
+    ("name", "meant"),
+    [
+        ("rleu", "relu"),
+        ("leakyrelu", "leaky_relu"),
+        ("Gelu", "gelu"),
+        ("gelu_pytroch_tanh", "gelu_pytorch_tanh"),  # an alias
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, meant: str) -> None:
     with pytest.raises(acs.ActivationError, match=f"{name}.*did you mean .*'{meant}'"):

@@ -159,6 +159,13 @@ def test_a_minus_before_a_number_is_a_number_and_before_anything_else_an_operato
         ("(x / 2)**2", r"{\left(\frac{x}{2}\right)}^{2}"),
         ("1e-7 * x", r"1 \cdot 10^{-7} \cdot x"),
         ('param(1, per="channel") * x', r"\theta_{c, 1} \cdot x"),
+        ("param(2e-6) * x", r"\theta_{2 \cdot 10^{-6}} \cdot x"),
+        ("log1p(-x)", r"\log\left(-x + 1\right)"),
+        ("logsigmoid(x) * x", r"\log\left(\sigma\left(x\right)\right) \cdot x"),
+        (
+            "piecewise(0, x) + 1",
+            r"\left(\begin{cases} 0 & x < 0 \\ x & x \geq 0 \end{cases}\right) + 1",
+        ),
     ],
 )
 def test_latex_says_what_the_formula_means(text: str, latex: str) -> None:

@@ -14,7 +14,7 @@ from actsearch.activation.fitted import fitted_expression
 from actsearch.activation.module import Activation, FormulaActivation, catalog_function
 from actsearch.activation.special import SPECIAL
 from actsearch.catalog import CATALOG, Value
-from actsearch.errors import ActivationError, FormulaError, nearest
+from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
 from actsearch.records import SHARED, ActivationRecord
 
@@ -59,13 +59,10 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
 
 
 def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationRecord:
-    if name not in CATALOG:
-        raise ActivationError(
-            f"no activation is called {name!r}"
-            + nearest(name, CATALOG)
-            + " A formula uses x, as in 'x*tanh(x)'."
-        )
-    row = CATALOG[name]
+    try:
+        row = CATALOG[name]
+    except ActivationError as error:
+        raise ActivationError(f"{error} A formula uses x, as in 'x*tanh(x)'.") from None
     values = row.bind(hyperparameters)
     text = (
         _fitted_text(row.name, tuple(sorted(values.items()))) if row.fitted else row.text(values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +42,11 @@ class Activation(nn.Module):
         self.record = record
         self.channels: int | None = None
         self.channel_axis = 1
+        self._bind_forward()
+
+    def _bind_forward(self) -> None:
+        function = _own_code(type(self).forward, self.record.formula, self.record.label)
+        self.forward = types.MethodType(function, self)
 
     @property
     def formula(self) -> str:
@@ -53,6 +61,32 @@ class Activation(nn.Module):
     def extra_repr(self) -> str:
         """Label and channels for ``print(model)``."""
         return self.record.label + (f", channels={self.channels}" if self.channels else "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "forward"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._bind_forward()
+
+    def _replicate_for_data_parallel(self) -> Activation:
+        replica: Activation = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica._bind_forward()  # it was copied bound to the original
+        return replica
+
+
+@functools.lru_cache(maxsize=1024)
+def _own_code(forward: Callable[..., Tensor], formula: str, label: str) -> Callable[..., Tensor]:
+    """The method with a code object of its own for each activation.
+
+    torch.compile keeps what it compiled by code object, at most eight versions of one; with one code for all
+    formulas the ninth to be compiled would be refused. Equal activations share theirs, and what was compiled.
+    """
+    assert isinstance(forward, types.FunctionType)
+    code = forward.__code__.replace(co_name=f"forward of {label}")
+    return types.FunctionType(
+        code, forward.__globals__, forward.__name__, forward.__defaults__, forward.__closure__
+    )
 
 
 class FunctionActivation(Activation):
@@ -69,10 +103,10 @@ class FunctionActivation(Activation):
         return self._function(x, **self._keywords)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_function"}
+        return {key: value for key, value in super().__getstate__().items() if key != "_function"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._function = look_up(self._dotted)
 
 
@@ -121,6 +155,8 @@ class FormulaActivation(Activation):
         values: list[Any] = [x, *(self._leaf(leaf, x) for leaf in program.leaves)]
         for step in program.steps:
             values.append(step.function(*[values[index] for index in step.arguments]))
+            for index in step.last_uses:
+                values[index] = None  # what the backward pass needs of it, autograd keeps
         result = values[program.result]
         if not program.uses_x:
             result = torch.zeros_like(x) + result
@@ -151,10 +187,10 @@ class FormulaActivation(Activation):
         return tensor.view(shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_program"}
+        return {key: value for key, value in super().__getstate__().items() if key != "_program"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._program = compile_expression(self._tree)
 
 
@@ -182,7 +218,7 @@ class RandomActivation(Activation):
         return self._generators[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_generators": {}}
+        return {**super().__getstate__(), "_generators": {}}
 
 
 def reseed_random_activations(model: nn.Module, seed: int) -> None:

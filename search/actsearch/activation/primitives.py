@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from actsearch.errors import ActivationError
@@ -22,6 +23,7 @@ __all__ = [
     "gauss",
     "identity",
     "largest",
+    "logsigmoid",
     "look_up",
     "mix",
     "piecewise",
@@ -54,8 +56,15 @@ def gate(a: Tensor, b: Tensor) -> Tensor:
 
 def piecewise(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Left where the input x is negative, right elsewhere; NaN stays NaN."""
-    chosen = torch.where(x < 0, left, right)
-    return torch.where(torch.isnan(x), x, chosen)
+    zero = x.detach().clamp(0, 0)  # or NaN; adding it is cheaper than a second where
+    return torch.where(x < 0, left, right).add_(zero)
+
+
+def logsigmoid(a: Tensor) -> Tensor:
+    """log(sigmoid(a)), without the overflow that this would have far to the left."""
+    if torch.onnx.is_in_onnx_export():
+        return -F.softplus(-a)  # torch's exporter would write the log of a sigmoid
+    return F.logsigmoid(a)
 
 
 def mix(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

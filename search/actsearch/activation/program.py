@@ -16,10 +16,11 @@ __all__ = ["Program", "Step", "compile_expression", "fold"]
 
 @dataclass(frozen=True)
 class Step:
-    """One operator call: positions of its arguments in the list of values."""
+    """One operator call: positions of its arguments in the list of values, and of those that no later step needs."""
 
     function: Callable[..., Tensor]
     arguments: tuple[int, ...]
+    last_uses: tuple[int, ...] = ()
 
 
 @dataclass
@@ -66,11 +67,14 @@ class _Compiler:
         def position(slot: _Slot) -> int:
             return slot.index if not slot.is_step else first_step + slot.index
 
-        self.program.steps = [
-            Step(function, tuple(position(argument) for argument in arguments))
-            for function, arguments in self._pending
-        ]
         self.program.result = position(slot)
+        kept = {self.program.result, *range(first_step)}
+        for function, slots in reversed(self._pending):
+            arguments = tuple(position(argument) for argument in slots)
+            last_uses = tuple(set(arguments) - kept)
+            kept.update(last_uses)
+            self.program.steps.append(Step(function, arguments, last_uses))
+        self.program.steps.reverse()
 
     def _slot(self, tree: Expression) -> _Slot:
         if isinstance(tree, Variable):

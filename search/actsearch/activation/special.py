@@ -50,7 +50,8 @@ class Step(Activation):
 
 class RRelu(RandomActivation):
     """x for x >= 0, slope * x below; in training the slope is uniform in [lower, upper] for each element,
-    afterwards its mean (arXiv:1505.00853). Random numbers come from the module's own generator.
+    afterwards its mean (arXiv:1505.00853). Random numbers come from the module's own generator, but under
+    ``torch.compile`` from torch's.
     """
 
     def __init__(self, record: ActivationRecord) -> None:
@@ -63,7 +64,9 @@ class RRelu(RandomActivation):
         if not self.training:
             return torch.nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
         slope = torch.empty_like(x, requires_grad=False)
-        slope.uniform_(self.lower, self.upper, generator=self.generator(x.device))
+        # a compiled graph cannot hold a generator: there the slopes come from torch's own stream
+        generator = None if torch.compiler.is_compiling() else self.generator(x.device)
+        slope.uniform_(self.lower, self.upper, generator=generator)
         return torch.where(x >= 0, x, slope * x)
 
 

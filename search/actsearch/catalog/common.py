@@ -177,7 +177,6 @@ COMMON: tuple[Row, ...] = (
         "logsigmoid(x)",
         "torch.nn.LogSigmoid; the log of the logistic function",
         1958,
-        function=_TORCH + "logsigmoid",
         aliases=("log_sigmoid",),
     ),
     Row(

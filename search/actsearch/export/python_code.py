@@ -33,6 +33,9 @@ _OWN: dict[str, str] = {
     "gate": "torch.sigmoid({0}) * ({1})",
     "piecewise": "torch.where(x < 0, {0}, {1})",
     "mix": "(1 - {2}) * {0} + {2} * {1}",
+    "logsigmoid": "F.logsigmoid({0})",
+    "i0e": "torch.special.i0e({0})",
+    "i1e": "torch.special.i1e({0})",
 }
 _JOINED = {"sum": " + ", "prod": " * "}
 _NESTED = {"max": "torch.maximum", "min": "torch.minimum"}

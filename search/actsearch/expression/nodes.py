@@ -152,6 +152,11 @@ def _digits(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
+def _latex_digits(value: float, digits: int) -> str:
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
+
+
 @dataclass(frozen=True, repr=False)
 class Number(Expression):
     """A fixed number."""
@@ -169,9 +174,8 @@ class Number(Expression):
         return _digits(self.value), _ATOM if self.value >= 0 else _UNARY_MINUS
 
     def _latex(self) -> tuple[str, int]:
-        mantissa, _, exponent = f"{self.value:.6g}".partition("e")
-        text = mantissa if not exponent else rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
-        return text, _ATOM if self.value >= 0 and not exponent else _UNARY_MINUS
+        text = _latex_digits(self.value, 6)
+        return text, _ATOM if self.value >= 0 and "^" not in text else _UNARY_MINUS
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,7 +200,7 @@ class Parameter(Expression):
 
     def _latex(self) -> tuple[str, int]:
         index = "" if self.per == "tensor" else "c, "
-        return rf"\theta_{{{index}{self.init:.4g}}}", _ATOM
+        return rf"\theta_{{{index}{_latex_digits(self.init, 4)}}}", _ATOM
 
 
 @dataclass(frozen=True, repr=False)
@@ -278,9 +282,10 @@ class Call(Expression):
         if row.joint is not None:
             return row.latex.format(row.joint.join(self._joined(parts))), _ATOM
         if row.symbol is None:
-            plain = [text for text, _ in parts[: row.arity]]
+            plain = [_bracketed(*part, at_least=1) for part in parts[: row.arity]]
             numbers = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]
-            return row.latex.format(*plain, *numbers), _ATOM
+            text = row.latex.format(*plain, *numbers)
+            return text, 0 if row.name == "piecewise" else _ATOM  # nothing closes its cases
         if row.name == "div":
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM
         own = row.precedence
@@ -296,11 +301,11 @@ class Call(Expression):
 
     def _joined(self, parts: list[tuple[str, int]]) -> list[str]:
         """Arguments of a sum, product or list, bracketed where the whole could be read otherwise."""
-        strength = {"sum": 1, "prod": 2}.get(self.operator)
+        strength = {"sum": 2, "prod": 3}.get(self.operator)
         if strength is None:
-            return [text for text, _ in parts]
+            return [_bracketed(*part, at_least=1) for part in parts]
         return [
-            _bracketed(text, 0 if text.startswith("-") else binding, at_least=strength + 1)
+            _bracketed(text, 0 if text.startswith("-") else binding, at_least=strength)
             for text, binding in parts
         ]
 
