@@ -29,13 +29,13 @@ __all__ = ["TransformersActivation", "register_hf", "timm_act_layer"]
 _Source = ActivationRecord | Activation
 
 
-def timm_act_layer(what: Any) -> type[Activation]:
+def timm_act_layer(what: Any) -> type[Any]:
     """Make the class that timm calls for an activation: ``timm.create_model(..., act_layer=acs.timm_act_layer(what))``.
 
     Each call of it, with ``inplace`` or without, gives a new activation with learned parameters of its own; nothing is
-    ever computed in place. timm puts it wherever it has an activation of its own, also where :func:`actsearch.place`
-    would see a gate. With ``pretrained=True`` timm refuses a model with parameters that the checkpoint lacks: give
-    learned activations to :func:`actsearch.place` then, on the model as it was loaded.
+    ever computed in place. The architecture decides where it goes: some keep ReLU inside of squeeze-and-excitation,
+    where :func:`actsearch.place` sees a hidden site. With ``pretrained=True`` timm refuses a model with parameters that
+    the checkpoint lacks: place learned activations on the loaded model instead.
 
     Args:
         what: catalog name, formula, Expression, candidate, trial, or a verdict or one of its rows; of a module, what
@@ -88,8 +88,8 @@ def register_hf(name: str, what: Any) -> str:
 class TransformersActivation(FormulaActivation):
     """A formula whose numbers are right after ``from_pretrained``.
 
-    transformers builds a model without memory, reads the checkpoint, and fills in itself what the checkpoint lacks, for
-    kinds of modules that it knows. Of ours, constants are never in a checkpoint, and learned parameters are not when the
+    transformers builds a model without memory, reads the checkpoint, and fills in what the checkpoint lacks, for kinds
+    of modules that it knows. Of ours, a checkpoint never has the constants, and has no learned parameters when the
     model was saved with another activation: both would be whatever the memory holds.
     """
 
@@ -123,7 +123,7 @@ class _Layer(Activation):
     """Base of classes whose calls make an activation of another class: libraries ask for a class, not a function."""
 
 
-def _layer(source: _Source, make: Callable[[], Activation]) -> type[Activation]:
+def _layer(source: _Source, make: Callable[[], Activation]) -> type[Any]:
     def new(cls: type[_Layer], inplace: bool = False) -> Activation:
         return make()
 
@@ -145,6 +145,7 @@ def _loadable(source: _Source) -> Callable[[], Activation]:
         module = activation(source)
         if isinstance(module, FormulaActivation):
             module.__class__ = TransformersActivation
+            assert isinstance(module, TransformersActivation)
             module.start = start
         return module
 
@@ -156,7 +157,9 @@ def _fitting(what: Any) -> _Source:
     record = record_of(what)
     advice = f"put {record.label} into the model itself, by acs.place(model, ..., sample=one batch of inputs)"
     if record.name and CATALOG[record.name].role != "hidden":
-        raise ActivationError(f"{record.label} is not for hidden layers: {CATALOG[record.name].role}")
+        raise ActivationError(
+            f"{record.label} is not for hidden layers: {CATALOG[record.name].role}"
+        )
     if pieces_of(record) > 1:
         raise ActivationError(f"{record.label} needs a wider layer before it: {advice}")
     if any(parameter.per == "channel" for parameter in expression_of(record).parameters):
