@@ -138,17 +138,17 @@ def unequal_paths(a: nn.Module, b: nn.Module) -> list[str]:
         ),
         (nn.Linear(2, 2), []),
         (nn.MultiheadAttention(4, 2), []),
-        (Functional(), [("last", "Softmax", "output")]),
+        (Functional(), [("relu", "relu", "hidden"), ("last", "Softmax", "output")]),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_sites_are_the_activation_modules_in_order_of_definition(
+def test_sites_are_the_activations_in_order_of_depth(
     model: nn.Module, expected: list[tuple[str, str, str]]
 ) -> None:
     found = acs.sites(model)
     assert [(site.path, site.type, site.role) for site in found] == expected
     assert [site.order for site in found] == list(range(len(expected)))
-    assert {site.kind for site in found} <= {"module"}
+    assert {site.kind for site in found} <= {"module", "function"}
 
 
 @pytest.mark.parametrize(
@@ -415,13 +415,12 @@ def test_an_unknown_path_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (Functional(), r"last: role output.*F\.relu.*self\.act = nn\.ReLU\(\)"),
-        (nn.Linear(2, 2), r"nothing to replace in Linear.*F\.relu"),
-        (nn.Sequential(nn.Linear(2, 4), nn.GLU()), "1: role gate"),
-        (nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), "1: role output"),
-        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), "called as functions"),
+        (nn.Linear(2, 2), r"nothing to replace in Linear: it has no hidden activation\."),
+        (nn.Sequential(nn.Linear(2, 4), nn.GLU()), "1: GLU, role gate"),
+        (nn.Sequential(nn.Linear(2, 1), nn.Sigmoid()), "1: Sigmoid, role output"),
+        (nn.LSTM(2, 3), "LSTM computes its own activations in one fused kernel"),
     ],
-    ids=["functional", "none", "gate", "output", "transformer"],
+    ids=["none", "gate", "output", "fused"],
 )
 def test_nothing_to_replace_is_an_error_that_says_why(model: nn.Module, says: str) -> None:
     with pytest.raises(acs.PlacementError, match=says):

@@ -269,7 +269,7 @@ def test_a_placed_maxout_is_a_gate_that_later_placements_leave_alone() -> None:
     twice = acs.place(once, "gelu", sample=x)
     assert twice.skipped == (("1", "role gate"),)
     assert twice.model(x).shape == (7, 3)
-    with pytest.raises(acs.PlacementError, match="Maxout at '1' changes the shape already"):
+    with pytest.raises(acs.PlacementError, match="maxout at '1' changes the shape already"):
         acs.place(once, {"1": "maxout"}, sample=x)
 
 

@@ -42,9 +42,10 @@ class Activation(nn.Module):
         self.record = record
         self.channels: int | None = None
         self.channel_axis = 1
-        self._bind_forward()
+        self.bind_forward()
 
-    def _bind_forward(self) -> None:
+    def bind_forward(self) -> None:
+        """Give this instance a forward with code of its own; called again when its class changed."""
         function = _own_code(type(self).forward, self.record.formula, self.record.label)
         self.forward = types.MethodType(function, self)
 
@@ -67,11 +68,11 @@ class Activation(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._bind_forward()
+        self.bind_forward()
 
     def _replicate_for_data_parallel(self) -> Activation:
         replica: Activation = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
-        replica._bind_forward()  # it was copied bound to the original
+        replica.bind_forward()  # it was copied bound to the original
         return replica
 
 

@@ -15,6 +15,7 @@ __all__ = ["parse"]
 
 _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
 _FOREIGN = re.compile(r"[^A-Za-z0-9_+\-*/().,=\"' \t\n]")
+_TOO_DEEP = re.compile(r"(?:[-+]\s*){200}")  # how many Python reads depends on its recursion limit
 _TOO_LONG = re.compile(r"[0-9_]{300}")  # Python itself refuses integers of 4300 digits
 
 
@@ -49,6 +50,8 @@ def parse(
         raise FormulaError(
             f"character {found.group()!r} has no place in a formula", text, found.start()
         )
+    if found := _TOO_DEEP.search(text):
+        raise FormulaError("formula is nested too deeply", text, found.start())
     if found := _TOO_LONG.search(text):
         raise FormulaError("number has too many digits", text, found.start())
     return _Reader(text, constants or {}).read()

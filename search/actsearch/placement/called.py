@@ -14,7 +14,7 @@ __all__ = ["Called", "running"]
 class _Running(threading.local):
     """The module whose forward runs in this thread, of those that :mod:`actsearch.placement` made or changed."""
 
-    module: nn.Module | None = None
+    module: Any = None  # a module, or None
 
 
 running = _Running()

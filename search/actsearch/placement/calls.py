@@ -15,11 +15,17 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
-from actsearch.placement.known import CALLS, METHODS, is_activation, name_of
+from actsearch.placement.known import (
+    CALLS,
+    METHODS,
+    PASSING_MODULES,
+    is_activation,
+    name_of,
+)
 from actsearch.placement.probe import observed
-from actsearch.placement.redirect import Place, is_torch_s, place_of_call
+from actsearch.placement.redirect import Calls, Place, is_torch_s, place_of_call
 
-__all__ = ["Call", "Seen", "seen_in_run", "seen_in_trace"]
+__all__ = ["Call", "Seen", "Untraceable", "seen_in_run", "seen_in_trace"]
 
 _PASSING = frozenset(
     "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
@@ -28,6 +34,10 @@ _PASSING = frozenset(
 _MULTIPLYING = frozenset(
     "mul mul_ multiply __mul__ __rmul__ __imul__ imul matmul __matmul__ bmm baddbmm einsum".split()
 )
+
+
+class Untraceable(Exception):
+    """A model that torch.fx cannot trace; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +103,15 @@ class _Recorder:
 
     def __init__(self, model: nn.Module) -> None:
         modules = dict(model.named_modules())
-        self.activations = {path for path, module in modules.items() if is_activation(module)}
+        self.activations = {
+            path for path, module in modules.items() if path and is_activation(module)
+        }
         self._weighty = {
             path
             for path, module in modules.items()
             if next(module.parameters(), None) is not None and path not in self.activations
         }
+        self._modules = modules
         self.seen = Seen()
         self._loops: set[tuple[str, Place]] = set()
         self._stack: list[_Running] = []
@@ -126,6 +139,11 @@ class _Recorder:
             return None
         feeders = running.passed.setdefault(place, [])
         feeders.append(running.feeder)
+        led: Calls | None = vars(self._modules[running.path]).get("_actsearch_calls")
+        if led is not None and (site := led.answering(place, len(feeders) - 1)):
+            return self.module(
+                f"{running.path}.{site}".lstrip(".")
+            )  # torch.fx calls methods itself
         return self._add(Call(running.path, name, function, place, len(feeders) - 1))
 
     def _add(self, key: Key) -> Key:
@@ -152,7 +170,7 @@ def seen_in_trace(model: nn.Module) -> Seen:
     """By a symbolic trace, which needs no data.
 
     Raises:
-        Exception: whatever torch.fx raises where it cannot trace, as for control flow that depends on data.
+        Untraceable: torch.fx cannot trace it, as for control flow that depends on data.
     """
     tracer = _Tracer(model)
     given = {
@@ -160,7 +178,11 @@ def seen_in_trace(model: nn.Module) -> Seen:
         for name, item in inspect.signature(model.forward).parameters.items()
         if item.default is not item.empty
     }
-    graph = tracer.trace(model, concrete_args=given or None)
+    try:
+        graph = tracer.trace(model, concrete_args=given or None)
+    except Exception as error:  # whatever the model's own code raises when it is given a proxy
+        reason = " ".join(str(error).split())[:200]
+        raise Untraceable(f"{type(error).__name__}: {reason}") from error
     for node in graph.nodes:
         if (key := tracer.found.get(node)) is not None:
             _follow(node, key, tracer.recorder.seen, model)
@@ -206,15 +228,17 @@ class _Tracer(fx.Tracer):
 def _follow(node: fx.Node, key: Key, seen: Seen, model: nn.Module) -> None:
     """Where a result goes, through what keeps its numbers."""
     for user in node.users:
-        name = (
-            user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
-        )
+        target: Any = user.target
+        name = target if isinstance(target, str) else getattr(target, "__name__", "")
         if user.op == "output":
             seen.outputs.add(key)
-        elif user.op != "call_module" and name in _MULTIPLYING and len(user.all_input_nodes) > 1:
+        elif user.op == "call_module":
+            if isinstance(model.get_submodule(name), PASSING_MODULES):
+                _follow(user, key, seen, model)
+        elif name in _MULTIPLYING and len(user.all_input_nodes) > 1:
             seen.gates.add(key)
-        elif name in _PASSING or (user.op == "call_module" and "drop" in name.lower()):
-            _follow(user, key, seen)
+        elif name in _PASSING:
+            _follow(user, key, seen, model)
 
 
 def seen_in_run(model: nn.Module, sample: Any) -> Seen:

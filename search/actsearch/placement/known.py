@@ -17,6 +17,7 @@ from actsearch.placement.called import Called
 __all__ = [
     "CALLS",
     "GATES",
+    "IN_PLACE",
     "METHODS",
     "MODULES",
     "NORMALISING",
@@ -56,6 +57,11 @@ def _calls() -> dict[Callable[..., Any], str]:
 
 CALLS = _calls()
 """Name by function: ``F.relu``, ``torch.relu``, ``torch.Tensor.relu`` and their in-place forms are all "relu"."""
+
+IN_PLACE = frozenset(
+    function for function in CALLS if str(getattr(function, "__name__", "")).endswith("_")
+)
+"""Those that write their result over their argument."""
 
 METHODS = {
     spelling: name

@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import nn
 
+from actsearch.activation import Activation
+from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
-from actsearch.placement.calls import Call, Seen, seen_in_run, seen_in_trace
+from actsearch.placement.calls import Call, Seen, Untraceable, seen_in_run, seen_in_trace
 from actsearch.placement.known import is_activation, name_of
 from actsearch.placement.redirect import Calls, paused, redirected
 
@@ -103,6 +105,8 @@ def pause(module: nn.Module) -> None:
     """Keep a module's own calls of functions from being taken for those of the module that uses it."""
     if not isinstance(module, Called) and not hasattr(type(module), "_actsearch_base"):
         module.__class__ = paused(type(module))
+        if isinstance(module, Activation):
+            module.bind_forward()
 
 
 def _held(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
@@ -123,9 +127,8 @@ def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
         return seen_in_run(model, sample), "run", ""
     try:
         return _traced(model), "traced", ""
-    except Exception as error:  # fx raises what the model's own code raises on proxies
-        reason = " ".join(str(error).split())[:200]
-        return Seen(), "listed", f"{type(error).__name__}: {reason}"
+    except Untraceable as error:
+        return Seen(), "listed", str(error)
 
 
 def _traced(model: nn.Module) -> Seen:
@@ -149,6 +152,11 @@ def _traced(model: nn.Module) -> Seen:
 def _lead(model: nn.Module, path: str, calls: list[Call]) -> dict[str | Call, str]:
     """Lead the calls of one module's forward to submodules; their paths by call."""
     owner: Any = model.get_submodule(path)
+    if "forward" in vars(owner):
+        raise PlacementError(
+            f"{path or type(owner).__name__} calls {calls[0].name} in a forward that was set on the instance, "
+            "where the call cannot be led elsewhere; define forward in the class, or hold the activation as a module"
+        )
     before: Calls = getattr(owner, "_actsearch_calls", Calls((), {}))
     names = dict(zip(calls, _names(owner, calls), strict=True))
     for call, name in names.items():

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
 from actsearch.placement.called import Called, running
-from actsearch.placement.known import CALLS
+from actsearch.placement.known import CALLS, IN_PLACE
 
 __all__ = ["Calls", "Place", "is_torch_s", "paused", "place_of_call", "redirected"]
 
@@ -66,6 +66,10 @@ class Calls:
     in_order: tuple[str, ...]
     at: Mapping[tuple[Place, int | None], str]
 
+    def answering(self, place: Place, passed: int) -> str | None:
+        """Name of the submodule for a call at a place that was passed so often before."""
+        return self.at.get((place, passed)) or self.at.get((place, None))
+
 
 class _Redirect(TorchFunctionMode):
     """Hands the calls of one run of a module's forward to its submodules."""
@@ -80,17 +84,17 @@ class _Redirect(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        owner: Any = self.owner
-        if func not in CALLS or running.module is not owner:
+        owner, runs = self.owner, running.module
+        if func not in CALLS or runs is not owner:
             return func(*args, **kwargs)
         name = self._site(CALLS[func])
         if not name:
             return func(*args, **kwargs)
-        site = owner.get_submodule(name)
+        site: Any = owner.get_submodule(name)
         if isinstance(site, Called):
             return site(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
-        if func.__name__.endswith("_") or kwargs.get("inplace"):  # who called may look at x alone
+        if func in IN_PLACE or kwargs.get("inplace"):  # who called may look at x alone
             return x.copy_(site(x.clone()))
         return site(x)
 
@@ -105,7 +109,7 @@ class _Redirect(TorchFunctionMode):
             return ""
         passed = self.passed.get(place, 0)
         self.passed[place] = passed + 1
-        site = calls.at.get((place, passed)) or calls.at.get((place, None))
+        site = calls.answering(place, passed)
         if site is None:
             raise PlacementError(
                 f"{type(self.owner).__name__} calls {name} in {place[0]} where no call was seen when its activations "
@@ -173,7 +177,7 @@ def _hiding(base: type[nn.Module]) -> dict[str, Any]:
         return [item for item in self._modules.items() if item[0] not in own]
 
     def named_children(self: Any) -> Iterator[tuple[str, nn.Module]]:
-        runs: Any = running.module
+        runs = running.module
         own = self._actsearch_calls.in_order if runs is self else ()
         return ((name, child) for name, child in base.named_children(self) if name not in own)
 

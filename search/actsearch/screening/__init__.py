@@ -2,5 +2,6 @@
 
 from actsearch.screening.identity import Identity, fingerprint, identify
 from actsearch.screening.screen import Screening, screen
+from actsearch.screening.simplify import simplified
 
-__all__ = ["Identity", "Screening", "fingerprint", "identify", "screen"]
+__all__ = ["Identity", "Screening", "fingerprint", "identify", "screen", "simplified"]

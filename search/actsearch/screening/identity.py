@@ -22,7 +22,7 @@ from actsearch.catalog import CATALOG, Value
 from actsearch.expression import canonical
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 
-__all__ = ["Identity", "fingerprint", "identify", "perturbed_modules"]
+__all__ = ["Identity", "fingerprint", "identify", "perturbed_modules", "points"]
 
 _QUANTILES = 64
 _KINKS = (0.0, 0.5, 1.0, 2.0, 3.0, 6.0)  # where catalog rows bend, on both sides of 0
@@ -48,7 +48,7 @@ class Identity(NamedTuple):
 
 
 @functools.cache
-def _points() -> Tensor:
+def points() -> Tensor:
     """Quantiles of N(0, 1), 0 and the kinks, then the same with the other sign; shape (2 n, 1), float64."""
     ranks = (torch.arange(_QUANTILES, dtype=torch.float64) + 0.5) / _QUANTILES
     quantiles = torch.from_numpy(special.ndtri(ranks.numpy()))
@@ -107,7 +107,7 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
     modules = perturbed_modules(record)
     if not scopes:
         modules = modules[:1]  # without parameters the perturbed functions are the same
-    sampled = [value_and_gradient(module, _points()) for module in modules]
+    sampled = [value_and_gradient(module, points()) for module in modules]
     halves = [(values.chunk(2), slopes.chunk(2)[0]) for values, slopes in sampled]
     parts = [
         _rounded(numbers, _scale(at)) for (at, _), slopes in halves for numbers in (at, slopes)

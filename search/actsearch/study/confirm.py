@@ -15,6 +15,7 @@ import numpy as np
 from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import Candidate, evaluate
 from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
     SHARED,
@@ -339,7 +340,8 @@ class Confirmation:
             return "your model unchanged"
         with isolated_random(derive(0, "init")):
             model = self._objective.build()
-        types = dict.fromkeys(site.type for site in sites(model) if site.role == "hidden")
+        found = sites(model, sample_of(self._objective))
+        types = dict.fromkeys(site.type for site in found if site.role == "hidden")
         return " + ".join(types) or "your model unchanged"
 
     def _test_data(self) -> str:

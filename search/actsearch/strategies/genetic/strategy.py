@@ -14,9 +14,9 @@ from deap import tools
 from actsearch.activation import describe, expression_of
 from actsearch.catalog import CATALOG
 from actsearch.errors import FormulaError
-from actsearch.expression import Expression, canonical
+from actsearch.expression import Expression
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
-from actsearch.screening import fingerprint
+from actsearch.screening import fingerprint, simplified
 from actsearch.strategies.base import Context, Strategy, check_count, check_share, counted
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
@@ -172,7 +172,7 @@ class _Nursery:
         for _ in range(_TRIES):
             try:
                 tree, operation, parents = make()
-                tree = canonical(tree)
+                tree = simplified(tree)
                 if allowed(tree, self._space) and self.accept(describe(tree), operation, parents):
                     return
             except FormulaError:  # a number grew beyond the limits
