@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actsearch.activation import HingeSum, activation, approximate, gain, moments
+    from actsearch.adapters import register_hf, timm_act_layer
     from actsearch.catalog import CATALOG as catalog
     from actsearch.errors import (
         ActivationError,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "actsearch.activation": ("HingeSum", "activation", "approximate", "gain", "moments"),
+    "actsearch.adapters": ("register_hf", "timm_act_layer"),
     "actsearch.catalog": ("catalog",),
     "actsearch.errors": (
         "ActivationError",
@@ -107,7 +109,9 @@ __all__ = [
     "parse",
     "place",
     "plot",
+    "register_hf",
     "sites",
+    "timm_act_layer",
     "to_python",
 ]
 

@@ -20,6 +20,7 @@ import actsearch as acs
 from actsearch.evaluation import Candidate, Run, evaluate
 from actsearch.records import Outcome, TrialState
 from actsearch.seeds import derive
+from actsearch.study.preparation import site_samples
 from actsearch.training import TrainingResult, check_task, fit, parameter_groups
 
 CPU = torch.device("cpu")
@@ -653,6 +654,52 @@ def test_step_and_evaluate_serve_batches_of_another_form() -> None:
     assert losses[-1] is not None
     assert losses[-1] < losses[0]
     check_task(made, make())
+
+
+class ByName(nn.Module):
+    """A model that names what a batch holds, and computes its loss, as those of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        scores: Tensor = self.last(self.act(self.first(x)))
+        return scores if y is None else F.cross_entropy(scores, y)
+
+
+class Doubled(Records):
+    """Records that a step has to prepare before the model takes them."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": torch.cat([X[index], X[index]]), "y": Y[index]}
+
+
+@pytest.mark.parametrize(
+    "train", [Records(), DataLoader(Records(), batch_size=20)], ids=["Dataset", "DataLoader"]
+)
+def test_a_batch_of_what_the_model_names_tells_the_channels_of_a_site(train: Any) -> None:
+    made = task(
+        model=ByName, train=train, valid=Records(), loss=None,
+        step=lambda model, batch: model(**batch), evaluate=dict_evaluate,
+    )  # fmt: skip
+    outcome = trial(made, "max(x, param(0.1, per='channel') * x)")
+    assert outcome.state is TrialState.COMPLETE, outcome.reason
+    assert len(site_samples(made)) == 1
+
+
+def test_a_batch_that_the_step_prepares_is_no_sample_and_trains_all_the_same() -> None:
+    def step(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        return F.cross_entropy(model(batch["x"][:, :6]), batch["y"])
+
+    made = task(
+        model=ByName, train=Doubled(), valid=Records(), loss=None, step=step, evaluate=dict_evaluate
+    )  # fmt: skip
+    assert trial(made, "tanh").state is TrialState.COMPLETE
+    assert site_samples(made) == []
+    refused = trial(made, "max(x, param(0.1, per='channel') * x)")
+    assert refused.state is TrialState.FAILED
+    assert "give sample=" in refused.reason
 
 
 def test_evaluate_without_the_metric_is_an_error() -> None:

@@ -1,6 +1,6 @@
-"""Importing timm beside a torch that torchvision's compiled operators were not built for.
+"""Importing timm, transformers and lightning beside a torch that torchvision's compiled operators were not built for.
 
-timm imports torchvision, which registers shapes for its compiled operators and stops when they are missing
+They import torchvision, which registers shapes for its compiled operators and stops when they are missing
 ("operator torchvision::nms does not exist"), as they are when a CPU build of torch meets the PyPI wheel. No
 activation needs them: their names are declared here, and the import repeated.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["import_timm_activations"]
+__all__ = ["import_timm_activations", "mend_torchvision"]
 
 _KEPT: list[torch.library.Library] = []  # a library that is collected takes its operators along
 
@@ -27,15 +27,23 @@ def import_timm_activations() -> Any:
     Raises:
         ImportError: timm or torchvision is not installed.
     """
+    mend_torchvision()
+    return importlib.import_module("timm.layers.create_act")
+
+
+def mend_torchvision() -> None:
+    """Make torchvision importable, if it is installed; to be called before what imports it."""
     try:
-        return importlib.import_module("timm.layers.create_act")
+        importlib.import_module("torchvision")
+    except ImportError:
+        return
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
-    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-        del sys.modules[name]
-    _declare_operators()
-    return importlib.import_module("timm.layers.create_act")
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        _declare_operators()
+        importlib.import_module("torchvision")
 
 
 def _declare_operators() -> None:

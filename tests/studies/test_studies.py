@@ -5,16 +5,27 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from timm_without_its_kernels import mend_torchvision
 
+import actsearch as acs
+from actsearch.evaluation import evaluate
+from actsearch.records import Outcome, TrialState
 from actsearch.report import Reader
 
 STUDIES = Path(__file__).parents[2] / "studies"
 SCRIPTS = sorted(STUDIES.glob("*.py"))
+LIBRARIES = {"lightning_module": "lightning", "skorch_net": "skorch"}
+"""What a study needs besides actsearch's own requirements."""
 
 
 def load(script: Path) -> ModuleType:
+    if (library := LIBRARIES.get(script.stem)) is not None:
+        mend_torchvision()
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed: {script.name} says how")
     spec = importlib.util.spec_from_file_location(f"study_{script.stem}", script)
     assert spec is not None
     assert spec.loader is not None
@@ -60,3 +71,45 @@ def test_a_study_runs_and_running_it_again_adds_nothing(
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_study_is_in_the_table_of_studies(script: Path) -> None:
     assert f"`{script.name}`" in (STUDIES / "README.md").read_text()
+
+
+@pytest.mark.parametrize("stem", LIBRARIES)
+class TestOtherTrainers:
+    """Objectives that leave the training to another library."""
+
+    def outcome(self, stem: str, act: str = "tanh", **settings: Any) -> Outcome:
+        study = load(STUDIES / f"{stem}.py")
+        if stem == "lightning_module":
+            study.quiet()
+        record = acs.Candidate.of(act).record
+        return evaluate(record, study.Objective(epochs=3), [settings.pop("seed", 1)], **settings)
+
+    def test_each_epoch_is_told_and_the_last_is_the_value(self, stem: str) -> None:
+        outcome = self.outcome(stem)
+        assert outcome.state is TrialState.COMPLETE, outcome.reason
+        (evaluation,) = outcome.evaluations
+        assert [epoch.epoch for epoch in evaluation.epochs] == [1, 2, 3]
+        assert evaluation.epochs[-1].valid_metric == pytest.approx(outcome.value)
+        assert list(evaluation.metrics) == ["accuracy"]
+
+    def test_the_candidate_is_what_trains(self, stem: str) -> None:
+        values = [self.outcome(stem, act).value for act in ("tanh", "sin(2*x)")]
+        assert values[0] != values[1]
+        assert None not in values
+
+    def test_the_seed_decides_everything(self, stem: str) -> None:
+        one, same, other = (self.outcome(stem, seed=seed).value for seed in (1, 1, 2))
+        assert one == same != other
+
+    def test_a_confirmation_scores_test_data(self, stem: str) -> None:
+        found, confirmed = self.outcome(stem), self.outcome(stem, phase="confirm")
+        assert not confirmed.validation_only
+        assert confirmed.evaluations[0].epochs == found.evaluations[0].epochs
+        assert confirmed.value != found.value
+
+    def test_a_pruner_ends_the_training(self, stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(acs.Run, "should_prune", lambda run: run.last_reported is not None)
+        outcome = self.outcome(stem)
+        assert outcome.state is TrialState.PRUNED
+        assert outcome.reason == "seed 1: after epoch 1"
+        assert len(outcome.evaluations[0].epochs) == 1

@@ -21,8 +21,6 @@ class Relu(Activation):
     def __init__(self, record: ActivationRecord) -> None:
         super().__init__(record)
         self.grad_at_zero = record.hyperparameters["grad_at_zero"]
-        if self.grad_at_zero == 0.5:
-            self.register_buffer("zero", torch.tensor(0.0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape kept."""
@@ -30,9 +28,7 @@ class Relu(Activation):
             return torch.relu(x)
         if self.grad_at_zero == 1.0:
             return torch.clamp_min(x, 0)
-        zero = self.zero
-        assert isinstance(zero, Tensor)
-        return torch.maximum(x, zero.to(x.dtype))  # a tie shares the gradient
+        return torch.maximum(x, x.new_zeros(()))  # a tie shares the gradient
 
 
 class Step(Activation):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.placement import initialise_for_gain
+from actsearch.placement.probe import observed
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets
@@ -71,8 +75,9 @@ class Run:
         """
         with isolated_random(derive(self.seed, "init")):
             model = task.build()
-        sample = sample_of(task)
-        placement = candidate.place(model, sample=sample)
+        with isolated_random(0):  # a user's model may draw from any generator where it is run
+            sample = sample_of(task, model)
+            placement = candidate.place(model, sample=sample)
         if task.gain == "auto":
             with isolated_random(derive(self.seed, "gain")):
                 initialise_for_gain(placement, sample)
@@ -106,16 +111,36 @@ class Run:
         return self._training.stopped if self._training is not None else ""
 
 
-def sample_of(task: Task) -> Any:
-    """Two inputs of the training data, for shapes; None if batches have a form of their own."""
-    if task.step is not None:
-        return None
-    if isinstance(task.train, tuple):
-        inputs, _ = inputs_and_targets(tuple(tensor[:2] for tensor in task.train))
-        return inputs
-    with isolated_random(0):
-        batch = task.train[0] if not hasattr(task.train, "batch_size") else next(iter(task.train))
-    if hasattr(task.train, "batch_size"):
+def sample_of(task: Task, model: nn.Module) -> Any:
+    """A few inputs of the training data, for shapes; None where the task's step alone knows what the model takes.
+
+    A batch that is a mapping of what the model's forward names is such inputs also with a step.
+    """
+    batch = _first_batch(task)
+    if task.step is None:
         return inputs_and_targets(batch)[0]
-    inputs, _ = inputs_and_targets(tuple(torch.as_tensor(item).unsqueeze(0) for item in batch))
-    return inputs
+    return _as_inputs(batch, model) if isinstance(batch, Mapping) else None
+
+
+def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
+    """Two samples of a batch, if the model takes it as it is."""
+    sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
+    try:
+        if set(sample) <= set(inspect.signature(model.forward).parameters):
+            observed(model, sample)
+            return sample
+    except Exception:  # a step may well prepare a batch first: anything
+        pass
+    return None
+
+
+def _first_batch(task: Task) -> Any:
+    if isinstance(task.train, tuple):
+        return tuple(tensor[:2] for tensor in task.train)
+    with isolated_random(0):
+        if hasattr(task.train, "batch_size"):
+            return next(iter(task.train))
+        item = task.train[0]
+        if task.step is not None:
+            return default_collate([item]) if isinstance(item, Mapping) else None
+    return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)

@@ -8,12 +8,13 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from actsearch.activation import Activation, describe, expression_of, gain
+from actsearch.activation import Activation, expression_of, gain
 from actsearch.activation.program import fold
 from actsearch.catalog import CATALOG, Row
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, learned_values, with_learned
 from actsearch.export.origin import origin
+from actsearch.export.subject import class_name_of, record_of
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, TrialRecord
@@ -95,11 +96,11 @@ def to_python(
     row = what.winner if isinstance(what, Verdict) else what
     if isinstance(row, VerdictRow) and row.verdict == "baseline" and row.activation is None:
         return f"# Nothing was confirmed to be better: keep {' '.join(row.label.split())}.\n"
-    record = _record(row)
+    record = record_of(row)
     note = " ".join(filter(None, (_origin(what), note)))
     values = learned_values(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
-    class_name = name or _class_name(record)
+    class_name = name or class_name_of(record)
     taken = {"torch", "nn", "F", *_HELPERS}
     if not class_name.isidentifier() or keyword.iskeyword(class_name) or class_name in taken:
         raise ActivationError(f"{class_name!r} is no name for a Python class")
@@ -148,21 +149,6 @@ def _doc(record: ActivationRecord, row: Row | None) -> str:
         f"The largest of each {times} neighbouring channels: {times} c channels in, c out.\n\n"
         f"    The layer before it must be {times} times as wide. Channels lie on axis 1, or on channel_axis.\n    "
     )
-
-
-def _record(what: Any) -> ActivationRecord:
-    """Also of a trial, and of a verdict's row."""
-    if isinstance(what, VerdictRow):
-        if what.activation is not None:
-            return ActivationRecord.from_json(what.activation)
-        return describe(what.formula)
-    return describe(getattr(what, "candidate", what))
-
-
-def _class_name(record: ActivationRecord) -> str:
-    if record.name:
-        return "".join(part.capitalize() for part in record.name.split("_"))
-    return "FoundActivation"
 
 
 def _where(record: ActivationRecord, note: str, values: Mapping[str, torch.Tensor]) -> str:

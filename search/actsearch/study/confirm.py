@@ -340,7 +340,7 @@ class Confirmation:
             return "your model unchanged"
         with isolated_random(derive(0, "init")):
             model = self._objective.build()
-        found = sites(model, sample_of(self._objective))
+        found = sites(model, sample_of(self._objective, model))
         types = dict.fromkeys(site.type for site in found if site.role == "hidden")
         return " + ".join(types) or "your model unchanged"
 

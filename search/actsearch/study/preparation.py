@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate
@@ -98,7 +98,7 @@ def check_model(task: Task) -> None:
     """
     with isolated_random(derive(0, "init")):
         model = task.build()
-    placed = place(model, "relu", sample=sample_of(task)).model
+    placed = place(model, "relu", sample=sample_of(task, model)).model
     check_task(task, placed)
 
 
@@ -114,11 +114,11 @@ def forecast_seconds(task: Task) -> float:
 
 def site_samples(objective: ObjectiveCallable) -> list[Tensor]:
     """What arrives at the hidden sites of a task's own model, for screening; empty for other objectives."""
-    if not isinstance(objective, Task) or objective.step is not None:
+    if not isinstance(objective, Task):
         return []
     with isolated_random(derive(0, "init")):
         model = objective.build()
-    inputs = _inputs(objective)
+    inputs = _inputs(objective, model)
     if inputs is None:
         return []
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -139,14 +139,16 @@ def training_dtype(objective: ObjectiveCallable) -> torch.dtype:
     return dtypes[0] if dtypes else torch.float32
 
 
-def _inputs(task: Task) -> Any:
-    if isinstance(task.train, tuple):
+def _inputs(task: Task, model: nn.Module) -> Any:
+    if isinstance(task.train, tuple) and task.step is None:
         inputs = tuple(tensor[:_SCREENED_SAMPLES] for tensor in task.train[:-1])
         return inputs[0] if len(inputs) == 1 else inputs
-    return sample_of(task)
+    return sample_of(task, model)
 
 
 def _moved(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, tuple):
         return tuple(_moved(item, device) for item in inputs)
+    if isinstance(inputs, Mapping):
+        return {key: _moved(item, device) for key, item in inputs.items()}
     return inputs.to(device) if isinstance(inputs, Tensor) else inputs

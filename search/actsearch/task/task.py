@@ -65,7 +65,8 @@ class Task:
             gain g = 1 / sqrt(E[f(z)^2]); None keeps the model's initialisation.
         device: "auto" (CUDA if there is one), or a torch device.
         amp: None, or "bfloat16" for autocast.
-        step: ``(model, batch) -> loss`` for batches that are not (inputs, targets).
+        step: ``(model, batch) -> loss`` for batches that are not (inputs, targets). A batch that is a mapping of what
+            the model's forward names, as transformers' models take, also serves as the sample for placement.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
         name: for tables.
     """
