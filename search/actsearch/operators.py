@@ -37,6 +37,8 @@ class Operator:
         joint: LaTeX between the arguments of an operator that takes any number of them; None for a fixed number.
         learned: start values of learned numbers that follow the arguments. In a formula they may be left out, or
             written out as ``param(...)`` or a number.
+        at: its value for the arguments 0.4 and 1.3, learned numbers 0.25, to be compared when it is bound; for an
+            operator that uses x, for x = 0.4 and the arguments 1.3 and 0.7.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Operator:
     uses_x: bool = False
     joint: str | None = None
     learned: tuple[float, ...] = ()
+    at: float | None = None
 
     @property
     def recommended(self) -> bool:
@@ -98,19 +101,38 @@ _BESSEL = "actsearch.activation.bessel."
 
 _ROWS = (
     # arithmetic: precedence 1 (+ -), 2 (* /), 3 (unary -), 4 (**)
-    Operator("add", 2, "{} + {}", 1, "operator.add", "+", 1, weight=4),
-    Operator("sub", 2, "{} - {}", 1, "operator.sub", "-", 1, weight=2),
-    Operator("mul", 2, r"{} \cdot {}", 1, "operator.mul", "*", 2, weight=4),
-    Operator("div", 2, r"\frac{{{}}}{{{}}}", 2, "operator.truediv", "/", 2),
-    Operator("neg", 1, "-{}", 1, "operator.neg", "-", 3),
-    Operator("pow", 2, "{{{}}}^{{{}}}", 4, "operator.pow", "**", 4, weight=0.5, family="power"),
-    # two arguments or more
-    Operator("max", 2, r"\max\left({}\right)", 1, _OWN + "largest", weight=2, joint=", "),
-    Operator("min", 2, r"\min\left({}\right)", 1, _OWN + "smallest", weight=2, joint=", "),
-    Operator("sum", 2, r"\left({}\right)", 2, _OWN + "total", weight=0.3, joint=" + "),
-    Operator("prod", 2, r"\left({}\right)", 2, _OWN + "product", weight=0.3, joint=r" \cdot "),
+    Operator("add", 2, "{} + {}", 1, "operator.add", "+", 1, weight=4, at=1.7),
+    Operator("sub", 2, "{} - {}", 1, "operator.sub", "-", 1, weight=2, at=-0.9),
+    Operator("mul", 2, r"{} \cdot {}", 1, "operator.mul", "*", 2, weight=4, at=0.52),
+    Operator("div", 2, r"\frac{{{}}}{{{}}}", 2, "operator.truediv", "/", 2, at=0.3076923076923077),
+    Operator("neg", 1, "-{}", 1, "operator.neg", "-", 3, at=-0.4),
     Operator(
-        "gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate", weight=2
+        "pow",
+        2,
+        "{{{}}}^{{{}}}",
+        4,
+        "operator.pow",
+        "**",
+        4,
+        weight=0.5,
+        family="power",
+        at=0.30386311717294956,
+    ),
+    # two arguments or more
+    Operator("max", 2, r"\max\left({}\right)", 1, _OWN + "largest", weight=2, joint=", ", at=1.3),
+    Operator("min", 2, r"\min\left({}\right)", 1, _OWN + "smallest", weight=2, joint=", ", at=0.4),
+    Operator("sum", 2, r"\left({}\right)", 2, _OWN + "total", weight=0.3, joint=" + ", at=1.7),
+    Operator(
+        "prod", 2, r"\left({}\right)", 2, _OWN + "product", weight=0.3, joint=r" \cdot ", at=0.52
+    ),
+    Operator(
+        "gate",
+        2,
+        r"\sigma\left({}\right) \cdot \left({}\right)",
+        4,
+        _OWN + "gate",
+        weight=2,
+        at=0.7782939581461876,
     ),
     Operator(
         "piecewise",
@@ -119,6 +141,7 @@ _ROWS = (
         2,
         _OWN + "piecewise",
         uses_x=True,
+        at=0.7,
     ),
     Operator(
         "mix",
@@ -127,37 +150,111 @@ _ROWS = (
         4,
         _OWN + "mix",
         learned=(0.5,),
+        at=0.625,
     ),
     # piecewise-polynomial
-    Operator("identity", 1, r"\left({}\right)", 0, _OWN + "identity", weight=0),
-    Operator("abs", 1, r"\left|{}\right|", 1, "torch.abs"),
-    Operator("sign", 1, _function("sign"), 1, "torch.sign", weight=0.2),
-    Operator("relu", 1, _function("ReLU"), 1, "torch.relu", weight=2),
-    Operator("square", 1, r"\left({}\right)^{{2}}", 1, "torch.square", family="power"),
-    Operator("cube", 1, r"\left({}\right)^{{3}}", 2, _OWN + "cube", weight=0.5, family="power"),
-    Operator("hardsigmoid", 1, _function("hardsigmoid"), 2, _NN + "hardsigmoid"),
+    Operator("identity", 1, r"\left({}\right)", 0, _OWN + "identity", weight=0, at=0.4),
+    Operator("abs", 1, r"\left|{}\right|", 1, "torch.abs", at=0.4),
+    Operator("sign", 1, _function("sign"), 1, "torch.sign", weight=0.2, at=1.0),
+    Operator("relu", 1, _function("ReLU"), 1, "torch.relu", weight=2, at=0.4),
+    Operator("square", 1, r"\left({}\right)^{{2}}", 1, "torch.square", family="power", at=0.16),
+    Operator(
+        "cube", 1, r"\left({}\right)^{{3}}", 2, _OWN + "cube", weight=0.5, family="power", at=0.064
+    ),
+    Operator(
+        "hardsigmoid", 1, _function("hardsigmoid"), 2, _NN + "hardsigmoid", at=0.5666666666666667
+    ),
     # roots, quotients, logarithms
-    Operator("sqrt", 1, r"\sqrt{{{}}}", 2, "torch.sqrt", weight=0.3),
-    Operator("reciprocal", 1, r"\frac{{1}}{{{}}}", 2, "torch.reciprocal", weight=0.3),
-    Operator("log", 1, r"\log\left({}\right)", 3, "torch.log", weight=0.3),
-    Operator("log1p", 1, r"\log\left({} + 1\right)", 3, "torch.log1p", weight=0.3),
+    Operator("sqrt", 1, r"\sqrt{{{}}}", 2, "torch.sqrt", weight=0.3, at=0.6324555320336759),
+    Operator("reciprocal", 1, r"\frac{{1}}{{{}}}", 2, "torch.reciprocal", weight=0.3, at=2.5),
+    Operator("log", 1, r"\log\left({}\right)", 3, "torch.log", weight=0.3, at=-0.9162907318741551),
+    Operator(
+        "log1p",
+        1,
+        r"\log\left({} + 1\right)",
+        3,
+        "torch.log1p",
+        weight=0.3,
+        at=0.33647223662121295,
+    ),
     # exponentials
-    Operator("exp", 1, r"e^{{{}}}", 3, "torch.exp", weight=0.7, family="exponential"),
-    Operator("expm1", 1, r"\left(e^{{{}}} - 1\right)", 3, "torch.expm1", family="exponential"),
     Operator(
-        "sinh", 1, r"\sinh\left({}\right)", 4, "torch.sinh", weight=0.5, family="exponential"
+        "exp",
+        1,
+        r"e^{{{}}}",
+        3,
+        "torch.exp",
+        weight=0.7,
+        family="exponential",
+        at=1.4918246976412703,
     ),
     Operator(
-        "cosh", 1, r"\cosh\left({}\right)", 4, "torch.cosh", weight=0.3, family="exponential"
+        "expm1",
+        1,
+        r"\left(e^{{{}}} - 1\right)",
+        3,
+        "torch.expm1",
+        family="exponential",
+        at=0.4918246976412703,
     ),
-    Operator("gauss", 1, r"e^{{-\left({}\right)^{{2}}}}", 4, _OWN + "gauss", family="exponential"),
+    Operator(
+        "sinh",
+        1,
+        r"\sinh\left({}\right)",
+        4,
+        "torch.sinh",
+        weight=0.5,
+        family="exponential",
+        at=0.4107523258028155,
+    ),
+    Operator(
+        "cosh",
+        1,
+        r"\cosh\left({}\right)",
+        4,
+        "torch.cosh",
+        weight=0.3,
+        family="exponential",
+        at=1.0810723718384547,
+    ),
+    Operator(
+        "gauss",
+        1,
+        r"e^{{-\left({}\right)^{{2}}}}",
+        4,
+        _OWN + "gauss",
+        family="exponential",
+        at=0.8521437889662113,
+    ),
     # periodic
-    Operator("sin", 1, r"\sin\left({}\right)", 3, "torch.sin", family="periodic"),
-    Operator("cos", 1, r"\cos\left({}\right)", 3, "torch.cos", weight=0.5, family="periodic"),
-    Operator("sinc", 1, _function("sinc"), 4, "torch.sinc", weight=0.5, family="periodic"),
+    Operator(
+        "sin", 1, r"\sin\left({}\right)", 3, "torch.sin", family="periodic", at=0.38941834230865047
+    ),
+    Operator(
+        "cos",
+        1,
+        r"\cos\left({}\right)",
+        3,
+        "torch.cos",
+        weight=0.5,
+        family="periodic",
+        at=0.9210609940028851,
+    ),
+    Operator(
+        "sinc",
+        1,
+        _function("sinc"),
+        4,
+        "torch.sinc",
+        weight=0.5,
+        family="periodic",
+        at=0.756826728640657,
+    ),
     # sigmoidal
-    Operator("tanh", 1, r"\tanh\left({}\right)", 3, "torch.tanh", weight=2),
-    Operator("sigmoid", 1, r"\sigma\left({}\right)", 3, "torch.sigmoid", weight=2),
+    Operator("tanh", 1, r"\tanh\left({}\right)", 3, "torch.tanh", weight=2, at=0.3799489622552249),
+    Operator(
+        "sigmoid", 1, r"\sigma\left({}\right)", 3, "torch.sigmoid", weight=2, at=0.598687660112452
+    ),
     Operator(
         "logsigmoid",
         1,
@@ -165,21 +262,29 @@ _ROWS = (
         4,
         _OWN + "logsigmoid",
         weight=0.3,
+        at=-0.5130152523999526,
     ),
-    Operator("atan", 1, r"\arctan\left({}\right)", 3, "torch.atan"),
-    Operator("asinh", 1, r"\operatorname{{arsinh}}\left({}\right)", 4, "torch.asinh"),
-    Operator("softsign", 1, _function("softsign"), 3, _NN + "softsign"),
-    Operator("erf", 1, _function("erf"), 4, "torch.erf"),
-    Operator("erfc", 1, _function("erfc"), 4, "torch.erfc", weight=0.3),
-    Operator("i0e", 1, _function("i0e"), 6, _BESSEL + "i0e", weight=0.2),
-    Operator("i1e", 1, _function("i1e"), 6, _BESSEL + "i1e", weight=0.2),
+    Operator("atan", 1, r"\arctan\left({}\right)", 3, "torch.atan", at=0.3805063771123649),
+    Operator(
+        "asinh",
+        1,
+        r"\operatorname{{arsinh}}\left({}\right)",
+        4,
+        "torch.asinh",
+        at=0.39003531977071526,
+    ),
+    Operator("softsign", 1, _function("softsign"), 3, _NN + "softsign", at=0.2857142857142857),
+    Operator("erf", 1, _function("erf"), 4, "torch.erf", at=0.42839235504666845),
+    Operator("erfc", 1, _function("erfc"), 4, "torch.erfc", weight=0.3, at=0.5716076449533315),
+    Operator("i0e", 1, _function("i0e"), 6, _BESSEL + "i0e", weight=0.2, at=0.6974021705595332),
+    Operator("i1e", 1, _function("i1e"), 6, _BESSEL + "i1e", weight=0.2, at=0.13676322429582918),
     # known activations as building blocks
-    Operator("softplus", 1, _function("softplus"), 4, _NN + "softplus"),
-    Operator("elu", 1, _function("ELU"), 3, _NN + "elu"),
-    Operator("selu", 1, _function("SELU"), 3, _NN + "selu"),
-    Operator("silu", 1, _function("SiLU"), 3, _NN + "silu"),
-    Operator("gelu", 1, _function("GELU"), 4, _NN + "gelu"),
-    Operator("mish", 1, _function("Mish"), 5, _NN + "mish"),
+    Operator("softplus", 1, _function("softplus"), 4, _NN + "softplus", at=0.9130152523999526),
+    Operator("elu", 1, _function("ELU"), 3, _NN + "elu", at=0.4),
+    Operator("selu", 1, _function("SELU"), 3, _NN + "selu", at=0.4202803949421922),
+    Operator("silu", 1, _function("SiLU"), 3, _NN + "silu", at=0.2394750640449808),
+    Operator("gelu", 1, _function("GELU"), 4, _NN + "gelu", at=0.2621686966441297),
+    Operator("mish", 1, _function("Mish"), 5, _NN + "mish", at=0.2890305340723632),
 )
 
 

@@ -89,6 +89,21 @@ def _bind(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any]) -> Call
     return bind.__wrapped__("candidate")  # past the cache
 
 
+def test_another_function_than_the_row_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for at, complaint in ((0.8, None), (0.4, "gives 0.8 at .0.4., not 0.4")):
+        row = Operator("candidate", 1, "f {}", 1, f"{__name__}.doubled", at=at)
+        monkeypatch.setattr(primitives, "OPERATORS", {"candidate": row})
+        if complaint is None:
+            assert bind.__wrapped__("candidate") is doubled
+        else:
+            with pytest.raises(acs.ActivationError, match=complaint):
+                bind.__wrapped__("candidate")
+
+
+def test_every_row_of_the_table_gives_a_value() -> None:
+    assert all(row.at is not None for row in OPERATORS.values())
+
+
 def test_a_right_implementation_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _bind(monkeypatch, doubled) is doubled
 

@@ -132,7 +132,22 @@ def bind(name: str) -> Callable[..., Tensor]:
     least = row.arity + len(row.learned) + row.uses_x
     for count in (least, least + 1) if row.joint is not None else (least,):
         _check(row, function, count)
+    if row.at is not None:
+        _check_value(row, function)
     return function
+
+
+def _check_value(row: Operator, function: Callable[..., Tensor]) -> None:
+    """Compare with the value that the row gives."""
+    numbers = (
+        [0.4, 1.3, 0.7] if row.uses_x else [0.4, 1.3][: row.arity] + [0.25] * len(row.learned)
+    )
+    for dtype, rtol in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        value = function(*(torch.tensor([number], dtype=dtype) for number in numbers))
+        if not torch.allclose(value, torch.tensor([row.at], dtype=dtype), rtol=rtol, atol=0):
+            raise ActivationError(
+                f"operator {row.name}: {row.function} gives {value.item():.6g} at {numbers}, not {row.at:.6g}"
+            )
 
 
 def _check(row: Operator, function: Callable[..., Tensor], count: int) -> None:
