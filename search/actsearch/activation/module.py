@@ -161,8 +161,8 @@ class FormulaActivation(Activation):
         result = values[program.result]
         if not program.uses_x:
             result = torch.zeros_like(x) + result
-        assert isinstance(result, Tensor)
-        return result if result.dtype == x.dtype else result.to(x.dtype)
+        tensor: Tensor = result  # or a proxy of torch.fx
+        return tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
 
     def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
         if not isinstance(leaf, tuple):

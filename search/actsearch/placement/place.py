@@ -29,7 +29,9 @@ __all__ = ["Placement", "Replacement", "place", "pre_activations"]
 
 _Plan = dict[str, ActivationRecord | nn.Module]
 _START = describe("leaky_relu", negative_slope=START_SLOPE)
-_NO_OUTPUT = "{} is an output activation: it is not placed at hidden sites"
+_NO_OUTPUT = (
+    "{} is no hidden activation: it changes the shape, or its outputs depend on each other"
+)
 
 
 @dataclass(frozen=True)
