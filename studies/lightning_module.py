@@ -1,6 +1,6 @@
 """Which activation suits a LightningModule that is there already?
 
-Needs Lightning (not 2.6.2 or 2.6.3, whose wheels on PyPI were malicious):
+Needs Lightning:
 
     pip install "lightning==2.6.6"
     python studies/lightning_module.py

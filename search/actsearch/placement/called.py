@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -21,18 +21,33 @@ running = _Running()
 
 
 class Called(nn.Module):
-    """An activation function as a module: what stood at a site before it was changed."""
+    """An activation function as a module: what stood at a site before it was changed.
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    Attributes:
+        function: that is called.
+        name: as the set of known names has it.
+        arguments: further ones after those of a call.
+        keywords: likewise.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        arguments: Sequence[Any] = (),
+        keywords: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.function = function
         self.name = name
+        self.arguments = tuple(arguments)
+        self.keywords = dict(keywords or {})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself, with whatever it was called with."""
         outer, running.module = running.module, self
         try:
-            return self.function(*args, **kwargs)
+            return self.function(*args, *self.arguments, **self.keywords, **kwargs)
         finally:
             running.module = outer
 

@@ -1,7 +1,8 @@
 """Which activations a model's forward runs: by torch.fx, or by watching a run on a sample.
 
 Both also follow what becomes of each activation's result: one that multiplies something else opens a gate, one that is
-returned is an output.
+returned is an output. A forward may call more in training than in evaluation: it is watched in either mode, and what
+was seen in both is joined.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ from actsearch.placement.known import (
     name_of,
 )
 from actsearch.placement.probe import observed
-from actsearch.placement.redirect import Calls, Place, is_torch_s, place_of_call
+from actsearch.placement.redirect import (
+    Calls,
+    Place,
+    is_repeated,
+    is_torch_s,
+    place_of_call,
+)
+from actsearch.placement.seen import Call, Key, Seen
 
-__all__ = ["Call", "Seen", "Untraceable", "seen_in_run", "seen_in_trace"]
+__all__ = ["Untraceable", "seen_in_run", "seen_in_trace"]
 
 _PASSING = frozenset(
     "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
@@ -40,62 +48,26 @@ class Untraceable(Exception):
     """A model that torch.fx cannot trace; the text says why."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call of an activation function.
-
-    Attributes:
-        owner: path of the module whose forward makes it.
-        name: of the function.
-        function: what is called; for a method, the method of torch.Tensor.
-        place: where in the code it stands.
-        passed: how often the same run of the forward was there before; None for any number, in a loop over time.
-    """
-
-    owner: str
-    name: str
-    function: Any
-    place: Place
-    passed: int | None
-
-
-Key = str | Call
-"""An activation that ran: the path of a module, or a call."""
-
-
-@dataclass
-class Seen:
-    """What ran.
-
-    Attributes:
-        order: activation modules by path, and calls, in the order in which they first ran.
-        gates: those whose results multiply something else.
-        outputs: those whose results are returned.
-    """
-
-    order: list[Key] = field(default_factory=list)
-    gates: set[Key] = field(default_factory=set)
-    outputs: set[Key] = field(default_factory=set)
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls, in order."""
-        return [key for key in self.order if isinstance(key, Call)]
-
-
 @dataclass
 class _Running:
     """One run of a module's forward.
 
     Attributes:
         path: of the module.
-        feeder: the last submodule with weights that it used.
-        passed: the feeders at each place of a call, one for each time it was passed.
+        layer: the last submodule with weights that it used.
+        weight: the last weight of its own that it used.
+        passed: what fed each place of a call, once for each time it was passed.
     """
 
     path: str
-    feeder: str = ""
+    layer: str = ""
+    weight: str = ""
     passed: dict[Place, list[str]] = field(default_factory=dict)
+
+    @property
+    def feeder(self) -> str:
+        """What comes before a call, as far as it is known."""
+        return self.layer or self.weight
 
 
 class _Recorder:
@@ -118,7 +90,7 @@ class _Recorder:
 
     def enter(self, path: str) -> None:
         if self._stack and path in self._weighty:
-            self._stack[-1].feeder = path
+            self._stack[-1].layer = path
         self._stack.append(_Running(path))
 
     def leave(self) -> None:
@@ -128,22 +100,28 @@ class _Recorder:
             if any(feeders) and len(set(feeders)) < len(feeders):
                 self._loops.add((running.path, place))
 
+    def weight(self, name: str) -> None:
+        if self._stack:
+            self._stack[-1].weight = name
+
     def module(self, path: str) -> Key:
         return self._add(path)
 
     def call(self, name: str, function: Any) -> Key | None:
-        """A call by the module that runs; None if it belongs to an activation module or to torch itself."""
+        """A call by the module that runs; None if it stays as it is: one of an activation module or of torch itself."""
         running = self._stack[-1]
         place = place_of_call()
         if running.path in self.activations or is_torch_s(place):
             return None
+        if is_repeated():
+            self.seen.repeated[running.path, place] = name
+            return None
         feeders = running.passed.setdefault(place, [])
         feeders.append(running.feeder)
         led: Calls | None = vars(self._modules[running.path]).get("_actsearch_calls")
-        if led is not None and (site := led.answering(place, len(feeders) - 1)):
-            return self.module(
-                f"{running.path}.{site}".lstrip(".")
-            )  # torch.fx calls methods itself
+        if led is not None and (site := led.answering(place, len(feeders) - 1)) is not None:
+            # torch.fx calls methods itself
+            return self.module(f"{running.path}.{site}".lstrip(".")) if site else None
         return self._add(Call(running.path, name, function, place, len(feeders) - 1))
 
     def _add(self, key: Key) -> Key:
@@ -163,16 +141,22 @@ class _Recorder:
             list(dict.fromkeys(merged(key) for key in self.seen.order)),
             {merged(key) for key in self.seen.gates},
             {merged(key) for key in self.seen.outputs},
+            self.seen.repeated,
+            {path for path, _ in [*self._loops, *self.seen.repeated]},
         )
 
 
-def seen_in_trace(model: nn.Module) -> Seen:
+def seen_in_trace(model: nn.Module, training: bool = False) -> Seen:
     """By a symbolic trace, which needs no data.
+
+    Args:
+        model: all of whose activations are submodules or calls; it is left in the mode that was asked for.
+        training: in which mode.
 
     Raises:
         Untraceable: torch.fx cannot trace it, as for control flow that depends on data.
     """
-    tracer = _Tracer(model)
+    tracer = _Tracer(model.train(training))
     given = {
         name: item.default
         for name, item in inspect.signature(model.forward).parameters.items()
@@ -186,6 +170,7 @@ def seen_in_trace(model: nn.Module) -> Seen:
     for node in graph.nodes:
         if (key := tracer.found.get(node)) is not None:
             _follow(node, key, tracer.recorder.seen, model)
+    tracer.recorder.leave()
     return tracer.recorder.result()
 
 
@@ -220,6 +205,8 @@ class _Tracer(fx.Tracer):
             key = self.recorder.call(name, target)
         elif kind == "call_method" and target in METHODS:
             key = self.recorder.call(METHODS[target], getattr(Tensor, target))
+        elif kind == "get_attr":
+            self.recorder.weight(str(target))
         if key is not None:
             self.found[node] = key
         return node
@@ -241,8 +228,8 @@ def _follow(node: fx.Node, key: Key, seen: Seen, model: nn.Module) -> None:
             _follow(user, key, seen, model)
 
 
-def seen_in_run(model: nn.Module, sample: Any) -> Seen:
-    """By running the model on a sample in eval mode, without gradients.
+def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
+    """By running the model on a sample, without gradients.
 
     Raises:
         PlacementError: if it does not run.
@@ -258,7 +245,7 @@ def seen_in_run(model: nn.Module, sample: Any) -> Seen:
     ]
     try:
         with watch:
-            result = observed(model, sample)
+            result = observed(model, sample, training)
     except Exception as error:
         raise PlacementError(
             f"the model does not run on the sample input: {type(error).__name__}: {error}; "
@@ -309,6 +296,8 @@ class _Watch(TorchFunctionMode):
         key = None
         if name := CALLS.get(func):
             key = self.recorder.call(name, func)
+        elif weights := [str(id(item)) for item in args if isinstance(item, nn.Parameter)]:
+            self.recorder.weight(weights[-1])
         result = func(*args, **(kwargs or {}))
         if key is not None:
             self._remember(result, key)

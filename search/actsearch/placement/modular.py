@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,11 @@ from torch import nn
 from actsearch.activation import Activation
 from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
-from actsearch.placement.calls import Call, Seen, Untraceable, seen_in_run, seen_in_trace
+from actsearch.placement.calls import Untraceable, seen_in_run, seen_in_trace
+from actsearch.placement.graphs import open_graphs
 from actsearch.placement.known import is_activation, name_of
-from actsearch.placement.redirect import Calls, paused, redirected
+from actsearch.placement.redirect import Calls, lead, paused
+from actsearch.placement.seen import Call, Seen
 
 __all__ = ["Found", "make_modular", "pause"]
 
@@ -27,7 +28,7 @@ class Found:
 
     Attributes:
         how: "traced" by torch.fx, "run" on a sample, or "listed": modules and attributes alone.
-        reason: why no more could be done, for "listed".
+        reason: why no more could be done: for "listed", or in training mode.
         order: paths in the order of running; what never ran is missing.
         gates: paths whose results multiply something else.
         outputs: paths whose results are returned.
@@ -59,16 +60,15 @@ def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None
     Raises:
         PlacementError: if the model does not run on the sample.
     """
+    open_graphs(model, _names)
     shared = _separate(model)
-    for module, name, function in list(_held(model)):
-        delattr(module, name)
-        setattr(module, name, Called(function, str(_held_name(function))))
+    _hold(model)
     seen, how, reason = (
         _seen(model, sample) if like is None else (like.seen, like.how, like.reason)
     )
     paths: dict[str | Call, str] = {key: key for key in seen.order if isinstance(key, str)}
-    for owner in dict.fromkeys(call.owner for call in seen.calls):
-        paths |= _lead(model, owner, [call for call in seen.calls if call.owner == owner])
+    for owner, calls in seen.by_owner().items():
+        paths |= _lead(model, owner, calls, seen)
     if seen.calls:
         for module in model.modules():
             if is_activation(module):
@@ -109,13 +109,17 @@ def pause(module: nn.Module) -> None:
             module.bind_forward()
 
 
-def _held(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
-    for module in model.modules():
-        if is_activation(module):  # what it holds is its own business
+def _hold(model: nn.Module) -> None:
+    """Make a submodule of each function that is held as an attribute."""
+    for module in list(model.modules()):
+        held = {name: value for name, value in vars(module).items() if _held_name(value)}
+        if not held or is_activation(module):  # what an activation holds is its own business
             continue
-        for name, value in vars(module).items():
-            if _held_name(value) is not None:
-                yield module, name, value
+        for name, function in held.items():
+            delattr(module, name)
+            setattr(module, name, Called(function, str(_held_name(function))))
+        if not type(module).__module__.startswith("torch.nn."):
+            lead(module, held, Calls())
 
 
 def _held_name(value: Any) -> str | None:
@@ -123,54 +127,63 @@ def _held_name(value: Any) -> str | None:
 
 
 def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
-    if sample is not None:
-        return seen_in_run(model, sample), "run", ""
+    """What runs in evaluation and in training, how that was found, and why no more was."""
+    how = "traced" if sample is None else "run"
     try:
-        return _traced(model), "traced", ""
+        seen = _traced(model, False) if sample is None else seen_in_run(model, sample)
     except Untraceable as error:
         return Seen(), "listed", str(error)
+    try:
+        more = (
+            _traced(model, True)
+            if sample is None
+            else seen_in_run(_to_train(model), sample, training=True)
+        )
+    except (Untraceable, PlacementError) as error:
+        return seen, how, str(error)
+    return seen.joined(more), how, ""
 
 
-def _traced(model: nn.Module) -> Seen:
-    """Of what spreads batches over devices, torch.fx can only trace the module inside."""
-    if not isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return seen_in_trace(model)
-    seen = seen_in_trace(model.module)
-
-    def outside(key: str | Call) -> str | Call:
-        if isinstance(key, Call):
-            return dataclasses.replace(key, owner=f"module.{key.owner}".rstrip("."))
-        return f"module.{key}"
-
-    return Seen(
-        [outside(key) for key in seen.order],
-        {outside(key) for key in seen.gates},
-        {outside(key) for key in seen.outputs},
+def _to_train(model: nn.Module) -> nn.Module:
+    """A copy for a run in training mode, which may write to buffers and to parameters without gradients."""
+    return copy.deepcopy(
+        model, {id(item): item for item in model.parameters() if item.requires_grad}
     )
 
 
-def _lead(model: nn.Module, path: str, calls: list[Call]) -> dict[str | Call, str]:
+def _traced(model: nn.Module, training: bool) -> Seen:
+    """Of what spreads batches over devices, torch.fx can only trace the module inside."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            return seen_in_trace(model.module, training).inside("module")
+        return seen_in_trace(model, training)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[str | Call, str]:
     """Lead the calls of one module's forward to submodules; their paths by call."""
     owner: Any = model.get_submodule(path)
     if "forward" in vars(owner):
         raise PlacementError(
-            f"{path or type(owner).__name__} calls {calls[0].name} in a forward that was set on the instance, "
-            "where the call cannot be led elsewhere; define forward in the class, or hold the activation as a module"
+            f"{path or type(owner).__name__} calls {calls[0].name} in a forward that was set on the instance, where "
+            "the call cannot be led elsewhere; define forward in the class, or hold the activation as a module"
         )
-    before: Calls = getattr(owner, "_actsearch_calls", Calls((), {}))
-    names = dict(zip(calls, _names(owner, calls), strict=True))
+    kinds = [call.name for call in calls]
+    names = dict(zip(calls, _names(owner, kinds), strict=True))
     for call, name in names.items():
         owner.add_module(name, Called(call.function, call.name))
     at = {(call.place, call.passed): name for call, name in names.items()}
-    owner._actsearch_calls = Calls((*before.in_order, *names.values()), {**before.at, **at})
-    if not hasattr(type(owner), "_actsearch_base"):
-        owner.__class__ = redirected(type(owner))
+    at |= {(place, None): "" for where, place in seen.repeated if where == path}
+    in_order = tuple(zip(names.values(), kinds, strict=True))
+    lead(owner, names.values(), Calls(in_order, at, path not in seen.varying))
     return {call: f"{path}.{name}".lstrip(".") for call, name in names.items()}
 
 
-def _names(owner: nn.Module, calls: list[Call]) -> list[str]:
+def _names(owner: nn.Module, kinds: Sequence[str]) -> list[str]:
     """A free name for each call: ``relu``, or ``relu_0``, ``relu_1`` and so on for several."""
-    kinds = [call.name for call in calls]
     names: list[str] = []
     for index, kind in enumerate(kinds):
         name = kind if kinds.count(kind) == 1 else f"{kind}_{kinds[:index].count(kind)}"

@@ -99,16 +99,17 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     return watch.seen
 
 
-def observed(model: nn.Module, sample: Any) -> Any:
-    """A model's output for a sample in eval mode, without gradients; its modes and random numbers stay as they were."""
+def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
+    """A model's output for a sample, without gradients; its modes and the random numbers stay as they were."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    devices = {item.device for item in model.parameters() if item.device.type == "cuda"}
+    model.train(training)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
             return forward(model, sample)
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _version(tensor: Tensor) -> int:

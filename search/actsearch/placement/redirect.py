@@ -2,7 +2,8 @@
 
 A ``TorchFunctionMode`` sees each call that such a ``forward`` makes itself; calls inside the modules that it uses are
 theirs. A call is known by its place in the code and by how often that place was passed in this ``forward``, so that
-branches may be taken or not. While a graph is captured there are no places, and the order of the calls counts.
+branches may be taken or not. While torch.compile captures a graph there are no places, and the order of the calls
+counts; a ``forward`` whose order may vary is left to Python.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -23,12 +24,25 @@ from actsearch.errors import PlacementError
 from actsearch.placement.called import Called, running
 from actsearch.placement.known import CALLS, IN_PLACE
 
-__all__ = ["Calls", "Place", "is_torch_s", "paused", "place_of_call", "redirected"]
+__all__ = [
+    "Calls",
+    "Place",
+    "is_repeated",
+    "is_torch_s",
+    "lead",
+    "paused",
+    "place_of_call",
+    "redirected",
+]
 
 Place = tuple[str, int, int]
 """File, first line of the function, and offset of an instruction."""
 
-_TORCH_FOLDER = os.path.dirname(torch.__file__)
+_NOT_THE_USERS = (
+    os.path.dirname(torch.__file__),
+    "<eval_with_key>",
+)  # the latter: a compiled graph
+_CHECKPOINT = "torch.utils.checkpoint"
 _PASSED_ON = (
     "torch.overrides",
     "torch.nn.functional",
@@ -50,8 +64,24 @@ def place_of_call() -> Place:
 
 
 def is_torch_s(place: Place) -> bool:
-    """Whether a call stands in torch's own code, which is not led elsewhere."""
-    return place[0].startswith(_TORCH_FOLDER)
+    """Whether a call stands in code of torch, written or generated, which is not led elsewhere."""
+    return place[0].startswith(_NOT_THE_USERS)
+
+
+def is_repeated() -> bool:
+    """Whether the current call is inside of ``torch.utils.checkpoint`` and its module's forward is not.
+
+    The backward pass runs such a call again, outside of the forward, where nothing leads it elsewhere.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == _CHECKPOINT:
+            return True
+        if module == "torch.nn.modules.module":  # the call of the module whose forward runs
+            return False
+        frame = frame.f_back
+    return False
 
 
 @dataclass(frozen=True)
@@ -59,16 +89,27 @@ class Calls:
     """Which submodule answers which call of a module's forward.
 
     Attributes:
-        in_order: names of submodules in the order of the calls.
-        at: name by place and how often it was passed before; None for every time, as in a loop over time.
+        in_order: names of submodules in the order of the calls, and the functions that they stand for.
+        at: name by place and how often it was passed before; None for every time, as in a loop over time. An empty name
+            is for a call that stays as it is.
+        straight: whether every run of the forward makes these calls, once each and in this order.
     """
 
-    in_order: tuple[str, ...]
-    at: Mapping[tuple[Place, int | None], str]
+    in_order: tuple[tuple[str, str], ...] = ()
+    at: Mapping[tuple[Place, int | None], str] = field(default_factory=dict)
+    straight: bool = True
 
     def answering(self, place: Place, passed: int) -> str | None:
-        """Name of the submodule for a call at a place that was passed so often before."""
-        return self.at.get((place, passed)) or self.at.get((place, None))
+        """Name of the submodule for a call at a place that was passed so often before; None if there was no such."""
+        return self.at.get((place, passed), self.at.get((place, None)))
+
+    def joined(self, more: Calls) -> Calls:
+        """With further calls of the same forward."""
+        return Calls(
+            self.in_order + more.in_order,
+            {**self.at, **more.at},
+            self.straight and more.straight and not (self.at and more.at),
+        )
 
 
 class _Redirect(TorchFunctionMode):
@@ -93,19 +134,28 @@ class _Redirect(TorchFunctionMode):
         site: Any = owner.get_submodule(name)
         if isinstance(site, Called):
             return site(*args, **kwargs)
+        if not torch.compiler.is_dynamo_compiling() and is_repeated():
+            raise PlacementError(
+                f"{type(owner).__name__} calls {CALLS[func]} inside of torch.utils.checkpoint, and the backward pass "
+                "would compute it again without what was placed there: hold the activation as a module"
+            )
         x = args[0] if args else kwargs["input"]
         if func in IN_PLACE or kwargs.get("inplace"):  # who called may look at x alone
             return x.copy_(site(x.clone()))
         return site(x)
 
     def _site(self, name: str) -> str:
-        """Name of the submodule for this call; empty for one that torch's own code makes."""
+        """Name of the submodule for this call; empty for one that stays as it is."""
         calls = self.owner._actsearch_calls
+        self.count += 1
         if torch.compiler.is_dynamo_compiling():
-            self.count += 1
-            return str(calls.in_order[self.count - 1])
+            site, expected = calls.in_order[self.count - 1]
+            if expected != name:
+                raise PlacementError(f"{type(self.owner).__name__} calls {name} out of order")
+            return str(site)
         place = place_of_call()
         if is_torch_s(place):
+            self.count -= 1
             return ""
         passed = self.passed.get(place, 0)
         self.passed[place] = passed + 1
@@ -118,18 +168,59 @@ class _Redirect(TorchFunctionMode):
         return str(site)
 
 
+def lead(owner: Any, names: Iterable[str], calls: Calls) -> None:
+    """Lead calls of a module's forward to submodules that were added to it, which the forward itself does not meet."""
+    before = getattr(owner, "_actsearch_calls", Calls())
+    added = owner._modules.added if isinstance(owner._modules, Children) else ()
+    owner._modules = Children(owner._modules, (*added, *names))
+    owner._actsearch_calls = before.joined(calls)
+    if not hasattr(type(owner), "_actsearch_base"):
+        owner.__class__ = redirected(type(owner))
+
+
 def redirected(base: type[nn.Module]) -> type[nn.Module]:
-    """The class with calls led to submodules; an instance needs the attribute ``_actsearch_calls``."""
+    """The class with calls led to submodules, as an instance's ``_actsearch_calls`` says.
+
+    Compiled, its forward is one graph with what calls it, or is left to Python.
+    """
+    in_python = torch.compiler.disable(_led)  # type: ignore[no-untyped-call]
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        outer, running.module = running.module, self
-        try:
-            with _Redirect(self):
-                return base.forward(self, *args, **kwargs)
-        finally:
-            running.module = outer
+        if not hasattr(
+            self, "_actsearch_calls"
+        ):  # a slice of an nn.Sequential, made in its forward
+            return base.forward(self, *args, **kwargs)
+        if torch.compiler.is_dynamo_compiling() and self._actsearch_calls.straight:
+            return _led(base, self, args, kwargs, compiled=True)
+        return in_python(base, self, args, kwargs)
 
     return _subclass(base, "redirected", forward)
+
+
+def _led(
+    base: type[nn.Module], module: Any, args: Any, kwargs: Any, compiled: bool = False
+) -> Any:
+    """Run a forward with its calls led.
+
+    Raises:
+        PlacementError: torch.compile broke the graph in it, and forgot behind that what leads the calls.
+    """
+    calls: Calls = module._actsearch_calls
+    outer, running.module = running.module, module
+    try:
+        if not calls.at:
+            return base.forward(module, *args, **kwargs)
+        redirect = _Redirect(module)
+        with redirect:
+            result = base.forward(module, *args, **kwargs)
+    finally:
+        running.module = outer
+    if compiled and redirect.count != len(calls.in_order):
+        raise PlacementError(
+            f"torch.compile breaks the graph inside of the forward of {type(module).__name__}, where the activations "
+            "that it calls are lost: hold them as modules, or keep it from being compiled with torch.compiler.disable"
+        )
+    return result
 
 
 def paused(base: type[nn.Module]) -> type[nn.Module]:
@@ -163,31 +254,50 @@ def _subclass(base: type[nn.Module], kind: str, forward: Any) -> type[nn.Module]
         "__qualname__": base.__qualname__,
         "_actsearch_base": base,
     }
-    if kind == "redirected":
-        names |= _hiding(base)
     made: type[nn.Module] = type(base.__name__, (base,), names)
     return _subclasses.setdefault((base, kind), made)
 
 
-def _hiding(base: type[nn.Module]) -> dict[str, Any]:
-    """Methods that keep a forward which goes through its children from meeting the sites of its calls among them."""
+class Children(dict[str, Any]):
+    """The submodules of a module, of which its own forward does not meet those that were added for sites.
 
-    def layers(self: Any) -> list[tuple[str, nn.Module]]:
-        own = self._actsearch_calls.in_order
-        return [item for item in self._modules.items() if item[0] not in own]
+    A forward may go through its submodules, as that of nn.Sequential does; everybody else sees all of them, and each
+    can be had by its name.
+    """
 
-    def named_children(self: Any) -> Iterator[tuple[str, nn.Module]]:
+    def __init__(self, items: Mapping[str, Any], added: Iterable[str]) -> None:
+        super().__init__(items)
+        self.added = tuple(added)
+
+    def _met(self) -> dict[str, Any]:
         runs = running.module
-        own = self._actsearch_calls.in_order if runs is self else ()
-        return ((name, child) for name, child in base.named_children(self) if name not in own)
+        hidden = self.added if runs is not None and runs._modules is self else ()
+        return {name: module for name, module in super().items() if name not in hidden}
 
-    if not issubclass(base, nn.Sequential):
-        return {"named_children": named_children}
-    return {
-        "named_children": named_children,
-        "__iter__": lambda self: (module for _, module in layers(self)),
-        "__len__": lambda self: len(layers(self)),
-    }
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._met())
+
+    def __len__(self) -> int:
+        return len(self._met())
+
+    def keys(self) -> Any:
+        """Names."""
+        return self._met().keys()
+
+    def values(self) -> Any:
+        """Modules."""
+        return self._met().values()
+
+    def items(self) -> Any:
+        """Names and modules."""
+        return self._met().items()
+
+    def copy(self) -> Children:
+        """As DataParallel makes for its replicas."""
+        return Children(self, self.added)
+
+    def __reduce__(self) -> Any:
+        return Children, (dict(self.items()), self.added)
 
 
 def _made(base: type[nn.Module], kind: str) -> nn.Module:

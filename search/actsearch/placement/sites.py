@@ -167,6 +167,13 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
             "Functions called in forward were not looked for, since torch.fx cannot trace this model "
             f"({found.reason}); give sample=, one batch of inputs."
         )
+    elif found.reason:
+        yield f"What only training calls was not looked for: in training mode {found.reason}."
+    for (path, _), name in found.seen.repeated.items():
+        yield (
+            f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint, which runs it again outside of the "
+            "forward; it stays as it is."
+        )
     fused: dict[str, list[str]] = {}
     for path, module in model.named_modules():
         if isinstance(module, _FUSED):

@@ -1,0 +1,68 @@
+"""Every model of the zoo that needs torch alone can be looked into and placed into."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from zoo import Entry, built, counted, output, put_back, tensors
+from zoo_contract import ZooContract, differ
+from zoo_own import OWN
+
+import actsearch as acs
+
+
+class TestOwn(ZooContract):
+    @pytest.fixture(params=OWN)
+    def entry(self, request: pytest.FixtureRequest) -> Entry:
+        return OWN[request.param]
+
+    def test_each_site_alone_changes_the_output(self, entry: Entry) -> None:
+        """What is placed at a site stands there, and not somewhere else or nowhere."""
+        model, inputs = built(entry).train(), entry.sample()
+        with torch.no_grad():
+            expected = output(model, inputs)
+            found = acs.sites(model, inputs)
+            paths = [path for path in put_back(entry, model, found) if path != "glu"]
+            outputs = [
+                output(acs.place(model, {path: "sin(x) + 0.5"}, sample=inputs).model, inputs)
+                for path in paths
+            ]
+        for index, one in enumerate(outputs):
+            assert differ(one, expected)
+            assert all(differ(one, other) for other in outputs[:index])
+
+    def test_in_double_precision(self, entry: Entry) -> None:
+        inputs = entry.sample()
+        placed = acs.place(built(entry).eval(), "swish", sample=inputs).model.to(torch.float64)
+        doubled = [item.double() for item in tensors(inputs)]
+        found = output(placed, tuple(doubled))
+        assert {item.dtype for item in found} == {torch.float64}
+        assert not differ([item.float() for item in found], output(placed.float(), inputs))
+
+
+def test_the_zoo_is_large_enough() -> None:
+    assert len(OWN) >= 20
+    assert sum(entry.traced for entry in OWN.values()) >= 20
+
+
+class Lazy(nn.Module):
+    """Its weights get their shapes from the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.LazyLinear(16), nn.LazyLinear(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.two(F.softplus(self.one(x)))
+        return result
+
+
+def test_a_lazy_model_stays_lazy() -> None:
+    model, x = Lazy(), torch.randn(6, 8)
+    found = acs.sites(model, x)
+    assert counted(found) == {"function hidden softplus": 1}
+    placed = acs.place(model, "softplus", sample=x).model
+    assert isinstance(model.one.weight, nn.UninitializedParameter)
+    assert torch.equal(output(placed, x)[0], output(model, x)[0])

@@ -1,0 +1,160 @@
+"""What must hold for every model of the zoo; a subclass gives the fixture ``entry``."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from zoo import Entry, built, counted, output, put_back
+
+import actsearch as acs
+
+__all__ = ["ZooContract", "differ", "step"]
+
+_LEARNED = "swish"
+_OTHER = "x*tanh(x) + 0.1"
+
+
+def differ(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    """Whether any of several outputs is another, by more than rounding."""
+    assert len(one) == len(other)
+    return any(
+        not torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    assert len(one) == len(other)
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _samples(entry: Entry) -> list[Any]:
+    """With a sample, and without one where that finds the same."""
+    return [entry.sample(), None] if entry.traced else [entry.sample()]
+
+
+def step(model: nn.Module, inputs: Any) -> None:
+    """One step of gradient descent in training mode on a mix of everything that the model returns."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    results = [y for y in output(model.train(), inputs) if y.requires_grad]
+    loss = torch.stack([(y * torch.linspace(1, 2, y.shape[-1])).sum() for y in results])
+    torch.autograd.backward(loss.sum())
+    optimizer.step()
+
+
+def _gradients(model: nn.Module, inputs: Any) -> list[torch.Tensor]:
+    results = [y for y in output(model, inputs) if y.requires_grad]
+    torch.autograd.backward(torch.stack([y.square().sum() for y in results]).sum())
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+def _inside(model: nn.Module) -> Any:
+    """Everything that a model is made of, by identity, and its values."""
+    parts = {
+        path: (
+            id(module),
+            type(module),
+            {name: id(value) for name, value in vars(module).items()},
+            {name: id(value) for name, value in module._modules.items()},
+            {name: id(value) for name, value in module._parameters.items()},
+            [len(vars(module)[name]) for name in vars(module) if name.endswith("_hooks")],
+        )
+        for path, module in model.named_modules()
+    }
+    values = {name: value.clone() for name, value in model.state_dict().items()}
+    return parts, values
+
+
+class ZooContract:
+    """The tests; each is run for every entry."""
+
+    @pytest.mark.parametrize("with_sample", [True, False], ids=["sample", "no sample"])
+    def test_the_sites_are_those_counted_by_hand(self, entry: Entry, with_sample: bool) -> None:
+        found = acs.sites(built(entry), entry.sample() if with_sample else None)
+        assert counted(found) == entry.expected(with_sample)
+        assert found.how == ("run" if with_sample else "traced" if entry.traced else "listed")
+        assert [site.order for site in found] == list(range(len(found)))
+
+    @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+    def test_what_was_there_put_back_is_bit_equal(self, entry: Entry, training: bool) -> None:
+        inputs = entry.sample()
+        for sample in _samples(entry):
+            model = built(entry).train(training)
+            found = acs.sites(model, sample)
+            placement = acs.place(model, put_back(entry, model, found), sample=sample)
+            placed = placement.model
+            assert len(placement.replaced) == len(put_back(entry, model, found))
+            with torch.no_grad():
+                assert _equal(output(placed, inputs), output(model, inputs))
+            assert _equal(_gradients(placed, inputs), _gradients(model, inputs))
+            assert _equal([*placed.buffers()], [*model.buffers()])  # running statistics
+
+    def test_another_activation_changes_the_output(self, entry: Entry) -> None:
+        inputs = entry.sample()
+        for sample in _samples(entry):
+            model = built(entry).eval()
+            placement = acs.place(model, _OTHER, sample=sample)
+            hidden = sum(
+                count for what, count in entry.expected(True).items() if " hidden " in what
+            )
+            assert len(placement.replaced) == hidden
+            assert differ(output(placement.model, inputs), output(model, inputs))
+
+    def test_the_user_s_model_is_untouched(self, entry: Entry) -> None:
+        model, inputs = built(entry), entry.sample()
+        next(iter(model.modules())).eval()
+        list(model.modules())[-1].train()  # modes that differ
+        expected = output(model, inputs)
+        parts, values = _inside(model)
+        placed = acs.place(model, _LEARNED, sample=inputs).model
+        step(placed, inputs)
+        parts_now, values_now = _inside(model)
+        assert parts_now == parts
+        assert list(values_now) == list(values)
+        assert _equal([*values_now.values()], [*values.values()])
+        assert all(parameter.grad is None for parameter in model.parameters())
+        assert _equal(output(model, inputs), expected)
+
+    def test_one_optimiser_step_moves_every_learned_parameter(self, entry: Entry) -> None:
+        inputs = entry.sample()
+        placement = acs.place(built(entry), _LEARNED, sample=inputs)
+        placed = placement.model
+        learned = {name: p for name, p in placed.named_parameters() if name.endswith("theta_0")}
+        before = {name: p.detach().clone() for name, p in learned.items()}
+        assert len(learned) == len(placement.replaced)
+        step(placed, inputs)
+        assert [name for name, p in learned.items() if torch.equal(p, before[name])] == []
+
+    def test_a_state_dict_is_loaded_into_another_copy(self, entry: Entry) -> None:
+        model, inputs = built(entry), entry.sample()
+        placed = acs.place(model, _LEARNED, sample=inputs).model
+        step(placed, inputs)
+        other = acs.place(model, _LEARNED, sample=inputs).model.eval()
+        expected = output(placed.eval(), inputs)
+        assert differ(output(other, inputs), expected)
+        file = io.BytesIO()
+        torch.save(placed.state_dict(), file)
+        file.seek(0)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        assert _equal(output(other, inputs), expected)
+
+    def test_a_copy_computes_the_same_with_activations_of_its_own(self, entry: Entry) -> None:
+        inputs = entry.sample()
+        placed = acs.place(built(entry), _LEARNED, sample=inputs).model.eval()
+        expected = output(placed, inputs)
+        copies = [copy.deepcopy(placed)]
+        if entry.pickles:
+            copies.append(pickle.loads(pickle.dumps(placed)))
+        for other in copies:
+            assert _equal(output(other, inputs), expected)
+            with torch.no_grad():
+                for name, parameter in other.named_parameters():
+                    if name.endswith("theta_0"):
+                        parameter.add_(1)
+            assert differ(output(other, inputs), expected)
+        assert _equal(output(placed, inputs), expected)

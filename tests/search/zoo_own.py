@@ -1,0 +1,115 @@
+"""The models of the zoo that need torch alone: what each is given and what is found in it."""
+
+from __future__ import annotations
+
+import zoo_models as models
+from torch import nn
+from zoo import Entry
+from zoo_models import images, rows, sequences
+
+__all__ = ["OWN"]
+
+_HELD = {"leaky_relu": {"negative_slope": 0.2}}
+
+OWN: dict[str, Entry] = {
+    "mlp_modules": Entry(models.mlp_modules, rows, "2 module hidden ReLU"),
+    "mlp_functions": Entry(models.MlpFunctions, rows, "2 function hidden relu"),
+    "mlp_methods": Entry(
+        models.MlpMethods, rows, "1 function hidden relu, 2 function hidden tanh"
+    ),
+    "mlp_held": Entry(
+        models.MlpHeld,
+        rows,
+        "1 function hidden gelu, 1 function hidden leaky_relu",
+        settings=_HELD,
+    ),
+    "own_classes": Entry(models.own_classes, rows, "1 module hidden Swish, 1 module hidden Snake"),
+    "module_tables": Entry(
+        models.ModuleTables,
+        rows,
+        "1 module hidden SiLU, 1 module hidden PReLU, 1 module hidden Mish, 1 module hidden Softsign",
+    ),
+    "calling_sequential": Entry(
+        lambda: models.CallingSequential(nn.Linear(8, 6), nn.Linear(6, 4)),
+        rows,
+        "2 function hidden relu",
+    ),
+    "slicing_sequential": Entry(
+        lambda: models.SlicingSequential(nn.Linear(8, 6), nn.Linear(6, 6), nn.Linear(6, 4)),
+        rows,
+        "2 function hidden selu",
+    ),
+    "children_loop": Entry(models.ChildrenLoop, rows, "2 function hidden celu"),
+    "held_loop": Entry(models.HeldLoop, rows, "1 function hidden silu"),
+    "values_loop": Entry(models.ValuesLoop, rows, "2 function hidden elu"),
+    "deep_loop": Entry(models.DeepLoop, rows, "4 function hidden relu"),
+    "cnn_shared": Entry(models.CnnShared, images, "2 module hidden ReLU"),
+    "cnn_in_place": Entry(models.CnnInPlace, images, "2 function hidden relu"),
+    "resnet": Entry(models.resnet, images, "3 module hidden ReLU"),
+    "squeeze_excite": Entry(
+        models.SqueezeExcite,
+        images,
+        "1 module hidden SiLU, 1 module gate Sigmoid, 1 function hidden relu, 1 function gate sigmoid",
+    ),
+    "lstm": Entry(models.Lstm, sequences, "1 function hidden elu"),
+    "gru": Entry(models.Gru, sequences, "1 module hidden Tanh"),
+    "own_lstm": Entry(
+        models.OwnLstm,
+        sequences,
+        "3 function gate sigmoid, 2 function hidden tanh",
+        traced=False,
+        without="",
+    ),
+    "cell_loop": Entry(
+        models.CellLoop, sequences, "1 function hidden relu", traced=False, without=""
+    ),
+    "bare_recurrent": Entry(
+        models.BareRecurrent, sequences, "1 function hidden tanh", traced=False, without=""
+    ),
+    "unrolled": Entry(models.Unrolled, sequences, "2 function hidden tanh"),
+    "encoder": Entry(models.encoder, sequences, "2 function hidden gelu", traced=False),
+    "attention": Entry(
+        models.Attention, sequences, "1 function gate softmax, 1 function hidden gelu"
+    ),
+    "gated_units": Entry(
+        models.GatedUnits, rows, "1 function hidden silu, 1 module gate GLU, 1 function gate glu"
+    ),
+    "experts": Entry(
+        models.Experts,
+        rows,
+        "1 function gate softmax, 2 module hidden ELU, 1 function hidden hardswish",
+        traced=False,
+        without="2 module hidden ELU",
+    ),
+    "generator": Entry(models.Generator, rows, "1 function hidden relu, 1 function output tanh"),
+    "discriminator": Entry(
+        models.discriminator,
+        images,
+        "2 module hidden LeakyReLU, 1 module output Sigmoid",
+        pickles=False,  # torch pickles no parametrization
+    ),
+    "autoencoder": Entry(
+        models.Autoencoder,
+        rows,
+        "2 function hidden mish, 1 function hidden softplus, 1 function output sigmoid",
+    ),
+    "auxiliary": Entry(models.Auxiliary, rows, "3 function hidden relu"),
+    "siamese": Entry(models.Siamese, lambda: (rows(), rows().flip(0)), "2 function hidden relu"),
+    "checkpointed": Entry(models.Checkpointed, rows, "1 function hidden gelu"),
+    "data_parallel": Entry(models.parallel, rows, "2 function hidden relu"),
+    "compiled": Entry(models.compiled, rows, "1 function hidden relu, 2 function hidden tanh"),
+    "graph": Entry(
+        models.graph,
+        rows,
+        "1 function hidden relu, 2 function hidden tanh",
+        pickles=False,  # nor a models.graph of a forward whose annotations are texts
+    ),
+    "graph_inside": Entry(
+        models.graph_inside,
+        rows,
+        "1 function hidden gelu, 1 function hidden leaky_relu, 1 module hidden ReLU",
+        settings=_HELD,
+        pickles=False,
+    ),
+}
+"""By name; every count was made by reading the class."""

@@ -1,0 +1,175 @@
+"""Models of timm and of transformers, built small from their configuration, with nothing downloaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm_without_its_kernels import import_timm_activations
+from torch import Tensor, nn
+from zoo import Entry
+
+__all__ = ["TIMM", "TRANSFORMERS"]
+
+
+def _timm(name: str, **settings: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import_timm_activations()
+        model = importlib.import_module("timm").create_model(name, num_classes=5, **settings)
+        assert isinstance(model, nn.Module)
+        return model
+
+    return build
+
+
+def _transformers(model: str, config: str, **settings: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        library = importlib.import_module("transformers")
+        library.logging.set_verbosity_error()
+        made = getattr(library, model)(getattr(library, config)(vocab_size=99, **settings))
+        assert isinstance(made, nn.Module)
+        return made
+
+    return build
+
+
+def _images() -> Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def _tokens(*names: str) -> Callable[[], dict[str, Tensor]]:
+    """The same two sentences under each name."""
+
+    def sample() -> dict[str, Tensor]:
+        ids = torch.randint(3, 90, (2, 7), generator=torch.Generator().manual_seed(1))
+        return dict.fromkeys(names, ids)
+
+    return sample
+
+
+def _speech() -> dict[str, Tensor]:
+    features = torch.randn(2, 8, 40, generator=torch.Generator().manual_seed(1))
+    return {"input_features": features, **_tokens("decoder_input_ids")()}
+
+
+TIMM: dict[str, Entry] = {
+    # one after the stem, two in each of 2 + 2 + 2 + 2 basic blocks
+    "resnet18": Entry(_timm("resnet18"), _images, "17 module hidden ReLU"),
+    # one in each of 2 + 2 + 6 + 2 blocks
+    "convnext_atto": Entry(_timm("convnext_atto"), _images, "12 module hidden GELU"),
+    # stem and head; the first block has one and one in its SE, the 15 others two and one; a gate in each of 16
+    "efficientnet_b0": Entry(
+        _timm("efficientnet_b0"), _images, "49 module hidden SiLU, 16 module gate Sigmoid"
+    ),
+    # hardswish: stem, two in each of 8 blocks, last convolution, head; ReLU: one in the first block, two in each of the
+    # next 2, one in the SE of the first and of the 8; a gate in each SE
+    "mobilenetv3_small_050": Entry(
+        _timm("mobilenetv3_small_050"),
+        _images,
+        "19 module hidden Hardswish, 14 module hidden ReLU, 9 module gate Hardsigmoid",
+    ),
+    # one in each of 12 blocks
+    "vit_tiny": Entry(
+        _timm("vit_tiny_patch16_224", img_size=64), _images, "12 module hidden GELU"
+    ),
+    # one over the tokens and one over the channels in each of 8 blocks
+    "mixer_s32": Entry(_timm("mixer_s32_224", img_size=64), _images, "16 module hidden GELU"),
+    # one after the stem, three in each of 1 + 1 + 4 + 7 blocks
+    "regnetx_002": Entry(_timm("regnetx_002"), _images, "40 module hidden ReLU"),
+    # likewise, and SE with one more and a gate in each block
+    "regnety_002": Entry(
+        _timm("regnety_002"), _images, "53 module hidden ReLU, 13 module gate Sigmoid"
+    ),
+}
+"""By name; the counts are those of the papers' architectures, as the comments derive them."""
+
+_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}
+
+TRANSFORMERS: dict[str, Entry] = {  # attention is one fused call, unless it says "eager"
+    # one in each of two layers, and one in the pooler, which feeds a classifier
+    "bert": Entry(
+        _transformers(
+            "BertForSequenceClassification", "BertConfig", intermediate_size=37, **_SMALL
+        ),
+        _tokens("input_ids"),
+        "2 module hidden GELUActivation, 1 module hidden Tanh",
+        traced=False,
+    ),
+    # here the pooler's is returned; attention written in Python calls softmax
+    "bert_eager": Entry(
+        _transformers(
+            "BertModel",
+            "BertConfig",
+            intermediate_size=37,
+            attn_implementation="eager",
+            **_SMALL,
+        ),
+        _tokens("input_ids"),
+        "2 function gate softmax, 2 module hidden GELUActivation, 1 module output Tanh",
+        traced=False,
+        without="2 module hidden GELUActivation, 1 module output Tanh",
+    ),
+    "gpt2": Entry(
+        _transformers(
+            "GPT2LMHeadModel",
+            "GPT2Config",
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        _tokens("input_ids"),
+        "2 module hidden NewGELUActivation",
+        traced=False,
+    ),
+    "distilbert": Entry(
+        _transformers(
+            "DistilBertModel", "DistilBertConfig", dim=32, n_layers=2, n_heads=4, hidden_dim=37
+        ),
+        _tokens("input_ids"),
+        "2 module hidden GELUActivation",
+        traced=False,
+    ),
+    # one in each of two layers of the encoder and of the decoder
+    "t5": Entry(
+        _transformers("T5ForConditionalGeneration", "T5Config", **_T5),
+        _tokens("input_ids", "decoder_input_ids"),
+        "4 module hidden ReLU",
+        traced=False,
+    ),
+    "t5_gated": Entry(
+        _transformers("T5EncoderModel", "T5Config", feed_forward_proj="gated-gelu", **_T5),
+        _tokens("input_ids"),
+        "2 module hidden NewGELUActivation",
+        traced=False,
+    ),
+    # as T5, and one call after each of the encoder's two convolutions
+    "whisper": Entry(
+        _transformers(
+            "WhisperModel",
+            "WhisperConfig",
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=37,
+            decoder_ffn_dim=37,
+            max_source_positions=20,
+            num_mel_bins=8,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+        ),
+        _speech,
+        "2 function hidden gelu, 4 module hidden GELUActivation",
+        traced=False,
+        without="4 module hidden GELUActivation",
+    ),
+}
+"""By name."""
