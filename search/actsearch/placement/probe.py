@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.errors import ActsearchError, PlacementError
+from actsearch.placement.random_streams import isolated_random
 
 __all__ = ["SiteTrace", "forward", "observed", "trace"]
 
@@ -102,10 +103,9 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
 def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
     """A model's output for a sample, without gradients; its modes and the random numbers stay as they were."""
     modes = {module: module.training for module in model.modules()}
-    devices = {item.device for item in model.parameters() if item.device.type == "cuda"}
     model.train(training)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), isolated_random(0):
             return forward(model, sample)
     finally:
         for module, mode in modes.items():

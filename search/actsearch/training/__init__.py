@@ -1,8 +1,8 @@
 """One seeded training loop."""
 
+from actsearch.placement.random_streams import isolated_random
 from actsearch.training.check import check_task
 from actsearch.training.loop import TrainingResult, fit
 from actsearch.training.optimizer import parameter_groups
-from actsearch.training.random_streams import isolated_random
 
 __all__ = ["TrainingResult", "check_task", "fit", "isolated_random", "parameter_groups"]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
+from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import Fit
-from actsearch.training.random_streams import isolated_random
 
 __all__ = ["check_task"]
 

@@ -15,11 +15,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from actsearch.activation import reseed_random_activations
 from actsearch.errors import TaskError
 from actsearch.placement import forward
+from actsearch.placement.random_streams import isolated_random
 from actsearch.records import EpochRecord
 from actsearch.seeds import derive
 from actsearch.task import Accumulator, Batches, Metric, Task, inputs_and_targets
 from actsearch.training.optimizer import build_optimizer, build_schedule
-from actsearch.training.random_streams import isolated_random
 
 __all__ = ["Fit", "TrainingResult", "fit"]
 
