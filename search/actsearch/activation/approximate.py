@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ class HingeSum:
 
 
 def approximate(
-    what: Any, hinges: int = 4, interval: tuple[float, float] = (-6.0, 6.0)
+    what: Any, hinges: SupportsIndex = 4, interval: tuple[float, float] = (-6.0, 6.0)
 ) -> HingeSum:
     """Fit a sum of hinges (ReLUs) and an affine part with the smallest largest error.
 
@@ -83,7 +83,7 @@ def approximate(
     Raises:
         ActivationError: not a function of one number, not finite on the interval, or arguments out of range.
     """
-    hinges = _count(hinges)
+    count = _count(hinges)
     low, high = _ends(interval)
     fitted = curve(what, low, high, _POINTS)
     label = describe(what).label
@@ -91,7 +91,7 @@ def approximate(
         raise ActivationError(
             f"{label} is not finite everywhere on [{low:g}, {high:g}]: choose another interval"
         )
-    lines, error = _best_path(fitted.x, fitted.y, hinges + 1)
+    lines, error = _best_path(fitted.x, fitted.y, count + 1)
     nothing = max(_NOTHING * float(np.abs(fitted.y).max()), _SLIGHT * error)
     try:
         tree, knots = _sum_of(lines, low, high, nothing)

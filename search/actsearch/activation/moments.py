@@ -65,11 +65,12 @@ def moments(what: Any) -> Moments:
     Of ``maxout``, E[m] and E[m^2] of the largest m of as many independent z as it has pieces.
 
     Adaptive Gauss-Legendre quadrature between the points where an argument in the formula is zero, which is where
-    it may bend, jump or peak: accurate to about 1e-9 of the function's scale. A moment that is infinite or does not
-    exist comes out as infinite or NaN.
+    it may bend, jump or peak: accurate to about 1e-9 of the function's scale, and to about 1e-6 where its square has
+    a pole that is just integrable, as that of ``abs(x)**(-0.3)``. A moment that is infinite or does not exist comes
+    out as infinite or NaN; one that exists may come out as NaN beside a sharper pole away from 0.
 
     What is narrower than about 0.01 may be missed where no argument is zero or the argument has two zeros within
-    1/64, as in ``exp(10000 * (sin(x) - 1))`` and ``sign(sin(3000 * x))``.
+    1/64, as in ``relu(sign(sin(x) - 0.9999999))``.
 
     Raises:
         ActivationError: if it is neither a function of one number nor the largest of several.
