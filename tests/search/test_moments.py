@@ -8,7 +8,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from scipy import integrate, special
 
 import actsearch as acs
@@ -95,6 +97,76 @@ def test_moments_are_those_integrated_between_kinks(what: str) -> None:
     result = acs.moments(what)
     assert result.second == pytest.approx(second, rel=1e-7)
     assert result.mean == pytest.approx(mean, rel=1e-7, abs=1e-7 * math.sqrt(second))
+
+
+_PLACES = (
+    *(0.25 * k + off for k in range(-12, 13, 4) for off in (0, 1e-3, -1e-3, 1e-9, -1e-9)),
+    *(0.125 + 1e-4, 0.251, 1.001, 9.5),
+    *(float(place) for place in np.random.default_rng(0).uniform(-5, 5, 30)),
+)
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_a_jump_is_found_wherever_it_is(place: float) -> None:
+    beyond = special.ndtr(-place)
+    assert acs.moments(f"relu(sign(x - {place!r}))") == pytest.approx((beyond, beyond), abs=1e-12)
+    mean, second = acs.moments(acs.activation("threshold", threshold=place))  # value 0
+    assert mean == pytest.approx(_density(place), abs=1e-12)
+    assert second == pytest.approx(beyond + place * _density(place), abs=1e-12)
+
+
+# sqrt(square) bends without a sign change of its argument
+@pytest.mark.parametrize(
+    "formula", ["abs(x - {})", "sqrt(square(x - {}))", "max(x, {0}) - min(x, {0})"]
+)
+@pytest.mark.parametrize("place", _PLACES)
+def test_a_kink_is_found_wherever_it_is(formula: str, place: float) -> None:
+    mean, second = acs.moments(formula.format(place))
+    assert mean == pytest.approx(
+        2 * _density(place) + place * (2 * special.ndtr(place) - 1), abs=1e-10
+    )
+    assert second == pytest.approx(1 + place**2, rel=1e-10)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.374, 1.2499])
+def test_a_narrow_peak_is_found_where_an_argument_is_zero(place: float) -> None:
+    for scale in (1e2, 1e3, 1e6):
+        spread = 1 + 2 * scale**2
+        mean = math.exp(-((scale * place) ** 2) / spread) / math.sqrt(spread)
+        for formula in (
+            f"gauss({scale} * (x - {place}))",
+            f"exp(-square({scale} * x - {scale * place}))",
+        ):
+            assert acs.moments(formula).mean == pytest.approx(mean, rel=1e-8)
+
+
+@pytest.mark.parametrize("half", [0.005, 1e-4, 1e-7])
+def test_a_narrow_window_is_found_around_the_zero_of_an_inner_argument(half: float) -> None:
+    inside = special.ndtr(0.31 + half) - special.ndtr(0.31 - half)
+    mean, second = acs.moments(f"relu(sign({half} - abs(x - 0.31)))")
+    assert (mean, second) == pytest.approx((inside, inside), abs=1e-12)
+    hat = acs.moments(f"relu(1 - abs(x - 0.31) / {half})").mean
+    assert hat == pytest.approx(
+        half * _density(0.31) * (1 - half**2 * (1 - 0.31**2) / 12), rel=1e-7
+    )
+
+
+def test_learned_places_of_kinks_are_those_of_the_module() -> None:
+    act = acs.activation("relu(sign(x - param(1.0)))")
+    with torch.no_grad():
+        act.get_parameter("theta_0").fill_(0.251)
+    expected = special.ndtr(-act.get_parameter("theta_0").item())
+    assert acs.moments(act).mean == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("edge", [0.2491, 0.7495, 1.001])
+def test_settings_of_rows_move_their_kinks_and_jumps(edge: float) -> None:
+    outside = 2 * special.ndtr(-edge)  # E[1; |z| > edge]
+    beyond = outside + 2 * edge * _density(edge)  # E[z^2; |z| > edge]
+    shrunk = acs.moments(acs.activation("hardshrink", lambd=edge))
+    assert shrunk.second == pytest.approx(beyond, abs=1e-11)
+    clipped = acs.moments(acs.activation("hardtanh", min_val=-edge, max_val=edge))
+    assert clipped.second == pytest.approx(1 - beyond + edge**2 * outside, abs=1e-11)
 
 
 @pytest.mark.parametrize(

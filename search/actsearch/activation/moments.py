@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,23 +11,43 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import special
+from torch import Tensor
 
 from actsearch.activation.build import describe, pieces_of
 from actsearch.activation.function import scalar_module
+from actsearch.activation.module import Activation
+from actsearch.activation.primitives import bind
 from actsearch.errors import ActivationError
+from actsearch.expression import Call, Expression, Number, Parameter, Variable
 
 __all__ = ["Moments", "gain", "moments"]
 
 _Array = npt.NDArray[np.float64]
-_Rule = tuple[_Array, _Array]  # nodes on [-1, 1] and weights
 
 _TAIL = 30.0  # standard deviations; the normal density is 1e-196 there
-_PANEL = 0.25  # first width; a feature narrower than a tenth of it may be missed
-_LEVELS = 50  # halvings at most; a kink takes about 12, a jump about 28
-_PANELS = 20_000  # open at one time at most; sin(3000 x) needs 4,600
+_PANEL = 0.25  # first width
+_CELLS = 16  # of a panel, in which zeros of arguments are looked for
+_SECTIONS = 32  # of a cell with a zero, and again of the one of them that has it
+_CLOSE = 1e-14  # zeros are found within; a jump is then known as well
+_ROUNDS = 6  # a zero may show only when those inside its argument are known
+_ZEROS = 4_000  # of one round at most, those nearest to 0
+_LEVELS = 42  # halvings at most; an unknown kink takes about 15, a jump about 35
+_PANELS = 20_000  # open at one time at most; sin(3000 x) needs 9,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
 _SETTLED = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
-_FINE, _COARSE = np.polynomial.legendre.leggauss(16), np.polynomial.legendre.leggauss(10)
+_LINEAR = frozenset(
+    {"add", "sub", "sum", "neg", "identity", "mix", "piecewise"}
+)  # these turn nowhere, or at x = 0, where there is an edge anyway
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)  # on [-1, 1]
+_BOUNDS = np.concatenate([[-1.0], _NODES, [1.0]])
+_GAPS = np.diff(_BOUNDS)
+_BETWEEN = np.concatenate([[1e-6 - 1], (_NODES[1:] + _NODES[:-1]) / 2, [1 - 1e-6]])
+# from values at the nodes to those of their polynomial in between: (nodes, between)
+_INTERPOLATION = np.linalg.solve(
+    np.polynomial.legendre.legvander(_NODES, 15).T,
+    np.polynomial.legendre.legvander(_BETWEEN, 15).T,
+)
 
 
 class Moments(NamedTuple):
@@ -43,22 +64,117 @@ def moments(what: Any) -> Moments:
 
     Of ``maxout``, E[m] and E[m^2] of the largest m of as many independent z as it has pieces.
 
-    Adaptive Gauss-Legendre quadrature, accurate to about 1e-9 of the function's scale, jumps and
-    kinks included. A moment that is infinite or does not exist comes out as infinite or NaN.
+    Adaptive Gauss-Legendre quadrature between the points where an argument in the formula is zero, which is where
+    it may bend, jump or peak: accurate to about 1e-9 of the function's scale, and to about 1e-6 where its square has
+    a pole that is just integrable, as that of ``abs(x)**(-0.3)``. A moment that is infinite or does not exist comes
+    out as infinite or NaN; one that exists may come out as NaN beside a sharper pole away from 0.
+
+    What is narrower than about 0.01 may be missed where no argument is zero or the argument has two zeros within
+    1/64, as in ``relu(sign(sin(x) - 0.9999999))``.
 
     Raises:
         ActivationError: if it is neither a function of one number nor the largest of several.
     """
     pieces = pieces_of(what)
-    integrand = _largest_of(pieces) if pieces > 1 else _function_of_one(what)
+    edges = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) + 1)
     with np.errstate(all="ignore"):
-        mean, second = (float(value) for value in _integrals(integrand))
+        if pieces > 1:
+            integrand = _largest_of(pieces)
+        else:
+            module = scalar_module(what)
+            integrand = _function_of_one(module)
+            edges = np.union1d(edges, _breaks(module))
+        mean, second = (float(value) for value in _integrals(integrand, edges))
     return Moments(mean, second)
 
 
-def _function_of_one(what: Any) -> Callable[[_Array], _Array]:
+def _breaks(module: Activation) -> _Array:
+    """Where arguments in the formula change sign, in increasing order.
+
+    Zeros of inner arguments join the grid on which outer ones are looked at: ``relu(1 - 100 * abs(x - 0.13))`` is
+    seen to be positive at 0.13 only.
+    """
+    tree = module.expression
+    learned = [value.item() for value in module.parameters()]
+    learned = learned or [parameter.init for parameter in tree.parameters]
+
+    def signs(z: _Array) -> _Array:
+        """Of every argument, of shape (arguments, *z.shape); 2 for NaN."""
+        with torch.no_grad():
+            found = _arguments(tree, torch.from_numpy(z), learned)
+        return (
+            np.nan_to_num(np.sign(np.stack(found)), nan=2.0) if found else np.empty((0, *z.shape))
+        )
+
+    grid = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) * _CELLS + 1)
+    breaks = np.empty(0)
+    for _ in range(_ROUNDS):
+        ends = _sign_changes(signs, grid)
+        if not ends.size:
+            break
+        breaks = np.union1d(breaks, ends[2])
+        grid = np.union1d(grid, ends)
+    return breaks
+
+
+def _arguments(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor]:
+    """Values whose sign changes where an operator may bend, jump or peak, over the whole formula."""
+    parameters = iter(learned)
+    found: list[Tensor] = []
+
+    def value(node: Expression) -> Tensor:
+        if isinstance(node, Variable):
+            return x
+        if isinstance(node, Parameter):
+            return torch.tensor(next(parameters), dtype=x.dtype)
+        if isinstance(node, Number):
+            return torch.tensor(node.value, dtype=x.dtype)
+        assert isinstance(node, Call)
+        values = [value(argument) for argument in node.arguments]
+        found.extend(
+            torch.broadcast_to(each, x.shape)
+            for each in _turning(node.operator, values)
+            if each.dim()
+        )
+        return bind(node.operator)(*([x] if node.row.uses_x else []), *values)
+
+    value(tree)
+    return found
+
+
+def _turning(operator: str, values: list[Tensor]) -> list[Tensor]:
+    """What changes sign where an operator turns: most do where an argument is zero."""
+    if operator in _LINEAR:
+        return []
+    if operator in ("max", "min"):
+        return [first - second for first, second in itertools.combinations(values, 2)]
+    if operator == "hardsigmoid":
+        return [values[0] + 3, values[0] - 3]
+    if operator == "log1p":
+        return [values[0] + 1]
+    return values
+
+
+def _sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Array:
+    """Left end, right end and the better of both, of shape (3, n), for cells of the grid cut down to a sign change."""
+    known = signs(grid)
+    which, cell = np.nonzero((known[:, 1:] != known[:, :-1]) & (np.diff(grid) > _CLOSE))
+    nearest = np.argsort(np.abs(grid[cell]), kind="stable")[:_ZEROS]
+    which, cell = which[nearest], cell[nearest]
+    left, right = grid[cell], grid[cell + 1]
+    rows = np.arange(len(which))
+    while (right - left).max(initial=0) > _CLOSE:
+        points = np.linspace(left, right, _SECTIONS + 1, axis=1)
+        own = signs(points)[which, rows]
+        first = np.argmax(own[:, 1:] != own[:, :1], axis=1)
+        left, right = points[rows, first], points[rows, first + 1]
+    # where the argument is exactly zero on one side, that side is the better end
+    better = np.where(signs(left)[which, rows] == 0, left, right) if len(which) else left
+    return np.stack([left, right, better])
+
+
+def _function_of_one(module: Activation) -> Callable[[_Array], _Array]:
     """f(z) phi(z) and f(z)^2 phi(z)."""
-    module = scalar_module(what)
 
     def integrand(z: _Array) -> _Array:
         with torch.no_grad():
@@ -80,37 +196,47 @@ def _largest_of(count: int) -> Callable[[_Array], _Array]:
     return integrand
 
 
-def _integrals(integrand: Callable[[_Array], _Array]) -> _Array:
-    """Integrals of both rows of the integrand: two rules a panel; where they differ, halve it."""
-    left = np.arange(-_TAIL, _TAIL, _PANEL)
-    width = _PANEL
-    total, scale = np.zeros(2), np.zeros(2)
+def _integrals(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
+    """Integrals of both rows of the integrand over panels; one whose interpolation is wrong is halved."""
+    left, right = edges[:-1], edges[1:]
+    total, done, scale = np.zeros(2), np.zeros(2), np.zeros(2)
     for level in range(_LEVELS):
-        fine = _by_panel(integrand, left, width, _FINE)  # (2, panels)
-        error = np.abs(fine - _by_panel(integrand, left, width, _COARSE))
+        fine, error = _by_panel(integrand, left, right)  # (2, panels)
+        whole = done + np.abs(fine).sum(axis=1)
         if level == 0:
-            scale = np.abs(fine).sum(axis=1)
+            scale = whole
             ends = fine[:, [0, -1]].sum(axis=1)
-            infinite = ~(np.abs(fine[:, [0, -1]]) <= _TOLERANCE * scale[:, None]).all(axis=1)
+            infinite = (np.abs(fine[:, [0, -1]]) > _TOLERANCE * scale[:, None]).any(axis=1)
+        scale = np.where(
+            np.isfinite(whole), np.maximum(scale, whole), scale
+        )  # a peak may show late
         error[infinite | ~np.isfinite(scale)] = 0  # nothing to refine
-        settled = (error <= _TOLERANCE * scale[:, None]).all(axis=0)
+        settled = ((error <= _TOLERANCE * scale[:, None]) | (error == 0)).all(axis=0)
         total += fine[:, settled].sum(axis=1)
-        left, width = left[~settled], width / 2
+        done += np.abs(fine[:, settled]).sum(axis=1)
+        left, right = left[~settled], right[~settled]
         if not 0 < len(left) <= _PANELS / 2:
             break
-        left = np.concatenate([left, left + width])
-    doubtful = error[:, ~settled].sum(axis=1) > _SETTLED * scale
+        middle = (left + right) / 2
+        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+    doubtful = ~(error[:, ~settled].sum(axis=1) <= _SETTLED * scale)
     total += np.where(doubtful, np.nan, fine[:, ~settled].sum(axis=1))
     return np.where(infinite, ends * np.inf, total)
 
 
 def _by_panel(
-    integrand: Callable[[_Array], _Array], left: _Array, width: float, rule: _Rule
-) -> _Array:
-    """Integral over each panel, of shape (2, panels)."""
-    nodes, weights = rule
-    values = integrand(left[:, None] + width * (nodes + 1) / 2)  # (2, panels, nodes)
-    return np.asarray(values @ weights * width / 2)
+    integrand: Callable[[_Array], _Array], left: _Array, right: _Array
+) -> tuple[_Array, _Array]:
+    """Integral over each panel and how far it may be off, both of shape (2, panels).
+
+    The Gauss-Legendre rule integrates the polynomial through its nodes. That polynomial is compared with the integrand
+    halfway between the nodes and close to the ends, each difference counted over the gap in which it lies.
+    """
+    half = (right - left)[:, None] / 2
+    values = integrand(left[:, None] + half * (1 + np.concatenate([_NODES, _BETWEEN])))
+    at_nodes, between = values[..., : len(_NODES)], values[..., len(_NODES) :]
+    off = np.abs(between - at_nodes @ _INTERPOLATION)
+    return at_nodes @ _WEIGHTS * half[:, 0], off @ _GAPS * half[:, 0]
 
 
 def gain(what: Any) -> float:
