@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ _SECTIONS = 32  # of a cell with a zero, and again of the one of them that has i
 _CLOSE = 1e-14  # zeros are found within; a jump is then known as well
 _ROUNDS = 6  # a zero may show only when those inside its argument are known
 _ZEROS = 4_000  # of one round at most, those nearest to 0
+_NUMBERS = 4_000_000  # computed at one time at most, 32 MB
 _LEVELS = 42  # halvings at most; an unknown kink takes about 15, a jump about 35
 _PANELS = 20_000  # open at one time at most; sin(3000 x) needs 9,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
@@ -147,7 +147,7 @@ def _turning(operator: str, values: list[Tensor]) -> list[Tensor]:
     if operator in _LINEAR:
         return []
     if operator in ("max", "min"):
-        return [first - second for first, second in itertools.combinations(values, 2)]
+        return _leads(torch.stack(torch.broadcast_tensors(*values)), operator == "max")  # type: ignore[no-untyped-call]
     if operator == "hardsigmoid":
         return [values[0] + 3, values[0] - 3]
     if operator == "log1p":
@@ -155,11 +155,21 @@ def _turning(operator: str, values: list[Tensor]) -> list[Tensor]:
     return values
 
 
+def _leads(values: Tensor, largest: bool) -> list[Tensor]:
+    """By how much each of several leads the best of the others; for two, one difference tells both."""
+    if len(values) == 2:
+        return [values[0] - values[1]]
+    first, second = values.topk(2, dim=0, largest=largest).values
+    others = torch.where(values == first, second, first)
+    return list(values - others)
+
+
 def _sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Array:
     """Left end, right end and the better of both, of shape (3, n), for cells of the grid cut down to a sign change."""
     known = signs(grid)
     which, cell = np.nonzero((known[:, 1:] != known[:, :-1]) & (np.diff(grid) > _CLOSE))
-    nearest = np.argsort(np.abs(grid[cell]), kind="stable")[:_ZEROS]
+    most = min(_ZEROS, _NUMBERS // (len(known) * (_SECTIONS + 1) or 1))
+    nearest = np.argsort(np.abs(grid[cell]), kind="stable")[:most]
     which, cell = which[nearest], cell[nearest]
     left, right = grid[cell], grid[cell + 1]
     rows = np.arange(len(which))
