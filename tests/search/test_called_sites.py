@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,6 +313,39 @@ def test_a_call_that_was_never_seen_is_an_error_and_not_passed_over(x: Tensor) -
         placed(x)
 
 
+def test_functions_that_stand_at_the_same_numbers_are_told_apart_by_name(x: Tensor) -> None:
+    table = {"s": lambda t: t.sigmoid() - 0.5, "t": lambda t: t.tanh() - 0.5}
+
+    class Table(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            h: Tensor = table["t"](x)
+            return h + table["s"](h) if self.training else h
+
+    model = Table()
+    found = acs.sites(model, x)
+    assert sorted(site.type for site in found) == ["sigmoid", "tanh"]
+    placed = acs.place(model, {"tanh": "sin"}, sample=x).model
+    for training in (True, False):
+        h = torch.sin(x) - 0.5
+        expected = h + torch.sigmoid(h) - 0.5 if training else h
+        torch.testing.assert_close(placed.train(training)(x), expected)
+
+
+def test_packages_whose_name_starts_with_torch_are_not_torch(
+    x: Tensor,
+) -> None:
+    folder = Path(torch.__file__).parent
+    source = (
+        "import torch\nfrom torch.nn import functional as F\n\n\nclass Net(torch.nn.Module):\n"
+    )
+    source += "    def forward(self, x):\n        return F.relu(x) - 1\n"
+    names: dict[str, Any] = {"__name__": "torchother.nets"}
+    exec(compile(source, f"{folder}other/nets.py", "exec"), names)
+    model = names["Net"]()
+    assert [site.path for site in acs.sites(model, x)] == ["relu"]
+    torch.testing.assert_close(acs.place(model, "sin", sample=x).model(x), torch.sin(x) - 1)
+
+
 def test_forms_in_place_change_what_they_are_given(x: Tensor) -> None:
     class Inplace(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -328,6 +362,50 @@ def test_forms_in_place_change_what_they_are_given(x: Tensor) -> None:
     torch.testing.assert_close(placed, 14 * x * x)
     placed.sum().backward()
     torch.testing.assert_close(inputs.grad, 28 * x)
+
+
+class Rewritten(nn.Module):
+    """What is added is what the activation wrote over, not what the layer gave."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.act = nn.ReLU(inplace=inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        result: Tensor = h + self.b(self.act(h))
+        return result
+
+
+@pytest.mark.parametrize("with_sample", [True, False])
+def test_modules_in_place_write_over_where_the_model_counts_on_it(
+    x: Tensor, with_sample: bool
+) -> None:
+    model, sample = Rewritten(inplace=True), x if with_sample else None
+    assert torch.equal(acs.place(model, "relu", sample=sample).model(x), model(x))
+    placed = acs.place(model, "swish", sample=sample).model
+    h = F.silu(model.a(x))
+    torch.testing.assert_close(placed(x), h + model.b(h))
+    placed(x).sum().backward()
+    assert placed.get_parameter("act.theta_0").grad is not None
+    for other in (copied(placed, x), pickled(placed, x), exported(placed, x), compiled(placed, x)):
+        torch.testing.assert_close(other(x), placed(x))
+
+
+def test_modules_in_place_are_spared_the_copy_where_only_the_result_counts(x: Tensor) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
+    placed = acs.place(model, "tanh", sample=x).model
+    h = model[0](x)
+    assert torch.equal(placed[1](h), torch.tanh(h))  # type: ignore[index]
+    assert not torch.equal(h, torch.tanh(h))
+
+
+def test_a_sample_is_not_written_over(x: Tensor) -> None:
+    model, before = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(8, 2)), x.clone()
+    acs.sites(model, x)
+    acs.place(model, "prelu", sample=x)
+    assert torch.equal(x, before)
 
 
 def test_keywords_and_further_arguments_stay_with_the_function(x: Tensor) -> None:

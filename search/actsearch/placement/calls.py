@@ -8,7 +8,6 @@ was seen in both is joined.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +22,7 @@ from actsearch.placement.known import (
     is_activation,
     name_of,
 )
-from actsearch.placement.probe import observed
+from actsearch.placement.probe import observed, tensors
 from actsearch.placement.redirect import (
     Calls,
     Place,
@@ -110,7 +109,7 @@ class _Recorder:
     def call(self, name: str, function: Any) -> Key | None:
         """A call by the module that runs; None if it stays as it is: one of an activation module or of torch itself."""
         running = self._stack[-1]
-        place = place_of_call()
+        place = place_of_call(name)
         if running.path in self.activations or is_torch_s(place):
             return None
         if is_repeated():
@@ -254,7 +253,7 @@ def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
     finally:
         for hook in hooks:
             hook.remove()
-    for tensor in _tensors(result):
+    for tensor in tensors(result):
         if (key := watch.key(tensor)) is not None:
             watch.recorder.seen.outputs.add(key)
     return watch.recorder.result()
@@ -306,23 +305,9 @@ class _Watch(TorchFunctionMode):
         if name in _PASSING and args:
             self._remember(result, self.key(args[0]))
         elif name in _MULTIPLYING:
-            tensors = list(_tensors(args))
-            if len({id(tensor) for tensor in tensors}) > 1:
+            factors = list(tensors(args))
+            if len({id(factor) for factor in factors}) > 1:
                 self.recorder.seen.gates |= {
-                    found for tensor in tensors if (found := self.key(tensor)) is not None
+                    found for factor in factors if (found := self.key(factor)) is not None
                 }
         return result
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, mappings and data classes."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors(vars(value))

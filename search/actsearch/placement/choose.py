@@ -39,6 +39,10 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         return hidden
     if isinstance(where, str):
         return _named(found, where)
+    if isinstance(where, nn.Module):
+        raise PlacementError(
+            f"where={type(where).__name__}() is an instance: give the class, where={type(where).__name__}"
+        )
     if isinstance(where, type) and issubclass(where, nn.Module):
         return [site for site in hidden if isinstance(model.get_submodule(site.path), where)]
     if callable(where) and not isinstance(where, type):

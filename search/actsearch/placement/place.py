@@ -15,6 +15,7 @@ from actsearch.catalog import CATALOG, START_SLOPE
 from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, matching, selected
+from actsearch.placement.in_place import counts_on_writing, write_over
 from actsearch.placement.known import NORMALISING, kind_of
 from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
@@ -125,10 +126,11 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
     _check_channels(plan, seen, sample)
     model = unwrapped(model)
     wider = plan_widenings(model, shell, seen, _times(shell, plan), sample is not None)
-    changed, replaced = _put(model, found, plan, seen, wider)
+    writes = counts_on_writing(shell, sample)
+    changed, replaced = _put(model, found, plan, seen, wider, writes)
     if wider and sample is not None:
         start = {path: _START if path in wider else item for path, item in plan.items()}
-        expected, _ = _put(model, found, start, seen, {})
+        expected, _ = _put(model, found, start, seen, {}, writes)
         check_start(changed, expected, sample, list(wider.values()))
     done = {item.path for item in replaced}
     return Placement(
@@ -200,6 +202,7 @@ def _put(
     plan: _Plan,
     seen: Mapping[str, SiteTrace],
     wider: Mapping[str, Widening],
+    writes: bool,
 ) -> tuple[nn.Module, list[Replacement]]:
     """Carry a plan out on a deep copy of the model."""
     changed = copied(model)
@@ -208,7 +211,8 @@ def _put(
     for widening in wider.values():
         widen(changed, widening)
     replaced = [
-        _replaced(changed, path, module, wider.get(path)) for path, module in modules.items()
+        _replaced(changed, path, module, wider.get(path), writes)
+        for path, module in modules.items()
     ]
     for path, module in shared.items():
         if path not in plan:
@@ -218,11 +222,13 @@ def _put(
 
 
 def _replaced(
-    changed: nn.Module, path: str, new: nn.Module, wider: Widening | None
+    changed: nn.Module, path: str, new: nn.Module, wider: Widening | None, writes: bool
 ) -> Replacement:
     """Put a module at a site of the copy, on its device, in its dtype and mode."""
     old = changed.get_submodule(path)
     new = new.train(old.training)
+    if writes and getattr(old, "inplace", None) is True:
+        write_over(new)
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         new = new.to(device=parameter.device, dtype=parameter.dtype)

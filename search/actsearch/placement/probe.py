@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from actsearch.errors import ActsearchError, PlacementError
 from actsearch.placement.random_streams import isolated_random
 
-__all__ = ["SiteTrace", "forward", "observed", "trace"]
+__all__ = ["SiteTrace", "forward", "observed", "tensors", "trace"]
 
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RMSNorm)
 _CHANNELS_FIRST = (
@@ -106,10 +106,33 @@ def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
     model.train(training)
     try:
         with torch.no_grad(), isolated_random(0):
-            return forward(model, sample)
+            return forward(model, _cloned(sample))
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists, mappings and data classes."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from tensors(vars(value))
+
+
+def _cloned(sample: Any) -> Any:
+    """A sample that a model may write over; what is neither a tensor nor holds any stays what it is."""
+    if isinstance(sample, Tensor):
+        return sample.clone()
+    if type(sample) in (tuple, list):
+        return type(sample)(_cloned(item) for item in sample)
+    return {key: _cloned(item) for key, item in sample.items()} if type(sample) is dict else sample
 
 
 def _version(tensor: Tensor) -> int:

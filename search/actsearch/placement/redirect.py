@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,39 +34,41 @@ __all__ = [
     "paused",
     "place_of_call",
     "redirected",
+    "writing",
 ]
 
-Place = tuple[str, int, int]
-"""File, first line of the function, and offset of an instruction."""
+Place = tuple[str, str, int, int]
+"""Name of what is called; file, first line of the function that calls it, and offset of the instruction."""
 
 _NOT_THE_USERS = (
-    os.path.dirname(torch.__file__),
-    "<eval_with_key>",
-)  # the latter: a compiled graph
+    os.path.join(
+        os.path.dirname(torch.__file__), ""
+    ),  # with its separator: torchvision is another package
+    "<eval_with_key>",  # a compiled graph
+)
 _CHECKPOINT = "torch.utils.checkpoint"
-_PASSED_ON = (
-    "torch.overrides",
-    "torch.nn.functional",
-    "torch._tensor",
-    "torch._jit_internal",
-    "torch.fx",
-    "actsearch.placement",
+_PASSED_ON = re.compile(
+    r"(torch\.(overrides|nn\.functional|_tensor|_jit_internal|fx)|actsearch\.placement)(\..*)?"
 )
 
 
-def place_of_call() -> Place:
-    """Where in the user's code the current call of a torch function stands."""
+def place_of_call(name: str) -> Place:
+    """Where in the user's code the current call of an activation function stands.
+
+    The name belongs to it: two lambdas on one line, or two texts that were executed, have the same numbers.
+    """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(_PASSED_ON):
+    while frame is not None and _PASSED_ON.fullmatch(str(frame.f_globals.get("__name__"))):
         frame = frame.f_back
     if frame is None:
-        return ("", 0, 0)
-    return (frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti)
+        return (name, "", 0, 0)
+    code = frame.f_code
+    return (name, code.co_filename, code.co_firstlineno, frame.f_lasti)
 
 
 def is_torch_s(place: Place) -> bool:
     """Whether a call stands in code of torch, written or generated, which is not led elsewhere."""
-    return place[0].startswith(_NOT_THE_USERS)
+    return place[1].startswith(_NOT_THE_USERS)
 
 
 def is_repeated() -> bool:
@@ -153,7 +156,7 @@ class _Redirect(TorchFunctionMode):
             if expected != name:
                 raise PlacementError(f"{type(self.owner).__name__} calls {name} out of order")
             return str(site)
-        place = place_of_call()
+        place = place_of_call(name)
         if is_torch_s(place):
             self.count -= 1
             return ""
@@ -162,7 +165,7 @@ class _Redirect(TorchFunctionMode):
         site = calls.answering(place, passed)
         if site is None:
             raise PlacementError(
-                f"{type(self.owner).__name__} calls {name} in {place[0]} where no call was seen when its activations "
+                f"{type(self.owner).__name__} calls {name} in {place[1]} where no call was seen when its activations "
                 "were looked for; give a sample that takes this way"
             )
         return str(site)
@@ -236,6 +239,19 @@ def paused(base: type[nn.Module]) -> type[nn.Module]:
     return _subclass(base, "paused", forward)
 
 
+def writing(base: type[nn.Module]) -> type[nn.Module]:
+    """The class that writes its result over its argument, as modules with ``inplace=True`` do; also paused."""
+
+    def forward(self: Any, x: Any) -> Any:
+        outer, running.module = running.module, self
+        try:
+            return x.copy_(base.forward(self, x.clone()))
+        finally:
+            running.module = outer
+
+    return _subclass(base, "writing", forward)
+
+
 _subclasses: dict[tuple[type[nn.Module], str], type[nn.Module]] = {}
 
 
@@ -302,7 +318,7 @@ class Children(dict[str, Any]):
 
 def _made(base: type[nn.Module], kind: str) -> nn.Module:
     """An empty instance, for deepcopy and pickle to fill."""
-    made = (redirected if kind == "redirected" else paused)(base)
+    made = {"redirected": redirected, "paused": paused, "writing": writing}[kind](base)
     module = made.__new__(made)
     assert isinstance(module, nn.Module)
     return module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from actsearch.catalog import START_SLOPE, start_slopes
 from actsearch.errors import PlacementError
-from actsearch.placement.probe import SiteTrace, observed
+from actsearch.placement.probe import SiteTrace, observed, tensors
 
 __all__ = ["Widening", "check_start", "level", "plan_widenings", "widen"]
 
@@ -235,7 +235,7 @@ def check_start(
         raise PlacementError(
             f"with {what}, the model does not run: {type(error).__name__}: {error}; {advice}"
         ) from error
-    for one, other in zip(_tensors(found), _tensors(wanted), strict=True):
+    for one, other in zip(tensors(found), tensors(wanted), strict=True):
         if one.shape != other.shape:
             raise PlacementError(
                 f"with {what}, the model's output has shape {tuple(one.shape)}, "
@@ -246,17 +246,6 @@ def check_start(
                 f"with {what}, the model does not start as it would with leaky_relu({START_SLOPE}) "
                 f"at {', '.join(repr(plan.site) for plan in plans)}; {advice}"
             )
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in a model's output, in order."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        yield from _tensors(list(output.values()))
-    elif isinstance(output, (tuple, list)):
-        for item in output:
-            yield from _tensors(item)
 
 
 def _close(found: Tensor, wanted: Tensor) -> bool:
