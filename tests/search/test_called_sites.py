@@ -570,6 +570,54 @@ def test_a_forward_set_on_the_instance_is_refused(model: Mixed, x: Tensor) -> No
         acs.place(model, "sin", sample=x)
 
 
+def test_what_did_not_run_is_named() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.generator, self.discriminator = Mixed(), Mixed()
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.generator(x)
+            return result
+
+    for sample in (None, torch.randn(2, 8)):
+        notes = " ".join(acs.sites(Pair(), sample).notes)
+        assert "Did not run, so that functions called there were not seen: discriminator." in notes
+    assert acs.sites(Mixed()).notes == ()
+
+
+def test_an_activation_module_that_nothing_holds_is_named(x: Tensor) -> None:
+    class Loose(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = [nn.ReLU()]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.gelu(nn.Tanh()(self.inner[0](x)))
+
+    found = acs.sites(Loose(), x)
+    assert [site.path for site in found] == ["gelu"]
+    assert "The model uses an activation module (tanh) that is no attribute" in found.notes[0]
+    assert acs.place(Loose(), "sin", sample=x).notes == found.notes
+
+
+def test_a_layer_with_a_parametrization_is_looked_into(x: Tensor) -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x @ self.weight)
+
+    layer: Any = nn.utils.parametrizations.weight_norm(Layer())
+    model = nn.Sequential(layer, nn.Linear(8, 8))
+    for sample in (None, x):
+        assert [site.path for site in acs.sites(model, sample)] == ["0.relu"]
+    expected = model[1](torch.sin(x @ layer.weight))
+    torch.testing.assert_close(acs.place(model, "sin").model(x), expected)
+
+
 def test_fused_layers_are_named_and_left_alone() -> None:
     model = nn.ModuleDict({"rnn": nn.LSTM(3, 4), "attention": nn.MultiheadAttention(4, 2)})
     notes = " ".join(acs.sites(model).notes)

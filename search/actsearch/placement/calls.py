@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.nn.modules import activation as torch_activations
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
@@ -34,6 +36,7 @@ from actsearch.placement.seen import Call, Key, Seen
 
 __all__ = ["Untraceable", "seen_in_run", "seen_in_trace"]
 
+_ACTIVATIONS = torch_activations.__file__
 _PASSING = frozenset(
     "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
     "type_as type clone dropout dropout2d repeat masked_fill movedim swapaxes __getitem__ getitem".split()
@@ -91,6 +94,7 @@ class _Recorder:
         if self._stack and path in self._weighty:
             self._stack[-1].layer = path
         self._stack.append(_Running(path))
+        self.seen.ran.add(path)
 
     def leave(self) -> None:
         """A place that one layer feeds again and again stands in a loop over time."""
@@ -108,9 +112,15 @@ class _Recorder:
 
     def call(self, name: str, function: Any) -> Key | None:
         """A call by the module that runs; None if it stays as it is: one of an activation module or of torch itself."""
+        if not self._stack:  # a hook of the user's, before any forward
+            return None
         running = self._stack[-1]
         place = place_of_call(name)
-        if running.path in self.activations or is_torch_s(place):
+        if running.path in self.activations:
+            return None
+        if is_torch_s(place):
+            if place[1] == _ACTIVATIONS:
+                self.seen.loose[running.path] = name
             return None
         if is_repeated():
             self.seen.repeated[running.path, place] = name
@@ -142,6 +152,8 @@ class _Recorder:
             {merged(key) for key in self.seen.outputs},
             self.seen.repeated,
             {path for path, _ in [*self._loops, *self.seen.repeated]},
+            self.seen.ran,
+            self.seen.loose,
         )
 
 
@@ -183,9 +195,11 @@ class _Tracer(fx.Tracer):
         self.found: dict[fx.Node, Key] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.recorder.activations or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        if module_qualified_name in self.recorder.activations:
+            return True
+        if parametrize.is_parametrized(m):  # whose class torch makes, in a module of its own
+            return type(m).__mro__[1].__module__.startswith("torch.nn.modules")
+        return super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)

@@ -43,6 +43,8 @@ class Seen:
         outputs: those whose results are returned.
         repeated: calls that the backward pass makes again, by owner and place, with the function's name.
         varying: owners that do not always make the same calls in the same order.
+        ran: paths of the modules whose forward ran.
+        loose: names of activation modules that are no attribute of anything, by path of the module that uses them.
     """
 
     order: list[Key] = field(default_factory=list)
@@ -50,6 +52,8 @@ class Seen:
     outputs: set[Key] = field(default_factory=set)
     repeated: dict[tuple[str, Place], str] = field(default_factory=dict)
     varying: set[str] = field(default_factory=set)
+    ran: set[str] = field(default_factory=set)
+    loose: dict[str, str] = field(default_factory=dict)
 
     @property
     def calls(self) -> list[Call]:
@@ -80,6 +84,8 @@ class Seen:
                 for (owner, place), name in self.repeated.items()
             },
             {f"{path}.{owner}".rstrip(".") for owner in self.varying},
+            {"", *(f"{path}.{one}".rstrip(".") for one in self.ran)},
+            {f"{path}.{owner}".rstrip("."): name for owner, name in self.loose.items()},
         )
 
     def joined(self, other: Seen) -> Seen:
@@ -99,4 +105,6 @@ class Seen:
             self.outputs | other.outputs,
             repeated,
             self.varying | other.varying | varying,
+            self.ran | other.ran,
+            self.loose | other.loose,
         )

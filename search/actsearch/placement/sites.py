@@ -174,6 +174,14 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
             f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint, which runs it again outside of the "
             "forward; it stays as it is."
         )
+    for path, name in found.seen.loose.items():
+        yield (
+            f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
+            "it is: hold it as self.act."
+        )
+    if unreached := _unreached(model, found):
+        shown = ", ".join(unreached[:5]) + (", ..." if len(unreached) > 5 else "")
+        yield f"Did not run, so that functions called there were not seen: {shown}."
     fused: dict[str, list[str]] = {}
     for path, module in model.named_modules():
         if isinstance(module, _FUSED):
@@ -181,6 +189,21 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
     for kind, places in fused.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         yield f"{places[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
+
+
+def _unreached(model: nn.Module, found: Found) -> list[str]:
+    """Modules of the user's own classes whose forward was not run, the outermost ones."""
+    if found.how == "listed":
+        return []
+    paths: list[str] = []
+    for path, module in model.named_modules():
+        if path in found.seen.ran or any(path.startswith(f"{outer}.") for outer in paths):
+            continue
+        own = not type(module).__module__.startswith(("torch.nn.", "actsearch."))
+        has_forward = type(module).forward is not nn.Module.forward
+        if own and has_forward and not is_activation(module):
+            paths.append(path)
+    return paths
 
 
 def _activation_paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
