@@ -601,6 +601,35 @@ def test_an_activation_module_that_nothing_holds_is_named(x: Tensor) -> None:
     assert acs.place(Loose(), "sin", sample=x).notes == found.notes
 
 
+def test_a_call_in_an_autograd_function_stays_with_its_backward_pass(x: Tensor) -> None:
+    class Gated(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return F.relu(x)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Any:
+            (x,) = ctx.saved_tensors
+            return gradient * (x > 0)
+
+    class Own(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            inner: Tensor = Gated.apply(torch.tanh(x))  # type: ignore[no-untyped-call]
+            return inner
+
+    found = acs.sites(Own(), x)
+    assert [site.path for site in found] == ["tanh"]
+    assert (
+        "calls relu inside of torch.utils.checkpoint or of an autograd.Function" in found.notes[0]
+    )
+    placed = acs.place(Own(), "sin", sample=x).model
+    inputs = x.clone().requires_grad_()
+    placed(inputs).sum().backward()
+    torch.testing.assert_close(placed(x), torch.relu(torch.sin(x)))
+    torch.testing.assert_close(inputs.grad, torch.cos(x) * (torch.sin(x) > 0))
+
+
 def test_a_layer_with_a_parametrization_is_looked_into(x: Tensor) -> None:
     class Layer(nn.Module):
         def __init__(self) -> None:

@@ -46,7 +46,7 @@ _NOT_THE_USERS = (
     ),  # with its separator: torchvision is another package
     "<eval_with_key>",  # a compiled graph
 )
-_CHECKPOINT = "torch.utils.checkpoint"
+_WITH_A_BACKWARD = ("torch.utils.checkpoint", "torch.autograd.function")
 _PASSED_ON = re.compile(
     r"(torch\.(overrides|nn\.functional|_tensor|_jit_internal|fx)|actsearch\.placement)(\..*)?"
 )
@@ -72,14 +72,16 @@ def is_torch_s(place: Place) -> bool:
 
 
 def is_repeated() -> bool:
-    """Whether the current call is inside of ``torch.utils.checkpoint`` and its module's forward is not.
+    """Whether the current call is inside of ``torch.utils.checkpoint`` or an ``autograd.Function``, and its module's
+    forward is not.
 
-    The backward pass runs such a call again, outside of the forward, where nothing leads it elsewhere.
+    The backward pass of the first runs the call again outside of the forward, where nothing leads it elsewhere; that of
+    the second is written for what is called there.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__")
-        if module == _CHECKPOINT:
+        if module in _WITH_A_BACKWARD:
             return True
         if module == "torch.nn.modules.module":  # the call of the module whose forward runs
             return False
@@ -139,8 +141,8 @@ class _Redirect(TorchFunctionMode):
             return site(*args, **kwargs)
         if not torch.compiler.is_dynamo_compiling() and is_repeated():
             raise PlacementError(
-                f"{type(owner).__name__} calls {CALLS[func]} inside of torch.utils.checkpoint, and the backward pass "
-                "would compute it again without what was placed there: hold the activation as a module"
+                f"{type(owner).__name__} calls {CALLS[func]} inside of torch.utils.checkpoint or of an "
+                "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
             )
         x = args[0] if args else kwargs["input"]
         if func in IN_PLACE or kwargs.get("inplace"):  # who called may look at x alone

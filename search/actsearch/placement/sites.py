@@ -171,8 +171,8 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
         yield f"What only training calls was not looked for: in training mode {found.reason}."
     for (path, _), name in found.seen.repeated.items():
         yield (
-            f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint, which runs it again outside of the "
-            "forward; it stays as it is."
+            f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint or of an autograd.Function, whose "
+            "backward pass does not know what is put there; it stays as it is."
         )
     for path, name in found.seen.loose.items():
         yield (
