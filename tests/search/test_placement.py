@@ -676,3 +676,23 @@ def test_watching_leaves_mode_and_random_numbers_alone() -> None:
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_channels_are_followed_through_a_sum() -> None:
+    class Last(nn.Module):
+        """Images with the channels last, as after a permutation."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(6, 6), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.act(0.5 * (self.layer(x) + x))
+            return result
+
+    x = torch.randn(2, 5, 4, 6)
+    placed = acs.place(Last(), PER_CHANNEL, sample=x).model
+    assert {tuple(item.shape) for name, item in placed.named_parameters() if "theta" in name} == {
+        (6,)
+    }
+    assert placed(x).shape == x.shape

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import ActsearchError, PlacementError
 from actsearch.placement.random_streams import isolated_random
@@ -22,6 +23,11 @@ _CHANNELS_FIRST = (
     nn.GroupNorm,
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
+)
+
+_KEEPING_SHAPE = frozenset(
+    "add sub mul div add_ sub_ mul_ div_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ "
+    "__truediv__ __itruediv__ dropout clone contiguous float half to type_as".split()
 )
 
 WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -86,7 +92,8 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
         model.get_submodule(path).register_forward_pre_hook(watch.site(path)) for path in paths
     ]
     try:
-        observed(model, sample)
+        with _Arithmetic(watch):
+            observed(model, sample)
     except ActsearchError:
         raise
     except Exception as error:
@@ -98,6 +105,24 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
         for hook in hooks:
             hook.remove()
     return watch.seen
+
+
+class _Arithmetic(TorchFunctionMode):
+    """Follows the channel axis through sums and products, which keep it where the shape stays."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _KEEPING_SHAPE and isinstance(result, Tensor):
+            for item in args:
+                if isinstance(item, Tensor) and item.shape == result.shape:
+                    self.watch.passed_on(item, result)
+        return result
 
 
 def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
@@ -164,6 +189,12 @@ class _Watch:
         elif inputs and isinstance(inputs[0], Tensor) and inputs[0].shape == output.shape:
             if (axis := self._axis.get(id(inputs[0]))) is not None and not list(module.children()):
                 self._remember(output, axis)
+
+    def passed_on(self, tensor: Tensor, result: Tensor) -> None:
+        """A result whose channels are those of a tensor, if they are known."""
+        if (axis := self._axis.get(id(tensor))) is not None:
+            self._alive.append(result)
+            self._remember(result, axis)
 
     def _remember(self, tensor: Tensor, axis: int) -> None:
         self._axis[id(tensor)] = axis
