@@ -10,14 +10,15 @@ import pytest
 
 import actsearch as acs
 from actsearch.activation import describe
-from actsearch.evaluation import evaluate
-from actsearch.execution import Executor, Job
-from actsearch.records import SHARED, CandidateRecord, Outcome, TrialState
+from actsearch.evaluation import Evaluator
+from actsearch.execution import Executor, Job, Work
+from actsearch.records import SHARED, CandidateRecord, TrialState
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
     "Local()": acs.Local,
     "Local(batch=3)": lambda: acs.Local(batch=3),
 }
+BATCHES = {"Local()": 1, "Local(batch=3)": 3}  # with an objective that trains one at a time
 NAMES = ("relu", "tanh", "sin", "elu", "gelu", "silu", "mish")
 
 Objective = Callable[[acs.Candidate, acs.Run], float]
@@ -37,8 +38,8 @@ def _fails_on_sin(candidate: acs.Candidate, run: acs.Run) -> float:
     return run.number / 10
 
 
-def _evaluate_with(objective: Any) -> Callable[[Job], Outcome]:
-    return lambda job: evaluate(job.candidate, objective, [1, 2], number=job.number)
+def _evaluate_with(objective: Any) -> Work:
+    return Work(Evaluator(objective), (1, 2))
 
 
 def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
@@ -75,7 +76,9 @@ class TestEveryExecutor:
         assert list(EXECUTORS[kind]().run([], _evaluate_with(_fails_on_sin))) == []
 
     def test_it_says_how_many_jobs_it_takes_together(self, kind: str) -> None:
-        assert EXECUTORS[kind]().batch >= 1
+        executor = EXECUTORS[kind]()
+        jobs = _jobs(7)
+        assert executor.batch_for(jobs, _evaluate_with(_fails_on_sin)) == BATCHES[kind]
 
     def test_it_can_be_used_again(self, kind: str) -> None:
         executor = EXECUTORS[kind]()
@@ -124,7 +127,7 @@ class TestEveryExecutor:
                 broken, n_trials=30, executor=EXECUTORS[kind](), show_progress_bar=False
             )
         failed = [trial for trial in study.trials if trial.state is TrialState.FAILED]
-        assert 10 <= len(failed) < 10 + EXECUTORS[kind]().batch
+        assert 10 <= len(failed) < 10 + BATCHES[kind]
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.5, "3", True])

@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from actsearch.evaluation.run import Phase, Run, TrialPruned
 from actsearch.records import CandidateRecord, EvaluationRecord, Outcome, TrialState
 from actsearch.task import Task
 
-__all__ = ["ObjectiveCallable", "evaluate"]
+__all__ = ["ObjectiveCallable", "SeedRun", "ended", "evaluate", "run_of", "summed"]
 
 ObjectiveCallable = Callable[[Any, Any], float | Mapping[str, float]]
 
@@ -46,39 +47,50 @@ def evaluate(
         objective raised :class:`TrialPruned`.
     """
     started = time.perf_counter()
-    evaluations: list[EvaluationRecord] = []
-    state, reason, knows_phase = TrialState.COMPLETE, "", False
+    runs: list[SeedRun] = []
     for seed in seeds:
-        evaluation, ended, knows = _evaluate_seed(
-            Candidate(record), objective, seed, number, phase
-        )
-        evaluations.append(evaluation)
-        knows_phase |= knows
-        if ended is not TrialState.COMPLETE:
-            state, reason = ended, reason or f"seed {seed}: {evaluation.reason}"
+        runs.append(_evaluate_seed(Candidate(record), objective, seed, number, phase))
+        if runs[-1].state is not TrialState.COMPLETE:
             break
+    return summed(runs, phase, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """How one training ended, and whether the objective asked for the phase."""
+
+    evaluation: EvaluationRecord
+    state: TrialState
+    asked_for_phase: bool
+
+
+def summed(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
+    """The outcome of a candidate's trainings, up to the first that did not end well."""
+    ended = next((i for i, run in enumerate(runs) if run.state is not TrialState.COMPLETE), None)
+    state, reason = TrialState.COMPLETE, ""
+    if ended is not None:
+        runs = runs[: ended + 1]
+        state = runs[ended].state
+        reason = f"seed {runs[ended].evaluation.seed}: {runs[ended].evaluation.reason}"
+    evaluations = tuple(run.evaluation for run in runs)
     values = [item.value for item in evaluations if item.value is not None]
     failed = state is TrialState.FAILED
     return Outcome(
         state,
         None if failed or not values else statistics.fmean(values),
         None if failed else _spread(values, evaluations),
-        tuple(evaluations),
+        evaluations,
         reason,
-        time.perf_counter() - started,
-        validation_only=phase == "confirm" and not knows_phase,
+        seconds,
+        validation_only=phase == "confirm" and not any(run.asked_for_phase for run in runs),
     )
 
 
 def _evaluate_seed(
     candidate: Candidate, objective: ObjectiveCallable, seed: int, number: int, phase: Phase
-) -> tuple[EvaluationRecord, TrialState, bool]:
-    """One training; also how it ended and whether the objective asked for the phase."""
+) -> SeedRun:
     started = time.perf_counter()
-    is_task = isinstance(objective, Task)
-    device = objective.torch_device() if isinstance(objective, Task) else torch.device("cpu")
-    budget = objective.epochs if isinstance(objective, Task) else None
-    run = Run(seed, number, phase, device, budget)
+    run = run_of(objective, seed, number, phase)
     state, value, reason = TrialState.COMPLETE, None, ""
     metrics: Mapping[str, float] = {}
     try:
@@ -88,15 +100,33 @@ def _evaluate_seed(
         reason = _message(error) or "pruned by the objective"
     except Exception as error:
         reason = f"{type(error).__name__}: {_message(error)}"
-        if not is_task:
+        if not isinstance(objective, Task):
             _log.warning("the objective raised on %s", candidate, exc_info=error)
+    return ended(run, state, value, metrics, reason, time.perf_counter() - started)
+
+
+def run_of(objective: ObjectiveCallable, seed: int, number: int, phase: Phase) -> Run:
+    """What an objective is told of one training."""
+    if isinstance(objective, Task):
+        return Run(seed, number, phase, objective.torch_device(), objective.epochs)
+    return Run(seed, number, phase, torch.device("cpu"), None)
+
+
+def ended(
+    run: Run,
+    state: TrialState,
+    value: float | None,
+    metrics: Mapping[str, float],
+    reason: str,
+    seconds: float,
+) -> SeedRun:
+    """Write down how one training ended: without a finite value it has failed."""
     if value is None and state is TrialState.COMPLETE:
         state = TrialState.FAILED
         reason = run.stopped or reason or "the objective returned no number"
     elif value is not None and not math.isfinite(value):
         state, value, reason = TrialState.FAILED, None, f"the objective returned {value}"
-    seconds = time.perf_counter() - started
-    return run.record(value, metrics, reason, seconds), state, run.asked_for_phase
+    return SeedRun(run.record(value, metrics, reason, seconds), state, run.asked_for_phase)
 
 
 def _message(error: Exception) -> str:

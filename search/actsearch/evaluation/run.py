@@ -12,14 +12,14 @@ from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
-from actsearch.placement import initialise_for_gain
+from actsearch.placement import Placement, initialise_for_gain, open_sites
 from actsearch.placement.probe import observed
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets
 from actsearch.training import TrainingResult, fit, isolated_random
 
-__all__ = ["Phase", "Run", "TrialPruned"]
+__all__ = ["Phase", "Run", "TrialPruned", "prepared", "sample_of"]
 
 Phase = Literal["search", "confirm"]
 
@@ -73,19 +73,23 @@ class Run:
         Returns:
             Metrics after the last epoch, the optimised one first; empty when training had to stop.
         """
-        with isolated_random(derive(self.seed, "init")):
-            model = task.build()
-        with isolated_random(0):  # a user's model may draw from any generator where it is run
-            sample = sample_of(task, model)
-            placement = candidate.place(model, sample=sample)
-        if task.gain == "auto":
-            with isolated_random(derive(self.seed, "gain")):
-                initialise_for_gain(placement, sample)
+        placement = prepared(task, candidate, self.seed)
+        on_test = self.scores_on_test(task)
+        return self.trained(
+            fit(task, placement.model, self.seed, on_test=on_test, report=self.report)
+        )
+
+    def trained(self, training: TrainingResult) -> Mapping[str, float]:
+        """Take note of a training of a task; returns its metrics."""
+        self._training = training
+        return training.metrics
+
+    def scores_on_test(self, task: Task) -> bool:
+        """Whether a task is to be scored on its test data."""
         on_test = self.phase == "confirm"
         if on_test and task.test is None:
             raise TaskError("confirm needs data the search never saw: give the Task test=")
-        self._training = fit(task, placement.model, self.seed, on_test=on_test, report=self.report)
-        return self._training.metrics
+        return on_test
 
     @property
     def last_reported(self) -> float | None:
@@ -109,6 +113,29 @@ class Run:
     def stopped(self) -> str:
         """Why training was stopped, if it was."""
         return self._training.stopped if self._training is not None else ""
+
+
+def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = False) -> Placement:
+    """A task's model built under a seed, with a candidate's activations in it.
+
+    Args:
+        task: whose model.
+        candidate: what is placed.
+        seed: of the weights.
+        opened: whether every hidden activation of the model unchanged becomes a submodule, too.
+    """
+    with isolated_random(derive(seed, "init")):
+        model = task.build()
+    with isolated_random(0):  # a user's model may draw from any generator where it is run
+        sample = sample_of(task, model)
+        if opened and candidate.record.is_baseline:
+            placement = open_sites(model, sample)
+        else:
+            placement = candidate.place(model, sample=sample)
+    if task.gain == "auto" and not candidate.record.is_baseline:
+        with isolated_random(derive(seed, "gain")):
+            initialise_for_gain(placement, sample)
+    return placement
 
 
 def sample_of(task: Task, model: nn.Module) -> Any:

@@ -1,12 +1,14 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
+from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, selected
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.place import Placement, Replacement, place, pre_activations
+from actsearch.placement.place import Placement, Replacement, open_sites, place, pre_activations
 from actsearch.placement.probe import SiteTrace, forward, trace
 from actsearch.placement.sites import Site, Sites, sites
 
 __all__ = [
+    "Called",
     "Placement",
     "Replacement",
     "Site",
@@ -16,6 +18,7 @@ __all__ = [
     "bands",
     "forward",
     "initialise_for_gain",
+    "open_sites",
     "place",
     "pre_activations",
     "selected",

@@ -26,7 +26,7 @@ from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Placement", "Replacement", "place", "pre_activations"]
+__all__ = ["Placement", "Replacement", "open_sites", "place", "pre_activations"]
 
 _Plan = dict[str, ActivationRecord | nn.Module]
 _START = describe("leaky_relu", negative_slope=START_SLOPE)
@@ -139,6 +139,26 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         tuple((site.path, _reason(site)) for site in places if site.path not in done),
         places.notes,
     )
+
+
+def open_sites(model: nn.Module, sample: Any = None) -> Placement:
+    """A deep copy that computes the same, in which every hidden activation is a submodule; none is replaced.
+
+    Args:
+        model: the user's model.
+        sample: as for :func:`place`.
+
+    Returns:
+        A placement whose ``replaced`` tells the sites: what stood there stands there still.
+    """
+    shell, places, found = looked_at(model, sample)
+    plan: _Plan = {
+        site.path: shell.get_submodule(site.path) for site in places if site.role == "hidden"
+    }
+    writes = counts_on_writing(shell, sample)
+    changed, replaced = _put(unwrapped(model), found, plan, {}, {}, writes)
+    order = [site.path for site in places]
+    return Placement(changed, tuple(sorted(replaced, key=lambda item: order.index(item.path))))
 
 
 def _reason(site: Site) -> str:

@@ -145,9 +145,13 @@ class _Redirect(TorchFunctionMode):
                 "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
             )
         x = args[0] if args else kwargs["input"]
-        if func in IN_PLACE or kwargs.get("inplace"):  # who called may look at x alone
-            return x.copy_(site(x.clone()))
-        return site(x)
+        in_place = func in IN_PLACE or kwargs.get("inplace")  # who called may look at x alone
+        if getattr(site, "takes_arguments", False):
+            kwargs = {key: item for key, item in kwargs.items() if key not in ("input", "inplace")}
+            result = site(x.clone() if in_place else x, *args[1:], **kwargs)
+        else:
+            result = site(x.clone() if in_place else x)
+        return x.copy_(result) if in_place else result
 
     def _site(self, name: str) -> str:
         """Name of the submodule for this call; empty for one that stays as it is."""
@@ -271,6 +275,7 @@ def _subclass(base: type[nn.Module], kind: str, forward: Any) -> type[nn.Module]
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
         "_actsearch_base": base,
+        "_actsearch_kind": kind,
     }
     made: type[nn.Module] = type(base.__name__, (base,), names)
     return _subclasses.setdefault((base, kind), made)

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from actsearch.errors import StudyError, TaskError
-from actsearch.evaluation import Candidate, evaluate
+from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
@@ -41,6 +41,7 @@ from actsearch.study.preparation import (
     task_differences,
 )
 from actsearch.study.progress import Progress
+from actsearch.study.trainings import Score, Trainings
 from actsearch.task import Task
 from actsearch.training import isolated_random
 
@@ -50,8 +51,6 @@ _log = logging.getLogger("actsearch")
 
 _POOL = 4  # candidates looked at again for each finalist wanted
 _FRESH_SEEDS = 3  # for choosing finalists on validation data
-_GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
-_GRID_REACH = 3  # and the grid is extended up to three steps to either side
 
 
 @dataclass
@@ -61,22 +60,12 @@ class _Contender:
     record: CandidateRecord
     number: int | None
     searched: float = 0.0  # value in the search
-    fresh: list[_Score] = field(default_factory=list)  # on the fresh seeds, validation data
+    fresh: list[Score] = field(default_factory=list)  # on the fresh seeds, validation data
 
     @property
     def is_catalog(self) -> bool:
         item = self.record.activations.get(SHARED)
         return item is not None and item.name is not None
-
-
-@dataclass(frozen=True)
-class _Score:
-    """One training: its validation and its test score, None where it diverged."""
-
-    valid: float | None
-    test: float | None
-    blind: bool
-    losses: tuple[float | None, ...] = ()  # training loss of each epoch
 
 
 class Confirmation:
@@ -131,6 +120,7 @@ class Confirmation:
                 f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
             ) as bar:
                 self._bar = bar
+                self._trainings = Trainings(self._objective, self._sign, bar)
                 verdict = self._made(pool, lease)
             self._storage.add_confirmation(
                 self._study.id,
@@ -175,7 +165,8 @@ class Confirmation:
         self._bar.expect(len(contenders) * self._count * self._runs_each())
         number = len(self._storage.confirmations(self._study.id))
         seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
-        measured = [self._measured(contender, seeds) for contender in contenders]
+        runs = self._trainings.tuned([item.record for item in contenders], seeds)
+        measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
         return judge(
             measured[0][0],
             [item for item, _ in measured[1:]],
@@ -207,12 +198,14 @@ class Confirmation:
     def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
         seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
+        wanted = [(item.record, seed, 0) for item in (baseline, *pool) for seed in seeds]
+        scores = self._trainings.scores(wanted, "search")
         for contender in (baseline, *pool):
-            contender.fresh = [self._train(contender, seed, 0, "search") for seed in seeds]
+            contender.fresh = [scores.pop(0) for _ in seeds]
         table = self._table(pool)
-        scores = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
+        shrunk = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
         means = table.mean(axis=1) * self._sign
-        order = sorted(range(len(pool)), key=lambda index: (-scores[index], -means[index], index))
+        order = sorted(range(len(pool)), key=lambda index: (-shrunk[index], -means[index], index))
         kept: list[_Contender] = []
         catalog: _Contender | None = None
         for index in order:
@@ -240,7 +233,7 @@ class Confirmation:
             score.test for item in contenders for score in item.fresh if score.test is not None
         ]
         if not seen:
-            raise StudyError("no candidate could be trained again: " + self._last_reason)
+            raise StudyError("no candidate could be trained again: " + self._trainings.last_reason)
         worst = min(seen) if self._sign > 0 else max(seen)
         return np.array(
             [
@@ -251,22 +244,20 @@ class Confirmation:
 
     # steps 2 and 3: learning rates on validation data, scores on test data
 
-    def _measured(self, contender: _Contender, seeds: list[int]) -> tuple[Measured, bool]:
+    def _measured(
+        self, contender: _Contender, runs: Sequence[dict[int, Score]]
+    ) -> tuple[Measured, bool]:
         """Scores on test data at the tuned and at the given learning rate; whether the objective was blind.
 
-        The learning rate is chosen anew for each seed, by the validation score of that seed's own trainings. So what
-        is compared is "this activation, tuned", and the luck of tuning is part of the paired differences: a rate chosen
-        once for all seeds would add an error that they all share and that no test over seeds can see.
+        Args:
+            contender: whose.
+            runs: for each seed, the score by step of the grid.
         """
-        chosen: list[int] = []
-        runs: list[dict[int, _Score]] = []
-        for seed in seeds:
-            runs.append({0: self._train(contender, seed, 0, "confirm")})
-            chosen.append(self._tuned_step(contender, seed, runs[-1]))
+        chosen = [self._trainings.best_step(scores) for scores in runs]
         tuned = [scores[step].test for scores, step in zip(runs, chosen, strict=True)]
         if contender.number is None and all(value is None for value in tuned):
             raise StudyError(
-                f"the baseline could not be trained: {self._last_reason}; "
+                f"the baseline could not be trained: {self._trainings.last_reason}; "
                 "lower the learning rate, or name an activation, as in baseline='relu'"
             )
         label = self._baseline_label() if contender.number is None else contender.record.label
@@ -276,54 +267,12 @@ class Confirmation:
             label,
             tuned,
             [scores[0].test for scores in runs],
-            self._learning_rate(statistics.median_low(chosen)),
+            self._trainings.learning_rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
             None if activation is None else activation.to_json(),
         )
         return measured, any(scores[0].blind for scores in runs)
-
-    def _tuned_step(self, contender: _Contender, seed: int, runs: dict[int, _Score]) -> int:
-        """The step of the grid with the best validation score; the grid is extended while an edge wins."""
-        if not isinstance(self._objective, Task):
-            return 0
-        for step in (-1, 1):
-            runs[step] = self._train(contender, seed, step, "confirm")
-        while True:
-            best = max(runs, key=lambda step: (self._signed(runs[step].valid), -abs(step)))
-            outward = best - 1 if best == min(runs) else best + 1 if best == max(runs) else None
-            if outward is None or abs(outward) > _GRID_REACH:
-                return best
-            runs[outward] = self._train(contender, seed, outward, "confirm")
-
-    def _signed(self, value: float | None) -> float:
-        return float("-inf") if value is None else self._sign * value
-
-    def _train(
-        self, contender: _Contender, seed: int, step: int, phase: Literal["search", "confirm"]
-    ) -> _Score:
-        """One training; in the search phase, ``test`` is the validation score."""
-        objective = self._objective
-        if isinstance(objective, Task) and step != 0:
-            objective = objective.replace(lr=self._learning_rate(step))
-        outcome = evaluate(contender.record, objective, [seed], phase=phase)
-        self._bar.note(f"{phase} {contender.record.label or 'baseline'}"[:40])
-        self._bar.advance()
-        if outcome.reason:
-            self._last_reason = outcome.reason
-            _log.info("confirm: %s: %s", contender.record.label or "baseline", outcome.reason)
-        evaluation = outcome.evaluations[0]
-        epochs = evaluation.epochs
-        valid = epochs[-1].valid_metric if evaluation.value is not None and epochs else None
-        losses = tuple(epoch.train_loss for epoch in epochs)
-        return _Score(valid, evaluation.value, outcome.validation_only, losses)
-
-    _last_reason = ""
-
-    def _learning_rate(self, step: int) -> float | None:
-        if not isinstance(self._objective, Task):
-            return None
-        return self._objective.lr * _GRID_STEP**step
 
     # names and bookkeeping
 

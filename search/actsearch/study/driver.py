@@ -13,9 +13,9 @@ from typing import Literal, cast
 from torch import Tensor
 
 from actsearch.errors import ActsearchError, StudyError
-from actsearch.evaluation import evaluate
+from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.execution import Executor, Job, Local
+from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
 from actsearch.screening import Identity, identify, screen
@@ -85,6 +85,7 @@ class Driver:
         self._trained = 0
         self._idle = 0
         self._samples: list[Tensor] = []
+        self._work = Work(Evaluator(objective), tuple(self._seeds()))
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
         """Check the objective against the study, and write down direction and task the first time."""
@@ -172,9 +173,14 @@ class Driver:
                 continue
             waiting.sort(key=lambda trial: trial.number)
             ready = [trial for trial in self._checked(waiting) if trial.state.is_open]
-            count = self._executor.batch if left is None else min(self._executor.batch, left)
             if ready:
-                self._train(ready[:count], listeners, progress)
+                allowed = ready[:left]
+                self._train(allowed[: self._batch(allowed)], listeners, progress)
+
+    def _batch(self, ready: Sequence[TrialRecord]) -> int:
+        """How many of the trials that may be trained are trained, and stored, together."""
+        jobs = [Job(trial.number, trial.candidate) for trial in ready]
+        return self._executor.batch_for(jobs, self._work)
 
     # proposing
 
@@ -308,7 +314,7 @@ class Driver:
         started = self._storage.start_trials(self._study.id, numbers, self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
         outcomes: dict[int, Outcome] = {}
-        for job, outcome in self._executor.run(jobs, self._evaluate):
+        for job, outcome in self._executor.run(jobs, self._work):
             outcomes[job.number] = outcome
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         for trial in trials:
@@ -330,9 +336,6 @@ class Driver:
             for listener in listeners:
                 listener(ended)
         self._check_failures(len(trials))
-
-    def _evaluate(self, job: Job) -> Outcome:
-        return evaluate(job.candidate, self._objective, self._seeds(), number=job.number)
 
     def _trained_in_all(self) -> int:
         return sum(trial.state.is_trained for trial in self._history.values())

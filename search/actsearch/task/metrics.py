@@ -49,12 +49,12 @@ class _Mean:
     """Mean over elements of a per-element score."""
 
     def __init__(self, score: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._score = score
+        self.score = score
         self._sum: Tensor | float = 0.0
         self._count = 0
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        scores = self._score(output, target)
+        scores = self.score(output, target)
         self._sum = self._sum + scores.sum(dtype=torch.float64)
         self._count += scores.numel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,10 +18,12 @@ from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import EpochRecord
 from actsearch.seeds import derive
-from actsearch.task import Accumulator, Batches, Metric, Task, inputs_and_targets
+from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.dropout import key_dropout
+from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.optimizer import build_optimizer, build_schedule
 
-__all__ = ["Fit", "TrainingResult", "fit"]
+__all__ = ["Fit", "TrainingResult", "fit", "seed_streams"]
 
 Report = Callable[[int, float], None]
 
@@ -41,33 +43,6 @@ class TrainingResult:
     epochs: tuple[EpochRecord, ...]
     stopped: str = ""
     seconds: float = 0.0
-
-
-class _NonFinite(Exception):
-    """A loss or metric that is no number; carries where."""
-
-
-@dataclass
-class _Measures:
-    """Sums over one pass through a data set."""
-
-    metric: Metric
-    accumulator: Accumulator | None
-    loss_sum: Tensor | float = 0.0
-    samples: int = 0
-    named: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def loss(self) -> float | None:
-        return float(self.loss_sum) / self.samples if self.samples else None
-
-    @property
-    def value(self) -> float | None:
-        if self.named:
-            return self.named.get(self.metric.name)
-        if self.metric.name == "loss":
-            return self.loss
-        return self.accumulator.result() if self.accumulator else None
 
 
 def fit(
@@ -105,9 +80,15 @@ def fit(
                 if report is not None and (value := epochs[-1].valid_metric) is not None:
                     report(epoch, value)
             metrics = run.final_metrics(on_test)
-        except _NonFinite as error:
+        except NonFinite as error:
             stopped = str(error)
     return TrainingResult(metrics, tuple(epochs), stopped, time.perf_counter() - started)
+
+
+def seed_streams(model: nn.Module, seed: int) -> None:
+    """Start every random stream that belongs to a module of the model: dropout and random activations."""
+    reseed_random_activations(model, derive(seed, "activation"))
+    key_dropout(model, seed)
 
 
 class Fit:
@@ -118,13 +99,13 @@ class Fit:
         self.metric = task.resolved_metric
         self.device = task.torch_device()
         self.model = model.to(self.device)
-        reseed_random_activations(self.model, derive(seed, "activation"))
+        seed_streams(self.model, seed)
         self.train = Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
         self.valid = Batches(task.valid, task.batch_size, self.device, None)
         self.optimizer = build_optimizer(task, self.model)
         total = None if self.train.steps is None else self.train.steps * task.epochs
         self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
-        self._last: _Measures | None = None
+        self._last: Measures | None = None
 
     def epoch(self, number: int) -> EpochRecord:
         """One pass over the training data, then one over the validation data."""
@@ -147,34 +128,25 @@ class Fit:
             test = Batches(self.task.test, self.task.batch_size, self.device, None)
             measures = self._measure(test, "test")
         assert measures is not None
-        found = {} if measures.loss is None else {"loss": measures.loss}
-        found |= measures.named
-        value = measures.value
-        if value is None or not math.isfinite(value):
-            raise _NonFinite(f"{self.metric.name} is {value} at the end")
-        return {self.metric.name: value, **found, self.metric.name: value}
+        return measures.as_metrics()
 
-    def _train_pass(self, epoch: int) -> _Measures:
+    def _train_pass(self, epoch: int) -> Measures:
         task, metric = self.task, self.metric
         follows = metric.for_training and metric.accumulator is not None and task.step is None
-        measures = _Measures(
-            metric, metric.accumulator() if follows and metric.accumulator else None
-        )
+        measures = Measures.of(metric) if follows else Measures(metric, None)
         self.model.train()
         for step, batch in enumerate(self.train, start=1):
             loss, output, target = self.loss(batch)
             value = loss.item()
             if not math.isfinite(value):
-                raise _NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
-            self._update(loss)
-            size = _batch_size(batch)
-            measures.loss_sum += value * size
-            measures.samples += size
-            if measures.accumulator is not None and output is not None:
-                measures.accumulator.update(output.detach(), target)
+                raise NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
+            self.update(loss)
+            detached = output.detach() if measures.accumulator and output is not None else None
+            measures.add(value, detached, target, batch_size_of(batch))
         return measures
 
-    def _update(self, loss: Tensor) -> None:
+    def update(self, loss: Tensor) -> None:
+        """One step down the gradient of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self.task.clip_grad_norm is not None:
@@ -194,11 +166,11 @@ class Fit:
             output = forward(self.model, inputs)
             assert self.task.loss is not None
             loss = self.task.loss(output, target)
-        return loss, _full_precision(output), target
+        return loss, full_precision(output), target
 
     @torch.no_grad()
-    def _measure(self, batches: Batches, where: str) -> _Measures:
-        measures = _Measures(self.metric, self.metric.accumulator and self.metric.accumulator())
+    def _measure(self, batches: Batches, where: str) -> Measures:
+        measures = Measures.of(self.metric)
         self.model.eval()
         if self.task.evaluate is not None:
             with isolated_random(0):  # measuring must not shift the stream of dropout
@@ -211,29 +183,10 @@ class Fit:
                 )
         else:
             self._measure_batches(batches, measures)
-        for name, value in (("loss", measures.loss), (self.metric.name, measures.value)):
-            if value is not None and not math.isfinite(value):
-                raise _NonFinite(f"{name} became {value} in {where}")
+        measures.check(where)
         return measures
 
-    def _measure_batches(self, batches: Batches, measures: _Measures) -> None:
+    def _measure_batches(self, batches: Batches, measures: Measures) -> None:
         for batch in batches:
             loss, output, target = self.loss(batch)
-            size = _batch_size(batch)
-            measures.loss_sum = measures.loss_sum + loss.double() * size
-            measures.samples += size
-            if measures.accumulator is not None and output is not None:
-                measures.accumulator.update(output, target)
-
-
-def _full_precision(output: Any) -> Any:
-    """Metrics, above all a user's, are not made for the half precision of autocast."""
-    half = isinstance(output, Tensor) and output.dtype in (torch.bfloat16, torch.float16)
-    return output.float() if half else output
-
-
-def _batch_size(batch: Any) -> int:
-    item = batch
-    while isinstance(item, (tuple, Mapping)) and item:
-        item = next(iter(item.values())) if isinstance(item, Mapping) else item[0]
-    return len(item) if isinstance(item, Tensor) and item.dim() else 1
+            measures.add(loss.double(), output, target, batch_size_of(batch))

@@ -15,7 +15,7 @@ from actsearch.errors import TaskError
 from actsearch.task import Task
 from actsearch.task.task import SCHEDULES
 
-__all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
+__all__ = ["build_optimizer", "build_schedule", "on_groups", "parameter_groups"]
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -47,6 +47,15 @@ def build_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(model)
     if not groups:
         raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
+    return on_groups(task, groups)
+
+
+def on_groups(task: Task, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The task's optimiser on groups of parameters.
+
+    Raises:
+        TaskError: when the optimiser refuses its arguments.
+    """
     settings: dict[str, Any] = {"lr": task.lr}
     if _takes(task.optimizer, "weight_decay"):
         if task.weight_decay or not _sets(task.optimizer, "weight_decay"):

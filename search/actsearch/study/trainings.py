@@ -1,0 +1,138 @@
+"""The trainings that a verdict rests on, with a grid of learning rates."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from actsearch.evaluation import Evaluator, Request
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.records import CandidateRecord, Outcome
+from actsearch.study.progress import Progress
+from actsearch.task import Task
+
+__all__ = ["Score", "Trainings"]
+
+_log = logging.getLogger("actsearch")
+
+_GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
+_GRID_REACH = 3  # and the grid is extended up to three steps to either side
+
+
+@dataclass(frozen=True)
+class Score:
+    """One training: its validation and its test score, None where it diverged."""
+
+    valid: float | None
+    test: float | None
+    blind: bool
+    losses: tuple[
+        float | None, ...
+    ] = ()  # of each epoch, on validation data where they were measured
+
+
+class Trainings:
+    """Trains candidates for a verdict, many in one pass where the task allows it.
+
+    Attributes:
+        last_reason: why a training failed, the latest; empty if none has.
+    """
+
+    def __init__(self, objective: ObjectiveCallable, sign: int, bar: Progress) -> None:
+        """Args:
+        objective: what is trained.
+        sign: 1 where larger scores are better, else -1.
+        bar: advances with each training.
+        """
+        self._objective = objective
+        self._evaluator = Evaluator(objective)
+        self._sign = sign
+        self._bar = bar
+        self.last_reason = ""
+
+    def scores(
+        self,
+        wanted: Sequence[tuple[CandidateRecord, int, int]],
+        phase: Literal["search", "confirm"],
+    ) -> list[Score]:
+        """A score for each candidate, seed and step of the grid.
+
+        In the search phase, ``test`` is the validation score.
+        """
+        requests = [
+            Request(record, (seed,), phase=phase, lr=self.learning_rate(step))
+            for record, seed, step in wanted
+        ]
+        found: list[Score] = []
+        while len(found) < len(requests):
+            rest = requests[len(found) :]
+            part = rest[: self._evaluator.batch_for(rest)]
+            for request, outcome in zip(part, self._evaluator.together(part), strict=True):
+                self._bar.note(f"{phase} {request.record.label or 'baseline'}"[:40])
+                self._bar.advance()
+                found.append(self._score(request, outcome))
+        return found
+
+    def _score(self, request: Request, outcome: Outcome) -> Score:
+        if outcome.reason:
+            self.last_reason = outcome.reason
+            _log.info("confirm: %s: %s", request.record.label or "baseline", outcome.reason)
+        evaluation = outcome.evaluations[0]
+        epochs = evaluation.epochs
+        valid = epochs[-1].valid_metric if evaluation.value is not None and epochs else None
+        losses = tuple(
+            epoch.train_loss if epoch.valid_loss is None else epoch.valid_loss for epoch in epochs
+        )
+        return Score(valid, evaluation.value, outcome.validation_only, losses)
+
+    def tuned(
+        self, records: Sequence[CandidateRecord], seeds: Sequence[int]
+    ) -> list[list[dict[int, Score]]]:
+        """For each candidate and seed, the score by step of the grid of learning rates.
+
+        The learning rate is chosen anew for each seed, by the validation score of that seed's own trainings. So what
+        is compared is "this activation, tuned", and the luck of tuning is part of the paired differences: a rate chosen
+        once for all seeds would add an error that they all share and that no test over seeds can see. The grid is
+        extended while an edge wins.
+        """
+        found: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
+        steps = (0, -1, 1) if isinstance(self._objective, Task) else (0,)
+        places = itertools.product(steps, range(len(records)), range(len(seeds)))
+        wanted = [(which, at, step) for step, which, at in places]
+        while wanted:
+            asked = [(records[which], seeds[at], step) for which, at, step in wanted]
+            for (which, at, step), score in zip(
+                wanted, self.scores(asked, "confirm"), strict=True
+            ):
+                found[which][at][step] = score
+            wanted = [
+                (which, at, outward)
+                for which, own in enumerate(found)
+                for at, scores in enumerate(own)
+                if (outward := self._outward(scores)) is not None
+            ]
+        return found
+
+    def best_step(self, scores: Mapping[int, Score]) -> int:
+        """The step with the best validation score; of equals, the nearest to the learning rate as given."""
+        return max(scores, key=lambda step: (self._signed(scores[step].valid), -abs(step)))
+
+    def _outward(self, scores: Mapping[int, Score]) -> int | None:
+        """The step beyond the edge that wins; None where none does, or the grid reaches no further."""
+        if len(scores) == 1:
+            return None
+        best = self.best_step(scores)
+        outward = best - 1 if best == min(scores) else best + 1 if best == max(scores) else None
+        return None if outward is None or abs(outward) > _GRID_REACH else outward
+
+    def _signed(self, value: float | None) -> float:
+        return float("-inf") if value is None else self._sign * value
+
+    def learning_rate(self, step: int) -> float | None:
+        """The rate at a step of the grid; None where the objective has none."""
+        if not isinstance(self._objective, Task):
+            return None
+        return self._objective.lr * _GRID_STEP**step

@@ -1,0 +1,85 @@
+"""Loss and metric over one pass through a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.task import Accumulator, Metric
+
+__all__ = ["Measures", "NonFinite", "batch_size_of", "full_precision"]
+
+
+class NonFinite(Exception):
+    """A loss or metric that is no number; carries where."""
+
+
+@dataclass
+class Measures:
+    """Sums over one pass through a data set."""
+
+    metric: Metric
+    accumulator: Accumulator | None
+    loss_sum: Tensor | float = 0.0
+    samples: int = 0
+    named: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, metric: Metric) -> Measures:
+        """With an accumulator of the metric, if it has one."""
+        return cls(metric, metric.accumulator and metric.accumulator())
+
+    def add(self, loss: Tensor | float, output: Any, target: Any, size: int) -> None:
+        """Take one batch of so many samples; its loss as a float or in double precision."""
+        self.loss_sum = self.loss_sum + loss * size
+        self.samples += size
+        if self.accumulator is not None and output is not None:
+            self.accumulator.update(output, target)
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss; None before the first batch."""
+        return float(self.loss_sum) / self.samples if self.samples else None
+
+    @property
+    def value(self) -> float | None:
+        """The metric; None where it was not followed."""
+        if self.named:
+            return self.named.get(self.metric.name)
+        if self.metric.name == "loss":
+            return self.loss
+        return self.accumulator.result() if self.accumulator else None
+
+    def check(self, where: str) -> None:
+        """NonFinite if a measure is no number."""
+        for name, value in (("loss", self.loss), (self.metric.name, self.value)):
+            if value is not None and not math.isfinite(value):
+                raise NonFinite(f"{name} became {value} in {where}")
+
+    def as_metrics(self) -> Mapping[str, float]:
+        """Every measure, the optimised one first; NonFinite if that is no number."""
+        found = {} if self.loss is None else {"loss": self.loss}
+        found |= self.named
+        value = self.value
+        if value is None or not math.isfinite(value):
+            raise NonFinite(f"{self.metric.name} is {value} at the end")
+        return {self.metric.name: value, **found, self.metric.name: value}
+
+
+def full_precision(output: Any) -> Any:
+    """Metrics, above all a user's, are not made for the half precision of autocast."""
+    half = isinstance(output, Tensor) and output.dtype in (torch.bfloat16, torch.float16)
+    return output.float() if half else output
+
+
+def batch_size_of(batch: Any) -> int:
+    """Number of samples in a batch."""
+    item = batch
+    while isinstance(item, (tuple, Mapping)) and item:
+        item = next(iter(item.values())) if isinstance(item, Mapping) else item[0]
+    return len(item) if isinstance(item, Tensor) and item.dim() else 1

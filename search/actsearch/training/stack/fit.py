@@ -1,0 +1,240 @@
+"""Training a stack: the loop of :mod:`actsearch.training.loop`, every step of it for all members at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.placement import forward
+from actsearch.placement.random_streams import isolated_random
+from actsearch.records import EpochRecord
+from actsearch.seeds import derive
+from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.loop import TrainingResult
+from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
+from actsearch.training.stack.follow import Follower
+from actsearch.training.stack.model import Member, StackedModel
+from actsearch.training.stack.optimizer import StackedOptimizer
+from actsearch.training.stack.per_slice import Unstackable
+
+__all__ = ["StackedFit", "fit_stack"]
+
+
+def fit_stack(
+    task: Task, members: Sequence[Member], *, on_test: bool = False
+) -> list[TrainingResult]:
+    """Train several models in one pass; as :func:`actsearch.training.fit` for each.
+
+    Args:
+        task: data, loss, metric and budget.
+        members: equal learning rates side by side, and within these equal activations.
+        on_test: also measure on the test data, once, after the last epoch.
+
+    Returns:
+        One result for each member; of one that was stopped, up to there.
+
+    Raises:
+        Unstackable: they cannot be trained together.
+    """
+    started = time.perf_counter()
+    with isolated_random(0):
+        run = StackedFit(task, members)
+        for epoch in range(1, task.epochs + 1):
+            run.epoch(epoch)
+            if not run.running:
+                break
+        metrics = run.final_metrics(on_test)
+    share = (time.perf_counter() - started) / len(members)
+    return [
+        TrainingResult(metrics[index], tuple(run.epochs[index]), run.stopped.get(index, ""), share)
+        for index in range(len(members))
+    ]
+
+
+class StackedFit:
+    """Members in training: what their epochs share.
+
+    Attributes:
+        epochs: records of each member so far.
+        stopped: why a member was stopped, by its position.
+    """
+
+    def __init__(self, task: Task, members: Sequence[Member]) -> None:
+        if task.evaluate is not None:
+            raise Unstackable("its evaluate function measures one model at a time")
+        self.task = task
+        self.metric = task.resolved_metric
+        self.device = task.torch_device()
+        self.model = StackedModel(members)
+        size, seeds = task.batch_size, self.model.seeds
+        self.train = [
+            Batches(task.train, size, self.device, derive(seed, "data")) for seed in seeds
+        ]
+        self.valid = Batches(task.valid, size, self.device, None)
+        steps = self.train[0].steps
+        total = None if steps is None else steps * task.epochs
+        self.optimizer = StackedOptimizer(task, self.model, [m.lr for m in members], total)
+        self.epochs: list[list[EpochRecord]] = [[] for _ in members]
+        self.stopped: dict[int, str] = {}
+        self._last: Mapping[int, Any] = {}
+
+    @property
+    def running(self) -> list[int]:
+        """Members that were not stopped."""
+        return [index for index in range(self.model.count) if index not in self.stopped]
+
+    def epoch(self, number: int) -> None:
+        """One pass over the training data, then one over the validation data."""
+        started = time.perf_counter()
+        losses, metrics = self._train_pass(number)
+        measured = self._measure(self.valid, f"validation after epoch {number}")
+        seconds = (time.perf_counter() - started) / max(1, len(self.running))
+        for index in self.running:
+            valid = measured[index]
+            record = EpochRecord(
+                number, losses[index], metrics[index], valid.loss, valid.value, seconds
+            )
+            self.epochs[index].append(record)
+        self._last = measured
+
+    def final_metrics(self, on_test: bool) -> list[Mapping[str, float]]:
+        """Measures of each trained model, the optimised one first; empty for one that was stopped."""
+        measured = self._last
+        if on_test and self.running:
+            test = Batches(self.task.test, self.task.batch_size, self.device, None)
+            measured = self._measure(test, "test")
+        found: list[Mapping[str, float]] = [{} for _ in range(self.model.count)]
+        for index in self.running:
+            try:
+                found[index] = measured[index].as_metrics()
+            except NonFinite as error:
+                self.stopped[index] = str(error)
+        return found
+
+    def _train_pass(self, epoch: int) -> tuple[list[float], list[float | None]]:
+        """Mean loss of each member, and its metric on the training batches."""
+        self.model.train()
+        follow = Follower(self.task, self.model.count)
+        loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
+        samples = 0
+        for step, batches in enumerate(zip(*self.train, strict=True), start=1):
+            loss, outputs, target, dims = self.loss(batches)
+            values = loss.detach().double().cpu()
+            for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
+                place = (
+                    f"training loss became {values[index].item()} at epoch {epoch}, step {step}"
+                )
+                self.stopped.setdefault(index, place)
+            if not self.running:
+                break
+            self.update(loss)
+            size = batch_size_of(batches[0])
+            loss_sum += values * size
+            samples += size
+            if outputs is not None:
+                follow.update(outputs, target, dims)
+        means = (loss_sum / max(samples, 1)).tolist()
+        return means, follow.result(means)
+
+    def update(self, loss: Tensor) -> None:
+        """One step of every member down the gradient of its own loss."""
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss.sum())
+        self.optimizer.step()
+
+    def loss(self, batches: Sequence[Any]) -> tuple[Tensor, Any, Any, Any]:
+        """Loss of one batch, shape ``(members,)``; outputs and targets where the batches have them, and these's axis.
+
+        Args:
+            batches: one for each seed.
+        """
+        task = self.task
+        batch, dims = self._spread(batches)
+        with self._autocast():
+            if task.step is not None:
+                return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
+            assert task.loss is not None
+            measure = task.loss
+
+            def one(model: Any, given: Any) -> tuple[Tensor, Any]:
+                inputs, target = inputs_and_targets(given)
+                output = forward(model, inputs)
+                return measure(output, target), output
+
+            loss, outputs = self.model.run(one, batch, dims=(dims,))
+        return loss, full_precision(outputs), batch[-1], dims
+
+    def _autocast(self) -> Any:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
+        )
+
+    def _spread(self, batches: Sequence[Any]) -> tuple[Any, Any]:
+        """Each member's batch, and its axis of members: None where there is one seed, and all share it."""
+        if len(batches) == 1:
+            return batches[0], None
+        return _gathered(batches, self.model.seed_of), 0
+
+    @torch.no_grad()
+    def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
+        """Loss and metric of each member that runs, computed as for one that is alone."""
+        self.model.train(False)
+        measures = {index: Measures.of(self.metric) for index in self.running}
+        for batch in batches:
+            self._measure_batch(batch, measures)
+        for index, measure in measures.items():
+            try:
+                measure.check(where)
+            except NonFinite as error:
+                self.stopped[index] = str(error)
+        return measures
+
+    def _measure_batch(self, batch: Any, measures: Mapping[int, Measures]) -> None:
+        task, size = self.task, batch_size_of(batch)
+        with self._autocast():
+            if task.step is not None:
+                losses = self.model.run(task.step, batch, dims=(None,)).double()
+                for index, measure in measures.items():
+                    measure.add(losses[index], None, None, size)
+                return
+            inputs, target = inputs_and_targets(batch)
+            rows = self.outputs(inputs)
+            assert task.loss is not None
+            losses = {index: task.loss(rows[index], target).double() for index in measures}
+        for index, measure in measures.items():
+            measure.add(losses[index], full_precision(rows[index]), target, size)
+
+    def outputs(self, inputs: Any) -> list[Any]:
+        """What each member's model gives for inputs that all share."""
+        return _rows(self.model.run(forward, inputs, dims=(None,)), self.model.count)
+
+
+def _rows(value: Any, count: int) -> list[Any]:
+    """Each member's own of what was returned for all."""
+    if isinstance(value, Tensor):
+        return list(value.unbind(0))
+    if isinstance(value, Mapping):
+        parts = {key: _rows(item, count) for key, item in value.items()}
+        return [type(value)(**{k: p[i] for k, p in parts.items()}) for i in range(count)]
+    if isinstance(value, (tuple, list)):
+        columns = [_rows(item, count) for item in value]
+        return [type(value)(column[index] for column in columns) for index in range(count)]
+    return [value] * count
+
+
+def _gathered(batches: Sequence[Any], seed_of: Tensor) -> Any:
+    """Each member's batch, stacked, from one batch a seed."""
+    first = batches[0]
+    if isinstance(first, Tensor):
+        if any(item.shape != first.shape for item in batches):
+            raise Unstackable("its batches have other shapes under other seeds")
+        return torch.stack(list(batches))[seed_of]
+    if isinstance(first, Mapping):
+        return {key: _gathered([item[key] for item in batches], seed_of) for key in first}
+    if isinstance(first, (tuple, list)):
+        return tuple(_gathered(list(column), seed_of) for column in zip(*batches, strict=True))
+    raise Unstackable(f"its batches hold {type(first).__name__}, which cannot be stacked")

@@ -1,0 +1,148 @@
+"""The task's own optimiser on stacked weights, with a learning rate for each member."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from actsearch.task import Task
+from actsearch.training.optimizer import build_schedule, on_groups
+from actsearch.training.stack.model import StackedModel
+from actsearch.training.stack.per_slice import Unstackable
+
+__all__ = ["ELEMENTWISE", "StackedOptimizer"]
+
+ELEMENTWISE = (
+    optim.SGD,
+    optim.Adam,
+    optim.AdamW,
+    optim.Adamax,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.Rprop,
+)
+"""Optimisers whose step for one number depends on that number and its gradient alone; others would mix members."""
+
+
+class StackedOptimizer:
+    """One of the task's optimisers for each learning rate, which steps slices of the stacked weights."""
+
+    def __init__(
+        self, task: Task, model: StackedModel, rates: Sequence[float], steps: int | None
+    ) -> None:
+        """Args:
+        task: its optimiser, weight decay, schedule and clipping are used.
+        model: whose weights are stepped.
+        rates: learning rate of each member; equal ones side by side.
+        steps: of the whole training, for the schedule.
+
+        Raises:
+            Unstackable: the optimiser is none of :data:`ELEMENTWISE`.
+        """
+        self._model = model
+        self._clip = task.clip_grad_norm
+        self._slices: list[tuple[nn.Parameter, Tensor, int, int]] = []
+        self._optimizers: list[optim.Optimizer] = []
+        self._schedules: list[Any] = []
+        start = 0
+        for rate, equal in itertools.groupby(rates):
+            end = start + len(list(equal))
+            own = task.replace(lr=rate)
+            optimizer = on_groups(own, self._groups(start, end))
+            if type(optimizer) not in ELEMENTWISE:
+                raise Unstackable(f"{type(optimizer).__name__} may mix the members of a stack")
+            _in_one_call(optimizer)
+            self._optimizers.append(optimizer)
+            self._schedules.append(build_schedule(own, optimizer, steps))
+            start = end
+
+    def _groups(self, start: int, end: int) -> list[dict[str, Any]]:
+        """As :func:`actsearch.training.parameter_groups`, of some members."""
+        weights = [self._slice(item, start, end) for item in self._model.trained]
+        learned = []
+        for item, owners in self._model.learned:
+            rows = [row for row, owner in enumerate(owners) if start <= owner < end]
+            if rows:
+                learned.append(self._slice(item, rows[0], rows[-1] + 1))
+        groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
+        if learned:
+            groups.append({"params": learned, "weight_decay": 0.0})
+        return groups
+
+    def _slice(self, parameter: nn.Parameter, start: int, end: int) -> Tensor:
+        part = parameter.detach()[start:end]
+        self._slices.append((parameter, part, start, end))
+        return part
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter, part, _, _ in self._slices:
+            parameter.grad = part.grad = None
+
+    def step(self) -> None:
+        """One step of every member, gradients clipped for each."""
+        if self._clip is not None:
+            self._clip_gradients(self._clip)
+        for parameter, part, start, end in self._slices:
+            part.grad = None if parameter.grad is None else parameter.grad[start:end]
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+
+    @torch.no_grad()
+    def _clip_gradients(self, largest: float) -> None:
+        """As ``torch.nn.utils.clip_grad_norm_`` does for one model."""
+        model = self._model
+        norms: list[Tensor] = []
+        rows: list[tuple[Tensor, Tensor | None]] = []
+        for item in model.trained:
+            if item.grad is not None:
+                norms.append(
+                    item.grad.flatten(1).norm(dim=1) if item.dim() > 1 else item.grad.abs()
+                )
+                rows.append((item.grad, None))
+        for item, owners in model.learned:
+            if item.grad is not None:
+                own = item.grad.flatten(1).norm(dim=1) if item.dim() > 1 else item.grad.abs()
+                of = torch.tensor(owners, device=own.device)
+                # one member may own several rows of one shape: each is a tensor of its own
+                norms.extend(_spread(own, of, model.count))
+                rows.append((item.grad, of))
+        total = torch.stack(norms).norm(dim=0)
+        factor = (largest / (total + 1e-6)).clamp(max=1.0)
+        for grad, of in rows:
+            factors = factor if of is None else factor[of]
+            grad.mul_(factors.view(-1, *(1 for _ in grad.shape[1:])))
+
+
+def _in_one_call(optimizer: optim.Optimizer) -> None:
+    """Let torch step all tensors of a group by one call for each operation, where the user left that open.
+
+    The numbers stay the same to the last bit; those of ``fused=True`` would not.
+    """
+    for group in optimizer.param_groups:
+        if group.get("foreach", True) is None and not group.get("fused"):
+            group["foreach"] = True
+
+
+def _spread(own: Tensor, of: Tensor, count: int) -> list[Tensor]:
+    """Norms by row as norms by member, 0 for those that own none; several where a member owns several rows."""
+    found: list[Tensor] = []
+    left = torch.arange(len(of), device=of.device)
+    while len(left):
+        owners = of[left]
+        first = torch.ones_like(owners, dtype=torch.bool)
+        first[1:] = owners[1:] != owners[:-1]
+        spread = own.new_zeros(count)
+        spread[owners[first]] = own[left[first]]
+        found.append(spread)
+        left = left[~first]
+    return found

@@ -1,0 +1,186 @@
+"""Modules that are handed the whole stack where the model's ``vmap`` shows them one member at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.activation import Activation
+from actsearch.activation.module import RandomActivation
+from actsearch.activation.special import Maxout
+from actsearch.placement import Called
+from actsearch.placement.known import IN_PLACE
+
+__all__ = ["Lift", "StackedSite", "Unstackable", "group_key"]
+
+
+class Unstackable(Exception):
+    """A task, model or candidate that has to be trained alone; the text says why."""
+
+
+class Lift:
+    """The way from inside of ``vmap``, where one member is seen, to the stacked tensors outside.
+
+    Attributes:
+        member: set while the members are mapped over: each one's index, by which ``vmap`` knows the stack.
+    """
+
+    def __init__(self) -> None:
+        self.member: Tensor | None = None
+
+    def __call__(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a function to the stacked tensor, shape ``(members, ...)``; autograd follows it."""
+        if self.member is None:
+            raise RuntimeError("a stacked module was run outside of its stack")
+        return _Lifted.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Lifted(torch.autograd.Function):
+    """Its ``vmap`` is called on the level outside, and nothing else of it."""
+
+    @staticmethod
+    def forward(x: Tensor, member: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        raise RuntimeError("a stacked module was run inside of another transformation than vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing: the function's own backward passes are used."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, member: Tensor, function: Any
+    ) -> tuple[Tensor, int]:
+        axis = in_dims[0]
+        if axis is None:  # the same for every member: data, before any weight
+            x = x.expand(info.batch_size, *x.shape)
+        elif axis != 0:
+            x = x.movedim(axis, 0)
+        return function(x), 0
+
+
+def group_key(module: nn.Module) -> Any:
+    """Equal for activations that compute the same elementwise function and hold nothing; else None.
+
+    Their members are computed in one call. What learns stays alone, since sums over several members' elements would be
+    taken in another order than in single training.
+    """
+    if next(module.parameters(), None) is not None or next(module.children(), None) is not None:
+        return None
+    if isinstance(module, Activation):
+        if isinstance(module, (RandomActivation, Maxout)):
+            return None
+        return (type(module), module.record.formula, module.record.name, module.extra_repr())
+    if isinstance(module, Called):
+        return (module.function, repr(module.arguments), repr(module.keywords))
+    if type(module).__module__ == "torch.nn.modules.activation" and type(module) is not nn.RReLU:
+        return (type(module), repr(module))
+    return None
+
+
+def _keep_the_input(module: nn.Module) -> None:
+    """Members' slices are views, which must not be written over."""
+    if getattr(type(module), "_actsearch_kind", "") == "writing":
+        raise Unstackable(
+            "its activations write over what they are given, and the model counts on it"
+        )
+    if getattr(module, "inplace", None) is True:
+        module.inplace = False  # type: ignore[assignment]
+
+
+class StackedSite(nn.Module):
+    """The activations of all members at one site; each is applied to its own slice.
+
+    Learned numbers of all members are kept together, in one parameter for each shape, so that an optimiser has few
+    tensors to step.
+
+    Attributes:
+        learned: parameters of shape ``(owners, *shape)``.
+        owners: of each, the members that its rows belong to, in ascending order.
+    """
+
+    takes_arguments = True  # those of a call that was led here, for members that keep the function
+
+    def __init__(self, modules: Sequence[nn.Module], lift: Lift) -> None:
+        super().__init__()
+        self._lift = lift
+        self._members = nn.ModuleList(modules)
+        self.learned = nn.ParameterList()
+        self.owners: list[list[int]] = []
+        self._names: list[list[str]] = []
+        self._groups: list[
+            tuple[int, nn.Module, bool]
+        ] = []  # size, module, whether it keeps the stack's axis
+        for module in self._members:
+            _keep_the_input(module)
+        self._gather()
+        self._group()
+
+    def _gather(self) -> None:
+        """Move the members' parameters into stacked ones."""
+        found: dict[tuple[int, ...], list[tuple[int, str, nn.Parameter]]] = {}
+        for index, module in enumerate(self._members):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                found.setdefault(tuple(parameter.shape), []).append((index, name, parameter))
+        self._keys = [group_key(module) for module in self._members]
+        for rows in found.values():
+            stacked = torch.stack([parameter.detach() for _, _, parameter in rows])
+            self.learned.append(nn.Parameter(stacked))
+            self.owners.append([index for index, _, _ in rows])
+            self._names.append([name for _, name, _ in rows])
+            for index, name, _ in rows:
+                module = self._members[index]
+                del module._parameters[name]
+                module.__dict__[name] = None  # set before each pass
+
+    def _group(self) -> None:
+        """Neighbours that compute the same are one group."""
+        for key, module in zip(self._keys, self._members, strict=True):
+            if key is not None and self._groups and self._last_key == key:
+                size, first, _ = self._groups[-1]
+                self._groups[-1] = (size + 1, first, True)
+            else:
+                self._groups.append((1, module, key is not None))
+            self._last_key = key
+
+    _last_key: Any = None
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """One member's slice as ``vmap`` shows it; shape as the members' activations give it."""
+
+        def on_all(stacked: Tensor) -> Tensor:
+            return self._applied(stacked, args, kwargs)
+
+        return self._lift(x, on_all)
+
+    def _applied(self, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        self._hand_out()
+        if len(self._groups) == 1:
+            return self._one(self._groups[0], x, args, kwargs)
+        pieces = torch.split(x, [size for size, _, _ in self._groups])
+        results = [
+            self._one(group, piece, args, kwargs)
+            for group, piece in zip(self._groups, pieces, strict=True)
+        ]
+        return torch.cat(results)
+
+    def _one(
+        self, group: tuple[int, nn.Module, bool], x: Tensor, args: Any, kwargs: Any
+    ) -> Tensor:
+        _, module, keeps = group
+        if not keeps:
+            x = x.squeeze(0)
+        if isinstance(module, Called):
+            x = x.clone() if module.function in IN_PLACE else x
+            result = module(x, *args, **kwargs)
+        else:
+            result = module(x)
+        return result if keeps else result.unsqueeze(0)
+
+    def _hand_out(self) -> None:
+        """Give each member its row of the learned numbers, as a view that autograd follows."""
+        for parameter, owners, names in zip(self.learned, self.owners, self._names, strict=True):
+            for index, name, row in zip(owners, names, parameter.unbind(0), strict=True):
+                self._members[index].__dict__[name] = row

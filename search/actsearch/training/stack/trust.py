@@ -1,0 +1,110 @@
+"""Whether a stack computes what single training computes: the first steps of both, side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.placement import forward
+from actsearch.placement.probe import tensors
+from actsearch.placement.random_streams import isolated_random
+from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.loop import Fit
+from actsearch.training.stack.fit import StackedFit
+from actsearch.training.stack.model import Member
+from actsearch.training.stack.per_slice import Unstackable
+
+__all__ = ["check_stack"]
+
+_STEPS = 2
+_LOSS = 1e-3  # relative: more than another order of summation costs in two steps
+_STEP = 0.05  # of the way that the weights went; a gradient that is 0 but for rounding may send one either way
+
+
+def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module]) -> bool:
+    """Compare losses, weights and outputs over two steps.
+
+    Args:
+        task: what is trained, at the members' learning rate.
+        members: to be stacked; they are used up.
+        alone: their models once more, built in the same way; used up as well.
+
+    Returns:
+        Whether weights and outputs are equal to the last bit. The losses of the training batches need not be: the
+        stack sums them in another order.
+
+    Raises:
+        Unstackable: they differ by more than rounding.
+    """
+    with isolated_random(0):
+        stack = StackedFit(task, members)
+        fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
+        starts = [[p.detach().clone() for p in fit.model.parameters()] for fit in fits]
+        _run(stack, fits)
+        steps = [_compare_steps(stack, fits[i], i, starts[i]) for i in range(len(fits))]
+        return _compare_outputs(stack, fits) and all(steps)
+
+
+def _run(stack: StackedFit, fits: Sequence[Fit]) -> None:
+    """Two steps of both."""
+    own = [itertools.islice(iter(fit.train), _STEPS) for fit in fits]
+    stack.model.train()
+    for fit in fits:
+        fit.model.train()
+    for batches, *singles in zip(zip(*stack.train, strict=True), *own, strict=False):
+        losses = stack.loss(batches)[0]
+        for index, (fit, batch) in enumerate(zip(fits, singles, strict=True)):
+            loss = fit.loss(batch)[0]
+            _compare("the loss", losses[index], loss)
+            fit.update(loss)
+        stack.update(losses)
+
+
+def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Sequence[Tensor]) -> bool:
+    """Where the weights went."""
+    names = [name for name, _ in fit.model.named_parameters()]
+    before = dict(zip(names, start, strict=True))
+    equal, off, way = True, 0.0, 0.0
+    for name, stacked in stack.model.parameters.items():
+        weight = fit.model.get_parameter(name).detach()
+        equal &= torch.equal(stacked[index], weight)
+        off += float((stacked[index].detach() - weight).double().square().sum())
+        way += float((weight - before[name]).double().square().sum())
+    if off > _STEP**2 * way:  # false for nan, too: what diverges at once diverges in both
+        raise Unstackable(
+            f"in a stack its weights move elsewhere, by {(off / way) ** 0.5 if way else off:.2g} of the first steps"
+        )
+    return equal
+
+
+@torch.no_grad()
+def _compare_outputs(stack: StackedFit, fits: Sequence[Fit]) -> bool:
+    """In evaluation mode, on the first validation batch."""
+    task = stack.task
+    if task.step is not None:
+        return True
+    batch = next(iter(Batches(task.valid, task.batch_size, stack.device, None)))
+    inputs = inputs_and_targets(batch)[0]
+    stack.model.train(False)
+    equal = True
+    for row, fit in zip(stack.outputs(inputs), fits, strict=True):
+        fit.model.eval()
+        expected = list(tensors(forward(fit.model, inputs)))
+        for got, wanted in zip(tensors(row), expected, strict=True):
+            equal &= _compare("the output in evaluation", got, wanted)
+    return equal
+
+
+def _compare(name: str, got: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors are equal; Unstackable if they are not even close. What diverged has diverged in both."""
+    got, wanted = got.detach(), wanted.detach()
+    if torch.equal(got, wanted) or not torch.isfinite(wanted).all():
+        return True
+    scale = float(wanted.abs().max()) or 1.0
+    worst = float((got - wanted).abs().max())
+    if not worst <= _LOSS * scale:
+        raise Unstackable(f"in a stack {name} differs from single training by {worst:.2g}")
+    return False
