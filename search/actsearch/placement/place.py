@@ -297,13 +297,22 @@ def _check_channels(plan: _Plan, seen: Mapping[str, SiteTrace], sample: Any) -> 
         if not isinstance(item, ActivationRecord) or not _learns_per_channel(item):
             continue
         if path not in seen or seen[path].channels is None:
-            reason = "the sample does not reach it"
-            if path in seen:
-                reason = seen[path].doubt or "its axis is ambiguous"
             raise PlacementError(
                 f"cannot infer the channels at {path!r} for parameters learned per channel: "
-                + ("give sample=, one batch of inputs" if sample is None else reason)
+                + _untold(seen.get(path), sample)
             )
+
+
+def _untold(seen: SiteTrace | None, sample: Any) -> str:
+    """Why the channels at a site cannot be told, and what to do."""
+    if sample is None:
+        return "give sample=, one batch of inputs"
+    if seen is None:
+        return "the sample does not reach it; give one that does, or leave the site out"
+    return (
+        f"{seen.doubt or 'its axis is ambiguous'}; let all channels share the parameters "
+        '(per="tensor"), or put the activation where the channels have an axis of their own'
+    )
 
 
 def _times(shell: nn.Module, plan: _Plan) -> dict[str, int]:
