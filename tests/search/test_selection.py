@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import actsearch as acs
 
@@ -58,6 +59,41 @@ def replaced(where: Any = None, act: Any = "sin", **kwargs: Any) -> list[str]:
 )
 def test_sites_are_chosen(where: Any, paths: list[str]) -> None:
     assert replaced(where) == paths
+
+
+class Called(nn.Module):
+    """The same functions as modules, called, as methods and held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.held = nn.ReLU(), nn.LeakyReLU(0.2), F.silu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.two(F.leaky_relu(self.one(F.relu(x)).relu(), 0.1))
+        x = F.relu6(F.hardtanh(F.logsigmoid(self.held(x))))
+        return torch.softmax(x, -1) * F.selu(x)
+
+
+@pytest.mark.parametrize(
+    ("where", "paths"),
+    [
+        (nn.ReLU, ["relu_0", "one", "relu_1"]),
+        (nn.LeakyReLU, ["leaky_relu", "two"]),
+        (nn.SiLU, ["held"]),
+        (nn.LogSigmoid, ["logsigmoid"]),
+        (nn.Hardtanh, ["hardtanh", "relu6"]),  # of which nn.ReLU6 is a subclass
+        ([nn.SELU, nn.ReLU6], ["relu6", "selu"]),
+    ],
+)
+@pytest.mark.parametrize("with_sample", [True, False])
+def test_a_class_means_the_function_of_its_name_too(
+    where: Any, paths: list[str], with_sample: bool
+) -> None:
+    sample = torch.randn(2, 4) if with_sample else None
+    placement = acs.place(Called(), "sin", where=where, sample=sample)
+    assert [item.path for item in placement.replaced] == paths
+    with pytest.raises(acs.PlacementError, match="no activation for where=.*Softmax"):
+        acs.place(Called(), "sin", where=nn.Softmax, sample=sample)  # a gate
 
 
 def test_all_means_every_role() -> None:

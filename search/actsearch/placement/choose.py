@@ -10,6 +10,7 @@ from typing import Any, get_args
 from torch import nn
 
 from actsearch.errors import PlacementError, nearest
+from actsearch.placement.known import class_of
 from actsearch.placement.sites import Site, SiteRole, Sites
 
 __all__ = ["Where", "bands", "matching", "selected"]
@@ -28,7 +29,9 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         found: every site.
         where: None for the role "hidden"; a role, or "all"; a path; a pattern such as ``"encoder.*"``, a class of
             modules, or two shares of the depth, as ``(0.5, 1.0)`` for the second half, for hidden sites that match; a
-            function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches.
+            function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches. A
+            class of torch stands for the function of its name too: ``nn.LeakyReLU`` for ``F.leaky_relu``, called or
+            held.
         model: where the sites are.
 
     Raises:
@@ -44,7 +47,9 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
             f"where={type(where).__name__}() is an instance: give the class, where={type(where).__name__}"
         )
     if isinstance(where, type) and issubclass(where, nn.Module):
-        return [site for site in hidden if isinstance(model.get_submodule(site.path), where)]
+        return [
+            site for site in hidden if issubclass(class_of(model.get_submodule(site.path)), where)
+        ]
     if callable(where) and not isinstance(where, type):
         return [site for site in found if where(site)]
     if isinstance(where, tuple) and len(where) == 2 and all(_is_share(end) for end in where):

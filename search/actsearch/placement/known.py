@@ -22,6 +22,7 @@ __all__ = [
     "MODULES",
     "NORMALISING",
     "SQUASHING",
+    "class_of",
     "is_activation",
     "kind_of",
     "name_of",
@@ -101,6 +102,14 @@ def kind_of(module: nn.Module) -> str:
         return module.name
     name = type(module).__name__.lower()
     return {"logsoftmax": "log_softmax", "softmax2d": "softmax"}.get(name, name)
+
+
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """Class of a module; of a function, that of torch's module for it: ``nn.LeakyReLU`` for leaky_relu."""
+    if not isinstance(module, Called):
+        return type(module)
+    spelling = module.name.replace("_", "")
+    return next((one for one in MODULES if one.__name__.lower() == spelling), Called)
 
 
 def is_activation(module: nn.Module) -> bool:
