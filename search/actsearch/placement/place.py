@@ -15,6 +15,7 @@ from actsearch.catalog import CATALOG, START_SLOPE
 from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, matching, selected
+from actsearch.placement.hooks import carry_hooks
 from actsearch.placement.in_place import counts_on_writing, write_over
 from actsearch.placement.known import NORMALISING, kind_of
 from actsearch.placement.modular import Found, make_modular, pause
@@ -92,7 +93,8 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
 
     Each site gets a module of its own, on the device, in the dtype and in the mode of the model. Learned
     parameters therefore belong to one site, also where the model shared one instance. A function that a ``forward``
-    calls becomes a submodule of the module that calls it, ``block.relu``, to which the call is led.
+    calls becomes a submodule of the module that calls it, ``block.relu``, to which the call is led. Hooks on a module
+    that is replaced are carried over to the copy's new one.
 
     For an activation that takes several pieces a channel (maxout), the Linear or convolution before each site is made
     as many times wider in the copy, with a batch normalisation in between. Its weights, pretrained ones too, are
@@ -227,6 +229,7 @@ def _replaced(
     """Put a module at a site of the copy, on its device, in its dtype and mode."""
     old = changed.get_submodule(path)
     new = new.train(old.training)
+    carry_hooks(old, new)
     if writes and getattr(old, "inplace", None) is True:
         write_over(new)
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
