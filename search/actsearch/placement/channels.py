@@ -157,7 +157,7 @@ def _state(
     if name in _THIRD_FROM_END:
         return axes - 3
     if name.startswith(("conv", "_conv")):
-        return axes + 1 - len(given[1].shape)  # the kernel is (out, in, ...)
+        return axes - 1 - (_rank(name) or len(given[1].shape) - 2)  # the kernel is (out, in, ...)
     if name in _RESIZING or "pool" in name or "upsample" in name:
         return _resized(name, given[0], axes)
     if name == "scaled_dot_product_attention":
@@ -175,13 +175,18 @@ def _resized(name: str, given: _Given, axes: int) -> State:
     """Of what changes sizes, and leaves axes where they are."""
     if given.state is not None or name in ("pad", "glu"):
         return given.state
-    digits = [int(letter) for letter in name if letter in "123"]
-    return axes - 1 - digits[0] if digits else 1
+    rank = _rank(name)
+    return axes - 1 - rank if rank else 1
+
+
+def _rank(name: str) -> int:
+    """How many axes of space a function's name speaks of: 2 for ``conv2d``; 0 for none."""
+    return next((int(letter) for letter in name if letter in "123"), 0)
 
 
 def _mixed(name: str, given: Sequence[_Given], axes: int) -> State:
     """Of a product of matrices: with weights on one side it is a layer."""
-    if name in _WITH_WEIGHTS:
+    if name in _WITH_WEIGHTS and len(given) > 1:
         left, right = reversed(given) if name == "__rmatmul__" else given[-2:]
         if right.is_weight and len(right.shape) == 2:
             return axes - 1

@@ -28,20 +28,21 @@ _HOOKS = (
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:
     """Put the hooks of a module on another one, behind those that it has.
 
-    Those by which torch computes the weights of the old module (pruning, weight_norm) stay there.
+    Those of torch itself, which belong to weights or submodules of the old one (pruning, observers for quantisation),
+    stay there.
     """
     for name in _HOOKS:
         hooks = getattr(new, name)
         for key, hook in getattr(old, name).items():
-            if not _computes_weights(hook):
+            if not _is_torch_s(hook):
                 hooks[key] = _bound(hook, new)
     if old._is_full_backward_hook is not None:
         new._is_full_backward_hook = old._is_full_backward_hook
 
 
-def _computes_weights(hook: Any) -> bool:
-    return isinstance(hook, BasePruningMethod) or type(hook).__module__.startswith(
-        "torch.nn.utils"
+def _is_torch_s(hook: Any) -> bool:
+    return isinstance(hook, BasePruningMethod) or str(getattr(hook, "__module__", "")).startswith(
+        "torch."
     )
 
 

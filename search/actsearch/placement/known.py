@@ -13,6 +13,7 @@ from torch.nn.modules import activation as torch_activations
 
 from actsearch.activation import Activation
 from actsearch.placement.called import Called
+from actsearch.placement.scripted import is_scripted
 
 __all__ = [
     "CALLS",
@@ -122,6 +123,7 @@ def is_activation(module: nn.Module) -> bool:
         return True
     if (
         type(module).__module__.startswith("torch.nn.")
+        or is_scripted(module)
         or next(module.children(), None) is not None
     ):
         return False

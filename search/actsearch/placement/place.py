@@ -12,14 +12,15 @@ from torch import nn
 
 from actsearch.activation import Activation, activation, describe, expression_of, pieces_of
 from actsearch.catalog import CATALOG, START_SLOPE
-from actsearch.errors import PlacementError
+from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, matching, selected
 from actsearch.placement.hooks import carry_hooks
 from actsearch.placement.in_place import counts_on_writing, write_over
-from actsearch.placement.known import NORMALISING, kind_of
+from actsearch.placement.known import NORMALISING, kind_of, name_of
 from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
+from actsearch.placement.quantised import check_not_quantised
 from actsearch.placement.sites import Site, Sites, copied, looked_at, unwrapped
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
@@ -124,6 +125,7 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         act = record.activations[SHARED] if SHARED in record.activations else record.activations
     shell, places, found = looked_at(model, sample)
     plan = _planned(places, act, where, shell)
+    check_not_quantised(shell, plan, sample)
     seen = _watched(shell, plan, sample)
     _check_channels(plan, seen, sample)
     model = unwrapped(model)
@@ -169,28 +171,32 @@ def _planned(found: Sites, act: Any, where: Where, model: nn.Module) -> _Plan:
             resolved = _resolved(item)
             plan |= {site.path: resolved for site in band}
     if not plan:
-        raise PlacementError(_nothing(found, where, model))
+        raise PlacementError(_nothing(found, act, where, model))
     return plan
 
 
-def _nothing(found: Sites, where: Where, model: nn.Module) -> str:
+def _nothing(found: Sites, act: Any, where: Where, model: nn.Module) -> str:
     """Why there is nothing to replace: what there is."""
+    start = f"nothing to replace in {type(model).__name__}"
+    if isinstance(act, (list, tuple, Mapping)) and not act:
+        return f"{start}: no activation was given, {act!r} is empty"
     there = "; ".join(f"{site.path}: {site.type}, role {site.role}" for site in found)
-    asked = "hidden activation" if where is None else f"activation for where={where!r}"
+    shown = where.__name__ if isinstance(where, type) else repr(where)
+    asked = "hidden activation" if where is None else f"activation for where={shown}"
     return " ".join(
-        [
-            f"nothing to replace in {type(model).__name__}: it has no {asked}"
-            + (f" ({there})." if there else "."),
-            *found.notes,
-        ]
+        [f"{start}: it has no {asked}" + (f" ({there})." if there else "."), *found.notes]
     )
 
 
 def _resolved(what: Any) -> ActivationRecord | nn.Module:
     if isinstance(what, nn.Module) and not isinstance(what, Activation):
-        if kind_of(what) in NORMALISING:
+        if kind_of(what) in (*NORMALISING, "glu"):
             raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
+    if isinstance(what, type) and issubclass(what, nn.Module):
+        raise ActivationError(f"{what.__name__} is a class: give a module, as {what.__name__}()")
+    if name := name_of(what):
+        raise ActivationError(f"{name} is a function: give its name, {name!r}, or a module")
     record = describe(what)
     if record.name and CATALOG[record.name].role != "hidden":
         raise PlacementError(_NO_OUTPUT.format(record.name))

@@ -14,6 +14,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from actsearch.errors import ActsearchError, PlacementError
 from actsearch.placement.channels import ChannelAxes, Following, lost_after, tensors
 from actsearch.placement.random_streams import isolated_random
+from actsearch.placement.scripted import Compiled, is_scripted
 
 __all__ = ["SiteTrace", "forward", "observed", "tensors", "trace"]
 
@@ -83,7 +84,11 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
         PlacementError: if the model does not run on the sample.
     """
     watch = _Watch()
-    hooks = [module.register_forward_hook(watch.layout) for module in model.modules()]
+    hooks = [
+        module.register_forward_hook(watch.layout)
+        for module in model.modules()
+        if not is_scripted(module)
+    ]
     hooks += [
         model.get_submodule(path).register_forward_pre_hook(watch.site(path), with_kwargs=True)
         for path in paths
@@ -153,7 +158,7 @@ class _Watch:
             self.axes.remember(output, output.dim() - 1)
         elif isinstance(module, _CHANNELS_FIRST):
             self.axes.remember(output, 1)
-        elif isinstance(module, torch.jit.ScriptModule):
+        elif isinstance(module, Compiled) and output.dim() > 2:
             self.axes.remember(output, lost_after("a ScriptModule"))
         elif state is None and inputs and isinstance(inputs[0], Tensor):
             if inputs[0].shape == output.shape:  # a kernel that no function of torch called
