@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.prune import BasePruningMethod
 
 __all__ = ["carry_hooks"]
@@ -41,13 +42,14 @@ def carry_hooks(old: nn.Module, new: nn.Module) -> None:
 
 
 def _is_torch_s(hook: Any) -> bool:
-    return isinstance(hook, BasePruningMethod) or str(getattr(hook, "__module__", "")).startswith(
-        "torch."
-    )
+    if isinstance(hook, _WrappedHook):
+        hook = hook.hook
+    home = str(getattr(hook, "__module__", ""))
+    return isinstance(hook, BasePruningMethod) or home.startswith("torch.")
 
 
 def _bound(hook: Any, module: nn.Module) -> Any:
     """A hook that is called with its module, which torch wraps with a reference to it."""
-    if getattr(hook, "with_module", False):
+    if isinstance(hook, _WrappedHook) and hook.with_module:
         hook.module = weakref.ref(module)
     return hook

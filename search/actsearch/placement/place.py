@@ -76,7 +76,7 @@ class Placement:
 
     def __str__(self) -> str:
         lines = [str(item) for item in self.replaced]
-        lines += [f"{path}: kept ({reason})" for path, reason in self.skipped]
+        lines += [f"{path}: {self._at(path)} kept ({reason})" for path, reason in self.skipped]
         return "\n".join([*lines, *self.notes]) or "the model unchanged"
 
     def table(self) -> pd.DataFrame:
@@ -85,8 +85,12 @@ class Placement:
 
         columns = ["path", "old", "new", "widened", "kept"]
         rows = [(item.path, item.old, item.new, item.widened, "") for item in self.replaced]
-        rows += [(path, "", "", "", reason) for path, reason in self.skipped]
+        rows += [(path, self._at(path), "", "", reason) for path, reason in self.skipped]
         return pd.DataFrame(rows, columns=columns)
+
+    def _at(self, path: str) -> str:
+        """What stands at a site."""
+        return _name(self.model.get_submodule(path))
 
 
 def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None) -> Placement:
