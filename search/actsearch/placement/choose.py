@@ -48,7 +48,7 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         )
     if isinstance(where, type) and issubclass(where, nn.Module):
         return [
-            site for site in hidden if issubclass(class_of(model.get_submodule(site.path)), where)
+            one for one in hidden if issubclass(class_of(model.get_submodule(one.path)), where)
         ]
     if callable(where) and not isinstance(where, type):
         return [site for site in found if _holds(where, site)]

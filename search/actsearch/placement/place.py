@@ -176,6 +176,9 @@ def _planned(found: Sites, act: Any, where: Where, model: nn.Module) -> _Plan:
             plan |= {site.path: resolved for site in band}
     if not plan:
         raise PlacementError(_nothing(found, act, where, model))
+    for path, new in plan.items():
+        if isinstance(new, nn.GLU) and kind_of(model.get_submodule(path)) != "glu":
+            raise PlacementError(_NO_OUTPUT.format("GLU"))
     return plan
 
 
@@ -194,7 +197,7 @@ def _nothing(found: Sites, act: Any, where: Where, model: nn.Module) -> str:
 
 def _resolved(what: Any) -> ActivationRecord | nn.Module:
     if isinstance(what, nn.Module) and not isinstance(what, Activation):
-        if kind_of(what) in (*NORMALISING, "glu"):
+        if kind_of(what) in NORMALISING:
             raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
     if isinstance(what, type) and issubclass(what, nn.Module):
