@@ -518,7 +518,7 @@ def test_a_linear_layer_on_images_keeps_its_channels_last() -> None:
     [
         (Net(), None, "give sample="),
         (nn.Sequential(nn.Linear(6, 8), nn.Unflatten(1, (2, 4)), nn.ReLU()), None, "give sample="),
-        (Reshaping(), torch.randn(3, 6), "'act'.*axis is ambiguous"),
+        (Reshaping(), torch.randn(3, 6), "'act'.*channels are lost after reshape"),
         (mlp(), torch.randn(3, 4), "does not run on the sample"),
         (nn.ModuleDict({"act": nn.ReLU()}), torch.randn(3, 4), "does not run on the sample"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import actsearch as acs
 
@@ -58,6 +59,41 @@ def replaced(where: Any = None, act: Any = "sin", **kwargs: Any) -> list[str]:
 )
 def test_sites_are_chosen(where: Any, paths: list[str]) -> None:
     assert replaced(where) == paths
+
+
+class Called(nn.Module):
+    """The same functions as modules, called, as methods and held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.held = nn.ReLU(), nn.LeakyReLU(0.2), F.silu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.two(F.leaky_relu(self.one(F.relu(x)).relu(), 0.1))
+        x = F.relu6(F.hardtanh(F.logsigmoid(self.held(x))))
+        return torch.softmax(x, -1) * F.selu(x)
+
+
+@pytest.mark.parametrize(
+    ("where", "paths"),
+    [
+        (nn.ReLU, ["relu_0", "one", "relu_1"]),
+        (nn.LeakyReLU, ["leaky_relu", "two"]),
+        (nn.SiLU, ["held"]),
+        (nn.LogSigmoid, ["logsigmoid"]),
+        (nn.Hardtanh, ["hardtanh", "relu6"]),  # of which nn.ReLU6 is a subclass
+        ([nn.SELU, nn.ReLU6], ["relu6", "selu"]),
+    ],
+)
+@pytest.mark.parametrize("with_sample", [True, False])
+def test_a_class_means_the_function_of_its_name_too(
+    where: Any, paths: list[str], with_sample: bool
+) -> None:
+    sample = torch.randn(2, 4) if with_sample else None
+    placement = acs.place(Called(), "sin", where=where, sample=sample)
+    assert [item.path for item in placement.replaced] == paths
+    with pytest.raises(acs.PlacementError, match="no activation for where=.*Softmax"):
+        acs.place(Called(), "sin", where=nn.Softmax, sample=sample)  # a gate
 
 
 def test_all_means_every_role() -> None:
@@ -147,8 +183,39 @@ def test_the_table_has_a_row_for_every_site() -> None:
     table = acs.place(net(), {"0.first": "sin"}).table()
     assert list(table.columns) == ["path", "old", "new", "widened", "kept"]
     assert list(table.iloc[0]) == ["0.first", "ReLU", "sin", "", ""]
+    assert list(table.iloc[1]) == ["0.second", "Tanh", "", "", "not asked for"]
     assert len(table) == 10
     assert dict(zip(table.path, table.kept, strict=True))["3"] == "role output"
+
+
+def test_a_printed_placement_and_its_table_name_what_stands_everywhere() -> None:
+    class Kinds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+            self.held, self.open, self.rnn = F.gelu, nn.Sigmoid(), nn.GRU(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.tanh(self.held(self.layers(x))) + self.rnn(x)[0]
+            return torch.softmax(F.elu(h) * self.open(h), -1)
+
+    acts = {"layers.1": "maxout", "held": "x*sigmoid(param(1.0)*x)", "elu": nn.Mish()}
+    placement = acs.place(Kinds(), acts, sample=torch.randn(2, 4))
+    assert str(placement).splitlines() == [
+        "layers.1: ReLU -> maxout (layers.0 widened)",
+        "held: gelu -> x * sigmoid(param(1.0) * x)",
+        "elu: elu -> Mish",
+        "tanh: tanh kept (not asked for)",
+        "open: Sigmoid kept (role gate)",
+        "softmax: softmax kept (role output)",
+        "rnn: GRU computes its own activations in one fused kernel; they stay as they are.",
+    ]
+    table = placement.table()
+    assert list(table.path) == ["layers.1", "held", "elu", "tanh", "open", "softmax"]
+    assert list(table.old) == ["ReLU", "gelu", "elu", "tanh", "Sigmoid", "softmax"]
+    assert list(table.new) == ["maxout", "x * sigmoid(param(1.0) * x)", "Mish", "", "", ""]
+    assert [item.old for item in placement.replaced] == list(table.old)[:3]
+    assert dict(placement.skipped) == dict(list(zip(table.path, table.kept, strict=True))[3:])
 
 
 def test_a_site_that_is_used_with_other_numbers_of_channels_is_refused_by_name() -> None:

@@ -32,6 +32,7 @@ from actsearch.placement.redirect import (
     is_torch_s,
     place_of_call,
 )
+from actsearch.placement.scripted import Compiled
 from actsearch.placement.seen import Call, Key, Seen
 
 __all__ = ["Untraceable", "seen_in_run", "seen_in_trace"]
@@ -195,7 +196,7 @@ class _Tracer(fx.Tracer):
         self.found: dict[fx.Node, Key] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.recorder.activations:
+        if module_qualified_name in self.recorder.activations or isinstance(m, Compiled):
             return True
         if parametrize.is_parametrized(m):  # whose class torch makes, in a module of its own
             return type(m).__mro__[1].__module__.startswith("torch.nn.modules")

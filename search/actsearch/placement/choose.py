@@ -10,6 +10,7 @@ from typing import Any, get_args
 from torch import nn
 
 from actsearch.errors import PlacementError, nearest
+from actsearch.placement.known import class_of
 from actsearch.placement.sites import Site, SiteRole, Sites
 
 __all__ = ["Where", "bands", "matching", "selected"]
@@ -28,7 +29,9 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         found: every site.
         where: None for the role "hidden"; a role, or "all"; a path; a pattern such as ``"encoder.*"``, a class of
             modules, or two shares of the depth, as ``(0.5, 1.0)`` for the second half, for hidden sites that match; a
-            function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches.
+            function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches. A
+            class of torch stands for the function of its name too: ``nn.LeakyReLU`` for ``F.leaky_relu``, called or
+            held.
         model: where the sites are.
 
     Raises:
@@ -44,9 +47,11 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
             f"where={type(where).__name__}() is an instance: give the class, where={type(where).__name__}"
         )
     if isinstance(where, type) and issubclass(where, nn.Module):
-        return [site for site in hidden if isinstance(model.get_submodule(site.path), where)]
+        return [
+            one for one in hidden if issubclass(class_of(model.get_submodule(one.path)), where)
+        ]
     if callable(where) and not isinstance(where, type):
-        return [site for site in found if where(site)]
+        return [site for site in found if _holds(where, site)]
     if isinstance(where, tuple) and len(where) == 2 and all(_is_share(end) for end in where):
         low, high = where
         last = max(len(hidden) - 1, 1)
@@ -58,6 +63,16 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         f"where={where!r} names no sites: give a role, a path or pattern, a module class, two shares of the depth, or "
         "a function of a site"
     )
+
+
+def _holds(where: Callable[[Site], bool], site: Site) -> bool:
+    try:
+        return bool(where(site))
+    except Exception as error:
+        raise PlacementError(
+            f"the function given as where= raised {type(error).__name__} for the site {site.path!r}: {error}; it takes "
+            "a Site, with path, kind, type, order, role and aliases, and says whether it is meant"
+        ) from error
 
 
 def _is_share(value: Any) -> bool:
@@ -77,6 +92,11 @@ def matching(found: Sites, name: str) -> list[Site]:
 
     A group is ``"depth:1/3"``, the first of three bands of depth.
     """
+    if not isinstance(name, str):
+        raise PlacementError(
+            f"{name!r} names no sites: a key is a path, a pattern, or a band as 'depth:1/3'; "
+            "anything else goes into where="
+        )
     known = {path: site for site in found for path in (site.path, *site.aliases)}
     if name in known:
         return [known[name]]
@@ -98,6 +118,8 @@ def matching(found: Sites, name: str) -> list[Site]:
     raise PlacementError(
         f"there is no activation at {name!r}"
         + (nearest(name, known) if known else "; there is none at all")
+        + (f"; for the role, give where={name!r}" if name in _ROLES else "")
+        + "".join(f". {note}" for note in found.notes if found.how == "listed")
     )
 
 

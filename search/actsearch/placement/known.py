@@ -13,6 +13,7 @@ from torch.nn.modules import activation as torch_activations
 
 from actsearch.activation import Activation
 from actsearch.placement.called import Called
+from actsearch.placement.scripted import is_scripted
 
 __all__ = [
     "CALLS",
@@ -22,6 +23,7 @@ __all__ = [
     "MODULES",
     "NORMALISING",
     "SQUASHING",
+    "class_of",
     "is_activation",
     "kind_of",
     "name_of",
@@ -103,6 +105,14 @@ def kind_of(module: nn.Module) -> str:
     return {"logsoftmax": "log_softmax", "softmax2d": "softmax"}.get(name, name)
 
 
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """Class of a module; of a function, that of torch's module for it: ``nn.LeakyReLU`` for leaky_relu."""
+    if not isinstance(module, Called):
+        return type(module)
+    spelling = module.name.replace("_", "")
+    return next((one for one in MODULES if one.__name__.lower() == spelling), Called)
+
+
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation: one of torch's or ours, or one that behaves so.
 
@@ -113,6 +123,7 @@ def is_activation(module: nn.Module) -> bool:
         return True
     if (
         type(module).__module__.startswith("torch.nn.")
+        or is_scripted(module)
         or next(module.children(), None) is not None
     ):
         return False

@@ -12,13 +12,15 @@ from torch import nn
 
 from actsearch.activation import Activation, activation, describe, expression_of, pieces_of
 from actsearch.catalog import CATALOG, START_SLOPE
-from actsearch.errors import PlacementError
+from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, matching, selected
+from actsearch.placement.hooks import carry_hooks
 from actsearch.placement.in_place import counts_on_writing, write_over
-from actsearch.placement.known import NORMALISING, kind_of
+from actsearch.placement.known import NORMALISING, kind_of, name_of
 from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
+from actsearch.placement.quantised import check_not_quantised
 from actsearch.placement.sites import Site, Sites, copied, looked_at, unwrapped
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
@@ -74,7 +76,7 @@ class Placement:
 
     def __str__(self) -> str:
         lines = [str(item) for item in self.replaced]
-        lines += [f"{path}: kept ({reason})" for path, reason in self.skipped]
+        lines += [f"{path}: {self._at(path)} kept ({reason})" for path, reason in self.skipped]
         return "\n".join([*lines, *self.notes]) or "the model unchanged"
 
     def table(self) -> pd.DataFrame:
@@ -83,8 +85,12 @@ class Placement:
 
         columns = ["path", "old", "new", "widened", "kept"]
         rows = [(item.path, item.old, item.new, item.widened, "") for item in self.replaced]
-        rows += [(path, "", "", "", reason) for path, reason in self.skipped]
+        rows += [(path, self._at(path), "", "", reason) for path, reason in self.skipped]
         return pd.DataFrame(rows, columns=columns)
+
+    def _at(self, path: str) -> str:
+        """What stands at a site."""
+        return _name(self.model.get_submodule(path))
 
 
 def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None) -> Placement:
@@ -92,7 +98,8 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
 
     Each site gets a module of its own, on the device, in the dtype and in the mode of the model. Learned
     parameters therefore belong to one site, also where the model shared one instance. A function that a ``forward``
-    calls becomes a submodule of the module that calls it, ``block.relu``, to which the call is led.
+    calls becomes a submodule of the module that calls it, ``block.relu``, to which the call is led. Hooks on a module
+    that is replaced are carried over to the copy's new one.
 
     For an activation that takes several pieces a channel (maxout), the Linear or convolution before each site is made
     as many times wider in the copy, with a batch normalisation in between. Its weights, pretrained ones too, are
@@ -122,6 +129,7 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         act = record.activations[SHARED] if SHARED in record.activations else record.activations
     shell, places, found = looked_at(model, sample)
     plan = _planned(places, act, where, shell)
+    check_not_quantised(shell, plan, sample)
     seen = _watched(shell, plan, sample)
     _check_channels(plan, seen, sample)
     model = unwrapped(model)
@@ -187,20 +195,23 @@ def _planned(found: Sites, act: Any, where: Where, model: nn.Module) -> _Plan:
             resolved = _resolved(item)
             plan |= {site.path: resolved for site in band}
     if not plan:
-        raise PlacementError(_nothing(found, where, model))
+        raise PlacementError(_nothing(found, act, where, model))
+    for path, new in plan.items():
+        if isinstance(new, nn.GLU) and kind_of(model.get_submodule(path)) != "glu":
+            raise PlacementError(_NO_OUTPUT.format("GLU"))
     return plan
 
 
-def _nothing(found: Sites, where: Where, model: nn.Module) -> str:
+def _nothing(found: Sites, act: Any, where: Where, model: nn.Module) -> str:
     """Why there is nothing to replace: what there is."""
+    start = f"nothing to replace in {type(model).__name__}"
+    if isinstance(act, (list, tuple, Mapping)) and not act:
+        return f"{start}: no activation was given, {act!r} is empty"
     there = "; ".join(f"{site.path}: {site.type}, role {site.role}" for site in found)
-    asked = "hidden activation" if where is None else f"activation for where={where!r}"
+    shown = where.__name__ if isinstance(where, type) else repr(where)
+    asked = "hidden activation" if where is None else f"activation for where={shown}"
     return " ".join(
-        [
-            f"nothing to replace in {type(model).__name__}: it has no {asked}"
-            + (f" ({there})." if there else "."),
-            *found.notes,
-        ]
+        [f"{start}: it has no {asked}" + (f" ({there})." if there else "."), *found.notes]
     )
 
 
@@ -209,6 +220,10 @@ def _resolved(what: Any) -> ActivationRecord | nn.Module:
         if kind_of(what) in NORMALISING:
             raise PlacementError(_NO_OUTPUT.format(type(what).__name__))
         return what
+    if isinstance(what, type) and issubclass(what, nn.Module):
+        raise ActivationError(f"{what.__name__} is a class: give a module, as {what.__name__}()")
+    if name := name_of(what):
+        raise ActivationError(f"{name} is a function: give its name, {name!r}, or a module")
     record = describe(what)
     if record.name and CATALOG[record.name].role != "hidden":
         raise PlacementError(_NO_OUTPUT.format(record.name))
@@ -247,6 +262,7 @@ def _replaced(
     """Put a module at a site of the copy, on its device, in its dtype and mode."""
     old = changed.get_submodule(path)
     new = new.train(old.training)
+    carry_hooks(old, new)
     if writes and getattr(old, "inplace", None) is True:
         write_over(new)
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
@@ -317,13 +333,22 @@ def _check_channels(plan: _Plan, seen: Mapping[str, SiteTrace], sample: Any) -> 
         if not isinstance(item, ActivationRecord) or not _learns_per_channel(item):
             continue
         if path not in seen or seen[path].channels is None:
-            reason = "the sample does not reach it"
-            if path in seen:
-                reason = seen[path].doubt or "its axis is ambiguous"
             raise PlacementError(
                 f"cannot infer the channels at {path!r} for parameters learned per channel: "
-                + ("give sample=, one batch of inputs" if sample is None else reason)
+                + _untold(seen.get(path), sample)
             )
+
+
+def _untold(seen: SiteTrace | None, sample: Any) -> str:
+    """Why the channels at a site cannot be told, and what to do."""
+    if sample is None:
+        return "give sample=, one batch of inputs"
+    if seen is None:
+        return "the sample does not reach it; give one that does, or leave the site out"
+    return (
+        f"{seen.doubt or 'its axis is ambiguous'}; let all channels share the parameters "
+        '(per="tensor"), or put the activation where the channels have an axis of their own'
+    )
 
 
 def _times(shell: nn.Module, plan: _Plan) -> dict[str, int]:

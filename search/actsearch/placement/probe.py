@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from actsearch.errors import ActsearchError, PlacementError
+from actsearch.placement.channels import ChannelAxes, Following, lost_after, tensors
 from actsearch.placement.random_streams import isolated_random
+from actsearch.placement.scripted import Compiled, is_scripted
 
 __all__ = ["SiteTrace", "forward", "observed", "tensors", "trace"]
 
@@ -23,11 +25,6 @@ _CHANNELS_FIRST = (
     nn.GroupNorm,
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
-)
-
-_KEEPING_SHAPE = frozenset(
-    "add sub mul div add_ sub_ mul_ div_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ "
-    "__truediv__ __itruediv__ dropout clone contiguous float half to type_as".split()
 )
 
 WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -87,12 +84,17 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
         PlacementError: if the model does not run on the sample.
     """
     watch = _Watch()
-    hooks = [module.register_forward_hook(watch.layout) for module in model.modules()]
+    hooks = [
+        module.register_forward_hook(watch.layout)
+        for module in model.modules()
+        if not is_scripted(module)
+    ]
     hooks += [
-        model.get_submodule(path).register_forward_pre_hook(watch.site(path)) for path in paths
+        model.get_submodule(path).register_forward_pre_hook(watch.site(path), with_kwargs=True)
+        for path in paths
     ]
     try:
-        with _Arithmetic(watch):
+        with Following(watch.axes):
             observed(model, sample)
     except ActsearchError:
         raise
@@ -107,24 +109,6 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     return watch.seen
 
 
-class _Arithmetic(TorchFunctionMode):
-    """Follows the channel axis through sums and products, which keep it where the shape stays."""
-
-    def __init__(self, watch: _Watch) -> None:
-        super().__init__()
-        self.watch = watch
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _KEEPING_SHAPE and isinstance(result, Tensor):
-            for item in args:
-                if isinstance(item, Tensor) and item.shape == result.shape:
-                    self.watch.passed_on(item, result)
-        return result
-
-
 def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
     """A model's output for a sample, without gradients; its modes and the random numbers stay as they were."""
     modes = {module: module.training for module in model.modules()}
@@ -135,20 +119,6 @@ def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, mappings and data classes."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors(vars(value))
 
 
 def _cloned(sample: Any) -> Any:
@@ -166,68 +136,69 @@ def _version(tensor: Tensor) -> int:
 
 
 class _Watch:
-    """Follows the channel axis from the layers that set it through those that keep it."""
+    """What arrives at sites: on which axis its channels lie, and which layer made it."""
 
     def __init__(self) -> None:
         self.seen: dict[str, SiteTrace] = {}
-        self._axis: dict[int, int] = {}  # by id of a tensor kept alive
-        self._chain: dict[int, tuple[int, tuple[nn.Module, ...]]] = {}  # with the tensor's version
-        self._alive: list[Tensor] = []
+        self.axes = ChannelAxes()
+        # the layer that made a tensor and what it passed since, with the tensor's version
+        self._chains: Any = WeakTensorKeyDictionary()
 
     def layout(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """What a module's class says of its output, where the functions that it called do not say it."""
         if not isinstance(output, Tensor) or output.dim() < 2:
             return
         if isinstance(module, WEIGHT_LAYERS):
-            self._chain[id(output)] = _version(output), (module,)
+            self._chains[output] = _version(output), (module,)
         elif isinstance(module, PASSING) and inputs and (chain := self._chain_to(inputs[0])):
-            self._chain[id(output)] = _version(output), (*chain, module)
-        self._alive.append(output)
+            self._chains[output] = _version(output), (*chain, module)
+        if isinstance(state := self.axes.state(output), int):
+            return
         if isinstance(module, _CHANNELS_LAST):
-            self._remember(output, output.dim() - 1)
+            self.axes.remember(output, output.dim() - 1)
         elif isinstance(module, _CHANNELS_FIRST):
-            self._remember(output, 1)
-        elif inputs and isinstance(inputs[0], Tensor) and inputs[0].shape == output.shape:
-            if (axis := self._axis.get(id(inputs[0]))) is not None and not list(module.children()):
-                self._remember(output, axis)
-
-    def passed_on(self, tensor: Tensor, result: Tensor) -> None:
-        """A result whose channels are those of a tensor, if they are known."""
-        if (axis := self._axis.get(id(tensor))) is not None:
-            self._alive.append(result)
-            self._remember(result, axis)
-
-    def _remember(self, tensor: Tensor, axis: int) -> None:
-        self._axis[id(tensor)] = axis
+            self.axes.remember(output, 1)
+        elif isinstance(module, Compiled) and output.dim() > 2:
+            self.axes.remember(output, lost_after("a ScriptModule"))
+        elif state is None and inputs and isinstance(inputs[0], Tensor):
+            if inputs[0].shape == output.shape:  # a kernel that no function of torch called
+                self.axes.remember(output, self.axes.state(inputs[0]))
 
     def site(self, path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if not inputs or not isinstance(value := inputs[0], Tensor):
+        """A hook that sees what arrives."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            value = inputs[0] if inputs else keywords.get("input")
+            if not isinstance(value, Tensor):
                 return
-            if (before := self.seen.get(path)) is not None:
-                self.seen[path] = self._again(before, value)
-            else:
-                layer, *between = self._chain_to(value) or (None,)
-                self.seen[path] = SiteTrace(
-                    value.detach().clone(), self._channel_axis(value), layer, tuple(between)
-                )
+            axis, doubt = self.axes.told(value)
+            layer, *between = self._chain_to(value) or (None,)
+            trace = SiteTrace(value.detach().clone(), axis, layer, tuple(between), doubt)
+            before = self.seen.get(path)
+            self.seen[path] = trace if before is None else _joined(before, trace)
 
         return hook
 
-    def _again(self, before: SiteTrace, value: Tensor) -> SiteTrace:
-        """A site that is used once more: its channels must be the same."""
-        axis = self._channel_axis(value)
-        if axis is None or before.channels is None or value.shape[axis] == before.channels:
-            return before
-        doubt = f"it is used with {before.channels} channels and with {value.shape[axis]}"
-        return dataclasses.replace(before, channel_axis=None, doubt=doubt)
-
     def _chain_to(self, value: Any) -> tuple[nn.Module, ...]:
         """The layer that made a tensor and what it passed since; empty if it was written to, as ``x += y`` does."""
-        version, chain = self._chain.get(id(value), (0, ()))
+        if not isinstance(value, Tensor):
+            return ()
+        version, chain = self._chains.get(value, (0, ()))
         return chain if chain and version == _version(value) else ()
 
-    def _channel_axis(self, value: Tensor) -> int | None:
-        if (known := self._axis.get(id(value))) is not None:
-            return known
-        # after a sum or a reshape: rows of features, or images as (batch, channels, ...)
-        return 1 if value.dim() == 2 or value.dim() >= 4 else None
+
+def _joined(before: SiteTrace, now: SiteTrace) -> SiteTrace:
+    """Of a site that is used once more: its channels must be the same."""
+    one, other = before.channel_axis, now.channel_axis
+    if one is None or other is None:
+        return dataclasses.replace(before, channel_axis=None, doubt=before.doubt or now.doubt)
+    if before.channels != now.channels:
+        doubt = f"it is used with {before.channels} channels and with {now.channels}"
+        return dataclasses.replace(before, channel_axis=None, doubt=doubt)
+    from_end = other - now.inputs.dim()
+    if one in (other, from_end):
+        return before
+    if one - before.inputs.dim() == from_end:
+        return dataclasses.replace(before, channel_axis=from_end)
+    doubt = f"it is used with channels on axis {one} and on axis {other}"
+    return dataclasses.replace(before, channel_axis=None, doubt=doubt)

@@ -23,6 +23,7 @@ from actsearch.placement.known import (
     kind_of,
 )
 from actsearch.placement.modular import Found, make_modular
+from actsearch.placement.scripted import Compiled, not_scripted, seal_scripted
 
 __all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "looked_at", "sites", "unwrapped"]
 
@@ -110,9 +111,10 @@ def sites(model: nn.Module, sample: Any = None) -> Sites:
 
 def looked_at(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
     """A copy of a model that shares its weights, to be run and watched, in which every activation is a submodule."""
-    model = unwrapped(model)
+    model = not_scripted(unwrapped(model))
     weights = {id(item): item for item in model.parameters() if not is_lazy(item)}
     shell = copied(model, weights)
+    seal_scripted(shell)
     found = make_modular(shell, sample)
     return shell, listed(shell, found), found
 
@@ -182,6 +184,9 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
     if unreached := _unreached(model, found):
         shown = ", ".join(unreached[:5]) + (", ..." if len(unreached) > 5 else "")
         yield f"Did not run, so that functions called there were not seen: {shown}."
+    for path, module in model.named_modules():
+        if isinstance(module, Compiled):
+            yield f"{path}: {module} is a ScriptModule, compiled by torch.jit, and stays as it is."
     fused: dict[str, list[str]] = {}
     for path, module in model.named_modules():
         if isinstance(module, _FUSED):
@@ -199,7 +204,7 @@ def _unreached(model: nn.Module, found: Found) -> list[str]:
     for path, module in model.named_modules():
         if path in found.seen.ran or any(path.startswith(f"{outer}.") for outer in paths):
             continue
-        own = not type(module).__module__.startswith(("torch.nn.", "actsearch."))
+        own = not type(module).__module__.startswith(("torch.", "actsearch."))
         has_forward = type(module).forward is not nn.Module.forward
         if own and has_forward and not is_activation(module):
             paths.append(path)
