@@ -70,6 +70,20 @@ def equal(a: list[Tensor], b: list[Tensor]) -> bool:
 # an independent implementation
 
 
+class ByHand(nn.Module):
+    """Dropout whose masks come from a stream of its own."""
+
+    def __init__(self, p: float, seed: int) -> None:
+        super().__init__()
+        self.p, self.stream = p, torch.Generator().manual_seed(seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.empty(x.shape).bernoulli_(1 - self.p, generator=self.stream)
+        return x * (kept / (1 - self.p))
+
+
 def plain_loop(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -144,6 +158,7 @@ def test_training_is_bit_equal_to_a_plain_loop(
 ) -> None:
     model = built(seed, lambda: make(dropout=dropout))
     plain = copy.deepcopy(model)
+    plain.add_module("2", ByHand(dropout, derive(seed, "dropout", 0)))
     result = fit(task(optimizer=optimizer, weight_decay=decay, clip_grad_norm=clip), model, seed)
     build: Any = optimizer
     history = plain_loop(

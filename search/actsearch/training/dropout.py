@@ -74,27 +74,33 @@ class KeyedDropout(nn.Module):
         return {**self.__dict__, "_mask_generator": None}
 
 
-class _Dropout(KeyedDropout, nn.Dropout):
-    pass
+class Dropout(KeyedDropout, nn.Dropout):
+    """torch's, with masks of its own."""
 
 
-class _Dropout1d(KeyedDropout, nn.Dropout1d):
+class Dropout1d(KeyedDropout, nn.Dropout1d):
+    """torch's, with masks of its own."""
+
     spatial = True
 
 
-class _Dropout2d(KeyedDropout, nn.Dropout2d):
+class Dropout2d(KeyedDropout, nn.Dropout2d):
+    """torch's, with masks of its own."""
+
     spatial = True
 
 
-class _Dropout3d(KeyedDropout, nn.Dropout3d):
+class Dropout3d(KeyedDropout, nn.Dropout3d):
+    """torch's, with masks of its own."""
+
     spatial = True
 
 
 KEYED: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Dropout: _Dropout,
-    nn.Dropout1d: _Dropout1d,
-    nn.Dropout2d: _Dropout2d,
-    nn.Dropout3d: _Dropout3d,
+    nn.Dropout: Dropout,
+    nn.Dropout1d: Dropout1d,
+    nn.Dropout2d: Dropout2d,
+    nn.Dropout3d: Dropout3d,
 }
 """Class with masks of its own by class of torch."""
 

@@ -40,7 +40,9 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         across = weight.transpose(1, 2)
-        return x @ across if bias is None else torch.baddbmm(bias.unsqueeze(1), x, across)
+        if bias is None or _is_tiny(x, across):
+            return _products(x, across, bias)
+        return torch.baddbmm(bias.unsqueeze(1), x, across)
 
     @staticmethod
     @once_differentiable
@@ -48,7 +50,23 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            grad @ weight if for_x else None,
-            grad.transpose(1, 2) @ x if for_weight else None,
+            _products(grad, weight) if for_x else None,
+            _products(grad.transpose(1, 2), x) if for_weight else None,
             grad.sum(1) if for_bias else None,
         )
+
+
+_TINY = 400  # multiplications; below, torch.bmm sums in a loop of its own, in another order than torch.mm
+
+
+def _is_tiny(a: Tensor, b: Tensor) -> bool:
+    return a.shape[1] * a.shape[2] * b.shape[2] < _TINY
+
+
+def _products(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a @ b (+ bias) for every member."""
+    if not _is_tiny(a, b):
+        return torch.bmm(a, b)
+    if bias is None:
+        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
+    return torch.stack([torch.addmm(c, x, y) for x, y, c in zip(a, b, bias, strict=True)])

@@ -118,8 +118,8 @@ class StackedOptimizer:
                 rows.append((item.grad, of))
         total = torch.stack(norms).norm(dim=0)
         factor = (largest / (total + 1e-6)).clamp(max=1.0)
-        for grad, of in rows:
-            factors = factor if of is None else factor[of]
+        for grad, members in rows:
+            factors = factor if members is None else factor[members]
             grad.mul_(factors.view(-1, *(1 for _ in grad.shape[1:])))
 
 

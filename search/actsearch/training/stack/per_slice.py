@@ -177,7 +177,8 @@ class StackedSite(nn.Module):
             result = module(x, *args, **kwargs)
         else:
             result = module(x)
-        return result if keeps else result.unsqueeze(0)
+        stacked: Tensor = result if keeps else result.unsqueeze(0)
+        return stacked
 
     def _hand_out(self) -> None:
         """Give each member its row of the learned numbers, as a view that autograd follows."""
