@@ -57,7 +57,8 @@ def _numbers(name: str, *attributes: str) -> Callable[[Any], Activation]:
     """A catalog row whose hyperparameters are attributes of the module, under the same names."""
 
     def make(module: Any) -> Activation:
-        return acs.activation(name, **{item: float(getattr(module, item)) for item in attributes})
+        settings: dict[str, Any] = {item: float(getattr(module, item)) for item in attributes}
+        return acs.activation(name, **settings)
 
     return make
 
