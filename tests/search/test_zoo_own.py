@@ -65,3 +65,30 @@ def test_a_lazy_model_stays_lazy() -> None:
     placed = acs.place(model, "softplus", sample=x).model
     assert isinstance(model.one.weight, nn.UninitializedParameter)
     assert torch.equal(output(placed, x)[0], output(model, x)[0])
+
+
+class Windows(nn.Module):
+    """Holds a softmax for a torch without fused attention, and one for whoever wants shares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(8, 24), "softmax": nn.Softmax(-1)})
+        self.act, self.shares = nn.ReLU(), nn.Softmax(-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.act(
+            F.scaled_dot_product_attention(*self.attn["qkv"](x).chunk(3, -1))
+        )
+        return result
+
+
+def test_a_softmax_that_did_not_run_is_known_by_where_it_stands() -> None:
+    for sample in (torch.randn(2, 5, 8), None):
+        found = acs.sites(Windows(), sample)
+        assert {site.path: site.role for site in found} == {
+            "act": "hidden",
+            "attn.softmax": "gate",
+            "shares": "output",
+        }
+        assert "3 sites (1 hidden, 1 gate, 1 output), " in str(found)
+    assert "1 site (1 hidden), " in str(acs.sites(nn.Sequential(nn.ReLU())))
