@@ -88,6 +88,50 @@ def test_one_function_written_in_two_ways_is_one_candidate(one: Any, other: Any)
     assert same_values(one, other)
 
 
+# at 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1/x", "1/(x + 0)"),
+        ("sqrt(x)", "sqrt(x + 0)"),  # infinite in its gradient
+        ("1/(-x)", "-(1/x)"),
+        ("1/(-x)", "1/(0 - x)"),
+        ("param(1.5)/x + x", "x + param(1.5)/(x + 0)"),
+    ],
+)
+def test_an_infinity_at_zero_counts_without_its_sign(one: str, other: str) -> None:
+    assert same(one, other)
+    assert same_values(one, other)
+    assert mirrored(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x/abs(x)", "sign(x)"),  # NaN, and 0
+        ("x/abs(x)", "piecewise(-1, 1)"),
+        ("1/x", "1/abs(x)"),  # infinite at 0 alike, elsewhere not
+        ("1/x", "1/(x + 1e-9)"),
+        ("1/x", "x/(x*x)"),
+        ("log(abs(x))", "-log(abs(x))"),
+        ("1/(x - 1)", "-1/(x - 1)"),
+    ],
+)
+def test_what_is_finite_or_no_number_at_zero_counts_as_it_is(one: str, other: str) -> None:
+    assert not same(one, other)
+    assert not same_values(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("softplus(x)/i1e(x)", "logsigmoid(x)/i1e(x)"), ("1/x", "-1/(x + 0)")]
+)
+def test_an_infinity_at_zero_is_that_of_the_mirror_images(one: str, other: str) -> None:
+    assert mirrored(one, other)
+    assert not same(one, other)
+
+
 ATOMS = [
     "x",
     "tanh(x)",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from zoo import Entry, built, counted, output, put_back, tensors
+from zoo import Entry, built, counted, output, own, tensors
 from zoo_contract import ZooContract, differ
 from zoo_own import OWN
 
@@ -24,10 +24,9 @@ class TestOwn(ZooContract):
         with torch.no_grad():
             expected = output(model, inputs)
             found = acs.sites(model, inputs)
-            paths = [path for path in put_back(entry, model, found) if path != "glu"]
             outputs = [
                 output(acs.place(model, {path: "sin(x) + 0.5"}, sample=inputs).model, inputs)
-                for path in paths
+                for path in own(entry, model, found)
             ]
         for index, one in enumerate(outputs):
             assert differ(one, expected)
@@ -36,7 +35,7 @@ class TestOwn(ZooContract):
     def test_in_double_precision(self, entry: Entry) -> None:
         inputs = entry.sample()
         placed = acs.place(built(entry).eval(), "swish", sample=inputs).model.to(torch.float64)
-        doubled = [item.double() for item in tensors(inputs)]
+        doubled = [x.double() if x.is_floating_point() else x for x in tensors(inputs)]
         found = output(placed, tuple(doubled))
         assert {item.dtype for item in found} == {torch.float64}
         assert not differ([item.float() for item in found], output(placed.float(), inputs))
@@ -66,3 +65,30 @@ def test_a_lazy_model_stays_lazy() -> None:
     placed = acs.place(model, "softplus", sample=x).model
     assert isinstance(model.one.weight, nn.UninitializedParameter)
     assert torch.equal(output(placed, x)[0], output(model, x)[0])
+
+
+class Windows(nn.Module):
+    """Holds a softmax for a torch without fused attention, and one for whoever wants shares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(8, 24), "softmax": nn.Softmax(-1)})
+        self.act, self.shares = nn.ReLU(), nn.Softmax(-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.act(
+            F.scaled_dot_product_attention(*self.attn["qkv"](x).chunk(3, -1))
+        )
+        return result
+
+
+def test_a_softmax_that_did_not_run_is_known_by_where_it_stands() -> None:
+    for sample in (torch.randn(2, 5, 8), None):
+        found = acs.sites(Windows(), sample)
+        assert {site.path: site.role for site in found} == {
+            "act": "hidden",
+            "attn.softmax": "gate",
+            "shares": "output",
+        }
+        assert "3 sites (1 hidden, 1 gate, 1 output), " in str(found)
+    assert "1 site (1 hidden), " in str(acs.sites(nn.Sequential(nn.ReLU())))

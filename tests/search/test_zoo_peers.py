@@ -1,4 +1,4 @@
-"""Models of timm and of transformers can be looked into and placed into, as the project's own can."""
+"""Models of other libraries, and those that Lightning and skorch train, can be looked into and placed into."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import importlib
 from pathlib import Path
 
 import pytest
-from timm_without_its_kernels import import_timm_activations
+import torch
+from timm_without_its_kernels import import_timm_activations, mend_torchvision
 from zoo import Entry, built, output
 from zoo_contract import ZooContract, differ, step
-from zoo_peers import TIMM, TRANSFORMERS
+from zoo_peers import TIMM, TORCHVISION, TRAINED, TRANSFORMERS
 
 import actsearch as acs
 
@@ -35,6 +36,19 @@ class PeerContract(ZooContract):
         assert not differ(output(other, inputs), expected)
 
 
+class TestTorchvision(PeerContract):
+    @pytest.fixture(params=TORCHVISION)
+    def entry(self, request: pytest.FixtureRequest) -> Entry:
+        try:
+            mend_torchvision()
+            importlib.import_module("torchvision")
+        except ImportError as error:
+            pytest.skip(
+                f"torchvision cannot be imported ({error}): pip install --no-deps torchvision"
+            )
+        return TORCHVISION[request.param]
+
+
 class TestTimm(PeerContract):
     @pytest.fixture(params=TIMM)
     def entry(self, request: pytest.FixtureRequest) -> Entry:
@@ -55,3 +69,27 @@ class TestTransformers(PeerContract):
         except ImportError as error:
             pytest.skip(f"transformers cannot be imported ({error}): pip install transformers")
         return TRANSFORMERS[request.param]
+
+
+class TestTrained(PeerContract):
+    @pytest.fixture(params=TRAINED)
+    def entry(self, request: pytest.FixtureRequest) -> Entry:
+        try:
+            mend_torchvision()
+            for library in ("lightning", "skorch"):
+                importlib.import_module(library)
+        except ImportError as error:
+            pytest.skip(f"{error}: pip install lightning skorch")
+        return TRAINED[request.param]
+
+    def test_what_was_placed_is_trained_by_the_library(
+        self, entry: Entry, request: pytest.FixtureRequest
+    ) -> None:
+        name = request.node.callspec.params["entry"]
+        fit = getattr(importlib.import_module("zoo_trained"), f"fit_by_{name}")
+        x, y = entry.sample(), torch.ones(6, 4)
+        placed = acs.place(built(entry), "swish", sample=x).model
+        before = {key: p.clone() for key, p in placed.named_parameters() if "theta" in key}
+        after = fit(placed, x, y)
+        assert len(before) == entry.expected(True).total() - ("skorch" == name)
+        assert not any(torch.equal(after.get_parameter(key), p) for key, p in before.items())

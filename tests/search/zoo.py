@@ -9,14 +9,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from zoo_ours import ours
 
 import actsearch as acs
 from actsearch.placement import Site, forward
 
-__all__ = ["Count", "Entry", "built", "counted", "output", "put_back", "tensors"]
+__all__ = [
+    "CLOSE",
+    "ONE_KERNEL",
+    "Count",
+    "Entry",
+    "built",
+    "counted",
+    "itself",
+    "nearly",
+    "output",
+    "own",
+    "tensors",
+]
 
 Count = Counter[str]
 """Number of sites by "kind role type", such as "module hidden ReLU"."""
+
+CLOSE = 1e-5
+"""How far an output or a gradient may be off where ours rounds otherwise, as a share of the largest number in it."""
+
+ONE_KERNEL = (
+    "torch computes it in one kernel, which keeps what the class rounds after each of its steps"
+)
+"""Why a catalog row differs in the last digit from a class that is written in several steps."""
 
 _SPREAD = 0.3  # of what is added to weights that start as constants
 
@@ -33,6 +54,8 @@ class Entry:
         without: its sites as they are found without a sample, where that differs.
         settings: of the activations it calls, by their name, where they are not the default.
         pickles: whether the user's model can be pickled.
+        close: by type, a catalog row that computes the same but for rounding, and why it rounds otherwise. What is
+            put back everywhere else, and there too in another test, is bit-equal.
     """
 
     build: Callable[[], nn.Module]
@@ -42,6 +65,7 @@ class Entry:
     without: str | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pickles: bool = True
+    close: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def expected(self, with_sample: bool) -> Count:
         """The counts by hand."""
@@ -87,15 +111,39 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
-def put_back(entry: Entry, model: nn.Module, found: Iterable[Site]) -> dict[str, nn.Module]:
-    """What stands at each site already, by path: the module itself, or the function as our activation.
+_FIXED = (
+    "softmax",
+    "log_softmax",
+    "glu",
+    "Softmax",
+    "GLU",
+)  # never placed: outputs depend on each other
 
-    Not functions that are never placed, softmax and those that change the shape.
-    """
+
+def own(entry: Entry, model: nn.Module, found: Iterable[Site]) -> dict[str, nn.Module]:
+    """Our own activation for what stands at each site already, by path, with its numbers."""
     return {
-        site.path: model.get_submodule(site.path)
+        site.path: ours(model.get_submodule(site.path))
         if site.kind == "module"
         else acs.activation(site.type, **entry.settings.get(site.type, {}))
         for site in found
-        if site.type not in ("softmax", "glu")
+        if site.type not in _FIXED
+    }
+
+
+def nearly(entry: Entry, found: Iterable[Site]) -> dict[str, nn.Module]:
+    """The catalog rows that compute the same but for rounding, by path."""
+    return {
+        site.path: acs.activation(entry.close[site.type][0])
+        for site in found
+        if site.type in entry.close
+    }
+
+
+def itself(model: nn.Module, found: Iterable[Site]) -> dict[str, nn.Module]:
+    """The module that stands at each site that has one, by path."""
+    return {
+        site.path: model.get_submodule(site.path)
+        for site in found
+        if site.kind == "module" and site.type != "Softmax"
     }

@@ -11,36 +11,25 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 __all__ = [
-    "Attention",
-    "Autoencoder",
     "Auxiliary",
-    "BareRecurrent",
     "CallingSequential",
-    "CellLoop",
     "Checkpointed",
     "ChildrenLoop",
     "CnnInPlace",
     "CnnShared",
     "DeepLoop",
-    "Experts",
-    "GatedUnits",
-    "Generator",
-    "Gru",
     "HeldLoop",
-    "Lstm",
     "MlpFunctions",
     "MlpHeld",
     "MlpMethods",
     "ModuleTables",
-    "OwnLstm",
+    "Numbered",
     "Siamese",
     "SlicingSequential",
     "SqueezeExcite",
-    "Unrolled",
     "ValuesLoop",
+    "cnn_prelu",
     "compiled",
-    "discriminator",
-    "encoder",
     "graph",
     "graph_inside",
     "images",
@@ -49,7 +38,6 @@ __all__ = [
     "parallel",
     "resnet",
     "rows",
-    "sequences",
 ]
 
 
@@ -59,10 +47,6 @@ def rows() -> Tensor:
 
 def images() -> Tensor:
     return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-def sequences() -> Tensor:
-    return torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(1))
 
 
 class _Layers(nn.Module):
@@ -122,6 +106,24 @@ class Snake(nn.Module):
 
 def own_classes() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 16), Swish(), nn.Linear(16, 8), Snake(), nn.Linear(8, 4))
+
+
+class Numbered(nn.Module):
+    """Activations that torch has as classes, side by side, many with numbers that are not the usual ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 6), nn.Linear(114, 4)
+        self.acts = nn.ModuleList([
+            nn.GELU(), nn.GELU(approximate="tanh"), nn.LeakyReLU(0.2), nn.PReLU(), nn.PReLU(6), nn.ELU(0.7),
+            nn.CELU(1.3), nn.SELU(), nn.Softplus(2.0), nn.Hardtanh(-0.5, 1.5), nn.ReLU6(), nn.Hardswish(),
+            nn.Hardsigmoid(), nn.LogSigmoid(), nn.Tanhshrink(), nn.Hardshrink(0.3), nn.Softshrink(0.2),
+            nn.Threshold(0.1, 0.05), nn.Sigmoid(),
+        ])  # fmt: skip
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.one(x)
+        return self.two(torch.cat([act(h) for act in self.acts], -1))
 
 
 class ModuleTables(_Layers):
@@ -207,6 +209,14 @@ class CnnShared(nn.Module):
         return self.head(self.features(x).mean((2, 3)))
 
 
+def cnn_prelu() -> nn.Module:
+    """With slopes for each channel, which stands on axis 1."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.PReLU(6), nn.Flatten(),
+        nn.Linear(96, 4),
+    )  # fmt: skip
+
+
 class CnnInPlace(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -256,190 +266,7 @@ class SqueezeExcite(nn.Module):
         return (x * torch.sigmoid(self.other(x))).mean((2, 3))
 
 
-# recurrent
-
-
-class Lstm(nn.Module):
-    """Fused; only the head has an activation of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.head = nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 4)
-        self.more = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.more(F.elu(self.head(self.rnn(x)[0][:, -1])))
-
-
-class Gru(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(8, 6, batch_first=True)
-        self.head = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
-
-    def forward(self, x: Tensor) -> Any:
-        return self.head(self.rnn(x)[1][-1])
-
-
-class OwnLstm(nn.Module):
-    """Written by hand, with a loop over time in its forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.into, self.back = nn.Linear(8, 24), nn.Linear(6, 24)
-
-    def forward(self, x: Tensor) -> Any:
-        h = c = x.new_zeros(len(x), 6)
-        for step in x.unbind(1):
-            i, f, g, o = (self.into(step) + self.back(h)).chunk(4, -1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-        return h
-
-
-class Cell(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(14, 6)
-
-    def forward(self, x: Tensor, h: Tensor) -> Any:
-        return F.relu(self.layer(torch.cat([x, h], -1)))
-
-
-class CellLoop(nn.Module):
-    """The loop over time is outside of the module that calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = Cell()
-
-    def forward(self, x: Tensor) -> Any:
-        h = x.new_zeros(len(x), 6)
-        for step in range(5):
-            h = self.cell(x[:, step], h)
-        return h
-
-
-class Unrolled(nn.Module):
-    """A loop over a fixed number of steps, after a first one outside of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.into, self.back = nn.Linear(8, 6), nn.Linear(6, 6)
-
-    def forward(self, x: Tensor) -> Any:
-        h = torch.tanh(self.into(x[:, 0]))
-        for step in range(1, 5):
-            h = torch.tanh(self.into(x[:, step]) + self.back(h))
-        return h + 1
-
-
-class BareRecurrent(nn.Module):
-    """A loop over time without any submodule."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.into = nn.Parameter(torch.randn(8, 6) / 3)
-        self.back = nn.Parameter(torch.randn(6, 6) / 3)
-
-    def forward(self, x: Tensor) -> Any:
-        h = x.new_zeros(len(x), 6)
-        for step in x.unbind(1):
-            h = torch.tanh(step @ self.into + h @ self.back)
-        return h + 1
-
-
-# attention
-
-
-def encoder() -> nn.Module:
-    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
-    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
-        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
-        self.norm = nn.LayerNorm(8)
-
-    def forward(self, x: Tensor) -> Any:
-        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        weights = F.dropout(F.softmax(q @ k.transpose(1, 2) / 8**0.5, -1), 0.1, self.training)
-        x = x + self.out(weights @ v)
-        return x + self.down(F.gelu(self.up(x)))
-
-
-class GatedUnits(nn.Module):
-    """SwiGLU by hand, GLU by torch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate, self.up = nn.Linear(8, 16), nn.Linear(8, 16)
-        self.glu = nn.GLU()
-
-    def forward(self, x: Tensor) -> Any:
-        h = self.glu(F.silu(self.gate(x)) * self.up(x))
-        return F.glu(h, dim=-1)
-
-
-class Experts(nn.Module):
-    """Which way it takes depends on the data."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.router = nn.Linear(8, 2)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.ELU()) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Any:
-        weights = self.router(x).softmax(-1)
-        if x.sum() > 1e9:
-            return x
-        mixed = sum(weights[:, [i]] * expert(x) for i, expert in enumerate(self.experts))
-        return F.hardswish(mixed)
-
-
-# generators, discriminators, autoencoders
-
-
-class Generator(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.ConvTranspose2d(8, 6, 4), nn.ConvTranspose2d(6, 3, 4, 2, 1)
-        self.norm = nn.BatchNorm2d(6)
-
-    def forward(self, z: Tensor) -> Any:
-        return torch.tanh(self.two(F.relu(self.norm(self.one(z[:, :, None, None])))))
-
-
-def discriminator() -> nn.Module:
-    normed = nn.utils.parametrizations.spectral_norm
-    return nn.Sequential(
-        normed(nn.Conv2d(3, 4, 4, 2, 1)), nn.LeakyReLU(0.2, inplace=True),
-        normed(nn.Conv2d(4, 6, 4, 2, 1)), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(24, 1), nn.Sigmoid(),
-    )  # fmt: skip
-
-
-class Autoencoder(nn.Module):
-    """Calls in methods of its own, and a mapping as its output."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.mean, self.spread = nn.Linear(8, 12), nn.Linear(12, 3), nn.Linear(12, 3)
-        self.back, self.out = nn.Linear(3, 12), nn.Linear(12, 8)
-
-    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = F.mish(self.hidden(x))
-        return self.mean(h), F.softplus(self.spread(h))
-
-    def decoded(self, z: Tensor) -> Any:
-        return self.out(F.mish(self.back(z))).sigmoid()
-
-    def forward(self, x: Tensor) -> Any:
-        mean, spread = self.encoded(x)
-        z = mean + spread * torch.randn_like(mean) if self.training else mean
-        return {"image": self.decoded(z), "mean": mean, "spread": spread}
+# forwards that run twice, or in part
 
 
 class Auxiliary(_Layers):

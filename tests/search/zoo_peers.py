@@ -1,4 +1,6 @@
-"""Models of timm and of transformers, built small from their configuration, with nothing downloaded."""
+"""Models of torchvision, timm and transformers, built small from their configuration, with nothing downloaded, and
+models as Lightning and skorch hold them.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,59 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm_without_its_kernels import import_timm_activations
+from timm_without_its_kernels import import_timm_activations, mend_torchvision
 from torch import Tensor, nn
-from zoo import Entry
+from zoo import ONE_KERNEL, Entry
+from zoo_models import rows
 
-__all__ = ["TIMM", "TRANSFORMERS"]
+__all__ = ["TIMM", "TORCHVISION", "TRAINED", "TRANSFORMERS"]
+
+
+def _torchvision(name: str, **settings: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        mend_torchvision()
+        models = importlib.import_module("torchvision.models")
+        model = getattr(models, name)(weights=None, num_classes=5, **settings)
+        assert isinstance(model, nn.Module)
+        return model
+
+    return build
 
 
 def _timm(name: str, **settings: Any) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         import_timm_activations()
         model = importlib.import_module("timm").create_model(name, num_classes=5, **settings)
+        assert isinstance(model, nn.Module)
+        return model
+
+    return build
+
+
+def _timm_classes() -> nn.Module:
+    """A perceptron in which every activation is a class of timm's own."""
+    import_timm_activations()
+    classes = importlib.import_module("timm.layers.activations")
+    names = (
+        "Swish",
+        "Mish",
+        "HardSwish",
+        "HardSigmoid",
+        "HardMish",
+        "GELU",
+        "GELUTanh",
+        "QuickGELU",
+        "Tanh",
+    )
+    acts = [getattr(classes, name)() for name in names] + [classes.PReLU(8)]
+    layers = [layer for act in acts for layer in (nn.Linear(8, 8), nn.LayerNorm(8), act)]
+    return nn.Sequential(*layers, nn.Linear(8, 4))
+
+
+def _trained(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        mend_torchvision()
+        model = getattr(importlib.import_module("zoo_trained"), name)()
         assert isinstance(model, nn.Module)
         return model
 
@@ -54,6 +98,26 @@ def _speech() -> dict[str, Tensor]:
     return {"input_features": features, **_tokens("decoder_input_ids")()}
 
 
+def _pictures_and_captions() -> dict[str, Tensor]:
+    pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return {"pixel_values": pixels, **_tokens("input_ids")()}
+
+
+TORCHVISION: dict[str, Entry] = {
+    # one after the stem, one module that each of 2 + 2 + 2 + 2 basic blocks runs twice
+    "torchvision_resnet18": Entry(_torchvision("resnet18"), _images, "9 module hidden ReLU"),
+    # one after the stem, two in each of 6 + 12 + 24 + 16 layers, one in each of 3 transitions; one call before the head
+    "densenet121": Entry(
+        _torchvision("densenet121"), _images, "120 module hidden ReLU, 1 function hidden relu"
+    ),
+    # a call in each convolution: three in the stem, six in each of 2 + 5 + 2 inceptions, one in each of two heads that
+    # only training runs, which have one call more
+    "googlenet": Entry(
+        _torchvision("googlenet", init_weights=False), _images, "61 function hidden relu"
+    ),
+}
+"""By name; counted in the source of the classes."""
+
 TIMM: dict[str, Entry] = {
     # one after the stem, two in each of 2 + 2 + 2 + 2 basic blocks
     "resnet18": Entry(_timm("resnet18"), _images, "17 module hidden ReLU"),
@@ -82,10 +146,37 @@ TIMM: dict[str, Entry] = {
     "regnety_002": Entry(
         _timm("regnety_002"), _images, "53 module hidden ReLU, 13 module gate Sigmoid"
     ),
+    # one in the perceptron of each of 2 + 1 blocks; their attention holds a softmax, of windows that the second shifts
+    "swin": Entry(
+        _timm(
+            "swin_tiny_patch4_window7_224",
+            img_size=32,
+            window_size=4,
+            embed_dim=24,
+            depths=(2, 1),
+            num_heads=(2, 4),
+        ),
+        lambda: _images()[:, :, :32, :32],
+        "3 module gate Softmax, 3 module hidden GELU",
+    ),
+    "timm_classes": Entry(
+        _timm_classes,
+        rows,
+        "1 module hidden Swish, 1 module hidden Mish, 1 module hidden HardSwish, 1 module hidden HardSigmoid, "
+        "1 module hidden HardMish, 1 module hidden GELU, 1 module hidden GELUTanh, 1 module hidden QuickGELU, "
+        "1 module hidden Tanh, 1 module hidden PReLU",
+        close={
+            "Swish": ("silu", ONE_KERNEL),
+            "Mish": ("mish", ONE_KERNEL),
+            "HardSwish": ("hardswish", ONE_KERNEL),
+            "HardSigmoid": ("hardsigmoid", ONE_KERNEL),
+        },
+    ),
 }
 """By name; the counts are those of the papers' architectures, as the comments derive them."""
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+_NEW_GELU = {"NewGELUActivation": ("gelu_new", ONE_KERNEL)}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}
 
 TRANSFORMERS: dict[str, Entry] = {  # attention is one fused call, unless it says "eager"
@@ -125,6 +216,7 @@ TRANSFORMERS: dict[str, Entry] = {  # attention is one fused call, unless it say
         _tokens("input_ids"),
         "2 module hidden NewGELUActivation",
         traced=False,
+        close=_NEW_GELU,
     ),
     "distilbert": Entry(
         _transformers(
@@ -146,6 +238,7 @@ TRANSFORMERS: dict[str, Entry] = {  # attention is one fused call, unless it say
         _tokens("input_ids"),
         "2 module hidden NewGELUActivation",
         traced=False,
+        close=_NEW_GELU,
     ),
     # as T5, and one call after each of the encoder's two convolutions
     "whisper": Entry(
@@ -170,6 +263,44 @@ TRANSFORMERS: dict[str, Entry] = {  # attention is one fused call, unless it say
         "2 function hidden gelu, 4 module hidden GELUActivation",
         traced=False,
         without="4 module hidden GELUActivation",
+    ),
+    # one in each of two layers, whose result multiplies another projection of the same input
+    "llama": Entry(
+        _transformers("LlamaForCausalLM", "LlamaConfig", intermediate_size=37, **_SMALL),
+        _tokens("input_ids"),
+        "2 module hidden SiLUActivation",
+        traced=False,
+    ),
+    # one in each of two layers
+    "gpt_neox": Entry(
+        _transformers("GPTNeoXForCausalLM", "GPTNeoXConfig", intermediate_size=37, **_SMALL),
+        _tokens("input_ids"),
+        "2 module hidden GELUActivation",
+        traced=False,
+    ),
+    # one in each of two layers over the words and of two over the picture
+    "clip": Entry(
+        _transformers(
+            "CLIPModel",
+            "CLIPConfig",
+            text_config={"vocab_size": 99, "intermediate_size": 37, "eos_token_id": 2, **_SMALL},
+            vision_config={"image_size": 16, "patch_size": 4, "intermediate_size": 37, **_SMALL},
+            projection_dim=12,
+        ),
+        _pictures_and_captions,
+        "4 module hidden QuickGELUActivation",
+        traced=False,
+    ),
+}
+"""By name."""
+
+TRAINED: dict[str, Entry] = {
+    # one in the body, one call in forward; what training_step calls itself is part of the loss
+    "lightning": Entry(
+        _trained("Regression"), rows, "1 module hidden GELU, 1 function hidden elu"
+    ),
+    "skorch": Entry(
+        _trained("held_by_skorch"), rows, "1 module hidden SiLU, 1 function output tanh"
     ),
 }
 """By name."""

@@ -84,8 +84,10 @@ class Sites(list[Site]):
             for role in ("hidden", "gate", "output")
             if (count := sum(site.role == role for site in self))
         )
-        how = {"traced": "traced by torch.fx", "run": "seen running", "listed": "listed"}[self.how]
-        lines.append(f"{len(self)} sites ({roles or 'none'}), {how}")
+        listed = "listed as modules and attributes"
+        how = {"traced": "traced by torch.fx", "run": "seen running", "listed": listed}[self.how]
+        number = f"{len(self)} site{'' if len(self) == 1 else 's'}"
+        lines.append(f"{number} ({roles or 'none'}), {how}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -250,7 +252,8 @@ def _role(path: str, module: nn.Module, found: Found, is_last: bool, model: nn.M
     kind = kind_of(module)
     known = path in found.order
     if kind in NORMALISING:
-        return "gate" if path in found.gates else "output"
+        is_gate = path in found.gates if known else _sounds_like_a_gate(path, model)
+        return "gate" if is_gate else "output"
     if kind == "glu":
         return "gate"
     if kind in SQUASHING and (path in found.outputs if known else is_last):

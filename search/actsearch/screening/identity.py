@@ -59,13 +59,20 @@ def points() -> Tensor:
     return torch.cat([points, -points])
 
 
+@functools.cache
+def _half() -> list[float]:
+    half: list[float] = points().chunk(2)[0].flatten().tolist()
+    return half
+
+
 def fingerprint(what: Any, *, mirror: bool = False) -> str:
     """Identity of an activation as 32 hexadecimal digits.
 
     Two are equal when, on fixed points (64 quantiles of N(0, 1), 0, and +-0.5, 1, 2, 3, 6), values and autograd
     gradients agree to 6 digits of the function's scale on the quantiles (of their own size where they exceed it), at
-    the start parameters and at two fixed perturbations of them, with the same parameter scopes. So ``x*sigmoid(x)`` is
-    ``silu``, but Swish with a learned beta is not. Random and non-elementwise forms are keyed by name and
+    the start parameters and at two fixed perturbations of them, with the same parameter scopes. At 0 an infinity counts
+    without its sign, so that ``1/x`` is ``1/(x + 0)``. So ``x*sigmoid(x)`` is ``silu``, but Swish with a learned beta
+    is not. Random and non-elementwise forms are keyed by name and
     hyperparameters.
 
     Args:
@@ -152,13 +159,17 @@ def perturbed_modules(record: ActivationRecord) -> list[Activation]:
 
 
 def _rounded(numbers: Tensor, scale: float) -> str:
-    """Numbers to 6 digits of the function's scale; those larger than it, far out, to 6 digits of their own."""
+    """Numbers at the first half of the points, to 6 digits of the function's scale; those larger than it, far out, to
+    6 digits of their own.
+    """
     texts = []
-    for number in numbers.flatten().tolist():
+    for point, number in zip(_half(), numbers.flatten().tolist(), strict=True):
         if math.isnan(number):
             texts.append("nan")
-        elif math.isinf(number):
-            texts.append(str(number))
+        elif math.isinf(
+            number
+        ):  # at 0 its sign is that of the zero, which 1 / x and 1 / (x + 0) see differently
+            texts.append(str(number if point else abs(number)))
         else:
             exponent = _exponent(max(abs(number), scale))
             mantissa = math.ldexp(number, -exponent) * 10**_DIGITS
