@@ -130,6 +130,41 @@ def test_a_way_that_was_not_taken_is_an_error_where_nothing_else_is_called(
         compiled(x)
 
 
+def test_functions_are_recognised_however_they_are_named(x: Tensor) -> None:
+    class Imported(Branching):
+        def branch(self, x: Tensor) -> Tensor:
+            import torch.nn.functional as own
+
+            return own.elu(x)
+
+    class Method(Branching):
+        def branch(self, x: Tensor) -> Tensor:
+            self.detached.sigmoid()
+            return [(row * 1).tanh() for row in (x,)][0]
+
+        @property
+        def detached(self) -> Tensor:
+            if not self.late:
+                raise RuntimeError("only later")
+            return self.layer.weight
+
+    class Inherited(Branching):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1
+
+    helper = torch.celu
+
+    class Renamed(Branching):
+        def branch(self, x: Tensor) -> Tensor:
+            return helper(x)
+
+    for kind in (Imported, Method, Inherited, Renamed):
+        placed: Any = acs.place(nn.Sequential(kind(), nn.ReLU()), "sin", sample=x).model
+        placed[0].late = True
+        with pytest.raises(acs.PlacementError, match=f"{kind.__name__} calls"):
+            placed(x)
+
+
 def test_what_did_not_run_is_an_error_when_it_runs(x: Tensor) -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:

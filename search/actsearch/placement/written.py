@@ -23,6 +23,7 @@ _SPELLINGS = {
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
 _SKIPPED = ("CACHE", "PUSH_NULL", "EXTENDED_ARG")
 _SELF = "self"
+_IMPORTED = "import"  # the first name of what a function imports itself
 
 _Chain = tuple[str, ...]
 """Names in a row, as ``("F", "relu")``; an empty first one for the attribute of something computed."""
@@ -129,23 +130,31 @@ def named_by_other_methods(
 def _named(module: nn.Module, function: FunctionType) -> Iterator[str]:
     """Activation functions that a function names, but for what the module holds under such a name."""
     names = _names_around(function)
-    for chain in _chains(function.__code__):
-        root, *path = chain
+    for root, *path in _chains(function.__code__):
         if root in names:
-            if (name := name_of(_resolved(names[root], path))) is not None:
-                yield name
-        elif path and path[-1] in _SPELLINGS:
-            if root == _SELF and (
-                len(path) == 1 or isinstance(_resolved(module, path[:-1]), nn.Module)
-            ):
-                continue  # a submodule, or a method
-            yield _SPELLINGS[path[-1]]
+            known = name_of(_resolved(names[root], path))
+        elif path and not _is_submodule(module, (root, *path)):
+            known = (_SPELLINGS if root == _IMPORTED else METHODS).get(path[-1])
+        else:
+            known = None
+        if known is not None:
+            yield known
+
+
+def _is_submodule(module: nn.Module, chain: _Chain) -> bool:
+    """Whether names stand for what a module or a submodule of it holds: another one, or a method."""
+    root, *holders, last = chain
+    if root != _SELF or last not in METHODS:  # not asked in vain: a property may do anything
+        return root == _SELF and not holders
+    return not holders or isinstance(_resolved(module, holders), nn.Module)
 
 
 def _resolved(value: Any, path: Iterable[str]) -> Any:
-    for name in path:
-        value = getattr(value, name, None)
-    return value
+    """An attribute of an attribute; None if there is no such, or a property fails."""
+    try:
+        return functools.reduce(getattr, path, value)
+    except Exception:
+        return None
 
 
 def _names_around(function: FunctionType) -> dict[str, Any]:
@@ -167,21 +176,27 @@ def _names_around(function: FunctionType) -> dict[str, Any]:
 def _chains(code: CodeType) -> tuple[_Chain, ...]:
     """Every name that code loads, with the attributes that it asks of it; likewise of functions inside of it."""
     found: dict[_Chain, None] = {}
+    imported: set[str] = set()
     chain: _Chain = ("",)
+    before = ""
     for item in dis.get_instructions(code):
         kind, name = item.opname, item.argval
         if kind in _SKIPPED:
             continue
+        before, after_import = kind, before.startswith("IMPORT")
         if kind.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")):
-            chain = (name[-1] if isinstance(name, tuple) else str(name),)
+            last = name[-1] if isinstance(name, tuple) else str(name)
+            chain = (_IMPORTED if last in imported else last,)
         elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
             chain = (*chain, str(name))
         elif kind == "LOAD_SUPER_ATTR":
             chain = (_SELF, str(name))
         elif kind == "IMPORT_FROM":
-            chain = ("", str(name))
+            chain = (_IMPORTED, str(name))
         else:
             chain = ("",)
+            if kind == "STORE_FAST" and after_import:  # import torch.nn.functional as F
+                imported.add(str(name))
             continue
         found[chain] = None
     for constant in code.co_consts:
