@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from actsearch.activation.primitives import look_up
 from actsearch.activation.program import Program, compile_expression
@@ -161,8 +161,7 @@ class FormulaActivation(Activation):
         result = values[program.result]
         if not program.uses_x:
             result = torch.zeros_like(x) + result
-        tensor: Tensor = result  # or a proxy of torch.fx
-        return tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
+        return _in_dtype_of(x, result)
 
     def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
         if not isinstance(leaf, tuple):
@@ -170,22 +169,10 @@ class FormulaActivation(Activation):
         kind, index = leaf
         tensor: Tensor = getattr(self, f"{kind}_{index}")
         if kind == "theta":
-            if tensor.dtype != x.dtype:
-                tensor = tensor.to(x.dtype)
-            if tensor.dim() == 1:
-                return self._by_channel(tensor, x)
+            tensor = _in_dtype_of(x, tensor)
+            if self.channels is not None:
+                return _by_channel(tensor, x, self.channel_axis, self.record.label)
         return tensor
-
-    def _by_channel(self, tensor: Tensor, x: Tensor) -> Tensor:
-        axis, count = self.channel_axis, tensor.shape[0]
-        if not -x.dim() <= axis < x.dim() or x.shape[axis] != count:
-            raise ActivationError(
-                f"{self.record.label} has parameters for {count} channels on axis {axis}, "
-                f"but the input has shape {tuple(x.shape)}; build it with the channels of that axis"
-            )
-        shape = [1] * x.dim()
-        shape[axis] = count
-        return tensor.view(shape)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in super().__getstate__().items() if key != "_program"}
@@ -193,6 +180,30 @@ class FormulaActivation(Activation):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_expression(self._tree)
+
+
+# Wrapped, torch.fx keeps them as they are: it cannot look at the dtype and the shape of what it has not got yet.
+
+
+@fx.wrap
+def _in_dtype_of(x: Tensor, tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
+
+
+@fx.wrap
+def _by_channel(tensor: Tensor, x: Tensor, axis: int, label: str) -> Tensor:
+    """A parameter in the shape that meets its axis of the input; one for all channels as it is."""
+    if tensor.dim() != 1:
+        return tensor
+    count = tensor.shape[0]
+    if not -x.dim() <= axis < x.dim() or x.shape[axis] != count:
+        raise ActivationError(
+            f"{label} has parameters for {count} channels on axis {axis}, "
+            f"but the input has shape {tuple(x.shape)}; build it with the channels of that axis"
+        )
+    shape = [1] * x.dim()
+    shape[axis] = count
+    return tensor.view(shape)
 
 
 class RandomActivation(Activation):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, fx
 
 from actsearch.errors import ActivationError
 from actsearch.operators import OPERATORS, Operator
@@ -86,6 +86,7 @@ def smallest(*arguments: Tensor) -> Tensor:
     return _stacked(arguments).amin(0)
 
 
+@fx.wrap  # torch.fx has no dtypes and axes to look at
 def _stacked(arguments: tuple[Tensor, ...]) -> Tensor:
     """Along a new first axis; numbers, tensors without axes, take the dtype of the others."""
     dtype = next((item.dtype for item in arguments if item.dim()), arguments[0].dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from actsearch.activation.module import Activation, RandomActivation
 from actsearch.errors import ActivationError
@@ -84,16 +84,21 @@ class Maxout(Activation):
         Raises:
             ActivationError: when the channels are not a multiple of the pieces.
         """
-        axis, shape = self.channel_axis, tuple(x.shape)
-        if not -x.dim() <= axis < x.dim() or shape[axis] % self.pieces:
-            raise ActivationError(
-                f"{self.record.label} takes the largest of each {self.pieces} channels on axis {axis}, but the input "
-                f"has shape {shape}: the layer before must be {self.pieces} times as wide, as actsearch.place makes it"
-            )
-        axis %= x.dim()
-        # both sizes spelt out: of an empty batch, -1 could not be told
-        pieces = torch.unflatten(x, axis, (shape[axis] // self.pieces, self.pieces))
-        return pieces.amax(axis + 1)
+        return _largest_of_pieces(x, self.pieces, self.channel_axis, self.record.label)
+
+
+@fx.wrap  # torch.fx has no shape to look at
+def _largest_of_pieces(x: Tensor, count: int, axis: int, label: str) -> Tensor:
+    shape = tuple(x.shape)
+    if not -x.dim() <= axis < x.dim() or shape[axis] % count:
+        raise ActivationError(
+            f"{label} takes the largest of each {count} channels on axis {axis}, but the input "
+            f"has shape {shape}: the layer before must be {count} times as wide, as actsearch.place makes it"
+        )
+    axis %= x.dim()
+    # both sizes spelt out: of an empty batch, -1 could not be told
+    pieces = torch.unflatten(x, axis, (shape[axis] // count, count))
+    return pieces.amax(axis + 1)
 
 
 SPECIAL: dict[str, type[Activation]] = {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 
 __all__ = ["Called", "running"]
+
+
+_METHOD = types.MethodDescriptorType  # of a tensor, which torch.fx has only by name
 
 
 class _Running(threading.local):
@@ -46,8 +50,12 @@ class Called(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself, with whatever it was called with."""
         outer, running.module = running.module, self
+        function = self.function
         try:
-            return self.function(*args, *self.arguments, **self.keywords, **kwargs)
+            if args and isinstance(args[0], fx.Proxy) and isinstance(function, _METHOD):
+                method = getattr(args[0], function.__name__)
+                return method(*args[1:], *self.arguments, **self.keywords, **kwargs)
+            return function(*args, *self.arguments, **self.keywords, **kwargs)
         finally:
             running.module = outer
 

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
+from actsearch.placement.frames import Place, is_torch_s, standing
 from actsearch.placement.known import (
     CALLS,
     METHODS,
@@ -25,13 +26,7 @@ from actsearch.placement.known import (
     name_of,
 )
 from actsearch.placement.probe import observed, tensors
-from actsearch.placement.redirect import (
-    Calls,
-    Place,
-    is_repeated,
-    is_torch_s,
-    place_of_call,
-)
+from actsearch.placement.redirect import Calls
 from actsearch.placement.scripted import Compiled
 from actsearch.placement.seen import Call, Key, Seen
 
@@ -87,6 +82,8 @@ class _Recorder:
             if next(module.parameters(), None) is not None and path not in self.activations
         }
         self._modules = modules
+        self._paths = {module: path for path, module in modules.items()}
+        self._varying: set[str] = set()
         self.seen = Seen()
         self._loops: set[tuple[str, Place]] = set()
         self._stack: list[_Running] = []
@@ -113,26 +110,33 @@ class _Recorder:
 
     def call(self, name: str, function: Any) -> Key | None:
         """A call by the module that runs; None if it stays as it is: one of an activation module or of torch itself."""
-        if not self._stack:  # a hook of the user's, before any forward
+        here = standing(name)
+        if here.hook is not None:
+            self.seen.hooked[self._paths.get(here.hook, ""), name] = None
+            self._varying |= {running.path for running in self._stack}
             return None
-        running = self._stack[-1]
-        place = place_of_call(name)
+        if not self._stack:  # by who calls the model
+            return None
+        running, place = self._stack[-1], here.place
         if running.path in self.activations:
             return None
         if is_torch_s(place):
             if place[1] == _ACTIVATIONS:
                 self.seen.loose[running.path] = name
             return None
-        if is_repeated():
+        if here.repeated:
             self.seen.repeated[running.path, place] = name
             return None
         feeders = running.passed.setdefault(place, [])
         feeders.append(running.feeder)
+        passed = len(feeders) - 1
+        for code in here.through:
+            self.seen.through.setdefault((running.path, code), {}).setdefault(place, passed)
         led: Calls | None = vars(self._modules[running.path]).get("_actsearch_calls")
-        if led is not None and (site := led.answering(place, len(feeders) - 1)) is not None:
+        if led is not None and (site := led.answering(place, passed)) is not None:
             # torch.fx calls methods itself
             return self.module(f"{running.path}.{site}".lstrip(".")) if site else None
-        return self._add(Call(running.path, name, function, place, len(feeders) - 1))
+        return self._add(Call(running.path, name, function, place, passed))
 
     def _add(self, key: Key) -> Key:
         if key not in self.seen.order:
@@ -152,9 +156,11 @@ class _Recorder:
             {merged(key) for key in self.seen.gates},
             {merged(key) for key in self.seen.outputs},
             self.seen.repeated,
-            {path for path, _ in [*self._loops, *self.seen.repeated]},
+            self._varying | {path for path, _ in [*self._loops, *self.seen.repeated]},
             self.seen.ran,
             self.seen.loose,
+            self.seen.hooked,
+            self.seen.through,
         )
 
 

@@ -18,6 +18,7 @@ from actsearch.placement.graphs import open_graphs
 from actsearch.placement.known import is_activation, name_of
 from actsearch.placement.redirect import Calls, lead, paused
 from actsearch.placement.seen import Call, Seen
+from actsearch.placement.written import code_of, methods_of, named_by_forward
 
 __all__ = ["Found", "make_modular", "pause"]
 
@@ -67,9 +68,12 @@ def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None
         _seen(model, sample) if like is None else (like.seen, like.how, like.reason)
     )
     paths: dict[str | Call, str] = {key: key for key in seen.order if isinstance(key, str)}
-    for owner, calls in seen.by_owner().items():
-        paths |= _lead(model, owner, calls, seen)
-    if seen.calls:
+    owners = seen.by_owner()
+    for owner in dict.fromkeys([*owners, *(owner for owner, _ in seen.repeated)]):
+        paths |= _lead(model, owner, owners.get(owner, []), seen)
+    if how != "listed":
+        _guard(model)
+    if any(hasattr(module, "_actsearch_calls") for module in model.modules()):
         for module in model.modules():
             if is_activation(module):
                 pause(module)
@@ -145,10 +149,8 @@ def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
 
 
 def _to_train(model: nn.Module) -> nn.Module:
-    """A copy for a run in training mode, which may write to buffers and to parameters without gradients."""
-    return copy.deepcopy(
-        model, {id(item): item for item in model.parameters() if item.requires_grad}
-    )
+    """A copy for a run in training mode, which may write to buffers and to parameters."""
+    return copy.deepcopy(model)
 
 
 def _traced(model: nn.Module, training: bool) -> Seen:
@@ -166,20 +168,38 @@ def _traced(model: nn.Module, training: bool) -> Seen:
 def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[str | Call, str]:
     """Lead the calls of one module's forward to submodules; their paths by call."""
     owner: Any = model.get_submodule(path)
+    repeated = {place: name for (where, place), name in seen.repeated.items() if where == path}
+    kinds = [call.name for call in calls]
     if "forward" in vars(owner):
+        if not calls:
+            return {}
         raise PlacementError(
-            f"{path or type(owner).__name__} calls {calls[0].name} in a forward that was set on the instance, where "
+            f"{path or type(owner).__name__} calls {kinds[0]} in a forward that was set on the instance, where "
             "the call cannot be led elsewhere; define forward in the class, or hold the activation as a module"
         )
-    kinds = [call.name for call in calls]
     names = dict(zip(calls, _names(owner, kinds), strict=True))
     for call, name in names.items():
         owner.add_module(name, Called(call.function, call.name))
     at = {(call.place, call.passed): name for call, name in names.items()}
-    at |= {(place, None): "" for where, place in seen.repeated if where == path}
+    at |= {(place, None): "" for place in repeated}
     in_order = tuple(zip(names.values(), kinds, strict=True))
-    lead(owner, names.values(), Calls(in_order, at, path not in seen.varying))
+    methods = {
+        name: places
+        for name, function in methods_of(type(owner)).items()
+        if (places := seen.through.get((path, code_of(function)))) is not None
+    }
+    lead(owner, names.values(), Calls(in_order, at, path not in seen.varying, methods))
     return {call: f"{path}.{name}".lstrip(".") for call, name in names.items()}
+
+
+def _guard(model: nn.Module) -> None:
+    """Make an error of a call where none was seen, in modules whose code names activation functions."""
+    for module in list(model.modules()):
+        calls = getattr(module, "_actsearch_calls", None)
+        if (calls is not None and (calls.at or calls.guarded)) or "forward" in vars(module):
+            continue
+        if named_by_forward(module) and not is_activation(module):
+            lead(module, (), Calls(guarded=True))
 
 
 def _names(owner: nn.Module, kinds: Sequence[str]) -> list[str]:

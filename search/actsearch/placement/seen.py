@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
-from actsearch.placement.redirect import Place
+from actsearch.placement.frames import Place
 
 __all__ = ["Call", "Key", "Seen"]
 
@@ -45,6 +46,8 @@ class Seen:
         varying: owners that do not always make the same calls in the same order.
         ran: paths of the modules whose forward ran.
         loose: names of activation modules that are no attribute of anything, by path of the module that uses them.
+        hooked: functions that hooks call: path of the module whose hook it is, and name.
+        through: how often each place was passed before a function first led there, by owner and the function's code.
     """
 
     order: list[Key] = field(default_factory=list)
@@ -54,6 +57,8 @@ class Seen:
     varying: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     loose: dict[str, str] = field(default_factory=dict)
+    hooked: dict[tuple[str, str], None] = field(default_factory=dict)
+    through: dict[tuple[str, CodeType], dict[Place, int]] = field(default_factory=dict)
 
     @property
     def calls(self) -> list[Call]:
@@ -86,6 +91,11 @@ class Seen:
             {f"{path}.{owner}".rstrip(".") for owner in self.varying},
             {"", *(f"{path}.{one}".rstrip(".") for one in self.ran)},
             {f"{path}.{owner}".rstrip("."): name for owner, name in self.loose.items()},
+            {(f"{path}.{owner}".rstrip("."), name): None for owner, name in self.hooked},
+            {
+                (f"{path}.{owner}".rstrip("."), code): places
+                for (owner, code), places in self.through.items()
+            },
         )
 
     def joined(self, other: Seen) -> Seen:
@@ -107,4 +117,9 @@ class Seen:
             self.varying | other.varying | varying,
             self.ran | other.ran,
             self.loose | other.loose,
+            self.hooked | other.hooked,
+            {
+                key: other.through.get(key, {}) | self.through.get(key, {})
+                for key in self.through | other.through
+            },
         )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from actsearch.activation import Activation, pieces_of
 from actsearch.errors import PlacementError
@@ -24,6 +23,7 @@ from actsearch.placement.known import (
 )
 from actsearch.placement.modular import Found, make_modular
 from actsearch.placement.scripted import Compiled, not_scripted, seal_scripted
+from actsearch.placement.written import named_by_other_methods
 
 __all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "looked_at", "sites", "unwrapped"]
 
@@ -31,6 +31,9 @@ SiteRole = Literal["hidden", "gate", "output"]
 
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 _GATING = re.compile(r"gate|squeeze|excit|attn|attention|(^|[._])se([._]|$)|SE[A-Z]", re.ASCII)
+
+
+_SHOWN = 3  # methods that are named
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,11 @@ def sites(model: nn.Module, sample: Any = None) -> Sites:
 
 
 def looked_at(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
-    """A copy of a model that shares its weights, to be run and watched, in which every activation is a submodule."""
-    model = not_scripted(unwrapped(model))
-    weights = {id(item): item for item in model.parameters() if not is_lazy(item)}
-    shell = copied(model, weights)
+    """A copy of a model, to be run and watched, in which every activation is a submodule.
+
+    It has weights of its own: a forward may write to them.
+    """
+    shell = copied(not_scripted(unwrapped(model)))
     seal_scripted(shell)
     found = make_modular(shell, sample)
     return shell, listed(shell, found), found
@@ -127,10 +131,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return inner if isinstance(inner, nn.Module) else model
 
 
-def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
     """A deep copy; PlacementError if the model does not allow it."""
     try:
-        return copy.deepcopy(model, memo)
+        return copy.deepcopy(model)
     except Exception as error:
         raise PlacementError(
             f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}; "
@@ -183,6 +187,13 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
             f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
             "it is: hold it as self.act."
         )
+    for path, name in found.seen.hooked:
+        yield f"{path or 'The model'} calls {name} in a forward hook; it stays as it is."
+    others = list(dict.fromkeys(_other_methods(model, found)))
+    for method, name in others[:_SHOWN]:
+        yield f"{method} calls {name} and was not seen running; it stays as it is."
+    if len(others) > _SHOWN:
+        yield f"Likewise {len(others) - _SHOWN} more methods."
     if unreached := _unreached(model, found):
         shown = ", ".join(unreached[:5]) + (", ..." if len(unreached) > 5 else "")
         yield f"Did not run, so that functions called there were not seen: {shown}."
@@ -196,6 +207,15 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
     for kind, places in fused.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         yield f"{places[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
+
+
+def _other_methods(model: nn.Module, found: Found) -> Iterator[tuple[str, str]]:
+    """Methods of the user's own classes that no run went through, as ``Model.generate``, with what each calls."""
+    ran = {code for _, code in found.seen.through}
+    for module in model.modules():
+        if found.how != "listed" and not is_activation(module):
+            for method, name in named_by_other_methods(module, ran):
+                yield f"{type(module).__name__}.{method}", name
 
 
 def _unreached(model: nn.Module, found: Found) -> list[str]:
