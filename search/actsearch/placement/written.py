@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from actsearch.placement.frames import is_torch_s
 from actsearch.placement.known import CALLS, METHODS, NORMALISING, name_of
+from actsearch.placement.scripted import is_scripted
 
 __all__ = ["code_of", "methods_of", "named_by_forward", "named_by_other_methods"]
 
@@ -81,10 +82,10 @@ def named_by_forward(module: nn.Module) -> set[str]:
 
 def _reached(module: nn.Module) -> list[FunctionType]:
     """The forward, and the methods and functions of its file that it names, and so on."""
-    forward = type(module).forward
-    if isinstance(module, fx.GraphModule) or not isinstance(forward, FunctionType):
+    if is_scripted(module) or isinstance(module, fx.GraphModule):
         return []
-    if _is_torch_s(code_of(forward)):
+    forward = type(module).forward
+    if not isinstance(forward, FunctionType) or _is_torch_s(code_of(forward)):
         return []
     found = [_unwrapped(forward)]
     for function in found:  # which grows
