@@ -14,15 +14,17 @@ from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.run import prepared
 from actsearch.records import CandidateRecord
 from actsearch.task import Task
-from actsearch.training import TrainingResult
-from actsearch.training.loop import Fit, seed_streams
-from actsearch.training.stack import Member, StackedFit, Unstackable, check_stack, fit_stack
+from actsearch.training import TrainingResult, fit
+from actsearch.training.loop import seed_streams
+from actsearch.training.stack import Member, Unstackable, check_stack, fit_together
 
 __all__ = ["Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
 _CHECKED = 3  # members that are compared with single training
+_MEASURED = 32  # members of the stack whose speed is measured
+_STEPS = 5  # training steps of that measurement
 _LARGEST = 128  # members of a stack; more gain little and cost memory
 
 
@@ -103,7 +105,7 @@ class Stacker:
 
     def _fit(self, members: Sequence[Member], on_test: bool) -> Sequence[TrainingResult | None]:
         try:
-            return fit_stack(self.task, members, on_test=on_test)
+            return fit_together(self.task, members, on_test=on_test)
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
                 self.largest = max(2, len(members) // 2)
@@ -149,18 +151,31 @@ class Stacker:
             self.refusal,
         )
 
-    def gain(self, trainings: Sequence[Training], steps: int = 3) -> float:
-        """How many times faster a training step is in a stack, measured; 0 where there is no stack."""
-        members = [_member(self.task, training) for training in trainings[: self.largest]]
-        stack = [member for member in members if member is not None]
-        if len(stack) < 2 or not self._trusts(_signature(stack[0]), trainings[: len(stack)]):
+    def gain(self, trainings: Sequence[Training]) -> float:
+        """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
+        picked = trainings[: min(self.largest, _MEASURED)]
+        stack = self._alike(picked)
+        if len(stack) < 2 or not self._trusts(_signature(stack[0]), picked):
             return 0.0
-        alone = _member(self.task, trainings[0], strict=True)
+        self._timed(stack, picked[0])  # what runs first pays for what torch loads only then
+        return self._timed(self._alike(picked), picked[0])
+
+    def _alike(self, trainings: Sequence[Training]) -> list[Member]:
+        """Models, ready to be stacked, of those trainings that go together with the first."""
+        built = [_member(self.task, training) for training in trainings]
+        members = [member for member in built if member is not None]
+        return [member for member in members if _signature(member) == _signature(members[0])]
+
+    def _timed(self, stack: Sequence[Member], training: Training) -> float:
+        """Seconds of a few steps alone, as a multiple of those in a stack."""
+        alone = _member(self.task, training, strict=True)
         assert alone is not None
-        signature = _signature(stack[0])
-        stack = [member for member in stack if _signature(member) == signature]
-        together = _step_seconds(StackedFit(self.task, stack), steps) / len(stack)
-        return _step_seconds(Fit(self.task, alone.model, alone.seed), steps) / together
+        short = _shortened(self.task)
+        started = time.perf_counter()
+        fit(short, alone.model, alone.seed)
+        between = time.perf_counter()
+        fit_together(short, stack)
+        return (between - started) * len(stack) / (time.perf_counter() - between)
 
 
 def _member(task: Task, training: Training, strict: bool = False) -> Member | None:
@@ -189,21 +204,13 @@ def _signature(member: Member) -> Any:
     return member.paths, shapes
 
 
-def _step_seconds(fit: Any, steps: int) -> float:
-    """Median seconds of a training step, after one that warms up."""
-    seconds = []
-    fit.model.train()
-    source = zip(*fit.train, strict=True) if isinstance(fit.train, list) else iter(fit.train)
-    for _, batch in zip(range(steps + 1), source, strict=False):
-        started = time.perf_counter()
-        loss = fit.loss(batch)[0]
-        loss.detach().cpu()
-        fit.update(loss)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    later = sorted(seconds[1:] or seconds)
-    return later[len(later) // 2]
+def _shortened(task: Task) -> Task:
+    """A few steps of the same training; a whole epoch where the data cannot be cut."""
+    if not isinstance(task.train, tuple):
+        return task.replace(epochs=1, schedule=None)
+    rows = _STEPS * task.batch_size
+    train = tuple(tensor[:rows] for tensor in task.train)
+    return task.replace(epochs=1, schedule=None, train=train, valid=train)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

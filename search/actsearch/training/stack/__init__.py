@@ -1,6 +1,6 @@
 """Several candidates of one task trained in one pass."""
 
-from actsearch.training.stack.fit import StackedFit, fit_stack
+from actsearch.training.stack.fit import StackedFit, fit_stack, fit_together
 from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import ELEMENTWISE
 from actsearch.training.stack.per_slice import Unstackable, group_key
@@ -14,5 +14,6 @@ __all__ = [
     "Unstackable",
     "check_stack",
     "fit_stack",
+    "fit_together",
     "group_key",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -17,11 +20,72 @@ from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import TrainingResult
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.follow import Follower
+from actsearch.training.stack.losses import across, loss_for_all
 from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
 
-__all__ = ["StackedFit", "fit_stack"]
+__all__ = ["StackedFit", "fit_stack", "fit_together", "plain_attention"]
+
+_SMALLEST_PART = 4  # members of a stack in a thread of its own
+
+
+def fit_together(
+    task: Task, members: Sequence[Member], *, on_test: bool = False
+) -> list[TrainingResult]:
+    """Train several models at once; as :func:`fit_stack`, of which it makes one for each thread that torch may use.
+
+    Each of a stack's many small operations is too small to be shared out between threads.
+    """
+    threads = torch.get_num_threads()
+    parts = min(threads, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
+    with isolated_random(0), plain_attention():
+        if parts < 2:
+            return fit_stack(task, members, on_test=on_test)
+        share = -(-len(members) // parts)
+        shares = [members[start : start + share] for start in range(0, len(members), share)]
+        train = functools.partial(_fit_in_one_thread, task, on_test)
+        try:
+            with ThreadPoolExecutor(len(shares)) as pool:
+                return [result for part in pool.map(train, shares) for result in part]
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as products and a softmax: ``vmap`` has no rule for the fused kernels. Counts for all threads."""
+    fused = (
+        (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
+        (
+            torch.backends.cuda.mem_efficient_sdp_enabled,
+            torch.backends.cuda.enable_mem_efficient_sdp,
+        ),
+        (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
+        (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    )
+    before = [is_on() for is_on, _ in fused]
+    try:
+        for _, switch in fused:
+            switch(False)
+        yield
+    finally:
+        for (_, switch), was_on in zip(fused, before, strict=True):
+            switch(was_on)
+
+
+def _is_separable(task: Task) -> bool:
+    """Whether nothing of a task is used by two stacks in turn: no loader, no metric of the user's own, one CPU."""
+    sources = (task.train, task.valid, task.test)
+    has_tensors = all(source is None or isinstance(source, tuple) for source in sources)
+    return has_tensors and isinstance(task.metric, str) and task.torch_device().type == "cpu"
+
+
+def _fit_in_one_thread(
+    task: Task, on_test: bool, members: Sequence[Member]
+) -> list[TrainingResult]:
+    torch.set_num_threads(1)  # counts for the thread that says it
+    return fit_stack(task, members, on_test=on_test)
 
 
 def fit_stack(
@@ -41,13 +105,12 @@ def fit_stack(
         Unstackable: they cannot be trained together.
     """
     started = time.perf_counter()
-    with isolated_random(0):
-        run = StackedFit(task, members)
-        for epoch in range(1, task.epochs + 1):
-            run.epoch(epoch)
-            if not run.running:
-                break
-        metrics = run.final_metrics(on_test)
+    run = StackedFit(task, members)
+    for epoch in range(1, task.epochs + 1):
+        run.epoch(epoch)
+        if not run.running:
+            break
+    metrics = run.final_metrics(on_test)
     share = (time.perf_counter() - started) / len(members)
     return [
         TrainingResult(metrics[index], tuple(run.epochs[index]), run.stopped.get(index, ""), share)
@@ -70,6 +133,7 @@ class StackedFit:
         self.metric = task.resolved_metric
         self.device = task.torch_device()
         self.model = StackedModel(members)
+        self._loss = loss_for_all(task.loss)
         size, seeds = task.batch_size, self.model.seeds
         self.train = [
             Batches(task.train, size, self.device, derive(seed, "data")) for seed in seeds
@@ -157,16 +221,14 @@ class StackedFit:
         with self._autocast():
             if task.step is not None:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
+            inputs, target = inputs_and_targets(batch)
+            outputs = self.model.run(forward, inputs, dims=(dims,))
             assert task.loss is not None
-            measure = task.loss
-
-            def one(model: Any, given: Any) -> tuple[Tensor, Any]:
-                inputs, target = inputs_and_targets(given)
-                output = forward(model, inputs)
-                return measure(output, target), output
-
-            loss, outputs = self.model.run(one, batch, dims=(dims,))
-        return loss, full_precision(outputs), batch[-1], dims
+            if self._loss is not None and isinstance(outputs, Tensor):
+                loss = self._loss(outputs, across(outputs, target, dims))
+            else:
+                loss = torch.vmap(task.loss, in_dims=(0, dims))(outputs, target)
+        return loss, full_precision(outputs), target, dims
 
     def _autocast(self) -> Any:
         return torch.autocast(

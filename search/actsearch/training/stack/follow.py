@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actsearch.task import Task
+from actsearch.training.stack.losses import across
 
 __all__ = ["Follower"]
 
@@ -38,7 +39,8 @@ class Follower:
             return
         outputs = outputs.detach()
         if self._score is not None:
-            scores = torch.vmap(self._score, in_dims=(0, dims))(outputs, target).flatten(1)
+            every = across(outputs, target, dims).flatten(0, 1)
+            scores = self._score(outputs.flatten(0, 1), every).view(self._count, -1)
             self._sum = self._sum + scores.sum(1, dtype=torch.float64)
             self._elements += scores.shape[1]
             return

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.training.dropout import KeyedDropout, dropout_masks
+from actsearch.training.stack.lift import Lift
 from actsearch.training.stack.linear import stacked_linear
-from actsearch.training.stack.per_slice import Lift, StackedSite, Unstackable
+from actsearch.training.stack.per_slice import StackedSite, Unstackable
 
 __all__ = ["Member", "StackedModel", "Unstackable"]
 
@@ -104,7 +105,7 @@ class StackedModel:
             Unstackable: they have not.
         """
         self.count = len(members)
-        self._lift = Lift()
+        self._lift = Lift(self.count)
         seeds = list(dict.fromkeys(member.seed for member in members))
         device = next(members[0].model.parameters()).device
         self._index = torch.arange(self.count, device=device)

@@ -126,8 +126,10 @@ class StackedOptimizer:
 def _in_one_call(optimizer: optim.Optimizer) -> None:
     """Let torch step all tensors of a group by one call for each operation, where the user left that open.
 
-    The numbers stay the same to the last bit; those of ``fused=True`` would not.
+    The numbers stay the same to the last bit; those of ``fused=True`` would not, nor those of NAdam and RAdam.
     """
+    if isinstance(optimizer, (optim.NAdam, optim.RAdam)):
+        return
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None and not group.get("fused"):
             group["foreach"] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,52 +13,13 @@ from actsearch.activation.module import RandomActivation
 from actsearch.activation.special import Maxout
 from actsearch.placement import Called
 from actsearch.placement.known import IN_PLACE
+from actsearch.training.stack.lift import Lift
 
-__all__ = ["Lift", "StackedSite", "Unstackable", "group_key"]
+__all__ = ["StackedSite", "Unstackable", "group_key"]
 
 
 class Unstackable(Exception):
     """A task, model or candidate that has to be trained alone; the text says why."""
-
-
-class Lift:
-    """The way from inside of ``vmap``, where one member is seen, to the stacked tensors outside.
-
-    Attributes:
-        member: set while the members are mapped over: each one's index, by which ``vmap`` knows the stack.
-    """
-
-    def __init__(self) -> None:
-        self.member: Tensor | None = None
-
-    def __call__(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply a function to the stacked tensor, shape ``(members, ...)``; autograd follows it."""
-        if self.member is None:
-            raise RuntimeError("a stacked module was run outside of its stack")
-        return _Lifted.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Lifted(torch.autograd.Function):
-    """Its ``vmap`` is called on the level outside, and nothing else of it."""
-
-    @staticmethod
-    def forward(x: Tensor, member: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        raise RuntimeError("a stacked module was run inside of another transformation than vmap")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: the function's own backward passes are used."""
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, member: Tensor, function: Any
-    ) -> tuple[Tensor, int]:
-        axis = in_dims[0]
-        if axis is None:  # the same for every member: data, before any weight
-            x = x.expand(info.batch_size, *x.shape)
-        elif axis != 0:
-            x = x.movedim(axis, 0)
-        return function(x), 0
 
 
 def group_key(module: nn.Module) -> Any:
