@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -55,7 +55,7 @@ def fit_together(
 @contextlib.contextmanager
 def plain_attention() -> Iterator[None]:
     """Attention as products and a softmax: ``vmap`` has no rule for the fused kernels. Counts for all threads."""
-    fused = (
+    fused: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
         (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
         (
             torch.backends.cuda.mem_efficient_sdp_enabled,
