@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
-from actsearch.placement import Placement, initialise_for_gain, open_sites
+from actsearch.placement import Look, Placement, initialise_for_gain, open_sites, place_seen
 from actsearch.placement.probe import observed
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
@@ -126,16 +127,29 @@ def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = Fals
     """
     with isolated_random(derive(seed, "init")):
         model = task.build()
+    record = candidate.record
+    if record.is_baseline and not opened:
+        return candidate.place(model)
     with isolated_random(0):  # a user's model may draw from any generator where it is run
-        sample = sample_of(task, model)
-        if opened and candidate.record.is_baseline:
-            placement = open_sites(model, sample)
-        else:
-            placement = candidate.place(model, sample=sample)
-    if task.gain == "auto" and not candidate.record.is_baseline:
+        look = _look(task, model)
+        placement = (
+            open_sites(look, model) if record.is_baseline else place_seen(look, model, record)
+        )
+    if task.gain == "auto" and not record.is_baseline:
         with isolated_random(derive(seed, "gain")):
-            initialise_for_gain(placement, sample)
+            initialise_for_gain(placement, look.sample)
     return placement
+
+
+_looks: WeakKeyDictionary[Task, Look] = WeakKeyDictionary()
+
+
+def _look(task: Task, model: nn.Module) -> Look:
+    """What was seen of a task's model; looked at once, since its candidates differ in their activations alone."""
+    look = _looks.get(task)
+    if look is None or not look.fits(model):
+        look = _looks[task] = Look(model, sample_of(task, model))
+    return look
 
 
 def sample_of(task: Task, model: nn.Module) -> Any:

@@ -3,12 +3,21 @@
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, selected
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.place import Placement, Replacement, open_sites, place, pre_activations
+from actsearch.placement.look import Look
+from actsearch.placement.place import (
+    Placement,
+    Replacement,
+    open_sites,
+    place,
+    place_seen,
+    pre_activations,
+)
 from actsearch.placement.probe import SiteTrace, forward, trace
 from actsearch.placement.sites import Site, Sites, sites
 
 __all__ = [
     "Called",
+    "Look",
     "Placement",
     "Replacement",
     "Site",
@@ -20,6 +29,7 @@ __all__ = [
     "initialise_for_gain",
     "open_sites",
     "place",
+    "place_seen",
     "pre_activations",
     "selected",
     "sites",

@@ -16,8 +16,9 @@ from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, matching, selected
 from actsearch.placement.hooks import carry_hooks
-from actsearch.placement.in_place import counts_on_writing, write_over
+from actsearch.placement.in_place import write_over
 from actsearch.placement.known import NORMALISING, kind_of, name_of
+from actsearch.placement.look import Look
 from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
 from actsearch.placement.quantised import check_not_quantised
@@ -28,7 +29,7 @@ from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Placement", "Replacement", "open_sites", "place", "pre_activations"]
+__all__ = ["Placement", "Replacement", "open_sites", "place", "place_seen", "pre_activations"]
 
 _Plan = dict[str, ActivationRecord | nn.Module]
 _START = describe("leaky_relu", negative_slope=START_SLOPE)
@@ -120,25 +121,28 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         PlacementError: when nothing can be replaced, a name matches nothing, the model does not run on the sample,
             channels cannot be inferred, or a layer cannot be told or made wider.
     """
-    if not isinstance(model, nn.Module):
-        raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+    record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
+    if isinstance(record, CandidateRecord) and record.is_baseline:
+        return Placement(copied(model), ())
+    return place_seen(Look(model, sample), model, act, where)
+
+
+def place_seen(look: Look, model: nn.Module, act: Any, where: Where = None) -> Placement:
+    """As :func:`place`, in a model that was looked at already, or one that is built in the same way."""
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord):
-        if record.is_baseline:
-            return Placement(copied(model), ())
         act = record.activations[SHARED] if SHARED in record.activations else record.activations
-    shell, places, found = looked_at(model, sample)
+    shell, places, sample = look.shell, look.sites, look.sample
     plan = _planned(places, act, where, shell)
     check_not_quantised(shell, plan, sample)
-    seen = _watched(shell, plan, sample)
+    seen = _watched(look, plan)
     _check_channels(plan, seen, sample)
     model = unwrapped(model)
     wider = plan_widenings(model, shell, seen, _times(shell, plan), sample is not None)
-    writes = counts_on_writing(shell, sample)
-    changed, replaced = _put(model, found, plan, seen, wider, writes)
+    changed, replaced = _put(model, look.found, plan, seen, wider, look.writes)
     if wider and sample is not None:
         start = {path: _START if path in wider else item for path, item in plan.items()}
-        expected, _ = _put(model, found, start, seen, {}, writes)
+        expected, _ = _put(model, look.found, start, seen, {}, look.writes)
         check_start(changed, expected, sample, list(wider.values()))
     done = {item.path for item in replaced}
     return Placement(
@@ -149,23 +153,23 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
     )
 
 
-def open_sites(model: nn.Module, sample: Any = None) -> Placement:
+def open_sites(look: Look, model: nn.Module) -> Placement:
     """A deep copy that computes the same, in which every hidden activation is a submodule; none is replaced.
 
     Args:
+        look: what was seen of the model, or of one that is built in the same way.
         model: the user's model.
-        sample: as for :func:`place`.
 
     Returns:
         A placement whose ``replaced`` tells the sites: what stood there stands there still.
     """
-    shell, places, found = looked_at(model, sample)
     plan: _Plan = {
-        site.path: shell.get_submodule(site.path) for site in places if site.role == "hidden"
+        site.path: look.shell.get_submodule(site.path)
+        for site in look.sites
+        if site.role == "hidden"
     }
-    writes = counts_on_writing(shell, sample)
-    changed, replaced = _put(unwrapped(model), found, plan, {}, {}, writes)
-    order = [site.path for site in places]
+    changed, replaced = _put(unwrapped(model), look.found, plan, {}, {}, look.writes)
+    order = [site.path for site in look.sites]
     return Placement(changed, tuple(sorted(replaced, key=lambda item: order.index(item.path))))
 
 
@@ -312,7 +316,7 @@ def _name(module: nn.Module) -> str:
     return module.record.label if isinstance(module, Activation) else type(module).__name__
 
 
-def _watched(shell: nn.Module, plan: _Plan, sample: Any) -> Mapping[str, SiteTrace]:
+def _watched(look: Look, plan: _Plan) -> Mapping[str, SiteTrace]:
     """What arrives at each planned site whose activation must know."""
     needed = [
         path
@@ -322,9 +326,9 @@ def _watched(shell: nn.Module, plan: _Plan, sample: Any) -> Mapping[str, SiteTra
     ]
     if not needed:
         return {}
-    if sample is not None:
-        return trace(shell, needed, sample)
-    return {path: guess for path in needed if (guess := _from_sequential(shell, path))}
+    if look.sample is not None:
+        return look.traces(needed)
+    return {path: guess for path in needed if (guess := _from_sequential(look.shell, path))}
 
 
 def _check_channels(plan: _Plan, seen: Mapping[str, SiteTrace], sample: Any) -> None:

@@ -99,7 +99,7 @@ class StackedModel:
 
     def __init__(self, members: Sequence[Member]) -> None:
         """Args:
-        members: whose models have equal structure.
+        members: whose models have equal structure; they are used up.
 
         Raises:
             Unstackable: they have not.
@@ -140,6 +140,9 @@ class StackedModel:
             ):  # else the first model's serve for all
                 stacked = torch.stack([row.detach() for row in rows])
                 self.parameters[name] = nn.Parameter(stacked, rows[0].requires_grad)
+            for row in rows[1:]:
+                if row is not rows[0]:
+                    row.data = row.data.new_empty(0)  # one copy of the weights is enough
         tables_of_buffers = [dict(model.named_buffers()) for model in models]
         for name, _ in models[0].named_buffers():
             if name.startswith(inside):

@@ -1,0 +1,61 @@
+"""What was seen of a model, kept for any number of placements in models that are built in the same way."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from actsearch.errors import PlacementError
+from actsearch.placement.in_place import counts_on_writing
+from actsearch.placement.probe import SiteTrace, trace
+from actsearch.placement.sites import looked_at
+
+__all__ = ["Look"]
+
+
+class Look:
+    """A model run and watched, or traced, once.
+
+    Attributes:
+        sample: one batch of inputs, or None.
+        shell: a copy of the model in which every activation is a submodule.
+        sites: the activations.
+        found: how they were found, to be done again in another copy.
+    """
+
+    def __init__(self, model: nn.Module, sample: Any = None) -> None:
+        """Look at a model.
+
+        Raises:
+            PlacementError: if it does not run on the sample.
+        """
+        if not isinstance(model, nn.Module):
+            raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+        self.sample = sample
+        self.shell, self.sites, self.found = looked_at(model, sample)
+        self._structure = _structure(model)
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether a model is built like the one that was looked at: same modules, weights of the same shapes."""
+        return _structure(model) == self._structure
+
+    @functools.cached_property
+    def writes(self) -> bool:
+        """Whether the model counts on its activations writing over their inputs."""
+        return counts_on_writing(self.shell, self.sample)
+
+    @functools.cached_property
+    def _traces(self) -> Mapping[str, SiteTrace]:
+        return trace(self.shell, [site.path for site in self.sites], self.sample)
+
+    def traces(self, paths: Iterable[str]) -> dict[str, SiteTrace]:
+        """What arrives at some sites; a path that the sample does not reach is missing."""
+        return {path: self._traces[path] for path in paths if path in self._traces}
+
+
+def _structure(model: nn.Module) -> tuple[Any, ...]:
+    modules = [(path, type(module), repr(module)) for path, module in model.named_modules()]
+    return tuple(modules), tuple((name, p.shape, p.dtype) for name, p in model.named_parameters())
