@@ -321,6 +321,7 @@ def test_what_is_called_around_a_forward_is_named(x: Tensor) -> None:
     assert acs.sites(Around()).notes == (
         "What hooks on the model, or its own __call__, call was not looked for; give sample=.",
     )
+    assert acs.sites(torch.fx.symbolic_trace(Block())).notes == ()
 
 
 @pytest.mark.parametrize("model", [nn.Tanhshrink(), nn.GLU(), acs.activation("swish")])

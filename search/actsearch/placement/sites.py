@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from actsearch.activation import Activation, pieces_of
 from actsearch.errors import PlacementError
@@ -237,7 +237,9 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
 def _runs_besides(model: nn.Module) -> bool:
     """Whether a call of the model runs code around its forward, which a trace does not enter."""
     own_call = type(model).__call__ is not nn.Module.__call__
-    return own_call or bool(model._forward_pre_hooks or model._forward_hooks)
+    return (own_call and not isinstance(model, fx.GraphModule)) or bool(
+        model._forward_pre_hooks or model._forward_hooks
+    )
 
 
 def _other_methods(model: nn.Module, found: Found) -> Iterator[tuple[str, str]]:
