@@ -75,7 +75,7 @@ class MlpFunctions(_Layers):
 class MlpMethods(_Layers):
     def forward(self, x: Tensor) -> Any:
         h = torch.tanh(self.two(self.one(x).relu()))
-        return self.three(h).tanh() * 2 + 1
+        return (self.three(h).tanh() * 2).square()
 
 
 class MlpHeld(_Layers):

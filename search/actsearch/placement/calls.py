@@ -7,35 +7,40 @@ was seen in both is joined.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from dataclasses import dataclass, field
+import os
+import traceback
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules import activation as torch_activations
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from actsearch.errors import PlacementError
-from actsearch.placement.frames import Place, is_torch_s, standing
+from actsearch.placement.forwards import forwards
+from actsearch.placement.kernels import Kernels, kernel_name
 from actsearch.placement.known import (
     CALLS,
     METHODS,
     PASSING_MODULES,
-    is_activation,
     name_of,
 )
-from actsearch.placement.probe import observed, tensors
-from actsearch.placement.redirect import Calls
+from actsearch.placement.probe import run, runs_not, tensors, with_gradients_if_asked
+from actsearch.placement.recorder import Recorder
 from actsearch.placement.scripted import Compiled
-from actsearch.placement.seen import Call, Key, Seen
+from actsearch.placement.seen import Key, Seen
 
 __all__ = ["Untraceable", "seen_in_run", "seen_in_trace"]
 
-_ACTIVATIONS = torch_activations.__file__
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _PASSING = frozenset(
     "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
     "type_as type clone dropout dropout2d repeat masked_fill movedim swapaxes __getitem__ getitem".split()
+)
+_SHIFTING = frozenset(
+    "add add_ __add__ __radd__ __iadd__ iadd sub sub_ rsub __sub__ __rsub__ __isub__ isub neg __neg__ div truediv "
+    "__truediv__ true_divide".split()
 )
 _MULTIPLYING = frozenset(
     "mul mul_ multiply __mul__ __rmul__ __imul__ imul matmul __matmul__ bmm baddbmm einsum".split()
@@ -44,124 +49,6 @@ _MULTIPLYING = frozenset(
 
 class Untraceable(Exception):
     """A model that torch.fx cannot trace; the text says why."""
-
-
-@dataclass
-class _Running:
-    """One run of a module's forward.
-
-    Attributes:
-        path: of the module.
-        layer: the last submodule with weights that it used.
-        weight: the last weight of its own that it used.
-        passed: what fed each place of a call, once for each time it was passed.
-    """
-
-    path: str
-    layer: str = ""
-    weight: str = ""
-    passed: dict[Place, list[str]] = field(default_factory=dict)
-
-    @property
-    def feeder(self) -> str:
-        """What comes before a call, as far as it is known."""
-        return self.layer or self.weight
-
-
-class _Recorder:
-    """Collects what runs; who watches tells it when modules begin and end."""
-
-    def __init__(self, model: nn.Module) -> None:
-        modules = dict(model.named_modules())
-        self.activations = {
-            path for path, module in modules.items() if path and is_activation(module)
-        }
-        self._weighty = {
-            path
-            for path, module in modules.items()
-            if next(module.parameters(), None) is not None and path not in self.activations
-        }
-        self._modules = modules
-        self._paths = {module: path for path, module in modules.items()}
-        self._varying: set[str] = set()
-        self.seen = Seen()
-        self._loops: set[tuple[str, Place]] = set()
-        self._stack: list[_Running] = []
-
-    def enter(self, path: str) -> None:
-        if self._stack and path in self._weighty:
-            self._stack[-1].layer = path
-        self._stack.append(_Running(path))
-        self.seen.ran.add(path)
-
-    def leave(self) -> None:
-        """A place that one layer feeds again and again stands in a loop over time."""
-        running = self._stack.pop()
-        for place, feeders in running.passed.items():
-            if any(feeders) and len(set(feeders)) < len(feeders):
-                self._loops.add((running.path, place))
-
-    def weight(self, name: str) -> None:
-        if self._stack:
-            self._stack[-1].weight = name
-
-    def module(self, path: str) -> Key:
-        return self._add(path)
-
-    def call(self, name: str, function: Any) -> Key | None:
-        """A call by the module that runs; None if it stays as it is: one of an activation module or of torch itself."""
-        here = standing(name)
-        if here.hook is not None:
-            self.seen.hooked[self._paths.get(here.hook, ""), name] = None
-            self._varying |= {running.path for running in self._stack}
-            return None
-        if not self._stack:  # by who calls the model
-            return None
-        running, place = self._stack[-1], here.place
-        if running.path in self.activations:
-            return None
-        if is_torch_s(place):
-            if place[1] == _ACTIVATIONS:
-                self.seen.loose[running.path] = name
-            return None
-        if here.repeated:
-            self.seen.repeated[running.path, place] = name
-            return None
-        feeders = running.passed.setdefault(place, [])
-        feeders.append(running.feeder)
-        passed = len(feeders) - 1
-        for code in here.through:
-            self.seen.through.setdefault((running.path, code), {}).setdefault(place, passed)
-        led: Calls | None = vars(self._modules[running.path]).get("_actsearch_calls")
-        if led is not None and (site := led.answering(place, passed)) is not None:
-            # torch.fx calls methods itself
-            return self.module(f"{running.path}.{site}".lstrip(".")) if site else None
-        return self._add(Call(running.path, name, function, place, passed))
-
-    def _add(self, key: Key) -> Key:
-        if key not in self.seen.order:
-            self.seen.order.append(key)
-        return key
-
-    def result(self) -> Seen:
-        """What ran, the passes of a loop over time as one call."""
-
-        def merged(key: Key) -> Key:
-            if isinstance(key, Call) and (key.owner, key.place) in self._loops:
-                return Call(key.owner, key.name, key.function, key.place, None)
-            return key
-
-        return Seen(
-            list(dict.fromkeys(merged(key) for key in self.seen.order)),
-            {merged(key) for key in self.seen.gates},
-            {merged(key) for key in self.seen.outputs},
-            self.seen.repeated,
-            self._varying | {path for path, _ in [*self._loops, *self.seen.repeated]},
-            self.seen.ran,
-            self.seen.loose,
-            self.seen.hooked,
-            self.seen.through,
-        )
 
 
 def seen_in_trace(model: nn.Module, training: bool = False) -> Seen:
@@ -181,10 +68,10 @@ def seen_in_trace(model: nn.Module, training: bool = False) -> Seen:
         if item.default is not item.empty
     }
     try:
-        graph = tracer.trace(model, concrete_args=given or None)
+        with forwards(model, tracer.around):
+            graph = tracer.trace(model, concrete_args=given or None)
     except Exception as error:  # whatever the model's own code raises when it is given a proxy
-        reason = " ".join(str(error).split())[:200]
-        raise Untraceable(f"{type(error).__name__}: {reason}") from error
+        raise Untraceable(f"torch.fx cannot trace this model{_because(error)}") from error
     for node in graph.nodes:
         if (key := tracer.found.get(node)) is not None:
             _follow(node, key, tracer.recorder.seen, model)
@@ -192,13 +79,23 @@ def seen_in_trace(model: nn.Module, training: bool = False) -> Seen:
     return tracer.recorder.result()
 
 
+def _because(error: Exception) -> str:
+    """What a user may understand of an error in a trace: what torch.fx says of their code, or what that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = frames[-1].filename.startswith(os.path.dirname(torch.__file__))
+    if inside and not isinstance(error, (fx.proxy.TraceError, NameError, NotImplementedError)):
+        return ""
+    return f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+
+
 class _Tracer(fx.Tracer):
     """Activation modules are leaves; calls are recorded with their places."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.recorder = _Recorder(model)
+        self.recorder = Recorder(model)
         self.recorder.enter("")
+        self.recorder.begins("")
         self.found: dict[fx.Node, Key] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -210,11 +107,24 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
+        inner = m.module if isinstance(m, _WRAPPERS) else getattr(m, "_orig_mod", None)
         self.recorder.enter(path)
         try:
+            if inner is not None:
+                return inner(*args, **kwargs)
             return super().call_module(m, forward, args, kwargs)
         finally:
             self.recorder.leave()
+
+    def around(self, path: str, module: nn.Module, forward: Any) -> Any:
+        """A forward that is a call of its module also when it is called without it."""
+
+        def traced(*args: Any, **kwargs: Any) -> Any:
+            if self.recorder.begins(path):
+                return forward(*args, **kwargs)
+            return self.call_module(module, traced, args, kwargs)
+
+        return traced
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)
@@ -225,6 +135,8 @@ class _Tracer(fx.Tracer):
             key = self.recorder.call(name, target)
         elif kind == "call_method" and target in METHODS:
             key = self.recorder.call(METHODS[target], getattr(Tensor, target))
+        elif kind == "call_function" and (name := kernel_name(target)):
+            self.recorder.kernel(name)
         elif kind == "get_attr":
             self.recorder.weight(str(target))
         if key is not None:
@@ -237,24 +149,47 @@ def _follow(node: fx.Node, key: Key, seen: Seen, model: nn.Module) -> None:
     for user in node.users:
         target: Any = user.target
         name = target if isinstance(target, str) else getattr(target, "__name__", "")
+        others = [other for other in user.all_input_nodes if other is not node]
+        constant = all(_is_constant(other, model) for other in others)
         if user.op == "output":
             seen.outputs.add(key)
+        elif hasattr(target, "__dataclass_fields__"):  # a result with names
+            _follow(user, key, seen, model)
         elif user.op == "call_module":
             if isinstance(model.get_submodule(name), PASSING_MODULES):
                 _follow(user, key, seen, model)
-        elif name in _MULTIPLYING and len(user.all_input_nodes) > 1:
-            seen.gates.add(key)
-        elif name in _PASSING:
+        elif name in _PASSING or (name in _MULTIPLYING | _SHIFTING and constant):
             _follow(user, key, seen, model)
+        elif name in _MULTIPLYING:
+            seen.gates.add(key)
+
+
+def _is_constant(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node is a buffer, no parameter and nothing computed."""
+    if node.op != "get_attr":
+        return False
+    owner, _, name = str(node.target).rpartition(".")
+    return not isinstance(getattr(model.get_submodule(owner), name, None), nn.Parameter)
 
 
 def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
-    """By running the model on a sample, without gradients.
+    """By running the model on a sample, without gradients unless it asks for them.
 
     Raises:
         PlacementError: if it does not run.
     """
-    watch = _Watch(_Recorder(model))
+    try:
+        return with_gradients_if_asked(
+            lambda gradients: _watched(model, sample, training, gradients)
+        )
+    except Exception as error:
+        raise runs_not(error) from error
+
+
+def _watched(model: nn.Module, sample: Any, training: bool, gradients: bool) -> Seen:
+    watch = _Watch(Recorder(model), model)
+    # what a backward pass computes is nobody's activation
+    kernels = contextlib.nullcontext() if gradients else Kernels(watch.kernel)
     hooks = [
         hook
         for path, module in model.named_modules()
@@ -264,13 +199,8 @@ def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
         )
     ]
     try:
-        with watch:
-            result = observed(model, sample, training)
-    except Exception as error:
-        raise PlacementError(
-            f"the model does not run on the sample input: {type(error).__name__}: {error}; "
-            "give a sample as the model's forward takes it"
-        ) from error
+        with forwards(model, watch.around), kernels, watch:
+            result = run(model, sample, training, gradients)
     finally:
         for hook in hooks:
             hook.remove()
@@ -283,9 +213,11 @@ def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
 class _Watch(TorchFunctionMode):
     """Sees every call of a torch function; hooks tell whose forward makes it."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    def __init__(self, recorder: Recorder, model: nn.Module) -> None:
         super().__init__()
         self.recorder = recorder
+        self._buffers = {id(buffer) for buffer in model.buffers()}
+        self._calling = False
         self._results: dict[
             int, tuple[Tensor, Key]
         ] = {}  # by id, with the tensor so that it stays
@@ -300,6 +232,28 @@ class _Watch(TorchFunctionMode):
                 self._remember(result, self.recorder.module(path))
 
         return hook
+
+    def around(self, path: str, module: nn.Module, forward: Any) -> Any:
+        """A forward that is watched also when it is called without its module, whose hooks then do not run."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self.recorder.begins(path):
+                return forward(*args, **kwargs)
+            self.recorder.enter(path)
+            self.recorder.begins(path)
+            result = None
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                self.leave(path)(module, args, result)
+            return result
+
+        return watched
+
+    def kernel(self, name: str) -> None:
+        """An activation is computed; by whom is known if a function of Python was called for it."""
+        if not self._calling:
+            self.recorder.kernel(name)
 
     def key(self, value: Any) -> Key | None:
         """The activation whose result a tensor is."""
@@ -318,17 +272,26 @@ class _Watch(TorchFunctionMode):
             key = self.recorder.call(name, func)
         elif weights := [str(id(item)) for item in args if isinstance(item, nn.Parameter)]:
             self.recorder.weight(weights[-1])
-        result = func(*args, **(kwargs or {}))
+        self._calling = name is not None
+        try:
+            result = func(*args, **(kwargs or {}))
+        finally:
+            self._calling = False
         if key is not None:
             self._remember(result, key)
             return result
         name = getattr(func, "__name__", "")
         if name in _PASSING and args:
             self._remember(result, self.key(args[0]))
-        elif name in _MULTIPLYING:
-            factors = list(tensors(args))
-            if len({id(factor) for factor in factors}) > 1:
-                self.recorder.seen.gates |= {
-                    found for factor in factors if (found := self.key(factor)) is not None
-                }
+        elif name in _MULTIPLYING or name in _SHIFTING:
+            self._combine(name, result, args)
         return result
+
+    def _combine(self, name: str, result: Any, args: tuple[Any, ...]) -> None:
+        """What multiplies something else opens a gate; numbers and buffers of the model are nothing else."""
+        parts = {id(part): part for part in tensors(args) if id(part) not in self._buffers}
+        keys = [found for part in parts.values() if (found := self.key(part)) is not None]
+        if len(parts) == 1 and keys:
+            self._remember(result, keys[0])
+        elif name in _MULTIPLYING:
+            self.recorder.seen.gates.update(keys)

@@ -10,7 +10,7 @@ from torch import nn
 from actsearch.activation import Activation, pieces_of
 from actsearch.placement.known import is_activation
 from actsearch.placement.probe import observed, tensors
-from actsearch.placement.redirect import writing
+from actsearch.placement.redirect import become, writing
 
 __all__ = ["counts_on_writing", "write_over"]
 
@@ -48,6 +48,6 @@ def write_over(module: nn.Module) -> None:
     """Make an activation write its result over what it is given, unless it changes the shape."""
     if isinstance(module, Activation) and pieces_of(module) > 1:
         return
-    module.__class__ = writing(type(module))
+    become(module, writing(type(module)))
     if isinstance(module, Activation):
         module.bind_forward()

@@ -15,8 +15,8 @@ from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.calls import Untraceable, seen_in_run, seen_in_trace
 from actsearch.placement.graphs import open_graphs
-from actsearch.placement.known import is_activation, name_of
-from actsearch.placement.redirect import Calls, lead, paused
+from actsearch.placement.known import MODULES, is_activation, name_of
+from actsearch.placement.redirect import Calls, become, lead, paused
 from actsearch.placement.seen import Call, Seen
 from actsearch.placement.written import code_of, methods_of, named_by_forward
 
@@ -73,7 +73,7 @@ def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None
         paths |= _lead(model, owner, owners.get(owner, []), seen)
     if how != "listed":
         _guard(model)
-    if any(hasattr(module, "_actsearch_calls") for module in model.modules()):
+    if any("_actsearch_calls" in vars(module) for module in model.modules()):
         for module in model.modules():
             if is_activation(module):
                 pause(module)
@@ -100,7 +100,7 @@ def _separate(model: nn.Module) -> dict[str, nn.Module]:
                 continue
             if id(child) in taken:
                 shared[f"{path}.{name}".lstrip(".")] = child
-                setattr(parent, name, copy.deepcopy(child))
+                parent._modules[name] = copy.deepcopy(child)
             taken.add(id(child))
     return shared
 
@@ -108,7 +108,7 @@ def _separate(model: nn.Module) -> dict[str, nn.Module]:
 def pause(module: nn.Module) -> None:
     """Keep a module's own calls of functions from being taken for those of the module that uses it."""
     if not isinstance(module, Called) and not hasattr(type(module), "_actsearch_base"):
-        module.__class__ = paused(type(module))
+        become(module, paused(type(module)))
         if isinstance(module, Activation):
             module.bind_forward()
 
@@ -120,8 +120,8 @@ def _hold(model: nn.Module) -> None:
         if not held or is_activation(module):  # what an activation holds is its own business
             continue
         for name, function in held.items():
-            delattr(module, name)
-            setattr(module, name, Called(function, str(_held_name(function))))
+            del vars(module)[name]
+            module._modules[name] = Called(function, str(_held_name(function)))
         if not type(module).__module__.startswith("torch.nn."):
             lead(module, held, Calls())
 
@@ -132,6 +132,8 @@ def _held_name(value: Any) -> str | None:
 
 def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
     """What runs in evaluation and in training, how that was found, and why no more was."""
+    if isinstance(model, MODULES):
+        return Seen(), "listed", ""
     how = "traced" if sample is None else "run"
     try:
         seen = _traced(model, False) if sample is None else seen_in_run(model, sample)
@@ -179,7 +181,7 @@ def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[st
         )
     names = dict(zip(calls, _names(owner, kinds), strict=True))
     for call, name in names.items():
-        owner.add_module(name, Called(call.function, call.name))
+        owner._modules[name] = Called(call.function, call.name)
     at = {(call.place, call.passed): name for call, name in names.items()}
     at |= {(place, None): "" for place in repeated}
     in_order = tuple(zip(names.values(), kinds, strict=True))
@@ -195,7 +197,7 @@ def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[st
 def _guard(model: nn.Module) -> None:
     """Make an error of a call where none was seen, in modules whose code names activation functions."""
     for module in list(model.modules()):
-        calls = getattr(module, "_actsearch_calls", None)
+        calls = vars(module).get("_actsearch_calls")
         if (calls is not None and (calls.at or calls.guarded)) or "forward" in vars(module):
             continue
         if named_by_forward(module) and not is_activation(module):

@@ -272,7 +272,7 @@ def _replaced(
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         new = new.to(device=parameter.device, dtype=parameter.dtype)
-    if any(hasattr(module, "_actsearch_calls") for module in changed.modules()):
+    if any("_actsearch_calls" in vars(module) for module in changed.modules()):
         pause(new)
     parent = _set(changed, path, new)
     if isinstance(parent, nn.TransformerEncoderLayer):
@@ -285,7 +285,7 @@ def _set(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     """Put a module at a path; returns the module that holds it."""
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    setattr(parent, name, module)
+    parent._modules[name] = module  # whatever a class of the user's does when an attribute is set
     return parent
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,18 @@ from actsearch.placement.channels import ChannelAxes, Following, lost_after, ten
 from actsearch.placement.random_streams import isolated_random
 from actsearch.placement.scripted import Compiled, is_scripted
 
-__all__ = ["SiteTrace", "forward", "observed", "tensors", "trace"]
+__all__ = [
+    "SiteTrace",
+    "forward",
+    "observed",
+    "run",
+    "runs_not",
+    "tensors",
+    "trace",
+    "with_gradients_if_asked",
+]
+
+_T = TypeVar("_T")
 
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RMSNorm)
 _CHANNELS_FIRST = (
@@ -83,6 +96,19 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     Raises:
         PlacementError: if the model does not run on the sample.
     """
+    try:
+        return with_gradients_if_asked(
+            lambda gradients: _traced(model, tuple(paths), sample, gradients)
+        )
+    except ActsearchError:
+        raise
+    except Exception as error:
+        raise runs_not(error) from error
+
+
+def _traced(
+    model: nn.Module, paths: Iterable[str], sample: Any, gradients: bool
+) -> dict[str, SiteTrace]:
     watch = _Watch()
     hooks = [
         module.register_forward_hook(watch.layout)
@@ -95,36 +121,73 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     ]
     try:
         with Following(watch.axes):
-            observed(model, sample)
-    except ActsearchError:
-        raise
-    except Exception as error:
-        raise PlacementError(
-            f"the model does not run on the sample input: {type(error).__name__}: {error}; "
-            "give a sample as the model's forward takes it"
-        ) from error
+            run(model, sample, gradients=gradients)
     finally:
         for hook in hooks:
             hook.remove()
     return watch.seen
 
 
-def observed(model: nn.Module, sample: Any, training: bool = False) -> Any:
-    """A model's output for a sample, without gradients; its modes and the random numbers stay as they were."""
+def runs_not(error: Exception) -> PlacementError:
+    """What to say of a model that raised an error on a sample."""
+    return PlacementError(
+        f"the model does not run on the sample input: {type(error).__name__}: {error}; "
+        "give a sample as the model's forward takes it"
+    )
+
+
+def with_gradients_if_asked(attempt: Callable[[bool], _T]) -> _T:
+    """Try a run without gradients, and with them if it fails for want of them: a forward may ask torch for derivatives.
+
+    Args:
+        attempt: the run, given whether gradients are recorded.
+    """
+    try:
+        return attempt(False)
+    except RuntimeError as error:
+        if "require grad" not in str(error):
+            raise
+    return attempt(True)
+
+
+def observed(model: nn.Module, sample: Any) -> Any:
+    """A model's output for a sample in eval mode, see :func:`run`; with gradients only where it asks for them."""
+    return with_gradients_if_asked(lambda gradients: run(model, sample, gradients=gradients))
+
+
+def run(model: nn.Module, sample: Any, training: bool = False, gradients: bool = False) -> Any:
+    """A model's output for a sample; its modes and the random numbers stay as they were, and nothing is compiled.
+
+    Args:
+        model: that runs.
+        sample: what it is given, left as it is.
+        training: its mode.
+        gradients: whether operations are recorded for a backward pass.
+    """
     modes = {module: module.training for module in model.modules()}
     model.train(training)
     try:
-        with torch.no_grad(), isolated_random(0):
+        with torch.set_grad_enabled(gradients), isolated_random(0), _in_python():
             return forward(model, _cloned(sample))
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
+def _in_python() -> contextlib.AbstractContextManager[Any]:
+    """Leaves to Python what was made by torch.compile, in which no calls are seen."""
+    if (
+        "torch._dynamo" not in sys.modules
+    ):  # then there is no such, and loading it would take seconds
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 def _cloned(sample: Any) -> Any:
     """A sample that a model may write over; what is neither a tensor nor holds any stays what it is."""
     if isinstance(sample, Tensor):
-        return sample.clone()
+        return sample.detach().clone().requires_grad_(sample.requires_grad)
     if type(sample) in (tuple, list):
         return type(sample)(_cloned(item) for item in sample)
     return {key: _cloned(item) for key, item in sample.items()} if type(sample) is dict else sample

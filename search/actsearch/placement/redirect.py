@@ -26,7 +26,7 @@ from actsearch.placement.children import Children
 from actsearch.placement.frames import Place, is_torch_s, standing
 from actsearch.placement.known import CALLS, IN_PLACE, METHODS
 
-__all__ = ["Calls", "lead", "paused", "redirected", "writing"]
+__all__ = ["Calls", "become", "lead", "paused", "redirected", "writing"]
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,19 @@ def lead(owner: Any, names: Iterable[str], calls: Calls) -> None:
     known = owner._modules
     added = known.added if isinstance(known, Children) else ()
     children = known.everything() if isinstance(known, Children) else known
-    owner._modules = Children(children, (*added, *names))
-    owner._actsearch_calls = all_calls = getattr(owner, "_actsearch_calls", Calls()).joined(calls)
+    before: Calls = vars(owner).get("_actsearch_calls", Calls())
+    all_calls = before.joined(calls)
+    vars(owner).update(
+        _modules=Children(children, (*added, *names)),
+        _actsearch_calls=all_calls,
+    )
     base = vars(type(owner)).get("_actsearch_base", type(owner))
-    owner.__class__ = redirected(base, tuple(sorted(all_calls.methods)))
+    become(owner, redirected(base, tuple(sorted(all_calls.methods))))
+
+
+def become(module: nn.Module, kind: type[nn.Module]) -> None:
+    """Change the class of a module, whatever its own does when an attribute is set."""
+    object.__setattr__(module, "__class__", kind)
 
 
 def redirected(base: type[nn.Module], methods: tuple[str, ...] = ()) -> type[nn.Module]:

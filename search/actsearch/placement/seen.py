@@ -46,7 +46,8 @@ class Seen:
         varying: owners that do not always make the same calls in the same order.
         ran: paths of the modules whose forward ran.
         loose: names of activation modules that are no attribute of anything, by path of the module that uses them.
-        hooked: functions that hooks call: path of the module whose hook it is, and name.
+        unled: functions that nothing can be put in the place of: path of the module that calls them, name, and where
+            they are called, as in a hook.
         through: how often each place was passed before a function first led there, by owner and the function's code.
     """
 
@@ -57,7 +58,7 @@ class Seen:
     varying: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     loose: dict[str, str] = field(default_factory=dict)
-    hooked: dict[tuple[str, str], None] = field(default_factory=dict)
+    unled: dict[tuple[str, str, str], None] = field(default_factory=dict)
     through: dict[tuple[str, CodeType], dict[Place, int]] = field(default_factory=dict)
 
     @property
@@ -91,7 +92,10 @@ class Seen:
             {f"{path}.{owner}".rstrip(".") for owner in self.varying},
             {"", *(f"{path}.{one}".rstrip(".") for one in self.ran)},
             {f"{path}.{owner}".rstrip("."): name for owner, name in self.loose.items()},
-            {(f"{path}.{owner}".rstrip("."), name): None for owner, name in self.hooked},
+            {
+                (f"{path}.{owner}".rstrip("."), name, where): None
+                for owner, name, where in self.unled
+            },
             {
                 (f"{path}.{owner}".rstrip("."), code): places
                 for (owner, code), places in self.through.items()
@@ -117,7 +121,7 @@ class Seen:
             self.varying | other.varying | varying,
             self.ran | other.ran,
             self.loose | other.loose,
-            self.hooked | other.hooked,
+            self.unled | other.unled,
             {
                 key: other.through.get(key, {}) | self.through.get(key, {})
                 for key in self.through | other.through

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, fx, nn
 
 from actsearch.activation import Activation, pieces_of
 from actsearch.errors import PlacementError
 from actsearch.placement.called import Called
 from actsearch.placement.known import (
     GATES,
+    MODULES,
     NORMALISING,
     PASSING_MODULES,
     SQUASHING,
@@ -132,14 +133,31 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; PlacementError if the model does not allow it."""
+    """A deep copy; PlacementError if the model does not allow it.
+
+    Results that the model keeps as attributes, which torch does not copy, lose their history.
+    """
+    kept = {
+        id(item): item.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        for item in _items(value)
+        if isinstance(item, Tensor) and not item.is_leaf
+    }
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, kept)
     except Exception as error:
         raise PlacementError(
             f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}; "
             "give a function that builds it instead"
         ) from error
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """What an attribute holds."""
+    if type(value) is dict:
+        return value.values()
+    return value if type(value) in (list, tuple) else (value,)
 
 
 def listed(model: nn.Module, found: Found) -> Sites:
@@ -170,13 +188,20 @@ def _described(module: nn.Module) -> tuple[Literal["module", "function"], str]:
 
 
 def _notes(model: nn.Module, found: Found) -> Iterator[str]:
-    if found.how == "listed":
+    if isinstance(model, MODULES):
         yield (
-            "Functions called in forward were not looked for, since torch.fx cannot trace this model "
-            f"({found.reason}); give sample=, one batch of inputs."
+            f"The model is an activation itself ({_described(model)[1]}) and has none inside: put it into a module "
+            "that holds it, as nn.Sequential(model)."
+        )
+    elif found.how == "listed":
+        yield (
+            f"Functions called in forward were not looked for, since {found.reason}; "
+            "give sample=, one batch of inputs."
         )
     elif found.reason:
         yield f"What only training calls was not looked for: in training mode {found.reason}."
+    if found.how == "traced" and _runs_besides(model):
+        yield "What hooks on the model, or its own __call__, call was not looked for; give sample=."
     for (path, _), name in found.seen.repeated.items():
         yield (
             f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint or of an autograd.Function, whose "
@@ -187,8 +212,8 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
             f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
             "it is: hold it as self.act."
         )
-    for path, name in found.seen.hooked:
-        yield f"{path or 'The model'} calls {name} in a forward hook; it stays as it is."
+    for path, name, where in found.seen.unled:
+        yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
     others = list(dict.fromkeys(_other_methods(model, found)))
     for method, name in others[:_SHOWN]:
         yield f"{method} calls {name} and was not seen running; it stays as it is."
@@ -207,6 +232,14 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
     for kind, places in fused.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         yield f"{places[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
+
+
+def _runs_besides(model: nn.Module) -> bool:
+    """Whether a call of the model runs code around its forward, which a trace does not enter."""
+    own_call = type(model).__call__ is not nn.Module.__call__
+    return (own_call and not isinstance(model, fx.GraphModule)) or bool(
+        model._forward_pre_hooks or model._forward_hooks
+    )
 
 
 def _other_methods(model: nn.Module, found: Found) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,38 @@
+"""Every forward of a model, taken through something else for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+__all__ = ["forwards"]
+
+_Forward = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def forwards(
+    model: nn.Module, around: Callable[[str, nn.Module, _Forward], _Forward]
+) -> Iterator[None]:
+    """Put something around each forward, also for calls that skip the module and its hooks, ``self.block.forward(x)``.
+
+    Args:
+        model: a copy of the user's model; afterwards it is as it was.
+        around: given path, module and forward of a module, returns what is called instead.
+    """
+    own: list[tuple[nn.Module, _Forward | None]] = []
+    for path, module in model.named_modules():
+        own.append((module, vars(module).get("forward")))
+        forward = module.forward
+        vars(module)["forward"] = functools.wraps(forward)(around(path, module, forward))
+    try:
+        yield
+    finally:
+        for module, before in own:
+            vars(module).pop("forward", None)
+            if before is not None:
+                vars(module)["forward"] = before
