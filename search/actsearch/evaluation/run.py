@@ -13,7 +13,14 @@ from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
-from actsearch.placement import Look, Placement, initialise_for_gain, open_sites, place_seen
+from actsearch.placement import (
+    Look,
+    Placement,
+    initialise_for_gain,
+    open_sites,
+    place_seen,
+    structure,
+)
 from actsearch.placement.probe import observed
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
@@ -141,15 +148,16 @@ def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = Fals
     return placement
 
 
-_looks: WeakKeyDictionary[Task, Look] = WeakKeyDictionary()
+_looks: WeakKeyDictionary[Task, tuple[Any, Look]] = WeakKeyDictionary()
 
 
 def _look(task: Task, model: nn.Module) -> Look:
     """What was seen of a task's model; looked at once, since its candidates differ in their activations alone."""
-    look = _looks.get(task)
-    if look is None or not look.fits(model):
-        look = _looks[task] = Look(model, sample_of(task, model))
-    return look
+    built = structure(model)
+    known = _looks.get(task)
+    if known is None or known[0] != built:
+        known = _looks[task] = (built, Look(model, sample_of(task, model)))
+    return known[1]
 
 
 def sample_of(task: Task, model: nn.Module) -> Any:

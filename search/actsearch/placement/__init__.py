@@ -3,7 +3,7 @@
 from actsearch.placement.called import Called
 from actsearch.placement.choose import Where, bands, selected
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.look import Look
+from actsearch.placement.look import Look, structure
 from actsearch.placement.place import (
     Placement,
     Replacement,
@@ -33,5 +33,6 @@ __all__ = [
     "pre_activations",
     "selected",
     "sites",
+    "structure",
     "trace",
 ]

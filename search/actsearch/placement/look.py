@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from actsearch.errors import PlacementError
 from actsearch.placement.in_place import counts_on_writing
 from actsearch.placement.probe import SiteTrace, trace
 from actsearch.placement.sites import looked_at
 
-__all__ = ["Look"]
+__all__ = ["Look", "structure"]
 
 
 class Look:
@@ -36,11 +37,6 @@ class Look:
             raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
         self.sample = sample
         self.shell, self.sites, self.found = looked_at(model, sample)
-        self._structure = _structure(model)
-
-    def fits(self, model: nn.Module) -> bool:
-        """Whether a model is built like the one that was looked at: same modules, weights of the same shapes."""
-        return _structure(model) == self._structure
 
     @functools.cached_property
     def writes(self) -> bool:
@@ -56,6 +52,10 @@ class Look:
         return {path: self._traces[path] for path in paths if path in self._traces}
 
 
-def _structure(model: nn.Module) -> tuple[Any, ...]:
-    modules = [(path, type(module), repr(module)) for path, module in model.named_modules()]
-    return tuple(modules), tuple((name, p.shape, p.dtype) for name, p in model.named_parameters())
+def structure(model: nn.Module) -> tuple[Any, ...]:
+    """Equal for models that are built in the same way: the same modules, and weights of the same shapes."""
+    modules = [(path, type(module), module.extra_repr()) for path, module in model.named_modules()]
+    shapes = [
+        (name, None if is_lazy(p) else p.shape, p.dtype) for name, p in model.named_parameters()
+    ]
+    return tuple(modules), tuple(shapes)
