@@ -1,0 +1,67 @@
+"""A study comes to the same trials and the same verdict whether its candidates train together or one at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stack_tasks import task_of
+
+import actsearch as acs
+from actsearch.evaluation import Evaluator, evaluator
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the task and however little it brings, what can be stacked is stacked."""
+    monkeypatch.setattr(evaluator, "_WORTH", 0)
+    monkeypatch.setattr(evaluator, "_GAIN", 0.0)
+
+
+def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
+    return [
+        (t.number, t.state, t.candidate.formula, t.value, t.duplicate_of, t.reason)
+        for t in study.trials
+    ]
+
+
+def _searched(task: acs.Task, executor: Any, *counts: int, strategy: str = "genetic") -> acs.Study:
+    study = acs.create_study(study_name="s", strategy=strategy, seed=3)
+    for count in counts:
+        study.optimize(task, n_trials=count, executor=executor, show_progress_bar=False)
+    return study
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
+@pytest.mark.parametrize("executor", [None, acs.Local(batch=2), acs.Local(batch=64)], ids=str)
+def test_trials_are_those_of_one_at_a_time(strategy: str, executor: Any) -> None:
+    task = task_of("mlp", epochs=1, seeds=2)
+    expected = _trials(_searched(task, acs.Local(batch=1), 26, strategy=strategy))
+    assert _trials(_searched(task, executor, 26, strategy=strategy)) == expected
+    assert _trials(_searched(task, executor, 7, 2, 17, strategy=strategy)) == expected
+
+
+@pytest.mark.usefixtures("always")
+def test_the_choice_is_measured_once_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="actsearch"):
+        _searched(task_of("mlp", epochs=1), None, 20)
+    assert sum("in one pass take" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("always")
+def test_a_verdict_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of("mlp", epochs=1, seeds=1)
+    together = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
+    monkeypatch.setattr(Evaluator, "batch_for", lambda self, requests: 1)
+    alone = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
+    assert str(together) == str(alone)
+    assert together.rows == alone.rows
+
+
+def test_a_task_too_small_to_be_worth_it_is_not_measured(
+    tiny_task: acs.Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="actsearch"):
+        _searched(tiny_task, None, 12)
+    assert not any("in one pass" in line for line in caplog.messages)
