@@ -7,6 +7,8 @@ import hashlib
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import special
 from torch import Tensor
@@ -61,6 +63,7 @@ def points() -> Tensor:
 
 @functools.cache
 def _half() -> list[float]:
+    """The points whose values count; the others are their images."""
     half: list[float] = points().chunk(2)[0].flatten().tolist()
     return half
 
@@ -112,11 +115,8 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
     if row is not None and (row.random or not row.elementwise):
         key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
         return Identity(key, key, key)
-    scopes = sorted(parameter.per for parameter in _parameters(record))
-    modules = perturbed_modules(record)
-    if not scopes:
-        modules = modules[:1]  # without parameters the perturbed functions are the same
-    sampled = [value_and_gradient(module, points()) for module in modules]
+    scopes = sorted(parameter.per for parameter in expression_of(record).parameters)
+    sampled = [value_and_gradient(module, points()) for module in perturbed_modules(record)]
     halves = [(values.chunk(2), slopes.chunk(2)[0]) for values, slopes in sampled]
     parts = [
         _rounded(numbers, _scale(at)) for (at, _), slopes in halves for numbers in (at, slopes)
@@ -134,21 +134,18 @@ def _scale(values: Tensor) -> float:
     return float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
 
 
-def _parameters(record: ActivationRecord) -> tuple[Any, ...]:
-    return canonical(expression_of(record)).parameters
-
-
 def perturbed_modules(record: ActivationRecord) -> list[Activation]:
     """The activation at its start parameters and at two fixed perturbations of them, float64, one channel.
 
-    Parameters are perturbed in the order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
+    One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
     """
     tree = expression_of(record)
-    as_written = record
+    as_written, sizes = record, _PERTURBATIONS[:1]
     if tree.parameters:
         as_written = ActivationRecord(str(canonical(tree)), label=record.label)
+        sizes = _PERTURBATIONS
     modules = []
-    for size in _PERTURBATIONS:
+    for size in sizes:
         module = activation(as_written, channels=1, channel_axis=-1).double().eval()
         with torch.no_grad():
             for index, parameter in enumerate(module.parameters()):
@@ -162,24 +159,25 @@ def _rounded(numbers: Tensor, scale: float) -> str:
     """Numbers at the first half of the points, to 6 digits of the function's scale; those larger than it, far out, to
     6 digits of their own.
     """
-    texts = []
-    for point, number in zip(_half(), numbers.flatten().tolist(), strict=True):
-        if math.isnan(number):
-            texts.append("nan")
-        elif math.isinf(
-            number
-        ):  # at 0 its sign is that of the zero, which 1 / x and 1 / (x + 0) see differently
-            texts.append(str(number if point else abs(number)))
-        else:
-            exponent = _exponent(max(abs(number), scale))
-            mantissa = math.ldexp(number, -exponent) * 10**_DIGITS
-            texts.append(f"{round(mantissa + _OFFSET)}e{exponent}")
+    array = numbers.flatten().numpy()
+    finite = np.isfinite(array)
+    plain = np.where(finite, array, 0.0)
+    exponents = _exponents(np.maximum(np.abs(plain), scale))
+    mantissas = np.rint(np.ldexp(plain, -exponents) * 10**_DIGITS + _OFFSET).astype(np.int64)
+    texts = [f"{a}e{b}" for a, b in zip(mantissas.tolist(), exponents.tolist(), strict=True)]
+    for index in np.flatnonzero(~finite):
+        number = float(array[index])
+        # at 0 the sign of an infinity is that of the zero, which 1 / x and 1 / (x + 0) see differently
+        texts[index] = str(number if _half()[index] else abs(number))
     return ",".join(texts)
 
 
-def _exponent(size: float) -> int:
-    """Binary exponent, with its steps away from round numbers."""
-    return math.frexp(size * 1.3717)[1] if 0 < size < 1e300 else 1000 if size else -1000
+def _exponents(sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+    """Binary exponents, with their steps away from round numbers."""
+    ordinary = (sizes > 0) & (sizes < 1e300)
+    exponents = np.frexp(np.where(ordinary, sizes, 1.0) * 1.3717)[1]
+    found: npt.NDArray[np.int32] = np.where(ordinary, exponents, np.where(sizes > 0, 1000, -1000))
+    return found
 
 
 def _hash(*parts: str) -> str:
