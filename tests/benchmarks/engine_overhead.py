@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -43,8 +43,11 @@ LIMITS_MS = {
     ("genetic", 100): 10.0,
     **{(name, 10_000): 30.0 for name in STRATEGIES},
 }
-START_S = 3.0  # to open a study and read its history, until the first proposal or the first training
+START_S = (
+    3.0  # to open a study and read its history, until the first proposal or the first training
+)
 PARTS = ("propose", "screen", "store")
+COLUMNS = ("wall", "cpu", *PARTS)
 
 _CHUNK = 500
 _FORMULAS = {"random": 0.5, "bayesian": 0.0, "genetic": 0.9}  # share of composed ones in a history
@@ -122,14 +125,22 @@ def random_number(text: str) -> float:
 # one row, in a process of its own
 
 
+class Mark(NamedTuple):
+    """What the clock shows when a logical batch begins, in seconds."""
+
+    wall: float
+    cpu: float
+    trained: int
+    parts: dict[str, float]
+
+
 class Clock:
-    """Wall and processor time by part, and at the start of each logical batch."""
+    """Wall and processor time from one logical batch to the next, and the wall time of the engine's parts."""
 
     def __init__(self) -> None:
-        self.wall: Counter[str] = Counter()
-        self.cpu: Counter[str] = Counter()
+        self.spent = dict.fromkeys(PARTS, 0.0)
         self.trained = 0
-        self.marks: list[tuple[dict[str, float], dict[str, float], int]] = []
+        self.marks: list[Mark] = []
 
     def watch(self, owner: type, method: str, part: str) -> None:
         """Count what a method takes."""
@@ -138,42 +149,27 @@ class Clock:
         @functools.wraps(original)
         def timed(*args: Any, **keywords: Any) -> Any:
             if method == "batch_size":
-                self.mark()
-            wall, cpu = time.perf_counter(), time.process_time()
+                now, cpu = time.perf_counter(), time.process_time()
+                self.marks.append(Mark(now, cpu, self.trained, dict(self.spent)))
+            begun = time.perf_counter()
             try:
                 return original(*args, **keywords)
             finally:
-                self.wall[part] += time.perf_counter() - wall
-                self.cpu[part] += time.process_time() - cpu
+                self.spent[part] += time.perf_counter() - begun
 
         setattr(owner, method, timed)
 
-    def mark(self) -> None:
-        """A logical batch begins."""
-        self.marks.append(
-            (
-                {**self.wall, "all": time.perf_counter()},
-                {**self.cpu, "all": time.process_time()},
-                self.trained,
-            )
-        )
+    def per_trial(self) -> dict[str, float]:
+        """Median over logical batches of the milliseconds for each trained trial."""
+        batches = [self._batch(*pair) for pair in itertools.pairwise(self.marks)]
+        return {name: statistics.median(batch[name] for batch in batches) for name in batches[0]}
 
-    def per_trial(self) -> dict[str, tuple[float, float]]:
-        """Median over batches of wall and processor milliseconds for each trained trial, by part."""
-        found = {}
-        for part in ("all", *PARTS):
-            times = []
-            for before, after in zip(self.marks, self.marks[1:], strict=False):
-                trained = max(1, after[2] - before[2])
-                times.append(
-                    [
-                        1000 * (later.get(part, 0) - earlier.get(part, 0)) / trained
-                        for earlier, later in zip(before[:2], after[:2], strict=True)
-                    ]
-                )
-            wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-            found[part] = (wall, cpu)
-        return found
+    @staticmethod
+    def _batch(before: Mark, after: Mark) -> dict[str, float]:
+        spent = {part: after.parts[part] - before.parts[part] for part in PARTS}
+        spent |= {"wall": after.wall - before.wall, "cpu": after.cpu - before.cpu}
+        trained = max(1, after.trained - before.trained)
+        return {name: 1000 * seconds / trained for name, seconds in spent.items()}
 
 
 def watched(clock: Clock, strategy: str) -> None:
@@ -205,7 +201,7 @@ def measure(url: str, strategy: str, batches: int) -> dict[str, Any]:
         study_name="s", storage=url, strategy=strategy, direction="maximize", load_if_exists=True
     )
     study.optimize(objective, n_trials=10_000, callbacks=[enough], show_progress_bar=False)
-    start = clock.marks[0][0]["all"] - begun
+    start = clock.marks[0].wall - begun
     rows, begun = clock.per_trial(), time.perf_counter()
     resumed: list[float] = []
 
@@ -245,14 +241,14 @@ def in_own_process(url: str, strategy: str, batches: int) -> dict[str, Any]:
 
 def print_row(strategy: str, count: int, row: dict[str, Any]) -> list[str]:
     """One line of the table; what exceeds its limit."""
-    cells = [f"{wall:7.2f}{cpu:7.2f}" for wall, cpu in row["rows"].values()]
+    cells = [f"{row['rows'][name]:8.2f}" for name in COLUMNS]
     print(
-        f"{strategy:<9}{count:7} |", " |".join(cells),
-        f"|{row['start']:7.2f}{row['resume']:7.2f} |{row['peak']:6.0f} {row['imports']:6.0f}",
+        f"{strategy:<9}{count:7} |", "".join(cells),
+        f" |{row['start']:7.2f}{row['resume']:7.2f} |{row['peak']:6.0f} {row['imports']:6.0f}",
         flush=True,
     )  # fmt: skip
     exceeded = []
-    wall, limit = row["rows"]["all"][0], LIMITS_MS.get((strategy, count))
+    wall, limit = row["rows"]["wall"], LIMITS_MS.get((strategy, count))
     if limit is not None and wall > limit:
         exceeded.append(f"{strategy} at {count} trials: {wall:.1f} ms a trial, limit {limit:g}")
     for what in ("start", "resume"):
@@ -265,10 +261,12 @@ def print_row(strategy: str, count: int, row: dict[str, Any]) -> list[str]:
 
 def table(strategies: Sequence[str], histories: Sequence[int], batches: int) -> list[str]:
     """Measure and print every row; what exceeds its limit."""
-    print("milliseconds a trained trial, wall and processor; start and resume in s; peak in MiB,")
-    print("and what of it the imports took")
-    heads = "".join(f" |{part:>14}" for part in ("all", *PARTS))
-    print(f"{'':<9}{'history':>7}{heads} |  start resume |  peak  import", flush=True)
+    print(
+        "milliseconds a trained trial: in all by the wall and by the processor, and the parts' wall time;"
+    )
+    print("start and resume in s; peak of memory in MiB, and what it was after the imports")
+    heads = "".join(f"{name:>8}" for name in COLUMNS)
+    print(f"{'':<9}{'history':>7} |{heads} |  start resume |  peak imports", flush=True)
     exceeded = []
     with tempfile.TemporaryDirectory() as folder:
         for strategy in strategies:
@@ -288,7 +286,8 @@ def main() -> int:
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
-        print(json.dumps(measure(*given.row, given.batches)))
+        url, strategy = given.row
+        print(json.dumps(measure(url, strategy, given.batches)))
         return 0
     torch.set_num_threads(1)
     exceeded = table(given.strategies, given.histories, given.batches)

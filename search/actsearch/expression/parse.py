@@ -18,7 +18,9 @@ _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.P
 _FOREIGN = re.compile(r"[^A-Za-z0-9_+\-*/().,=\"' \t\n]")
 _TOO_DEEP = re.compile(r"(?:[-+]\s*){200}")  # how many Python reads depends on its recursion limit
 _TOO_LONG = re.compile(r"[0-9_]{300}")  # Python itself refuses integers of 4300 digits
-_REMEMBERED = 1024  # texts: a search reads those of its parents and of its latest proposals again and again
+_REMEMBERED = (
+    1024  # texts: a search reads those of its parents and of its latest proposals again and again
+)
 
 
 def parse(

@@ -137,15 +137,15 @@ def _scale(values: Tensor) -> float:
 def perturbed_modules(record: ActivationRecord) -> list[Activation]:
     """The activation at its start parameters and at two fixed perturbations of them, float64, one channel.
 
-    One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
+    One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the
+    order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
     """
     tree = expression_of(record)
-    as_written, sizes = record, _PERTURBATIONS[:1]
+    as_written = record
     if tree.parameters:
         as_written = ActivationRecord(str(canonical(tree)), label=record.label)
-        sizes = _PERTURBATIONS
     modules = []
-    for size in sizes:
+    for size in _PERTURBATIONS if tree.parameters else _PERTURBATIONS[:1]:
         module = activation(as_written, channels=1, channel_axis=-1).double().eval()
         with torch.no_grad():
             for index, parameter in enumerate(module.parameters()):

@@ -102,7 +102,8 @@ def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tupl
 def _quantiles(count: int) -> Tensor:
     """Quantiles of N(0, 1), shape (count, 1), float64."""
     ranks = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    return torch.special.ndtri(ranks).unsqueeze(1)
+    quantiles: Tensor = torch.special.ndtri(ranks)
+    return quantiles.unsqueeze(1)
 
 
 def _computed(
@@ -110,9 +111,10 @@ def _computed(
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, values and slopes of each sample; all are computed together, since short calls are mostly overhead."""
     values, slopes = value_and_gradient(module, torch.cat([points for _, points in samples]))
-    lengths = [len(points) for _, points in samples]
-    names = [name for name, _ in samples]
-    yield from zip(names, values.split(lengths), slopes.split(lengths), strict=True)
+    start = 0
+    for name, points in samples:
+        part = slice(start, start := start + len(points))
+        yield name, values[part], slopes[part]
 
 
 def _refused(values: Tensor, slopes: Tensor, straight_through: bool) -> str:
