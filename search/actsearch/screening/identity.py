@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,9 @@ _OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu 
 _DIGITS = 6
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
 _PERTURBATIONS = (0.0, 0.137, -0.0823)
+
+
+Numbers = npt.NDArray[np.float64]
 
 
 class Identity(NamedTuple):
@@ -116,22 +120,24 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
         key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
         return Identity(key, key, key)
     scopes = sorted(parameter.per for parameter in expression_of(record).parameters)
-    sampled = [value_and_gradient(module, points()) for module in perturbed_modules(record)]
-    halves = [(values.chunk(2), slopes.chunk(2)[0]) for values, slopes in sampled]
-    parts = [
-        _rounded(numbers, _scale(at)) for (at, _), slopes in halves for numbers in (at, slopes)
-    ]
-    images = [
-        _hash(*scopes, *(_rounded(outer * both[side], _scale(both[side])) for both, _ in halves))
-        for side in (0, 1)
-        for outer in (1, -1)
-    ]
-    return Identity(_hash(*scopes, *parts), _hash(parts[0]), min(images))
+    parts: list[str] = []
+    images: list[list[str]] = [[], [], [], []]
+    for module in perturbed_modules(record):
+        values, slopes = value_and_gradient(module, points())
+        here, there = values.numpy().reshape(2, -1)  # at the first half of the points, and at -x
+        rows = np.stack([here, slopes.numpy().reshape(2, -1)[0], -here, there, -there])
+        texts = _rounded(rows, [_scale(here)] * 3 + [_scale(there)] * 2)
+        parts += texts[:2]
+        for image, text in zip(images, (texts[0], *texts[2:]), strict=True):
+            image.append(text)
+    mirror = min(_hash(*scopes, *image) for image in images)
+    return Identity(_hash(*scopes, *parts), _hash(parts[0]), mirror)
 
 
-def _scale(values: Tensor) -> float:
+def _scale(values: Numbers) -> float:
     """Largest size on the quantiles."""
-    return float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
+    inner = np.abs(values[:_QUANTILES])
+    return float(inner.max(initial=0.0, where=np.isfinite(inner)))
 
 
 def perturbed_modules(record: ActivationRecord) -> list[Activation]:
@@ -155,24 +161,26 @@ def perturbed_modules(record: ActivationRecord) -> list[Activation]:
     return modules
 
 
-def _rounded(numbers: Tensor, scale: float) -> str:
+def _rounded(rows: Numbers, scales: Sequence[float]) -> list[str]:
     """Numbers at the first half of the points, to 6 digits of the function's scale; those larger than it, far out, to
-    6 digits of their own.
+    6 digits of their own. A text for each row.
     """
-    array = numbers.flatten().numpy()
-    finite = np.isfinite(array)
-    plain = np.where(finite, array, 0.0)
-    exponents = _exponents(np.maximum(np.abs(plain), scale))
+    finite = np.isfinite(rows)
+    plain = np.where(finite, rows, 0.0)
+    exponents = _exponents(np.maximum(np.abs(plain), np.array(scales)[:, None]))
     mantissas = np.rint(np.ldexp(plain, -exponents) * 10**_DIGITS + _OFFSET).astype(np.int64)
-    texts = [f"{a}e{b}" for a, b in zip(mantissas.tolist(), exponents.tolist(), strict=True)]
-    for index in np.flatnonzero(~finite):
-        number = float(array[index])
+    texts = [
+        [f"{mantissa}e{exponent}" for mantissa, exponent in zip(*pair, strict=True)]
+        for pair in zip(mantissas.tolist(), exponents.tolist(), strict=True)
+    ]
+    for row, column in np.argwhere(~finite):
+        number = float(rows[row, column])
         # at 0 the sign of an infinity is that of the zero, which 1 / x and 1 / (x + 0) see differently
-        texts[index] = str(number if _half()[index] else abs(number))
-    return ",".join(texts)
+        texts[row][column] = str(number if _half()[column] else abs(number))
+    return [",".join(row) for row in texts]
 
 
-def _exponents(sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+def _exponents(sizes: Numbers) -> npt.NDArray[np.int32]:
     """Binary exponents, with their steps away from round numbers."""
     ordinary = (sizes > 0) & (sizes < 1e300)
     exponents = np.frexp(np.where(ordinary, sizes, 1.0) * 1.3717)[1]

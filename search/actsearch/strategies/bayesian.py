@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
+import heapq
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import optuna
 from optuna.distributions import (
@@ -66,9 +69,13 @@ class Bayesian(Strategy):
             return [self._ask(study, context, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
-        seen = {_key(trial.candidate) for trial in history}
         defaults = [describe(name) for name in context.space.activation_names]
-        return [item for item in defaults if _key(CandidateRecord({SHARED: item})) not in seen]
+        missing = {_key(CandidateRecord({SHARED: item})): item for item in defaults}
+        for trial in history:  # all of them are among the first, as a rule
+            if not missing:
+                break
+            missing.pop(_key(trial.candidate), None)
+        return list(missing.values())
 
     def _study(self, history: Sequence[TrialRecord], context: Context) -> optuna.Study:
         """An Optuna study in memory, filled from the history."""
@@ -81,33 +88,32 @@ class Bayesian(Strategy):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(direction=context.direction, sampler=sampler)
+        distributions = functools.cache(functools.partial(_distributions, context))
         for trial, value in self._told(history, context):
             item = trial.candidate.activations[SHARED]
-            distributions = _distributions(context, str(item.name))
             parameters = {_CHOICE: item.name} | {
                 f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
                 for setting in CATALOG[str(item.name)].searched
             }
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=parameters, distributions=distributions, value=value
-                )
-            )
+            study.add_trial(_Told.of(parameters, distributions(str(item.name)), value))
         return study
 
     def _told(
         self, history: Sequence[TrialRecord], context: Context
     ) -> list[tuple[TrialRecord, float]]:
+        names = frozenset(context.space.activation_names)
         observed = [
             (trial, value)
             for trial, value in counted(history, context, rejected=True)
-            if _in_space(trial.candidate, context)
+            if (item := trial.candidate.activations.get(SHARED)) is not None and item.name in names
         ]
         if len(observed) <= _HISTORY:
             return observed
         sign = -1 if context.direction == "maximize" else 1
-        ranked = sorted(observed, key=lambda pair: (sign * pair[1], pair[0].number))
-        kept = {trial.number for trial, _ in ranked[: _HISTORY // 4]}
+        best = heapq.nsmallest(
+            _HISTORY // 4, ((sign * value, trial.number) for trial, value in observed)
+        )
+        kept = {number for _, number in best}
         for trial, _ in reversed(observed):
             if len(kept) >= _HISTORY:
                 break
@@ -137,9 +143,34 @@ def _key(candidate: CandidateRecord) -> tuple[object, ...]:
     return () if item is None else (item.name, item.formula, *sorted(item.hyperparameters.items()))
 
 
-def _in_space(candidate: CandidateRecord, context: Context) -> bool:
-    item = candidate.activations.get(SHARED)
-    return item is not None and item.name in context.space.activation_names
+class _Told(optuna.trial.FrozenTrial):
+    """A past trial for a study that lives for one proposal, which may have it as it is.
+
+    Optuna makes a deep copy of each trial that it is told, and that takes longer than anything else about it.
+    """
+
+    @classmethod
+    def of(
+        cls, parameters: dict[str, Any], distributions: dict[str, BaseDistribution], value: float
+    ) -> _Told:
+        """A complete trial."""
+        now = datetime.datetime.now()
+        return cls(
+            number=-1,
+            state=optuna.trial.TrialState.COMPLETE,
+            value=value,
+            datetime_start=now,
+            datetime_complete=now,
+            params=parameters,
+            distributions=distributions,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=-1,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
+        return self
 
 
 def _distribution(setting: Hyperparameter) -> BaseDistribution:

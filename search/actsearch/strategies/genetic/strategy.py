@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -75,8 +77,8 @@ class Genetic(Strategy):
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
-        parents = self._population(history, context)
-        return self.first_batch if len(parents) < self.tournament else self.batch
+        parents = itertools.islice(_parents(history, context), self.tournament)
+        return self.first_batch if len(list(parents)) < self.tournament else self.batch
 
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context
@@ -137,17 +139,29 @@ class Genetic(Strategy):
         return min(close, key=lambda rival: (rival.tree.size, rival.number))
 
     def _population(self, history: Sequence[TrialRecord], context: Context) -> list[_Individual]:
-        individuals = []
-        for trial, value in counted(history, context, rejected=False):
-            item = trial.candidate.activations.get(SHARED)
-            if item is None or (item.name and not CATALOG[item.name].elementwise):
-                continue
-            individuals.append(_Individual(trial.number, expression_of(item), value))
+        parents = list(_parents(history, context))
         sign = -1 if context.direction == "maximize" else 1
-        elites = sorted(individuals, key=lambda one: (sign * one.value, one.tree.size, one.number))
-        latest = individuals[-self.population :]
+        best = heapq.nsmallest(self.elites, (sign * value for *_, value in parents))
+        # trees are read of the few that count alone
+        rivals = [_individual(*one) for one in parents if best and sign * one[2] <= best[-1]]
+        elites = sorted(rivals, key=lambda one: (sign * one.value, one.tree.size, one.number))
+        latest = [_individual(*one) for one in parents[-self.population :]]
         known = {one.number for one in latest}
         return latest + [one for one in elites[: self.elites] if one.number not in known]
+
+
+def _parents(
+    history: Sequence[TrialRecord], context: Context
+) -> Iterator[tuple[int, ActivationRecord, float]]:
+    """Number, activation and value of every trial that may be a parent."""
+    for trial, value in counted(history, context, rejected=False):
+        item = trial.candidate.activations.get(SHARED)
+        if item is not None and (not item.name or CATALOG[item.name].elementwise):
+            yield trial.number, item, value
+
+
+def _individual(number: int, item: ActivationRecord, value: float) -> _Individual:
+    return _Individual(number, expression_of(item), value)
 
 
 class _Nursery:
