@@ -7,6 +7,7 @@ import datetime
 import functools
 import heapq
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,7 +23,14 @@ from optuna.distributions import (
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Strategy, check_count, counted
+from actsearch.strategies.base import (
+    Context,
+    Strategy,
+    check_count,
+    observations,
+    value_of,
+    worst_value,
+)
 
 __all__ = ["Bayesian"]
 
@@ -38,7 +46,8 @@ class Bayesian(Strategy):
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Of a long history the best quarter and the latest are
-    told, 300 at most.
+    told, 300 at most. After 300 trials, activations without settings to search, which could only be repeated by then,
+    are neither told nor drawn.
 
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
@@ -63,10 +72,10 @@ class Bayesian(Strategy):
         """Baselines first, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
             return [CandidateRecord({SHARED: item}, operation="baseline") for item in missing[:n]]
-        seen = {_key(trial.candidate) for trial in history}
+        seen = _Seen(history)
         with _quiet():
-            study = self._study(history, context)
-            return [self._ask(study, context, seen) for _ in range(n)]
+            study, names = self._study(history, context), _choices(history, context)
+            return [self._ask(study, names, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
         defaults = [describe(name) for name in context.space.activation_names]
@@ -88,8 +97,9 @@ class Bayesian(Strategy):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(direction=context.direction, sampler=sampler)
-        distributions = functools.cache(functools.partial(_distributions, context))
-        for trial, value in self._told(history, context):
+        names = _choices(history, context)
+        distributions = functools.cache(functools.partial(_distributions, names))
+        for trial, value in self._told(history, context, names):
             item = trial.candidate.activations[SHARED]
             parameters = {_CHOICE: item.name} | {
                 f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
@@ -99,48 +109,78 @@ class Bayesian(Strategy):
         return study
 
     def _told(
-        self, history: Sequence[TrialRecord], context: Context
+        self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
     ) -> list[tuple[TrialRecord, float]]:
-        names = frozenset(context.space.activation_names)
+        """Observations of some activations; of many, the best quarter of those told and the latest."""
+        chosen, worst = frozenset(names), worst_value(history, context)
         observed = [
-            (trial, value)
-            for trial, value in counted(history, context, rejected=True)
-            if (item := trial.candidate.activations.get(SHARED)) is not None and item.name in names
+            trial
+            for trial in observations(history, rejected=True)
+            if (item := trial.candidate.activations.get(SHARED)) is not None
+            and item.name in chosen
         ]
-        if len(observed) <= _HISTORY:
-            return observed
-        sign = -1 if context.direction == "maximize" else 1
-        best = heapq.nsmallest(
-            _HISTORY // 4, ((sign * value, trial.number) for trial, value in observed)
-        )
-        kept = {number for _, number in best}
-        for trial, _ in reversed(observed):
-            if len(kept) >= _HISTORY:
-                break
-            kept.add(trial.number)
-        return [pair for pair in observed if pair[0].number in kept]
+        if len(observed) > _HISTORY:
+            sign = -1 if context.direction == "maximize" else 1
+            places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+            kept = {number for _, number in heapq.nsmallest(_HISTORY // 4, places)}
+            for trial in reversed(observed):
+                if len(kept) >= _HISTORY:
+                    break
+                kept.add(trial.number)
+            observed = [trial for trial in observed if trial.number in kept]
+        return [(trial, value_of(trial, worst)) for trial in observed]
 
-    def _ask(
-        self, study: optuna.Study, context: Context, seen: set[tuple[object, ...]]
-    ) -> CandidateRecord:
+    def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
         for _ in range(_TRIES):
             trial = study.ask()
-            name = trial.suggest_categorical(_CHOICE, list(context.space.activation_names))
+            name = trial.suggest_categorical(_CHOICE, list(names))
             values = {
                 setting.name: _suggested(trial, f"{name}.{setting.name}", setting)
                 for setting in CATALOG[name].searched
             }
             candidate = CandidateRecord({SHARED: describe(name, **values)}, operation="tpe")
-            if (key := _key(candidate)) not in seen:
+            if candidate not in seen:
                 break
-        seen.add(key)
+        seen.add(candidate)
         return candidate
+
+
+def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
+    """Activations to choose from: all of the space, and later those that can still give something new."""
+    every = context.space.activation_names
+    if len(history) <= _HISTORY:
+        return every
+    return [name for name in every if CATALOG[name].searched] or every
 
 
 def _key(candidate: CandidateRecord) -> tuple[object, ...]:
     item = candidate.activations.get(SHARED)
-    return () if item is None else (item.name, item.formula, *sorted(item.hyperparameters.items()))
+    if item is None:
+        return ()
+    return item.name, item.formula, frozenset(item.hyperparameters.items())
+
+
+class _Seen:
+    """What was proposed before; only of activations that are drawn it is looked at closely."""
+
+    def __init__(self, history: Sequence[TrialRecord]) -> None:
+        self._unread: dict[str | None, list[CandidateRecord]] = defaultdict(list)
+        self._keys: dict[str | None, set[tuple[object, ...]]] = {}
+        for trial in history:
+            if (item := trial.candidate.activations.get(SHARED)) is not None:
+                self._unread[item.name].append(trial.candidate)
+
+    def _of(self, name: str | None) -> set[tuple[object, ...]]:
+        if name not in self._keys:
+            self._keys[name] = {_key(candidate) for candidate in self._unread[name]}
+        return self._keys[name]
+
+    def __contains__(self, candidate: CandidateRecord) -> bool:
+        return _key(candidate) in self._of(candidate.activations[SHARED].name)
+
+    def add(self, candidate: CandidateRecord) -> None:
+        self._of(candidate.activations[SHARED].name).add(_key(candidate))
 
 
 class _Told(optuna.trial.FrozenTrial):
@@ -169,6 +209,11 @@ class _Told(optuna.trial.FrozenTrial):
             trial_id=-1,
         )
 
+    @property
+    def constraints(self) -> dict[str, float]:
+        """None; Optuna asks every trial for each number that it draws."""
+        return {}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
         return self
 
@@ -181,10 +226,8 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
     return FloatDistribution(setting.low, setting.high, log=setting.log)
 
 
-def _distributions(context: Context, name: str) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {
-        _CHOICE: CategoricalDistribution(list(context.space.activation_names))
-    }
+def _distributions(names: Sequence[str], name: str) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {_CHOICE: CategoricalDistribution(list(names))}
     for setting in CATALOG[name].searched:
         found[f"{name}.{setting.name}"] = _distribution(setting)
     return found
