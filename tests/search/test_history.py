@@ -47,11 +47,12 @@ def test_it_answers_as_if_everything_were_counted_anew(direction: str, seed: int
     numbers = rng.sample(range(30), 25)  # others are enqueued by another process meanwhile
     history, plain = History(direction), dict[int, TrialRecord]()
     for number in numbers:
-        for make in (lambda n=number: _proposed(rng, n), lambda n=number: _ended(rng, plain[n])):
-            if number in plain and not plain[number].state.is_open:
+        trial = _proposed(rng, number)
+        for step in (trial, _ended(rng, trial)):
+            if step is not trial and not trial.state.is_open:
                 continue
-            plain[number] = make()
-            history.put(plain[number])
+            plain[number] = step
+            history.put(step)
             trials = [plain[key] for key in sorted(plain)]
             ranked = leaderboard(trials, direction)
             assert list(history) == trials
