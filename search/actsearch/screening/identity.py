@@ -140,16 +140,26 @@ def _scale(values: Numbers) -> float:
     return float(inner.max(initial=0.0, where=np.isfinite(inner)))
 
 
-def perturbed_modules(record: ActivationRecord) -> list[Activation]:
+def perturbed_modules(record: ActivationRecord) -> tuple[Activation, ...]:
     """The activation at its start parameters and at two fixed perturbations of them, float64, one channel.
 
     One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the
-    order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
+    order of the canonical formula, so that ``a + b`` and ``b + a`` agree. They are shared: only compute with them.
     """
+    return _perturbed(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
+
+
+@functools.lru_cache(
+    maxsize=256
+)  # a logical batch: what is told apart there is screened soon after
+def _perturbed(
+    formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]
+) -> tuple[Activation, ...]:
+    record = ActivationRecord(formula, name, dict(settings))
     tree = expression_of(record)
     as_written = record
     if tree.parameters:
-        as_written = ActivationRecord(str(canonical(tree)), label=record.label)
+        as_written = ActivationRecord(str(canonical(tree)))
     modules = []
     for size in _PERTURBATIONS if tree.parameters else _PERTURBATIONS[:1]:
         module = activation(as_written, channels=1, channel_axis=-1).double().eval()
@@ -158,7 +168,7 @@ def perturbed_modules(record: ActivationRecord) -> list[Activation]:
                 step = size * math.cos(1.0 + 2.3 * index)  # a different amount for each
                 parameter.add_(step * (1 + parameter.abs()))
         modules.append(module)
-    return modules
+    return tuple(modules)
 
 
 def _rounded(rows: Numbers, scales: Sequence[float]) -> list[str]:
