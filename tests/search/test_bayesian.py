@@ -195,6 +195,36 @@ def test_a_short_history_is_told_whole(count: int) -> None:
     assert len(acs.Bayesian()._study(_numbered(count, context), context).trials) == count
 
 
+def test_after_many_trials_what_could_only_be_repeated_is_not_drawn() -> None:
+    context = Context(SPACE, 0, "maximize")
+    history = _numbered(400, context)
+    numbers = iter(range(400, 500))
+    history += [
+        TrialRecord(
+            next(numbers), TrialState.COMPLETE, CandidateRecord({SHARED: describe(name)}), 1.0
+        )
+        for name in SPACE.activation_names
+    ]
+    fixed = [name for name in SPACE.activation_names if not CATALOG[name].searched]
+    assert fixed
+    told = acs.Bayesian()._study(history, context).trials
+    assert not {trial.params["activation"] for trial in told} & set(fixed)
+    proposed = acs.Bayesian().propose(history, 8, context)
+    assert {item.activations[SHARED].name for item in proposed} <= set(
+        SPACE.activation_names
+    ) - set(fixed)
+
+
+def test_a_long_history_of_a_space_without_settings_is_fine() -> None:
+    space = Space(activations=["tanh", "gelu"])
+    context = Context(space, 0, "maximize")
+    history = [
+        TrialRecord(number, TrialState.COMPLETE, CandidateRecord({SHARED: describe(name)}), 0.5)
+        for number, name in enumerate(["tanh", "gelu"] * 200)
+    ]
+    assert len(acs.Bayesian().propose(history, 8, context)) == 8
+
+
 def test_optunas_own_verbosity_is_given_back() -> None:
     before = optuna.logging.get_verbosity()
     try:

@@ -31,6 +31,7 @@ from actsearch.strategies.genetic.variation import random_formula
         ("param(0.5) * relu(abs(x))", "param(0.5) * abs(x)"),
         ("mix(x, abs(abs(x)))", "mix(x, abs(x), param(0.5))"),
         ("sum(x, sin(x), x - x)", "x + sin(x)"),
+        ("x * (sigmoid(sigmoid(2)) - sigmoid(sigmoid(2)))", "0"),
     ],
 )
 def test_what_changes_nothing_goes(bloated: str, lean: str) -> None:

@@ -64,15 +64,14 @@ def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationR
     except ActivationError as error:
         raise ActivationError(f"{error} A formula uses x, as in 'x*tanh(x)'.") from None
     values = row.bind(hyperparameters)
-    text = (
-        _fitted_text(row.name, tuple(sorted(values.items()))) if row.fitted else row.text(values)
-    )
+    text = _text(row.name, tuple(sorted(values.items())))
     return ActivationRecord(text, row.name, values, row.label(values))
 
 
-@functools.lru_cache(maxsize=1024)  # a fit takes milliseconds and a record is made often
-def _fitted_text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
-    return str(fitted_expression(name, dict(settings), _sampled))
+@functools.lru_cache(maxsize=4096)  # a record is made often, and a fit takes milliseconds
+def _text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
+    row, values = CATALOG[name], dict(settings)
+    return str(fitted_expression(name, values, _sampled)) if row.fitted else row.text(values)
 
 
 def _sampled(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

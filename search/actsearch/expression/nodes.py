@@ -73,12 +73,12 @@ class Expression:
         """Names of the operators used."""
         return frozenset(node.operator for node in self.walk() if isinstance(node, Call))
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Learned parameters in order of appearance; each occurrence is a parameter of its own."""
         return tuple(node for node in self.walk() if isinstance(node, Parameter))
 
-    @property
+    @cached_property
     def uses_x(self) -> bool:
         """Whether the variable occurs at all."""
         return any(
@@ -114,6 +114,10 @@ class Expression:
         return from_json(data)
 
     def __str__(self) -> str:
+        return self._spelt
+
+    @cached_property
+    def _spelt(self) -> str:
         return self._text()[0]
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.P
 _FOREIGN = re.compile(r"[^A-Za-z0-9_+\-*/().,=\"' \t\n]")
 _TOO_DEEP = re.compile(r"(?:[-+]\s*){200}")  # how many Python reads depends on its recursion limit
 _TOO_LONG = re.compile(r"[0-9_]{300}")  # Python itself refuses integers of 4300 digits
+_REMEMBERED = (
+    1024  # texts: a search reads those of its parents and of its latest proposals again and again
+)
 
 
 def parse(
@@ -40,6 +44,10 @@ def parse(
         return text
     if not isinstance(text, str):
         raise FormulaError(f"a formula is a text, not {type(text).__name__}")
+    return _read(text, constants) if constants else _remembered(text)
+
+
+def _read(text: str, constants: Mapping[str, float | str]) -> Expression:
     if len(text) > Limits.LENGTH:
         raise FormulaError(
             f"formula is {len(text)} characters long: at most {Limits.LENGTH}", text, Limits.LENGTH
@@ -57,7 +65,12 @@ def parse(
         raise FormulaError("formula is nested too deeply", text, found.start())
     if found := _TOO_LONG.search(text):
         raise FormulaError("number has too many digits", text, found.start())
-    return _Reader(text, constants or {}).read()
+    return _Reader(text, constants).read()
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _remembered(text: str) -> Expression:
+    return _read(text, {})
 
 
 _SPELT: dict[type[ast.AST], str] = {

@@ -20,6 +20,7 @@ __all__ = [
     "leaderboard",
     "resolve_duplicates",
     "mirrors",
+    "place_of",
     "same_values",
     "state_counts",
     "trials_frame",
@@ -43,17 +44,19 @@ def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return resolved
 
 
+def place_of(trial: TrialRecord, direction: str | None) -> tuple[float, int] | None:
+    """What orders the leaderboard, smaller is better; None for a trial that is not on it."""
+    value = trial.value
+    if trial.state is not TrialState.COMPLETE or value is None or not math.isfinite(value):
+        return None
+    return (value if direction == "minimize" else -value), trial.number
+
+
 def leaderboard(trials: Sequence[TrialRecord], direction: str | None) -> list[TrialRecord]:
     """COMPLETE trials, best value first; of equal values the earlier trial first."""
-    complete = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
-    ]
-    sign = 1 if direction == "minimize" else -1
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    places = [(place_of(trial, direction), trial) for trial in trials]
+    ranked = [(place, trial) for place, trial in places if place is not None]
+    return [trial for _, trial in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def best_trial(trials: Sequence[TrialRecord], direction: str | None) -> TrialRecord:

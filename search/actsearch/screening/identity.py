@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import special
 from torch import Tensor
@@ -30,6 +33,9 @@ _OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu 
 _DIGITS = 6
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
 _PERTURBATIONS = (0.0, 0.137, -0.0823)
+
+
+Numbers = npt.NDArray[np.float64]
 
 
 class Identity(NamedTuple):
@@ -61,6 +67,7 @@ def points() -> Tensor:
 
 @functools.cache
 def _half() -> list[float]:
+    """The points whose values count; the others are their images."""
     half: list[float] = points().chunk(2)[0].flatten().tolist()
     return half
 
@@ -112,74 +119,83 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
     if row is not None and (row.random or not row.elementwise):
         key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
         return Identity(key, key, key)
-    scopes = sorted(parameter.per for parameter in _parameters(record))
-    modules = perturbed_modules(record)
-    if not scopes:
-        modules = modules[:1]  # without parameters the perturbed functions are the same
-    sampled = [value_and_gradient(module, points()) for module in modules]
-    halves = [(values.chunk(2), slopes.chunk(2)[0]) for values, slopes in sampled]
-    parts = [
-        _rounded(numbers, _scale(at)) for (at, _), slopes in halves for numbers in (at, slopes)
-    ]
-    images = [
-        _hash(*scopes, *(_rounded(outer * both[side], _scale(both[side])) for both, _ in halves))
-        for side in (0, 1)
-        for outer in (1, -1)
-    ]
-    return Identity(_hash(*scopes, *parts), _hash(parts[0]), min(images))
+    scopes = sorted(parameter.per for parameter in expression_of(record).parameters)
+    parts: list[str] = []
+    images: list[list[str]] = [[], [], [], []]
+    for module in perturbed_modules(record):
+        values, slopes = value_and_gradient(module, points())
+        here, there = values.numpy().reshape(2, -1)  # at the first half of the points, and at -x
+        rows = np.stack([here, slopes.numpy().reshape(2, -1)[0], -here, there, -there])
+        texts = _rounded(rows, [_scale(here)] * 3 + [_scale(there)] * 2)
+        parts += texts[:2]
+        for image, text in zip(images, (texts[0], *texts[2:]), strict=True):
+            image.append(text)
+    mirror = min(_hash(*scopes, *image) for image in images)
+    return Identity(_hash(*scopes, *parts), _hash(parts[0]), mirror)
 
 
-def _scale(values: Tensor) -> float:
+def _scale(values: Numbers) -> float:
     """Largest size on the quantiles."""
-    return float(values[:_QUANTILES].nan_to_num(0, 0, 0).abs().max())
+    inner = np.abs(values[:_QUANTILES])
+    return float(inner.max(initial=0.0, where=np.isfinite(inner)))
 
 
-def _parameters(record: ActivationRecord) -> tuple[Any, ...]:
-    return canonical(expression_of(record)).parameters
-
-
-def perturbed_modules(record: ActivationRecord) -> list[Activation]:
+def perturbed_modules(record: ActivationRecord) -> tuple[Activation, ...]:
     """The activation at its start parameters and at two fixed perturbations of them, float64, one channel.
 
-    Parameters are perturbed in the order of the canonical formula, so that ``a + b`` and ``b + a`` agree.
+    One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the
+    order of the canonical formula, so that ``a + b`` and ``b + a`` agree. They are shared: only compute with them.
     """
+    return _perturbed(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
+
+
+@functools.lru_cache(
+    maxsize=256
+)  # a logical batch: what is told apart there is screened soon after
+def _perturbed(
+    formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]
+) -> tuple[Activation, ...]:
+    record = ActivationRecord(formula, name, dict(settings))
     tree = expression_of(record)
     as_written = record
     if tree.parameters:
-        as_written = ActivationRecord(str(canonical(tree)), label=record.label)
+        as_written = ActivationRecord(str(canonical(tree)))
     modules = []
-    for size in _PERTURBATIONS:
+    for size in _PERTURBATIONS if tree.parameters else _PERTURBATIONS[:1]:
         module = activation(as_written, channels=1, channel_axis=-1).double().eval()
         with torch.no_grad():
             for index, parameter in enumerate(module.parameters()):
                 step = size * math.cos(1.0 + 2.3 * index)  # a different amount for each
                 parameter.add_(step * (1 + parameter.abs()))
         modules.append(module)
-    return modules
+    return tuple(modules)
 
 
-def _rounded(numbers: Tensor, scale: float) -> str:
+def _rounded(rows: Numbers, scales: Sequence[float]) -> list[str]:
     """Numbers at the first half of the points, to 6 digits of the function's scale; those larger than it, far out, to
-    6 digits of their own.
+    6 digits of their own. A text for each row.
     """
-    texts = []
-    for point, number in zip(_half(), numbers.flatten().tolist(), strict=True):
-        if math.isnan(number):
-            texts.append("nan")
-        elif math.isinf(
-            number
-        ):  # at 0 its sign is that of the zero, which 1 / x and 1 / (x + 0) see differently
-            texts.append(str(number if point else abs(number)))
-        else:
-            exponent = _exponent(max(abs(number), scale))
-            mantissa = math.ldexp(number, -exponent) * 10**_DIGITS
-            texts.append(f"{round(mantissa + _OFFSET)}e{exponent}")
-    return ",".join(texts)
+    finite = np.isfinite(rows)
+    plain = np.where(finite, rows, 0.0)
+    exponents = _exponents(np.maximum(np.abs(plain), np.array(scales)[:, None]))
+    mantissas = np.rint(np.ldexp(plain, -exponents) * 10**_DIGITS + _OFFSET).astype(np.int64)
+    texts = [
+        [f"{mantissa}e{exponent}" for mantissa, exponent in zip(*pair, strict=True)]
+        for pair in zip(mantissas.tolist(), exponents.tolist(), strict=True)
+    ]
+    for row, column in np.argwhere(~finite):
+        number = float(rows[row, column])
+        # at 0 the sign of an infinity is that of the zero, which 1 / x and 1 / (x + 0) see differently
+        texts[row][column] = str(number if _half()[column] else abs(number))
+    return [",".join(row) for row in texts]
 
 
-def _exponent(size: float) -> int:
-    """Binary exponent, with its steps away from round numbers."""
-    return math.frexp(size * 1.3717)[1] if 0 < size < 1e300 else 1000 if size else -1000
+def _exponents(sizes: Numbers) -> npt.NDArray[np.int32]:
+    """Binary exponents, with their steps away from round numbers."""
+    ordinary = (sizes > 0) & (sizes < 1e300)
+    exponents = np.frexp(np.where(ordinary, sizes, 1.0) * 1.3717)[1]
+    found: npt.NDArray[np.int32] = np.where(ordinary, exponents, np.where(sizes > 0, 1000, -1000))
+    return found
 
 
 def _hash(*parts: str) -> str:

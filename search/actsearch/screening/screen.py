@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,8 +76,8 @@ def _screen_one(
         return Screening(f"{row.name} is not elementwise: it is no hidden activation")
     module = at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
-    for where, points in _samples(pre_activations, dtype):
-        if reason := _refused(module, points, straight_through):
+    for where, values, slopes in _computed(module, _samples(pre_activations, dtype)):
+        if reason := _refused(values, slopes, straight_through):
             return Screening(f"{reason} on {where}")
     # pieces of a widened layer are not bound to lines through 0: nothing holds them affine
     may_be_affine = row is not None and (row.name == "identity" or row.widens is not None)
@@ -87,8 +88,7 @@ def _screen_one(
 
 def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tuple[str, Tensor]]:
     """Named columns of points, shape (n, 1)."""
-    ranks = (torch.arange(_GRID, dtype=torch.float64) + 0.5) / _GRID
-    samples = [("N(0, 1)", torch.special.ndtri(ranks).to(dtype).unsqueeze(1))]
+    samples = [("N(0, 1)", _quantiles(_GRID).to(dtype))]
     for index, tensor in enumerate(pre_activations):
         flat = tensor.detach().reshape(-1, 1).to(dtype)
         flat = flat[:: max(1, len(flat) // _GRID)]
@@ -98,8 +98,26 @@ def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tupl
     return samples
 
 
-def _refused(module: nn.Module, points: Tensor, straight_through: bool) -> str:
-    values, slopes = value_and_gradient(module, points)
+@functools.cache
+def _quantiles(count: int) -> Tensor:
+    """Quantiles of N(0, 1), shape (count, 1), float64."""
+    ranks = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    quantiles: Tensor = torch.special.ndtri(ranks)
+    return quantiles.unsqueeze(1)
+
+
+def _computed(
+    module: nn.Module, samples: Sequence[tuple[str, Tensor]]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, values and slopes of each sample; all are computed together, since short calls are mostly overhead."""
+    values, slopes = value_and_gradient(module, torch.cat([points for _, points in samples]))
+    start = 0
+    for name, points in samples:
+        part = slice(start, start := start + len(points))
+        yield name, values[part], slopes[part]
+
+
+def _refused(values: Tensor, slopes: Tensor, straight_through: bool) -> str:
     for what, numbers in (("values", values), ("gradients", slopes)):
         bad = (~torch.isfinite(numbers)).double().mean().item()
         if bad > _ISOLATED:
@@ -112,21 +130,19 @@ def _refused(module: nn.Module, points: Tensor, straight_through: bool) -> str:
 
 def _trivial(record: ActivationRecord) -> str:
     """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
-    ranks = (torch.arange(101, dtype=torch.float64) + 0.5) / 101
-    quantiles = torch.special.ndtri(ranks).unsqueeze(1)
-    points = torch.cat([quantiles, 3 * quantiles])  # hardsigmoid is a line on [-3, 3]
+    points = torch.cat([_quantiles(101), 3 * _quantiles(101)])  # hardsigmoid is a line on [-3, 3]
     affine: list[bool] = []
     for module in perturbed_modules(record):
         with torch.no_grad():
             values = module(points)
         kept = torch.isfinite(values)
         values, x = values[kept], points[kept]
-        scale = values.abs().max().clamp_min(1e-300)
-        if not affine and (values.max() - values.min()) <= _FLAT * scale:
+        values = values / values.abs().max().clamp_min(1e-300)
+        if not affine and (values.max() - values.min()) <= _FLAT:
             return "constant"
-        design = torch.stack([x, torch.ones_like(x)], dim=1)
-        fitted = design @ torch.linalg.lstsq(design, values.unsqueeze(1)).solution
-        affine.append(bool(((values - fitted.squeeze(1)).abs().max() <= _FLAT * scale).item()))
+        x, values = x - x.mean(), values - values.mean()
+        line = x * ((x @ values) / (x @ x).clamp_min(1e-300))  # least squares
+        affine.append(bool(((values - line).abs().max() <= _FLAT).item()))
     return "affine: layers would collapse to one linear map" if all(affine) else ""
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
+
 from actsearch.records import (
     ActivationRecord,
     CandidateRecord,
@@ -19,8 +21,6 @@ from actsearch.storage.tables import (
     EpochRow,
     EvaluationRow,
     StudyRow,
-    TrialRow,
-    TrialValueRow,
     utc_now,
 )
 
@@ -66,52 +66,47 @@ def study_record(row: StudyRow) -> StudyRecord:
     )
 
 
-def trial_row(study_id: int, record: TrialRecord) -> TrialRow:
-    """A new trial as a row, without its values and evaluations."""
+def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
+    """A new trial as a mapping for a bulk insert, without its values and evaluations."""
     candidate = record.candidate
-    return TrialRow(
-        study_id=study_id,
-        number=record.number,
-        state=record.state.value,
-        activations={group: item.to_json() for group, item in candidate.activations.items()},
-        formula=candidate.formula,
-        label=candidate.label,
-        operation=candidate.operation,
-        parents=list(candidate.parents),
-        fingerprint=record.fingerprint,
-        alias=record.alias,
-        mirror=record.mirror,
-        duplicate_of=record.duplicate_of,
-        spread=record.spread,
-        reason=record.reason,
-        warnings=list(record.warnings),
-        user_attrs=dict(record.user_attrs),
-        seconds=record.seconds,
-        created=record.created or utc_now(),
-        started=record.started,
-        completed=record.completed,
-    )
+    return {
+        "study_id": study_id,
+        "number": record.number,
+        "state": record.state.value,
+        "activations": {group: item.to_json() for group, item in candidate.activations.items()},
+        "formula": candidate.formula,
+        "label": candidate.label,
+        "operation": candidate.operation,
+        "parents": list(candidate.parents),
+        "fingerprint": record.fingerprint,
+        "alias": record.alias,
+        "mirror": record.mirror,
+        "duplicate_of": record.duplicate_of,
+        "spread": record.spread,
+        "reason": record.reason,
+        "warnings": list(record.warnings),
+        "user_attrs": dict(record.user_attrs),
+        "seconds": record.seconds,
+        "created": record.created or utc_now(),
+        "started": record.started,
+        "completed": record.completed,
+    }
 
 
-def _candidate(row: TrialRow) -> CandidateRecord:
+def _candidate(row: sa.Row[Any]) -> CandidateRecord:
     activations = {
         group: ActivationRecord.from_json(item) for group, item in row.activations.items()
     }
     return CandidateRecord(activations, row.operation, tuple(row.parents))
 
 
-def trial_record(
-    row: TrialRow, value: TrialValueRow | None, evaluations: tuple[EvaluationRecord, ...] = ()
-) -> TrialRecord:
-    """Row, with the value and the evaluations that belong to it, to record."""
-    number = None
-    if value is not None:
-        number = value.value if value.nonfinite is None else float(value.nonfinite)
+def trial_record(row: sa.Row[Any], evaluations: tuple[EvaluationRecord, ...] = ()) -> TrialRecord:
+    """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
     return TrialRecord(
         row.number,
         TrialState(row.state),
         _candidate(row),
-        number,
+        row.value if row.nonfinite is None else float(row.nonfinite),
         row.spread,
         row.reason,
         row.fingerprint,
@@ -128,22 +123,22 @@ def trial_record(
     )
 
 
-def value_row(trial_id: int, objective: int, value: float) -> TrialValueRow:
-    """One objective's value as a row."""
+def value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:
+    """One objective's value as a mapping for a bulk insert."""
     number, text = finite(value)
-    return TrialValueRow(trial_id=trial_id, objective=objective, value=number, nonfinite=text)
+    return {"trial_id": trial_id, "objective": objective, "value": number, "nonfinite": text}
 
 
-def evaluation_row(trial_id: int, record: EvaluationRecord) -> EvaluationRow:
-    """One seed's training as a row, without its epochs."""
-    return EvaluationRow(
-        trial_id=trial_id,
-        seed=record.seed,
-        value=finite(record.value)[0],
-        metrics=_metrics_json(record.metrics),
-        seconds=record.seconds,
-        reason=record.reason,
-    )
+def evaluation_row(trial_id: int, record: EvaluationRecord) -> dict[str, Any]:
+    """One seed's training as a mapping for an insert, without its epochs."""
+    return {
+        "trial_id": trial_id,
+        "seed": record.seed,
+        "value": finite(record.value)[0],
+        "metrics": _metrics_json(record.metrics),
+        "seconds": record.seconds,
+        "reason": record.reason,
+    }
 
 
 def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationRecord:

@@ -222,7 +222,12 @@ class Database:
         self._engine.dispose()
 
 
+def _read_json(text: str) -> Any:
+    return [] if text == "[]" else {} if text == "{}" else json.loads(text)  # as most are
+
+
 _JSON: dict[str, Any] = {
+    "json_deserializer": _read_json,
     "json_serializer": functools.partial(json.dumps, allow_nan=False, ensure_ascii=False),
 }
 

@@ -9,17 +9,26 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError
 from actsearch.storage.database import Database
-from actsearch.storage.tables import LeaseRow, utc_now
+from actsearch.storage.tables import Base, LeaseRow, utc_now
 
 __all__ = ["Lease", "is_alive"]
 
 _STALE = timedelta(
     hours=1
 )  # another host's driver that has written nothing for so long is taken for dead
+
+
+_LEASES = Base.metadata.tables["leases"]
+_RENEW = (
+    _LEASES.update()
+    .where(_LEASES.c.study_id == sa.bindparam("of_study"), _LEASES.c.token == sa.bindparam("ours"))
+    .values(renewed=sa.bindparam("now"))
+)
 
 
 class Lease:
@@ -68,14 +77,14 @@ class Lease:
         Raises:
             StudyError: when another driver has taken over; nothing is then written.
         """
-        row = session.get(LeaseRow, self._study_id)
-        if row is None or row.token != self.token:
+        ours = {"of_study": self._study_id, "ours": self.token, "now": utc_now()}
+        if session.connection().execute(_RENEW, ours).rowcount != 1:
+            row = session.get(LeaseRow, self._study_id)
             by = "nobody" if row is None else f"{row.owner} on {row.host} (process {row.pid})"
             raise StudyError(
                 f"study {self._study_name!r} is no longer ours to write: its lease is held by {by}; "
                 "nothing was written, run again to continue"
             )
-        row.renewed = utc_now()
 
     def release(self) -> None:
         """Give the lease back; no error if it is gone."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,25 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError, nearest
-from actsearch.records import (
-    EvaluationRecord,
-    Outcome,
-    StudyRecord,
-    TrialRecord,
-    TrialState,
-)
-from actsearch.storage import convert
+from actsearch.records import Outcome, StudyRecord, TrialRecord
+from actsearch.storage import convert, trials
 from actsearch.storage.database import Database
 from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.tables import (
     ConfirmationRow,
-    EpochRow,
-    EvaluationRow,
     LeaseRow,
     LookRow,
     StudyRow,
-    TrialRow,
-    TrialValueRow,
     utc_now,
 )
 
@@ -157,24 +145,8 @@ class Storage:
             numbers: only these.
             epochs: read evaluations with their epochs as well.
         """
-        wanted = None if numbers is None else sorted(set(numbers))
         with self.database.reading() as session:
-            query = (
-                sa.select(TrialRow, TrialValueRow)
-                .outerjoin(
-                    TrialValueRow,
-                    (TrialValueRow.trial_id == TrialRow.id) & (TrialValueRow.objective == 0),
-                )
-                .where(TrialRow.study_id == study_id, TrialRow.number >= since)
-                .order_by(TrialRow.number)
-            )
-            if wanted is not None:
-                query = query.where(TrialRow.number.in_(wanted))
-            rows = session.execute(query).all()
-            evaluations = _evaluations(session, query) if epochs else {}
-        return [
-            convert.trial_record(row, value, evaluations.get(row.id, ())) for row, value in rows
-        ]
+            return trials.read(session, study_id, since, numbers, epochs=epochs)
 
     def add_trials(
         self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
@@ -190,54 +162,20 @@ class Storage:
         with self.database.writing() as session:
             if lease is not None:
                 lease.check(session)
-            last = session.scalar(
-                sa.select(sa.func.max(TrialRow.number)).where(TrialRow.study_id == study_id)
-            )
-            first = 0 if last is None else last + 1
-            stored = []
-            for offset, record in enumerate(records):
-                original = record.duplicate_of
-                if original is not None and original < 0:
-                    original = first - 1 - original
-                stored.append(
-                    dataclasses.replace(
-                        record,
-                        number=first + offset,
-                        duplicate_of=original,
-                        created=record.created or utc_now(),
-                    )
-                )
-            session.add_all([convert.trial_row(study_id, record) for record in stored])
-        return stored
+            return trials.add(session.connection(), study_id, records)
 
     def screen_trial(self, study_id: int, record: TrialRecord, lease: Lease) -> None:
         """Store what screening said of a trial that was enqueued."""
         with self.database.writing() as session:
             lease.check(session)
-            session.execute(
-                sa.update(TrialRow)
-                .where(TrialRow.study_id == study_id, TrialRow.number == record.number)
-                .values(
-                    state=record.state.value,
-                    reason=record.reason,
-                    warnings=list(record.warnings),
-                    duplicate_of=record.duplicate_of,
-                    fingerprint=record.fingerprint,
-                    alias=record.alias,
-                    mirror=record.mirror,
-                )
-            )
+            trials.screen(session.connection(), study_id, record)
 
     def start_trials(self, study_id: int, numbers: Sequence[int], lease: Lease) -> datetime:
         """Mark trials RUNNING; returns when."""
         now = utc_now()
         with self.database.writing() as session:
             lease.check(session)
-            session.execute(
-                sa.update(TrialRow)
-                .where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers))
-                .values(state=TrialState.RUNNING.value, started=now)
-            )
+            trials.start(session.connection(), study_id, numbers, now)
         return now
 
     def finish_trials(
@@ -247,13 +185,7 @@ class Storage:
         now = utc_now()
         with self.database.writing() as session:
             lease.check(session)
-            for number, outcome in outcomes.items():
-                row = session.scalars(
-                    sa.select(TrialRow).where(
-                        TrialRow.study_id == study_id, TrialRow.number == number
-                    )
-                ).one()
-                _finish(session, row, outcome, now)
+            trials.finish(session.connection(), study_id, outcomes, now)
         return now
 
     # confirmations
@@ -336,43 +268,3 @@ class Storage:
 
 def _find(session: Session, name: str) -> StudyRow | None:
     return session.scalars(sa.select(StudyRow).where(StudyRow.name == name)).one_or_none()
-
-
-def _finish(session: Session, row: TrialRow, outcome: Outcome, now: datetime) -> None:
-    row.state = outcome.state.value
-    row.spread = convert.finite(outcome.spread)[0]
-    row.reason = outcome.reason
-    row.seconds = outcome.seconds
-    row.completed = now
-    if outcome.value is not None:
-        session.add(convert.value_row(row.id, 0, outcome.value))
-    for record in outcome.evaluations:
-        evaluation = convert.evaluation_row(row.id, record)
-        session.add(evaluation)
-        session.flush()
-        epochs = [convert.epoch_row(evaluation.id, epoch) for epoch in record.epochs]
-        if epochs:
-            session.execute(sa.insert(EpochRow), epochs)
-
-
-def _evaluations(
-    session: Session, trials: sa.Select[*tuple[Any, ...]]
-) -> dict[int, tuple[EvaluationRecord, ...]]:
-    """Evaluations with epochs, by trial id, of the trials that a query selects.
-
-    The query goes along as a subquery: a list of ids would meet the database's limit on parameters.
-    """
-    ids = trials.with_only_columns(TrialRow.id).order_by(None)
-    of_trials = sa.select(EvaluationRow).where(EvaluationRow.trial_id.in_(ids))
-    rows = session.scalars(of_trials.order_by(EvaluationRow.id)).all()
-    epochs: dict[int, list[EpochRow]] = defaultdict(list)
-    for epoch in session.scalars(
-        sa.select(EpochRow)
-        .where(EpochRow.evaluation_id.in_(of_trials.with_only_columns(EvaluationRow.id)))
-        .order_by(EpochRow.evaluation_id, EpochRow.epoch)
-    ):
-        epochs[epoch.evaluation_id].append(epoch)
-    found: dict[int, list[EvaluationRecord]] = defaultdict(list)
-    for row in rows:
-        found[row.trial_id].append(convert.evaluation_record(row, epochs[row.id]))
-    return {trial_id: tuple(items) for trial_id, items in found.items()}

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from actsearch.errors import SpaceError, nearest
-from actsearch.strategies.base import Context, Strategy, counted, worst_value
+from actsearch.strategies.base import Context, Strategy, observations, value_of, worst_value
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.random_search import RandomSearch
@@ -19,8 +19,9 @@ __all__ = [
     "RandomSearch",
     "Space",
     "Strategy",
-    "counted",
     "make_strategy",
+    "observations",
+    "value_of",
     "worst_value",
 ]
 

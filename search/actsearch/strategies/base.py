@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,15 @@ from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.seeds import derive
 from actsearch.strategies.space import Space
 
-__all__ = ["Context", "Strategy", "check_count", "check_share", "counted", "worst_value"]
+__all__ = [
+    "Context",
+    "Strategy",
+    "check_count",
+    "check_share",
+    "observations",
+    "value_of",
+    "worst_value",
+]
 
 
 @dataclass(frozen=True)
@@ -88,11 +96,12 @@ def check_share(name: str, value: Any) -> None:
 
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     """The worst finite value so far (0 if there is none): what REJECTED and FAILED count as."""
+    complete, pruned = TrialState.COMPLETE, TrialState.PRUNED
     values = [
         trial.value
         for trial in history
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        and trial.value is not None
+        if trial.value is not None
+        and (trial.state is complete or trial.state is pruned)
         and math.isfinite(trial.value)
     ]
     if not values:
@@ -100,15 +109,20 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     return min(values) if context.direction == "maximize" else max(values)
 
 
-def counted(
-    history: Sequence[TrialRecord], context: Context, *, rejected: bool
-) -> list[tuple[TrialRecord, float]]:
-    """Trials that are observations, with their values: a DUPLICATE is none; refusals only if asked for."""
-    worst = worst_value(history, context)
-    observed = []
+def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[TrialRecord]:
+    """Trials that tell something, in order: a DUPLICATE does not; refusals only if asked for."""
+    complete, pruned = TrialState.COMPLETE, TrialState.PRUNED
+    failed, refused = TrialState.FAILED, TrialState.REJECTED
     for trial in history:
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
-            observed.append((trial, trial.value))
-        elif trial.state is TrialState.FAILED or (rejected and trial.state is TrialState.REJECTED):
-            observed.append((trial, worst))
-    return observed
+        state = trial.state
+        if state is complete or state is pruned:
+            if trial.value is not None:
+                yield trial
+        elif state is failed or (rejected and state is refused):
+            yield trial
+
+
+def value_of(trial: TrialRecord, worst: float) -> float:
+    """What an observation counts as: its value, or the worst one where it was trained to none."""
+    measured = trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED
+    return trial.value if measured and trial.value is not None else worst

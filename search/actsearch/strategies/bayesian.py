@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
+import heapq
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import optuna
 from optuna.distributions import (
@@ -19,7 +23,14 @@ from optuna.distributions import (
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Strategy, check_count, counted
+from actsearch.strategies.base import (
+    Context,
+    Strategy,
+    check_count,
+    observations,
+    value_of,
+    worst_value,
+)
 
 __all__ = ["Bayesian"]
 
@@ -35,7 +46,8 @@ class Bayesian(Strategy):
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Of a long history the best quarter and the latest are
-    told, 300 at most.
+    told, 300 at most. After 300 trials, activations without settings to search, which could only be repeated by then,
+    are neither told nor drawn.
 
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
@@ -60,15 +72,19 @@ class Bayesian(Strategy):
         """Baselines first, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
             return [CandidateRecord({SHARED: item}, operation="baseline") for item in missing[:n]]
-        seen = {_key(trial.candidate) for trial in history}
+        seen = _Seen(history)
         with _quiet():
-            study = self._study(history, context)
-            return [self._ask(study, context, seen) for _ in range(n)]
+            study, names = self._study(history, context), _choices(history, context)
+            return [self._ask(study, names, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
-        seen = {_key(trial.candidate) for trial in history}
         defaults = [describe(name) for name in context.space.activation_names]
-        return [item for item in defaults if _key(CandidateRecord({SHARED: item})) not in seen]
+        missing = {_key(CandidateRecord({SHARED: item})): item for item in defaults}
+        for trial in history:  # all of them are among the first, as a rule
+            if not missing:
+                break
+            missing.pop(_key(trial.candidate), None)
+        return list(missing.values())
 
     def _study(self, history: Sequence[TrialRecord], context: Context) -> optuna.Study:
         """An Optuna study in memory, filled from the history."""
@@ -81,65 +97,125 @@ class Bayesian(Strategy):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(direction=context.direction, sampler=sampler)
-        for trial, value in self._told(history, context):
+        names = _choices(history, context)
+        distributions = functools.cache(functools.partial(_distributions, names))
+        for trial, value in self._told(history, context, names):
             item = trial.candidate.activations[SHARED]
-            distributions = _distributions(context, str(item.name))
             parameters = {_CHOICE: item.name} | {
                 f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
                 for setting in CATALOG[str(item.name)].searched
             }
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=parameters, distributions=distributions, value=value
-                )
-            )
+            study.add_trial(_Told.of(parameters, distributions(str(item.name)), value))
         return study
 
     def _told(
-        self, history: Sequence[TrialRecord], context: Context
+        self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
     ) -> list[tuple[TrialRecord, float]]:
+        """Observations of some activations; of many, the best quarter of those told and the latest."""
+        chosen, worst = frozenset(names), worst_value(history, context)
         observed = [
-            (trial, value)
-            for trial, value in counted(history, context, rejected=True)
-            if _in_space(trial.candidate, context)
+            trial
+            for trial in observations(history, rejected=True)
+            if (item := trial.candidate.activations.get(SHARED)) is not None
+            and item.name in chosen
         ]
-        if len(observed) <= _HISTORY:
-            return observed
-        sign = -1 if context.direction == "maximize" else 1
-        ranked = sorted(observed, key=lambda pair: (sign * pair[1], pair[0].number))
-        kept = {trial.number for trial, _ in ranked[: _HISTORY // 4]}
-        for trial, _ in reversed(observed):
-            if len(kept) >= _HISTORY:
-                break
-            kept.add(trial.number)
-        return [pair for pair in observed if pair[0].number in kept]
+        if len(observed) > _HISTORY:
+            sign = -1 if context.direction == "maximize" else 1
+            places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+            kept = {number for _, number in heapq.nsmallest(_HISTORY // 4, places)}
+            for trial in reversed(observed):
+                if len(kept) >= _HISTORY:
+                    break
+                kept.add(trial.number)
+            observed = [trial for trial in observed if trial.number in kept]
+        return [(trial, value_of(trial, worst)) for trial in observed]
 
-    def _ask(
-        self, study: optuna.Study, context: Context, seen: set[tuple[object, ...]]
-    ) -> CandidateRecord:
+    def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
         for _ in range(_TRIES):
             trial = study.ask()
-            name = trial.suggest_categorical(_CHOICE, list(context.space.activation_names))
+            name = trial.suggest_categorical(_CHOICE, list(names))
             values = {
                 setting.name: _suggested(trial, f"{name}.{setting.name}", setting)
                 for setting in CATALOG[name].searched
             }
             candidate = CandidateRecord({SHARED: describe(name, **values)}, operation="tpe")
-            if (key := _key(candidate)) not in seen:
+            if candidate not in seen:
                 break
-        seen.add(key)
+        seen.add(candidate)
         return candidate
+
+
+def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
+    """Activations to choose from: all of the space, and later those that can still give something new."""
+    every = context.space.activation_names
+    if len(history) <= _HISTORY:
+        return every
+    return [name for name in every if CATALOG[name].searched] or every
 
 
 def _key(candidate: CandidateRecord) -> tuple[object, ...]:
     item = candidate.activations.get(SHARED)
-    return () if item is None else (item.name, item.formula, *sorted(item.hyperparameters.items()))
+    if item is None:
+        return ()
+    return item.name, item.formula, frozenset(item.hyperparameters.items())
 
 
-def _in_space(candidate: CandidateRecord, context: Context) -> bool:
-    item = candidate.activations.get(SHARED)
-    return item is not None and item.name in context.space.activation_names
+class _Seen:
+    """What was proposed before; only of activations that are drawn it is looked at closely."""
+
+    def __init__(self, history: Sequence[TrialRecord]) -> None:
+        self._unread: dict[str | None, list[CandidateRecord]] = defaultdict(list)
+        self._keys: dict[str | None, set[tuple[object, ...]]] = {}
+        for trial in history:
+            if (item := trial.candidate.activations.get(SHARED)) is not None:
+                self._unread[item.name].append(trial.candidate)
+
+    def _of(self, name: str | None) -> set[tuple[object, ...]]:
+        if name not in self._keys:
+            self._keys[name] = {_key(candidate) for candidate in self._unread[name]}
+        return self._keys[name]
+
+    def __contains__(self, candidate: CandidateRecord) -> bool:
+        return _key(candidate) in self._of(candidate.activations[SHARED].name)
+
+    def add(self, candidate: CandidateRecord) -> None:
+        self._of(candidate.activations[SHARED].name).add(_key(candidate))
+
+
+class _Told(optuna.trial.FrozenTrial):
+    """A past trial for a study that lives for one proposal, which may have it as it is.
+
+    Optuna makes a deep copy of each trial that it is told, and that takes longer than anything else about it.
+    """
+
+    @classmethod
+    def of(
+        cls, parameters: dict[str, Any], distributions: dict[str, BaseDistribution], value: float
+    ) -> _Told:
+        """A complete trial."""
+        now = datetime.datetime.now()
+        return cls(
+            number=-1,
+            state=optuna.trial.TrialState.COMPLETE,
+            value=value,
+            datetime_start=now,
+            datetime_complete=now,
+            params=parameters,
+            distributions=distributions,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=-1,
+        )
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """None; Optuna asks every trial for each number that it draws."""
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
+        return self
 
 
 def _distribution(setting: Hyperparameter) -> BaseDistribution:
@@ -150,10 +226,8 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
     return FloatDistribution(setting.low, setting.high, log=setting.log)
 
 
-def _distributions(context: Context, name: str) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {
-        _CHOICE: CategoricalDistribution(list(context.space.activation_names))
-    }
+def _distributions(names: Sequence[str], name: str) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {_CHOICE: CategoricalDistribution(list(names))}
     for setting in CATALOG[name].searched:
         found[f"{name}.{setting.name}"] = _distribution(setting)
     return found

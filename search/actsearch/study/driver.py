@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -17,12 +16,12 @@ from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.report import leaderboard
 from actsearch.screening import Identity, identify, screen
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
+from actsearch.study.history import History
 from actsearch.study.progress import Progress
 from actsearch.task import Task
 
@@ -81,7 +80,7 @@ class Driver:
         self._executor = executor or Local()
         self._should_stop = should_stop
         self._lease: Lease = storage.lease(study)
-        self._history: dict[int, TrialRecord] = {}
+        self._history = History(study.direction)
         self._trained = 0
         self._idle = 0
         self._samples: list[Tensor] = []
@@ -130,22 +129,22 @@ class Driver:
         self._lease.acquire()
         try:
             self._read_history()
-            if limits.remaining(0, self._trained_in_all()) == 0:
+            left = limits.remaining(0, self._history.trained)
+            if left == 0:
                 return
-            self._say_forecast(limits)
-            left = limits.remaining(0, self._trained_in_all())
+            self._say_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress:
                 self._loop(limits, listeners, progress)
         finally:
             self._lease.release()
 
     def _read_history(self) -> None:
-        self._history = {trial.number: trial for trial in self._storage.trials(self._study.id)}
+        trials = self._storage.trials(self._study.id)
+        self._history = History(self._study.direction, trials)
         self._samples = preparation.site_samples(self._objective)
         self._dtype = preparation.training_dtype(self._objective)
 
-    def _say_forecast(self, limits: Limits) -> None:
-        count = limits.remaining(0, self._trained_in_all())
+    def _say_forecast(self, count: int | None) -> None:
         if (
             not isinstance(self._objective, Task)
             or not count
@@ -161,17 +160,15 @@ class Driver:
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         started = time.monotonic()
         while not self._should_stop():
-            left = limits.remaining(self._trained, self._trained_in_all())
+            left = limits.remaining(self._trained, self._history.trained)
             if left == 0:
                 return
             if limits.timeout is not None and time.monotonic() - started >= limits.timeout:
                 return
-            waiting = [trial for trial in self._history.values() if trial.state.is_open]
-            if not waiting:
+            if not (waiting := self._history.waiting):
                 if not self._read_enqueued() and not self._propose():
                     return
                 continue
-            waiting.sort(key=lambda trial: trial.number)
             ready = [trial for trial in self._checked(waiting) if trial.state.is_open]
             if ready:
                 allowed = ready[:left]
@@ -186,15 +183,18 @@ class Driver:
 
     def _read_enqueued(self) -> bool:
         """Trials that were enqueued since this call of optimize began; whether there are any."""
-        first_unknown = next(n for n in itertools.count() if n not in self._history)
-        found = self._storage.trials(self._study.id, since=first_unknown)
-        new = {trial.number: trial for trial in found if trial.number not in self._history}
-        self._history |= new
+        found = self._storage.trials(self._study.id, since=self._history.first_unknown)
+        new = [trial for trial in found if trial.number not in self._history]
+        self._take(new)
         return bool(new)
+
+    def _take(self, trials: Iterable[TrialRecord]) -> None:
+        for trial in trials:
+            self._history.put(trial)
 
     def _propose(self) -> bool:
         """One logical batch, stored whole; False when nothing more is to be expected."""
-        history = [self._history[number] for number in sorted(self._history)]
+        history = list(self._history)
         context = Context(
             Space.from_json(self._study.space),
             self._study.seed,
@@ -205,12 +205,12 @@ class Driver:
         if not candidates:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
-        known = self._known()
+        known = self._history.known()
         records: list[TrialRecord] = []
         for candidate in candidates:
             records.append(self._screened(candidate, known, -1 - len(records)))
         stored = self._storage.add_trials(self._study.id, records, self._lease)
-        self._history |= {trial.number: trial for trial in stored}
+        self._take(stored)
         if any(trial.state.is_open for trial in stored):
             self._idle = 0
             return True
@@ -223,15 +223,6 @@ class Driver:
             )  # fmt: skip
             return False
         return True
-
-    def _known(self) -> dict[str, int]:
-        """First trial of each identity."""
-        known: dict[str, int] = {}
-        for number in sorted(self._history):
-            trial = self._history[number]
-            if trial.fingerprint and trial.state is not TrialState.DUPLICATE:
-                known.setdefault(trial.fingerprint, number)
-        return known
 
     def _screened(
         self, candidate: CandidateRecord, known: dict[str, int], number: int
@@ -278,9 +269,7 @@ class Driver:
         checked = []
         for trial in waiting:
             if not trial.fingerprint:
-                known = {
-                    key: number for key, number in self._known().items() if number < trial.number
-                }
+                known = self._history.known(before=trial.number)
                 result = self._screened(trial.candidate, known, trial.number)
                 trial = dataclasses.replace(
                     trial,
@@ -293,7 +282,7 @@ class Driver:
                     mirror=result.mirror,
                 )
                 self._storage.screen_trial(self._study.id, trial, self._lease)
-                self._history[trial.number] = trial
+                self._history.put(trial)
             checked.append(trial)
         return checked
 
@@ -329,26 +318,21 @@ class Driver:
                 started=started,
                 completed=completed,
             )
-            self._history[trial.number] = ended
+            self._history.put(ended)
             self._trained += 1
-            best = leaderboard(list(self._history.values()), self._study.direction)
-            progress.advance(ended, best[0] if best else None)
+            progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
         self._check_failures(len(trials))
 
-    def _trained_in_all(self) -> int:
-        return sum(trial.state.is_trained for trial in self._history.values())
-
     def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
-        trained = [trial for trial in self._history.values() if trial.state.is_trained]
+        count = self._history.trained
+        if not count - latest < _SAME_FAILURES <= count:
+            return
+        trained = [trial for trial in self._history if trial.state.is_trained]
         reasons = {trial.reason for trial in trained}
-        if (
-            len(trained) - latest < _SAME_FAILURES <= len(trained)
-            and len(reasons) == 1
-            and all(trial.state is TrialState.FAILED for trial in trained)
-        ):
+        if len(reasons) == 1 and all(trial.state is TrialState.FAILED for trial in trained):
             raise StudyError(
                 f"the first {len(trained)} trials of study {self._study.name!r} all failed in the same way: "
                 f"{reasons.pop()}; mend the objective and start a new study"

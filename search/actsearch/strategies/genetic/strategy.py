@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,15 @@ from actsearch.errors import FormulaError
 from actsearch.expression import Expression
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint, simplified
-from actsearch.strategies.base import Context, Strategy, check_count, check_share, counted
+from actsearch.strategies.base import (
+    Context,
+    Strategy,
+    check_count,
+    check_share,
+    observations,
+    value_of,
+    worst_value,
+)
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.rules import allowed
@@ -75,8 +85,8 @@ class Genetic(Strategy):
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
-        parents = self._population(history, context)
-        return self.first_batch if len(parents) < self.tournament else self.batch
+        found = list(itertools.islice(_parents(history), self.tournament))
+        return self.first_batch if len(found) < self.tournament else self.batch
 
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context
@@ -137,17 +147,33 @@ class Genetic(Strategy):
         return min(close, key=lambda rival: (rival.tree.size, rival.number))
 
     def _population(self, history: Sequence[TrialRecord], context: Context) -> list[_Individual]:
-        individuals = []
-        for trial, value in counted(history, context, rejected=False):
-            item = trial.candidate.activations.get(SHARED)
-            if item is None or (item.name and not CATALOG[item.name].elementwise):
-                continue
-            individuals.append(_Individual(trial.number, expression_of(item), value))
+        """The latest and the best; only their formulas are read."""
+        parents, worst = list(_parents(history)), worst_value(history, context)
         sign = -1 if context.direction == "maximize" else 1
-        elites = sorted(individuals, key=lambda one: (sign * one.value, one.tree.size, one.number))
-        latest = individuals[-self.population :]
+        places = [sign * value_of(trial, worst) for trial in parents]
+        best = heapq.nsmallest(self.elites, places)
+        rivals = [
+            _individual(trial, worst)
+            for trial, place in zip(parents, places, strict=True)
+            if best and place <= best[-1]
+        ]
+        elites = sorted(rivals, key=lambda one: (sign * one.value, one.tree.size, one.number))
+        latest = [_individual(trial, worst) for trial in parents[-self.population :]]
         known = {one.number for one in latest}
         return latest + [one for one in elites[: self.elites] if one.number not in known]
+
+
+def _parents(history: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
+    """Every trial that may be a parent."""
+    for trial in observations(history, rejected=False):
+        item = trial.candidate.activations.get(SHARED)
+        if item is not None and (not item.name or CATALOG[item.name].elementwise):
+            yield trial
+
+
+def _individual(trial: TrialRecord, worst: float) -> _Individual:
+    tree = expression_of(trial.candidate.activations[SHARED])
+    return _Individual(trial.number, tree, value_of(trial, worst))
 
 
 class _Nursery:

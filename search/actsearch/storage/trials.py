@@ -1,0 +1,195 @@
+"""Reading and writing the trials of a study, inside a transaction.
+
+Statements are made once, and rows are plain tuples and mappings: a study reads every trial it has when it starts, and
+writes twice for each one it trains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session
+
+from actsearch.errors import StorageError
+from actsearch.records import EvaluationRecord, Outcome, TrialRecord, TrialState
+from actsearch.storage import convert
+from actsearch.storage.tables import Base, EpochRow, EvaluationRow, utc_now
+
+__all__ = ["add", "finish", "read", "screen", "start"]
+
+_TRIALS = Base.metadata.tables["trials"]
+_VALUES = Base.metadata.tables["trial_values"]
+_EVALUATIONS = Base.metadata.tables["evaluations"]
+_EPOCHS = Base.metadata.tables["epochs"]
+
+_OF_STUDY = _TRIALS.c.study_id == bindparam("of_study")
+_THIS = sa.and_(_OF_STUDY, _TRIALS.c.number == bindparam("of_number"))
+
+_READ = (
+    sa.select(_TRIALS, _VALUES.c.value, _VALUES.c.nonfinite)
+    .outerjoin(_VALUES, (_VALUES.c.trial_id == _TRIALS.c.id) & (_VALUES.c.objective == 0))
+    .where(_OF_STUDY, _TRIALS.c.number >= bindparam("since"))
+    .order_by(_TRIALS.c.number)
+)
+_LAST = sa.select(sa.func.max(_TRIALS.c.number)).where(_OF_STUDY)
+_IDS = sa.select(_TRIALS.c.number, _TRIALS.c.id).where(
+    _OF_STUDY, _TRIALS.c.number.in_(bindparam("numbers", expanding=True))
+)
+_START = (
+    _TRIALS.update().where(_THIS).values(state=TrialState.RUNNING.value, started=bindparam("now"))
+)
+
+
+def _setting(*columns: str) -> sa.Update:
+    """Set columns of one trial, from parameters that are named after them with "new_" before."""
+    return (
+        _TRIALS.update().where(_THIS).values({name: bindparam(f"new_{name}") for name in columns})
+    )
+
+
+_SCREENED = ("state", "reason", "warnings", "duplicate_of", "fingerprint", "alias", "mirror")
+_SCREEN = _setting(*_SCREENED)
+_FINISH = _setting("state", "spread", "reason", "seconds", "completed")
+
+
+def read(
+    session: Session,
+    study_id: int,
+    since: int = 0,
+    numbers: Iterable[int] | None = None,
+    *,
+    epochs: bool = False,
+) -> list[TrialRecord]:
+    """Trials in order of their numbers; see :meth:`actsearch.storage.Storage.trials`."""
+    query, bound = _READ, {"of_study": study_id, "since": since}
+    if numbers is not None:
+        query = query.where(_TRIALS.c.number.in_(sorted(set(numbers))))
+    rows = session.connection().execute(query, bound).all()
+    evaluations = _evaluations(session, query.params(bound)) if epochs else {}
+    return [convert.trial_record(row, evaluations.get(row.id, ())) for row in rows]
+
+
+def add(
+    connection: Connection, study_id: int, records: Sequence[TrialRecord]
+) -> list[TrialRecord]:
+    """Insert trials, numbered on from the last one; see :meth:`actsearch.storage.Storage.add_trials`."""
+    last = connection.scalar(_LAST, {"of_study": study_id})
+    first = 0 if last is None else last + 1
+    stored = []
+    for offset, record in enumerate(records):
+        original = record.duplicate_of
+        if original is not None and original < 0:
+            original = first - 1 - original
+        stored.append(
+            dataclasses.replace(
+                record,
+                number=first + offset,
+                duplicate_of=original,
+                created=record.created or utc_now(),
+            )
+        )
+    if stored:
+        rows = [convert.trial_row(study_id, record) for record in stored]
+        connection.execute(_TRIALS.insert(), rows)
+    return stored
+
+
+def screen(connection: Connection, study_id: int, record: TrialRecord) -> None:
+    """Set what screening said of a trial."""
+    row = convert.trial_row(study_id, record)
+    found = {f"new_{name}": row[name] for name in _SCREENED}
+    connection.execute(_SCREEN, {"of_study": study_id, "of_number": record.number, **found})
+
+
+def start(connection: Connection, study_id: int, numbers: Sequence[int], now: datetime) -> None:
+    """Mark trials RUNNING."""
+    if numbers:
+        bound = [{"of_study": study_id, "of_number": number, "now": now} for number in numbers]
+        connection.execute(_START, bound)
+
+
+def finish(
+    connection: Connection, study_id: int, outcomes: Mapping[int, Outcome], now: datetime
+) -> None:
+    """Set what became of trials, and insert their values, evaluations and epochs.
+
+    Raises:
+        StorageError: if one of them is not there.
+    """
+    found = connection.execute(_IDS, {"of_study": study_id, "numbers": list(outcomes)})
+    ids = {number: trial_id for number, trial_id in found}
+    if missing := sorted(outcomes.keys() - ids.keys()):
+        raise StorageError(f"there is no trial {missing[0]} to finish: the study was changed")
+    for statement, rows in (
+        (
+            _FINISH,
+            [_ended(study_id, number, outcome, now) for number, outcome in outcomes.items()],
+        ),
+        (
+            _VALUES.insert(),
+            [
+                convert.value_row(ids[number], 0, outcome.value)
+                for number, outcome in outcomes.items()
+                if outcome.value is not None
+            ],
+        ),
+        (_EPOCHS.insert(), _add_evaluations(connection, ids, outcomes)),
+    ):
+        if rows:
+            connection.execute(statement, rows)
+
+
+def _ended(study_id: int, number: int, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    return {
+        "of_study": study_id,
+        "of_number": number,
+        "new_state": outcome.state.value,
+        "new_spread": convert.finite(outcome.spread)[0],
+        "new_reason": outcome.reason,
+        "new_seconds": outcome.seconds,
+        "new_completed": now,
+    }
+
+
+def _add_evaluations(
+    connection: Connection, ids: Mapping[int, int], outcomes: Mapping[int, Outcome]
+) -> list[dict[str, Any]]:
+    """Insert evaluations; the rows of their epochs, which need the ids that are given here."""
+    epochs = []
+    for number, outcome in outcomes.items():
+        for record in outcome.evaluations:
+            row = convert.evaluation_row(ids[number], record)
+            key = connection.execute(_EVALUATIONS.insert(), row).inserted_primary_key
+            assert key is not None
+            epochs += [convert.epoch_row(key[0], epoch) for epoch in record.epochs]
+    return epochs
+
+
+def _evaluations(
+    session: Session, trials: sa.Select[*tuple[Any, ...]]
+) -> dict[int, tuple[EvaluationRecord, ...]]:
+    """Evaluations with epochs, by trial id, of the trials that a query selects.
+
+    The query goes along as a subquery: a list of ids would meet the database's limit on parameters.
+    """
+    ids = trials.with_only_columns(_TRIALS.c.id).order_by(None)
+    of_trials = sa.select(EvaluationRow).where(EvaluationRow.trial_id.in_(ids))
+    rows = session.scalars(of_trials.order_by(EvaluationRow.id)).all()
+    epochs: dict[int, list[EpochRow]] = defaultdict(list)
+    for epoch in session.scalars(
+        sa.select(EpochRow)
+        .where(EpochRow.evaluation_id.in_(of_trials.with_only_columns(EvaluationRow.id)))
+        .order_by(EpochRow.evaluation_id, EpochRow.epoch)
+    ):
+        epochs[epoch.evaluation_id].append(epoch)
+    found: dict[int, list[EvaluationRecord]] = defaultdict(list)
+    for row in rows:
+        found[row.trial_id].append(convert.evaluation_record(row, epochs[row.id]))
+    return {trial_id: tuple(items) for trial_id, items in found.items()}
