@@ -21,6 +21,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.storage import convert
+from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database
 from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.tables import (
@@ -85,6 +86,7 @@ class Storage:
                 versions=dict(record.versions),
                 user_attrs=dict(record.user_attrs),
                 created=utc_now(),
+                pruner=None if record.pruner is None else dict(record.pruner),
             )
             session.add(row)
             session.flush()
@@ -175,6 +177,11 @@ class Storage:
         return [
             convert.trial_record(row, value, evaluations.get(row.id, ())) for row, value in rows
         ]
+
+    def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:
+        """By number of trial, the metric's values (step, value) under its first seed; at some steps, or at all."""
+        with self.database.reading() as session:
+            return first_curves(session, study_id, steps)
 
     def add_trials(
         self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
@@ -344,6 +351,7 @@ def _finish(session: Session, row: TrialRow, outcome: Outcome, now: datetime) ->
     row.reason = outcome.reason
     row.seconds = outcome.seconds
     row.completed = now
+    row.user_attrs = {**row.user_attrs, **outcome.user_attrs}
     if outcome.value is not None:
         session.add(convert.value_row(row.id, 0, outcome.value))
     for record in outcome.evaluations:

@@ -143,6 +143,9 @@ class Driver:
         self._history = {trial.number: trial for trial in self._storage.trials(self._study.id)}
         self._samples = preparation.site_samples(self._objective)
         self._dtype = preparation.training_dtype(self._objective)
+        self._work.evaluator.competition = preparation.competition(
+            self._storage, self._study, self._objective
+        )
 
     def _say_forecast(self, limits: Limits) -> None:
         count = limits.remaining(0, self._trained_in_all())
@@ -326,6 +329,7 @@ class Driver:
                 spread=outcome.spread,
                 reason=outcome.reason,
                 seconds=outcome.seconds,
+                user_attrs={**trial.user_attrs, **outcome.user_attrs},
                 started=started,
                 completed=completed,
             )
