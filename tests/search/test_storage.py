@@ -161,7 +161,7 @@ class TestRefusals:
         "statement",
         [
             "INSERT INTO studies SELECT id + 1, name, seed, direction, space, strategy, task, "
-            "versions, user_attrs, created FROM studies",
+            "versions, user_attrs, created, pruner FROM studies",
             "INSERT INTO trials SELECT id + 1, study_id, number, state, activations, formula, "
             "label, operation, parents, fingerprint, alias, duplicate_of, spread, reason, "
             "warnings, user_attrs, seconds, created, started, completed, mirror FROM trials",
