@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actsearch.execution import Local
     from actsearch.export import plot, to_python
     from actsearch.expression import Expression, parse
+    from actsearch.halving import SuccessiveHalving
     from actsearch.placement import Placement, Site, place, sites
     from actsearch.records import TrialState
     from actsearch.report import Verdict
@@ -59,6 +60,7 @@ _HOMES = {
     "actsearch.execution": ("Local",),
     "actsearch.export": ("plot", "to_python"),
     "actsearch.expression": ("Expression", "parse"),
+    "actsearch.halving": ("SuccessiveHalving",),
     "actsearch.placement": ("Placement", "Site", "place", "sites"),
     "actsearch.records": ("TrialState",),
     "actsearch.report": ("Verdict",),
@@ -91,6 +93,7 @@ __all__ = [
     "StorageError",
     "Study",
     "StudyError",
+    "SuccessiveHalving",
     "Task",
     "TaskError",
     "Trial",

@@ -153,6 +153,7 @@ class Outcome:
         evaluations: one record a seed.
         reason: why it failed or was pruned.
         validation_only: in a confirmation, the objective did not tell search from confirmation.
+        user_attrs: further data to be kept with the trial.
     """
 
     state: TrialState
@@ -162,6 +163,7 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     validation_only: bool = False
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ class StudyRecord:
         strategy: name and settings of the strategy.
         task: description of the task first optimised; None before.
         versions: versions of python, torch, optuna, deap and actsearch that made the study.
+        pruner: name and settings of the pruner; None where nothing is pruned.
     """
 
     id: int
@@ -219,3 +222,4 @@ class StudyRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     created: datetime | None = None
+    pruner: Mapping[str, Any] | None = None

@@ -161,7 +161,7 @@ class TestRefusals:
         "statement",
         [
             "INSERT INTO studies SELECT id + 1, name, seed, direction, space, strategy, task, "
-            "versions, user_attrs, created FROM studies",
+            "versions, user_attrs, created, pruner FROM studies",
             "INSERT INTO trials SELECT id + 1, study_id, number, state, activations, formula, "
             "label, operation, parents, fingerprint, alias, duplicate_of, spread, reason, "
             "warnings, user_attrs, seconds, created, started, completed, mirror FROM trials",
@@ -489,20 +489,27 @@ class TestOpening:
             acs.create_study(study_name="t", storage=f"sqlite:///{tmp_path}/study.db")
         assert _listing(tmp_path) == before
 
-    def test_an_older_schema_is_brought_up_to_date_by_who_writes(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("revision", ["0001", "0002"])
+    def test_an_older_schema_is_brought_up_to_date_by_who_writes(
+        self, tmp_path: Path, revision: str
+    ) -> None:
         url = f"sqlite:///{tmp_path}/study.db"
         study = acs.create_study(study_name="s", storage=url)
         study.enqueue_trial("tanh")
         study._storage.database.close()
         with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
-            connection.execute("ALTER TABLE trials DROP COLUMN mirror")
-            connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+            connection.execute("ALTER TABLE studies DROP COLUMN pruner")
+            if revision == "0001":
+                connection.execute("ALTER TABLE trials DROP COLUMN mirror")
+            connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'")
             connection.commit()
         before = _listing(tmp_path)
         with pytest.raises(acs.StorageError, match="load_study"):
             Reader(url)
         assert _listing(tmp_path) == before
-        (trial,) = acs.load_study(study_name="s", storage=url).trials
+        loaded = acs.load_study(study_name="s", storage=url)
+        assert loaded.record.pruner is None
+        (trial,) = loaded.trials
         assert (trial.number, trial.candidate.formula) == (0, "tanh(x)")
         with _raw(url) as connection:
             assert connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import statistics
@@ -14,10 +15,11 @@ import torch
 
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.run import Phase, Run, TrialPruned
+from actsearch.halving import SPARED, Judge
 from actsearch.records import CandidateRecord, EvaluationRecord, Outcome, TrialState
 from actsearch.task import Task
 
-__all__ = ["ObjectiveCallable", "SeedRun", "ended", "evaluate", "run_of", "summed"]
+__all__ = ["ObjectiveCallable", "SeedRun", "ended", "evaluate", "judged", "run_of", "summed"]
 
 ObjectiveCallable = Callable[[Any, Any], float | Mapping[str, float]]
 
@@ -31,6 +33,7 @@ def evaluate(
     *,
     number: int = -1,
     phase: Phase = "search",
+    judge: Judge | None = None,
 ) -> Outcome:
     """Train a candidate under each seed.
 
@@ -41,6 +44,7 @@ def evaluate(
         seeds: one training each.
         number: trial number told to the objective.
         phase: whether to score on validation or on test data.
+        judge: follows the first training, and may end the trial there.
 
     Returns:
         COMPLETE with the mean over seeds; FAILED with the reason if any seed gave no finite number; PRUNED if the
@@ -49,10 +53,22 @@ def evaluate(
     started = time.perf_counter()
     runs: list[SeedRun] = []
     for seed in seeds:
-        runs.append(_evaluate_seed(Candidate(record), objective, seed, number, phase))
+        run = run_of(objective, seed, number, phase, None if runs else judge)
+        runs.append(_evaluate_seed(Candidate(record), objective, run))
         if runs[-1].state is not TrialState.COMPLETE:
             break
-    return summed(runs, phase, time.perf_counter() - started)
+    return judged(summed(runs, phase, time.perf_counter() - started), judge)
+
+
+def judged(outcome: Outcome, judge: Judge | None) -> Outcome:
+    """Write down what a pruner decided: of the trial, not of a seed."""
+    if judge is None:
+        return outcome
+    if outcome.state is TrialState.PRUNED and outcome.evaluations[0].reason == judge.reason:
+        return dataclasses.replace(outcome, reason=judge.reason)
+    if judge.spared_at is not None:
+        return dataclasses.replace(outcome, user_attrs={SPARED: judge.spared_at})
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -86,18 +102,15 @@ def summed(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
     )
 
 
-def _evaluate_seed(
-    candidate: Candidate, objective: ObjectiveCallable, seed: int, number: int, phase: Phase
-) -> SeedRun:
+def _evaluate_seed(candidate: Candidate, objective: ObjectiveCallable, run: Run) -> SeedRun:
     started = time.perf_counter()
-    run = run_of(objective, seed, number, phase)
     state, value, reason = TrialState.COMPLETE, None, ""
     metrics: Mapping[str, float] = {}
     try:
         value, metrics = _read(objective(candidate, run))
     except TrialPruned as error:
         state, value = TrialState.PRUNED, run.last_reported
-        reason = _message(error) or "pruned by the objective"
+        reason = _message(error) or run.reason_to_prune or "pruned by the objective"
     except Exception as error:
         reason = f"{type(error).__name__}: {_message(error)}"
         if not isinstance(objective, Task):
@@ -105,11 +118,13 @@ def _evaluate_seed(
     return ended(run, state, value, metrics, reason, time.perf_counter() - started)
 
 
-def run_of(objective: ObjectiveCallable, seed: int, number: int, phase: Phase) -> Run:
+def run_of(
+    objective: ObjectiveCallable, seed: int, number: int, phase: Phase, judge: Judge | None = None
+) -> Run:
     """What an objective is told of one training."""
     if isinstance(objective, Task):
-        return Run(seed, number, phase, objective.torch_device(), objective.epochs)
-    return Run(seed, number, phase, torch.device("cpu"), None)
+        return Run(seed, number, phase, objective.torch_device(), objective.epochs, judge)
+    return Run(seed, number, phase, torch.device("cpu"), None, judge)
 
 
 def ended(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actsearch.evaluation.evaluate import (
@@ -12,14 +12,18 @@ from actsearch.evaluation.evaluate import (
     SeedRun,
     ended,
     evaluate,
+    judged,
     run_of,
     summed,
 )
+from actsearch.evaluation.race import Race
 from actsearch.evaluation.run import Phase
 from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.halving import Competition, Judge
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.training import TrainingResult
+from actsearch.training.stack import Watch
 
 __all__ = ["Evaluator", "Request"]
 
@@ -54,11 +58,13 @@ class Evaluator:
     Attributes:
         objective: a Task, or any ``objective(candidate, run)``.
         stacker: trains several candidates of a Task in one pass; None for other objectives.
+        competition: by which trials are pruned; None where none is.
     """
 
     def __init__(self, objective: ObjectiveCallable) -> None:
         self.objective = objective
         self.stacker = Stacker(objective) if isinstance(objective, Task) else None
+        self.competition: Competition | None = None
         self._chosen: int | None = None
 
     def alone(self, request: Request) -> Outcome:
@@ -66,16 +72,29 @@ class Evaluator:
         objective = self.objective
         if isinstance(objective, Task) and request.lr is not None:
             objective = objective.replace(lr=request.lr)
-        return evaluate(
+        judge = self._judge(request)
+        outcome = evaluate(
             request.record,
             objective,
             request.seeds,
             number=request.number,
             phase=request.phase,
+            judge=judge,
         )
+        self._enter(judge)
+        return outcome
+
+    def _judge(self, request: Request) -> Judge | None:
+        if self.competition is None or request.phase == "confirm":
+            return None
+        return self.competition.judge(request.number)
+
+    def _enter(self, judge: Judge | None) -> None:
+        if self.competition is not None and judge is not None:
+            self.competition.enter(judge)
 
     def together(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Train several candidates, in stacks where the task allows it; requests of one phase."""
+        """Train several candidates, in stacks where the task allows it; requests of one phase, by number."""
         if self.stacker is None or self.stacker.refusal or len(requests) < 2:
             return [self.alone(request) for request in requests]
         task, phase = self.stacker.task, requests[0].phase
@@ -85,7 +104,8 @@ class Evaluator:
             for seed in request.seeds
         ]
         on_test = phase == "confirm" and task.test is not None
-        results = iter(self.stacker.train(trainings, on_test=on_test))
+        watch = self._watch(requests)
+        results = iter(self.stacker.train(trainings, on_test=on_test, watch=watch))
         return [
             self._outcome(request, [next(results) for _ in request.seeds]) for request in requests
         ]
@@ -93,18 +113,52 @@ class Evaluator:
     def _outcome(self, request: Request, results: Sequence[TrainingResult | None]) -> Outcome:
         """Of what was trained together; trained alone where that could not be."""
         started = time.perf_counter()
-        runs: list[SeedRun] = []
-        for seed, result in zip(request.seeds, results, strict=True):
-            if result is None:
-                return self.alone(request)
-            run = run_of(self.objective, seed, request.number, request.phase)
-            assert isinstance(self.objective, Task)
-            run.scores_on_test(self.objective)
-            metrics = run.trained(result)
-            value = next(iter(metrics.values()), None)
-            runs.append(ended(run, TrialState.COMPLETE, value, metrics, "", result.seconds))
+        trained = [result for result in results if result is not None]
+        if len(trained) < len(results):
+            return self.alone(request)
+        judge = self._judge(request)
+        if judge is not None:
+            judge.read(_curve(trained[0]))
+        if judge is not None and judge.pruned_at is not None:
+            trained = [_cut(trained[0], judge.pruned_at)]
+        elif any(not result.metrics and not result.stopped for result in trained):
+            return self.alone(request)  # it left a stack that was given up later
+        runs = [
+            self._seed_run(request, seed, result, judge)
+            for seed, result in zip(request.seeds, trained, strict=False)
+        ]
+        self._enter(judge)
         seconds = sum(run.evaluation.seconds for run in runs) + time.perf_counter() - started
-        return summed(runs, request.phase, seconds)
+        return judged(summed(runs, request.phase, seconds), judge)
+
+    def _seed_run(
+        self, request: Request, seed: int, result: TrainingResult, judge: Judge | None
+    ) -> SeedRun:
+        run = run_of(self.objective, seed, request.number, request.phase)
+        assert isinstance(self.objective, Task)
+        run.scores_on_test(self.objective)
+        metrics = run.trained(result)
+        if judge is not None and judge.pruned_at is not None:
+            value = result.epochs[-1].valid_metric
+            return ended(run, TrialState.PRUNED, value, {}, judge.reason, result.seconds)
+        value = next(iter(metrics.values()), None)
+        return ended(run, TrialState.COMPLETE, value, metrics, "", result.seconds)
+
+    def _watch(self, requests: Sequence[Request]) -> Watch | None:
+        """Has those members leave their stacks that will be pruned for sure."""
+        if self.competition is None or requests[0].phase == "confirm":
+            return None
+        race = Race(self.competition, [request.number for request in requests])
+        places = [(request.number, at) for request in requests for at in range(len(request.seeds))]
+
+        def leaving(epoch: int, values: Mapping[int, float | None]) -> list[int]:
+            first = {places[at][0]: value for at, value in values.items() if places[at][1] == 0}
+            race.arrive(epoch, first)
+            return [at for at in values if places[at][0] in race.gone]
+
+        assert isinstance(self.objective, Task)
+        epochs = self.competition.pruner.steps_before(self.objective.epochs)
+        return Watch(frozenset(epochs), leaving)
 
     def batch_for(self, requests: Sequence[Request]) -> int:
         """How many candidates to train in one pass: 1, or as many as a stack takes, by a short measurement.
@@ -136,6 +190,17 @@ class Evaluator:
                 "candidates %s: %d in one pass take %.1f times less each", together, count, gain
             )
         return self.stacker.largest if gain >= _GAIN else 1
+
+
+def _curve(result: TrainingResult) -> list[tuple[int, float]]:
+    return [(e.epoch, e.valid_metric) for e in result.epochs if e.valid_metric is not None]
+
+
+def _cut(result: TrainingResult, epoch: int) -> TrainingResult:
+    """What there was of a training after an epoch; its time in proportion."""
+    epochs = tuple(item for item in result.epochs if item.epoch <= epoch)
+    seconds = result.seconds * len(epochs) / len(result.epochs)
+    return TrainingResult({}, epochs, "", seconds)
 
 
 def _steps(task: Task) -> int:

@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.halving import Judge
 from actsearch.placement import (
     Look,
     Placement,
@@ -47,7 +48,13 @@ class Run:
     """
 
     def __init__(
-        self, seed: int, number: int, phase: Phase, device: torch.device, budget: int | None
+        self,
+        seed: int,
+        number: int,
+        phase: Phase,
+        device: torch.device,
+        budget: int | None,
+        judge: Judge | None = None,
     ) -> None:
         self.seed = seed
         self.number = number
@@ -55,6 +62,7 @@ class Run:
         self.budget = budget
         self.asked_for_phase = False
         self._phase: Phase = phase
+        self._judge = judge
         self._reported: dict[int, float] = {}
         self._training: TrainingResult | None = None
 
@@ -70,22 +78,42 @@ class Run:
     def report(self, step: int, value: float) -> None:
         """Tell an intermediate value (of the metric) after a step or epoch."""
         self._reported[int(step)] = float(value)
+        if self._judge is not None:
+            self._judge.report(int(step), float(value))
 
     def should_prune(self) -> bool:
-        """Whether the trial should stop now by raising :class:`TrialPruned`; no pruner is set by default."""
-        return False
+        """Whether the trial should stop now by raising :class:`TrialPruned`.
+
+        Decided by the study's pruner from what was reported under the study's first seed; False without a pruner.
+        """
+        return self._judge is not None and self._judge.pruned_at is not None
+
+    @property
+    def reason_to_prune(self) -> str:
+        """What the pruner says; empty while the trial may go on."""
+        return "" if self._judge is None else self._judge.reason
 
     def train(self, task: Task, candidate: Candidate) -> Mapping[str, float]:
         """Place a candidate in the task's model and train it under this run's seed.
 
         Returns:
             Metrics after the last epoch, the optimised one first; empty when training had to stop.
+
+        Raises:
+            TrialPruned: the study's pruner gives the trial up.
         """
         placement = prepared(task, candidate, self.seed)
         on_test = self.scores_on_test(task)
-        return self.trained(
-            fit(task, placement.model, self.seed, on_test=on_test, report=self.report)
-        )
+
+        def follow(epoch: int, value: float) -> bool:
+            self.report(epoch, value)
+            return self.should_prune() and epoch < task.epochs
+
+        training = fit(task, placement.model, self.seed, on_test=on_test, report=follow)
+        metrics = self.trained(training)
+        if self.should_prune() and not metrics and not training.stopped:
+            raise TrialPruned(self.reason_to_prune)
+        return metrics
 
     def trained(self, training: TrainingResult) -> Mapping[str, float]:
         """Take note of a training of a task; returns its metrics."""

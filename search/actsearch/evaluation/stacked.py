@@ -16,7 +16,7 @@ from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
-from actsearch.training.stack import Member, Unstackable, check_stack, fit_together
+from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
 
 __all__ = ["Stacker", "Training"]
 
@@ -63,9 +63,14 @@ class Stacker:
     _trusted: set[Any] = field(default_factory=set)
 
     def train(
-        self, trainings: Sequence[Training], *, on_test: bool
+        self, trainings: Sequence[Training], *, on_test: bool, watch: Watch | None = None
     ) -> list[TrainingResult | None]:
         """Train what can be trained together.
+
+        Args:
+            trainings: one for each candidate and seed.
+            on_test: whether to measure on test data.
+            watch: which of them leave before their end.
 
         Returns:
             A result for each; None for one that has to be trained alone.
@@ -74,7 +79,8 @@ class Stacker:
         if self.refusal:
             return results
         for indices in self._stacks(trainings):
-            found = self._train_stack([trainings[index] for index in indices], on_test)
+            own = watch and watch.within(indices)
+            found = self._train_stack([trainings[index] for index in indices], on_test, own)
             for index, result in zip(indices, found, strict=True):
                 results[index] = result
         return results
@@ -87,7 +93,7 @@ class Stacker:
         return [order[start : start + share] for start in range(0, len(order), max(share, 1))]
 
     def _train_stack(
-        self, trainings: Sequence[Training], on_test: bool
+        self, trainings: Sequence[Training], on_test: bool, watch: Watch | None
     ) -> list[TrainingResult | None]:
         results: list[TrainingResult | None] = [None] * len(trainings)
         members = [_member(self.task, training) for training in trainings]
@@ -99,13 +105,16 @@ class Stacker:
             if len(indices) < 2 or not self._trusts(signature, [trainings[i] for i in indices]):
                 continue
             stack: list[Any] = [members[index] for index in indices]
-            for index, result in zip(indices, self._fit(stack, on_test), strict=True):
+            found = self._fit(stack, on_test, watch and watch.within(indices))
+            for index, result in zip(indices, found, strict=True):
                 results[index] = result
         return results
 
-    def _fit(self, members: Sequence[Member], on_test: bool) -> Sequence[TrainingResult | None]:
+    def _fit(
+        self, members: Sequence[Member], on_test: bool, watch: Watch | None
+    ) -> Sequence[TrainingResult | None]:
         try:
-            return fit_together(self.task, members, on_test=on_test)
+            return fit_together(self.task, members, on_test=on_test, watch=watch)
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
                 self.largest = max(2, len(members) // 2)

@@ -4,6 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
+from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
@@ -27,6 +28,7 @@ from actsearch.report.verdict import (
 
 __all__ = [
     "Measured",
+    "Pruning",
     "Reader",
     "StudySummary",
     "Verdict",
@@ -39,6 +41,7 @@ __all__ = [
     "resolve_duplicates",
     "mirrors",
     "place_of",
+    "pruning_of",
     "same_values",
     "shrunken_means",
     "state_counts",

@@ -63,6 +63,7 @@ def study_record(row: StudyRow) -> StudyRecord:
         row.versions,
         row.user_attrs,
         row.created,
+        row.pruner,
     )
 
 

@@ -22,10 +22,10 @@ from actsearch.errors import ActsearchError, StorageError
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted"]
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """Revision of the schema that this version reads and writes."""
 
-_OLDER = ("0001",)  # what it brings up to its own when it writes
+_OLDER = ("0001", "0002")  # what it brings up to its own when it writes
 
 VERSION_TABLE = "actsearch_schema"
 _BUSY_SECONDS = 60  # a writer waits this long for another one

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from actsearch.errors import StudyError, nearest
 from actsearch.records import Outcome, StudyRecord, TrialRecord
 from actsearch.storage import convert, trials
+from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database
 from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.tables import (
@@ -73,6 +74,7 @@ class Storage:
                 versions=dict(record.versions),
                 user_attrs=dict(record.user_attrs),
                 created=utc_now(),
+                pruner=None if record.pruner is None else dict(record.pruner),
             )
             session.add(row)
             session.flush()
@@ -147,6 +149,11 @@ class Storage:
         """
         with self.database.reading() as session:
             return trials.read(session, study_id, since, numbers, epochs=epochs)
+
+    def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:
+        """By number of trial, the metric's values (step, value) under its first seed; at some steps, or at all."""
+        with self.database.reading() as session:
+            return first_curves(session, study_id, steps)
 
     def add_trials(
         self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None

@@ -89,6 +89,7 @@ class StudyRow(Base):
     versions: Mapped[dict[str, Any]]
     user_attrs: Mapped[dict[str, Any]]
     created: Mapped[datetime]
+    pruner: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (CheckConstraint("direction IN ('maximize', 'minimize')", name="direction"),)
 

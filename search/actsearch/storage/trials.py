@@ -56,6 +56,8 @@ def _setting(*columns: str) -> sa.Update:
 
 _SCREENED = ("state", "reason", "warnings", "duplicate_of", "fingerprint", "alias", "mirror")
 _SCREEN = _setting(*_SCREENED)
+_ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
+_ADD_ATTRIBUTES = _setting("user_attrs")
 _FINISH = _setting("state", "spread", "reason", "seconds", "completed")
 
 
@@ -144,6 +146,17 @@ def finish(
     ):
         if rows:
             connection.execute(statement, rows)
+    for number, outcome in outcomes.items():
+        if outcome.user_attrs:
+            _add_attributes(connection, study_id, number, outcome.user_attrs)
+
+
+def _add_attributes(
+    connection: Connection, study_id: int, number: int, more: Mapping[str, Any]
+) -> None:
+    bound = {"of_study": study_id, "of_number": number}
+    before = connection.scalar(_ATTRIBUTES, bound)
+    connection.execute(_ADD_ATTRIBUTES, {**bound, "new_user_attrs": {**(before or {}), **more}})
 
 
 def _ended(study_id: int, number: int, outcome: Outcome, now: datetime) -> dict[str, Any]:

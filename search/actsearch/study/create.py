@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from actsearch.errors import StudyError
+from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage
 from actsearch.strategies import Space, Strategy, make_strategy
@@ -26,6 +27,7 @@ def create_study(
     space: Space | None = None,
     direction: Literal["maximize", "minimize"] | None = None,
     seed: int | None = None,
+    pruner: SuccessiveHalving | None = None,
     load_if_exists: bool = False,
 ) -> Study:
     """Make a study, or open the one that is there.
@@ -37,6 +39,7 @@ def create_study(
         space: what may be proposed; the recommended activations and operators by default.
         direction: which way the metric is better; None takes the metric's own.
         seed: seed of everything random in the study; 0 by default.
+        pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
         load_if_exists: open a study of that name; what is given here must then agree with it.
 
     Raises:
@@ -52,11 +55,13 @@ def create_study(
         isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
     ):
         raise StudyError(f"seed must be an integer from 0 to 2**31 - 1, not {seed!r}")
+    if pruner is not None and not isinstance(pruner, SuccessiveHalving):
+        raise StudyError(f"pruner must be acs.SuccessiveHalving(...) or None, not {pruner!r}")
     chosen = make_strategy(strategy or "bayesian")
     opened = Storage(storage or _IN_MEMORY, create=True)
     if load_if_exists and study_name in {study.name for study in opened.studies()}:
         study = Study(opened, opened.study(study_name))
-        _check_same(study.record, strategy and chosen, space, direction, seed)
+        _check_same(study.record, strategy and chosen, space, direction, seed, pruner)
         if direction is not None:
             study.set_direction(direction)
         return study
@@ -68,6 +73,7 @@ def create_study(
         space=(space or Space()).to_json(),
         strategy=chosen.describe(),
         versions=_versions(),
+        pruner=None if pruner is None else pruner.describe(),
     )
     return Study(opened, opened.create_study(record))
 
@@ -104,11 +110,14 @@ def _check_same(
     space: Space | None,
     direction: str | None,
     seed: int | None,
+    pruner: SuccessiveHalving | None,
 ) -> None:
     """Refuse to go on with other settings; what was not given is not compared."""
     found = [] if space is None else space.differences(stored.space)
     if isinstance(strategy, Strategy):
         found += _changes("strategy", stored.strategy, strategy.describe())
+    if pruner is not None and pruner.describe() != stored.pruner:
+        found += _changes("pruner", stored.pruner or {}, pruner.describe())
     if direction is not None and stored.direction not in (None, direction):
         found.append(f"direction: {direction!r}, stored {stored.direction!r}")
     if seed is not None and seed != stored.seed:

@@ -143,6 +143,9 @@ class Driver:
         self._history = History(self._study.direction, trials)
         self._samples = preparation.site_samples(self._objective)
         self._dtype = preparation.training_dtype(self._objective)
+        self._work.evaluator.competition = preparation.competition(
+            self._storage, self._study, self._objective
+        )
 
     def _say_forecast(self, count: int | None) -> None:
         if (
@@ -315,6 +318,7 @@ class Driver:
                 spread=outcome.spread,
                 reason=outcome.reason,
                 seconds=outcome.seconds,
+                user_attrs={**trial.user_attrs, **outcome.user_attrs},
                 started=started,
                 completed=completed,
             )

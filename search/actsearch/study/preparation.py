@@ -16,14 +16,17 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
+from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.placement import place, pre_activations
 from actsearch.records import StudyRecord
 from actsearch.seeds import derive
+from actsearch.storage import Storage
 from actsearch.task import Task
 from actsearch.training import check_task, fit, isolated_random
 
 __all__ = [
     "check_model",
+    "competition",
     "describe_objective",
     "forecast_seconds",
     "resolved_direction",
@@ -110,6 +113,21 @@ def forecast_seconds(task: Task) -> float:
     started = time.perf_counter()
     fit(short, model, 0)
     return (time.perf_counter() - started) * task.epochs
+
+
+def competition(
+    storage: Storage, study: StudyRecord, objective: ObjectiveCallable
+) -> Competition | None:
+    """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner."""
+    if study.pruner is None:
+        return None
+    pruner = SuccessiveHalving.from_json(study.pruner)
+    budget = objective.epochs if isinstance(objective, Task) else None
+    assert study.direction is not None
+    found = Competition(pruner, study.direction, study.seed, budget)
+    steps = None if budget is None else pruner.steps_before(budget)
+    found.read(storage.curves(study.id, steps))
+    return found
 
 
 def site_samples(objective: ObjectiveCallable) -> list[Tensor]:

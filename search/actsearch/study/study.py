@@ -12,10 +12,13 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.execution import Executor
+from actsearch.halving import SuccessiveHalving
 from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
+    Pruning,
     Verdict,
     best_trial,
+    pruning_of,
     resolve_duplicates,
     trials_frame,
 )
@@ -147,6 +150,14 @@ class Study:
             for callback in callbacks
         ]
         driver.run(limits, listeners, show_progress_bar)
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """What the study's pruner saved so far, and how well it tells good from bad; None without a pruner."""
+        if self._record.pruner is None:
+            return None
+        pruner = SuccessiveHalving.from_json(self._record.pruner)
+        return pruning_of(self._trials(epochs=True), pruner)
 
     def stop(self) -> None:
         """From a callback: end the running ``optimize`` before the next trial."""

@@ -25,7 +25,7 @@ from actsearch.training.optimizer import build_optimizer, build_schedule
 
 __all__ = ["Fit", "TrainingResult", "fit", "seed_streams"]
 
-Report = Callable[[int, float], None]
+Report = Callable[[int, float], bool | None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainingResult:
     """What one training gave.
 
     Attributes:
-        metrics: measures of the last epoch, the optimised one first; empty if the run was stopped.
+        metrics: measures of the last epoch, the optimised one first; empty if the run did not reach it.
         epochs: one record an epoch.
         stopped: why and where the run was stopped; empty if it reached its end.
         seconds: wall time.
@@ -63,7 +63,7 @@ def fit(
         model: the model to train; on return it is trained, on the task's device.
         seed: seed of this run.
         on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
-        report: called with (epoch, validation metric) after each epoch; an exception it raises ends the run.
+        report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
 
     Raises:
         TaskError: when model, data, loss and metric do not fit together.
@@ -77,9 +77,11 @@ def fit(
         try:
             for epoch in range(1, task.epochs + 1):
                 epochs.append(run.epoch(epoch))
-                if report is not None and (value := epochs[-1].valid_metric) is not None:
-                    report(epoch, value)
-            metrics = run.final_metrics(on_test)
+                value = epochs[-1].valid_metric
+                if report is not None and value is not None and report(epoch, value):
+                    break
+            else:
+                metrics = run.final_metrics(on_test)
         except NonFinite as error:
             stopped = str(error)
     return TrainingResult(metrics, tuple(epochs), stopped, time.perf_counter() - started)

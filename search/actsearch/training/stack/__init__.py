@@ -5,6 +5,7 @@ from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import ELEMENTWISE
 from actsearch.training.stack.per_slice import Unstackable, group_key
 from actsearch.training.stack.trust import check_stack
+from actsearch.training.stack.watch import Watch
 
 __all__ = [
     "ELEMENTWISE",
@@ -12,6 +13,7 @@ __all__ = [
     "StackedFit",
     "StackedModel",
     "Unstackable",
+    "Watch",
     "check_stack",
     "fit_stack",
     "fit_together",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +25,7 @@ from actsearch.training.stack.losses import across, loss_for_all
 from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
+from actsearch.training.stack.watch import Watch
 
 __all__ = ["StackedFit", "fit_stack", "fit_together", "plain_attention"]
 
@@ -31,7 +33,11 @@ _SMALLEST_PART = 4  # members of a stack in a thread of its own
 
 
 def fit_together(
-    task: Task, members: Sequence[Member], *, on_test: bool = False
+    task: Task,
+    members: Sequence[Member],
+    *,
+    on_test: bool = False,
+    watch: Watch | None = None,
 ) -> list[TrainingResult]:
     """Train several models at once; as :func:`fit_stack`, of which it makes one for each thread that torch may use.
 
@@ -41,13 +47,15 @@ def fit_together(
     parts = min(threads, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
     with isolated_random(0), plain_attention():
         if parts < 2:
-            return fit_stack(task, members, on_test=on_test)
+            return fit_stack(task, members, on_test=on_test, watch=watch)
         share = -(-len(members) // parts)
         shares = [members[start : start + share] for start in range(0, len(members), share)]
-        train = functools.partial(_fit_in_one_thread, task, on_test)
+        one_thread = functools.partial(
+            torch.set_num_threads, 1
+        )  # counts for the thread that says it
         try:
-            with ThreadPoolExecutor(len(shares)) as pool:
-                return [result for part in pool.map(train, shares) for result in part]
+            with ThreadPoolExecutor(len(shares), initializer=one_thread) as pool:
+                return _fit_in_step(task, shares, on_test, watch, pool.map)
         finally:
             torch.set_num_threads(threads)
 
@@ -81,15 +89,12 @@ def _is_separable(task: Task) -> bool:
     return has_tensors and isinstance(task.metric, str) and task.torch_device().type == "cpu"
 
 
-def _fit_in_one_thread(
-    task: Task, on_test: bool, members: Sequence[Member]
-) -> list[TrainingResult]:
-    torch.set_num_threads(1)  # counts for the thread that says it
-    return fit_stack(task, members, on_test=on_test)
-
-
 def fit_stack(
-    task: Task, members: Sequence[Member], *, on_test: bool = False
+    task: Task,
+    members: Sequence[Member],
+    *,
+    on_test: bool = False,
+    watch: Watch | None = None,
 ) -> list[TrainingResult]:
     """Train several models in one pass; as :func:`actsearch.training.fit` for each.
 
@@ -97,33 +102,93 @@ def fit_stack(
         task: data, loss, metric and budget.
         members: equal learning rates side by side, and within these equal activations.
         on_test: also measure on the test data, once, after the last epoch.
+        watch: which members leave before that.
 
     Returns:
-        One result for each member; of one that was stopped, up to there.
+        One result for each member; of one that was stopped or left, up to there.
 
     Raises:
         Unstackable: they cannot be trained together.
     """
-    started = time.perf_counter()
-    run = StackedFit(task, members)
-    for epoch in range(1, task.epochs + 1):
-        run.epoch(epoch)
-        if not run.running:
-            break
-    metrics = run.final_metrics(on_test)
-    share = (time.perf_counter() - started) / len(members)
-    return [
-        TrainingResult(metrics[index], tuple(run.epochs[index]), run.stopped.get(index, ""), share)
-        for index in range(len(members))
-    ]
+    return _fit_in_step(task, [members], on_test, watch, map)
+
+
+def _fit_in_step(
+    task: Task,
+    parts: Sequence[Sequence[Member]],
+    on_test: bool,
+    watch: Watch | None,
+    each: Callable[..., Iterable[Any]],
+) -> list[TrainingResult]:
+    """Train stacks side by side; they wait for each other where members may leave."""
+    stacks = list(each(functools.partial(_Part, task), parts))
+    rungs = sorted(watch.epochs) if watch is not None else []
+    for epoch in [*rungs, task.epochs]:
+        list(each(functools.partial(_Part.run_to, epoch=epoch), stacks))
+        if watch is not None and epoch in watch.epochs:
+            values = [value for part in stacks for value in part.values()]
+            gone = set(watch.leaving(epoch, dict(enumerate(values))))
+            start = 0
+            for part in stacks:
+                part.leave({index - start for index in gone})
+                start += part.count
+    found = each(functools.partial(_Part.results, on_test=on_test), stacks)
+    return [result for part in found for result in part]
+
+
+class _Part:
+    """A stack with its clock."""
+
+    def __init__(self, task: Task, members: Sequence[Member]) -> None:
+        started = time.perf_counter()
+        self.count = len(members)
+        self._run = StackedFit(task, members)
+        self._epoch = 0
+        self._seconds = time.perf_counter() - started
+
+    def run_to(self, epoch: int) -> None:
+        """Train up to the end of an epoch."""
+        started = time.perf_counter()
+        while self._epoch < epoch and self._run.running:
+            self._epoch += 1
+            self._run.epoch(self._epoch)
+        self._seconds += time.perf_counter() - started
+
+    def values(self) -> list[float | None]:
+        """Each member's metric after the last epoch; None for one that was stopped."""
+        run = self._run
+        is_out = [index in run.stopped or not run.epochs[index] for index in range(self.count)]
+        return [
+            None if out else own[-1].valid_metric
+            for out, own in zip(is_out, run.epochs, strict=True)
+        ]
+
+    def leave(self, members: Collection[int]) -> None:
+        """Go on without some members."""
+        for index in self._run.members:
+            if index in members:
+                self._run.stopped.setdefault(index, "")
+
+    def results(self, on_test: bool) -> list[TrainingResult]:
+        """What each member's training gave."""
+        started, run = time.perf_counter(), self._run
+        metrics = run.final_metrics(on_test)
+        share = (self._seconds + time.perf_counter() - started) / self.count
+        return [
+            TrainingResult(
+                metrics[index], tuple(run.epochs[index]), run.stopped.get(index, ""), share
+            )
+            for index in range(self.count)
+        ]
 
 
 class StackedFit:
     """Members in training: what their epochs share.
 
     Attributes:
+        members: which ones are in the stack still, by position; row for row.
         epochs: records of each member so far.
-        stopped: why a member was stopped, by its position.
+        stopped: why a member was stopped, by its position; empty for one that left.
     """
 
     def __init__(self, task: Task, members: Sequence[Member]) -> None:
@@ -142,18 +207,33 @@ class StackedFit:
         steps = self.train[0].steps
         total = None if steps is None else steps * task.epochs
         self.optimizer = StackedOptimizer(task, self.model, [m.lr for m in members], total)
+        self.members = list(range(len(members)))
         self.epochs: list[list[EpochRecord]] = [[] for _ in members]
         self.stopped: dict[int, str] = {}
         self._last: Mapping[int, Any] = {}
 
     @property
     def running(self) -> list[int]:
-        """Members that were not stopped."""
-        return [index for index in range(self.model.count) if index not in self.stopped]
+        """Rows of members that were not stopped."""
+        return [row for row, member in enumerate(self.members) if member not in self.stopped]
+
+    def _shrink(self) -> None:
+        """Drop the rows of stopped members where these are half of the stack or more.
+
+        Two rows stay in any case: products over a stack of one are summed in another order.
+        """
+        rows = self.running
+        if 2 * len(rows) > len(self.members) or len(self.members) <= 2:
+            return
+        spare = (row for row in range(len(self.members)) if row not in rows)
+        rows = sorted([*rows, *itertools.islice(spare, max(0, 2 - len(rows)))])
+        self.optimizer.keep(rows, self.model.keep(rows))
+        self.members = [self.members[row] for row in rows]
 
     def epoch(self, number: int) -> None:
         """One pass over the training data, then one over the validation data."""
         started = time.perf_counter()
+        self._shrink()
         losses, metrics = self._train_pass(number)
         measured = self._measure(self.valid, f"validation after epoch {number}")
         seconds = (time.perf_counter() - started) / max(1, len(self.running))
@@ -162,7 +242,7 @@ class StackedFit:
             record = EpochRecord(
                 number, losses[index], metrics[index], valid.loss, valid.value, seconds
             )
-            self.epochs[index].append(record)
+            self.epochs[self.members[index]].append(record)
         self._last = measured
 
     def final_metrics(self, on_test: bool) -> list[Mapping[str, float]]:
@@ -171,12 +251,12 @@ class StackedFit:
         if on_test and self.running:
             test = Batches(self.task.test, self.task.batch_size, self.device, None)
             measured = self._measure(test, "test")
-        found: list[Mapping[str, float]] = [{} for _ in range(self.model.count)]
-        for index in self.running:
+        found: list[Mapping[str, float]] = [{} for _ in self.epochs]
+        for row in self.running:
             try:
-                found[index] = measured[index].as_metrics()
+                found[self.members[row]] = measured[row].as_metrics()
             except NonFinite as error:
-                self.stopped[index] = str(error)
+                self.stopped[self.members[row]] = str(error)
         return found
 
     def _train_pass(self, epoch: int) -> tuple[list[float], list[float | None]]:
@@ -192,7 +272,7 @@ class StackedFit:
                 place = (
                     f"training loss became {values[index].item()} at epoch {epoch}, step {step}"
                 )
-                self.stopped.setdefault(index, place)
+                self.stopped.setdefault(self.members[index], place)
             if not self.running:
                 break
             self.update(loss)
@@ -252,7 +332,7 @@ class StackedFit:
             try:
                 measure.check(where)
             except NonFinite as error:
-                self.stopped[index] = str(error)
+                self.stopped[self.members[index]] = str(error)
         return measures
 
     def _measure_batch(self, batch: Any, measures: Mapping[int, Measures]) -> None:

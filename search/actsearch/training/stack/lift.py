@@ -23,12 +23,13 @@ class Lift:
     """Applies functions to the stack from inside of ``vmap``.
 
     Attributes:
+        count: of members.
         member: set while the members are mapped over: each one's index, by which ``vmap`` knows the stack.
         short: whether the shortcut is taken.
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self.member: Tensor | None = None
         self.short = HAS_SHORTCUT
 
@@ -42,7 +43,7 @@ class Lift:
         if not self.short:
             return _Lifted.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
         level = maybe_get_level(self.member)
-        stacked = _remove_batch_dim(x, level, self._count, 0)
+        stacked = _remove_batch_dim(x, level, self.count, 0)
         with temporarily_pop_interpreter_stack():
             result = function(stacked)
         return _add_batch_dim(result, 0, level)

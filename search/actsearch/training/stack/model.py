@@ -43,7 +43,7 @@ class _StackedDropout(nn.Module):
         super().__init__()
         self._lift = lift
         self._streams = list(streams)
-        self._seed_of = seed_of
+        self.seed_of = seed_of
         self.p = streams[0].p
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class _StackedDropout(nn.Module):
         if any(stream.draws_globally() for stream in self._streams):
             raise Unstackable("it has dropout inside of torch.utils.checkpoint")
         masks = dropout_masks(self._streams, x.shape[1:], x)
-        return x * (masks if len(self._streams) == 1 else masks[self._seed_of])
+        return x * (masks if len(self._streams) == 1 else masks[self.seed_of])
 
 
 class _Places:
@@ -126,6 +126,31 @@ class StackedModel:
             _set(self.base, path, site)
         self._lead_linear_layers()
         self._places = _Places(self.base)
+
+    def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
+        """Go on with some members alone.
+
+        Args:
+            rows: of the stack, ascending.
+
+        Returns:
+            For each stacked parameter, which of its rows were kept.
+        """
+        of = torch.tensor(rows, device=self._index.device)
+        kept = {parameter: list(rows) for parameter in self.parameters.values()}
+        for site in self.sites.values():
+            kept |= site.keep(rows)
+        for parameter, own in kept.items():
+            parameter.grad = None
+            parameter.data = parameter.data[torch.tensor(own, dtype=torch.long, device=of.device)]
+        self.buffers = {name: buffer[of] for name, buffer in self.buffers.items()}
+        self.count = self._lift.count = len(rows)
+        self._index = self._index[: self.count]
+        self.seed_of = self.seed_of[of]
+        for module in self.base.modules():
+            if isinstance(module, _StackedDropout):
+                module.seed_of = self.seed_of
+        return kept
 
     def _stack_state(self, members: Sequence[Member]) -> None:
         models = [member.model for member in members]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,6 +81,26 @@ class StackedOptimizer:
         self._slices.append((parameter, part, start, end))
         return part
 
+    def keep(self, rows: Sequence[int], kept: Mapping[nn.Parameter, Sequence[int]]) -> None:
+        """Go on with some rows of the stacked weights, which have been taken out already.
+
+        Args:
+            rows: of the stack.
+            kept: for each parameter, which rows it kept.
+        """
+        renewed = {}
+        for at, (parameter, part, start, end) in enumerate(self._slices):
+            inside = [row - start for row in kept[parameter] if start <= row < end]
+            begin = sum(row < start for row in kept[parameter])
+            new = parameter.detach()[begin : begin + len(inside)]
+            self._slices[at] = (parameter, new, begin, begin + len(inside))
+            renewed[id(part)] = (new, torch.tensor(inside, dtype=torch.long, device=part.device))
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["params"] = [
+                    _moved(optimizer, old, *renewed[id(old)]) for old in group["params"]
+                ]
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for parameter, part, _, _ in self._slices:
@@ -121,6 +141,16 @@ class StackedOptimizer:
         for grad, members in rows:
             factors = factor if members is None else factor[members]
             grad.mul_(factors.view(-1, *(1 for _ in grad.shape[1:])))
+
+
+def _moved(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
+    """Give a tensor's state to some of its rows."""
+    if old in optimizer.state:
+        optimizer.state[new] = {
+            name: item[rows] if isinstance(item, Tensor) and item.shape == old.shape else item
+            for name, item in optimizer.state.pop(old).items()
+        }
+    return new
 
 
 def _in_one_call(optimizer: optim.Optimizer) -> None:

@@ -98,6 +98,7 @@ class StackedSite(nn.Module):
 
     def _group(self) -> None:
         """Neighbours that compute the same are one group."""
+        self._groups, self._last_key = [], None
         for key, module in zip(self._keys, self._members, strict=True):
             if key is not None and self._groups and self._last_key == key:
                 size, first, _ = self._groups[-1]
@@ -115,6 +116,24 @@ class StackedSite(nn.Module):
             return self._applied(stacked, args, kwargs)
 
         return self._lift(x, on_all)
+
+    def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
+        """Go on with some members alone.
+
+        Returns:
+            For each parameter of ``learned`` as it was, which of its rows are theirs; the caller takes them out.
+        """
+        place = {row: index for index, row in enumerate(rows)}
+        kept: dict[nn.Parameter, list[int]] = {}
+        for at, parameter in enumerate(self.learned):
+            own = [row for row, owner in enumerate(self.owners[at]) if owner in place]
+            kept[parameter] = own
+            self._names[at] = [self._names[at][row] for row in own]
+            self.owners[at] = [place[self.owners[at][row]] for row in own]
+        self._members = nn.ModuleList([self._members[row] for row in rows])
+        self._keys = [self._keys[row] for row in rows]
+        self._group()
+        return kept
 
     def _applied(self, x: Tensor, args: Any, kwargs: Any) -> Tensor:
         self._hand_out()

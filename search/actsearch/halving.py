@@ -1,0 +1,196 @@
+"""Successive halving: which trials are given up early, decided by the trials before them alone."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from actsearch.errors import StudyError
+from actsearch.seeds import derive
+
+__all__ = ["SPARED", "Competition", "Judge", "SuccessiveHalving"]
+
+SPARED = "spared_at_epoch"
+"""User attribute of a trial that ran to its end although it would have been pruned: where."""
+
+_SPARED_OF = 10  # of so many trials that would be pruned, one runs to its end
+_SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as in Optuna's SuccessiveHalvingPruner.
+
+    Rung k is at epoch ``min_resource * reduction_factor ** (k + min_early_stopping_rate)``. A trial goes on past a rung
+    if its value there is among the best ``1 / reduction_factor`` of all trials that have reached it, itself included;
+    the best always does.
+
+    Attributes:
+        min_resource: epochs that every trial gets, at a rate of 0.
+        reduction_factor: one in so many goes on.
+        min_early_stopping_rate: so many rungs at the start are left out.
+
+    Raises:
+        StudyError: a setting is no integer, or too small.
+    """
+
+    name: ClassVar[str] = "successive_halving"
+
+    min_resource: int = 1
+    reduction_factor: int = 4
+    min_early_stopping_rate: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"min_resource": 1, "reduction_factor": 2, "min_early_stopping_rate": 0}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise StudyError(
+                    f"{name} must be an integer of at least {smallest}, not {value!r}"
+                )
+
+    def step(self, rung: int) -> int:
+        """Epoch, 1-based, at which a rung is."""
+        resource: int = self.reduction_factor ** (rung + self.min_early_stopping_rate)
+        return self.min_resource * resource
+
+    def places(self, competing: int) -> int:
+        """How many of those at a rung go on."""
+        return max(1, competing // self.reduction_factor)
+
+    def steps_before(self, budget: int) -> list[int]:
+        """The rungs' epochs before the last one, at which there is nothing left to save."""
+        found: list[int] = []
+        while (step := self.step(len(found))) < budget:
+            found.append(step)
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings as JSON data."""
+        return {"name": self.name, "settings": dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SuccessiveHalving:
+        """Read :meth:`describe` output."""
+        if data.get("name") != cls.name:
+            raise StudyError(
+                f"this version knows no pruner {data.get('name')!r}: use the one that made the study"
+            )
+        return cls(**data["settings"])
+
+
+class Competition:
+    """What the trials of a study reached at each rung; trials are judged, and entered, in order of their numbers.
+
+    So a decision depends on the trials with smaller numbers alone, and on no batch, executor or interruption.
+
+    Attributes:
+        pruner: where the rungs are, and who goes on.
+        budget: epochs of a full training; None where the objective decides.
+    """
+
+    def __init__(
+        self, pruner: SuccessiveHalving, direction: str, seed: int, budget: int | None = None
+    ) -> None:
+        """Args:
+        pruner: the study's.
+        direction: "maximize" or "minimize".
+        seed: the study's, by which spared trials are chosen.
+        budget: see above.
+        """
+        self.pruner = pruner
+        self.budget = budget
+        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._seed = seed
+        self._rungs: list[list[float]] = []  # ascending, smaller is better
+
+    def judge(self, number: int) -> Judge:
+        """A judge of the next trial."""
+        return Judge(self, number)
+
+    def enter(self, judge: Judge) -> None:
+        """Let a trial that has ended count for those after it."""
+        for rung, value in enumerate(judge.values):
+            if rung == len(self._rungs):
+                self._rungs.append([])
+            bisect.insort(self._rungs[rung], self._sign * value)
+
+    def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
+        """Enter stored trials by number, each with its values (step, value) under the first seed."""
+        for number in sorted(curves):
+            judge = self.judge(number)
+            judge.read(curves[number])
+            self.enter(judge)
+
+    def rank(self, rung: int, value: float) -> tuple[int, int]:
+        """How many of those entered were better at a rung, and how many there are."""
+        entered = self._rungs[rung] if rung < len(self._rungs) else []
+        return bisect.bisect_left(entered, self._sign * value), len(entered)
+
+    def is_better(self, a: float, b: float) -> bool:
+        """Whether value a is better than b."""
+        return self._sign * a < self._sign * b
+
+    def is_spared(self, number: int) -> bool:
+        """Whether a trial runs to its end whatever is decided."""
+        return derive(self._seed, "spared", number) % _SPARED_OF == 0
+
+
+class Judge:
+    """One trial's way from rung to rung, under its first seed.
+
+    Attributes:
+        number: of the trial.
+        values: at the rungs it reached.
+        pruned_at: step at which it is to be given up, or None.
+        spared_at: step at which it would have been, had it not been chosen to run to its end.
+        reason: why it is given up.
+    """
+
+    def __init__(self, competition: Competition, number: int) -> None:
+        self.number = number
+        self.values: list[float] = []
+        self.pruned_at: int | None = None
+        self.spared_at: int | None = None
+        self.reason = ""
+        self._competition = competition
+
+    def report(self, step: int, value: float) -> bool:
+        """Take a value; whether the trial is to be given up."""
+        while self.pruned_at is None and self.spared_at is None and self._reaches(step):
+            better, entered = (0, 0)
+            if not math.isnan(value):
+                better, entered = self._competition.rank(len(self.values), value)
+                self.values.append(value)
+            if math.isnan(value) or better >= self._competition.pruner.places(entered + 1):
+                self._give_up(step, value, entered + 1)
+        return self.pruned_at is not None
+
+    def read(self, curve: Iterable[tuple[int, float]]) -> None:
+        """Take values up to where the trial is given up."""
+        for step, value in curve:
+            if self.report(step, value):
+                return
+
+    def _reaches(self, step: int) -> bool:
+        """Whether a step is at or past the next rung; none is at the end of the budget."""
+        rung = self._competition.pruner.step(len(self.values))
+        budget = self._competition.budget
+        return step >= rung and (budget is None or rung < budget)
+
+    def _give_up(self, step: int, value: float, competing: int) -> None:
+        if self._competition.is_spared(self.number):
+            self.spared_at = step
+            return
+        self.pruned_at = step
+        unit = "step" if self._competition.budget is None else "epoch"
+        factor = self._competition.pruner.reduction_factor
+        share = _SHARES.get(factor, f"1/{factor}")
+        best = f"among the best {share}" if competing >= 2 * factor else "the best"
+        self.reason = (
+            f"pruned at {unit} {step}: {value:.6g} is not {best} of {competing} at that rung"
+        )

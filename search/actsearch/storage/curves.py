@@ -1,0 +1,39 @@
+"""How the metric of each trial went, read without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from actsearch.storage.tables import EpochRow, EvaluationRow, TrialRow
+
+__all__ = ["Curves", "first_curves"]
+
+Curves = dict[int, list[tuple[int, float]]]
+
+
+def first_curves(session: Session, study_id: int, steps: Iterable[int] | None) -> Curves:
+    """By number of trial, (step, value) under its first seed in order; steps without a value are left out."""
+    first = (
+        sa.select(sa.func.min(EvaluationRow.id).label("id"), TrialRow.number)
+        .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
+        .where(TrialRow.study_id == study_id)
+        .group_by(TrialRow.id)
+        .subquery()
+    )
+    query = (
+        sa.select(first.c.number, EpochRow.epoch, EpochRow.valid_metric, EpochRow.nonfinite)
+        .join(first, first.c.id == EpochRow.evaluation_id)
+        .order_by(first.c.number, EpochRow.epoch)
+    )
+    if steps is not None:
+        query = query.where(EpochRow.epoch.in_(sorted(steps)))
+    found: Curves = {}
+    for number, step, value, texts in session.execute(query):
+        if value is None and "valid_metric" in (texts or {}):
+            value = float(texts["valid_metric"])
+        if value is not None:
+            found.setdefault(number, []).append((step, value))
+    return found

@@ -1,0 +1,554 @@
+"""Trials that are given up early: who, where, and what that costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import optuna
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import actsearch as acs
+from actsearch.evaluation import Candidate, Evaluator, Request
+from actsearch.evaluation.race import Race
+from actsearch.evaluation.stacked import Training, _member
+from actsearch.halving import Competition, SuccessiveHalving
+from actsearch.records import CandidateRecord, Outcome, TrialState
+from actsearch.report import Pruning
+from actsearch.seeds import derive
+from actsearch.training.stack import Member, StackedFit, Watch, fit_stack
+
+HALVING = SuccessiveHalving(1, 2)
+SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])
+
+
+def _model() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(4, 16),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(16, 16),
+        nn.ReLU(),
+        nn.Linear(16, 3),
+    )
+
+
+def _task(**changes: Any) -> acs.Task:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 4, generator=generator)
+    y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long() + (x[:, 3] > 1).long()
+    settings: dict[str, Any] = {
+        "model": _model, "train": (x[:80], y[:80]), "valid": (x[80:], y[80:]), "loss": F.cross_entropy,
+        "metric": "loss", "epochs": 5, "batch_size": 20, "lr": 1e-2, "device": "cpu",
+    }  # fmt: skip
+    return acs.Task(**(settings | changes))
+
+
+def _study(**settings: Any) -> acs.Study:
+    given: dict[str, Any] = {
+        "study_name": "s",
+        "pruner": HALVING,
+        "strategy": "random",
+        "space": SPACE,
+    }
+    return acs.create_study(**(given | settings))
+
+
+def _run(study: acs.Study, objective: Any, n_trials: int | None = None, **how: Any) -> None:
+    study.optimize(objective, n_trials, show_progress_bar=False, **how)
+
+
+def _rows(study: acs.Study) -> list[Any]:
+    """All that is stored of the trials but times."""
+    rows = []
+    for trial in study._storage.trials(study.record.id, epochs=True):
+        evaluations = [
+            dataclasses.replace(
+                item,
+                seconds=0.0,
+                epochs=tuple(
+                    # the sum of losses over a stack's batches is taken in another order
+                    dataclasses.replace(epoch, seconds=0.0, train_loss=None, train_metric=None)
+                    for epoch in item.epochs
+                ),
+            )
+            for item in trial.evaluations
+        ]
+        rows.append((
+            trial.number, trial.state, trial.candidate, trial.value, trial.spread, trial.reason,
+            trial.duplicate_of, dict(trial.user_attrs), evaluations,
+        ))  # fmt: skip
+    return rows
+
+
+def _states(study: acs.Study) -> Counter[str]:
+    return Counter(trial.state.name for trial in study.trials)
+
+
+# who goes on
+
+
+def _optuna_ends(
+    curves: Sequence[Sequence[float]],
+    direction: Literal["maximize", "minimize"],
+    pruner: SuccessiveHalving,
+) -> list[int | None]:
+    """Where Optuna's own pruner ends each curve."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction=direction,
+        pruner=optuna.pruners.SuccessiveHalvingPruner(**dataclasses.asdict(pruner)),
+    )
+    found: list[int | None] = []
+    for curve in curves:
+        trial = study.ask()
+        end = None
+        for step, value in enumerate(curve, start=1):
+            trial.report(value, step)
+            if trial.should_prune():
+                end = step
+                break
+        study.tell(
+            trial,
+            state=optuna.trial.TrialState.PRUNED if end else None,
+            values=None if end else curve[-1],
+        )
+        found.append(end)
+    return found
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize(
+    "pruner",
+    [HALVING, SuccessiveHalving(), SuccessiveHalving(3, 3), SuccessiveHalving(1, 2, 2)],
+    ids=repr,
+)
+def test_it_decides_as_optuna_does(
+    direction: Literal["maximize", "minimize"], pruner: SuccessiveHalving
+) -> None:
+    draw = random.Random(1)
+    # rounded: ties
+    curves = [[round(draw.random(), 1) for _ in range(18)] for _ in range(150)]
+    curves[40][:4] = [float("nan")] * 4
+    curves[41][2] = float("inf")
+    competition = Competition(pruner, direction, 0)
+    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    ends = []
+    for number, curve in enumerate(curves):
+        judge = competition.judge(number)
+        judge.read(enumerate(curve, start=1))
+        competition.enter(judge)
+        ends.append(judge.pruned_at)
+    assert ends == _optuna_ends(curves, direction, pruner)
+    assert len(set(ends)) >= 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_resource": 0},
+        {"min_resource": 1.0},
+        {"min_resource": "auto"},
+        {"reduction_factor": 1},
+        {"reduction_factor": True},
+        {"min_early_stopping_rate": -1},
+    ],
+)
+def test_settings_that_are_none_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(acs.StudyError, match=next(iter(settings))):
+        acs.SuccessiveHalving(**settings)
+
+
+def test_only_a_pruner_is_one() -> None:
+    with pytest.raises(acs.StudyError, match="SuccessiveHalving"):
+        _study(pruner="median")
+
+
+# the same whoever shares the pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["random", "genetic"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_decisions_do_not_depend_on_the_batch(strategy: str, seeds: int) -> None:
+    task = _task(seeds=seeds)
+    studies = []
+    for executor in (acs.Local(batch=1), acs.Local(batch=5), acs.Local(batch=40), None):
+        studies.append(_study(strategy=strategy))
+        _run(studies[-1], task, 36, executor=executor)
+    expected = _rows(studies[0])
+    for study in studies[1:]:
+        assert _rows(study) == expected
+    states = _states(studies[0])
+    assert states["PRUNED"] >= 10
+    assert states["COMPLETE"] >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 7])
+def test_what_was_interrupted_goes_on_as_if_it_had_not_been(batch: int, sqlite_url: str) -> None:
+    task, executor = _task(), acs.Local(batch=batch)
+    whole = _study()
+    _run(whole, task, 100, executor=executor)
+    for _ in range(2):
+        part = _study(storage=sqlite_url, load_if_exists=True)
+        _run(part, task, 50, executor=executor)
+    assert _rows(part) == _rows(whole)
+    assert _states(whole)["PRUNED"] >= 40
+
+
+def test_a_batch_that_is_cut_off_is_trained_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, executor = _task(), acs.Local(batch=6)
+    whole = _study()
+    _run(whole, task, 30, executor=executor)
+    part = _study(storage=sqlite_url)
+    epoch, calls = StackedFit.epoch, iter(range(10**9))
+
+    def cut_off(self: StackedFit, number: int) -> None:
+        if next(calls) == 12:
+            raise KeyboardInterrupt
+        epoch(self, number)
+
+    monkeypatch.setattr(StackedFit, "epoch", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        _run(part, task, total_trials=30, executor=executor)
+    _run(part, task, total_trials=30, executor=executor)
+    assert _rows(part) == _rows(whole)
+
+
+MIXED = (
+    "sin", "maxout", "exp(exp(exp(x + 3)))", "tanh", "prelu", "relu", "maxout", "elu", "softplus",
+    "abs(x)", "cos", "x*tanh(x)", "gelu", "leaky_relu", "silu", "square(x)", "swish", "softsign",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("largest", "threads"), [(128, 1), (7, 1), (128, 2)])
+def test_with_several_stacks_and_some_alone_it_is_as_one_by_one(
+    largest: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 7 may be trained before trial 5 is: nothing of that shows."""
+    task = _task(seeds=2, epochs=9)
+    asked = [Request(Candidate.of(n).record, (1, 2), i) for i, n in enumerate(MIXED)]
+    evaluator = _evaluator(task)
+    one_by_one = [evaluator.alone(request) for request in asked]
+    alone: list[list[int]] = []
+
+    def noted(self: Evaluator, request: Request) -> Outcome:
+        alone[-1].append(request.number)
+        return train(self, request)
+
+    train = Evaluator.alone
+    monkeypatch.setattr(Evaluator, "alone", noted)
+    for prunes in (False, True):
+        alone.append([])
+        evaluator = _evaluator(task) if prunes else Evaluator(task)
+        assert evaluator.stacker is not None
+        evaluator.stacker.largest = largest
+        torch.set_num_threads(threads)
+        try:
+            together = evaluator.together(asked)
+        finally:
+            torch.set_num_threads(1)
+        assert not evaluator.stacker.refusal
+    assert alone[0] == alone[1]  # nobody left a stack too early
+    assert [_decided(item) for item in together] == [_decided(item) for item in one_by_one]
+    assert {item.state for item in together} == {
+        TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAILED,
+    }  # fmt: skip
+
+
+def _evaluator(task: acs.Task) -> Evaluator:
+    evaluator = Evaluator(task)
+    evaluator.competition = Competition(HALVING, "minimize", 0, task.epochs)
+    return evaluator
+
+
+def _decided(outcome: Outcome) -> Any:
+    epochs = [len(item.epochs) for item in outcome.evaluations]
+    return outcome.state, outcome.value, outcome.reason, dict(outcome.user_attrs), epochs
+
+
+def test_who_may_yet_be_among_the_best_stays() -> None:
+    competition = Competition(HALVING, "minimize", 0)
+    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    race = Race(competition, range(4))
+    race.arrive(1, {2: 0.5, 3: 0.7})
+    assert race.gone == set()  # if 0 and 1 are worse, 3 is the second of four
+    race.arrive(1, {0: 0.6})
+    race.arrive(1, {1: None})
+    race = Race(competition, range(4))
+    race.arrive(1, {0: 0.5, 1: 0.6, 2: 0.4, 3: 0.55})
+    assert race.gone == {1, 3}
+
+
+def test_pruned_members_leave_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is pruned costs nothing more."""
+    rows = []
+    train = StackedFit._train_pass
+
+    def counted(self: StackedFit, epoch: int) -> Any:
+        rows.append(self.model.count)
+        return train(self, epoch)
+
+    monkeypatch.setattr(StackedFit, "_train_pass", counted)
+    study = _study(pruner=SuccessiveHalving(1, 4))
+    study.optimize(_task(), 20, executor=acs.Local(batch=20), show_progress_bar=False)
+    assert rows[0] >= 10
+    assert max(rows[1:5]) <= rows[0] / 2
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "RMSprop", "NAdam", "Adagrad"])
+def test_those_who_stay_are_as_without_the_others(optimizer: str) -> None:
+    """Also their optimiser, learned numbers and running statistics, after most have left."""
+
+    def model() -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(4, 16, bias=False),  # Adam would make full steps of a bias's rounding errors
+            nn.BatchNorm1d(16),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(16, 3),
+        )
+
+    def make(parameters: Any, lr: float) -> torch.optim.Optimizer:
+        more = {"momentum": 0.9} if optimizer == "SGD" else {}
+        found: torch.optim.Optimizer = getattr(torch.optim, optimizer)(parameters, lr=lr, **more)
+        return found
+
+    task = _task(model=model, optimizer=make, epochs=6, schedule="cosine", clip_grad_norm=1.0)
+    names = [
+        "prelu",
+        "sin",
+        'param(1.0, per="channel") * tanh(x)',
+        "rrelu",
+        "relu",
+        "relu",
+        "swish",
+        "elu",
+    ]
+
+    def members() -> list[Member]:
+        return [_member(task, Training(_record(name), 1, task.lr), strict=True) for name in names]  # type: ignore[misc]
+
+    free = fit_stack(task, members())
+    for stay in ([2, 3, 6], [1, 4, 7], [5]):
+        gone = [index for index in range(len(names)) if index not in stay]
+        watch = Watch(frozenset([2]), functools.partial(_given, gone))
+        found = fit_stack(task, members(), watch=watch)
+        assert [len(item.epochs) for item in found] == [6 if i in stay else 2 for i in range(8)]
+        for index in stay:
+            for x, y in zip(found[index].epochs, free[index].epochs, strict=True):
+                assert x.valid_loss == pytest.approx(y.valid_loss, rel=2e-5)
+
+
+def _given(gone: list[int], epoch: int, values: Any) -> list[int]:
+    return gone
+
+
+def _record(name: str) -> CandidateRecord:
+    return Candidate.of(name).record
+
+
+# what is stored
+
+
+def test_a_pruned_trial_has_the_value_at_the_rung_and_says_why() -> None:
+    study = _study(pruner=SuccessiveHalving(2, 2))
+    _run(study, _task(seeds=2), 20)
+    pruned = [t for t in study._trials(epochs=True) if t.state is TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        (evaluation,) = trial.evaluations
+        last = evaluation.epochs[-1]
+        assert last.epoch in (2, 4)
+        assert trial.value == evaluation.value == last.valid_metric
+        assert trial.reason.startswith(f"pruned at epoch {last.epoch}: {trial.value:.6g} is not ")
+        assert trial.reason.endswith(" at that rung")
+        assert last.train_loss is not None
+    assert study.best_trial.state is TrialState.COMPLETE
+
+
+def test_the_reason_reads_well() -> None:
+    competition = Competition(SuccessiveHalving(4), "maximize", 0, 100)
+    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    reasons = []
+    for number in range(12):
+        judge = competition.judge(number)
+        judge.report(4, 0.9 - number / 100)
+        competition.enter(judge)
+        reasons.append(judge.reason)
+    assert reasons[0] == ""
+    assert reasons[2] == "pruned at epoch 4: 0.88 is not the best of 3 at that rung"
+    assert reasons[11] == (
+        "pruned at epoch 4: 0.79 is not among the best quarter of 12 at that rung"
+    )
+
+
+def test_without_a_pruner_nothing_is_pruned() -> None:
+    study = _study(pruner=None)
+    _run(study, _task(), 12)
+    assert _states(study)["PRUNED"] == 0
+    assert study.pruning is None
+
+
+def test_one_in_ten_runs_to_its_end_all_the_same() -> None:
+    study, task = _study(), _task()
+    _run(study, task, 60)
+    spared = [t for t in study.trials if "spared_at_epoch" in t.user_attrs]
+    pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
+    assert 1 <= len(spared) <= 12
+    for trial in spared:
+        assert derive(0, "spared", trial.number) % 10 == 0
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["spared_at_epoch"] in (1, 2, 4)
+    assert all(derive(0, "spared", trial.number) % 10 for trial in pruned)
+    stored = acs.Study(study._storage, study.record).trials
+    assert [t.user_attrs for t in stored] == [t.user_attrs for t in study.trials]
+
+
+def test_sparing_changes_no_other_decision() -> None:
+    draw = random.Random(3)
+    curves = [[draw.random() for _ in range(16)] for _ in range(200)]
+    ends = []
+    for spares in (True, False):
+        competition = Competition(HALVING, "minimize", 0)
+        if not spares:
+            competition.is_spared = lambda number: False  # type: ignore[method-assign]
+        judges = []
+        for number, curve in enumerate(curves):
+            judges.append(competition.judge(number))
+            judges[-1].read(enumerate(curve, start=1))
+            competition.enter(judges[-1])
+        ends.append([judge.pruned_at or judge.spared_at for judge in judges])
+        assert any(judge.spared_at for judge in judges) is spares
+    assert ends[0] == ends[1]
+
+
+def test_the_last_epoch_is_no_rung() -> None:
+    """There is nothing to save."""
+    study = _study(pruner=SuccessiveHalving(5, 2))
+    _run(study, _task(epochs=5), 12)
+    assert _states(study)["PRUNED"] == 0
+
+
+# objectives of the user's own
+
+
+@pytest.mark.parametrize("parts", [(30,), (11, 19)])
+def test_an_objective_that_asks_is_told_by_the_same_rule(
+    parts: Sequence[int], sqlite_url: str
+) -> None:
+    def curve(number: int) -> list[float]:
+        draw = random.Random(number)
+        return [draw.random() for _ in range(9)]
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        for step, value in enumerate(curve(run.number), start=1):
+            run.report(step, value)
+            if run.should_prune():
+                raise acs.TrialPruned
+        return value
+
+    for count in parts:
+        study = _study(storage=sqlite_url, load_if_exists=True, direction="minimize")
+        _run(study, objective, count)
+    competition = Competition(HALVING, "minimize", 0)
+    trained = [t for t in study.trials if t.state.is_trained]
+    for trial in trained:
+        judge = competition.judge(trial.number)
+        judge.read(enumerate(curve(trial.number), start=1))
+        competition.enter(judge)
+        assert (trial.state is TrialState.PRUNED) == (judge.pruned_at is not None)
+        assert trial.reason == judge.reason
+        assert trial.user_attrs.get("spared_at_epoch") == judge.spared_at
+    assert len(trained) == 30
+    assert _states(study)["PRUNED"] >= 10
+
+
+def test_an_objective_that_trains_a_task_is_pruned_in_it() -> None:
+    task = _task()
+    decided = []
+    for objective in (task, lambda candidate, run: run.train(task, candidate)):
+        evaluator = Evaluator(objective)
+        evaluator.competition = Competition(HALVING, "minimize", 0, None)
+        decided.append(
+            [
+                _decided(evaluator.alone(Request(Candidate.of(name).record, (1,), number)))
+                for number, name in enumerate(MIXED)
+            ]
+        )
+    assert decided[0] == decided[1]
+    assert TrialState.PRUNED in [state for state, *_ in decided[0]]
+
+
+# what it costs
+
+
+def test_the_account_is_one_readable_sentence() -> None:
+    study = _study()
+    task = _task(seeds=2)
+    _run(study, task, 40)
+    account = study.pruning
+    assert account is not None
+    states = _states(study)
+    assert account.pruned == states["PRUNED"]
+    assert account.compared == states["COMPLETE"]
+    trials = [t for t in study._trials(epochs=True) if t.state.name in ("PRUNED", "COMPLETE")]
+    trained = sum(len(e.epochs) for t in trials for e in t.evaluations)
+    assert account.saved == pytest.approx(1 - trained / (10 * len(trials)))
+    assert account.rank_correlation is not None
+    assert -1 <= account.rank_correlation <= 1
+    text = str(account)
+    assert f"{account.pruned} trials pruned, {account.spared} spared, {account.saved:.0%}" in text
+    assert f"over {account.compared} trials." in text
+
+
+def test_with_few_trials_the_account_says_so() -> None:
+    study = _study()
+    empty = study.pruning
+    assert empty == Pruning(0, 0, 0.0, 1, None, 0)
+    assert "too few" in str(empty)
+    _run(study, _task(), 1)
+    assert study.pruning is not None
+    assert study.pruning.rank_correlation is None
+
+
+def test_confirm_trains_everyone_to_the_end() -> None:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(40, 4, generator=generator)
+    task = _task(test=(x, (x[:, 0] > 0).long()), epochs=4)
+    study = _study()
+    _run(study, task, 12)
+    assert _states(study)["PRUNED"]
+    verdict = study.confirm(task, top_k=1, seeds=3, show_progress_bar=False)
+    assert verdict.rows
+
+
+# kept with the study
+
+
+def test_the_pruner_is_stored_and_another_one_refused(sqlite_url: str) -> None:
+    made = _study(storage=sqlite_url)
+    again = acs.load_study(study_name="s", storage=sqlite_url)
+    assert again.record == made.record
+    assert SuccessiveHalving.from_json(again.record.pruner or {}) == HALVING
+    assert _study(storage=sqlite_url, load_if_exists=True).record == made.record
+    assert _study(storage=sqlite_url, load_if_exists=True, pruner=None).record == made.record
+    with pytest.raises(acs.StudyError, match=r"pruner settings: .*4.*, stored .*2"):
+        _study(storage=sqlite_url, load_if_exists=True, pruner=acs.SuccessiveHalving())
+
+
+def test_a_study_without_a_pruner_gets_none_later(sqlite_url: str) -> None:
+    _study(storage=sqlite_url, pruner=None)
+    with pytest.raises(acs.StudyError, match="pruner name: 'successive_halving', stored None"):
+        _study(storage=sqlite_url, load_if_exists=True)
