@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from stack_tasks import task_of
 
 import actsearch as acs
 from actsearch.evaluation import Evaluator, evaluator
+from actsearch.training.stack import fit_together
 
 
 @pytest.fixture
@@ -57,6 +59,31 @@ def test_a_verdict_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     alone = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
     assert str(together) == str(alone)
     assert together.rows == alone.rows
+
+
+@pytest.mark.usefixtures("always")
+def test_a_stack_that_ran_out_of_memory_is_recorded_and_stays_small(
+    monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    task = task_of("mlp", epochs=1)
+    expected = _trials(_searched(task, acs.Local(batch=1), 16))
+    sizes: list[int] = []
+
+    def small(task: Any, members: Any, **more: Any) -> Any:
+        sizes.append(len(members))
+        if len(members) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fit_together(task, members, **more)
+
+    monkeypatch.setattr("actsearch.evaluation.stacked.fit_together", small)
+    study = acs.create_study(study_name="s", storage=sqlite_url, strategy="genetic", seed=3)
+    study.optimize(task, n_trials=8, executor=acs.Local(batch=8), show_progress_bar=False)
+    resumed = acs.load_study(study_name="s", storage=sqlite_url)
+    assert resumed.record.user_attrs["largest_stack"] == 4
+    sizes.clear()
+    resumed.optimize(task, n_trials=8, executor=acs.Local(batch=8), show_progress_bar=False)
+    assert max(sizes) <= 4
+    assert _trials(resumed) == expected
 
 
 def test_a_task_too_small_to_be_worth_it_is_not_measured(

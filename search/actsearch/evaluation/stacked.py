@@ -18,14 +18,14 @@ from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
 from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
 
-__all__ = ["Stacker", "Training"]
+__all__ = ["LARGEST_STACK", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
 _CHECKED = 3  # members that are compared with single training
 _MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
-_LARGEST = 128  # members of a stack; more gain little and cost memory
+LARGEST_STACK = 128  # members of a stack; more gain little and cost memory
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Stacker:
     task: Task
     refusal: str = ""
     bit_equal: bool = True
-    largest: int = _LARGEST
+    largest: int = LARGEST_STACK
     _trusted: set[Any] = field(default_factory=set)
 
     def train(

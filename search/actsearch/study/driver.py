@@ -14,6 +14,7 @@ from torch import Tensor
 from actsearch.errors import ActsearchError, StudyError
 from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation.stacked import LARGEST_STACK
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.screening import Identity, identify, screen
@@ -143,6 +144,8 @@ class Driver:
         self._history = History(self._study.direction, trials)
         self._samples = preparation.site_samples(self._objective)
         self._dtype = preparation.training_dtype(self._objective)
+        if (stacker := self._work.evaluator.stacker) is not None:
+            stacker.largest = self._largest_stack()
         self._work.evaluator.competition = preparation.competition(
             self._storage, self._study, self._objective
         )
@@ -309,6 +312,7 @@ class Driver:
         for job, outcome in self._executor.run(jobs, self._work):
             outcomes[job.number] = outcome
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
+        self._note_memory()
         for trial in trials:
             outcome = outcomes[trial.number]
             ended = dataclasses.replace(
@@ -328,6 +332,18 @@ class Driver:
             for listener in listeners:
                 listener(ended)
         self._check_failures(len(trials))
+
+    def _note_memory(self) -> None:
+        """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""
+        stacker = self._work.evaluator.stacker
+        if stacker is None or stacker.largest >= self._largest_stack():
+            return
+        attrs = {**self._study.user_attrs, "largest_stack": stacker.largest}
+        self._storage.update_study(self._study.id, self._lease, user_attrs=attrs)
+        self._study = dataclasses.replace(self._study, user_attrs=attrs)
+
+    def _largest_stack(self) -> int:
+        return int(self._study.user_attrs.get("largest_stack", LARGEST_STACK))
 
     def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
