@@ -78,7 +78,13 @@ def assert_same(one: Sequence[Outcome], other: Sequence[Outcome], exact: bool = 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "names", [FIXED, LEARNED, FIXED + LEARNED], ids=["fixed", "learned", "both"]
+    "names",
+    [
+        pytest.param(FIXED, marks=pytest.mark.slow),
+        pytest.param(LEARNED, marks=pytest.mark.slow),
+        FIXED + LEARNED,
+    ],
+    ids=["fixed", "learned", "both"],
 )
 def test_a_stack_gives_what_single_training_gives(kind: str, names: list[str]) -> None:
     task = task_of(kind)

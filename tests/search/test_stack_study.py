@@ -36,7 +36,11 @@ def _searched(task: acs.Task, executor: Any, *counts: int, strategy: str = "gene
 
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
-@pytest.mark.parametrize("executor", [None, acs.Local(batch=2), acs.Local(batch=64)], ids=str)
+@pytest.mark.parametrize(
+    "executor",
+    [None, pytest.param(acs.Local(batch=2), marks=pytest.mark.slow), acs.Local(batch=64)],
+    ids=str,
+)
 def test_trials_are_those_of_one_at_a_time(strategy: str, executor: Any) -> None:
     task = task_of("mlp", epochs=1, seeds=2)
     expected = _trials(_searched(task, acs.Local(batch=1), 26, strategy=strategy))
