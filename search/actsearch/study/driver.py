@@ -31,6 +31,7 @@ __all__ = ["Driver", "Limits"]
 _log = logging.getLogger("actsearch")
 
 _IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
+_VERDICT = 343  # trainings of a confirmation as it is by default, three to four learning rates for each seed
 _SAME_FAILURES = 10  # so many first trials that fail in one way mean that the objective is wrong
 
 Listener = Callable[[TrialRecord], None]
@@ -157,10 +158,12 @@ class Driver:
             or not _log.isEnabledFor(logging.INFO)
         ):
             return
-        seconds = preparation.forecast_seconds(self._objective) * len(self._seeds())
+        each = preparation.forecast_seconds(self._objective)
+        seconds = each * len(self._seeds())
         _log.info(
-            "study %s: about %.2g s a trial, %d trials in about %.0f s",
-            self._study.name, seconds, count, seconds * count,
+            "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
+            "a verdict over 5 finalists with 10 seeds in about %.0f s",
+            self._study.name, seconds, 3600 / seconds, count, seconds * count, each * _VERDICT,
         )  # fmt: skip
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
