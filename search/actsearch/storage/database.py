@@ -76,7 +76,10 @@ class Database:
 
     def _opened(self, url: URL, create: bool, read_only: bool) -> Engine:
         if url.database in (None, "", ":memory:"):
-            return _engine(sa.create_engine("sqlite://", poolclass=StaticPool, **_JSON))
+            shared = {"check_same_thread": False}  # a study in memory may be run in a thread
+            return _engine(
+                sa.create_engine("sqlite://", poolclass=StaticPool, connect_args=shared, **_JSON)
+            )
         path = Path(str(url.database))
         if path.is_dir():
             raise StorageError(

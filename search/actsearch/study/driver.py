@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -24,6 +24,7 @@ from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
 from actsearch.study.history import History
 from actsearch.study.progress import Progress
+from actsearch.study.stopping import StopSignals
 from actsearch.task import Task
 
 __all__ = ["Driver", "Limits"]
@@ -81,6 +82,7 @@ class Driver:
         self._objective = objective
         self._executor = executor or Local()
         self._should_stop = should_stop
+        self._signals = StopSignals(study.name, self._executor)
         self._lease: Lease = storage.lease(study)
         self._history = History(study.direction)
         self._trained = 0
@@ -127,7 +129,11 @@ class Driver:
         _log.warning("study %s goes on with a changed task:\n  %s", self._study.name, lines)
 
     def run(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
-        """Train trials until a limit is reached."""
+        """Train trials until a limit is reached, or a signal came: that is then handed on."""
+        self._drive(limits, listeners, show_progress)
+        self._signals.pass_on()
+
+    def _drive(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
         self._lease.acquire()
         try:
             self._read_history()
@@ -135,7 +141,7 @@ class Driver:
             if left == 0:
                 return
             self._say_forecast(left)
-            with Progress(self._study.name, left, show_progress) as progress:
+            with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
         finally:
             self._lease.release()
@@ -168,7 +174,7 @@ class Driver:
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         started = time.monotonic()
-        while not self._should_stop():
+        while not self._should_stop() and self._signals.number is None:
             left = limits.remaining(self._trained, self._history.trained)
             if left == 0:
                 return
@@ -311,13 +317,12 @@ class Driver:
         numbers = [trial.number for trial in trials]
         started = self._storage.start_trials(self._study.id, numbers, self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
-        outcomes: dict[int, Outcome] = {}
-        for job, outcome in self._executor.run(jobs, self._work):
-            outcomes[job.number] = outcome
+        outcomes = self._outcomes(jobs)
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         self._note_memory()
         for trial in trials:
-            outcome = outcomes[trial.number]
+            if (outcome := outcomes.get(trial.number)) is None:
+                continue  # never started: the executor was told to stop
             ended = dataclasses.replace(
                 trial,
                 state=outcome.state,
@@ -334,7 +339,16 @@ class Driver:
             progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
-        self._check_failures(len(trials))
+        self._check_failures(len(outcomes))
+
+    def _outcomes(self, jobs: Sequence[Job]) -> dict[int, Outcome]:
+        """What became of each job; of all of them, unless the executor was told to stop."""
+        answers = self._executor.run(jobs, self._work)
+        try:
+            return {job.number: outcome for job, outcome in answers}
+        finally:
+            if isinstance(answers, Generator):
+                answers.close()  # on an exception the traceback would keep it, and its processes, alive
 
     def _note_memory(self) -> None:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""

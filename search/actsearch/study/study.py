@@ -122,6 +122,9 @@ class Study:
     ) -> None:
         """Search. Returns when a limit is reached; call again, or run the script again, to go on.
 
+        Ctrl-C, or SIGTERM, ends it when the running trials are stored, and then does what it always does: Ctrl-C
+        raises KeyboardInterrupt here. A second one does so at once; the running trials are then run again later.
+
         Args:
             objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``.
             n_trials: trials this call trains to an end, those interrupted before included; 100 if no limit is given.
@@ -136,6 +139,7 @@ class Study:
             StudyError: another process runs the study, the task changed, or the direction is unknown.
             TaskError: model, data, loss and metric do not fit together.
             PlacementError: the model has nothing to replace.
+            KeyboardInterrupt: after Ctrl-C.
         """
         if task_changed not in ("refuse", "accept"):
             raise StudyError(f"task_changed must be 'refuse' or 'accept', not {task_changed!r}")
