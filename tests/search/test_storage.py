@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import dataclasses
+import inspect
 import math
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -877,19 +880,128 @@ class TestLease:
         assert not Reader(sqlite_url).summaries()[0].is_running
         storage.lease(study).acquire()
 
-    @pytest.mark.parametrize(("hours", "taken"), [(0.5, False), (1.5, True)])
-    def test_that_of_another_machine_after_an_hour_of_silence(
-        self, storage: Storage, sqlite_url: str, hours: float, taken: bool
+    @pytest.mark.parametrize(
+        ("minutes", "taken"),
+        [(5, False), (15, True), (-5, False), (-60 * 24 * 400, True)],
+        ids=["recent", "stale", "its clock is ahead", "a clock was set back by a year"],
+    )
+    def test_that_of_another_machine_once_it_is_stale(
+        self,
+        storage: Storage,
+        sqlite_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+        minutes: float,
+        taken: bool,
     ) -> None:
+        monkeypatch.setattr("actsearch.storage.lease._WATCH", 0.2)
         study = storage.create_study(_record())
         storage.lease(study).acquire()
-        renewed = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours)
+        renewed = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=minutes)
         self._set(sqlite_url, host="elsewhere", renewed=str(renewed))
         if taken:
             storage.lease(study).acquire()
         else:
             with pytest.raises(acs.StudyError, match="elsewhere"):
                 storage.lease(study).acquire()
+
+    def test_that_of_another_machine_stays_while_it_gives_signs_of_life(
+        self, storage: Storage, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its clock is wrong by a year, and it lives."""
+        monkeypatch.setattr("actsearch.storage.lease._WATCH", 5)
+        study = storage.create_study(_record())
+        storage.lease(study).acquire()
+        self._set(sqlite_url, host="elsewhere", renewed="2020-01-01 00:00:00.000000")
+        beat = threading.Timer(
+            0.3, self._set, [sqlite_url], {"renewed": "2020-01-01 00:00:15.000000"}
+        )
+        beat.start()
+        with pytest.raises(acs.StudyError, match="elsewhere"):
+            storage.lease(study).acquire()
+        beat.join()
+
+    def test_it_is_renewed_however_long_a_trial_takes(
+        self, storage: Storage, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("actsearch.storage.lease._BEAT", 0.05)
+        study = storage.create_study(_record())
+        lease = storage.lease(study)
+        lease.acquire()
+        self._set(sqlite_url, renewed="2020-01-01 00:00:00.000000")
+        until = time.monotonic() + 20
+        while self._renewed(sqlite_url) < "2026" and time.monotonic() < until:
+            time.sleep(0.02)
+        assert self._renewed(sqlite_url) > "2026"
+        lease.release()
+        assert lease.holder() is None
+        assert not lease.beat()  # nothing comes back to life
+
+    def test_of_many_who_find_none_one_gets_it(self, storage: Storage, sqlite_url: str) -> None:
+        study = storage.create_study(_record())
+        refused: list[str] = []
+
+        def take() -> None:
+            try:
+                Storage(sqlite_url).lease(study).acquire()
+            except acs.StudyError as error:
+                refused.append(str(error))
+
+        threads = [threading.Thread(target=take) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(refused) == 5
+        assert all("is being run by" in text for text in refused)
+
+    def test_the_message_says_who_where_and_since_when(
+        self, storage: Storage, sqlite_url: str
+    ) -> None:
+        study = storage.create_study(_record())
+        storage.lease(study).acquire()
+        long_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=3)
+        self._set(sqlite_url, owner="alice", acquired=str(long_ago))
+        with pytest.raises(acs.StudyError) as caught:
+            storage.lease(study).acquire()
+        for word in ("'s'", "alice", socket.gethostname(), f"process {os.getpid()}", "since 3.0 h",
+                     "last sign of life 0 s ago", "actsearch unlock"):  # fmt: skip
+            assert word in str(caught.value)
+
+    def test_broken_open_it_is_lost(self, filled: tuple[Storage, StudyRecord, Lease]) -> None:
+        storage, study, lease = filled
+        holder = lease.holder()
+        assert holder is not None
+        assert lease.break_open(holder)
+        assert not lease.break_open(holder)
+        with pytest.raises(acs.StudyError, match="held by nobody"):
+            storage.add_trials(study.id, [_waiting()], lease)
+        second = storage.lease(study)
+        second.acquire()
+        assert not lease.break_open(holder)  # that of another is left alone
+
+    def test_a_study_that_was_deleted_can_not_be_leased(self, storage: Storage) -> None:
+        study = storage.create_study(_record())
+        storage.delete_study("s")
+        with pytest.raises(acs.StudyError, match="deleted"):
+            storage.lease(study).acquire()
+
+    def test_every_method_that_writes_checks_it_or_is_known_not_to(self) -> None:
+        """New studies belong to nobody yet; enqueued trials are checked only where a lease is given."""
+        source = ast.parse(inspect.getsource(Storage))
+        writing = {
+            function.name: ast.unparse(function)
+            for function in ast.walk(source)
+            if isinstance(function, ast.FunctionDef)
+            and "database.writing()" in ast.unparse(function)
+        }
+        unchecked = {name for name, text in writing.items() if "lease.check(session)" not in text}
+        assert unchecked == {"create_study"}
+        assert len(writing) >= 8
+
+    @staticmethod
+    def _renewed(url: str) -> str:
+        with _raw(url) as connection:
+            return str(connection.execute("SELECT renewed FROM leases").fetchone()[0])
 
     def test_a_write_renews_it(self, storage: Storage, sqlite_url: str) -> None:
         study = storage.create_study(_record())

@@ -220,6 +220,11 @@ class Database:
         except exc.SQLAlchemyError as error:
             raise StorageError(f"{self.url}: {error}") from error
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it lives and ends with this object."""
+        return isinstance(self._engine.pool, StaticPool)
+
     def close(self) -> None:
         """Give back every connection."""
         self._engine.dispose()

@@ -115,9 +115,12 @@ class Storage:
         record = self.study(name)
         lease = self.lease(record)
         lease.acquire()
-        with self.database.writing() as session:
-            lease.check(session)
-            session.execute(sa.delete(StudyRow).where(StudyRow.id == record.id))
+        try:
+            with self.database.writing() as session:
+                lease.check(session)
+                session.execute(sa.delete(StudyRow).where(StudyRow.id == record.id))
+        finally:
+            lease.release()
 
     def lease(self, study: StudyRecord) -> Lease:
         """A lease on a study, not yet acquired."""
