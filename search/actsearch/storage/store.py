@@ -52,8 +52,8 @@ class Storage:
 
     # studies
 
-    def create_study(self, record: StudyRecord) -> StudyRecord:
-        """Store a new study; its id is assigned.
+    def create_study(self, record: StudyRecord, first: Sequence[TrialRecord] = ()) -> StudyRecord:
+        """Store a new study, with trials that it begins with; its id is assigned.
 
         Raises:
             StudyError: if the name is taken.
@@ -78,6 +78,8 @@ class Storage:
             )
             session.add(row)
             session.flush()
+            if first:
+                trials.add(session.connection(), row.id, first)
             return convert.study_record(row)
 
     def study(self, name: str) -> StudyRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -56,6 +56,11 @@ class Study:
     def study_name(self) -> str:
         """The study's name."""
         return self._record.name
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]:
+        """Further data kept with the study, such as ``task_changes`` and ``warm_start``."""
+        return self._record.user_attrs
 
     @property
     def direction(self) -> str | None:
