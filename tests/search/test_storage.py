@@ -117,13 +117,13 @@ class TestSchema:
         self, storage: Storage, sqlite_url: str
     ) -> None:
         with _raw(sqlite_url) as connection:
-            connection.execute("ALTER TABLE trials DROP COLUMN spread")
+            connection.execute("ALTER TABLE trials DROP COLUMN alias")
             connection.commit()
         engine = sa.create_engine(sqlite_url)
         with engine.connect() as connection_:
             differences = compare_metadata(MigrationContext.configure(connection_), Base.metadata)
         engine.dispose()
-        assert any("spread" in str(difference) for difference in differences)
+        assert any("alias" in str(difference) for difference in differences)
 
     def test_constraints_have_the_names_that_the_models_give_them(
         self, storage: Storage, sqlite_url: str

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError
-from actsearch.storage.database import Database
+from actsearch.storage.database import Database, retried
 from actsearch.storage.tables import Base, LeaseRow, utc_now
 
 __all__ = ["Lease", "is_alive"]
@@ -40,6 +40,7 @@ class Lease:
         self._study_name = study_name
         self.token = uuid.uuid4().hex
 
+    @retried
     def acquire(self) -> None:
         """Take the lease; a dead driver's is taken over.
 
@@ -86,6 +87,7 @@ class Lease:
                 "nothing was written, run again to continue"
             )
 
+    @retried
     def release(self) -> None:
         """Give the lease back; no error if it is gone."""
         with self._database.writing() as session:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any, Literal
 
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
-from actsearch.storage import Storage
+from actsearch.storage import Storage, versions
 from actsearch.strategies import Space, Strategy, make_strategy
 from actsearch.study.study import Study
 
@@ -72,7 +70,7 @@ def create_study(
         direction=direction,
         space=(space or Space()).to_json(),
         strategy=chosen.describe(),
-        versions=_versions(),
+        versions=versions(),
         pruner=None if pruner is None else pruner.describe(),
     )
     return Study(opened, opened.create_study(record))
@@ -135,14 +133,3 @@ def _changes(what: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> 
         for key in sorted({*stored, *given})
         if given.get(key) != stored.get(key)
     ]
-
-
-def _versions() -> dict[str, str]:
-    """Versions of everything that shapes a trial."""
-    found = {"python": platform.python_version()}
-    for package in ("actsearch", "torch", "optuna", "deap", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
