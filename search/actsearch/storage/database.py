@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
@@ -73,6 +74,7 @@ class Database:
         self._read_only = read_only
         self._backend = _backend(Opening(parsed(url), create, read_only))
         self.immutable = self._backend.immutable
+        weakref.finalize(self, self._backend.engine.dispose)
         with self.translated():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
@@ -150,8 +152,9 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                with contextlib.suppress(exc.SQLAlchemyError):
-                    transaction.rollback()
+                if transaction.is_active:
+                    with contextlib.suppress(exc.SQLAlchemyError):
+                        transaction.rollback()
                 raise
             try:
                 transaction.commit()
