@@ -30,6 +30,7 @@ __all__ = [
     "evaluation_record",
     "evaluation_row",
     "finite",
+    "spread_columns",
     "study_record",
     "trial_record",
     "trial_row",
@@ -44,6 +45,16 @@ def finite(value: float | None) -> tuple[float | None, str | None]:
     if value is None or math.isfinite(value):
         return value, None
     return None, str(float(value))
+
+
+def _number(value: float | None, text: str | None) -> float | None:
+    return value if text is None else float(text)
+
+
+def spread_columns(spread: float | None) -> dict[str, Any]:
+    """A trial's spread as columns."""
+    number, text = finite(spread)
+    return {"spread": number, "spread_nonfinite": text}
 
 
 def _metrics_json(metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -67,7 +78,7 @@ def study_record(row: StudyRow) -> StudyRecord:
     )
 
 
-def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
+def trial_row(study_id: int, record: TrialRecord, environment: int) -> dict[str, Any]:
     """A new trial as a mapping for a bulk insert, without its values and evaluations."""
     candidate = record.candidate
     return {
@@ -83,7 +94,7 @@ def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
         "alias": record.alias,
         "mirror": record.mirror,
         "duplicate_of": record.duplicate_of,
-        "spread": record.spread,
+        **spread_columns(record.spread),
         "reason": record.reason,
         "warnings": list(record.warnings),
         "user_attrs": dict(record.user_attrs),
@@ -91,6 +102,7 @@ def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
         "created": record.created or utc_now(),
         "started": record.started,
         "completed": record.completed,
+        "proposed_in": environment,
     }
 
 
@@ -101,14 +113,18 @@ def _candidate(row: sa.Row[Any]) -> CandidateRecord:
     return CandidateRecord(activations, row.operation, tuple(row.parents))
 
 
-def trial_record(row: sa.Row[Any], evaluations: tuple[EvaluationRecord, ...] = ()) -> TrialRecord:
+def trial_record(
+    row: sa.Row[Any],
+    versions: Mapping[int, Mapping[str, str]],
+    evaluations: tuple[EvaluationRecord, ...] = (),
+) -> TrialRecord:
     """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
     return TrialRecord(
         row.number,
         TrialState(row.state),
         _candidate(row),
-        row.value if row.nonfinite is None else float(row.nonfinite),
-        row.spread,
+        _number(row.value, row.nonfinite),
+        _number(row.spread, row.spread_nonfinite),
         row.reason,
         row.fingerprint,
         row.alias,
@@ -121,6 +137,8 @@ def trial_record(row: sa.Row[Any], evaluations: tuple[EvaluationRecord, ...] = (
         row.created,
         row.started,
         row.completed,
+        versions.get(row.proposed_in, {}),
+        versions.get(row.trained_in, {}),
     )
 
 
@@ -132,10 +150,12 @@ def value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:
 
 def evaluation_row(trial_id: int, record: EvaluationRecord) -> dict[str, Any]:
     """One seed's training as a mapping for an insert, without its epochs."""
+    number, text = finite(record.value)
     return {
         "trial_id": trial_id,
         "seed": record.seed,
-        "value": finite(record.value)[0],
+        "value": number,
+        "nonfinite": text,
         "metrics": _metrics_json(record.metrics),
         "seconds": record.seconds,
         "reason": record.reason,
@@ -146,7 +166,7 @@ def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationR
     """Row with its epochs to record."""
     return EvaluationRecord(
         row.seed,
-        row.value,
+        _number(row.value, row.nonfinite),
         {name: float(value) for name, value in row.metrics.items()},
         tuple(epoch_record(epoch) for epoch in epochs),
         row.seconds,

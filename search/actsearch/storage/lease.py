@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError, StudyError
-from actsearch.storage.database import Database
+from actsearch.storage.database import Database, retried
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
 __all__ = ["Holder", "Lease", "is_alive"]
@@ -60,7 +60,7 @@ class Holder:
 
     def __str__(self) -> str:
         return (
-            f"{self.owner} on {self.host} (process {self.pid}, since {_age(self.acquired)}, "
+            f"{_line(self.owner)} on {_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
             f"last sign of life {_age(self.renewed)} ago)"
         )
 
@@ -88,9 +88,14 @@ class Lease:
         """
         if (holder := self.holder()) is not None and not holder.alive:
             self._watch(holder)
+        self._take()
+        _held.add(self.token)
+        self._start_beating()
+
+    @retried
+    def _take(self) -> None:
         with self._database.writing() as session:
-            # locked, so that of two who find no lease one waits for the other's
-            if session.get(StudyRow, self._study_id, with_for_update={"key_share": True}) is None:
+            if session.get(StudyRow, self._study_id) is None:
                 raise StudyError(f"study {self._study_name!r} was deleted meanwhile")
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
@@ -114,8 +119,6 @@ class Lease:
                     renewed=now,
                 )
             )
-        _held.add(self.token)
-        self._start_beating()
 
     def _taken(self, holder: Holder) -> StudyError:
         return StudyError(
@@ -137,12 +140,14 @@ class Lease:
             if (now.token, now.renewed) != (holder.token, holder.renewed):
                 raise self._taken(now)
 
+    @retried
     def holder(self) -> Holder | None:
         """Who holds the lease; None if nobody does."""
         with self._database.reading() as session:
             row = session.get(LeaseRow, self._study_id)
             return None if row is None else _holder(row)
 
+    @retried
     def break_open(self, holder: Holder) -> bool:
         """Take the lease away from a holder; whether it still had it. What that one then writes is refused."""
         with self._database.writing() as session:
@@ -172,6 +177,7 @@ class Lease:
         renewed: int = session.connection().execute(_RENEW, ours).rowcount
         return renewed == 1
 
+    @retried
     def release(self) -> None:
         """Give the lease back; no error if it is gone."""
         self._released.set()
@@ -236,6 +242,10 @@ def _holder(row: LeaseRow) -> Holder:
         is_alive(row) and not _is_left_behind(row),
         row.host == socket.gethostname(),
     )
+
+
+def _line(text: object) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def _is_left_behind(row: LeaseRow) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any, Literal
 
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
-from actsearch.storage import Storage
+from actsearch.storage import Storage, versions
 from actsearch.strategies import Space, Strategy, make_strategy
 from actsearch.study.study import Study
 from actsearch.study.warm_start import WARM_START, WarmStart
@@ -77,7 +75,7 @@ def create_study(
         direction=direction,
         space=space.to_json(),
         strategy=chosen.describe(),
-        versions=_versions(),
+        versions=versions(),
         user_attrs={} if warm is None else {WARM_START: warm.attributes},
         pruner=None if pruner is None else pruner.describe(),
     )
@@ -155,14 +153,3 @@ def _changes(what: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> 
         for key in sorted({*stored, *given})
         if given.get(key) != stored.get(key)
     ]
-
-
-def _versions() -> dict[str, str]:
-    """Versions of everything that shapes a trial."""
-    found = {"python": platform.python_version()}
-    for package in ("actsearch", "torch", "optuna", "deap", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
