@@ -9,6 +9,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.tables import state_counts
+from actsearch.report.verdict import readable
 from actsearch.storage import Storage
 from actsearch.storage.health import checks
 
@@ -55,6 +56,7 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
     what = f"study {study.name}"
     try:
         trials = storage.trials(study.id)
+        stored = storage.confirmations(study.id)
         holder = storage.lease(study).holder()
     except ActsearchError as error:
         return [Line(what, str(error), True)]
@@ -66,6 +68,9 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
             f"its lease was left by {holder}: the next optimize takes it over, or actsearch unlock"
         )
         lines.append(Line(what, text, True))
+    lost = len(stored) - len(readable((item.created, item.verdict) for item in stored))
+    if lost:
+        lines.append(Line(what, f"{lost} of {len(stored)} verdicts cannot be read", True))
     unreadable = [(trial, text) for trial in trials if (text := _unreadable(trial))]
     for trial, text in unreadable[:_MANY]:
         lines.append(

@@ -11,6 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from actsearch.errors import StorageError
+from actsearch.storage.tolerant import json_value
 
 __all__ = [
     "BUSY_SECONDS",
@@ -100,7 +101,7 @@ def cause(error: exc.DBAPIError) -> str:
 
 
 def _read_json(text: Any) -> Any:
-    return [] if text == "[]" else {} if text == "{}" else json.loads(text)  # as most are
+    return [] if text == "[]" else {} if text == "{}" else json_value(text)  # as most are
 
 
 def _write_json(value: Any) -> str:

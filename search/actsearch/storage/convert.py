@@ -9,14 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from actsearch.records import (
-    ActivationRecord,
+    SHARED,
     CandidateRecord,
     EpochRecord,
     EvaluationRecord,
     StudyRecord,
     TrialRecord,
-    TrialState,
 )
+from actsearch.storage import tolerant
 from actsearch.storage.tables import (
     EpochRow,
     EvaluationRow,
@@ -47,10 +47,6 @@ def finite(value: float | None) -> tuple[float | None, str | None]:
     return None, str(float(value))
 
 
-def _number(value: float | None, text: str | None) -> float | None:
-    return value if text is None else float(text)
-
-
 def spread_columns(spread: float | None) -> dict[str, Any]:
     """A trial's spread as columns."""
     number, text = finite(spread)
@@ -67,14 +63,14 @@ def study_record(row: StudyRow) -> StudyRecord:
         row.id,
         row.name,
         row.seed,
-        row.direction,
-        row.space,
-        row.strategy,
-        row.task,
-        row.versions,
-        row.user_attrs,
+        row.direction if row.direction in ("maximize", "minimize") else None,
+        tolerant.mapping(row.space),
+        tolerant.mapping(row.strategy),
+        tolerant.settings(row.task),
+        tolerant.mapping(row.versions),
+        tolerant.mapping(row.user_attrs),
         row.created,
-        row.pruner,
+        tolerant.settings(row.pruner),
     )
 
 
@@ -107,10 +103,9 @@ def trial_row(study_id: int, record: TrialRecord, environment: int) -> dict[str,
 
 
 def _candidate(row: sa.Row[Any]) -> CandidateRecord:
-    activations = {
-        group: ActivationRecord.from_json(item) for group, item in row.activations.items()
-    }
-    return CandidateRecord(activations, row.operation, tuple(row.parents))
+    stored = row.activations if isinstance(row.activations, dict) else {SHARED: row.activations}
+    activations = {group: tolerant.activation(item) for group, item in stored.items()}
+    return CandidateRecord(activations, row.operation, tolerant.whole_numbers(row.parents))
 
 
 def trial_record(
@@ -119,21 +114,22 @@ def trial_record(
     evaluations: tuple[EvaluationRecord, ...] = (),
 ) -> TrialRecord:
     """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
+    state, mistaken = tolerant.state(row.state)
     return TrialRecord(
         row.number,
-        TrialState(row.state),
+        state,
         _candidate(row),
-        _number(row.value, row.nonfinite),
-        _number(row.spread, row.spread_nonfinite),
-        row.reason,
+        tolerant.number(row.value, row.nonfinite),
+        tolerant.number(row.spread, row.spread_nonfinite),
+        mistaken or row.reason,
         row.fingerprint,
         row.alias,
         row.mirror,
         row.duplicate_of,
-        tuple(row.warnings),
-        row.user_attrs,
+        tolerant.texts(row.warnings),
+        tolerant.mapping(row.user_attrs),
         evaluations,
-        row.seconds,
+        tolerant.number(row.seconds) or 0.0,
         row.created,
         row.started,
         row.completed,
@@ -166,10 +162,14 @@ def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationR
     """Row with its epochs to record."""
     return EvaluationRecord(
         row.seed,
-        _number(row.value, row.nonfinite),
-        {name: float(value) for name, value in row.metrics.items()},
+        tolerant.number(row.value, row.nonfinite),
+        {
+            name: value
+            for name, item in tolerant.mapping(row.metrics).items()
+            if (value := tolerant.number(item)) is not None
+        },
         tuple(epoch_record(epoch) for epoch in epochs),
-        row.seconds,
+        tolerant.number(row.seconds) or 0.0,
         row.reason,
     )
 
@@ -189,9 +189,8 @@ def epoch_row(evaluation_id: int, record: EpochRecord) -> dict[str, Any]:
 
 def epoch_record(row: EpochRow) -> EpochRecord:
     """Row to record."""
-    texts = row.nonfinite or {}
+    texts = tolerant.mapping(row.nonfinite)
     numbers = {
-        name: float(texts[name]) if name in texts else getattr(row, name)
-        for name in _EPOCH_NUMBERS
+        name: tolerant.number(getattr(row, name), texts.get(name)) for name in _EPOCH_NUMBERS
     }
-    return EpochRecord(row.epoch, seconds=row.seconds, **numbers)
+    return EpochRecord(row.epoch, seconds=tolerant.number(row.seconds) or 0.0, **numbers)

@@ -12,6 +12,7 @@ from importlib import metadata
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from actsearch.storage import tolerant
 from actsearch.storage.tables import Base
 
 __all__ = ["all_versions", "environment_id", "versions"]
@@ -52,4 +53,4 @@ def environment_id(connection: Connection) -> int:
 
 def all_versions(connection: Connection) -> dict[int, Mapping[str, str]]:
     """Versions by row."""
-    return {row.id: row.versions for row in connection.execute(_ALL)}
+    return {row.id: tolerant.mapping(row.versions) for row in connection.execute(_ALL)}

@@ -19,6 +19,7 @@ from actsearch.report import (
     Verdict,
     best_trial,
     pruning_of,
+    readable,
     resolve_duplicates,
     trials_frame,
 )
@@ -225,10 +226,8 @@ class Study:
     @property
     def verdicts(self) -> list[Verdict]:
         """Stored verdicts, oldest first."""
-        return [
-            Verdict.from_json(item.verdict)
-            for item in self._storage.confirmations(self._record.id)
-        ]
+        stored = self._storage.confirmations(self._record.id)
+        return [verdict for _, verdict in readable((i.created, i.verdict) for i in stored)]
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
