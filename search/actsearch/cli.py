@@ -162,7 +162,9 @@ def _export(options: argparse.Namespace) -> int:
         elif kind == "json":
             Path(target).write_text(study_json(study, trials, reader.verdicts(study)), "utf-8")
         else:
-            trials_frame(trials, disarm=True).to_csv(target, index=False)
+            table = trials_frame(trials, disarm=True)
+            # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
+            table.to_csv(target, index=False, lineterminator="\r\n")
     except OSError as error:
         print(f"actsearch: cannot write {target}: {error.strerror}", file=sys.stderr)
         return 1

@@ -159,8 +159,8 @@ def test_the_rest_stays_readable(
     assert _untouched(_rows(reader, name)) == _untouched(_rows(before, "s"))
     assert _rows(reader, "bystander") == _rows(before, "bystander")
     assert len(reader.summaries()) == 2
-    for study in reader.studies():
-        reader.verdicts(study)
+    for stored in reader.studies():
+        reader.verdicts(stored)
 
     study = acs.load_study(study_name=name, storage=url)
     trials = study.trials
@@ -203,20 +203,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
+@pytest.mark.parametrize("hyperparameters", [{}, {"alpha": "1; {code}"}, {"alpha": [{"a": 1}]}])
+@pytest.mark.parametrize("name", [None, "elu", "{code}"])
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
 def test_a_search_goes_on_beside_a_formula_that_is_none(
-    copy: Path, code: str, strategy: str, tmp_path: Path
+    code: str, strategy: str, name: str | None, hyperparameters: dict[str, Any], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/mine.db"
     study = acs.create_study(study_name="s", storage=url, strategy=strategy)
     study.optimize(_task(), n_trials=6, show_progress_bar=False)
-    item = {"formula": code, "name": None, "hyperparameters": {}, "label": code}
-    _tamper(tmp_path / "mine.db", "trials.activations", json.dumps({"*": item}))
+    item = {"formula": code, "name": name, "hyperparameters": hyperparameters, "label": code}
+    text = json.dumps({"*": item}).replace("{code}", code)
+    _tamper(tmp_path / "mine.db", "trials.activations", text)
     study = acs.load_study(study_name="s", storage=url)
-    study.optimize(_task(), n_trials=30, show_progress_bar=False)
-    assert sum(trial.state.is_trained for trial in study.trials) == 36
-    with pytest.raises(acs.ActsearchError):
-        study.trials[CHANGED].candidate.module()
+    study.optimize(_task(), n_trials=40, show_progress_bar=False)
+    assert sum(trial.state.is_trained for trial in study.trials) == 46
+    if name != "elu" or hyperparameters:
+        with pytest.raises(acs.ActsearchError):
+            study.trials[CHANGED].candidate.module()
 
 
 def test_a_waiting_formula_that_is_none_is_refused_when_its_turn_comes(
@@ -226,7 +230,7 @@ def test_a_waiting_formula_that_is_none_is_refused_when_its_turn_comes(
     study = acs.create_study(study_name="s", storage=url, strategy="random")
     study.enqueue_trial("tanh")
     study.enqueue_trial("x*tanh(x)")
-    item = {"formula": code, "name": None, "hyperparameters": {}, "label": code}
+    item: dict[str, Any] = {"formula": code, "name": None, "hyperparameters": {}, "label": code}
     _tamper(tmp_path / "mine.db", "trials.activations", json.dumps({"*": item}))
     study.optimize(_task(), n_trials=2, show_progress_bar=False)
     assert study.trials[CHANGED].state.name == "REJECTED"
@@ -257,10 +261,10 @@ def test_no_file_is_named_after_a_study(
 def test_a_cell_that_a_spreadsheet_would_run_is_disarmed_and_numbers_stay_numbers(
     copy: Path, start: str, tmp_path: Path
 ) -> None:
-    text = f"{start}HYPERLINK(1)"
+    text = f"{start}HYPERLINK(1)\r=2+2\n=3+3"  # nor may a line break within it begin a row
     for column in ("reason", "operation"):
         _tamper(copy, f"trials.{column}", text)
-    item = {"formula": text, "name": None, "hyperparameters": {}, "label": text}
+    item: dict[str, Any] = {"formula": text, "name": None, "hyperparameters": {}, "label": text}
     _tamper(copy, "trials.activations", json.dumps({"*": item}))
     _tamper(copy, "trials.warnings", json.dumps([text]))
     _tamper(copy, "trial_values.value", "-0.5")

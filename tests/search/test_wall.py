@@ -1,4 +1,4 @@
-"""Nothing in the package runs text, unpickles, or hands a string to a shell; text that came from a file least of all."""
+"""Nothing in the package runs text, unpickles, or hands a string to a shell; least of all text from a file."""
 
 from __future__ import annotations
 

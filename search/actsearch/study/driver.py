@@ -22,7 +22,7 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
-from actsearch.study.history import History
+from actsearch.study.history import History, readable
 from actsearch.study.progress import Progress
 from actsearch.study.stopping import StopSignals
 from actsearch.task import Task
@@ -215,8 +215,7 @@ class Driver:
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
         )
-        strategy = make_strategy(self._study.strategy)
-        candidates = strategy.propose(history, strategy.batch_size(history, context), context)
+        candidates = self._proposals(history, context)
         if not candidates:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
@@ -238,6 +237,20 @@ class Driver:
             )  # fmt: skip
             return False
         return True
+
+    def _proposals(self, history: list[TrialRecord], context: Context) -> list[CandidateRecord]:
+        strategy = make_strategy(self._study.strategy)
+        try:
+            return strategy.propose(history, strategy.batch_size(history, context), context)
+        except (ActsearchError, KeyError, TypeError, ValueError):
+            sound = readable(history)
+            if len(sound) == len(history):
+                raise
+            _log.warning(
+                "study %s: %d stored trials are no activations and are left out: see actsearch doctor",
+                self._study.name, len(history) - len(sound),
+            )  # fmt: skip
+            return strategy.propose(sound, strategy.batch_size(sound, context), context)
 
     def _screened(
         self, candidate: CandidateRecord, known: dict[str, int], number: int
