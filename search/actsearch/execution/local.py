@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from actsearch.errors import StudyError
 from actsearch.execution.work import Job, Work
@@ -36,7 +36,7 @@ class Local:
         """As given, or as measured."""
         return self.batch or work.batch_for(jobs)
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
         """Train the jobs in one go."""
         if len(jobs) > 1:
             yield list(zip(jobs, work.together(jobs), strict=True))

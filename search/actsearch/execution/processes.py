@@ -8,7 +8,7 @@ import logging
 import queue
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,7 @@ class Processes:
         """All that wait: a free child takes what is next."""
         return max(1, len(jobs))
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
         """Train every job and hand out outcomes in the order in which they come.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,10 +58,10 @@ class Executor(Protocol):
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """How many of the jobs that wait it wants to be handed together; at least 1."""
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
         """Train every job, and hand out outcomes as soon as they are there: those that came together as one list.
 
-        After :meth:`stop`, the jobs that run are answered and no others.
+        After :meth:`stop`, the jobs that run are answered and no others; closed before its end, it ends them.
         """
 
     def stop(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, cast
 
 from torch import Tensor
@@ -22,11 +23,13 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
-from actsearch.study.history import History
+from actsearch.study.history import History, readable
+from actsearch.study.limits import Limits
 from actsearch.study.progress import Progress
+from actsearch.study.stopping import StopSignals
 from actsearch.task import Task
 
-__all__ = ["Driver", "Limits"]
+__all__ = ["Driver"]
 
 _log = logging.getLogger("actsearch")
 
@@ -35,34 +38,6 @@ _VERDICT = 343  # trainings of a confirmation as it is by default, three to four
 _SAME_FAILURES = 10  # so many first trials that fail in one way mean that the objective is wrong
 
 Listener = Callable[[TrialRecord], None]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When an optimize ends; see :meth:`actsearch.Study.optimize`."""
-
-    n_trials: int | None
-    total_trials: int | None
-    timeout: float | None
-
-    def __post_init__(self) -> None:
-        for name in ("n_trials", "total_trials"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 0
-            ):
-                raise StudyError(f"{name} must be an integer of at least 0, not {value!r}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise StudyError(f"timeout must be above 0 seconds, not {self.timeout!r}")
-
-    def remaining(self, trained_here: int, trained_in_all: int) -> int | None:
-        """How many more trials may be trained; None for no limit on their number."""
-        left = []
-        if self.n_trials is not None:
-            left.append(self.n_trials - trained_here)
-        if self.total_trials is not None:
-            left.append(self.total_trials - trained_in_all)
-        return max(0, min(left)) if left else None
 
 
 class Driver:
@@ -81,10 +56,12 @@ class Driver:
         self._objective = objective
         self._executor = executor or Local()
         self._should_stop = should_stop
+        self._signals = StopSignals(study.name, self._executor)
         self._lease: Lease = storage.lease(study)
         self._history = History(study.direction)
         self._trained = 0
         self._idle = 0
+        self._deadline: float | None = None  # of the monotonic clock
         self._samples: list[Tensor] = []
         self._work = Work(Evaluator(objective), tuple(self._seeds()))
 
@@ -127,7 +104,11 @@ class Driver:
         _log.warning("study %s goes on with a changed task:\n  %s", self._study.name, lines)
 
     def run(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
-        """Train trials until a limit is reached."""
+        """Train trials until a limit is reached, or a signal came: that is then handed on."""
+        self._drive(limits, listeners, show_progress)
+        self._signals.pass_on()
+
+    def _drive(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
         self._lease.acquire()
         try:
             self._read_history()
@@ -135,7 +116,7 @@ class Driver:
             if left == 0:
                 return
             self._say_forecast(left)
-            with Progress(self._study.name, left, show_progress) as progress:
+            with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
         finally:
             self._executor.close()
@@ -168,12 +149,11 @@ class Driver:
         )  # fmt: skip
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
-        started = time.monotonic()
-        while not self._should_stop():
+        if limits.timeout is not None:
+            self._deadline = time.monotonic() + limits.timeout
+        while not self._is_over():
             left = limits.remaining(self._trained, self._history.trained)
             if left == 0:
-                return
-            if limits.timeout is not None and time.monotonic() - started >= limits.timeout:
                 return
             if not (waiting := self._history.waiting):
                 if not self._read_enqueued() and not self._propose():
@@ -183,6 +163,11 @@ class Driver:
             if ready:
                 allowed = ready[:left]
                 self._train(allowed[: self._batch(allowed)], listeners, progress)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be started, whatever is left."""
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        return is_late or self._should_stop() or self._signals.number is not None
 
     def _batch(self, ready: Sequence[TrialRecord]) -> int:
         """How many of the trials that may be trained are trained, and stored, together."""
@@ -210,8 +195,7 @@ class Driver:
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
         )
-        strategy = make_strategy(self._study.strategy)
-        candidates = strategy.propose(history, strategy.batch_size(history, context), context)
+        candidates = self._proposals(history, context)
         if not candidates:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
@@ -233,6 +217,20 @@ class Driver:
             )  # fmt: skip
             return False
         return True
+
+    def _proposals(self, history: list[TrialRecord], context: Context) -> list[CandidateRecord]:
+        strategy = make_strategy(self._study.strategy)
+        try:
+            return strategy.propose(history, strategy.batch_size(history, context), context)
+        except (ActsearchError, KeyError, TypeError, ValueError):
+            sound = readable(history)
+            if len(sound) == len(history):
+                raise
+            _log.warning(
+                "study %s: %d stored trials are no activations and are left out: see actsearch doctor",
+                self._study.name, len(history) - len(sound),
+            )  # fmt: skip
+            return strategy.propose(sound, strategy.batch_size(sound, context), context)
 
     def _screened(
         self, candidate: CandidateRecord, known: dict[str, int], number: int
@@ -308,13 +306,30 @@ class Driver:
     def _train(
         self, trials: Sequence[TrialRecord], listeners: Sequence[Listener], progress: Progress
     ) -> None:
-        """One physical batch: marked RUNNING, trained, stored in one transaction."""
-        numbers = [trial.number for trial in trials]
-        started = self._storage.start_trials(self._study.id, numbers, self._lease)
+        """What the executor takes together: marked RUNNING, trained, and stored as it ends."""
+        open_trials = {trial.number: trial for trial in trials}
+        started = self._storage.start_trials(self._study.id, list(open_trials), self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
-        outcomes: dict[int, Outcome] = {}
-        for part in self._executor.run(jobs, self._work):
-            outcomes |= {job.number: outcome for job, outcome in part}
+        # closed also on an exception, whose traceback would keep it, and its processes, alive
+        with contextlib.closing(self._executor.run(jobs, self._work)) as answers:
+            for part in answers:
+                outcomes = {job.number: outcome for job, outcome in part}
+                ended = [open_trials.pop(number) for number in outcomes]
+                self._store(ended, outcomes, started, listeners, progress)
+                if self._is_over():
+                    self._executor.stop()
+        if open_trials:  # the executor was told to stop
+            self._storage.put_back_trials(self._study.id, list(open_trials), self._lease)
+
+    def _store(
+        self,
+        trials: Sequence[TrialRecord],
+        outcomes: Mapping[int, Outcome],
+        started: datetime,
+        listeners: Sequence[Listener],
+        progress: Progress,
+    ) -> None:
+        """What ended together, in one transaction."""
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         self._note_memory()
         for trial in trials:
@@ -335,7 +350,7 @@ class Driver:
             progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
-        self._check_failures(len(trials))
+        self._check_failures(len(outcomes))
 
     def _note_memory(self) -> None:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""

@@ -1,0 +1,37 @@
+"""When a call of optimize ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actsearch.errors import StudyError
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an optimize ends; see :meth:`actsearch.Study.optimize`."""
+
+    n_trials: int | None
+    total_trials: int | None
+    timeout: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("n_trials", "total_trials"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 0
+            ):
+                raise StudyError(f"{name} must be an integer of at least 0, not {value!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise StudyError(f"timeout must be above 0 seconds, not {self.timeout!r}")
+
+    def remaining(self, trained_here: int, trained_in_all: int) -> int | None:
+        """How many more trials may be trained; None for no limit on their number."""
+        left = []
+        if self.n_trials is not None:
+            left.append(self.n_trials - trained_here)
+        if self.total_trials is not None:
+            left.append(self.total_trials - trained_in_all)
+        return max(0, min(left)) if left else None
