@@ -247,3 +247,27 @@ def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None
     assert alive == []
     study = acs.load_study(study_name="s", storage=url)
     assert [t.value for t in study.trials if t.state is TrialState.COMPLETE] == [0.0]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_ctrl_c_reaches_children_through_who_started_them(tmp_path: Path, times: int) -> None:
+    """A terminal sends it to all processes: once, the children finish what they are at; twice, they end with it."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    url = f"sqlite:///{tmp_path}/a.db"
+    with subprocess.Popen(
+        [sys.executable, str(script), "2", url],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        children = next(line for line in driver.stdout if line.startswith("CHILDREN")).split()[1:]
+        for _ in range(times):
+            os.killpg(driver.pid, signal.SIGINT)
+            time.sleep(0.2)
+        _, errors = driver.communicate(timeout=60)
+    assert driver.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    assert not any(psutil.pid_exists(int(pid)) for pid in children)
+    states = [t.state.name for t in acs.load_study(study_name="s", storage=url).trials]
+    assert states.count("COMPLETE") == (3 if times == 1 else 1)  # trial 0, and the two that ran
+    assert ("RUNNING" in states) == (times == 2)

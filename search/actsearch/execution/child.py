@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
 import struct
 import sys
 import threading
@@ -59,9 +58,6 @@ def read_message(stream: IO[bytes]) -> Any:
 
 def main(threads: int, memory_limit: int | None) -> None:
     """Train until the other end closes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends Ctrl-C to all; who started this one decides
     replies = _Replies(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the user's code prints is no message
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -18,7 +18,12 @@ __all__ = ["Child", "Event"]
 Event = tuple["Child", str, Any]
 """Who says something, which kind of message, and what: ("ended", None) is the last."""
 
-_CODE = "import sys; sys.path[:] = {path!r}; from actsearch.execution.child import main; main({threads}, {limit})"
+_CODE = """
+import sys
+sys.path[:], sys.argv[:] = {path!r}, {argv!r}
+from actsearch.execution.child import main
+main({threads}, {limit})
+"""
 _END_SECONDS = 5.0
 
 
@@ -37,9 +42,12 @@ class Child:
         """
         self.limit = limit
         self._events = events
-        code = _CODE.format(path=sys.path, threads=threads, limit=limit)
+        code = _CODE.format(path=sys.path, argv=sys.argv, threads=threads, limit=limit)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # a terminal sends Ctrl-C to all of a group; who started this one decides
         )
         threading.Thread(target=self._listen, daemon=True).start()
 
