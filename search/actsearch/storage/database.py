@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
+from actsearch.storage.file import LostLog, WatchedFile
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted"]
 
@@ -58,6 +59,8 @@ class Database:
         """
         self.url = redacted(url)
         self.immutable = False
+        self._read = read_only
+        self._file: WatchedFile | None = None
         try:
             parsed = make_url(url)
         except (exc.ArgumentError, ValueError):
@@ -73,6 +76,8 @@ class Database:
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._use_wal()
+        if self._file is not None:
+            self._file.remember()
 
     def _opened(self, url: URL, create: bool, read_only: bool) -> Engine:
         if url.database in (None, "", ":memory:"):
@@ -94,9 +99,17 @@ class Database:
                 raise StorageError(
                     f"cannot make the folder {path.parent}: {error.strerror}"
                 ) from None
+        self._file = WatchedFile(path)
         if read_only:
             return self._read_only(path)
-        return _engine(sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **_JSON))
+        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **_JSON)
+        watched = self._file
+
+        @event.listens_for(engine, "do_connect")
+        def before_connect(*_: Any) -> None:
+            watched.check()  # SQLite would make a new file
+
+        return _engine(engine)
 
     def _read_only(self, path: Path) -> Engine:
         """Open for reading; from a folder that cannot be written, as an unchanging picture."""
@@ -185,10 +198,25 @@ class Database:
 
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            connection = connection.execution_options(actsearch_write=write)
-            with connection.begin():
-                yield connection
+        if self._read and self._file is not None and self._file.is_replaced:
+            self._engine.dispose()  # who only looks goes on with what is there now
+            self._file.remember()
+        try:
+            with self._engine.connect() as connection:
+                connection = connection.execution_options(actsearch_write=write)
+                with connection.begin():
+                    if self._file is not None:
+                        self._check_file(self._file, connection, write)
+                    yield connection
+        except LostLog:
+            self._engine.dispose()  # closing writes into the file what the removed log held
+            raise
+
+    @staticmethod
+    def _check_file(file: WatchedFile, connection: Connection, write: bool) -> None:
+        file.check()
+        if write:
+            file.check_log(connection.info)
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -200,16 +228,18 @@ class Database:
         except exc.IntegrityError as error:
             raise StorageError(f"{self.url} refused a write: {_cause(error)}") from error
         except exc.OperationalError as error:
-            hint = ""
-            if "locked" in str(error):
+            hint, cause = "", _cause(error)
+            if "locked" in cause:
                 hint = (
                     f"; another program has held it for {_BUSY_SECONDS} s, end that and try again"
                 )
-            elif "full" in str(error):
+            elif "full" in cause:
                 hint = "; make room and run again, finished trials are kept"
-            elif "readonly" in str(error) or "unable to open" in str(error):
+            elif "disk I/O" in cause:
+                hint = "; check the disk and the limit on a file's size, finished trials are kept"
+            elif "readonly" in cause or "unable to open" in cause:
                 hint = "; check that the file and its folder can be written"
-            raise StorageError(f"{self.url}: {_cause(error)}{hint}") from error
+            raise StorageError(f"{self.url}: {cause}{hint}") from error
         except exc.DatabaseError as error:
             raise StorageError(
                 f"{self.url} is damaged or not a database: {_cause(error)}; restore it from a backup"

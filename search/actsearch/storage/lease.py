@@ -23,6 +23,8 @@ _STALE = timedelta(
 )  # another host's driver that has written nothing for so long is taken for dead
 
 
+_held = set[str]()  # tokens that this process uses
+
 _LEASES = Base.metadata.tables["leases"]
 _RENEW = (
     _LEASES.update()
@@ -50,7 +52,7 @@ class Lease:
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
-                if is_alive(row):
+                if is_alive(row) and not _is_left_behind(row):
                     age = int((now - row.renewed).total_seconds())
                     raise StudyError(
                         f"study {self._study_name!r} is being run by {row.owner} on {row.host} "
@@ -70,6 +72,7 @@ class Lease:
                     renewed=now,
                 )
             )
+        _held.add(self.token)
 
     def check(self, session: Session) -> None:
         """Inside a write transaction: still ours, and renewed.
@@ -88,6 +91,7 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back; no error if it is gone."""
+        _held.discard(self.token)
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
             if row is not None and row.token == self.token:
@@ -113,6 +117,12 @@ def is_alive(row: LeaseRow) -> bool:
         pass
     # process numbers are used again, after a restart of a container at once
     return _process_start(row.pid) == row.process
+
+
+def _is_left_behind(row: LeaseRow) -> bool:
+    """Whether it is this process's own, which could not give it back: the disk was full."""
+    ours = row.host == socket.gethostname() and row.pid == os.getpid()
+    return ours and row.process == _process_start(row.pid) and row.token not in _held
 
 
 def _process_start(pid: int) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from torch import Tensor
 
-from actsearch.errors import ActsearchError, StudyError
+from actsearch.errors import ActsearchError, StorageError, StudyError
 from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.stacked import LARGEST_STACK
@@ -109,11 +110,8 @@ class Driver:
                 "task_changes": [*earlier, different],
             }
         if changes:
-            self._lease.acquire()
-            try:
+            with self._holding():
                 self._storage.update_study(self._study.id, self._lease, **changes)
-            finally:
-                self._lease.release()
             self._study = self._storage.study(self._study.name)
         return self._study
 
@@ -128,8 +126,7 @@ class Driver:
 
     def run(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
         """Train trials until a limit is reached."""
-        self._lease.acquire()
-        try:
+        with self._holding():
             self._read_history()
             left = limits.remaining(0, self._history.trained)
             if left == 0:
@@ -137,8 +134,18 @@ class Driver:
             self._say_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress:
                 self._loop(limits, listeners, progress)
-        finally:
-            self._lease.release()
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Hold the lease; where something went wrong, giving it back may fail as well, and that is not what to say."""
+        self._lease.acquire()
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                self._lease.release()
+            raise
+        self._lease.release()
 
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)

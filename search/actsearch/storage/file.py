@@ -1,0 +1,77 @@
+"""The file under a SQLite database: whether it is still the one that was opened.
+
+SQLite goes on writing to a file that was deleted or replaced, and to a write-ahead log that was removed, without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from actsearch.errors import StorageError
+
+__all__ = ["LostLog", "WatchedFile"]
+
+_LOG = "actsearch_log"  # in the notes that belong to one connection
+
+
+class LostLog(StorageError):
+    """The write-ahead log was removed; what is in it is saved by closing the connections."""
+
+
+class WatchedFile:
+    """A database file, remembered as it was when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()  # the current folder may change
+        self._log = self.path.with_name(self.path.name + "-wal")
+        self._identity: tuple[int, int] | None = None
+
+    def remember(self) -> None:
+        """From now on it has to be this file."""
+        self._identity = _identity(self.path)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file stands in its place."""
+        return _identity(self.path) not in (None, self._identity)
+
+    def check(self) -> None:
+        """Raises StorageError where the file is not the one that was opened."""
+        if self._identity is None:  # not opened yet
+            return
+        found = _identity(self.path)
+        if found is None:
+            raise StorageError(
+                f"{self.path} was deleted or moved away while it was open, and nothing more is written; "
+                "put it back and run again"
+            )
+        if found != self._identity:
+            raise StorageError(
+                f"{self.path} was replaced by another file while it was open, and nothing more is written; "
+                "run again to go on with the one that is there now"
+            )
+
+    def check_log(self, notes: MutableMapping[Any, Any]) -> None:
+        """Raises LostLog where the write-ahead log of an open connection is gone.
+
+        Args:
+            notes: belong to the connection, which is in a write transaction and so has its log open.
+        """
+        found = _identity(self._log)
+        if notes.get(_LOG) is None:  # its first time; a database that is being made has none yet
+            notes[_LOG] = found
+        elif found != notes[_LOG]:
+            raise LostLog(
+                f"{self._log} was removed while the database was open; what had been stored was saved, "
+                "run again, and leave the files beside a database alone"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
