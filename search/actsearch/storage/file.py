@@ -13,11 +13,9 @@ from actsearch.errors import StorageError
 
 __all__ = ["LostLog", "WatchedFile"]
 
-_LOG = "actsearch_log"  # in the notes that belong to one connection
-
 
 class LostLog(StorageError):
-    """The write-ahead log was removed; what is in it is saved by closing the connections."""
+    """The write-ahead log or its index was removed; what is in it is saved by closing the connections."""
 
 
 class WatchedFile:
@@ -25,7 +23,7 @@ class WatchedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()  # the current folder may change
-        self._log = self.path.with_name(self.path.name + "-wal")
+        self._logs = [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm")]
         self._identity: tuple[int, int] | None = None
 
     def remember(self) -> None:
@@ -54,19 +52,22 @@ class WatchedFile:
             )
 
     def check_log(self, notes: MutableMapping[Any, Any]) -> None:
-        """Raises LostLog where the write-ahead log of an open connection is gone.
+        """Raises LostLog where the write-ahead log of an open connection, or the index of that, is gone.
 
         Args:
             notes: belong to the connection, which is in a write transaction and so has its log open.
         """
-        found = _identity(self._log)
-        if notes.get(_LOG) is None:  # its first time; a database that is being made has none yet
-            notes[_LOG] = found
-        elif found != notes[_LOG]:
-            raise LostLog(
-                f"{self._log} was removed while the database was open; what had been stored was saved, "
-                "run again, and leave the files beside a database alone"
-            )
+        for log in self._logs:
+            found = _identity(log)
+            if (
+                notes.get(log) is None
+            ):  # its first time; a database that is being made has none yet
+                notes[log] = found
+            elif found != notes[log]:
+                raise LostLog(
+                    f"{log} was removed while the database was open; what had been stored was saved, "
+                    "run again, and leave the files beside a database alone"
+                )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
