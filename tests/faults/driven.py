@@ -48,7 +48,7 @@ study.optimize(task, total_trials=total, callbacks=[say], show_progress_bar=Fals
                executor=acs.Local(batch))
 print("END", flush=True)
 """
-"""A search of URL, strategy, trials in all, trials in a stack, 1 with a pruner; says READY, DONE number state value, END."""
+"""A search of URL, strategy, trials in all, trials in a stack, 1 with a pruner; says READY, DONE ..., END."""
 
 Row = tuple[Any, ...]
 

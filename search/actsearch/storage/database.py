@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.file import LostLog, WatchedFile
+from actsearch.storage.file import LostLog, WatchedFile, check_header
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted"]
 
@@ -72,7 +72,7 @@ class Database:
                 f"{self.url}: this version stores in SQLite only; write sqlite:///FILE"
             )
         self._engine = self._opened(parsed, create, read_only)
-        with self.translated():
+        with self.translated(), self._decoded():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._use_wal()
@@ -99,6 +99,7 @@ class Database:
                 raise StorageError(
                     f"cannot make the folder {path.parent}: {error.strerror}"
                 ) from None
+        check_header(path)
         self._file = WatchedFile(path)
         if read_only:
             return self._read_only(path)
@@ -120,7 +121,7 @@ class Database:
         except sqlite3.OperationalError:
             location += "&immutable=1"
             self.immutable = True
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, ValueError):
             pass  # said by the check of the schema
 
         def connect() -> sqlite3.Connection:
@@ -184,7 +185,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session on one consistent picture of the database."""
-        with self.translated(), self._begin(write=False) as connection:
+        with self.translated(), self._decoded(), self._begin(write=False) as connection:
             with Session(connection, expire_on_commit=False) as session:
                 yield session
 
@@ -217,6 +218,18 @@ class Database:
         file.check()
         if write:
             file.check_log(connection.info)
+
+    @contextlib.contextmanager
+    def _decoded(self) -> Iterator[None]:
+        """Turn what damaged texts and numbers do to whoever reads them into StorageError."""
+        try:
+            yield
+        except ActsearchError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise StorageError(
+                f"{self.url} is damaged, it holds what no version wrote: {error}; restore it from a backup"
+            ) from error
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The file under a SQLite database: whether it is still the one that was opened.
 
-SQLite goes on writing to a file that was deleted or replaced, and to a write-ahead log that was removed, without a word.
+SQLite writes on to a file that was deleted or replaced, and to a write-ahead log that was removed, without a word.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 from actsearch.errors import StorageError
 
-__all__ = ["LostLog", "WatchedFile"]
+__all__ = ["LostLog", "WatchedFile", "check_header"]
+
+_MAGIC = b"SQLite format 3\0"
 
 
 class LostLog(StorageError):
@@ -76,3 +78,32 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def check_header(path: Path) -> None:
+    """Raises StorageError for a file that was cut off, or is none of SQLite's, where SQLite itself would not mind.
+
+    It takes a file of a few bytes for an empty one, and fills up a last page that is not whole.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = file.read(18)
+    except OSError:
+        return  # whoever opens it says why
+    if size == 0 or any(_has_content(path, end) for end in ("-wal", "-journal")):
+        return  # what is missing may be there
+    page = int.from_bytes(header[16:18], "big")
+    page = 65536 if page == 1 else page
+    if header[:16] != _MAGIC or page < 512 or size % page:
+        raise StorageError(
+            f"{path} is damaged or not a database: it was cut off, or something else wrote it; "
+            "restore it from a backup"
+        )
+
+
+def _has_content(path: Path, end: str) -> bool:
+    try:
+        return path.with_name(path.name + end).stat().st_size > 0
+    except OSError:
+        return False
