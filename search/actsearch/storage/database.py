@@ -228,7 +228,8 @@ class Database:
             raise
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise StorageError(
-                f"{self.url} is damaged, it holds what no version wrote: {error}; restore it from a backup"
+                f"{self.url} is damaged, it holds what no version wrote ({type(error).__name__}: {error}); "
+                "restore it from a backup"
             ) from error
 
     @contextlib.contextmanager
@@ -249,7 +250,7 @@ class Database:
             elif "full" in cause:
                 hint = "; make room and run again, finished trials are kept"
             elif "disk I/O" in cause:
-                hint = "; check the disk and the limit on a file's size, finished trials are kept"
+                hint = "; make room, or lift the limit on a file's size, and run again, finished trials are kept"
             elif "readonly" in cause or "unable to open" in cause:
                 hint = "; check that the file and its folder can be written"
             raise StorageError(f"{self.url}: {cause}{hint}") from error
