@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.file import LostLog, WatchedFile, check_header
+from actsearch.storage.file import LostLog, WatchedFile, check_size
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted"]
 
@@ -99,7 +99,7 @@ class Database:
                 raise StorageError(
                     f"cannot make the folder {path.parent}: {error.strerror}"
                 ) from None
-        check_header(path)
+        check_size(path)
         self._file = WatchedFile(path)
         if read_only:
             return self._read_only(path)

@@ -11,9 +11,9 @@ from typing import Any
 
 from actsearch.errors import StorageError
 
-__all__ = ["LostLog", "WatchedFile", "check_header"]
+__all__ = ["LostLog", "WatchedFile", "check_size"]
 
-_MAGIC = b"SQLite format 3\0"
+_SMALLEST_PAGE = 512  # every page size of SQLite is a multiple of it
 
 
 class LostLog(StorageError):
@@ -80,22 +80,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def check_header(path: Path) -> None:
-    """Raises StorageError for a file that was cut off, or is none of SQLite's, where SQLite itself would not mind.
+def check_size(path: Path) -> None:
+    """Raises StorageError for a file that was cut off within a page.
 
-    It takes a file of a few bytes for an empty one, and fills up a last page that is not whole.
+    SQLite takes one of a few bytes for an empty file, and fills up a last page that is not whole. Its size alone is
+    looked at: to open and close the file would take away the locks of other connections in this process.
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(18)
     except OSError:
         return  # whoever opens it says why
-    if size == 0 or any(_has_content(path, end) for end in ("-wal", "-journal")):
-        return  # what is missing may be there
-    page = int.from_bytes(header[16:18], "big")
-    page = 65536 if page == 1 else page
-    if header[:16] != _MAGIC or page < 512 or size % page:
+    if size % _SMALLEST_PAGE and not any(_has_content(path, end) for end in ("-wal", "-journal")):
         raise StorageError(
             f"{path} is damaged or not a database: it was cut off, or something else wrote it; "
             "restore it from a backup"
