@@ -139,12 +139,12 @@ def _read_everything(path: Path) -> None:
             reader.verdicts(study)
     finally:
         reader.close()
-    study = acs.load_study(study_name="s", storage=f"sqlite:///{path}")
+    loaded = acs.load_study(study_name="s", storage=f"sqlite:///{path}")
     try:
-        for trial in study.trials:
+        for trial in loaded.trials:
             assert isinstance(trial.candidate.formula, str)
     finally:
-        study._storage.database.close()
+        loaded._storage.database.close()
 
 
 def _bytes_changed(stored: bytes, folder: Path, seeds: range) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def _killed_and_resumed(
     rng = random.Random(f"{strategy} {kills} {batch} {pruned}")
     settings = (strategy, TOTAL, batch, int(pruned))
     driver = Driver(launcher, folder / "0.db", *settings)
-    progress = []
+    progress: list[int] = []
     while len(progress) < kills:
         trials = rng.randint(0, 2 * TOTAL // (kills + 1))
         seconds = rng.uniform(0, 0.1 if trials else 0.5)  # making the file, or some trials further
