@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         TaskError,
     )
     from actsearch.evaluation import Candidate, Run, TrialPruned
-    from actsearch.execution import Local
+    from actsearch.execution import Local, Processes
     from actsearch.export import plot, to_python
     from actsearch.expression import Expression, parse
     from actsearch.halving import SuccessiveHalving
@@ -57,7 +57,7 @@ _HOMES = {
         "TaskError",
     ),
     "actsearch.evaluation": ("Candidate", "Run", "TrialPruned"),
-    "actsearch.execution": ("Local",),
+    "actsearch.execution": ("Local", "Processes"),
     "actsearch.export": ("plot", "to_python"),
     "actsearch.expression": ("Expression", "parse"),
     "actsearch.halving": ("SuccessiveHalving",),
@@ -84,6 +84,7 @@ __all__ = [
     "HingeSum",
     "Local",
     "Placement",
+    "Processes",
     "PlacementError",
     "RandomSearch",
     "Run",

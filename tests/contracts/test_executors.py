@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +12,18 @@ import actsearch as acs
 from actsearch.activation import describe
 from actsearch.evaluation import Evaluator
 from actsearch.execution import Executor, Job, Work
-from actsearch.records import SHARED, CandidateRecord, TrialState
+from actsearch.records import SHARED, CandidateRecord, Outcome, TrialState
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
     "Local()": acs.Local,
     "Local(batch=3)": lambda: acs.Local(batch=3),
+    "Processes(2)": lambda: acs.Processes(2, trial_timeout=60),
+    "Processes(2, batch=3)": lambda: acs.Processes(2, batch=3),
 }
-BATCHES = {"Local()": 1, "Local(batch=3)": 3}  # with an objective that trains one at a time
+MOST_FAILURES = {
+    "Local()": 10,
+    "Local(batch=3)": 12,
+}  # before an objective that only fails is given up
 NAMES = ("relu", "tanh", "sin", "elu", "gelu", "silu", "mish")
 
 Objective = Callable[[acs.Candidate, acs.Run], float]
@@ -42,6 +47,19 @@ def _evaluate_with(objective: Any) -> Work:
     return Work(Evaluator(objective), (1, 2))
 
 
+def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[Job, Outcome]]:
+    parts = executor.run(jobs, _evaluate_with(objective))
+    return [answer for part in parts for answer in part]
+
+
+@pytest.fixture(scope="module", params=list(EXECUTORS))
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """One for all tests of its kind: children take seconds to start."""
+    made = EXECUTORS[request.param]()
+    yield made
+    made.close()
+
+
 def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
     return [
         (t.number, t.state, t.candidate.formula, t.value, t.duplicate_of, t.reason)
@@ -49,42 +67,64 @@ def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("kind", list(EXECUTORS))
 class TestEveryExecutor:
     @pytest.mark.parametrize("count", [1, 2, 3, 7])
-    def test_every_job_is_answered_once(self, kind: str, count: int) -> None:
+    def test_every_job_is_answered_once(self, executor: Executor, count: int) -> None:
         jobs = _jobs(count)
-        answered = EXECUTORS[kind]().run(jobs, _evaluate_with(_fails_on_sin))
+        answered = _answers(executor, jobs, _fails_on_sin)
         assert Counter(job.number for job, _ in answered) == Counter(job.number for job in jobs)
 
-    def test_the_answer_belongs_to_the_job(self, kind: str) -> None:
-        for job, outcome in EXECUTORS[kind]().run(_jobs(7), _evaluate_with(_fails_on_sin)):
+    def test_the_answer_belongs_to_the_job(self, executor: Executor) -> None:
+        for job, outcome in _answers(executor, _jobs(7), _fails_on_sin):
             if job.candidate.formula.startswith("sin"):
                 assert outcome.state is TrialState.FAILED
             else:
                 assert outcome.value == job.number / 10
 
-    def test_an_exception_in_the_objective_is_an_outcome(self, kind: str) -> None:
-        answered = list(EXECUTORS[kind]().run(_jobs(7), _evaluate_with(_fails_on_sin)))
+    def test_an_exception_in_the_objective_is_an_outcome(self, executor: Executor) -> None:
+        answered = _answers(executor, _jobs(7), _fails_on_sin)
         assert len(answered) == 7
         failed = [outcome for _, outcome in answered if outcome.state is TrialState.FAILED]
         assert len(failed) == 1
         assert "ZeroDivisionError: no sin today" in failed[0].reason
         assert failed[0].value is None
 
-    def test_no_jobs_no_answers(self, kind: str) -> None:
-        assert list(EXECUTORS[kind]().run([], _evaluate_with(_fails_on_sin))) == []
+    def test_no_jobs_no_answers(self, executor: Executor) -> None:
+        assert _answers(executor, [], _fails_on_sin) == []
 
-    def test_it_says_how_many_jobs_it_takes_together(self, kind: str) -> None:
-        executor = EXECUTORS[kind]()
-        jobs = _jobs(7)
-        assert executor.batch_for(jobs, _evaluate_with(_fails_on_sin)) == BATCHES[kind]
+    def test_it_takes_some_of_the_jobs_that_wait(self, executor: Executor) -> None:
+        assert 1 <= executor.batch_for(_jobs(7), _evaluate_with(_fails_on_sin)) <= 7
 
-    def test_it_can_be_used_again(self, kind: str) -> None:
-        executor = EXECUTORS[kind]()
-        for _ in range(2):
-            assert len(list(executor.run(_jobs(4), _evaluate_with(_fails_on_sin)))) == 4
+    def test_it_can_be_used_again_with_another_objective(self, executor: Executor) -> None:
+        assert len(_answers(executor, _jobs(4), _fails_on_sin)) == 4
+        answered = _answers(executor, _jobs(4), lambda candidate, run: 7.0)
+        assert [outcome.value for _, outcome in answered] == [7.0] * 4
 
+    def test_outcomes_are_those_of_one_after_the_other(
+        self, executor: Executor, tiny_task: acs.Task
+    ) -> None:
+        outcomes = {}
+        for one in (acs.Local(batch=1), executor):
+            answered = [
+                answer
+                for job in (_jobs(7) if one is not executor else [None])
+                for answer in _answers(one, _jobs(7) if job is None else [job], tiny_task)
+            ]
+            outcomes[one is executor] = {
+                job.number: (outcome.state, outcome.value, outcome.reason)
+                for job, outcome in answered
+            }
+        assert outcomes[True] == outcomes[False]
+
+
+KINDS = [
+    pytest.param(kind, marks=[pytest.mark.slow] if "Processes" in kind else [])
+    for kind in EXECUTORS
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestAStudyWithAnyExecutor:
     @pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
     def test_the_trials_are_those_of_one_after_the_other(
         self, kind: str, strategy: str, tiny_task: acs.Task
@@ -105,7 +145,7 @@ class TestEveryExecutor:
             )
             assert sum(trial.state.is_trained for trial in study.trials) == before + wanted
 
-    def test_callbacks_come_in_order_of_number(self, kind: str, distance: Objective) -> None:
+    def test_callbacks_come_once_for_each_trial(self, kind: str, distance: Objective) -> None:
         study = acs.create_study(study_name="s", strategy="random", direction="minimize")
         seen: list[int] = []
         study.optimize(
@@ -115,7 +155,8 @@ class TestEveryExecutor:
             callbacks=[lambda study, trial: seen.append(trial.number)],
             show_progress_bar=False,
         )
-        assert seen == sorted(t.number for t in study.trials if t.state.is_trained)
+        assert sorted(seen) == sorted(t.number for t in study.trials if t.state.is_trained)
+        assert seen == sorted(seen) or "Processes" in kind  # there, as they end
 
     def test_an_objective_that_only_fails_stops_the_study(self, kind: str) -> None:
         def broken(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -127,10 +168,39 @@ class TestEveryExecutor:
                 broken, n_trials=30, executor=EXECUTORS[kind](), show_progress_bar=False
             )
         failed = [trial for trial in study.trials if trial.state is TrialState.FAILED]
-        assert 10 <= len(failed) < 10 + BATCHES[kind]
+        assert 10 <= len(failed) <= MOST_FAILURES.get(kind, 30)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.5, "3", True])
 def test_a_batch_that_is_no_positive_integer_is_refused(batch: Any) -> None:
     with pytest.raises(acs.StudyError, match="batch"):
         acs.Local(batch=batch)
+    with pytest.raises(acs.StudyError, match="batch"):
+        acs.Processes(2, batch=batch)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"count": 0}, "number of processes"),
+        ({"count": True}, "number of processes"),
+        ({"count": 2, "trial_timeout": 0}, "trial_timeout"),
+        ({"count": 2, "trial_timeout": "1"}, "trial_timeout"),
+        ({"count": 2, "memory_limit": "much"}, "memory_limit"),
+        ({"count": 2, "memory_limit": "4 apples"}, "memory_limit"),
+        ({"count": 2, "memory_limit": 0}, "memory_limit"),
+    ],
+)
+def test_settings_of_processes_without_a_meaning_are_refused(
+    settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(acs.StudyError, match=named):
+        acs.Processes(**settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("512 mb", 512 * 10**6), (10**9, 10**9)],
+)
+def test_a_memory_limit_is_bytes_or_text(text: Any, number: int) -> None:
+    assert acs.Processes(1, memory_limit=text).memory_limit == number

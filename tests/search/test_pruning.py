@@ -191,6 +191,20 @@ def test_decisions_do_not_depend_on_the_batch(strategy: str, seeds: int) -> None
     assert states["COMPLETE"] >= 4
 
 
+@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_decisions_do_not_depend_on_child_processes(batch: int) -> None:
+    alone, apart = _study(), _study()
+    _run(alone, _task(), 24, executor=acs.Local(1))
+    _run(apart, _task(), 24, executor=acs.Processes(2, batch=batch))
+    assert _states(alone)["PRUNED"] >= 3
+    assert _rows(apart) == _rows(alone)
+
+
+def test_child_processes_leave_objectives_that_ask_to_this_one() -> None:
+    with pytest.raises(acs.StudyError, match=r"use acs\.Local"):
+        _run(_study(direction="minimize"), lambda c, r: 1.0, 4, executor=acs.Processes(2))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7])
 def test_what_was_interrupted_goes_on_as_if_it_had_not_been(batch: int, sqlite_url: str) -> None:

@@ -113,7 +113,7 @@ def _evaluate_seed(candidate: Candidate, objective: ObjectiveCallable, run: Run)
     except TrialPruned as error:
         state, value = TrialState.PRUNED, run.last_reported
         reason = _message(error) or run.reason_to_prune or "pruned by the objective"
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself must not end the search
         reason = f"{type(error).__name__}: {_message(error)}"
         if not isinstance(objective, Task):
             _log.warning("the objective raised on %s", candidate, exc_info=error)
@@ -146,7 +146,7 @@ def ended(
     return SeedRun(run.record(value, metrics, reason, seconds), state, run.asked_for_phase)
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     """An exception's text, such that a database takes it."""
     try:
         text = str(error)

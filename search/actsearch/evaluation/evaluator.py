@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,11 @@ from actsearch.evaluation.evaluate import (
     run_of,
     summed,
 )
-from actsearch.evaluation.race import Race
+from actsearch.evaluation.race import Outlook, Race
 from actsearch.evaluation.run import Phase
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.halving import Competition, Judge
-from actsearch.records import CandidateRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.training import TrainingResult
 from actsearch.training.stack import Watch
@@ -59,12 +60,15 @@ class Evaluator:
         objective: a Task, or any ``objective(candidate, run)``.
         stacker: trains several candidates of a Task in one pass; None for other objectives.
         competition: by which trials are pruned; None where none is.
+        open_numbers: where trials are trained for another process, which judges them in order by :meth:`settle`: the
+            numbers of all that it has not judged yet. None where trials are judged here.
     """
 
     def __init__(self, objective: ObjectiveCallable) -> None:
         self.objective = objective
         self.stacker = Stacker(objective) if isinstance(objective, Task) else None
         self.competition: Competition | None = None
+        self.open_numbers: tuple[int, ...] | None = None
         self._chosen: int | None = None
 
     def alone(self, request: Request) -> Outcome:
@@ -87,11 +91,36 @@ class Evaluator:
     def _judge(self, request: Request) -> Judge | None:
         if self.competition is None or request.phase == "confirm":
             return None
+        if self.open_numbers is not None:
+            return Outlook(self.competition, request.number, self.open_numbers)
         return self.competition.judge(request.number)
 
     def _enter(self, judge: Judge | None) -> None:
-        if self.competition is not None and judge is not None:
+        if self.competition is not None and self.open_numbers is None and judge is not None:
             self.competition.enter(judge)
+
+    def settle(self, request: Request, outcome: Outcome) -> Outcome:
+        """Judge a trial that another process has trained; to be called in order of numbers."""
+        judge = self._judge(request)
+        if judge is None:
+            return outcome
+        first = outcome.evaluations[0] if outcome.evaluations else None
+        if first is not None:
+            judge.read(_curve(first.epochs))
+        self._enter(judge)
+        if judge.pruned_at is None or first is None:
+            return judged(outcome, judge)
+        epochs = tuple(item for item in first.epochs if item.epoch <= judge.pruned_at)
+        cut = dataclasses.replace(
+            first,
+            epochs=epochs,
+            value=epochs[-1].valid_metric,
+            metrics={},
+            reason=judge.reason,
+            seconds=first.seconds * len(epochs) / len(first.epochs),
+        )
+        run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
+        return judged(summed([run], request.phase, cut.seconds), judge)
 
     def together(self, requests: Sequence[Request]) -> list[Outcome]:
         """Train several candidates, in stacks where the task allows it; requests of one phase, by number."""
@@ -118,11 +147,13 @@ class Evaluator:
             return self.alone(request)
         judge = self._judge(request)
         if judge is not None:
-            judge.read(_curve(trained[0]))
+            judge.read(_curve(trained[0].epochs))
         if judge is not None and judge.pruned_at is not None:
             trained = [_cut(trained[0], judge.pruned_at)]
         elif any(not result.metrics and not result.stopped for result in trained):
-            return self.alone(request)  # it left a stack that was given up later
+            if judge is None or self.open_numbers is None:
+                return self.alone(request)  # it left a stack that was given up later
+            judge.pruned_at = trained[0].epochs[-1].epoch  # that is known of its neighbours
         runs = [
             self._seed_run(request, seed, result, judge)
             for seed, result in zip(request.seeds, trained, strict=False)
@@ -148,7 +179,9 @@ class Evaluator:
         """Has those members leave their stacks that will be pruned for sure."""
         if self.competition is None or requests[0].phase == "confirm":
             return None
-        race = Race(self.competition, [request.number for request in requests])
+        race = Race(
+            self.competition, self.open_numbers or [request.number for request in requests]
+        )
         places = [(request.number, at) for request in requests for at in range(len(request.seeds))]
 
         def leaving(epoch: int, values: Mapping[int, float | None]) -> list[int]:
@@ -192,8 +225,8 @@ class Evaluator:
         return self.stacker.largest if gain >= _GAIN else 1
 
 
-def _curve(result: TrainingResult) -> list[tuple[int, float]]:
-    return [(e.epoch, e.valid_metric) for e in result.epochs if e.valid_metric is not None]
+def _curve(epochs: Sequence[EpochRecord]) -> list[tuple[int, float]]:
+    return [(e.epoch, e.valid_metric) for e in epochs if e.valid_metric is not None]
 
 
 def _cut(result: TrainingResult, epoch: int) -> TrainingResult:

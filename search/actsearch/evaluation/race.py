@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from actsearch.halving import Competition
+from actsearch.halving import Competition, Judge
 
-__all__ = ["Race"]
+__all__ = ["Outlook", "Race"]
 
 
 @dataclass
@@ -89,3 +90,26 @@ class Race:
                 self.gone.add(number)
         elif is_open and own.doubted is None:
             own.doubted = rung + 1
+
+
+class Outlook(Judge):
+    """Judges a trial that is trained elsewhere: gives it up only where it will be pruned in any case."""
+
+    def __init__(self, competition: Competition, number: int, numbers: Iterable[int]) -> None:
+        """Args:
+        competition: all trials before ``numbers`` have been entered.
+        number: of the trial.
+        numbers: of all trials that may count besides, its own among them.
+        """
+        super().__init__(competition, number)
+        self._race = Race(competition, numbers)
+
+    def report(self, step: int, value: float) -> bool:
+        """Take a value; whether the trial is to be given up."""
+        while self.pruned_at is None and self._reaches(step):
+            rung = self._competition.pruner.step(len(self.values))
+            self.values.append(value)
+            self._race.arrive(rung, {self.number: None if math.isnan(value) else value})
+            if self.number in self._race.gone:
+                self.pruned_at, self.reason = step, "pruned"
+        return self.pruned_at is not None

@@ -145,6 +145,8 @@ class Driver:
             with contextlib.suppress(StorageError):
                 self._lease.release()
             raise
+        finally:
+            self._executor.close()
         self._lease.release()
 
     def _read_history(self) -> None:
@@ -319,8 +321,8 @@ class Driver:
         started = self._storage.start_trials(self._study.id, numbers, self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
         outcomes: dict[int, Outcome] = {}
-        for job, outcome in self._executor.run(jobs, self._work):
-            outcomes[job.number] = outcome
+        for part in self._executor.run(jobs, self._work):
+            outcomes |= {job.number: outcome for job, outcome in part}
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         self._note_memory()
         for trial in trials:

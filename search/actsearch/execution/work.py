@@ -1,4 +1,4 @@
-"""Where trials run. Executors only evaluate; they never touch the database."""
+"""What executors are given, and what they promise."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actsearch.errors import StudyError
 from actsearch.evaluation import Evaluator, Request
 from actsearch.records import CandidateRecord, Outcome
 
-__all__ = ["Executor", "Job", "Local", "Work"]
+__all__ = ["Executor", "Job", "Work"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,10 @@ class Work:
         """How many of the jobs to train in one pass, by a short measurement."""
         return self.evaluator.batch_for([self._request(job) for job in jobs])
 
+    def settle(self, job: Job, outcome: Outcome) -> Outcome:
+        """Let the study's pruner judge what another process trained; in order of numbers."""
+        return self.evaluator.settle(self._request(job), outcome)
+
     def _request(self, job: Job) -> Request:
         return Request(job.candidate, self.seeds, job.number)
 
@@ -53,37 +56,16 @@ class Executor(Protocol):
     """Trains jobs somewhere. Made by the user, used by one study at a time."""
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
-        """How many of the jobs that wait it wants to be handed, and stored, together; at least 1."""
+        """How many of the jobs that wait it wants to be handed together; at least 1."""
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[tuple[Job, Outcome]]:
-        """Train every job and hand out each outcome as soon as it is there."""
+    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+        """Train every job, and hand out outcomes as soon as they are there: those that came together as one list.
 
+        After :meth:`stop`, the jobs that run are answered and no others.
+        """
 
-class Local:
-    """In this process: several candidates in one pass, or one after the other.
+    def stop(self) -> None:
+        """Start no further job of the present run. Called from a signal handler: it may only set a flag."""
 
-    Attributes:
-        batch: trials trained, and stored, together; 1 for one after the other, None to have it measured.
-    """
-
-    def __init__(self, batch: int | None = None) -> None:
-        if batch is not None and (
-            isinstance(batch, bool) or not isinstance(batch, int) or batch < 1
-        ):
-            raise StudyError(f"batch must be a positive integer or None, not {batch!r}")
-        self.batch = batch
-
-    def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
-        """As given, or as measured."""
-        return self.batch or work.batch_for(jobs)
-
-    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[tuple[Job, Outcome]]:
-        """Train the jobs in order."""
-        if len(jobs) > 1:
-            yield from zip(jobs, work.together(jobs), strict=True)
-        else:
-            for job in jobs:
-                yield job, work(job)
-
-    def __repr__(self) -> str:
-        return f"Local(batch={self.batch})"
+    def close(self) -> None:
+        """Give back what it holds. It can be used again."""

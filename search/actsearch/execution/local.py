@@ -1,0 +1,53 @@
+"""Trials in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from actsearch.errors import StudyError
+from actsearch.execution.work import Job, Work
+from actsearch.records import Outcome
+
+__all__ = ["Local", "checked_batch"]
+
+
+def checked_batch(batch: int | None) -> int | None:
+    """A batch as a user gave it.
+
+    Raises:
+        StudyError: neither a positive integer nor None.
+    """
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise StudyError(f"batch must be a positive integer or None, not {batch!r}")
+    return batch
+
+
+class Local:
+    """In this process: several candidates in one pass, or one after the other.
+
+    Attributes:
+        batch: trials trained, and stored, together; 1 for one after the other, None to have it measured.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        self.batch = checked_batch(batch)
+
+    def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
+        """As given, or as measured."""
+        return self.batch or work.batch_for(jobs)
+
+    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+        """Train the jobs in one go."""
+        if len(jobs) > 1:
+            yield list(zip(jobs, work.together(jobs), strict=True))
+        elif jobs:
+            yield [(jobs[0], work(jobs[0]))]
+
+    def stop(self) -> None:
+        """Nothing: what was handed over is trained in one go."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __repr__(self) -> str:
+        return f"Local(batch={self.batch})"

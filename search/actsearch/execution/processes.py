@@ -1,0 +1,294 @@
+"""Trials in child processes, where neither a crash nor one that never ends takes the search with it."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import queue
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from actsearch.errors import StudyError
+from actsearch.execution.children import Child, Event
+from actsearch.execution.local import checked_batch
+from actsearch.execution.work import Job, Work
+from actsearch.records import Outcome, TrialState
+
+__all__ = ["Processes"]
+
+_log = logging.getLogger("actsearch")
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Processes:
+    """In child processes, several at a time; each trains one candidate after the other, or several in one pass.
+
+    A child that hangs is killed after ``trial_timeout`` and one that crashes (a segmentation fault, ``os._exit``, no
+    memory left) is replaced: that trial alone fails. Children end with the process that started them. They import no
+    script again: what an objective needs of one is sent along, so that no ``if __name__ == "__main__":`` is needed.
+
+    Attributes:
+        count: of children.
+        trial_timeout: seconds that one trial may take, or None.
+        memory_limit: bytes of main memory that one child may use, or None.
+        batch: candidates trained in one pass; 1 for one after the other, None to have it measured.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        trial_timeout: float | None = None,
+        memory_limit: int | str | None = None,
+        batch: int | None = None,
+    ) -> None:
+        """Args:
+        count: of children; their torch threads together are those of this process.
+        trial_timeout: a trial that takes longer fails. In one pass, n trials may take n times as long.
+        memory_limit: a trial that needs more fails: bytes, or text such as "4GB". It counts everything in a child,
+            some 400 MB for torch alone included.
+        batch: see above.
+
+        Raises:
+            StudyError: a setting has no meaning.
+        """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise StudyError(f"the number of processes must be a positive integer, not {count!r}")
+        is_number = isinstance(trial_timeout, (int, float)) and not isinstance(trial_timeout, bool)
+        if trial_timeout is not None and not (is_number and trial_timeout > 0):
+            raise StudyError(f"trial_timeout must be above 0 seconds, not {trial_timeout!r}")
+        self.count = count
+        self.trial_timeout = trial_timeout
+        self.memory_limit = _bytes(memory_limit)
+        self.batch = checked_batch(batch)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._children: list[_Seat] = []
+        self._work: Work | None = None
+        self._stops = False
+        self._unsettled: dict[int, tuple[Job, Outcome] | None] = {}
+
+    def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
+        """All that wait: a free child takes what is next."""
+        return max(1, len(jobs))
+
+    def run(self, jobs: Sequence[Job], work: Work) -> Iterator[list[tuple[Job, Outcome]]]:
+        """Train every job and hand out outcomes in the order in which they come.
+
+        Raises:
+            StudyError: the objective cannot be sent to another process, or built there.
+        """
+        self._stops = False
+        if not jobs:
+            return
+        if work.evaluator.competition is not None and work.evaluator.stacker is None:
+            raise StudyError(
+                "a pruner judges trials in order, and an objective of your own may ask it at any time: "
+                "use acs.Local() with it, or a Task"
+            )
+        self._unsettled = {job.number: None for job in jobs}
+        waiting = collections.deque(self._shares(jobs, work))
+        try:
+            self._start(work, min(self.count, len(waiting)))
+            while True:
+                if self._stops:
+                    waiting.clear()
+                self._hand_out(waiting, work)
+                if not any(seat.jobs for seat in self._children):
+                    return
+                yield from self._next(waiting, work)
+        except BaseException:
+            self._kill()
+            raise
+
+    def stop(self) -> None:
+        """Start no further job of the present run."""
+        self._stops = True
+
+    def close(self) -> None:
+        """End the children."""
+        for seat in self._children:
+            seat.child.close()
+        self._forget()
+
+    def _kill(self) -> None:
+        for seat in self._children:
+            seat.child.kill()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._children, self._work = [], None
+        self._events = queue.SimpleQueue()
+
+    def _shares(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
+        """What is trained in one pass: as many as fit, but no less for one child than for another."""
+        most = self.batch or work.batch_for(jobs)
+        each = min(most, -(-len(jobs) // self.count))
+        return [list(jobs[start : start + each]) for start in range(0, len(jobs), each)]
+
+    def _start(self, work: Work, count: int) -> None:
+        if self._work is not work:
+            self._work = work
+            for seat in self._children:
+                self._send(seat, work)
+        while len(self._children) < count:
+            self._children.append(self._seat(work))
+
+    def _seat(self, work: Work) -> _Seat:
+        threads = max(1, torch.get_num_threads() // self.count)
+        seat = _Seat(Child(self._events, threads, self.memory_limit))
+        self._send(seat, work)
+        return seat
+
+    @staticmethod
+    def _send(seat: _Seat, work: Work) -> None:
+        seat.is_ready = False
+        try:
+            seat.child.send(work)
+        except Exception as error:
+            seat.child.kill()
+            raise StudyError(
+                f"the objective cannot be sent to another process: {type(error).__name__}: {error}; "
+                "make what it needs inside of it, or use acs.Local()"
+            ) from error
+
+    def _hand_out(self, waiting: collections.deque[list[Job]], work: Work) -> None:
+        competition = work.evaluator.competition
+        for seat in self._children:
+            if waiting and not seat.jobs:
+                seat.jobs = waiting.popleft()
+                seat.child.send((seat.jobs, competition, tuple(self._unsettled)))
+                if seat.is_ready:
+                    self._start_clock(seat)
+
+    def _start_clock(self, seat: _Seat) -> None:
+        if self.trial_timeout is not None and seat.jobs:
+            seat.deadline = time.monotonic() + self.trial_timeout * len(seat.jobs)
+
+    def _next(
+        self, waiting: collections.deque[list[Job]], work: Work
+    ) -> Iterator[list[tuple[Job, Outcome]]]:
+        """Wait for a child to say something, or for one to have taken too long."""
+        now = time.monotonic()
+        late = [
+            seat for seat in self._children if seat.deadline is not None and seat.deadline <= now
+        ]
+        for seat in late:
+            yield from self._lost(
+                seat, f"no result after {self.trial_timeout:g} s (trial_timeout)", waiting, work
+            )
+        if late:
+            return
+        deadlines = [seat.deadline for seat in self._children if seat.deadline is not None]
+        try:
+            wait = max(0.0, min(deadlines) - now) if deadlines else None
+            child, kind, content = self._events.get(timeout=wait)
+        except queue.Empty:
+            return
+        found = next((seat for seat in self._children if seat.child is child), None)
+        if found is None:
+            return  # the last words of one that was replaced
+        if kind == "done":
+            outcomes, largest = content
+            done = list(zip(found.jobs, outcomes, strict=True))
+            found.jobs, found.deadline = [], None
+            if largest is not None and work.evaluator.stacker is not None:
+                work.evaluator.stacker.largest = min(largest, work.evaluator.stacker.largest)
+            yield from self._settled(done, work)
+        elif kind == "ready":
+            found.is_ready = True
+            self._start_clock(found)
+        elif kind == "refused":
+            raise StudyError(
+                f"the objective cannot be built in another process: {content}; "
+                "what it needs must be importable there, or use acs.Local()"
+            )
+        else:
+            yield from self._lost(found, child.how_it_ended(), waiting, work)
+
+    def _lost(
+        self, seat: _Seat, why: str, waiting: collections.deque[list[Job]], work: Work
+    ) -> Iterator[list[tuple[Job, Outcome]]]:
+        """Replace a child. Of several jobs it is not known which was at fault: each is trained alone next."""
+        if not seat.is_ready and seat.deadline is None:
+            raise StudyError(f"a child process did not start: {why}; see what it printed above")
+        jobs, at = seat.jobs, self._children.index(seat)
+        seat.child.kill()
+        self._children[at] = self._seat(work)
+        if len(jobs) > 1:
+            _log.warning(
+                "%d trials in one pass: %s; they are trained one at a time", len(jobs), why
+            )
+            waiting.extendleft([job] for job in reversed(jobs))
+        elif jobs:
+            yield from self._settled(
+                [(jobs[0], Outcome(TrialState.FAILED, None, reason=why))], work
+            )
+
+    def _settled(
+        self, done: Sequence[tuple[Job, Outcome]], work: Work
+    ) -> Iterator[list[tuple[Job, Outcome]]]:
+        """What may be handed out: at once, or, where there is a pruner, when all before it are there."""
+        if work.evaluator.competition is None:
+            yield list(done)
+            return
+        self._unsettled |= {job.number: (job, outcome) for job, outcome in done}
+        ready: list[tuple[Job, Outcome]] = []
+        for number in sorted(self._unsettled):
+            ended = self._unsettled[number]
+            if ended is None:
+                break
+            del self._unsettled[number]
+            ready.append((ended[0], work.settle(*ended)))
+        if ready:
+            yield ready
+
+    def __repr__(self) -> str:
+        return (
+            f"Processes({self.count}, trial_timeout={self.trial_timeout}, "
+            f"memory_limit={self.memory_limit}, batch={self.batch})"
+        )
+
+
+@dataclass
+class _Seat:
+    """A child and what it is at.
+
+    Attributes:
+        child: the process.
+        jobs: that it trains now.
+        deadline: by the monotonic clock, when it has to be done; None while it starts, or where there is none.
+        is_ready: whether it has the objective.
+    """
+
+    child: Child
+    jobs: list[Job] = dataclasses.field(default_factory=list)
+    deadline: float | None = None
+    is_ready: bool = False
+
+
+def _bytes(limit: int | str | None) -> int | None:
+    """Bytes of "4GB", "512 MiB" or a number.
+
+    Raises:
+        StudyError: it says no amount of memory.
+    """
+    if limit is None:
+        return None
+    matched = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(limit))
+    try:
+        if matched is None or isinstance(limit, bool):
+            raise ValueError
+        found = int(float(matched[1]) * _UNITS[matched[2].upper()])
+        if found < 1:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise StudyError(
+            f'memory_limit must be bytes or text such as "4GB", not {limit!r}'
+        ) from None
+    return found
