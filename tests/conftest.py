@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgresql_server
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,27 @@ def tiny_task() -> acs.Task:
 def sqlite_url(tmp_path: Path) -> str:
     """A database file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgresql_server.Server]:
+    """A PostgreSQL server; the test is skipped where none can be started."""
+    if reason := postgresql_server.missing():
+        pytest.skip(reason)
+    with postgresql_server.running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def postgresql_url(server: postgresql_server.Server) -> str:
+    """An empty place on a server."""
+    return server.new_schema()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A place for a storage, once on each kind of database; nothing is stored there yet."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture

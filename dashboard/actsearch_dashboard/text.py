@@ -107,7 +107,9 @@ def csv_text(frame: pd.DataFrame) -> str:
             pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
         ):
             safe[name] = column.map(_disarmed)
-    return str(safe.to_csv(index=False))
+    return str(
+        safe.to_csv(index=False, lineterminator="\r\n")
+    )  # or a lone \r in a text would begin a row
 
 
 def _disarmed(cell: object) -> object:

@@ -1,4 +1,4 @@
-"""The command line: look at studies, take results out, open the dashboard. A study starts from Python."""
+"""The command line: look at studies, take results out, see what is wrong. A study starts from Python."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 from actsearch.errors import ActsearchError
 from actsearch.records import TrialState
 from actsearch.report import Reader, leaderboard, trials_frame
+from actsearch.report.doctor import examine
+from actsearch.report.json_view import study_json
+from actsearch.storage import Storage
 
 __all__ = ["main"]
 
@@ -24,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except ActsearchError as error:
-        print(f"actsearch: {error}", file=sys.stderr)
+        print(f"actsearch: {_shown(error, lines=True)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of a pipe has seen enough
         return 0
@@ -54,9 +57,23 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("study")
     _add_storage(export)
     target = export.add_mutually_exclusive_group(required=True)
-    target.add_argument("--to-csv", metavar="FILE", help="a table of the trials")
-    target.add_argument("--to-optuna", metavar="URL", help="an Optuna storage, sqlite:///FILE")
-    export.set_defaults(command=_export)
+    target.add_argument("--to-csv", metavar="FILE", help=_TO["csv"])
+    target.add_argument("--to-json", metavar="FILE", help=_TO["json"])
+    target.add_argument("--to-optuna", metavar="URL", help=_TO["optuna"])
+    target.add_argument(
+        "--to", nargs=2, metavar=("csv|json|optuna", "TARGET"), help="the same, in two words"
+    )
+    export.set_defaults(command=_export, usage_error=export.error)
+
+    doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
+    doctor.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    doctor.set_defaults(command=_doctor)
+
+    unlock = commands.add_parser("unlock", help="take the lease of a study from a process")
+    unlock.add_argument("study")
+    _add_storage(unlock)
+    unlock.add_argument("--yes", action="store_true", help="do not ask")
+    unlock.set_defaults(command=_unlock)
 
     dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
     dashboard.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
@@ -66,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_TO = {
+    "csv": "a table of the trials",
+    "json": "everything: settings, trials with their epochs, verdicts",
+    "optuna": "an Optuna storage, sqlite:///FILE",
+}
 _STORAGE_HELP = f"storage URL or database file (default {DEFAULT_STORAGE})"
 
 
@@ -78,6 +100,14 @@ def storage_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{text}"
 
 
+def _shown(text: object, *, lines: bool = False) -> str:
+    """Text from a database made harmless for a terminal: control characters as escapes, one line unless told."""
+    return "".join(
+        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
 def _list(options: argparse.Namespace) -> int:
     summaries = Reader(storage_url(options.storage)).summaries()
     if not summaries:
@@ -85,10 +115,12 @@ def _list(options: argparse.Namespace) -> int:
     for item in summaries:
         trained = sum(count for state, count in item.counts.items() if state.is_trained)
         best = (
-            "" if item.best is None else f"best {item.best.value:.4f} {item.best.candidate.label}"
+            ""
+            if item.best is None
+            else f"best {item.best.value:.4f} {_shown(item.best.candidate.label)}"
         )
         state = "running" if item.is_running else f"{item.verdicts} verdicts"
-        print(f"{item.study.name:24} {trained:6} trials  {state:12} {best}")
+        print(f"{_shown(item.study.name):24} {trained:6} trials  {state:12} {best}")
     return 0
 
 
@@ -100,36 +132,88 @@ def _show(options: argparse.Namespace) -> int:
         f"{count} {state.value}" for state, count in summary.counts.items() if count
     )
     print(
-        f"{study.name}: {study.strategy.get('name')}, seed {study.seed}, {counts or 'no trials yet'}"
+        f"{_shown(study.name)}: {_shown(study.strategy.get('name'))}, seed {study.seed}, "
+        f"{counts or 'no trials yet'}"
     )
     for trial in leaderboard(reader.trials(study), study.direction)[: max(0, options.top)]:
-        print(f"  trial {trial.number:5}  {trial.value:.4f}  {trial.candidate.label}")
+        print(f"  trial {trial.number:5}  {trial.value:.4f}  {_shown(trial.candidate.label)}")
     for _, verdict in reader.verdicts(study):
-        print(f"\n{verdict}")
+        print(f"\n{_shown(verdict, lines=True)}")
     if not summary.verdicts and summary.counts[TrialState.COMPLETE]:
         print("The best of many noisy values is optimistic: study.confirm(task) says what holds.")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
+    kind, target = options.to or next(
+        (kind, target) for kind in _TO if (target := getattr(options, f"to_{kind}")) is not None
+    )
+    if kind not in _TO:
+        options.usage_error(f"--to: write one of {', '.join(_TO)}, and where to, not {kind!r}")
     reader = Reader(storage_url(options.storage))
     study = reader.study(options.study)
-    if options.to_optuna:
-        from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
-
-        count = export_to_optuna(
-            study, reader.trials(study, epochs=True), storage_url(options.to_optuna)
-        )
-        print(f"{count} trained trials of {study.name} written to {options.to_optuna}")
-        return 0
-    trials = reader.trials(study)
+    trials = reader.trials(study, epochs=kind != "csv")
+    count = f"{len(trials)} trials"
     try:
-        trials_frame(trials, disarm=True).to_csv(options.to_csv, index=False)
+        if kind == "optuna":
+            from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
+
+            count = f"{export_to_optuna(study, trials, storage_url(target))} trained trials"
+        elif kind == "json":
+            Path(target).write_text(study_json(study, trials, reader.verdicts(study)), "utf-8")
+        else:
+            table = trials_frame(trials, disarm=True)
+            # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
+            table.to_csv(target, index=False, lineterminator="\r\n")
     except OSError as error:
-        print(f"actsearch: cannot write {options.to_csv}: {error.strerror}", file=sys.stderr)
+        print(f"actsearch: cannot write {target}: {error.strerror}", file=sys.stderr)
         return 1
-    print(f"{len(trials)} trials of {study.name} written to {options.to_csv}")
+    print(f"{count} of {_shown(study.name)} written to {target}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    lines = examine(storage_url(options.storage))
+    for line in lines:
+        mark = "!" if line.is_finding else " "
+        print(f"{mark} {_shown(line.what)}: {_shown(line.text, lines=True)}")
+    findings = sum(line.is_finding for line in lines)
+    print("healthy" if not findings else f"{findings} finding{'s' * (findings > 1)}")
+    return 1 if findings else 0
+
+
+def _unlock(options: argparse.Namespace) -> int:
+    storage = Storage(storage_url(options.storage))
+    study = storage.study(options.study)
+    lease = storage.lease(study)
+    holder = lease.holder()
+    if holder is None:
+        print(f"{_shown(study.name)} is not locked")
+        return 0
+    print(f"{_shown(study.name)} is locked by {_shown(holder)}")
+    if holder.alive:
+        print(
+            "That process lives, as far as can be seen from here. Unlocked, it can write nothing more, "
+            "and the trials it is training are lost to it."
+        )
+    else:
+        print("That process is gone: the next optimize would take the lease over by itself.")
+    if not options.yes and not _agreed("Take the lease away? [y/N] "):
+        print("nothing changed")
+        return 1
+    if not lease.break_open(holder):
+        print("the lease has changed hands meanwhile: nothing changed")
+        return 1
+    print("unlocked")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to answer
+        print()
+        return False
 
 
 def _dashboard(options: argparse.Namespace) -> int:

@@ -178,6 +178,8 @@ class TrialRecord:
         duplicate_of: number of the trial with the same identity, for DUPLICATE.
         warnings: what screening noticed without refusing.
         validation: as above for evaluations; only filled when asked for.
+        proposed_with: versions of python and the libraries that proposed it; empty where that was not yet stored.
+        trained_with: likewise, that trained it.
     """
 
     number: int
@@ -197,6 +199,8 @@ class TrialRecord:
     created: datetime | None = None  # UTC
     started: datetime | None = None
     completed: datetime | None = None
+    proposed_with: Mapping[str, str] = field(default_factory=dict)
+    trained_with: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -264,3 +264,59 @@ def test_the_app_starts_with_the_list_of_studies(
     box.set_value("plain").run()
     said(app)
     assert address(app, "study") == "plain"
+
+
+TAMPERED = {
+    "no JSON": (("activations", "parents", "warnings", "user_attrs"), "{"),
+    "JSON of another kind": (("activations", "parents", "warnings", "user_attrs"), '["=1+1"]'),
+    "deep JSON": (("activations", "parents", "warnings", "user_attrs"), "[" * 50_000),
+    "no state, no time": (("state", "created", "started", "completed"), "<b>=1+1</b>"),
+    "no numbers": (("spread", "seconds"), "<b>=1+1</b>"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", list(TAMPERED))
+def test_one_tampered_trial_leaves_the_others_to_be_seen(
+    opened: Opener, copied: Path, page: str, kind: str
+) -> None:
+    columns, value = TAMPERED[kind]
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("PRAGMA ignore_check_constraints = ON")
+        for column in columns:
+            base.execute(
+                f"UPDATE trials SET {column} = ? WHERE number = 0 AND study_id = "
+                "(SELECT id FROM studies WHERE name = 'confirmed')",
+                (value,),
+            )
+    query = {"trial": "0"} if page == "candidate" else {}
+    if page != "studies":
+        query["study"] = "confirmed"
+    text = said(opened(page, copied, **query))
+    assert "confirmed" in text or page == "studies"
+    if page == "trials":
+        frame = opened(page, copied, **query).dataframe[0].value
+        assert len(frame) >= 7
+        assert (frame["activation"] != "unreadable").sum() >= 6
+
+
+@pytest.mark.parametrize("table", ["studies", "confirmations", "leases"])
+@pytest.mark.parametrize("value", ["{", '["=1+1"]'])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_tampered_study_is_shown_beside_the_others(
+    opened: Opener, copied: Path, page: str, value: str, table: str
+) -> None:
+    columns = {
+        "studies": ("space", "strategy", "task", "versions", "user_attrs", "pruner", "created"),
+        "confirmations": ("verdict", "created"),
+        "leases": ("owner", "host", "renewed", "acquired", "process"),
+    }[table]
+    storage = Storage(f"sqlite:///{copied}")
+    storage.lease(storage.study("confirmed")).acquire()
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("PRAGMA ignore_check_constraints = ON")
+        for column in columns:
+            where = "name = 'confirmed'" if table == "studies" else "TRUE"
+            base.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))
+    said(opened(page, copied, **({} if page == "studies" else {"study": "confirmed"})))
+    said(opened(page, copied, **({} if page == "studies" else {"study": "plain"})))

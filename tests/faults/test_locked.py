@@ -14,7 +14,7 @@ from driven import check_file
 
 import actsearch as acs
 from actsearch.report import Reader
-from actsearch.storage import database
+from actsearch.storage import sqlite
 
 Objective = Callable[[acs.Candidate, acs.Run], float]
 
@@ -97,7 +97,7 @@ def test_a_lock_that_stays_ends_the_run_with_a_sentence(
 ) -> None:
     """Invariant: what was reported is kept, and once the lock is gone the search goes on in the same process."""
     path = tmp_path / "study.db"
-    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.2)
     reported: list[int] = []
     held = _held(path, 60)
 

@@ -23,6 +23,7 @@ from actsearch.report.verdict import (
     VerdictRow,
     comparisons_of,
     judge,
+    readable,
     shrunken_means,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "mirrors",
     "place_of",
     "pruning_of",
+    "readable",
     "same_values",
     "shrunken_means",
     "state_counts",

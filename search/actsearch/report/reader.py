@@ -8,7 +8,7 @@ from datetime import datetime
 
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report.tables import leaderboard, resolve_duplicates, state_counts
-from actsearch.report.verdict import Verdict
+from actsearch.report.verdict import Verdict, readable
 from actsearch.storage import Storage
 
 __all__ = ["Reader", "StudySummary"]
@@ -88,10 +88,8 @@ class Reader:
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""
-        return [
-            (item.created, Verdict.from_json(item.verdict))
-            for item in self._storage.confirmations(study.id)
-        ]
+        stored = self._storage.confirmations(study.id)
+        return readable((item.created, item.verdict) for item in stored)
 
     def close(self) -> None:
         """Give back the connections."""

@@ -110,8 +110,8 @@ def mirrors(trials: Sequence[TrialRecord]) -> dict[int, int]:
 
 
 def disarmed(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and carriage return."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and line breaks."""
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.DataFrame:

@@ -9,14 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from actsearch.records import (
-    ActivationRecord,
+    SHARED,
     CandidateRecord,
     EpochRecord,
     EvaluationRecord,
     StudyRecord,
     TrialRecord,
-    TrialState,
 )
+from actsearch.storage import tolerant
 from actsearch.storage.tables import (
     EpochRow,
     EvaluationRow,
@@ -30,6 +30,7 @@ __all__ = [
     "evaluation_record",
     "evaluation_row",
     "finite",
+    "spread_columns",
     "study_record",
     "trial_record",
     "trial_row",
@@ -46,6 +47,12 @@ def finite(value: float | None) -> tuple[float | None, str | None]:
     return None, str(float(value))
 
 
+def spread_columns(spread: float | None) -> dict[str, Any]:
+    """A trial's spread as columns."""
+    number, text = finite(spread)
+    return {"spread": number, "spread_nonfinite": text}
+
+
 def _metrics_json(metrics: Mapping[str, float]) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
@@ -56,18 +63,18 @@ def study_record(row: StudyRow) -> StudyRecord:
         row.id,
         row.name,
         row.seed,
-        row.direction,
-        row.space,
-        row.strategy,
-        row.task,
-        row.versions,
-        row.user_attrs,
+        row.direction if row.direction in ("maximize", "minimize") else None,
+        tolerant.mapping(row.space),
+        tolerant.mapping(row.strategy),
+        tolerant.settings(row.task),
+        tolerant.mapping(row.versions),
+        tolerant.mapping(row.user_attrs),
         row.created,
-        row.pruner,
+        tolerant.settings(row.pruner),
     )
 
 
-def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
+def trial_row(study_id: int, record: TrialRecord, environment: int) -> dict[str, Any]:
     """A new trial as a mapping for a bulk insert, without its values and evaluations."""
     candidate = record.candidate
     return {
@@ -83,7 +90,7 @@ def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
         "alias": record.alias,
         "mirror": record.mirror,
         "duplicate_of": record.duplicate_of,
-        "spread": record.spread,
+        **spread_columns(record.spread),
         "reason": record.reason,
         "warnings": list(record.warnings),
         "user_attrs": dict(record.user_attrs),
@@ -91,36 +98,43 @@ def trial_row(study_id: int, record: TrialRecord) -> dict[str, Any]:
         "created": record.created or utc_now(),
         "started": record.started,
         "completed": record.completed,
+        "proposed_in": environment,
     }
 
 
 def _candidate(row: sa.Row[Any]) -> CandidateRecord:
-    activations = {
-        group: ActivationRecord.from_json(item) for group, item in row.activations.items()
-    }
-    return CandidateRecord(activations, row.operation, tuple(row.parents))
+    stored = row.activations if isinstance(row.activations, dict) else {SHARED: row.activations}
+    activations = {group: tolerant.activation(item) for group, item in stored.items()}
+    return CandidateRecord(activations, row.operation, tolerant.whole_numbers(row.parents))
 
 
-def trial_record(row: sa.Row[Any], evaluations: tuple[EvaluationRecord, ...] = ()) -> TrialRecord:
+def trial_record(
+    row: sa.Row[Any],
+    versions: Mapping[int, Mapping[str, str]],
+    evaluations: tuple[EvaluationRecord, ...] = (),
+) -> TrialRecord:
     """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
+    state, mistaken = tolerant.state(row.state)
     return TrialRecord(
         row.number,
-        TrialState(row.state),
+        state,
         _candidate(row),
-        row.value if row.nonfinite is None else float(row.nonfinite),
-        row.spread,
-        row.reason,
+        tolerant.number(row.value, row.nonfinite),
+        tolerant.number(row.spread, row.spread_nonfinite),
+        mistaken or row.reason,
         row.fingerprint,
         row.alias,
         row.mirror,
         row.duplicate_of,
-        tuple(row.warnings),
-        row.user_attrs,
+        tolerant.texts(row.warnings),
+        tolerant.mapping(row.user_attrs),
         evaluations,
-        row.seconds,
+        tolerant.number(row.seconds) or 0.0,
         row.created,
         row.started,
         row.completed,
+        versions.get(row.proposed_in, {}),
+        versions.get(row.trained_in, {}),
     )
 
 
@@ -132,10 +146,12 @@ def value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:
 
 def evaluation_row(trial_id: int, record: EvaluationRecord) -> dict[str, Any]:
     """One seed's training as a mapping for an insert, without its epochs."""
+    number, text = finite(record.value)
     return {
         "trial_id": trial_id,
         "seed": record.seed,
-        "value": finite(record.value)[0],
+        "value": number,
+        "nonfinite": text,
         "metrics": _metrics_json(record.metrics),
         "seconds": record.seconds,
         "reason": record.reason,
@@ -146,10 +162,14 @@ def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationR
     """Row with its epochs to record."""
     return EvaluationRecord(
         row.seed,
-        row.value,
-        {name: float(value) for name, value in row.metrics.items()},
+        tolerant.number(row.value, row.nonfinite),
+        {
+            name: value
+            for name, item in tolerant.mapping(row.metrics).items()
+            if (value := tolerant.number(item)) is not None
+        },
         tuple(epoch_record(epoch) for epoch in epochs),
-        row.seconds,
+        tolerant.number(row.seconds) or 0.0,
         row.reason,
     )
 
@@ -169,9 +189,8 @@ def epoch_row(evaluation_id: int, record: EpochRecord) -> dict[str, Any]:
 
 def epoch_record(row: EpochRow) -> EpochRecord:
     """Row to record."""
-    texts = row.nonfinite or {}
+    texts = tolerant.mapping(row.nonfinite)
     numbers = {
-        name: float(texts[name]) if name in texts else getattr(row, name)
-        for name in _EPOCH_NUMBERS
+        name: tolerant.number(getattr(row, name), texts.get(name)) for name in _EPOCH_NUMBERS
     }
-    return EpochRecord(row.epoch, seconds=row.seconds, **numbers)
+    return EpochRecord(row.epoch, seconds=tolerant.number(row.seconds) or 0.0, **numbers)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from actsearch.storage import tolerant
 from actsearch.storage.tables import EpochRow, EvaluationRow, TrialRow
 
 __all__ = ["Curves", "first_curves"]
@@ -32,8 +33,7 @@ def first_curves(session: Session, study_id: int, steps: Iterable[int] | None) -
         query = query.where(EpochRow.epoch.in_(sorted(steps)))
     found: Curves = {}
     for number, step, value, texts in session.execute(query):
-        if value is None and "valid_metric" in (texts or {}):
-            value = float(texts["valid_metric"])
+        value = tolerant.number(value, tolerant.mapping(texts).get("valid_metric"))
         if value is not None:
             found.setdefault(number, []).append((step, value))
     return found

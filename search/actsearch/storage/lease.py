@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import logging
 import os
 import socket
+import threading
+import time
 import uuid
-from datetime import timedelta
+import weakref
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from actsearch.errors import StudyError
-from actsearch.storage.database import Database
-from actsearch.storage.tables import Base, LeaseRow, utc_now
+from actsearch.errors import StorageError, StudyError
+from actsearch.storage.database import Database, retried
+from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
-__all__ = ["Lease", "is_alive"]
+__all__ = ["Holder", "Lease", "is_alive"]
 
-_STALE = timedelta(
-    hours=1
-)  # another host's driver that has written nothing for so long is taken for dead
+_log = logging.getLogger("actsearch")
 
+_BEAT = 15.0  # seconds between two signs of life, however long a trial takes
+_WATCH = 40.0  # a takeover from another machine waits so long for a sign of life
+_STALE = timedelta(minutes=10)  # without a sign of life another machine's driver is taken for dead
 
 _held = set[str]()  # tokens that this process uses
 
@@ -33,13 +40,44 @@ _RENEW = (
 )
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        alive: whether that process still runs, as far as can be seen from here.
+        here: whether it is, or was, a process of this machine.
+    """
+
+    token: str
+    owner: str
+    host: str
+    pid: int
+    acquired: datetime | None
+    renewed: datetime | None
+    alive: bool
+    here: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{_line(self.owner)} on {_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
+            f"last sign of life {_age(self.renewed)} ago)"
+        )
+
+
 class Lease:
-    """The right to write trials of one study, from :meth:`acquire` to :meth:`release`."""
+    """The right to write trials of one study, from :meth:`acquire` to :meth:`release`.
+
+    While it is held, a thread with a connection of its own renews it: other machines see that its process lives,
+    however long a trial takes. Clocks decide nothing for good: who takes over from another machine first waits for a
+    sign of life, and each write of the one who lost it is refused.
+    """
 
     def __init__(self, database: Database, study_id: int, study_name: str) -> None:
         self._database = database
         self._study_id = study_id
         self._study_name = study_name
+        self._released = threading.Event()
         self.token = uuid.uuid4().hex
 
     def acquire(self) -> None:
@@ -48,18 +86,27 @@ class Lease:
         Raises:
             StudyError: while another driver lives; says who, where and since when.
         """
-        now = utc_now()
+        if (holder := self.holder()) is not None and not holder.alive:
+            self._watch(holder)
+        self._take()
+        _held.add(self.token)
+        self._start_beating()
+
+    @retried
+    def _take(self) -> None:
         with self._database.writing() as session:
+            if session.get(StudyRow, self._study_id) is None:
+                raise StudyError(f"study {self._study_name!r} was deleted meanwhile")
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
-                if is_alive(row) and not _is_left_behind(row):
-                    age = int((now - row.renewed).total_seconds())
-                    raise StudyError(
-                        f"study {self._study_name!r} is being run by {row.owner} on {row.host} "
-                        f"(process {row.pid}, last write {age} s ago); stop that first, or wait for it"
-                    )
+                if (found := _holder(row)).alive:
+                    raise self._taken(found)
+                _log.warning(
+                    "study %s: taken over from %s, which is gone", self._study_name, found
+                )
                 session.delete(row)
                 session.flush()
+            now = utc_now()
             session.add(
                 LeaseRow(
                     study_id=self._study_id,
@@ -72,7 +119,43 @@ class Lease:
                     renewed=now,
                 )
             )
-        _held.add(self.token)
+
+    def _taken(self, holder: Holder) -> StudyError:
+        return StudyError(
+            f"study {self._study_name!r} is being run by {holder}; wait for it, or stop it first: "
+            f"actsearch unlock, if it is gone for good"
+        )
+
+    def _watch(self, holder: Holder) -> None:
+        """Of another machine only the lease is seen, and a clock may be wrong: wait for a sign of life."""
+        if holder.here:
+            return
+        _log.info("study %s: waiting for a sign of life of %s", self._study_name, holder)
+        until = time.monotonic() + _WATCH
+        while time.monotonic() < until:
+            time.sleep(min(1.0, _WATCH / 4))
+            now = self.holder()
+            if now is None:
+                return
+            if (now.token, now.renewed) != (holder.token, holder.renewed):
+                raise self._taken(now)
+
+    @retried
+    def holder(self) -> Holder | None:
+        """Who holds the lease; None if nobody does."""
+        with self._database.reading() as session:
+            row = session.get(LeaseRow, self._study_id)
+            return None if row is None else _holder(row)
+
+    @retried
+    def break_open(self, holder: Holder) -> bool:
+        """Take the lease away from a holder; whether it still had it. What that one then writes is refused."""
+        with self._database.writing() as session:
+            row = session.get(LeaseRow, self._study_id)
+            if row is None or row.token != holder.token:
+                return False
+            session.delete(row)
+            return True
 
     def check(self, session: Session) -> None:
         """Inside a write transaction: still ours, and renewed.
@@ -80,8 +163,7 @@ class Lease:
         Raises:
             StudyError: when another driver has taken over; nothing is then written.
         """
-        ours = {"of_study": self._study_id, "ours": self.token, "now": utc_now()}
-        if session.connection().execute(_RENEW, ours).rowcount != 1:
+        if not self._renew(session):
             row = session.get(LeaseRow, self._study_id)
             by = "nobody" if row is None else f"{row.owner} on {row.host} (process {row.pid})"
             raise StudyError(
@@ -89,29 +171,59 @@ class Lease:
                 "nothing was written, run again to continue"
             )
 
+    def _renew(self, session: Session) -> bool:
+        """Whether it is still ours."""
+        ours = {"of_study": self._study_id, "ours": self.token, "now": utc_now()}
+        renewed: int = session.connection().execute(_RENEW, ours).rowcount
+        return renewed == 1
+
+    @retried
     def release(self) -> None:
         """Give the lease back; no error if it is gone."""
+        self._released.set()
         _held.discard(self.token)
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
             if row is not None and row.token == self.token:
                 session.delete(row)
 
+    def _start_beating(self) -> None:
+        if self._database.in_memory:
+            return  # nobody else can see it, and there is one connection for all
+        self._released.clear()
+        threading.Thread(
+            target=_beat,
+            args=(weakref.ref(self), self._released),
+            name=f"lease of study {self._study_id}",
+            daemon=True,
+        ).start()
 
-def _owner() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
+    def beat(self) -> bool:
+        """One sign of life; whether the lease is still ours."""
+        with self._database.writing() as session:
+            return self._renew(session)
+
+
+def _beat(reference: weakref.ref[Lease], released: threading.Event) -> None:
+    """Renew a lease until it is given back, lost, or forgotten."""
+    while not released.wait(_BEAT):
+        lease = reference()
+        if lease is None:
+            return
+        with contextlib.suppress(StorageError):  # busy or unreachable: there is a next time
+            if not lease.beat():
+                return  # the driver is told at its next write
+        del lease
 
 
 def is_alive(row: LeaseRow) -> bool:
     """Whether the process that took a lease still runs, as far as can be seen from here."""
     if row.host != socket.gethostname():
-        return utc_now() - row.renewed < _STALE
+        # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
+        return row.renewed is not None and abs(utc_now() - row.renewed) < _STALE
     try:
         os.kill(row.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError, TypeError):
         return False
     except PermissionError:  # it runs, as another user
         pass
@@ -119,10 +231,43 @@ def is_alive(row: LeaseRow) -> bool:
     return _process_start(row.pid) == row.process
 
 
+def _holder(row: LeaseRow) -> Holder:
+    return Holder(
+        row.token,
+        row.owner,
+        row.host,
+        row.pid,
+        row.acquired,
+        row.renewed,
+        is_alive(row) and not _is_left_behind(row),
+        row.host == socket.gethostname(),
+    )
+
+
+def _line(text: object) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def _is_left_behind(row: LeaseRow) -> bool:
     """Whether it is this process's own, which could not give it back: the disk was full."""
     ours = row.host == socket.gethostname() and row.pid == os.getpid()
     return ours and row.process == _process_start(row.pid) and row.token not in _held
+
+
+def _age(then: datetime | None) -> str:
+    if then is None:
+        return "an unknown time"
+    seconds = round((utc_now() - then).total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _process_start(pid: int) -> str:

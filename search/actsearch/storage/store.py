@@ -14,7 +14,7 @@ from actsearch.errors import StudyError, nearest
 from actsearch.records import Outcome, StudyRecord, TrialRecord
 from actsearch.storage import convert, trials
 from actsearch.storage.curves import Curves, first_curves
-from actsearch.storage.database import Database
+from actsearch.storage.database import Database, retried
 from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.tables import (
     ConfirmationRow,
@@ -52,8 +52,9 @@ class Storage:
 
     # studies
 
-    def create_study(self, record: StudyRecord) -> StudyRecord:
-        """Store a new study; its id is assigned.
+    @retried
+    def create_study(self, record: StudyRecord, first: Sequence[TrialRecord] = ()) -> StudyRecord:
+        """Store a new study, with trials that it begins with; its id is assigned.
 
         Raises:
             StudyError: if the name is taken.
@@ -78,8 +79,11 @@ class Storage:
             )
             session.add(row)
             session.flush()
+            if first:
+                trials.add(session.connection(), row.id, first)
             return convert.study_record(row)
 
+    @retried
     def study(self, name: str) -> StudyRecord:
         """Read one study.
 
@@ -94,12 +98,14 @@ class Storage:
                 raise StudyError(f"there is no study {name!r} in {self.database.url}{hint}")
             return convert.study_record(row)
 
+    @retried
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
         with self.database.reading() as session:
             rows = session.scalars(sa.select(StudyRow).order_by(StudyRow.id))
             return [convert.study_record(row) for row in rows]
 
+    @retried
     def update_study(self, study_id: int, lease: Lease, **changes: Any) -> None:
         """Set direction, task or user_attrs of a study that is leased."""
         with self.database.writing() as session:
@@ -115,6 +121,13 @@ class Storage:
         record = self.study(name)
         lease = self.lease(record)
         lease.acquire()
+        try:
+            self._delete(record, lease)
+        finally:
+            lease.release()
+
+    @retried
+    def _delete(self, record: StudyRecord, lease: Lease) -> None:
         with self.database.writing() as session:
             lease.check(session)
             session.execute(sa.delete(StudyRow).where(StudyRow.id == record.id))
@@ -123,6 +136,7 @@ class Storage:
         """A lease on a study, not yet acquired."""
         return Lease(self.database, study.id, study.name)
 
+    @retried
     def is_running(self, study_id: int) -> bool:
         """Whether a living process holds the lease of a study."""
         with self.database.reading() as session:
@@ -131,6 +145,7 @@ class Storage:
 
     # trials
 
+    @retried
     def trials(
         self,
         study_id: int,
@@ -150,11 +165,13 @@ class Storage:
         with self.database.reading() as session:
             return trials.read(session, study_id, since, numbers, epochs=epochs)
 
+    @retried
     def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:
         """By number of trial, the metric's values (step, value) under its first seed; at some steps, or at all."""
         with self.database.reading() as session:
             return first_curves(session, study_id, steps)
 
+    @retried
     def add_trials(
         self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
     ) -> list[TrialRecord]:
@@ -171,12 +188,14 @@ class Storage:
                 lease.check(session)
             return trials.add(session.connection(), study_id, records)
 
+    @retried
     def screen_trial(self, study_id: int, record: TrialRecord, lease: Lease) -> None:
         """Store what screening said of a trial that was enqueued."""
         with self.database.writing() as session:
             lease.check(session)
             trials.screen(session.connection(), study_id, record)
 
+    @retried
     def start_trials(self, study_id: int, numbers: Sequence[int], lease: Lease) -> datetime:
         """Mark trials RUNNING; returns when."""
         now = utc_now()
@@ -185,6 +204,7 @@ class Storage:
             trials.start(session.connection(), study_id, numbers, now)
         return now
 
+    @retried
     def finish_trials(
         self, study_id: int, outcomes: Mapping[int, Outcome], lease: Lease
     ) -> datetime:
@@ -197,6 +217,7 @@ class Storage:
 
     # confirmations
 
+    @retried
     def confirmations(self, study_id: int | None = None) -> list[Confirmation]:
         """Stored verdicts, oldest first, of one study or of all."""
         query = (
@@ -212,6 +233,7 @@ class Storage:
                 for row, name in session.execute(query)
             ]
 
+    @retried
     def find_confirmation(self, study_id: int, key: str) -> Confirmation | None:
         """The verdict stored under a key of its settings, if there is one."""
         with self.database.reading() as session:
@@ -224,6 +246,7 @@ class Storage:
                 return None
             return Confirmation("", row.number, row.verdict, row.created)
 
+    @retried
     def count_looks(
         self, study: StudyRecord, test_data: str, comparisons: int, lease: Lease
     ) -> int:
@@ -249,6 +272,7 @@ class Storage:
             )
         return int(before or 0)
 
+    @retried
     def add_confirmation(
         self,
         study_id: int,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     Text,
     TypeDecorator,
@@ -25,6 +28,7 @@ from actsearch.records import TrialState
 __all__ = [
     "Base",
     "ConfirmationRow",
+    "EnvironmentRow",
     "EpochRow",
     "EvaluationRow",
     "LeaseRow",
@@ -53,6 +57,51 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
 
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
+        """SQLite keeps times as texts: one that is none is read as None, and its row with it."""
+        process = super().result_processor(dialect, coltype)
+
+        def read(value: Any) -> datetime | None:
+            try:
+                found: datetime | None = value if process is None else process(value)
+            except (ValueError, TypeError):
+                return None
+            return found
+
+        return read
+
+
+class StorableText(TypeDecorator[str]):
+    """Text that every database takes: NUL and halves of surrogate pairs are written as their escapes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+Seed = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
+
+_LARGEST = "1.7976931348623157e308"
+_WORDS = "('nan', 'inf', '-inf')"
+
+
+def _finite(*columns: str) -> CheckConstraint:
+    """No NaN and no infinity, which each database sorts and compares in its own way."""
+    check = " AND ".join(f"{column} BETWEEN -{_LARGEST} AND {_LARGEST}" for column in columns)
+    return CheckConstraint(check, name="finite")
+
+
+def _text_beside(number: str, text_: str) -> CheckConstraint:
+    """A text only for a number that is not finite, and NULL in the place of that number."""
+    check = f"{text_} IS NULL OR ({text_} IN {_WORDS} AND {number} IS NULL)"
+    return CheckConstraint(check, name=text_)
+
 
 class Base(DeclarativeBase):
     """Names every constraint, so that migrations can speak of them."""
@@ -70,7 +119,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[Any]: JSON,
         datetime: UtcDateTime,
-        str: Text,
+        str: StorableText,
     }
 
 
@@ -81,7 +130,7 @@ class StudyRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(Seed)
     direction: Mapped[str | None] = mapped_column()
     space: Mapped[dict[str, Any]]
     strategy: Mapped[dict[str, Any]]
@@ -92,6 +141,16 @@ class StudyRow(Base):
     pruner: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (CheckConstraint("direction IN ('maximize', 'minimize')", name="direction"),)
+
+
+class EnvironmentRow(Base):
+    """Versions of everything that shapes a trial; trials name the ones they were proposed and trained with."""
+
+    __tablename__ = "environments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    versions: Mapped[dict[str, Any]]
 
 
 class TrialRow(Base):
@@ -113,6 +172,7 @@ class TrialRow(Base):
     mirror: Mapped[str] = mapped_column(server_default=text("''"))
     duplicate_of: Mapped[int | None]
     spread: Mapped[float | None]
+    spread_nonfinite: Mapped[str | None]
     reason: Mapped[str]
     warnings: Mapped[list[Any]]
     user_attrs: Mapped[dict[str, Any]]
@@ -120,6 +180,8 @@ class TrialRow(Base):
     created: Mapped[datetime]
     started: Mapped[datetime | None]
     completed: Mapped[datetime | None]
+    proposed_in: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
+    trained_in: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
 
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
@@ -128,6 +190,8 @@ class TrialRow(Base):
             name="state",
         ),
         CheckConstraint("(state = 'DUPLICATE') = (duplicate_of IS NOT NULL)", name="duplicate"),
+        _finite("spread"),
+        _text_beside("spread", "spread_nonfinite"),
         Index(None, "study_id", "state"),
     )
 
@@ -144,6 +208,13 @@ class TrialValueRow(Base):
     value: Mapped[float | None]
     nonfinite: Mapped[str | None]
 
+    __table_args__ = (
+        _finite("value"),
+        _text_beside("value", "nonfinite"),
+        CheckConstraint("value IS NOT NULL OR nonfinite IS NOT NULL", name="present"),
+        {"sqlite_with_rowid": False},
+    )
+
 
 class EvaluationRow(Base):
     """One training of a trial under one seed."""
@@ -152,13 +223,18 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(Seed)
     value: Mapped[float | None]
     metrics: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     reason: Mapped[str]
+    nonfinite: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("trial_id", "seed"),)
+    __table_args__ = (
+        UniqueConstraint("trial_id", "seed"),
+        _finite("value"),
+        _text_beside("value", "nonfinite"),
+    )
 
 
 class EpochRow(Base):
@@ -176,6 +252,11 @@ class EpochRow(Base):
     valid_metric: Mapped[float | None]
     seconds: Mapped[float]
     nonfinite: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    __table_args__ = (
+        _finite("train_loss", "train_metric", "valid_loss", "valid_metric"),
+        {"sqlite_with_rowid": False},  # a third smaller: rows lie in the index of their key
+    )
 
 
 class ConfirmationRow(Base):

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from actsearch.errors import StorageError
 from actsearch.records import EvaluationRecord, Outcome, TrialRecord, TrialState
 from actsearch.storage import convert
+from actsearch.storage.environment import all_versions, environment_id, versions
 from actsearch.storage.tables import Base, EpochRow, EvaluationRow, utc_now
 
 __all__ = ["add", "finish", "read", "screen", "start"]
@@ -43,7 +44,9 @@ _IDS = sa.select(_TRIALS.c.number, _TRIALS.c.id).where(
     _OF_STUDY, _TRIALS.c.number.in_(bindparam("numbers", expanding=True))
 )
 _START = (
-    _TRIALS.update().where(_THIS).values(state=TrialState.RUNNING.value, started=bindparam("now"))
+    _TRIALS.update()
+    .where(_THIS)
+    .values(state=TrialState.RUNNING.value, started=bindparam("now"), trained_in=bindparam("here"))
 )
 
 
@@ -58,7 +61,8 @@ _SCREENED = ("state", "reason", "warnings", "duplicate_of", "fingerprint", "alia
 _SCREEN = _setting(*_SCREENED)
 _ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
 _ADD_ATTRIBUTES = _setting("user_attrs")
-_FINISH = _setting("state", "spread", "reason", "seconds", "completed")
+_FINISH = _setting("state", "spread", "spread_nonfinite", "reason", "seconds", "completed")
+_ADD_EVALUATIONS = _EVALUATIONS.insert().returning(_EVALUATIONS.c.id, sort_by_parameter_order=True)
 
 
 def read(
@@ -74,8 +78,9 @@ def read(
     if numbers is not None:
         query = query.where(_TRIALS.c.number.in_(sorted(set(numbers))))
     rows = session.connection().execute(query, bound).all()
+    found = all_versions(session.connection())
     evaluations = _evaluations(session, query.params(bound)) if epochs else {}
-    return [convert.trial_record(row, evaluations.get(row.id, ())) for row in rows]
+    return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
 
 
 def add(
@@ -95,17 +100,19 @@ def add(
                 number=first + offset,
                 duplicate_of=original,
                 created=record.created or utc_now(),
+                proposed_with=versions(),
             )
         )
     if stored:
-        rows = [convert.trial_row(study_id, record) for record in stored]
+        here = environment_id(connection)
+        rows = [convert.trial_row(study_id, record, here) for record in stored]
         connection.execute(_TRIALS.insert(), rows)
     return stored
 
 
 def screen(connection: Connection, study_id: int, record: TrialRecord) -> None:
     """Set what screening said of a trial."""
-    row = convert.trial_row(study_id, record)
+    row = convert.trial_row(study_id, record, environment_id(connection))
     found = {f"new_{name}": row[name] for name in _SCREENED}
     connection.execute(_SCREEN, {"of_study": study_id, "of_number": record.number, **found})
 
@@ -113,7 +120,11 @@ def screen(connection: Connection, study_id: int, record: TrialRecord) -> None:
 def start(connection: Connection, study_id: int, numbers: Sequence[int], now: datetime) -> None:
     """Mark trials RUNNING."""
     if numbers:
-        bound = [{"of_study": study_id, "of_number": number, "now": now} for number in numbers]
+        here = environment_id(connection)
+        bound = [
+            {"of_study": study_id, "of_number": number, "now": now, "here": here}
+            for number in numbers
+        ]
         connection.execute(_START, bound)
 
 
@@ -164,7 +175,7 @@ def _ended(study_id: int, number: int, outcome: Outcome, now: datetime) -> dict[
         "of_study": study_id,
         "of_number": number,
         "new_state": outcome.state.value,
-        "new_spread": convert.finite(outcome.spread)[0],
+        **{f"new_{name}": value for name, value in convert.spread_columns(outcome.spread).items()},
         "new_reason": outcome.reason,
         "new_seconds": outcome.seconds,
         "new_completed": now,
@@ -175,14 +186,20 @@ def _add_evaluations(
     connection: Connection, ids: Mapping[int, int], outcomes: Mapping[int, Outcome]
 ) -> list[dict[str, Any]]:
     """Insert evaluations; the rows of their epochs, which need the ids that are given here."""
-    epochs = []
-    for number, outcome in outcomes.items():
-        for record in outcome.evaluations:
-            row = convert.evaluation_row(ids[number], record)
-            key = connection.execute(_EVALUATIONS.insert(), row).inserted_primary_key
-            assert key is not None
-            epochs += [convert.epoch_row(key[0], epoch) for epoch in record.epochs]
-    return epochs
+    records = [
+        (ids[number], record)
+        for number, outcome in outcomes.items()
+        for record in outcome.evaluations
+    ]
+    if not records:
+        return []
+    rows = [convert.evaluation_row(trial_id, record) for trial_id, record in records]
+    given = connection.execute(_ADD_EVALUATIONS, rows).scalars().all()
+    return [
+        convert.epoch_row(evaluation_id, epoch)
+        for evaluation_id, (_, record) in zip(given, records, strict=True)
+        for epoch in record.epochs
+    ]
 
 
 def _evaluations(

@@ -9,7 +9,7 @@ from typing import Any
 
 from actsearch.catalog import CATALOG
 from actsearch.errors import SpaceError, nearest
-from actsearch.expression import Limits
+from actsearch.expression import Limits, parse
 from actsearch.operators import OPERATORS
 
 __all__ = ["Space"]
@@ -99,6 +99,26 @@ class Space:
             return cls(**settings)
         except TypeError as error:
             raise SpaceError(f"stored space cannot be read: {error}") from None
+
+    def outside(self, name: str | None, formula: str) -> str:
+        """Why an activation lies outside of the space; empty for one inside.
+
+        Args:
+            name: of a catalog row; None for a composed formula.
+            formula: the formula.
+        """
+        if name is not None:
+            return (
+                "" if name in self.activation_names else f"uses {name}, which is not in the space"
+            )
+        tree = parse(formula)
+        if foreign := sorted(set(tree.operators) - set(self.operator_names)):
+            return f"uses {', '.join(foreign)}, not among the operators of the space"
+        if tree.size > self.max_size:
+            return f"has {tree.size} nodes, the space allows {self.max_size}"
+        if tree.depth > self.max_depth:
+            return f"has {tree.depth} levels, the space allows {self.max_depth}"
+        return ""
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """How this space differs from a stored one; what is None here is not compared."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
-from actsearch.storage import Storage
+from actsearch.storage import Storage, versions
 from actsearch.strategies import Space, Strategy, make_strategy
 from actsearch.study.study import Study
+from actsearch.study.warm_start import WARM_START, WarmStart
 
 __all__ = ["create_study", "delete_study", "load_study"]
 
@@ -29,6 +28,8 @@ def create_study(
     seed: int | None = None,
     pruner: SuccessiveHalving | None = None,
     load_if_exists: bool = False,
+    warm_start_from: Study | str | None = None,
+    warm_start_top_k: int | None = None,
 ) -> Study:
     """Make a study, or open the one that is there.
 
@@ -41,41 +42,44 @@ def create_study(
         seed: seed of everything random in the study; 0 by default.
         pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
         load_if_exists: open a study of that name; what is given here must then agree with it.
+        warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one
+            in this storage. They are trained first, anew; their old values are not taken over. What lies outside of
+            the space is left out, which is logged and kept in the study's ``user_attrs["warm_start"]``.
+        warm_start_top_k: how many of them; 5 by default.
 
     Raises:
         StudyError: the name is taken, or the stored study differs from what is given; says in what.
         StorageError: the database cannot be opened or is not ours.
         SpaceError: the space or strategy is none.
     """
-    if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
-        raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
-    if direction not in (None, "maximize", "minimize"):
-        raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
-    ):
-        raise StudyError(f"seed must be an integer from 0 to 2**31 - 1, not {seed!r}")
-    if pruner is not None and not isinstance(pruner, SuccessiveHalving):
-        raise StudyError(f"pruner must be acs.SuccessiveHalving(...) or None, not {pruner!r}")
+    _check_arguments(study_name, direction, seed, pruner)
+    if warm_start_top_k is not None and warm_start_from is None:
+        raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
     chosen = make_strategy(strategy or "bayesian")
     opened = Storage(storage or _IN_MEMORY, create=True)
     if load_if_exists and study_name in {study.name for study in opened.studies()}:
         study = Study(opened, opened.study(study_name))
-        _check_same(study.record, strategy and chosen, space, direction, seed, pruner)
+        more = WarmStart.differences(warm_start_from, warm_start_top_k, study.record)
+        _check_same(study.record, strategy and chosen, space, direction, seed, pruner, more)
         if direction is not None:
             study.set_direction(direction)
         return study
+    space = space or Space()
+    warm = None
+    if warm_start_from is not None:
+        warm = WarmStart(warm_start_from, warm_start_top_k, opened, space)
     record = StudyRecord(
         id=0,
         name=study_name,
         seed=seed or 0,
         direction=direction,
-        space=(space or Space()).to_json(),
+        space=space.to_json(),
         strategy=chosen.describe(),
-        versions=_versions(),
+        versions=versions(),
+        user_attrs={} if warm is None else {WARM_START: warm.attributes},
         pruner=None if pruner is None else pruner.describe(),
     )
-    return Study(opened, opened.create_study(record))
+    return Study(opened, opened.create_study(record, () if warm is None else warm.trials))
 
 
 def load_study(*, study_name: str, storage: str) -> Study:
@@ -99,6 +103,19 @@ def delete_study(*, study_name: str, storage: str) -> None:
     Storage(storage).delete_study(study_name)
 
 
+def _check_arguments(study_name: object, direction: object, seed: object, pruner: object) -> None:
+    if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
+        raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
+    if direction not in (None, "maximize", "minimize"):
+        raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
+    ):
+        raise StudyError(f"seed must be an integer from 0 to 2**31 - 1, not {seed!r}")
+    if pruner is not None and not isinstance(pruner, SuccessiveHalving):
+        raise StudyError(f"pruner must be acs.SuccessiveHalving(...) or None, not {pruner!r}")
+
+
 def _storable(text: str) -> bool:
     """Whether every database takes a text: no NUL, no half of a surrogate pair."""
     return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
@@ -111,9 +128,10 @@ def _check_same(
     direction: str | None,
     seed: int | None,
     pruner: SuccessiveHalving | None,
+    more: Sequence[str] = (),
 ) -> None:
     """Refuse to go on with other settings; what was not given is not compared."""
-    found = [] if space is None else space.differences(stored.space)
+    found = [*more, *([] if space is None else space.differences(stored.space))]
     if isinstance(strategy, Strategy):
         found += _changes("strategy", stored.strategy, strategy.describe())
     if pruner is not None and pruner.describe() != stored.pruner:
@@ -135,14 +153,3 @@ def _changes(what: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> 
         for key in sorted({*stored, *given})
         if given.get(key) != stored.get(key)
     ]
-
-
-def _versions() -> dict[str, str]:
-    """Versions of everything that shapes a trial."""
-    found = {"python": platform.python_version()}
-    for package in ("actsearch", "torch", "optuna", "deap", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -23,8 +23,9 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
-from actsearch.study.history import History
+from actsearch.study.history import History, readable
 from actsearch.study.progress import Progress
+from actsearch.study.stopping import StopSignals
 from actsearch.task import Task
 
 __all__ = ["Driver", "Limits"]
@@ -82,6 +83,7 @@ class Driver:
         self._objective = objective
         self._executor = executor or Local()
         self._should_stop = should_stop
+        self._signals = StopSignals(study.name, self._executor)
         self._lease: Lease = storage.lease(study)
         self._history = History(study.direction)
         self._trained = 0
@@ -125,14 +127,18 @@ class Driver:
         _log.warning("study %s goes on with a changed task:\n  %s", self._study.name, lines)
 
     def run(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
-        """Train trials until a limit is reached."""
-        with self._holding():
+        """Train trials until a limit is reached, or a signal came: that is then handed on."""
+        self._drive(limits, listeners, show_progress)
+        self._signals.pass_on()
+
+    def _drive(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
+        with self._holding(), contextlib.closing(self._executor):
             self._read_history()
             left = limits.remaining(0, self._history.trained)
             if left == 0:
                 return
             self._say_forecast(left)
-            with Progress(self._study.name, left, show_progress) as progress:
+            with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
 
     @contextlib.contextmanager
@@ -145,8 +151,6 @@ class Driver:
             with contextlib.suppress(StorageError):
                 self._lease.release()
             raise
-        finally:
-            self._executor.close()
         self._lease.release()
 
     def _read_history(self) -> None:
@@ -177,7 +181,7 @@ class Driver:
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         started = time.monotonic()
-        while not self._should_stop():
+        while not self._should_stop() and self._signals.number is None:
             left = limits.remaining(self._trained, self._history.trained)
             if left == 0:
                 return
@@ -218,8 +222,7 @@ class Driver:
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
         )
-        strategy = make_strategy(self._study.strategy)
-        candidates = strategy.propose(history, strategy.batch_size(history, context), context)
+        candidates = self._proposals(history, context)
         if not candidates:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
@@ -241,6 +244,20 @@ class Driver:
             )  # fmt: skip
             return False
         return True
+
+    def _proposals(self, history: list[TrialRecord], context: Context) -> list[CandidateRecord]:
+        strategy = make_strategy(self._study.strategy)
+        try:
+            return strategy.propose(history, strategy.batch_size(history, context), context)
+        except (ActsearchError, KeyError, TypeError, ValueError):
+            sound = readable(history)
+            if len(sound) == len(history):
+                raise
+            _log.warning(
+                "study %s: %d stored trials are no activations and are left out: see actsearch doctor",
+                self._study.name, len(history) - len(sound),
+            )  # fmt: skip
+            return strategy.propose(sound, strategy.batch_size(sound, context), context)
 
     def _screened(
         self, candidate: CandidateRecord, known: dict[str, int], number: int
@@ -320,13 +337,12 @@ class Driver:
         numbers = [trial.number for trial in trials]
         started = self._storage.start_trials(self._study.id, numbers, self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
-        outcomes: dict[int, Outcome] = {}
-        for part in self._executor.run(jobs, self._work):
-            outcomes |= {job.number: outcome for job, outcome in part}
+        outcomes = self._outcomes(jobs)
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         self._note_memory()
         for trial in trials:
-            outcome = outcomes[trial.number]
+            if (outcome := outcomes.get(trial.number)) is None:
+                continue  # never started: the executor was told to stop
             ended = dataclasses.replace(
                 trial,
                 state=outcome.state,
@@ -343,7 +359,16 @@ class Driver:
             progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
-        self._check_failures(len(trials))
+        self._check_failures(len(outcomes))
+
+    def _outcomes(self, jobs: Sequence[Job]) -> dict[int, Outcome]:
+        """What became of each job; of all of them, unless the executor was told to stop."""
+        answers = self._executor.run(jobs, self._work)
+        try:
+            return {job.number: outcome for part in answers for job, outcome in part}
+        finally:
+            if isinstance(answers, Generator):
+                answers.close()  # on an exception the traceback would keep it, and its processes, alive
 
     def _note_memory(self) -> None:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from actsearch.activation import describe
+from actsearch.errors import ActsearchError
 from actsearch.records import TrialRecord, TrialState
 from actsearch.report import place_of
 
-__all__ = ["History"]
+__all__ = ["History", "readable"]
 
 
 class History:
@@ -71,3 +73,18 @@ class History:
         if before is None:
             return dict(self._first)
         return {key: number for key, number in self._first.items() if number < before}
+
+
+def readable(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Trials whose activations can be read; those of others were changed by another program."""
+    return [trial for trial in trials if _is_readable(trial)]
+
+
+def _is_readable(trial: TrialRecord) -> bool:
+    try:
+        return all(
+            set(describe(item).hyperparameters) == set(item.hyperparameters)
+            for item in trial.candidate.activations.values()
+        )
+    except (ActsearchError, TypeError, ValueError):
+        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -19,6 +19,7 @@ from actsearch.report import (
     Verdict,
     best_trial,
     pruning_of,
+    readable,
     resolve_duplicates,
     trials_frame,
 )
@@ -56,6 +57,11 @@ class Study:
     def study_name(self) -> str:
         """The study's name."""
         return self._record.name
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]:
+        """Further data kept with the study, such as ``task_changes`` and ``warm_start``."""
+        return self._record.user_attrs
 
     @property
     def direction(self) -> str | None:
@@ -122,6 +128,9 @@ class Study:
     ) -> None:
         """Search. Returns when a limit is reached; call again, or run the script again, to go on.
 
+        Ctrl-C, or SIGTERM, ends it when the running trials are stored, and then does what it always does: Ctrl-C
+        raises KeyboardInterrupt here. A second one does so at once; the running trials are then run again later.
+
         Args:
             objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``.
             n_trials: trials this call trains to an end, those interrupted before included; 100 if no limit is given.
@@ -136,6 +145,7 @@ class Study:
             StudyError: another process runs the study, the task changed, or the direction is unknown.
             TaskError: model, data, loss and metric do not fit together.
             PlacementError: the model has nothing to replace.
+            KeyboardInterrupt: after Ctrl-C.
         """
         if task_changed not in ("refuse", "accept"):
             raise StudyError(f"task_changed must be 'refuse' or 'accept', not {task_changed!r}")
@@ -216,10 +226,8 @@ class Study:
     @property
     def verdicts(self) -> list[Verdict]:
         """Stored verdicts, oldest first."""
-        return [
-            Verdict.from_json(item.verdict)
-            for item in self._storage.confirmations(self._record.id)
-        ]
+        stored = self._storage.confirmations(self._record.id)
+        return [verdict for _, verdict in readable((i.created, i.verdict) for i in stored)]
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))

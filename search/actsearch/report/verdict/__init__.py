@@ -1,7 +1,7 @@
 """Verdicts: the arithmetic, and what is said of it."""
 
 from actsearch.report.verdict.judge import Measured, comparisons_of, judge, shrunken_means
-from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow
+from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow, readable
 
 __all__ = [
     "MIN_SEEDS",
@@ -10,5 +10,6 @@ __all__ = [
     "VerdictRow",
     "comparisons_of",
     "judge",
+    "readable",
     "shrunken_means",
 ]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, get_args
 
-__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word"]
+from actsearch.errors import StorageError
+
+__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
+
+_log = logging.getLogger("actsearch")
 
 MIN_SEEDS = 8
 """Fewer paired seeds give no verdict: the t distribution's tails are then too wide to say anything useful."""
@@ -213,23 +219,59 @@ class Verdict:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
-        """Read :meth:`to_json` output."""
+        """Read :meth:`to_json` output.
+
+        Raises:
+            StorageError: for data that is none.
+        """
+        try:
+            return cls._read(data)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            OverflowError,
+        ) as error:
+            raise StorageError(
+                f"a stored verdict cannot be read ({type(error).__name__}: {error}): "
+                "it was changed by another program, or is damaged"
+            ) from None
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Verdict:
         baseline = _row(data["baseline"])
         rows = tuple(_row(item) for item in data["rows"])
         against = data["versus_catalog"]
-        others = {
-            key: value
-            for key, value in data.items()
-            if key not in ("baseline", "rows", "winner", "versus_catalog", "visible_difference")
-        }
+        min_effect = data.get("min_effect")
         return cls(
+            study_name=str(data["study_name"]),
+            metric=str(data["metric"]),
+            direction=_one_of(data["direction"], Direction),
+            seeds=int(data["seeds"]),
+            comparisons=int(data["comparisons"]),
             baseline=baseline,
             rows=rows,
             winner=(baseline, *rows)[data["winner"]],
             versus_catalog=None if against is None else _row(against),
             visible_difference=float(data["visible_difference"]),
-            **others,
+            min_effect=None if min_effect is None else float(min_effect),
+            validation_only=bool(data.get("validation_only")),
         )
+
+
+def readable(
+    stored: Iterable[tuple[datetime, Mapping[str, Any]]],
+) -> list[tuple[datetime, Verdict]]:
+    """Stored verdicts with their time; what cannot be read is left out and logged."""
+    found = []
+    for created, data in stored:
+        try:
+            found.append((created, Verdict.from_json(data)))
+        except StorageError as error:
+            _log.warning("%s", error)
+    return found
 
 
 def _number(value: float) -> str:
@@ -242,10 +284,30 @@ def _cut(text: str, width: int) -> str:
 
 def _row(data: Mapping[str, Any]) -> VerdictRow:
     """A stored row; numbers that were not finite are texts there."""
-    numbers = ("mean", "difference", "low", "high", "p_value", "as_given")
-    read: dict[str, Any] = dict(data) | {name: float(data[name]) for name in numbers}
-    read["values"] = tuple(float(value) for value in data["values"])
-    return VerdictRow(**read)
+    rate, number, activation = map(data.get, ("learning_rate", "number", "activation"))
+    return VerdictRow(
+        formula=str(data["formula"]),
+        label=str(data["label"]),
+        mean=float(data["mean"]),
+        difference=float(data["difference"]),
+        low=float(data["low"]),
+        high=float(data["high"]),
+        p_value=float(data["p_value"]),
+        verdict=_one_of(data["verdict"], Word),
+        values=tuple(float(value) for value in data["values"]),
+        as_given=float(data["as_given"]),
+        learning_rate=None if rate is None else float(rate),
+        diverged=int(data.get("diverged", 0)),
+        number=None if number is None else int(number),
+        is_catalog=bool(data.get("is_catalog")),
+        activation=None if activation is None else dict(activation),
+    )
+
+
+def _one_of(word: Any, words: Any) -> Any:
+    if word not in get_args(words):
+        raise ValueError(f"{str(word)[:40]!r} is none of {', '.join(get_args(words))}")
+    return word
 
 
 def _without_nonfinite(data: Any) -> Any:

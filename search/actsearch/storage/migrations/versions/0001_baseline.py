@@ -8,13 +8,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+SEED = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite's INTEGER has 64 bits
+
 
 def upgrade() -> None:
     op.create_table(
         "studies",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("seed", SEED, nullable=False),
         sa.Column("direction", sa.Text(), nullable=True),
         sa.Column("space", sa.JSON(), nullable=False),
         sa.Column("strategy", sa.JSON(), nullable=False),
@@ -103,7 +105,7 @@ def upgrade() -> None:
         "evaluations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("trial_id", sa.Integer(), nullable=False),
-        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("seed", SEED, nullable=False),
         sa.Column("value", sa.Double(), nullable=True),
         sa.Column("metrics", sa.JSON(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),

@@ -1,0 +1,110 @@
+"""Whether a storage is whole, and what each of its studies could go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActsearchError
+from actsearch.expression import parse
+from actsearch.records import ActivationRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.report.tables import state_counts
+from actsearch.report.verdict import readable
+from actsearch.storage import Storage
+from actsearch.storage.health import checks
+
+__all__ = ["Line", "examine"]
+
+_MANY = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a report.
+
+    Attributes:
+        what: what was looked at.
+        text: what was found.
+        is_finding: whether somebody should do something about it.
+    """
+
+    what: str
+    text: str
+    is_finding: bool = False
+
+
+def examine(url: str) -> list[Line]:
+    """Look at a storage without writing to it; nothing in it makes this raise."""
+    try:
+        storage = Storage(url, read_only=True)
+    except ActsearchError as error:
+        return [Line("storage", str(error), True)]
+    lines: list[Line] = []
+    try:
+        for what, found in checks(storage.database):
+            lines += [Line(what, text, True) for text in found] or [Line(what, "ok")]
+        for study in storage.studies():
+            lines += _study(storage, study)
+    except ActsearchError as error:
+        lines.append(Line("storage", str(error), True))
+    finally:
+        storage.database.close()
+    return lines
+
+
+def _study(storage: Storage, study: StudyRecord) -> list[Line]:
+    what = f"study {study.name}"
+    try:
+        trials = storage.trials(study.id)
+        stored = storage.confirmations(study.id)
+        holder = storage.lease(study).holder()
+    except ActsearchError as error:
+        return [Line(what, str(error), True)]
+    lines = [Line(what, _resumable(study, trials))]
+    if holder is not None and holder.alive:
+        lines.append(Line(what, f"is being run by {holder}"))
+    elif holder is not None:
+        text = (
+            f"its lease was left by {holder}: the next optimize takes it over, or actsearch unlock"
+        )
+        lines.append(Line(what, text, True))
+    lost = len(stored) - len(readable((item.created, item.verdict) for item in stored))
+    if lost:
+        lines.append(Line(what, f"{lost} of {len(stored)} verdicts cannot be read", True))
+    unreadable = [(trial, text) for trial in trials if (text := _unreadable(trial))]
+    for trial, text in unreadable[:_MANY]:
+        lines.append(
+            Line(what, f"trial {trial.number} cannot be read as an activation: {text}", True)
+        )
+    if len(unreadable) > _MANY:
+        lines.append(Line(what, f"and {len(unreadable) - _MANY} more like that", True))
+    return lines
+
+
+def _resumable(study: StudyRecord, trials: list[TrialRecord]) -> str:
+    """What the next optimize would begin with."""
+    counts = state_counts(trials)
+    trained = sum(count for state, count in counts.items() if state.is_trained)
+    running, waiting = counts[TrialState.RUNNING], counts[TrialState.WAITING]
+    if running + waiting:
+        then = f"optimize goes on with {running} interrupted and {waiting} waiting trials"
+    else:
+        then = f"optimize goes on with new proposals ({study.strategy.get('name')})"
+    return f"{trained} trained trials; {then}"
+
+
+def _unreadable(trial: TrialRecord) -> str:
+    """Why a stored activation is none; empty for one that can be read."""
+    for item in trial.candidate.activations.values():
+        try:
+            _read(item)
+        except ActsearchError as error:
+            return str(error).splitlines()[0]
+    return ""
+
+
+def _read(item: ActivationRecord) -> None:
+    if item.name is None:
+        parse(item.formula)
+    else:
+        CATALOG[item.name].bind(dict(item.hyperparameters))

@@ -1,0 +1,70 @@
+"""A study with everything it holds as one JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from actsearch.records import StudyRecord, TrialRecord
+from actsearch.report.verdict import Verdict
+
+__all__ = ["study_json"]
+
+
+def study_json(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    verdicts: Sequence[tuple[datetime | None, Verdict]],
+) -> str:
+    """The document as text; numbers that are not finite are texts in it ("nan", "inf", "-inf").
+
+    Args:
+        study: its settings.
+        trials: its trials, with their evaluations and epochs.
+        verdicts: its confirmations with their time.
+    """
+    document = {
+        "format": 1,
+        "study": {key: value for key, value in _plain(study).items() if key != "id"},
+        "trials": [_trial(trial) for trial in trials],
+        "verdicts": [
+            {"created": _plain(created), "verdict": verdict.to_json(), "text": str(verdict)}
+            for created, verdict in verdicts
+        ],
+    }
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    candidate = trial.candidate
+    data: dict[str, Any] = _plain(trial)
+    data["candidate"] = {
+        "formula": candidate.formula,
+        "label": candidate.label,
+        **data["candidate"],
+    }
+    return data
+
+
+def _plain(value: Any) -> Any:
+    """Records, moments and numbers as what JSON has."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

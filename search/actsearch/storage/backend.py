@@ -1,0 +1,126 @@
+"""What each kind of database does in its own way: opening, beginning a transaction, and what to do about an error."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from actsearch.errors import StorageError
+from actsearch.storage.tolerant import json_value
+
+__all__ = [
+    "BUSY_SECONDS",
+    "JSON",
+    "Backend",
+    "ConnectionLost",
+    "Opening",
+    "cause",
+    "parsed",
+    "redacted",
+]
+
+BUSY_SECONDS = 60  # a writer waits this long for another one
+
+
+class ConnectionLost(StorageError):
+    """The connection to a server broke, and nothing of the transaction was stored: it may be made again."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a database is to be opened.
+
+    Attributes:
+        url: where it is.
+        create: make it if it is missing.
+        read_only: never write.
+    """
+
+    url: URL
+    create: bool
+    read_only: bool
+
+    @property
+    def shown(self) -> str:
+        """The URL for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    engine: Engine
+    immutable: bool
+    remote: bool  # reached over a connection that may break
+    own: str  # what a user gives actsearch for itself: "a file", "a database"
+
+    def ready_to_write(self) -> None:
+        """Called once the database is known to be ours and will be written."""
+
+    def before(self) -> None:
+        """Called before a transaction."""
+
+    def failed(self, error: BaseException) -> None:
+        """Called when one has failed, with its connection given back."""
+
+    def transaction(self, connection: Connection) -> int | None:
+        """Inside a write transaction: the number under which :meth:`committed` knows it later."""
+
+    def committed(self, transaction: int | None) -> bool:
+        """Whether a transaction whose connection broke during its commit was stored; waits until that is known."""
+
+    def advice(self, error: exc.DBAPIError) -> str:
+        """What a user can do about an error, beginning with "; "; empty if nothing is known."""
+
+
+def parsed(url: str) -> URL:
+    """Read a storage URL.
+
+    Raises:
+        StorageError: it is none.
+    """
+    try:
+        return make_url(url)
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise StorageError(
+            f"{redacted(url)!r} is no storage URL; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
+            "or postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
+
+
+def redacted(url: str) -> str:
+    """A storage URL without its password, for messages."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (exc.ArgumentError, ValueError):
+        return re.sub(r":[^:@/]*@", ":***@", str(url))
+
+
+def cause(error: exc.DBAPIError) -> str:
+    """What the database itself said."""
+    return str(error.orig).strip() if error.orig is not None else str(error)
+
+
+def _read_json(text: Any) -> Any:
+    return [] if text == "[]" else {} if text == "{}" else json_value(text)  # as most are
+
+
+def _write_json(value: Any) -> str:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair: no database takes it but escaped
+            return json.dumps(value, allow_nan=False)
+    return text
+
+
+JSON: dict[str, Any] = {
+    "json_deserializer": _read_json,
+    "json_serializer": _write_json,
+}

@@ -1,0 +1,133 @@
+"""What is wrong with a database, looked at without writing to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session
+
+from actsearch.records import TrialState
+from actsearch.storage.database import VERSION_TABLE, Database
+from actsearch.storage.tables import Base
+
+__all__ = ["checks"]
+
+_MANY = 5  # so many lines of one kind are enough
+
+
+def checks(database: Database) -> Iterator[tuple[str, list[str]]]:
+    """Each check with what it found: the file, the schema, rows of nothing, trials that contradict themselves."""
+    with database.reading() as session:
+        connection = session.connection()
+        yield "integrity", _integrity(connection)
+        yield f"schema {_revision(connection)}", _schema(connection)
+        yield "foreign keys", _orphans(connection)
+        yield "trials", _trials(session)
+
+
+def _revision(connection: Connection) -> str:
+    table = sa.table(VERSION_TABLE, sa.column("version_num"))
+    return ", ".join(map(str, connection.scalars(sa.select(table.c.version_num))))
+
+
+def _integrity(connection: Connection) -> list[str]:
+    """What the database itself says of its pages and indexes; PostgreSQL is asked for what it marks as unusable."""
+    if connection.dialect.name == "sqlite":
+        found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found[:_MANY]
+    if connection.dialect.name == "postgresql":
+        broken = connection.scalars(
+            sa.text(
+                "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid "
+                "UNION ALL SELECT conname FROM pg_constraint WHERE NOT convalidated"
+            )
+        )
+        return [f"{name} is not valid" for name in broken]
+    return []
+
+
+def _schema(connection: Connection) -> list[str]:
+    """Tables and columns that are missing."""
+    inspector = sa.inspect(connection)
+    present = set(inspector.get_table_names())
+    found = []
+    for name, table in Base.metadata.tables.items():
+        if name not in present:
+            found.append(f"table {name} is missing")
+            continue
+        columns = {column["name"] for column in inspector.get_columns(name)}
+        found += [
+            f"column {name}.{c.name} is missing" for c in table.columns if c.name not in columns
+        ]
+    return found
+
+
+def _orphans(connection: Connection) -> list[str]:
+    """Rows that belong to a row which is not there."""
+    found = []
+    for table in Base.metadata.sorted_tables:
+        for key in table.foreign_keys:
+            parent = key.column.table.alias("parent")
+            missing = (
+                sa.select(sa.func.count())
+                .select_from(table.outerjoin(parent, parent.c[key.column.name] == key.parent))
+                .where(key.parent.is_not(None), parent.c[key.column.name].is_(None))
+            )
+            if count := connection.scalar(missing):
+                found.append(
+                    f"{count} rows of {table.name} belong to {key.column.table.name} that are not there"
+                )
+    return found
+
+
+def _trials(session: Session) -> list[str]:
+    """Trials that contradict themselves, which only another program's writing makes."""
+    trials, values, studies = (
+        Base.metadata.tables[name] for name in ("trials", "trial_values", "studies")
+    )
+    original = trials.alias("original")
+    said: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
+        "is COMPLETE without a value": (
+            trials.outerjoin(values, values.c.trial_id == trials.c.id),
+            sa.and_(
+                trials.c.state == TrialState.COMPLETE.value,
+                values.c.value.is_(None),
+                values.c.nonfinite.is_(None),
+            ),
+        ),
+        "repeats a trial that is not there": (
+            trials.outerjoin(
+                original,
+                (original.c.study_id == trials.c.study_id)
+                & (original.c.number == trials.c.duplicate_of),
+            ),
+            sa.and_(trials.c.duplicate_of.is_not(None), original.c.id.is_(None)),
+        ),
+        "is in a state that is none": (
+            trials,
+            trials.c.state.not_in([state.value for state in TrialState]),
+        ),
+    }
+    found = []
+    for words, (source, condition) in said.items():
+        rows = session.execute(
+            sa.select(studies.c.name, trials.c.number)
+            .select_from(source.join(studies, studies.c.id == trials.c.study_id))
+            .where(condition)
+            .order_by(trials.c.id)
+            .limit(_MANY)
+        )
+        found += [f"trial {number} of study {name!r} {words}" for name, number in rows]
+    gaps = session.execute(
+        sa.select(studies.c.name, sa.func.count(), sa.func.max(trials.c.number))
+        .join(studies, studies.c.id == trials.c.study_id)
+        .group_by(studies.c.id, studies.c.name)
+        .having(sa.func.max(trials.c.number) != sa.func.count() - 1)
+        .limit(_MANY)
+    )
+    return found + [
+        f"study {name!r} has {count} trials, but numbers up to {last}"
+        for name, count, last in gaps
+    ]
