@@ -25,6 +25,8 @@ ObjectiveCallable = Callable[[Any, Any], float | Mapping[str, float]]
 
 _log = logging.getLogger("actsearch")
 
+_LONGEST = 2000  # characters of a message that are kept with the trial; the log has all of it
+
 
 def evaluate(
     record: CandidateRecord,
@@ -150,6 +152,8 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception:  # a user's own class may fail at this too
         return "(its message cannot be shown)"
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} ... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

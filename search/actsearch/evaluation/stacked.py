@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.run import prepared
 from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
+from actsearch.training.memory import is_out_of_memory
 from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
 
 __all__ = ["LARGEST_STACK", "Stacker", "Training"]
@@ -220,10 +219,3 @@ def _shortened(task: Task) -> Task:
     rows = _STEPS * task.batch_size
     train = tuple(tensor[:rows] for tensor in task.train)
     return task.replace(epochs=1, schedule=None, train=train, valid=train)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or in the main memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,13 +72,25 @@ def export_to_optuna(study: StudyRecord, trials: Sequence[TrialRecord], url: str
         StorageError: if the storage cannot be written or holds a study of that name.
     """
     try:
-        return len(optuna_study(study, trials, url).trials)
+        return len(_written(study, trials, url))
     except optuna.exceptions.DuplicatedStudyError:
         raise StorageError(
             f"{url} holds an Optuna study {study.name!r} already: delete it there or give another URL"
         ) from None
     except Exception as error:  # whatever Optuna's database layer raises
         raise StorageError(f"cannot write the Optuna storage {url}: {error}") from error
+
+
+def _written(study: StudyRecord, trials: Sequence[TrialRecord], url: str) -> list[FrozenTrial]:
+    """Write it whole, or leave nothing of it."""
+    try:
+        return optuna_study(study, trials, url).trials
+    except optuna.exceptions.DuplicatedStudyError:
+        raise
+    except BaseException:
+        with contextlib.suppress(Exception), _quiet():
+            optuna.delete_study(study_name=study.name, storage=url)
+        raise
 
 
 def _choice(trial: TrialRecord) -> str | None:
@@ -94,22 +107,23 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
         item = trial.candidate.activations[SHARED]
         row = CATALOG[item.name] if item.name is not None and item.name in CATALOG else None
         for setting in row.searched if row else ():
-            if setting.name in item.hyperparameters:
-                parameters[f"{choice}.{setting.name}"] = item.hyperparameters[setting.name]
-                distributions[f"{choice}.{setting.name}"] = _distribution(setting)
+            value, distribution = item.hyperparameters.get(setting.name), _distribution(setting)
+            if _contains(distribution, value):
+                parameters[f"{choice}.{setting.name}"] = value
+                distributions[f"{choice}.{setting.name}"] = distribution
         if item.name is None:
             parameters["composed.size"] = _size(item.formula)
             distributions["composed.size"] = IntDistribution(1, Limits.SIZE)
     state = _STATES[trial.state]
-    value = trial.value if trial.value is not None and not math.isnan(trial.value) else None
-    if state is OptunaState.COMPLETE and value is None:
+    measured = trial.value if trial.value is not None and not math.isnan(trial.value) else None
+    if state is OptunaState.COMPLETE and measured is None:
         state = OptunaState.FAIL
     epochs = trial.evaluations[0].epochs if trial.evaluations else ()
     return FrozenTrial(
         number=-1,
         trial_id=-1,
         state=state,
-        value=value if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
+        value=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
         datetime_start=_naive(trial.started or trial.completed),
         datetime_complete=_naive(trial.completed),
         params=parameters,
@@ -132,6 +146,14 @@ def _size(formula: str) -> int:
         return parse(formula).size
     except FormulaError:  # stored by a version with another language
         return 1
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether Optuna takes a value: one that a user enqueued may lie outside of what is searched."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _distribution(setting: Hyperparameter) -> BaseDistribution:

@@ -62,6 +62,12 @@ class Backend(Protocol):
     def ready_to_write(self) -> None:
         """Called once the database is known to be ours and will be written."""
 
+    def before(self) -> None:
+        """Called before a transaction."""
+
+    def failed(self, error: BaseException) -> None:
+        """Called when one has failed, with its connection given back."""
+
     def transaction(self, connection: Connection) -> int | None:
         """Inside a write transaction: the number under which :meth:`committed` knows it later."""
 

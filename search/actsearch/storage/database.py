@@ -76,7 +76,7 @@ class Database:
         self._backend = _backend(Opening(parsed(url), create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
-        with self.translated():
+        with self.translated(), self._decoded():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._backend.ready_to_write()
@@ -126,7 +126,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session on one consistent picture of the database."""
-        with self.translated(), self._begin(write=False) as connection:
+        with self.translated(), self._decoded(), self._begin(write=False) as connection:
             with Session(connection, expire_on_commit=False) as session:
                 yield session
 
@@ -146,7 +146,8 @@ class Database:
 
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
-        with self._connected() as connection:
+        self._backend.before()
+        with self._failing(), self._connected() as connection:
             connection = connection.execution_options(actsearch_write=write)
             transaction = connection.begin()
             number = self._backend.transaction(connection) if write else None
@@ -164,6 +165,27 @@ class Database:
                     write and error.connection_invalidated and self._backend.committed(number)
                 ):
                     raise
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._backend.failed(error)
+            raise
+
+    @contextlib.contextmanager
+    def _decoded(self) -> Iterator[None]:
+        """Turn what damaged texts and numbers do to whoever reads them into StorageError."""
+        try:
+            yield
+        except ActsearchError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise StorageError(
+                f"{self.url} is damaged, it holds what no version wrote ({type(error).__name__}: {error}); "
+                "restore it from a backup"
+            ) from error
 
     def _connected(self) -> Connection:
         try:

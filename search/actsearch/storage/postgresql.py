@@ -63,6 +63,12 @@ class PostgreSQL:
     def ready_to_write(self) -> None:
         """Nothing to do."""
 
+    def before(self) -> None:
+        """Nothing to do."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing to do."""
+
     def transaction(self, connection: Connection) -> int | None:
         """The server's own number of the transaction."""
         return int(connection.info[_TRANSACTION])

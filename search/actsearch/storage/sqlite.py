@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import StorageError
 from actsearch.storage.backend import BUSY_SECONDS, JSON, Opening
+from actsearch.storage.file import LostLog, WatchedFile, check_size
 
 __all__ = ["Sqlite"]
 
@@ -29,16 +29,17 @@ class Sqlite:
     def __init__(self, opening: Opening) -> None:
         self._shown = opening.shown
         self.immutable = False
-        self._path: Path | None = None
+        self._file: WatchedFile | None = None
+        self._read_only = opening.read_only
         if opening.url.database in (None, "", ":memory:"):
             shared = {"check_same_thread": False}  # a study in memory may be run in a thread
             self.engine = sa.create_engine(
                 "sqlite://", poolclass=StaticPool, connect_args=shared, **JSON
             )
         else:
-            self._path = _checked(opening)
-            self._identity = _identity(self._path)
-            self.engine = self._opened(self._path, opening.read_only)
+            self._file = WatchedFile(_checked(opening))
+            self._file.remember()
+            self.engine = self._opened(self._file.path, opening.read_only)
         self._listen()
 
     def _opened(self, path: Path, read_only: bool) -> Engine:
@@ -66,17 +67,26 @@ class Sqlite:
 
         @event.listens_for(self.engine, "begin")
         def on_begin(connection: Connection) -> None:
-            self._check_file()
             write = connection.get_execution_options().get("actsearch_write", False)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+            if self._file is not None:
+                self._file.check()
+                if write:
+                    self._file.check_log(connection.info)
 
-    def _check_file(self) -> None:
-        """A file that was deleted stays open, and what is written into it is lost."""
-        if self._path is not None and _identity(self._path) != self._identity:
-            raise StorageError(
-                f"{self._path} was deleted, moved or replaced while it was open, so nothing more is stored in it; "
-                "put it back and load the study again"
-            )
+    def before(self) -> None:
+        """Say that the file is gone; who only looks goes on with what is there now, such as a backup put back."""
+        if self._file is None:
+            return
+        if self._read_only and self._file.is_replaced:
+            self.engine.dispose()
+            self._file.remember()
+        self._file.check()
+
+    def failed(self, error: BaseException) -> None:
+        """Closing writes into the file what a removed log held."""
+        if isinstance(error, LostLog):
+            self.engine.dispose()
 
     def ready_to_write(self) -> None:
         """Let readers and the writer go on at the same time; kept in the file, so only said once it is ours."""
@@ -105,6 +115,8 @@ class Sqlite:
             return f"; another program has held it for {BUSY_SECONDS} s, end that and try again"
         if "full" in said:
             return "; make room and run again, finished trials are kept"
+        if "disk I/O" in said:
+            return "; make room, or lift the limit on a file's size, and run again, finished trials are kept"
         if "readonly" in said or "unable to open" in said:
             return "; check that the file and its folder can be written"
         if not isinstance(error, (exc.OperationalError, exc.ProgrammingError)):
@@ -128,6 +140,7 @@ def _checked(opening: Opening) -> Path:
                 "and a relative path starts from the current folder"
             )
         _make(path)
+    check_size(path)
     return path.resolve()
 
 
@@ -144,14 +157,6 @@ def _make(path: Path) -> None:
         ) from None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _needs_a_picture(location: str) -> bool:
     """Whether a file can be read only as something that never changes: its folder cannot be written."""
     try:
@@ -159,6 +164,6 @@ def _needs_a_picture(location: str) -> bool:
             probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         return True
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, ValueError):
         pass  # said by the check of the schema
     return False

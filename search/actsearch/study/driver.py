@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, cast
 
 from torch import Tensor
 
-from actsearch.errors import ActsearchError, StudyError
+from actsearch.errors import ActsearchError, StorageError, StudyError
 from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.stacked import LARGEST_STACK
@@ -86,11 +86,8 @@ class Driver:
                 "task_changes": [*earlier, different],
             }
         if changes:
-            self._lease.acquire()
-            try:
+            with self._holding():
                 self._storage.update_study(self._study.id, self._lease, **changes)
-            finally:
-                self._lease.release()
             self._study = self._storage.study(self._study.name)
         return self._study
 
@@ -109,8 +106,7 @@ class Driver:
         self._signals.pass_on()
 
     def _drive(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
-        self._lease.acquire()
-        try:
+        with self._holding(), contextlib.closing(self._executor):
             self._read_history()
             left = limits.remaining(0, self._history.trained)
             if left == 0:
@@ -118,9 +114,18 @@ class Driver:
             self._say_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
-        finally:
-            self._executor.close()
-            self._lease.release()
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Hold the lease; where something went wrong, giving it back may fail as well, and that is not what to say."""
+        self._lease.acquire()
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                self._lease.release()
+            raise
+        self._lease.release()
 
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)

@@ -13,6 +13,7 @@ from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import Fit
+from actsearch.training.memory import is_out_of_memory
 
 __all__ = ["check_task"]
 
@@ -72,6 +73,8 @@ def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
     except TaskError:
         return f"the task does not run on its first {name} batch: {message}"
     shapes = f"{name} inputs {_shape(inputs)}, targets {_shape(target)}"
+    if is_out_of_memory(error):
+        return f"memory ran out on the first batch ({shapes}); make batch_size smaller: {message}"
     try:
         with torch.no_grad():
             output = forward(fit.model, inputs)

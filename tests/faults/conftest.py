@@ -1,0 +1,37 @@
+"""One launcher for all, and the study that nothing happened to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from driven import SEARCH, Launcher, Row, rows_of
+
+Unbroken = Callable[[str, int, bool], list[Row]]
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Starts searches in processes of their own."""
+    launcher = Launcher()
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def unbroken(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    """Trials of the search (strategy, trials in all, with a pruner) that nothing happened to, one after the other."""
+    known: dict[tuple[str, int, bool], list[Row]] = {}
+    folder: Path = tmp_path_factory.mktemp("unbroken")
+
+    def rows(strategy: str, total: int, pruned: bool = False) -> list[Row]:
+        key = (strategy, total, pruned)
+        if key not in known:
+            url = f"sqlite:///{folder}/{len(known)}.db"
+            child = launcher.start(SEARCH, url, strategy, total, 1, int(pruned))
+            assert child.wait() == 0, child.errors
+            known[key] = rows_of(url)
+        return known[key]
+
+    return rows

@@ -1,0 +1,169 @@
+"""Searches in processes of their own, to which things happen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TextIO
+
+import actsearch as acs
+
+__all__ = ["SEARCH", "Child", "Launcher", "Row", "check_file", "ended_trials", "rows_of"]
+
+SEARCH = """
+import sys
+import torch
+import torch.nn.functional as F
+from torch import nn
+import actsearch as acs
+
+url, strategy, total, batch, pruned = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(80, 2, generator=generator)
+y = (x[:, 0] * x[:, 1] > 0).long()
+
+
+def model():
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def say(study, trial):
+    print("DONE", trial.number, trial.state.name, repr(trial.value), flush=True)
+
+
+task = acs.Task(model=model, train=(x[:64], y[:64]), valid=(x[64:], y[64:]), loss=F.cross_entropy,
+                metric="loss", epochs=4 if pruned else 1, batch_size=32, lr=1e-2, device="cpu")
+pruner = acs.SuccessiveHalving(min_resource=1, reduction_factor=2) if pruned else None
+print("READY", flush=True)
+study = acs.create_study(study_name="s", storage=url, strategy=strategy, seed=3, pruner=pruner, load_if_exists=True)
+study.optimize(task, total_trials=total, callbacks=[say], show_progress_bar=False,
+               executor=acs.Local(batch))
+print("END", flush=True)
+"""
+"""A search of URL, strategy, trials in all, trials in a stack, 1 with a pruner; says READY, DONE ..., END."""
+
+Row = tuple[Any, ...]
+
+
+class Child:
+    """A process that runs a script; its output is read as it comes."""
+
+    def __init__(self, launcher: Launcher, pid: int, output: TextIO, errors: Path) -> None:
+        self._launcher = launcher
+        self.pid = pid
+        self._output = output
+        self._errors = errors
+        self.lines: list[str] = []
+
+    def read(self, lines: int | None = None) -> list[str]:
+        """So many more lines, or all until it ends."""
+        found = [line.rstrip("\n") for line in itertools.islice(self._output, lines)]
+        self.lines += found
+        return found
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code, negative for the signal that ended it; all of its output is in ``lines``."""
+        self.read()
+        self._output.close()
+        return int(self._launcher.ask("wait", self.pid))
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error."""
+        return self._errors.read_text()
+
+
+class Launcher:
+    """Starts scripts in forks of a process that has imported everything."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._count = itertools.count()
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("launcher.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, *command: Any) -> str:
+        """Its answer to a command."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+    def start(self, script: str, *arguments: object) -> Child:
+        """Start a script, given as its text."""
+        base = Path(self._folder.name) / str(next(self._count))
+        path, pipe, errors = (base.with_suffix(end) for end in (".py", ".out", ".err"))
+        path.write_text(script)
+        os.mkfifo(pipe)
+        pid = int(self.ask("start", str(errors), str(pipe), str(path), *map(str, arguments)))
+        return Child(self, pid, pipe.open(), errors)
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._folder.cleanup()
+
+
+def rows_of(url: str) -> list[Row]:
+    """What must not depend on interruptions: also how trials were made and what they repeat."""
+    study = acs.load_study(study_name="s", storage=url)
+    rows: list[Row] = [
+        (
+            trial.number,
+            trial.state.name,
+            trial.candidate.formula,
+            trial.value,
+            trial.reason,
+            trial.duplicate_of,
+            trial.warnings,
+            trial.record.candidate.operation,
+            trial.record.candidate.parents,
+            trial.record.fingerprint,
+        )
+        for trial in study.trials
+    ]
+    study._storage.database.close()
+    return rows
+
+
+def check_file(path: Path) -> None:
+    """Raises AssertionError unless SQLite finds the file whole."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def ended_trials(path: Path) -> dict[int, tuple[str, str]]:
+    """State and value of every trial in a file, by number; read without our code."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        assert not tables or "trials" in tables  # the schema is there whole, or not at all
+        if not tables:
+            return {}
+        stored = connection.execute(
+            "SELECT number, state, value FROM trials LEFT JOIN trial_values ON trial_id = trials.id"
+        ).fetchall()
+    ended = {number: (state, repr(value)) for number, state, value in stored}
+    assert sorted(ended) == list(range(len(ended)))
+    return ended
