@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actsearch.errors import ActsearchError
 from actsearch.records import TrialState
@@ -17,6 +18,9 @@ from actsearch.report.json_view import study_json
 from actsearch.storage import Storage
 
 __all__ = ["main"]
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
 
@@ -53,6 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.set_defaults(command=_show)
 
+    _add_export(commands)
+    _add_care(commands)
+
+    dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
+    dashboard.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    dashboard.add_argument("--port", type=int, default=None)
+    dashboard.add_argument("--no-browser", action="store_true", help="only serve")
+    dashboard.set_defaults(command=_dashboard)
+    return parser
+
+
+def _add_export(commands: Commands) -> None:
     export = commands.add_parser("export", help="take a study's trials out")
     export.add_argument("study")
     _add_storage(export)
@@ -65,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=_export, usage_error=export.error)
 
+
+def _add_care(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
     doctor.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
     doctor.set_defaults(command=_doctor)
@@ -74,13 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_storage(unlock)
     unlock.add_argument("--yes", action="store_true", help="do not ask")
     unlock.set_defaults(command=_unlock)
-
-    dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
-    dashboard.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
-    dashboard.add_argument("--port", type=int, default=None)
-    dashboard.add_argument("--no-browser", action="store_true", help="only serve")
-    dashboard.set_defaults(command=_dashboard)
-    return parser
 
 
 _TO = {

@@ -82,49 +82,52 @@ def _orphans(connection: Connection) -> list[str]:
     return found
 
 
+_TRIALS, _VALUES, _STUDIES = (
+    Base.metadata.tables[name] for name in ("trials", "trial_values", "studies")
+)
+_ORIGINAL = _TRIALS.alias("original")
+_WRONG: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
+    "is COMPLETE without a value": (
+        _TRIALS.outerjoin(_VALUES, _VALUES.c.trial_id == _TRIALS.c.id),
+        sa.and_(
+            _TRIALS.c.state == TrialState.COMPLETE.value,
+            _VALUES.c.value.is_(None),
+            _VALUES.c.nonfinite.is_(None),
+        ),
+    ),
+    "repeats a trial that is not there": (
+        _TRIALS.outerjoin(
+            _ORIGINAL,
+            (_ORIGINAL.c.study_id == _TRIALS.c.study_id)
+            & (_ORIGINAL.c.number == _TRIALS.c.duplicate_of),
+        ),
+        sa.and_(_TRIALS.c.duplicate_of.is_not(None), _ORIGINAL.c.id.is_(None)),
+    ),
+    "is in a state that is none": (
+        _TRIALS,
+        _TRIALS.c.state.not_in([state.value for state in TrialState]),
+    ),
+}
+"""What a trial can be only after another program wrote it: where to look, and for what."""
+
+
 def _trials(session: Session) -> list[str]:
     """Trials that contradict themselves, which only another program's writing makes."""
-    trials, values, studies = (
-        Base.metadata.tables[name] for name in ("trials", "trial_values", "studies")
-    )
-    original = trials.alias("original")
-    said: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
-        "is COMPLETE without a value": (
-            trials.outerjoin(values, values.c.trial_id == trials.c.id),
-            sa.and_(
-                trials.c.state == TrialState.COMPLETE.value,
-                values.c.value.is_(None),
-                values.c.nonfinite.is_(None),
-            ),
-        ),
-        "repeats a trial that is not there": (
-            trials.outerjoin(
-                original,
-                (original.c.study_id == trials.c.study_id)
-                & (original.c.number == trials.c.duplicate_of),
-            ),
-            sa.and_(trials.c.duplicate_of.is_not(None), original.c.id.is_(None)),
-        ),
-        "is in a state that is none": (
-            trials,
-            trials.c.state.not_in([state.value for state in TrialState]),
-        ),
-    }
     found = []
-    for words, (source, condition) in said.items():
+    for words, (source, condition) in _WRONG.items():
         rows = session.execute(
-            sa.select(studies.c.name, trials.c.number)
-            .select_from(source.join(studies, studies.c.id == trials.c.study_id))
+            sa.select(_STUDIES.c.name, _TRIALS.c.number)
+            .select_from(source.join(_STUDIES, _STUDIES.c.id == _TRIALS.c.study_id))
             .where(condition)
-            .order_by(trials.c.id)
+            .order_by(_TRIALS.c.id)
             .limit(_MANY)
         )
         found += [f"trial {number} of study {name!r} {words}" for name, number in rows]
     gaps = session.execute(
-        sa.select(studies.c.name, sa.func.count(), sa.func.max(trials.c.number))
-        .join(studies, studies.c.id == trials.c.study_id)
-        .group_by(studies.c.id, studies.c.name)
-        .having(sa.func.max(trials.c.number) != sa.func.count() - 1)
+        sa.select(_STUDIES.c.name, sa.func.count(), sa.func.max(_TRIALS.c.number))
+        .join(_STUDIES, _STUDIES.c.id == _TRIALS.c.study_id)
+        .group_by(_STUDIES.c.id, _STUDIES.c.name)
+        .having(sa.func.max(_TRIALS.c.number) != sa.func.count() - 1)
         .limit(_MANY)
     )
     return found + [
