@@ -83,7 +83,7 @@ class TestSchema:
                 if connection.dialect.name == "sqlite":  # SQLAlchemy does not read these names
                     query = f"SELECT sql FROM sqlite_master WHERE name = '{name}'"
                     text = str(connection.exec_driver_sql(query).scalar())
-                    found |= {key.name for key in keys if f"CONSTRAINT {key.name} " in text}
+                    found |= {str(key.name) for key in keys if f"CONSTRAINT {key.name} " in text}
                 else:
                     found |= {item["name"] for item in looked_at.get_foreign_keys(name)}
                 found |= {item["name"] for item in looked_at.get_unique_constraints(name)}
