@@ -28,7 +28,6 @@ __all__ = ["add", "finish", "read", "screen", "start"]
 _TRIALS = Base.metadata.tables["trials"]
 _VALUES = Base.metadata.tables["trial_values"]
 _EVALUATIONS = Base.metadata.tables["evaluations"]
-_EPOCHS = Base.metadata.tables["epochs"]
 
 _OF_STUDY = _TRIALS.c.study_id == bindparam("of_study")
 _THIS = sa.and_(_OF_STUDY, _TRIALS.c.number == bindparam("of_number"))
@@ -62,7 +61,9 @@ _SCREEN = _setting(*_SCREENED)
 _ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
 _ADD_ATTRIBUTES = _setting("user_attrs")
 _FINISH = _setting("state", "spread", "spread_nonfinite", "reason", "seconds", "completed")
-_ADD_EVALUATIONS = _EVALUATIONS.insert().returning(_EVALUATIONS.c.id, sort_by_parameter_order=True)
+_GIVEN = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.seed).where(
+    _EVALUATIONS.c.trial_id.in_(bindparam("trials", expanding=True))
+)
 
 
 def read(
@@ -153,10 +154,10 @@ def finish(
                 if outcome.value is not None
             ],
         ),
-        (_EPOCHS.insert(), _add_evaluations(connection, ids, outcomes)),
     ):
         if rows:
             connection.execute(statement, rows)
+    _add_epochs(connection, _add_evaluations(connection, ids, outcomes))
     for number, outcome in outcomes.items():
         if outcome.user_attrs:
             _add_attributes(connection, study_id, number, outcome.user_attrs)
@@ -182,9 +183,19 @@ def _ended(study_id: int, number: int, outcome: Outcome, now: datetime) -> dict[
     }
 
 
+def _add_epochs(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert epochs as the driver takes them: a batch has thousands, each of them nothing but numbers."""
+    if rows:
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        columns = convert.EPOCH_COLUMNS
+        marks = ", ".join([mark] * len(columns))
+        statement = f"INSERT INTO epochs ({', '.join(columns)}) VALUES ({marks})"
+        connection.exec_driver_sql(statement, rows)
+
+
 def _add_evaluations(
     connection: Connection, ids: Mapping[int, int], outcomes: Mapping[int, Outcome]
-) -> list[dict[str, Any]]:
+) -> list[tuple[Any, ...]]:
     """Insert evaluations; the rows of their epochs, which need the ids that are given here."""
     records = [
         (ids[number], record)
@@ -194,10 +205,12 @@ def _add_evaluations(
     if not records:
         return []
     rows = [convert.evaluation_row(trial_id, record) for trial_id, record in records]
-    given = connection.execute(_ADD_EVALUATIONS, rows).scalars().all()
+    connection.execute(_EVALUATIONS.insert(), rows)
+    found = connection.execute(_GIVEN, {"trials": list(ids.values())})
+    given = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in found}
     return [
-        convert.epoch_row(evaluation_id, epoch)
-        for evaluation_id, (_, record) in zip(given, records, strict=True)
+        convert.epoch_row(given[trial_id, record.seed], epoch)
+        for trial_id, record in records
         for epoch in record.epochs
     ]
 
