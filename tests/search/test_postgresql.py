@@ -203,8 +203,11 @@ study.optimize(objective, total_trials=20, show_progress_bar=False)
 """
 
 
-def test_a_driver_that_is_killed_is_gone_on_from(postgresql_url: str, unbroken: list[Row]) -> None:
-    for trials in (3, 6):
+@pytest.mark.parametrize("kills", [[4], pytest.param([1, 3, 6], marks=pytest.mark.slow)])
+def test_a_driver_that_is_killed_is_gone_on_from(
+    postgresql_url: str, unbroken: list[Row], kills: list[int]
+) -> None:
+    for trials in kills:
         process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, postgresql_url], stdout=subprocess.PIPE, text=True
         )

@@ -6,9 +6,11 @@ writes twice for each one it trains.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,10 +80,23 @@ def read(
     query, bound = _READ, {"of_study": study_id, "since": since}
     if numbers is not None:
         query = query.where(_TRIALS.c.number.in_(sorted(set(numbers))))
-    rows = session.connection().execute(query, bound).all()
-    found = all_versions(session.connection())
-    evaluations = _evaluations(session, query.params(bound)) if epochs else {}
-    return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
+    with _no_collection():
+        rows = session.connection().execute(query, bound).all()
+        found = all_versions(session.connection())
+        evaluations = _evaluations(session, query.params(bound)) if epochs else {}
+        return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which half of the time would look through what is only just being made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def add(
