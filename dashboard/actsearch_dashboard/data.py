@@ -19,7 +19,7 @@ from actsearch_dashboard.text import cut
 
 __all__ = ["Store", "StudyView", "open_store", "storage_url"]
 
-Stamp = tuple[int, ...]
+Stamp = tuple[object, ...]
 
 _SAFETY = (
     60  # seconds after which anything is read again, should a file's time stamp not have moved
@@ -52,7 +52,8 @@ class Store:
     @property
     def stamp(self) -> Stamp:
         """Changes when the database does."""
-        return _stamp(self.url)
+        path = _path(self.url)
+        return self.reader.stamp() if path is None else _stamp(path)
 
     @property
     def name(self) -> str:
@@ -143,10 +144,7 @@ def _status(path: Path) -> tuple[int, int, int, int]:
     return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-def _stamp(url: str) -> Stamp:
-    path = _path(url)
-    if path is None:
-        return ()
+def _stamp(path: Path) -> Stamp:
     return _status(path) + _status(path.with_name(path.name + "-wal"))
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,7 @@ class Server:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
-        self._folder = folder
+        self.folder = folder
         self._data = folder / "data"
         self._numbers = itertools.count()
 
@@ -55,22 +56,28 @@ class Server:
         self._run("initdb", "--no-sync", *locale)
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
-                f"listen_addresses = ''\nunix_socket_directories = '{self._folder}'\n"
+                f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n"
                 "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\n"
             )
-        self._run("pg_ctl", "start", "--wait", f"--log={self._folder}/log")
+        self._run("pg_ctl", "start", "--wait", f"--log={self.folder}/log")
 
     def restart(self) -> None:
         """End every connection, as after an update of the system."""
-        self._run("pg_ctl", "restart", "--wait", "--mode=fast", f"--log={self._folder}/log")
+        self._run("pg_ctl", "restart", "--wait", "--mode=fast", f"--log={self.folder}/log")
 
     def stop(self) -> None:
         """End it at once."""
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
-    def kill(self) -> None:
-        """kill -9, as if the machine had lost its power."""
-        os.kill(int((self._data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    def kill_and_start(self) -> None:
+        """kill -9 and a new start, as if the machine had lost its power."""
+        file = self._data / "postmaster.pid"
+        os.kill(int(file.read_text().split()[0]), signal.SIGKILL)
+        for _ in range(50):  # its children see that it is gone, and hold its memory until then
+            time.sleep(0.1)
+            with contextlib.suppress(AssertionError):
+                return self._run("pg_ctl", "start", "--wait", f"--log={self.folder}/log")
+        raise AssertionError("the server did not start again")
 
     def _run(self, program: str, *arguments: str) -> None:
         as_user = (
@@ -79,14 +86,14 @@ class Server:
             else []
         )
         command = [*as_user, str(self._programs / program), "-D", str(self._data), *arguments]
-        with (self._folder / "out").open("w+") as out:  # a pipe would be kept open by the server
+        with (self.folder / "out").open("w+") as out:  # a pipe would be kept open by the server
             result = subprocess.run(command, stdout=out, stderr=out, cwd="/", timeout=120)
             out.seek(0)
             assert result.returncode == 0, out.read()
 
     def url(self, database: str) -> str:
         """Storage URL of a database, whether it is there or not."""
-        return f"postgresql+psycopg://actsearch@/{database}?host={self._folder}"
+        return f"postgresql+psycopg://actsearch@/{database}?host={self.folder}"
 
     def new_schema(self) -> str:
         """URL of an empty schema of its own in a database; a database for each would take half a second."""

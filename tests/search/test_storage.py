@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -335,3 +336,39 @@ class TestReadOnly:
         assert [study.name for study in reader.studies()] == ["s"]
         reader.close()
         assert {item.name.split(".db")[0] for item in tmp_path.iterdir()} == {name}
+
+
+class TestVanishing:
+    """A file that is taken away while it is open is not made anew, and no write goes to nowhere."""
+
+    @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+    def test_a_write_says_so(self, storage: Storage, sqlite_url: str, how: str) -> None:
+        study = storage.create_study(study_record())
+        storage.add_trials(study.id, [waiting()], None)
+        path = _path(sqlite_url)
+        moved = path.rename(path.with_suffix(".moved"))
+        if how == "deleted":
+            moved.unlink()
+        if how == "replaced":
+            shutil.copy(moved, path)
+        uses: list[Callable[[], Any]] = [
+            lambda: storage.add_trials(study.id, [waiting()], None),
+            lambda: storage.trials(study.id),
+        ]
+        for use in uses:
+            with pytest.raises(acs.StorageError, match="deleted, moved or replaced"):
+                use()
+        assert path.exists() == (how == "replaced")
+
+    def test_another_folder_leads_to_the_same_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        opened = Storage("sqlite:///study.db", create=True)
+        study = opened.create_study(study_record())
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        opened.add_trials(study.id, [waiting()], None)
+        assert len(opened.trials(study.id)) == 1
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+        opened.database.close()

@@ -29,7 +29,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import Reader
-from actsearch.storage import Lease, Storage
+from actsearch.storage import Lease, Storage, environment, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
 from actsearch.storage.tables import Base, LeaseRow, TrialRow
 
@@ -83,7 +83,7 @@ class TestSchema:
                 if connection.dialect.name == "sqlite":  # SQLAlchemy does not read these names
                     query = f"SELECT sql FROM sqlite_master WHERE name = '{name}'"
                     text = str(connection.exec_driver_sql(query).scalar())
-                    found |= {key.name for key in keys if f"CONSTRAINT {key.name} " in text}
+                    found |= {str(key.name) for key in keys if f"CONSTRAINT {key.name} " in text}
                 else:
                     found |= {item["name"] for item in looked_at.get_foreign_keys(name)}
                 found |= {item["name"] for item in looked_at.get_unique_constraints(name)}
@@ -279,6 +279,46 @@ class TestValues:
         assert stored.candidate == record.candidate
         assert stored.user_attrs == record.user_attrs
         assert stored.created == record.created
+
+    def test_what_json_can_hold_comes_back(self, storage: Storage) -> None:
+        attributes = {"nul": "a\0b", "half": "\ud800", "large": 2**70, "deep": [{"x": [None]}]}
+        study = storage.create_study(study_record())
+        storage.add_trials(study.id, [waiting(user_attrs=attributes)], None)
+        assert storage.trials(study.id)[0].user_attrs == attributes
+
+    def test_what_it_can_not_is_refused_and_nothing_stored(self, storage: Storage) -> None:
+        study = storage.create_study(study_record())
+        for attributes in ({"x": math.nan}, {"x": math.inf}):
+            with pytest.raises(acs.StorageError):
+                storage.add_trials(study.id, [waiting(), waiting(user_attrs=attributes)], None)
+        assert storage.trials(study.id) == []
+
+    def test_large_seeds_come_back(self, storage: Storage) -> None:
+        study = storage.create_study(study_record(seed=2**62 + 1))
+        assert storage.study("s").seed == 2**62 + 1
+        lease = storage.lease(study)
+        lease.acquire()
+        storage.add_trials(study.id, [waiting()], lease)
+        outcome = Outcome(TrialState.COMPLETE, 0.5, None, (evaluation(2**63 - 1),))
+        storage.finish_trials(study.id, {0: outcome}, lease)
+        assert storage.trials(study.id, epochs=True)[0].evaluations[0].seed == 2**63 - 1
+
+    def test_each_trial_says_with_what_it_was_made_and_trained(
+        self, storage: Storage, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study = storage.create_study(study_record())
+        lease = storage.lease(study)
+        lease.acquire()
+        storage.add_trials(study.id, [waiting()] * 2, lease)
+        storage.start_trials(study.id, [0], lease)
+        older = versions()
+        newer = older | {"torch": "99.0"}
+        monkeypatch.setattr(environment, "_versions", lambda: newer)  # as after an update
+        storage.start_trials(study.id, [1], lease)
+        first, second = storage.trials(study.id)
+        assert first.proposed_with == first.trained_with == second.proposed_with == older
+        assert {"python", "torch", "actsearch", "optuna", "deap"} <= older.keys()
+        assert second.trained_with == newer
 
     def test_trials_are_numbered_on_whatever_they_bring(self, storage: Storage) -> None:
         study = storage.create_study(study_record())

@@ -50,6 +50,10 @@ class Reader:
         """Whether later changes of the database will be seen."""
         return not self._storage.database.immutable
 
+    def stamp(self) -> tuple[object, ...]:
+        """Something that is another after every change worth showing; cheap to ask for."""
+        return self._storage.stamp()
+
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
         return self._storage.studies()

@@ -111,7 +111,10 @@ def _read_json(text: Any) -> Any:
 
 
 def _write_json(value: Any) -> str:
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"what cannot be written as JSON cannot be stored: {error}") from error
     if not text.isascii():
         try:
             text.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ from actsearch.storage.tables import (
 )
 
 __all__ = [
+    "EPOCH_COLUMNS",
     "epoch_record",
     "epoch_row",
     "evaluation_record",
@@ -174,17 +176,24 @@ def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationR
     )
 
 
-def epoch_row(evaluation_id: int, record: EpochRecord) -> dict[str, Any]:
-    """One epoch as a mapping for a bulk insert."""
-    numbers = {name: finite(getattr(record, name)) for name in _EPOCH_NUMBERS}
-    texts = {name: text for name, (_, text) in numbers.items() if text is not None}
-    return {
-        "evaluation_id": evaluation_id,
-        "epoch": record.epoch,
-        "seconds": record.seconds,
-        "nonfinite": texts or None,
-        **{name: number for name, (number, _) in numbers.items()},
+EPOCH_COLUMNS = ("evaluation_id", "epoch", "seconds", "nonfinite", *_EPOCH_NUMBERS)
+
+
+def epoch_row(evaluation_id: int, record: EpochRecord) -> tuple[Any, ...]:
+    """One epoch as the values of EPOCH_COLUMNS; there are thousands in a batch, and few that are not finite."""
+    numbers = (record.train_loss, record.train_metric, record.valid_loss, record.valid_metric)
+    if None not in numbers and math.isfinite(sum(numbers)):  # type: ignore[arg-type]
+        return (evaluation_id, record.epoch, record.seconds, None, *numbers)
+    pairs = [finite(number) for number in numbers]
+    texts = {
+        name: text
+        for name, (_, text) in zip(_EPOCH_NUMBERS, pairs, strict=True)
+        if text is not None
     }
+    kept = (number for number, _ in pairs)
+    return (
+        evaluation_id, record.epoch, record.seconds, json.dumps(texts) if texts else None, *kept,
+    )  # fmt: skip
 
 
 def epoch_record(row: EpochRow) -> EpochRecord:

@@ -21,10 +21,26 @@ from actsearch.storage.tables import (
     LeaseRow,
     LookRow,
     StudyRow,
+    TrialRow,
     utc_now,
 )
 
 __all__ = ["Confirmation", "Storage"]
+
+_STAMP = sa.select(
+    *(
+        sa.select(what).scalar_subquery()
+        for what in (
+            sa.func.count(StudyRow.id),
+            sa.func.max(StudyRow.id),
+            sa.func.count(TrialRow.id),
+            sa.func.max(TrialRow.id),
+            sa.func.max(TrialRow.completed),
+            sa.func.max(ConfirmationRow.id),
+            sa.func.max(LeaseRow.renewed),
+        )
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,12 @@ class Storage:
         with self.database.reading() as session:
             row = session.get(LeaseRow, study_id)
             return row is not None and is_alive(row)
+
+    @retried
+    def stamp(self) -> tuple[object, ...]:
+        """Something that is another after every write that a reader could show; cheap to ask for."""
+        with self.database.reading() as session:
+            return tuple(session.execute(_STAMP).one())
 
     # trials
 

@@ -6,9 +6,11 @@ writes twice for each one it trains.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +30,6 @@ __all__ = ["add", "finish", "read", "screen", "start"]
 _TRIALS = Base.metadata.tables["trials"]
 _VALUES = Base.metadata.tables["trial_values"]
 _EVALUATIONS = Base.metadata.tables["evaluations"]
-_EPOCHS = Base.metadata.tables["epochs"]
 
 _OF_STUDY = _TRIALS.c.study_id == bindparam("of_study")
 _THIS = sa.and_(_OF_STUDY, _TRIALS.c.number == bindparam("of_number"))
@@ -68,7 +69,9 @@ _SCREEN = _setting(*_SCREENED)
 _ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
 _ADD_ATTRIBUTES = _setting("user_attrs")
 _FINISH = _setting("state", "spread", "spread_nonfinite", "reason", "seconds", "completed")
-_ADD_EVALUATIONS = _EVALUATIONS.insert().returning(_EVALUATIONS.c.id, sort_by_parameter_order=True)
+_GIVEN = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.seed).where(
+    _EVALUATIONS.c.trial_id.in_(bindparam("trials", expanding=True))
+)
 
 
 def read(
@@ -83,10 +86,23 @@ def read(
     query, bound = _READ, {"of_study": study_id, "since": since}
     if numbers is not None:
         query = query.where(_TRIALS.c.number.in_(sorted(set(numbers))))
-    rows = session.connection().execute(query, bound).all()
-    found = all_versions(session.connection())
-    evaluations = _evaluations(session, query.params(bound)) if epochs else {}
-    return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
+    with _no_collection():
+        rows = session.connection().execute(query, bound).all()
+        found = all_versions(session.connection())
+        evaluations = _evaluations(session, query.params(bound)) if epochs else {}
+        return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which half of the time would look through what is only just being made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def add(
@@ -167,10 +183,10 @@ def finish(
                 if outcome.value is not None
             ],
         ),
-        (_EPOCHS.insert(), _add_evaluations(connection, ids, outcomes)),
     ):
         if rows:
             connection.execute(statement, rows)
+    _add_epochs(connection, _add_evaluations(connection, ids, outcomes))
     for number, outcome in outcomes.items():
         if outcome.user_attrs:
             _add_attributes(connection, study_id, number, outcome.user_attrs)
@@ -196,9 +212,19 @@ def _ended(study_id: int, number: int, outcome: Outcome, now: datetime) -> dict[
     }
 
 
+def _add_epochs(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert epochs as the driver takes them: a batch has thousands, each of them nothing but numbers."""
+    if rows:
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        columns = convert.EPOCH_COLUMNS
+        marks = ", ".join([mark] * len(columns))
+        statement = f"INSERT INTO epochs ({', '.join(columns)}) VALUES ({marks})"
+        connection.exec_driver_sql(statement, rows)
+
+
 def _add_evaluations(
     connection: Connection, ids: Mapping[int, int], outcomes: Mapping[int, Outcome]
-) -> list[dict[str, Any]]:
+) -> list[tuple[Any, ...]]:
     """Insert evaluations; the rows of their epochs, which need the ids that are given here."""
     records = [
         (ids[number], record)
@@ -208,10 +234,12 @@ def _add_evaluations(
     if not records:
         return []
     rows = [convert.evaluation_row(trial_id, record) for trial_id, record in records]
-    given = connection.execute(_ADD_EVALUATIONS, rows).scalars().all()
+    connection.execute(_EVALUATIONS.insert(), rows)
+    found = connection.execute(_GIVEN, {"trials": list(ids.values())})
+    given = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in found}
     return [
-        convert.epoch_row(evaluation_id, epoch)
-        for evaluation_id, (_, record) in zip(given, records, strict=True)
+        convert.epoch_row(given[trial_id, record.seed], epoch)
+        for trial_id, record in records
         for epoch in record.epochs
     ]
 
