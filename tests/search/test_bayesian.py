@@ -13,6 +13,7 @@ from actsearch.activation import describe
 from actsearch.catalog import CATALOG
 from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import Context, Space, Strategy
+from actsearch.strategies.bayesian import _choices
 
 SPACE = Space(activations=["leaky_relu", "elu", "sin", "tanh", "softplus"])
 BEST_SLOPE = 0.37
@@ -39,6 +40,11 @@ def _search(
             value = objective(candidate)
             history.append(TrialRecord(len(history), TrialState.COMPLETE, candidate, value))
     return history[:count]
+
+
+def _told(history: list[TrialRecord], context: Context) -> optuna.Study:
+    """What the sampler is told of a history."""
+    return acs.Bayesian()._study(history, context, _choices(history, context))
 
 
 def _names(history: list[TrialRecord]) -> list[str | None]:
@@ -107,8 +113,9 @@ def test_a_proposal_has_the_settings_of_its_own_activation_alone() -> None:
 def test_the_sampler_is_told_settings_conditional_on_the_choice() -> None:
     context = Context(SPACE, 0, "maximize")
     strategy = acs.Bayesian()
-    told = strategy._study(_search(strategy, 20, context), context).trials
-    assert len(told) == 20
+    history = _search(strategy, 20, context)
+    told = _told(history, context).trials
+    assert len(told) == sum(bool(CATALOG[str(name)].searched) for name in _names(history)) > 10
     for trial in told:
         name = trial.params["activation"]
         expected = {f"{name}.{setting.name}" for setting in CATALOG[name].hyperparameters}
@@ -160,12 +167,14 @@ def test_failures_count_as_the_worst_value_and_are_avoided() -> None:
     context = Context(SPACE, 0, "minimize")
     strategy = acs.Bayesian()
     history = _search(strategy, 5, context)
-    failed = TrialRecord(5, TrialState.FAILED, history[0].candidate, None)
-    refused = TrialRecord(6, TrialState.REJECTED, history[1].candidate, None)
-    repeated = TrialRecord(7, TrialState.DUPLICATE, history[0].candidate, duplicate_of=0)
-    told = strategy._study([*history, failed, refused, repeated], context).trials
+    slope = CandidateRecord({SHARED: describe("leaky_relu", negative_slope=0.3)})
+    failed = TrialRecord(5, TrialState.FAILED, slope, None)
+    refused = TrialRecord(6, TrialState.REJECTED, slope, None)
+    repeated = TrialRecord(7, TrialState.DUPLICATE, slope, duplicate_of=0)
+    told = _told([*history, failed, refused, repeated], context).trials
+    before = len(_told(history, context).trials)
     worst = max(trial.value or 0.0 for trial in history)
-    assert [trial.value for trial in told[5:]] == [worst, worst]
+    assert [trial.value for trial in told[before:]] == [worst, worst]
 
 
 def _numbered(count: int, context: Context) -> list[TrialRecord]:
@@ -184,7 +193,7 @@ def _numbered(count: int, context: Context) -> list[TrialRecord]:
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_of_a_long_history_the_best_quarter_and_the_latest_are_told(direction: str) -> None:
     context = Context(SPACE, 0, "maximize" if direction == "maximize" else "minimize")
-    told = acs.Bayesian()._study(_numbered(1000, context), context).trials
+    told = _told(_numbered(1000, context), context).trials
     numbers = [round(trial.params["leaky_relu.negative_slope"] * 1000) for trial in told]
     assert numbers == [*range(75), *range(775, 1000)]
 
@@ -192,13 +201,14 @@ def test_of_a_long_history_the_best_quarter_and_the_latest_are_told(direction: s
 @pytest.mark.parametrize("count", [299, 300])
 def test_a_short_history_is_told_whole(count: int) -> None:
     context = Context(SPACE, 0, "maximize")
-    assert len(acs.Bayesian()._study(_numbered(count, context), context).trials) == count
+    assert len(_told(_numbered(count, context), context).trials) == count
 
 
-def test_after_many_trials_what_could_only_be_repeated_is_not_drawn() -> None:
+@pytest.mark.parametrize("count", [8, 400])
+def test_what_could_only_be_repeated_is_not_drawn(count: int) -> None:
     context = Context(SPACE, 0, "maximize")
-    history = _numbered(400, context)
-    numbers = iter(range(400, 500))
+    history = _numbered(count, context)
+    numbers = iter(range(count, count + 100))
     history += [
         TrialRecord(
             next(numbers), TrialState.COMPLETE, CandidateRecord({SHARED: describe(name)}), 1.0
@@ -207,7 +217,7 @@ def test_after_many_trials_what_could_only_be_repeated_is_not_drawn() -> None:
     ]
     fixed = [name for name in SPACE.activation_names if not CATALOG[name].searched]
     assert fixed
-    told = acs.Bayesian()._study(history, context).trials
+    told = _told(history, context).trials
     assert not {trial.params["activation"] for trial in told} & set(fixed)
     proposed = acs.Bayesian().propose(history, 8, context)
     assert {item.activations[SHARED].name for item in proposed} <= set(

@@ -585,7 +585,16 @@ class TestLease:
         assert renewed.year >= 2026
 
 
-@pytest.mark.parametrize("text", ["nul \0 inside", "lone \ud800 surrogate", "line\nbreak", "'\"%"])
+@pytest.mark.parametrize(
+    "text",
+    ["nul \0 inside", "lone \ud800 surrogate", "line\nbreak", "'\"%"],
+    ids=[
+        "NUL",
+        "surrogate",
+        "line break",
+        "quotes",
+    ],  # a surrogate cannot travel between processes
+)
 def test_any_message_of_an_objective_is_stored(database_url: str, text: str) -> None:
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         raise ValueError(text)

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import functools
 import heapq
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -45,9 +46,9 @@ class Bayesian(Strategy):
     """Which catalog activation, and its hyperparameters conditional on that choice.
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
-    measured first; then TPE proposes ``batch`` at a time. Of a long history the best quarter and the latest are
-    told, 300 at most. After 300 trials, activations without settings to search, which could only be repeated by then,
-    are neither told nor drawn.
+    measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
+    settings to search or a few that were all tried, are neither told nor drawn. Of a long history the best quarter and
+    the latest are told, 300 at most.
 
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
@@ -74,7 +75,8 @@ class Bayesian(Strategy):
             return [CandidateRecord({SHARED: item}, operation="baseline") for item in missing[:n]]
         seen = _Seen(history)
         with _quiet():
-            study, names = self._study(history, context), _choices(history, context)
+            names = _choices(history, context)
+            study = self._study(history, context, names)
             return [self._ask(study, names, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
@@ -86,7 +88,9 @@ class Bayesian(Strategy):
             missing.pop(_key(trial.candidate), None)
         return list(missing.values())
 
-    def _study(self, history: Sequence[TrialRecord], context: Context) -> optuna.Study:
+    def _study(
+        self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
+    ) -> optuna.Study:
         """An Optuna study in memory, filled from the history."""
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=0,
@@ -97,7 +101,6 @@ class Bayesian(Strategy):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(direction=context.direction, sampler=sampler)
-        names = _choices(history, context)
         distributions = functools.cache(functools.partial(_distributions, names))
         for trial, value in self._told(history, context, names):
             item = trial.candidate.activations[SHARED]
@@ -147,11 +150,19 @@ class Bayesian(Strategy):
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
-    """Activations to choose from: all of the space, and later those that can still give something new."""
+    """Activations to choose from: those that can still give something new once all were proposed as they are."""
     every = context.space.activation_names
-    if len(history) <= _HISTORY:
-        return every
-    return [name for name in every if CATALOG[name].searched] or every
+    few = {
+        name: math.prod(len(setting.choices) for setting in CATALOG[name].searched)
+        for name in every
+        if all(setting.choices for setting in CATALOG[name].searched)
+    }
+    tried: dict[str, set[tuple[object, ...]]] = {name: set() for name in few}
+    for trial in history:
+        item = trial.candidate.activations.get(SHARED)
+        if item is not None and item.name in few:
+            tried[item.name].add(_key(trial.candidate))
+    return [name for name in every if name not in few or len(tried[name]) < few[name]] or every
 
 
 def _key(candidate: CandidateRecord) -> tuple[object, ...]:
