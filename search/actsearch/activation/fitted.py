@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
 
 from actsearch.catalog import CATALOG, Value
 from actsearch.errors import ActivationError
@@ -39,6 +38,8 @@ def fitted_expression(name: str, values: Mapping[str, Value], target: Target) ->
 
 def _rational(values: Mapping[str, Value], target: Target) -> Expression:
     """P(x) / (1 + |Q(x)|) by least squares from the polynomial fit; x |-> Q(x) has no constant term."""
+    from scipy import optimize  # loads as much as the rest of the engine: only when needed
+
     above, below = int(values["numerator"]), int(values["denominator"])
     x, y = target(str(values["start"]))
     scale = float(np.abs(y).max()) or 1.0
