@@ -46,8 +46,8 @@ class StudyGroups:
         if not isinstance(objective, Task) or groups == SiteGroups.shared():
             if groups is None:
                 raise SpaceError(
-                    "sites='per_site' must know the sites, and an objective of your own keeps its model to itself: give "
-                    "a Task, name groups by pattern, as Space(sites={'encoder.*': None}), or divide by depth"
+                    "sites='per_site' must know the sites, and an objective of your own keeps its model to itself: "
+                    "give a Task, name groups by pattern, as Space(sites={'encoder.*': None}), or divide by depth"
                 )
             return cls(groups, {})
         found = _sites_of(objective, 0)

@@ -43,7 +43,8 @@ class VerdictRow:
         diverged: how many seeds diverged.
         number: trial number.
         is_catalog: whether it is a catalog row.
-        activation: the activation as JSON data, as in ``ActivationRecord.to_json``; None for the model unchanged.
+        activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
+            None for the model unchanged.
     """
 
     formula: str
