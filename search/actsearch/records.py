@@ -85,8 +85,8 @@ class CandidateRecord:
     """What a trial puts into the model.
 
     Attributes:
-        activations: activation by group of sites; ``{"*": ...}`` for one shared by all hidden sites,
-            empty for the user's model unchanged.
+        activations: activation by group of sites, as ``acs.place`` takes them: a path, a pattern, or a band as
+            ``"depth:1/3"``; ``{"*": ...}`` for one shared by all hidden sites, empty for the user's model unchanged.
         operation: how a strategy made it ("catalog", "crossover", "user", ...).
         parents: numbers of the trials it was made from.
     """
@@ -102,7 +102,7 @@ class CandidateRecord:
 
     @property
     def formula(self) -> str:
-        """Formula of the shared activation, or ``group: formula`` parts joined by semicolons."""
+        """Formula of the shared activation, or ``groups: formula`` parts joined by semicolons."""
         return self._joined("formula")
 
     @property
@@ -113,9 +113,10 @@ class CandidateRecord:
     def _joined(self, what: str) -> str:
         if set(self.activations) == {SHARED}:
             return str(getattr(self.activations[SHARED], what))
-        return "; ".join(
-            f"{group}: {getattr(item, what)}" for group, item in self.activations.items()
-        )
+        groups: dict[str, list[str]] = {}
+        for group, item in self.activations.items():
+            groups.setdefault(str(getattr(item, what)), []).append(group)
+        return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,18 @@ class Candidate:
 
     @classmethod
     def of(cls, what: Any, **hyperparameters: Any) -> Candidate:
-        """A candidate of one shared activation: catalog name, formula, Expression or record."""
+        """A candidate of one shared activation: catalog name, formula, Expression or record; or of several: a mapping.
+
+        Args:
+            what: an activation, or a mapping to activations from sites, as :func:`actsearch.place` takes it.
+            hyperparameters: settings of a catalog row.
+        """
         if isinstance(what, Candidate):
             return what
         if isinstance(what, CandidateRecord):
             return cls(what)
+        if isinstance(what, Mapping):
+            return cls(_several(what))
         return cls(CandidateRecord({SHARED: describe(what, **hyperparameters)}, operation="user"))
 
     @classmethod
@@ -76,9 +84,23 @@ class Candidate:
                 "this candidate is the model unchanged and has no activation of its own: use "
                 "candidate.place(model), or name a baseline, as in confirm(..., baseline='relu')"
                 if self.record.is_baseline
-                else "this candidate has several activations: use candidate.place(model)"
+                else "this candidate has several activations: use candidate.place(model), or choose one of "
+                f"candidate.record.activations: {', '.join(self.record.activations)}"
             )
         return self.record.activations[SHARED]
 
     def __str__(self) -> str:
         return self.label or "the model unchanged"
+
+
+def _several(activations: Mapping[str, Any]) -> CandidateRecord:
+    if not activations:
+        raise ActivationError("{} names no activation: give one for each group of sites")
+    for group in activations:
+        if not isinstance(group, str):
+            raise ActivationError(
+                f"{group!r} names no sites: a key is a path, a pattern, or a band as 'depth:1/3'"
+            )
+    return CandidateRecord(
+        {group: describe(item) for group, item in activations.items()}, operation="user"
+    )

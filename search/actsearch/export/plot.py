@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.activation import Activation, curve, describe
+from actsearch.export.subject import record_of, records_of
 
 __all__ = ["plot"]
 
@@ -32,6 +33,8 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
     Raises:
         ActivationError: if it is not a function of one number.
     """
+    if records_of(what):
+        what = record_of(what)  # which says that they are several
     what = getattr(what, "candidate", what)
     sampled = curve(what, low, high)
     figure = go.Figure()

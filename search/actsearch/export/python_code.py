@@ -14,7 +14,8 @@ from actsearch.catalog import CATALOG, Row
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, learned_values, with_learned
 from actsearch.export.origin import origin
-from actsearch.export.subject import class_name_of, record_of
+from actsearch.export.several import joined
+from actsearch.export.subject import class_name_of, record_of, records_of
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, TrialRecord
@@ -83,7 +84,8 @@ def to_python(
 
     Args:
         what: catalog name, formula, Expression, candidate, trial, or a verdict or one of its rows; for the user's own
-            model as the winner, a comment that says so. Of a module, what it has learned is written.
+            model as the winner, a comment that says so. Of a module, what it has learned is written. A candidate of
+            several activations becomes a class for each, and a mapping to them from the groups of sites.
         learned: values for the parameters: a trained module of this activation, such as
             ``placement.model.get_submodule(path)``, or a mapping as its ``state_dict()``, names to 0-d or
             ``(channels,)`` numbers.
@@ -96,8 +98,12 @@ def to_python(
     row = what.winner if isinstance(what, Verdict) else what
     if isinstance(row, VerdictRow) and row.verdict == "baseline" and row.activation is None:
         return f"# Nothing was confirmed to be better: keep {' '.join(row.label.split())}.\n"
-    record = record_of(row)
     note = " ".join(filter(None, (_origin(what), note)))
+    if several := records_of(row):
+        if learned is not None:
+            raise ActivationError("learned values belong to one activation: write each by itself")
+        return joined(several, name or "FoundActivation", note, to_python)
+    record = record_of(row)
     values = learned_values(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
     class_name = name or class_name_of(record)

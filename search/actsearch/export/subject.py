@@ -6,10 +6,30 @@ from typing import Any
 
 from actsearch.activation import describe
 from actsearch.errors import ActivationError
-from actsearch.records import ActivationRecord
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow
 
-__all__ = ["class_name_of", "record_of"]
+__all__ = ["class_name_of", "record_of", "records_of"]
+
+
+def records_of(what: Any) -> dict[str, ActivationRecord]:
+    """The activations of a candidate that has several, by group of sites; empty for what names one.
+
+    Args:
+        what: a candidate, a trial, or a verdict or one of its rows; anything else names one.
+    """
+    if isinstance(what, Verdict):
+        return records_of(what.winner)
+    if isinstance(what, VerdictRow):
+        stored = (what.activation or {}).get("groups", {})
+        found = {group: ActivationRecord.from_json(item) for group, item in stored.items()}
+    else:
+        if isinstance(record := getattr(what, "record", what), TrialRecord):
+            record = record.candidate
+        found = dict(record.activations) if isinstance(record, CandidateRecord) else {}
+    if set(found) <= {SHARED}:
+        return {}
+    return {group: describe(item) for group, item in found.items()}
 
 
 def record_of(what: Any) -> ActivationRecord:
@@ -24,6 +44,11 @@ def record_of(what: Any) -> ActivationRecord:
     """
     if isinstance(what, Verdict):
         return record_of(what.winner)
+    if several := records_of(what):
+        raise ActivationError(
+            f"these are several activations, at {', '.join(several)}: choose one of them, as "
+            f"{next(iter(several.values())).label!r}, write all with to_python, or place all with candidate.place(model)"
+        )
     if isinstance(what, VerdictRow):
         if what.activation is not None:
             return ActivationRecord.from_json(what.activation)

@@ -1,7 +1,7 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
 from actsearch.placement.called import Called
-from actsearch.placement.choose import Where, bands, selected
+from actsearch.placement.choose import Where, bands, matching, selected
 from actsearch.placement.initialise import initialise_for_gain
 from actsearch.placement.look import Look, structure
 from actsearch.placement.place import (
@@ -25,6 +25,7 @@ __all__ = [
     "Sites",
     "Where",
     "bands",
+    "matching",
     "forward",
     "initialise_for_gain",
     "open_sites",

@@ -131,7 +131,8 @@ def place_seen(look: Look, model: nn.Module, act: Any, where: Where = None) -> P
     """As :func:`place`, in a model that was looked at already, or one that is built in the same way."""
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord):
-        act = record.activations[SHARED] if SHARED in record.activations else record.activations
+        is_shared = set(record.activations) == {SHARED}
+        act = record.activations[SHARED] if is_shared else record.activations
     shell, places, sample = look.shell, look.sites, look.sample
     plan = _planned(places, act, where, shell)
     check_not_quantised(shell, plan, sample)

@@ -42,8 +42,9 @@ def optuna_study(
     """An Optuna study that holds the trained trials, in memory unless a storage is given.
 
     Parameters are the choice of activation, its hyperparameters, and the size of a composed formula; the formula
-    itself is a user attribute. Trials that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the
-    others anew, ours is the user attribute ``number``.
+    itself is a user attribute. Of several activations they are the choices alone, ``"depth:1/3 activation"``. Trials
+    that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the others anew, ours is the user
+    attribute ``number``.
     """
     with _quiet():
         made = optuna.create_study(
@@ -54,7 +55,13 @@ def optuna_study(
             storage=storage,
         )
         made.set_user_attr("actsearch", {"seed": study.seed, "strategy": dict(study.strategy)})
-        names = sorted({name for trial in trials if (name := _choice(trial)) is not None})
+        names = sorted(
+            {
+                item.name or _COMPOSED
+                for trial in trials
+                for item in trial.candidate.activations.values()
+            }
+        )
         made.add_trials(
             [
                 _frozen(trial, names)
@@ -114,6 +121,11 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
         if item.name is None:
             parameters["composed.size"] = _size(item.formula)
             distributions["composed.size"] = IntDistribution(1, Limits.SIZE)
+    for group, item in trial.candidate.activations.items():
+        if group != SHARED:
+            name = f"{group} activation"
+            parameters[name] = item.name or _COMPOSED
+            distributions[name] = CategoricalDistribution(names)
     state = _STATES[trial.state]
     measured = trial.value if trial.value is not None and not math.isnan(trial.value) else None
     if state is OptunaState.COMPLETE and measured is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from actsearch.errors import StudyError
-from actsearch.records import TrialRecord, TrialState
+from actsearch.records import SHARED, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,6 +117,9 @@ def disarmed(text: str) -> str:
 def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.DataFrame:
     """One row a trial, columns as Optuna names them where it has them.
 
+    A search by site has a column more for each group of sites, "activation depth:1/3", empty for an activation that all
+    share.
+
     Args:
         trials: what to tabulate.
         disarm: make texts safe for spreadsheets, as for a CSV file.
@@ -150,10 +153,15 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
         "duplicate_of", "same_values_as", "mirror_of",
         "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=columns)
+    by_group = _labels_by_group(trials)
+    for row, labels in zip(rows, by_group, strict=True):
+        row.update(labels)
+    more = list(dict.fromkeys(column for labels in by_group for column in labels))
+    frame = pd.DataFrame(rows, columns=[*columns, *more])
     if disarm:
-        for column in ("activation", "formula", "operation", "parents", "reason", "warnings"):
-            frame[column] = frame[column].map(disarmed)
+        texts = ("activation", "formula", "operation", "parents", "reason", "warnings")
+        for column in (*texts, *more):
+            frame[column] = frame[column].map(disarmed, na_action="ignore")
     return frame.astype(
         {
             "duplicate_of": "Int64",
@@ -163,3 +171,15 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
             "spread": "float64",
         }
     )
+
+
+def _labels_by_group(trials: Sequence[TrialRecord]) -> list[dict[str, str]]:
+    """Of each trial with several activations, their labels by name of the column."""
+    return [
+        {
+            f"activation {group}": item.label
+            for group, item in trial.candidate.activations.items()
+            if group != SHARED
+        }
+        for trial in trials
+    ]

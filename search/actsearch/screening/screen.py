@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ _GRID = 1001  # quantiles of N(0, 1)
 _FAR = (-100.0, 100.0)
 _ALIVE = 0.01  # share of points that must have a gradient
 _ISOLATED = 0.01  # share of points at which infinities or NaN count as isolated
+_MOST_SAMPLES = 8  # of pre-activations, for one activation
 _FLAT = 1e-6  # relative to the scale of the values
 
 
@@ -38,7 +39,7 @@ class Screening(NamedTuple):
 
 def screen(
     candidate: CandidateRecord,
-    pre_activations: Sequence[Tensor] = (),
+    pre_activations: Sequence[Tensor] | Mapping[str, Sequence[Tensor]] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Screening:
     """Look at a candidate's activations on numbers alone.
@@ -51,21 +52,45 @@ def screen(
 
     Args:
         candidate: what is to be trained.
-        pre_activations: samples of what arrives at the sites.
+        pre_activations: samples of what arrives at the sites; by group, for a candidate of several activations, each
+            of which is then looked at on those of its own groups.
         dtype: precision of training.
     """
     noticed: list[str] = []
-    for record in candidate.activations.values():
+    for record, groups in _distinct(candidate):
+        where = f"at {', '.join(groups)}: " if len(candidate.activations) > 1 else ""
         try:
-            result = _screen_one(describe(record), pre_activations, dtype)
+            result = _screen_one(describe(record), _arriving(pre_activations, groups), dtype)
         except ActsearchError as error:
-            return Screening(str(error).splitlines()[0])
+            return Screening(where + str(error).splitlines()[0])
         except (RuntimeError, TypeError, ValueError) as error:
-            return Screening(f"cannot be computed: {str(error).splitlines()[0]}")
+            return Screening(f"{where}cannot be computed: {str(error).splitlines()[0]}")
         if not result.passed:
-            return result
-        noticed += result.warnings
+            return Screening(where + result.reason)
+        noticed += [where + warning for warning in result.warnings]
     return Screening("", tuple(noticed))
+
+
+def _distinct(candidate: CandidateRecord) -> list[tuple[ActivationRecord, list[str]]]:
+    """Each activation of a candidate once, with its groups."""
+    found: list[tuple[ActivationRecord, list[str]]] = []
+    for group, record in candidate.activations.items():
+        groups = next((groups for known, groups in found if known == record), None)
+        if groups is None:
+            found.append((record, [group]))
+        else:
+            groups.append(group)
+    return found
+
+
+def _arriving(
+    samples: Sequence[Tensor] | Mapping[str, Sequence[Tensor]], groups: Sequence[str]
+) -> Sequence[Tensor]:
+    """Samples for an activation at some groups; of many, a few that are evenly spread."""
+    if not isinstance(samples, Mapping):
+        return samples
+    found = [tensor for group in groups for tensor in samples.get(group, ())]
+    return found[:: max(1, -(-len(found) // _MOST_SAMPLES))]
 
 
 def _screen_one(

@@ -7,20 +7,26 @@ from typing import Any
 from actsearch.errors import SpaceError, nearest
 from actsearch.strategies.base import Context, Strategy, observations, value_of, worst_value
 from actsearch.strategies.bayesian import Bayesian
+from actsearch.strategies.by_site import WARM_START, BySite, phase_of
 from actsearch.strategies.genetic import Genetic
+from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.random_search import RandomSearch
 from actsearch.strategies.space import Space
 
 __all__ = [
     "STRATEGIES",
+    "WARM_START",
     "Bayesian",
+    "BySite",
     "Context",
     "Genetic",
     "RandomSearch",
+    "SiteGroups",
     "Space",
     "Strategy",
     "make_strategy",
     "observations",
+    "phase_of",
     "value_of",
     "worst_value",
 ]

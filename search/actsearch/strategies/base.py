@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from actsearch.errors import SpaceError
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.seeds import derive
+from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.space import Space
 
 __all__ = [
@@ -33,11 +35,25 @@ class Context:
         space: what may be proposed, every name spelt out.
         seed: the study's seed.
         direction: which way values are better.
+        groups: of the sites, where the space alone does not say them.
     """
 
     space: Space
     seed: int
     direction: Literal["maximize", "minimize"]
+    groups: SiteGroups | None = None
+
+    @functools.cached_property
+    def site_groups(self) -> SiteGroups:
+        """Which sites get an activation of their own.
+
+        Raises:
+            SpaceError: for "per_site" while nobody has told the sites of the model.
+        """
+        found = self.groups or self.space.site_groups()
+        if found is None:
+            raise SpaceError("sites='per_site': the sites of the model are not known yet")
+        return found
 
     def proposal_seed(self, history: Sequence[TrialRecord]) -> int:
         """Seed of one proposal: depends on the study's seed and the number of trials alone."""

@@ -9,7 +9,7 @@ import heapq
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,12 +26,12 @@ from actsearch.catalog import CATALOG, Hyperparameter, Value
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import (
     Context,
-    Strategy,
     check_count,
     observations,
     value_of,
     worst_value,
 )
+from actsearch.strategies.by_site import BySite, Draw, Standing
 
 __all__ = ["Bayesian"]
 
@@ -42,13 +42,16 @@ _CHOICE = "activation"
 
 
 @dataclass(frozen=True)
-class Bayesian(Strategy):
+class Bayesian(BySite):
     """Which catalog activation, and its hyperparameters conditional on that choice.
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
     settings to search or a few that were all tried, are neither told nor drawn. Of a long history the best quarter and
     the latest are told, 300 at most.
+
+    By site, each group has a choice and hyperparameters of its own in the sampler's model, and a draw for one group
+    holds the others at the best candidate so far; trials with one activation at all sites count for every group.
 
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
@@ -63,11 +66,11 @@ class Bayesian(Strategy):
         check_count("batch", self.batch, _LARGEST_BATCH)
         check_count("candidates", self.candidates)
 
-    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """The baselines not yet proposed, all together; then ``batch``."""
         return len(self._missing(history, context)) or self.batch
 
-    def propose(
+    def shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Baselines first, then draws from the model of what was good so far."""
@@ -76,7 +79,13 @@ class Bayesian(Strategy):
         seen = _Seen(history)
         with _quiet():
             names = _choices(history, context)
-            study = self._study(history, context, names)
+            chosen = frozenset(names)
+
+            def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
+                item = trial.candidate.activations.get(SHARED)
+                return {"": item} if item is not None and item.name in chosen else {}
+
+            study = self._study(history, context, names, read)
             return [self._ask(study, names, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
@@ -88,10 +97,39 @@ class Bayesian(Strategy):
             missing.pop(_key(trial.candidate), None)
         return list(missing.values())
 
+    @contextlib.contextmanager
+    def drawing(
+        self, history: Sequence[TrialRecord], context: Context, standing: Standing
+    ) -> Iterator[Draw]:
+        """TPE for one group: its activation, and hyperparameters conditional on that."""
+        names = context.space.activation_names
+        groups = context.site_groups
+
+        def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
+            items = groups.items(trial.candidate) or ()
+            return {
+                f"{group}.": item for group, item in enumerate(items) if item.name in set(names)
+            }
+
+        with _quiet():
+            study = self._study(history, context, names, read)
+            yield lambda group, current: self._drawn(study, names, f"{group}.")
+
     def _study(
-        self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
+        self,
+        history: Sequence[TrialRecord],
+        context: Context,
+        names: Sequence[str],
+        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]],
     ) -> optuna.Study:
-        """An Optuna study in memory, filled from the history."""
+        """An Optuna study in memory, filled from the history.
+
+        Args:
+            history: every trial so far.
+            context: of the study.
+            names: what is chosen from.
+            read: a trial's activations that are told, by the prefix of their parameters.
+        """
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=0,
             n_ei_candidates=self.candidates,
@@ -102,51 +140,61 @@ class Bayesian(Strategy):
         )
         study = optuna.create_study(direction=context.direction, sampler=sampler)
         distributions = functools.cache(functools.partial(_distributions, names))
-        for trial, value in self._told(history, context, names):
-            item = trial.candidate.activations[SHARED]
-            parameters = {_CHOICE: item.name} | {
-                f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
-                for setting in CATALOG[str(item.name)].searched
-            }
-            study.add_trial(_Told.of(parameters, distributions(str(item.name)), value))
+        for items, value in self._told(history, context, read):
+            parameters: dict[str, Any] = {}
+            known: dict[str, BaseDistribution] = {}
+            for prefix, item in items.items():
+                name = str(item.name)
+                parameters[prefix + _CHOICE] = name
+                for setting in CATALOG[name].searched:
+                    value_of_setting = item.hyperparameters[setting.name]
+                    parameters[f"{prefix}{name}.{setting.name}"] = value_of_setting
+                known |= distributions(name, prefix)
+            study.add_trial(_Told.of(parameters, known, value))
         return study
 
     def _told(
-        self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
-    ) -> list[tuple[TrialRecord, float]]:
-        """Observations of some activations; of many, the best quarter of those told and the latest."""
-        chosen, worst = frozenset(names), worst_value(history, context)
+        self,
+        history: Sequence[TrialRecord],
+        context: Context,
+        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]],
+    ) -> list[tuple[Mapping[str, ActivationRecord], float]]:
+        """Observations with activations that are told; of many, the best quarter of those and the latest."""
+        worst = worst_value(history, context)
         observed = [
-            trial
+            (trial, items)
             for trial in observations(history, rejected=True)
-            if (item := trial.candidate.activations.get(SHARED)) is not None
-            and item.name in chosen
+            if (items := read(trial))
         ]
         if len(observed) > _HISTORY:
             sign = -1 if context.direction == "maximize" else 1
-            places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+            places = ((sign * value_of(trial, worst), trial.number) for trial, _ in observed)
             kept = {number for _, number in heapq.nsmallest(_HISTORY // 4, places)}
-            for trial in reversed(observed):
+            for trial, _ in reversed(observed):
                 if len(kept) >= _HISTORY:
                     break
                 kept.add(trial.number)
-            observed = [trial for trial in observed if trial.number in kept]
-        return [(trial, value_of(trial, worst)) for trial in observed]
+            observed = [(trial, items) for trial, items in observed if trial.number in kept]
+        return [(items, value_of(trial, worst)) for trial, items in observed]
 
     def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
         for _ in range(_TRIES):
-            trial = study.ask()
-            name = trial.suggest_categorical(_CHOICE, list(names))
-            values = {
-                setting.name: _suggested(trial, f"{name}.{setting.name}", setting)
-                for setting in CATALOG[name].searched
-            }
-            candidate = CandidateRecord({SHARED: describe(name, **values)}, operation="tpe")
+            candidate = CandidateRecord({SHARED: self._drawn(study, names)}, operation="tpe")
             if candidate not in seen:
                 break
         seen.add(candidate)
         return candidate
+
+    @staticmethod
+    def _drawn(study: optuna.Study, names: Sequence[str], prefix: str = "") -> ActivationRecord:
+        trial = study.ask()
+        name = trial.suggest_categorical(prefix + _CHOICE, list(names))
+        values = {
+            setting.name: _suggested(trial, f"{prefix}{name}.{setting.name}", setting)
+            for setting in CATALOG[name].searched
+        }
+        return describe(name, **values)
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
@@ -237,10 +285,10 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
     return FloatDistribution(setting.low, setting.high, log=setting.log)
 
 
-def _distributions(names: Sequence[str], name: str) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {_CHOICE: CategoricalDistribution(list(names))}
+def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {prefix + _CHOICE: CategoricalDistribution(list(names))}
     for setting in CATALOG[name].searched:
-        found[f"{name}.{setting.name}"] = _distribution(setting)
+        found[f"{prefix}{name}.{setting.name}"] = _distribution(setting)
     return found
 
 

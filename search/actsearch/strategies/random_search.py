@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from actsearch.catalog import CATALOG, Hyperparameter, Value
 from actsearch.expression import Call, Expression, Number, Parameter, X
 from actsearch.operators import OPERATORS
 from actsearch.records import SHARED, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Strategy, check_share
+from actsearch.strategies.base import Context, check_share
+from actsearch.strategies.by_site import BySite, Draw, Standing
 from actsearch.strategies.rules import allowed
 from actsearch.strategies.space import Space
 
@@ -23,8 +25,10 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class RandomSearch(Strategy):
+class RandomSearch(BySite):
     """Independent draws: catalog rows with uniform hyperparameters, and random formulas.
+
+    By site, a draw replaces the activation of a random group in the best candidate so far.
 
     Attributes:
         formulas: share of proposals that are composed formulas, 0 to 1.
@@ -36,16 +40,29 @@ class RandomSearch(Strategy):
     def __post_init__(self) -> None:
         check_share("formulas", self.formulas)
 
-    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    @property
+    def batch(self) -> int:  # type: ignore[override]
         """Always 16."""
         return _BATCH
 
-    def propose(
+    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """Always 16."""
+        return _BATCH
+
+    def shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Draw n candidates."""
         rng = random.Random(context.proposal_seed(history))
         return [self._draw(rng, context.space) for _ in range(n)]
+
+    @contextlib.contextmanager
+    def drawing(
+        self, history: Sequence[TrialRecord], context: Context, standing: Standing
+    ) -> Iterator[Draw]:
+        """The same draws, whatever the group and what it has."""
+        rng = random.Random(context.proposal_seed(history))
+        yield lambda group, current: self._draw(rng, context.space).activations[SHARED]
 
     def _draw(self, rng: random.Random, space: Space) -> CandidateRecord:
         if rng.random() < self.formulas:

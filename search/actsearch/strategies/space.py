@@ -11,10 +11,14 @@ from actsearch.catalog import CATALOG
 from actsearch.errors import SpaceError, nearest
 from actsearch.expression import Limits, parse
 from actsearch.operators import OPERATORS
+from actsearch.records import SHARED
+from actsearch.strategies.groups import SiteGroups
 
 __all__ = ["Space"]
 
 Names = str | Sequence[str] | None
+
+_BANDS = 3
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,19 @@ class Space:
         operators: names of operators for composed formulas; None for the recommended ones, "all" for every one.
         max_size: largest number of nodes of a composed formula.
         max_depth: largest number of levels of a composed formula.
-        sites: "shared", one activation for every hidden site.
+        sites: which sites share an activation: "shared", all hidden ones; "per_depth", those of one band of depth;
+            "per_site", none; or groups by pattern, as ``{"generator.*": None, "discriminator.*": None}``, where
+            patterns that are given one name are one group, as ``{"stem.*": "ends", "head.*": "ends", "body.*": None}``.
+            A pattern is a path, or as ``acs.place`` takes it; hidden sites that none matches stay as they are.
+        depth_bands: for "per_depth", how many bands of equally many sites; 3 by default.
     """
 
     activations: Names = None
     operators: Names = None
     max_size: int = 25
     max_depth: int = 6
-    sites: str = "shared"
+    sites: str | Mapping[str, str | None] = "shared"
+    depth_bands: int | None = None
 
     def __post_init__(self) -> None:
         self._check_limits()
@@ -67,11 +76,37 @@ class Space:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise SpaceError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-        if self.sites != "shared":
+        self._check_sites()
+
+    def _check_sites(self) -> None:
+        if isinstance(self.sites, Mapping):
+            _check_patterns(self.sites)
+        elif self.sites not in ("shared", "per_depth", "per_site"):
             raise SpaceError(
-                f"sites={self.sites!r}: this version searches one activation for all hidden sites, "
-                "sites='shared'; place(model, {path: activation}) sets single sites"
+                f"sites must be 'shared', 'per_depth', 'per_site' or a mapping from patterns, not {self.sites!r}"
             )
+        bands = self.depth_bands
+        if bands is not None and (
+            isinstance(bands, bool) or not isinstance(bands, int) or bands < 1
+        ):
+            raise SpaceError(f"depth_bands must be a positive integer, not {bands!r}")
+        if bands is not None and self.sites != "per_depth":
+            raise SpaceError(
+                f"depth_bands={bands} is for sites='per_depth', and sites={self.sites!r}"
+            )
+
+    @property
+    def bands(self) -> int:
+        """How many bands of depth "per_depth" has."""
+        return self.depth_bands or _BANDS
+
+    def site_groups(self) -> SiteGroups | None:
+        """The groups of sites; None for "per_site", whose groups the model says."""
+        if isinstance(self.sites, Mapping):
+            return SiteGroups.named(self.sites)
+        if self.sites == "per_depth":
+            return SiteGroups.bands(self.bands)
+        return SiteGroups.shared() if self.sites == "shared" else None
 
     def to_json(self) -> dict[str, Any]:
         """Every setting as JSON data: names spelt out, so that a larger catalog changes nothing, and as given."""
@@ -80,7 +115,8 @@ class Space:
             "operators": list(self.operator_names),
             "max_size": self.max_size,
             "max_depth": self.max_depth,
-            "sites": self.sites,
+            "sites": dict(self.sites) if isinstance(self.sites, Mapping) else self.sites,
+            **({"depth_bands": self.bands} if self.sites == "per_depth" else {}),
             "given": {
                 "activations": _plain(self.activations),
                 "operators": _plain(self.operators),
@@ -138,6 +174,22 @@ class Space:
             else:
                 found.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
         return found
+
+
+def _check_patterns(patterns: Mapping[str, str | None]) -> None:
+    if not patterns:
+        raise SpaceError("sites={} names no group: give patterns, as {'generator.*': None}")
+    for pattern, name in patterns.items():
+        if not isinstance(pattern, str) or not pattern:
+            raise SpaceError(f"sites: {pattern!r} is no pattern of site names")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise SpaceError(
+                f"sites[{pattern!r}] must be the name of a group, or None for one of its own, not {name!r}"
+            )
+    if SHARED in patterns and len(patterns) > 1:
+        raise SpaceError(
+            "sites: the pattern '*' matches every site, and so overlaps with the others"
+        )
 
 
 def _plain(names: Names) -> Any:

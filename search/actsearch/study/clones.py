@@ -14,13 +14,27 @@ _CLOSE = 0.1  # of the norm: relu and leaky_relu(0.01) are clones, gelu and silu
 
 
 def near_clone(a: CandidateRecord, b: CandidateRecord) -> bool:
-    """Whether two shared activations differ by less than a tenth of their norm, sqrt(E[(f - g)^2]), z ~ N(0, 1).
+    """Whether two candidates are nearly one in every group of sites.
 
-    Learned forms are compared at their start, and only with forms of as many parameters.
+    Two activations are, that differ by less than a tenth of their norm, sqrt(E[(f - g)^2]), z ~ N(0, 1). Learned forms
+    are compared at their start, and only with forms of as many parameters.
     """
-    first, second = a.activations.get(SHARED), b.activations.get(SHARED)
+    groups = a.activations.keys() | b.activations.keys()
+    if groups > {SHARED}:
+        groups -= {SHARED}
+    pairs = [
+        (
+            a.activations.get(group, a.activations.get(SHARED)),
+            b.activations.get(group, b.activations.get(SHARED)),
+        )
+        for group in groups
+    ]
+    return bool(pairs) and all(_are_close(first, second) for first, second in pairs)
+
+
+def _are_close(first: ActivationRecord | None, second: ActivationRecord | None) -> bool:
     if first is None or second is None or not (_is_plain(first) and _is_plain(second)):
-        return False
+        return first is not None and first == second
     if len(expression_of(first).parameters) != len(expression_of(second).parameters):
         return False
     x, f, _ = curve(first, -4, 4, 321)

@@ -261,7 +261,6 @@ class Confirmation:
                 "lower the learning rate, or name an activation, as in baseline='relu'"
             )
         label = self._baseline_label() if contender.number is None else contender.record.label
-        activation = contender.record.activations.get(SHARED)
         measured = Measured(
             label if contender.record.is_baseline else contender.record.formula,
             label,
@@ -270,7 +269,7 @@ class Confirmation:
             self._trainings.learning_rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
-            None if activation is None else activation.to_json(),
+            _as_json(contender.record),
         )
         return measured, any(scores[0].blind for scores in runs)
 
@@ -320,6 +319,14 @@ class Confirmation:
         """About how many trainings this takes."""
         contenders = min(self._top_k, len(pool)) + 2
         return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
+
+
+def _as_json(record: CandidateRecord) -> dict[str, Any] | None:
+    """Of one activation its own data, of several theirs by group, None for the model unchanged."""
+    if record.is_baseline:
+        return None
+    items = {group: item.to_json() for group, item in record.activations.items()}
+    return items[SHARED] if set(items) == {SHARED} else {"groups": items}
 
 
 def _same_training(a: _Contender, b: _Contender) -> bool:

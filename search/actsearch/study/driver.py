@@ -21,11 +21,12 @@ from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord
 from actsearch.screening import Identity, identify, screen
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
-from actsearch.strategies import Context, Space, make_strategy
+from actsearch.strategies import Context, SiteGroups, Space, make_strategy
 from actsearch.study import preparation
 from actsearch.study.history import History, readable
 from actsearch.study.limits import Limits
 from actsearch.study.progress import Progress
+from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
 from actsearch.task import Task
 
@@ -62,7 +63,8 @@ class Driver:
         self._trained = 0
         self._idle = 0
         self._deadline: float | None = None  # of the monotonic clock
-        self._samples: list[Tensor] = []
+        self._groups = StudyGroups(SiteGroups.shared(), {})
+        self._samples: dict[str, list[Tensor]] = {}
         self._work = Work(Evaluator(objective), tuple(self._seeds()))
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
@@ -72,6 +74,12 @@ class Driver:
         described = preparation.describe_objective(self._objective)
         if isinstance(self._objective, Task):
             preparation.check_model(self._objective)
+        self._groups = StudyGroups.of(Space.from_json(self._study.space), self._objective)
+        attrs = dict(self._study.user_attrs)
+        if self._groups.groups != SiteGroups.shared():
+            if (known := attrs.get(SITE_GROUPS)) is not None:
+                self._groups.check_same(known, self._study.name)
+            attrs[SITE_GROUPS] = self._groups.to_json()
         changes = dict[str, object]()
         if self._study.direction is None:
             changes["direction"] = direction
@@ -79,12 +87,10 @@ class Driver:
             changes["task"] = described
         elif different := preparation.task_differences(self._study.task, described):
             self._accept(different, accept_changed_task)
-            earlier = list(self._study.user_attrs.get("task_changes", []))
             changes["task"] = described
-            changes["user_attrs"] = {
-                **self._study.user_attrs,
-                "task_changes": [*earlier, different],
-            }
+            attrs["task_changes"] = [*attrs.get("task_changes", []), different]
+        if attrs != dict(self._study.user_attrs):
+            changes["user_attrs"] = attrs
         if changes:
             with self._holding():
                 self._storage.update_study(self._study.id, self._lease, **changes)
@@ -130,7 +136,7 @@ class Driver:
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
-        self._samples = preparation.site_samples(self._objective)
+        self._samples = preparation.group_samples(self._objective, self._groups.sites)
         self._dtype = preparation.training_dtype(self._objective)
         if (stacker := self._work.evaluator.stacker) is not None:
             stacker.largest = self._largest_stack()
@@ -199,6 +205,7 @@ class Driver:
             Space.from_json(self._study.space),
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
+            self._groups.groups,
         )
         candidates = self._proposals(history, context)
         if not candidates:
@@ -242,7 +249,7 @@ class Driver:
     ) -> TrialRecord:
         """A proposal as a trial: refused, a repetition, or waiting to be trained."""
         try:
-            identity = identify(candidate)
+            identity = identify(self._groups.groups.spelt(candidate))
         except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
             return TrialRecord(
                 number, TrialState.REJECTED, candidate, reason=str(error).splitlines()[0]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
 from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.placement import place, pre_activations
-from actsearch.records import StudyRecord
+from actsearch.records import SHARED, StudyRecord
 from actsearch.seeds import derive
 from actsearch.storage import Storage
 from actsearch.task import Task
@@ -29,6 +28,7 @@ __all__ = [
     "competition",
     "describe_objective",
     "forecast_seconds",
+    "group_samples",
     "resolved_direction",
     "site_samples",
     "task_differences",
@@ -132,17 +132,39 @@ def competition(
 
 def site_samples(objective: ObjectiveCallable) -> list[Tensor]:
     """What arrives at the hidden sites of a task's own model, for screening; empty for other objectives."""
+    seen = list(_pre_activations(objective).values())
+    step = max(1, -(-len(seen) // _SCREENED_SITES))
+    return seen[::step]
+
+
+def group_samples(
+    objective: ObjectiveCallable, sites: Mapping[str, Sequence[str]]
+) -> dict[str, list[Tensor]]:
+    """The same by group, for an activation that stands at some of the sites; all sites are the group ``"*"``.
+
+    Args:
+        objective: a task; of others there are no samples.
+        sites: paths of the sites of each group.
+    """
+    seen = _pre_activations(objective)
+    found = {
+        group: [seen[path] for path in paths if path in seen] for group, paths in sites.items()
+    }
+    return found | {SHARED: list(seen.values())}
+
+
+def _pre_activations(objective: ObjectiveCallable) -> dict[str, Tensor]:
+    """What arrives at each hidden site of a task's own model, by path."""
     if not isinstance(objective, Task):
-        return []
+        return {}
     with isolated_random(derive(0, "init")):
         model = objective.build()
     inputs = _inputs(objective, model)
     if inputs is None:
-        return []
+        return {}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    seen = [item.inputs for item in pre_activations(model, _moved(inputs, device)).values()]
-    step = max(1, -(-len(seen) // _SCREENED_SITES))
-    return [tensor.float().cpu() for tensor in itertools.islice(seen, 0, None, step)]
+    seen = pre_activations(model, _moved(inputs, device))
+    return {path: item.inputs.float().cpu() for path, item in seen.items()}
 
 
 def training_dtype(objective: ObjectiveCallable) -> torch.dtype:

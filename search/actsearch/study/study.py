@@ -28,6 +28,7 @@ from actsearch.storage import Storage
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver
 from actsearch.study.limits import Limits
+from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ class Study:
         """Have an activation tried next, before further proposals.
 
         Args:
-            candidate: catalog name, formula or Expression.
+            candidate: catalog name, formula or Expression; for a search by site also a mapping to these from every
+                group, or from some of them and ``"*"`` for the others.
             hyperparameters: settings of a catalog row.
 
         Returns:
@@ -186,9 +188,14 @@ class Study:
 
         Raises:
             FormulaError, ActivationError: if it is none.
+            SpaceError: a mapping names other sites than the study's groups.
         """
         record = Candidate.of(candidate, **hyperparameters).record
-        trial = TrialRecord(-1, TrialState.WAITING, CandidateRecord(record.activations, "user"))
+        own = CandidateRecord(record.activations, "user")
+        self._record = self._storage.study(self._record.name)  # groups may be known meanwhile
+        if (known := known_groups(self._record)) is not None:
+            own = known.groups.spelt(own)
+        trial = TrialRecord(-1, TrialState.WAITING, own)
         return self._storage.add_trials(self._record.id, [trial], None)[0].number
 
     def confirm(

@@ -10,6 +10,7 @@ from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import SHARED, CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
 from actsearch.storage import Storage
+from actsearch.strategies import WARM_START as AS_WARM_START
 from actsearch.strategies import Space
 from actsearch.study.study import Study
 
@@ -42,6 +43,7 @@ class WarmStart:
         """
         old, trials = _read(source, storage)
         self._name = old.name
+        self._source = old
         self._top = _checked(top_k)
         self._space = space
         self.trials: list[TrialRecord] = []
@@ -68,9 +70,11 @@ class WarmStart:
         except ActsearchError as error:
             reason = f"cannot be read: {str(error).splitlines()[0]}"
         else:
-            candidate = CandidateRecord(activations, "warm start")
-            reason = _outside(candidate, self._space)
+            candidate = CandidateRecord(activations, AS_WARM_START)
+            reason = _outside(candidate, self._space, self._source)
             if not reason:
+                if (groups := self._space.site_groups()) is not None:
+                    candidate = groups.spelt(candidate)
                 origin = {"study": self._name, "number": trial.number, "value": trial.value}
                 self.trials.append(
                     TrialRecord(-1, TrialState.WAITING, candidate, user_attrs={WARM_START: origin})
@@ -125,9 +129,14 @@ def _checked(top_k: int | None) -> int:
     return top_k
 
 
-def _outside(candidate: CandidateRecord, space: Space) -> str:
+def _outside(candidate: CandidateRecord, space: Space, source: StudyRecord) -> str:
     """Why a candidate lies outside of a space; empty for one inside."""
-    item = candidate.activations.get(SHARED)
-    if item is None or len(candidate.activations) > 1:
-        return "is not one activation for all sites"
-    return space.outside(item.name, item.formula)
+    if set(candidate.activations) != {SHARED}:
+        if space.sites == "shared":
+            return "is not one activation for all sites"
+        if space.to_json()["sites"] != source.space.get("sites") or space.to_json().get(
+            "depth_bands"
+        ) != source.space.get("depth_bands"):
+            return "is made for other groups of sites"
+    reasons = (space.outside(item.name, item.formula) for item in candidate.activations.values())
+    return next(filter(None, reasons), "")

@@ -34,7 +34,7 @@ class Measured:
         learning_rate: the learning rate chosen on validation data, median over seeds; None if none was chosen.
         number: trial number; None for the baseline.
         is_catalog: whether it is a catalog row.
-        activation: the activation as JSON data; None for the model unchanged.
+        activation: the activation as JSON data, of several by group; None for the model unchanged.
     """
 
     formula: str

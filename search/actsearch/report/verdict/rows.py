@@ -43,7 +43,8 @@ class VerdictRow:
         diverged: how many seeds diverged.
         number: trial number.
         is_catalog: whether it is a catalog row.
-        activation: the activation as JSON data, as in ``ActivationRecord.to_json``; None for the model unchanged.
+        activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
+            None for the model unchanged.
     """
 
     formula: str
@@ -198,7 +199,7 @@ class Verdict:
         is_baseline = row.verdict == "baseline"
         word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
         return [
-            _cut(row.label, 48),
+            _cut(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
             _number(row.mean),
             "" if is_baseline else f"{row.difference:+.4f}",
             "" if is_baseline else f"{row.low:+.4f} to {row.high:+.4f}",
@@ -276,6 +277,10 @@ def readable(
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
+
+
+_WIDTH = 48  # of the label of an activation
+_WIDEST = 120  # of several, whose labels often begin alike
 
 
 def _cut(text: str, width: int) -> str:

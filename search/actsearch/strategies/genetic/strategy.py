@@ -21,13 +21,13 @@ from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRe
 from actsearch.screening import fingerprint, simplified
 from actsearch.strategies.base import (
     Context,
-    Strategy,
     check_count,
     check_share,
     observations,
     value_of,
     worst_value,
 )
+from actsearch.strategies.by_site import BySite, Child, Draw, Member, Standing
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.rules import allowed
@@ -48,7 +48,7 @@ class _Individual:
 
 
 @dataclass(frozen=True)
-class Genetic(Strategy):
+class Genetic(BySite):
     """Formulas that breed: trees over the space's operators, numbers and learned parameters.
 
     ::
@@ -60,6 +60,10 @@ class Genetic(Strategy):
 
     Individuals that failed count as the worst finite value. Age-based replacement: Real et al. 2019,
     arXiv:1802.01548; operators: Koza 1992.
+
+    By site, the activation of a group is replaced by a parent's from any group, or changed as a formula is. Mixtures
+    are children of tournament winners: uniform crossover, each group from either parent (Syswerda 1989), or some
+    groups changed.
 
     Attributes:
         population: how many of the latest counted trials may be parents.
@@ -83,12 +87,12 @@ class Genetic(Strategy):
             check_count(name, getattr(self, name))
         check_share("crossover", self.crossover)
 
-    def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
         found = list(itertools.islice(_parents(history), self.tournament))
         return self.first_batch if len(found) < self.tournament else self.batch
 
-    def propose(
+    def shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Children of the fittest; catalog rows and their variants while there are too few parents."""
@@ -101,6 +105,60 @@ class Genetic(Strategy):
             for _ in range(n):
                 nursery.add(lambda: self._child(population, spread, context, nursery))
             return nursery.born
+
+    @contextlib.contextmanager
+    def drawing(
+        self, history: Sequence[TrialRecord], context: Context, standing: Standing
+    ) -> Iterator[Draw]:
+        """A relative of what the group has, or what a tournament winner has in some group."""
+        pset, spread = primitive_set(context.space), _spread(history)
+        pool = self._living(standing, context)
+
+        def draw(group: int, current: ActivationRecord) -> ActivationRecord:
+            donor = random.choice(self._winner(pool, spread, context).items)
+            if random.random() < 0.5 or not (_has_tree(current) and _has_tree(donor)):
+                return donor
+            if random.random() < self.crossover:
+                tree = crossover(expression_of(current), expression_of(donor))
+            else:
+                tree = _mutated(expression_of(current), pset)[1]
+            tree = simplified(tree)
+            return describe(tree) if allowed(tree, context.space) else donor
+
+        with _seeded(context.proposal_seed(history)):
+            yield draw
+
+    def mixed(self, standing: Standing, context: Context, rng: random.Random, draw: Draw) -> Child:
+        """Uniform crossover by group of two tournament winners, or one of them with groups changed."""
+        pool = self._living(standing, context)
+        first = self._winner(pool, 0.0, context)
+        second = self._winner(pool, 0.0, context)
+        if random.random() < self.crossover and first.items != second.items:
+            pairs = zip(first.items, second.items, strict=True)
+            return [random.choice(pair) for pair in pairs], (first.number, second.number)
+        items = list(first.items)
+        for group in standing.changing(rng):
+            items[group] = draw(group, items[group])
+        return items, (first.number,)
+
+    def _living(self, standing: Standing, context: Context) -> list[Member]:
+        """The latest members and the best."""
+        sign = -1 if context.direction == "maximize" else 1
+        latest = standing.members[-self.population :]
+        known = {member.number for member in latest}
+        best = heapq.nsmallest(
+            self.elites, standing.members, key=lambda one: (sign * one.value, one.number)
+        )
+        return latest + [member for member in best if member.number not in known]
+
+    def _winner(self, pool: Sequence[Member], spread: float, context: Context) -> Member:
+        """Of a tournament; within the spread, the one with fewer different activations."""
+        rivals: list[Member] = tools.selRandom(pool, self.tournament)
+        best = rivals[0].value
+        for rival in rivals:
+            best = rival.value if context.is_better(rival.value, best) else best
+        close = [rival for rival in rivals if abs(rival.value - best) <= spread]
+        return min(close, key=lambda one: (len({i.formula for i in one.items}), one.number))
 
     def _first(self, nursery: _Nursery, n: int, space: Space) -> list[CandidateRecord]:
         """Half catalog rows, half variants of them."""
@@ -167,8 +225,12 @@ def _parents(history: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
     """Every trial that may be a parent."""
     for trial in observations(history, rejected=False):
         item = trial.candidate.activations.get(SHARED)
-        if item is not None and (not item.name or CATALOG[item.name].elementwise):
+        if item is not None and _has_tree(item):
             yield trial
+
+
+def _has_tree(item: ActivationRecord) -> bool:
+    return not item.name or CATALOG[item.name].elementwise
 
 
 def _individual(trial: TrialRecord, worst: float) -> _Individual:

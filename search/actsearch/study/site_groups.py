@@ -1,0 +1,128 @@
+"""The groups of sites of a study: found in the task's model, kept with the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actsearch.errors import PlacementError, SpaceError, StudyError
+from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation.run import sample_of
+from actsearch.placement import Sites, matching, sites
+from actsearch.records import StudyRecord
+from actsearch.seeds import derive
+from actsearch.strategies import SiteGroups, Space
+from actsearch.task import Task
+from actsearch.training import isolated_random
+
+__all__ = ["SITE_GROUPS", "StudyGroups", "known_groups"]
+
+SITE_GROUPS = "site_groups"
+"""Key of the study's user attributes."""
+
+
+@dataclass(frozen=True)
+class StudyGroups:
+    """Groups of sites with the sites that they stand for in the task's model.
+
+    Attributes:
+        groups: as strategies and candidates name them.
+        sites: paths of each key of a group; empty where the model is not known.
+    """
+
+    groups: SiteGroups
+    sites: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, space: Space, objective: ObjectiveCallable) -> StudyGroups:
+        """Find the groups of a space in what is optimised.
+
+        Raises:
+            SpaceError: a pattern matches no site, two groups have a site in common, there are fewer sites than bands of
+                depth, or the sites have no names that last.
+        """
+        groups = space.site_groups()
+        if not isinstance(objective, Task) or groups == SiteGroups.shared():
+            if groups is None:
+                raise SpaceError(
+                    "sites='per_site' must know the sites, and an objective of your own keeps its model to itself: "
+                    "give a Task, name groups by pattern, as Space(sites={'encoder.*': None}), or divide by depth"
+                )
+            return cls(groups, {})
+        found = _sites_of(objective, 0)
+        hidden = [site.path for site in found if site.role == "hidden"]
+        if groups is None:
+            _check_names(hidden, objective)
+            return cls(SiteGroups.sites(hidden), {path: [path] for path in hidden})
+        if space.sites == "per_depth" and space.bands > len(hidden):
+            raise SpaceError(
+                f"depth_bands={space.bands}, and the model has {len(hidden)} hidden sites: give {len(hidden)} at most, "
+                "or sites='per_site'"
+            )
+        return cls(groups, _matched(groups, found))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            **self.groups.to_json(),
+            "sites": {key: list(paths) for key, paths in self.sites.items()},
+        }
+
+    def check_same(self, stored: Mapping[str, Any], name: str) -> None:
+        """Refuse a model with other groups: what was proposed would not fit.
+
+        Raises:
+            StudyError: says which.
+        """
+        before = SiteGroups.from_json(stored)
+        if before != self.groups:
+            there, here = (
+                ", ".join(key for group in one.keys for key in group)
+                for one in (before, self.groups)
+            )
+            raise StudyError(
+                f"the model has other sites than that of study {name!r}: {here}; stored {there}; make a new study"
+            )
+
+
+def known_groups(study: StudyRecord) -> StudyGroups | None:
+    """The groups that are kept with a study; None before its first optimize, where only the model says them."""
+    stored = study.user_attrs.get(SITE_GROUPS)
+    if stored is not None:
+        return StudyGroups(SiteGroups.from_json(stored), dict(stored["sites"]))
+    groups = Space.from_json(study.space).site_groups()
+    return None if groups is None else StudyGroups(groups, {})
+
+
+def _sites_of(task: Task, seed: int) -> Sites:
+    with isolated_random(derive(seed, "init")):
+        model = task.build()
+    with isolated_random(0):
+        return sites(model, sample_of(task, model))
+
+
+def _check_names(hidden: Sequence[str], task: Task) -> None:
+    again = [site.path for site in _sites_of(task, 1) if site.role == "hidden"]
+    if again != hidden:
+        raise SpaceError(
+            "sites='per_site': the model has other sites each time it is built, so that they cannot be told apart by "
+            f"name: {', '.join(hidden)}; then {', '.join(again)}"
+        )
+
+
+def _matched(groups: SiteGroups, found: Sites) -> dict[str, list[str]]:
+    paths: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    for pattern in (key for group in groups.keys for key in group):
+        try:
+            paths[pattern] = [site.path for site in matching(found, pattern)]
+        except PlacementError as error:
+            raise SpaceError(f"sites: the pattern {pattern!r} names no group: {error}") from error
+        for path in paths[pattern]:
+            if path in owner:
+                raise SpaceError(
+                    f"sites: the patterns {owner[path]!r} and {pattern!r} overlap: both match {path!r}"
+                )
+            owner[path] = pattern
+    return paths
