@@ -21,7 +21,7 @@ from actsearch.evaluation.race import Outlook, Race
 from actsearch.evaluation.run import Phase
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.halving import Competition, Judge
-from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.training import TrainingResult
 from actsearch.training.stack import Watch
@@ -117,6 +117,7 @@ class Evaluator:
             value=epochs[-1].valid_metric,
             metrics={},
             reason=judge.reason,
+            diagnostics=first.diagnostics and _before_training(first.diagnostics),
             seconds=first.seconds * len(epochs) / len(first.epochs),
         )
         run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
@@ -233,7 +234,13 @@ def _cut(result: TrainingResult, epoch: int) -> TrainingResult:
     """What there was of a training after an epoch; its time in proportion."""
     epochs = tuple(item for item in result.epochs if item.epoch <= epoch)
     seconds = result.seconds * len(epochs) / len(result.epochs)
-    return TrainingResult({}, epochs, "", seconds)
+    seen = result.diagnostics and _before_training(result.diagnostics)
+    return TrainingResult({}, epochs, "", seconds, seen)
+
+
+def _before_training(seen: Diagnostics) -> Diagnostics:
+    """Of a training that is cut off, there is no end."""
+    return dataclasses.replace(seen, end=(), loss_gap=None)
 
 
 def _steps(task: Task) -> int:

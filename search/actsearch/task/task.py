@@ -69,6 +69,8 @@ class Task:
             the model's forward names, as transformers' models take, also serves as the sample for placement.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
         name: for tables.
+        diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and keep
+            what was seen (``trial.diagnostics``). It changes no result.
     """
 
     model: nn.Module | Callable[[], nn.Module]
@@ -91,6 +93,7 @@ class Task:
     step: Callable[[nn.Module, Any], Tensor] | None = None
     evaluate: Callable[[nn.Module, Iterable[Any]], Objective] | None = None
     name: str | None = None
+    diagnostics: bool = True
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""
@@ -147,6 +150,8 @@ class Task:
         schedule = self.schedule
         if not (schedule is None or callable(schedule) or schedule in tuple(SCHEDULES)):
             raise TaskError(f"unknown schedule {schedule!r}" + nearest(str(schedule), SCHEDULES))
+        if not isinstance(self.diagnostics, bool):
+            raise TaskError(f"diagnostics must be True or False, not {self.diagnostics!r}")
         if self.gain not in (None, "auto"):
             raise TaskError(f"gain must be None or 'auto', not {self.gain!r}")
         if self.gain == "auto" and (isinstance(self.model, nn.Module) or self.step is not None):
