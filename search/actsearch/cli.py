@@ -163,7 +163,7 @@ def _export(options: argparse.Namespace) -> int:
         options.usage_error(f"--to: write one of {', '.join(_TO)}, and where to, not {kind!r}")
     reader = Reader(storage_url(options.storage))
     study = reader.study(options.study)
-    trials = reader.trials(study, epochs=kind != "csv")
+    trials = reader.trials(study, epochs=kind != "csv", diagnostics=kind == "json")
     count = f"{len(trials)} trials"
     try:
         if kind == "optuna":

@@ -233,12 +233,14 @@ class Outcome:
 
     Attributes:
         state: COMPLETE, PRUNED or FAILED.
-        value: mean over seeds of the metric at the last epoch; None unless COMPLETE or PRUNED.
+        value: mean over seeds of the metric at the last epoch; None unless COMPLETE or PRUNED. With several objectives,
+            that of the first.
         spread: standard deviation over seeds, or, with one seed, over its last epochs.
         evaluations: one record a seed.
         reason: why it failed or was pruned.
         validation_only: in a confirmation, the objective did not tell search from confirmation.
         user_attrs: further data to be kept with the trial.
+        values: of every objective where there are several, the first included; else empty.
     """
 
     state: TrialState
@@ -249,6 +251,7 @@ class Outcome:
     seconds: float = 0.0
     validation_only: bool = False
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -265,6 +268,7 @@ class TrialRecord:
         validation: as above for evaluations; only filled when asked for.
         proposed_with: versions of python and the libraries that proposed it; empty where that was not yet stored.
         trained_with: likewise, that trained it.
+        values: of every objective, ``value`` first, where the study has several; else empty.
     """
 
     number: int
@@ -286,6 +290,7 @@ class TrialRecord:
     completed: datetime | None = None
     proposed_with: Mapping[str, str] = field(default_factory=dict)
     trained_with: Mapping[str, str] = field(default_factory=dict)
+    values: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -299,6 +304,8 @@ class StudyRecord:
         task: description of the task first optimised; None before.
         versions: versions of python, torch, optuna, deap and actsearch that made the study.
         pruner: name and settings of the pruner; None where nothing is pruned.
+        directions: of every objective where there are several, ``direction`` first; else empty.
+        objectives: their names; empty while nobody has named them.
     """
 
     id: int
@@ -312,3 +319,5 @@ class StudyRecord:
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     created: datetime | None = None
     pruner: Mapping[str, Any] | None = None
+    directions: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()

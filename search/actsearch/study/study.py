@@ -13,11 +13,19 @@ from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.execution import Executor
 from actsearch.halving import SuccessiveHalving
-from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import (
+    CandidateRecord,
+    Diagnostics,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from actsearch.report import (
     Pruning,
     Verdict,
     best_trial,
+    diagnostics_frame,
+    diagnostics_of,
     pruning_of,
     readable,
     resolve_duplicates,
@@ -111,6 +119,10 @@ class Study:
         """One row a trial."""
         return trials_frame(self._trials())
 
+    def diagnostics_dataframe(self) -> pd.DataFrame:
+        """What was seen inside: one row for each trial, seed, stage ("start", "end") and site."""
+        return diagnostics_frame(self._storage.trials(self._record.id, diagnostics=True))
+
     @property
     def optuna_study(self) -> optuna.Study:
         """The trained trials as an Optuna study in memory, for ``optuna.visualization``."""
@@ -157,7 +169,9 @@ class Study:
         driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
         self._record = driver.prepare(accept_changed_task=task_changed == "accept")
         listeners = [
-            lambda record, call=callback: call(self, Trial(record, self.study_name))
+            lambda record, call=callback: call(
+                self, Trial(record, self.study_name, None, self._look)
+            )
             for callback in callbacks
         ]
         driver.run(limits, listeners, show_progress_bar)
@@ -235,7 +249,11 @@ class Study:
 
     def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
         judged = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
-        return Trial(record, self.study_name, next(judged, None))
+        return Trial(record, self.study_name, next(judged, None), self._look)
+
+    def _look(self, number: int) -> Diagnostics | None:
+        found = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)
+        return diagnostics_of(found[0]) if found else None
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"

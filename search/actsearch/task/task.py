@@ -69,8 +69,8 @@ class Task:
             the model's forward names, as transformers' models take, also serves as the sample for placement.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
         name: for tables.
-        diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and keep
-            what was seen (``trial.diagnostics``). It changes no result.
+        diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and
+            keep what was seen (``trial.diagnostics``). It changes no result.
     """
 
     model: nn.Module | Callable[[], nn.Module]

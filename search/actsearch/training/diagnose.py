@@ -44,7 +44,7 @@ def fixed_batch(task: Task, device: torch.device) -> Any:
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
-    """Run a model as evaluation does, but for batch normalisation, which takes its numbers from the batch as in training.
+    """Run a model as evaluation does, but for batch normalisation, which takes its numbers from the batch.
 
     Afterwards buffers, attributes, generators and gradients of its modules are what they were before.
 
@@ -67,8 +67,8 @@ def undisturbed(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]
         model.train()  # a user's own train() may keep some of them frozen
         normalising = [m for m in modules if isinstance(m, _NormBase) and m.training]
         model.eval()
-        for module in normalising:
-            module.training = True
+        for layer in normalising:
+            layer.training = True
         yield
     finally:
         for module, before in zip(modules, attributes, strict=True):
