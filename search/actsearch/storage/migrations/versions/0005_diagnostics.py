@@ -21,8 +21,9 @@ def upgrade() -> None:
         op.add_column("studies", sa.Column(name, sa.JSON(none_as_null=True), nullable=True))
     whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.add_column("evaluations", sa.Column("parameters_added", whole, nullable=True))
+    double = sa.Double().compile(op.get_bind().dialect)
     op.execute(  # in plain SQL: SQLite takes a constraint only together with its new column
-        "ALTER TABLE evaluations ADD COLUMN loss_gap DOUBLE PRECISION"
+        f"ALTER TABLE evaluations ADD COLUMN loss_gap {double}"
         f" CONSTRAINT ck_evaluations_loss_gap CHECK ({finite('loss_gap')})"
     )
     op.create_table(
