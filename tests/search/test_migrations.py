@@ -70,7 +70,7 @@ def _check_contents(url: str, revision: str) -> None:
     else:
         assert seen is not None
         assert (seen.parameters_added, seen.loss_gap) == (1, -0.25)
-        assert seen.start == seen.end
+        assert len(seen.start) == len(seen.end) == 1
         assert (seen.end[0].gradient_norm, seen.end[0].gain) == (0.125, math.inf)
         assert math.isnan(seen.end[0].learned["theta_0"][1])
     ((_, verdict),) = reader.verdicts(study)

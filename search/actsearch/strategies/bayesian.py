@@ -23,12 +23,14 @@ from optuna.distributions import (
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.pareto import fronts
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import (
     Context,
     Strategy,
     check_count,
     observations,
+    points_of,
     value_of,
     worst_value,
 )
@@ -48,7 +50,8 @@ class Bayesian(Strategy):
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
     settings to search or a few that were all tried, are neither told nor drawn. Of a long history the best quarter and
-    the latest are told, 300 at most.
+    the latest are told, 300 at most. With several objectives it is Optuna's multi-objective TPE (Ozaki et al. 2022,
+    JAIR 73).
 
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
@@ -100,20 +103,22 @@ class Bayesian(Strategy):
             constant_liar=True,  # proposals of one batch keep away from each other
             seed=context.proposal_seed(history),
         )
-        study = optuna.create_study(direction=context.direction, sampler=sampler)
+        study = optuna.create_study(
+            directions=list(context.directions or (context.direction,)), sampler=sampler
+        )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for trial, value in self._told(history, context, names):
+        for trial, values in self._told(history, context, names):
             item = trial.candidate.activations[SHARED]
             parameters = {_CHOICE: item.name} | {
                 f"{item.name}.{setting.name}": item.hyperparameters[setting.name]
                 for setting in CATALOG[str(item.name)].searched
             }
-            study.add_trial(_Told.of(parameters, distributions(str(item.name)), value))
+            study.add_trial(_Told.of(parameters, distributions(str(item.name)), values))
         return study
 
     def _told(
         self, history: Sequence[TrialRecord], context: Context, names: Sequence[str]
-    ) -> list[tuple[TrialRecord, float]]:
+    ) -> list[tuple[TrialRecord, list[float]]]:
         """Observations of some activations; of many, the best quarter of those told and the latest."""
         chosen, worst = frozenset(names), worst_value(history, context)
         observed = [
@@ -123,15 +128,16 @@ class Bayesian(Strategy):
             and item.name in chosen
         ]
         if len(observed) > _HISTORY:
-            sign = -1 if context.direction == "maximize" else 1
-            places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
-            kept = {number for _, number in heapq.nsmallest(_HISTORY // 4, places)}
+            kept = _best(observed, context, worst)
             for trial in reversed(observed):
                 if len(kept) >= _HISTORY:
                     break
                 kept.add(trial.number)
             observed = [trial for trial in observed if trial.number in kept]
-        return [(trial, value_of(trial, worst)) for trial in observed]
+        if context.directions:
+            points = points_of(observed, context)
+            return [(trial, list(point)) for trial, point in zip(observed, points, strict=True)]
+        return [(trial, [value_of(trial, worst)]) for trial in observed]
 
     def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
@@ -147,6 +153,17 @@ class Bayesian(Strategy):
                 break
         seen.add(candidate)
         return candidate
+
+
+def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> set[int]:
+    """Numbers of the best quarter of what is told; with several objectives, front after front."""
+    count = _HISTORY // 4
+    if context.directions:
+        found = fronts(points_of(observed, context), context.directions, count)[:count]
+        return {observed[at].number for at in found}
+    sign = -1 if context.direction == "maximize" else 1
+    places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+    return {number for _, number in heapq.nsmallest(count, places)}
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
@@ -202,14 +219,18 @@ class _Told(optuna.trial.FrozenTrial):
 
     @classmethod
     def of(
-        cls, parameters: dict[str, Any], distributions: dict[str, BaseDistribution], value: float
+        cls,
+        parameters: dict[str, Any],
+        distributions: dict[str, BaseDistribution],
+        values: list[float],
     ) -> _Told:
         """A complete trial."""
         now = datetime.datetime.now()
         return cls(
             number=-1,
             state=optuna.trial.TrialState.COMPLETE,
-            value=value,
+            value=None,
+            values=values,
             datetime_start=now,
             datetime_complete=now,
             params=parameters,

@@ -23,6 +23,7 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study import preparation
+from actsearch.study.directions import objectives_of, settled
 from actsearch.study.history import History, readable
 from actsearch.study.limits import Limits
 from actsearch.study.progress import Progress
@@ -69,10 +70,11 @@ class Driver:
         """Check the objective against the study, and write down direction and task the first time."""
         self._study = self._storage.study(self._study.name)  # another process may have set them
         direction = preparation.resolved_direction(self._study, self._objective)
+        several = settled(self._study, self._objective)
         described = preparation.describe_objective(self._objective)
         if isinstance(self._objective, Task):
             preparation.check_model(self._objective)
-        changes = dict[str, object]()
+        changes = dict[str, object](several)
         if self._study.direction is None:
             changes["direction"] = direction
         if self._study.task is None:
@@ -134,6 +136,12 @@ class Driver:
         self._dtype = preparation.training_dtype(self._objective)
         if (stacker := self._work.evaluator.stacker) is not None:
             stacker.largest = self._largest_stack()
+        self._work.evaluator.objectives = objectives_of(self._study)
+        if "latency" in self._study.objectives and not self._history.trained:
+            _log.warning(
+                "study %s measures time: another run with the same seed will not make the same trials",
+                self._study.name,
+            )
         self._work.evaluator.competition = preparation.competition(
             self._storage, self._study, self._objective
         )
@@ -199,6 +207,7 @@ class Driver:
             Space.from_json(self._study.space),
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
+            directions=self._study.directions,
         )
         candidates = self._proposals(history, context)
         if not candidates:
@@ -343,6 +352,7 @@ class Driver:
                 trial,
                 state=outcome.state,
                 value=outcome.value,
+                values=outcome.values,
                 spread=outcome.spread,
                 reason=outcome.reason,
                 seconds=outcome.seconds,

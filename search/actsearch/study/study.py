@@ -26,6 +26,8 @@ from actsearch.report import (
     best_trial,
     diagnostics_frame,
     diagnostics_of,
+    objective_names,
+    pareto_front,
     pruning_of,
     readable,
     resolve_duplicates,
@@ -77,6 +79,13 @@ class Study:
         """ "maximize" or "minimize"; None until the first optimize has asked the metric."""
         return self._record.direction
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Of every objective, in order; empty until the first optimize has asked the metric."""
+        if self._record.directions:
+            return self._record.directions
+        return () if self.direction is None else (self.direction,)
+
     def set_direction(self, direction: Literal["maximize", "minimize"]) -> None:
         """Say which way is better, where neither the study nor a metric has said it yet.
 
@@ -105,19 +114,37 @@ class Study:
 
     @property
     def best_trial(self) -> Trial:
-        """The COMPLETE trial with the best value; StudyError while there is none."""
+        """The COMPLETE trial with the best value; StudyError while there is none, or with several objectives."""
+        self._refuse_several("best_trial")
         return self._trial(best_trial(self._trials(), self.direction), self.verdicts)
+
+    @property
+    def best_trials(self) -> list[Trial]:
+        """The Pareto front, in order of number: COMPLETE trials that no other is as good as in every objective and
+        better in one. With one objective, the trials with the best value."""
+        verdicts = self.verdicts
+        if not self.directions:
+            return []
+        found = pareto_front(self._trials(), self.directions)
+        return [self._trial(record, verdicts) for record in found]
+
+    def _refuse_several(self, name: str) -> None:
+        if len(self.directions) > 1:
+            raise StudyError(
+                f"study {self.study_name!r} has {len(self.directions)} objectives and no {name}: use best_trials"
+            )
 
     @property
     def best_value(self) -> float:
         """Value of the best trial: the largest of many noisy numbers, and so optimistic. See :meth:`confirm`."""
+        self._refuse_several("best_value")
         value = self.best_trial.value
         assert value is not None
         return value
 
     def trials_dataframe(self) -> pd.DataFrame:
         """One row a trial."""
-        return trials_frame(self._trials())
+        return trials_frame(self._trials(), objectives=objective_names(self._record))
 
     def diagnostics_dataframe(self) -> pd.DataFrame:
         """What was seen inside: one row for each trial, seed, stage ("start", "end") and site."""
@@ -145,7 +172,8 @@ class Study:
         raises KeyboardInterrupt here. A second one does so at once; the running trials are then run again later.
 
         Args:
-            objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``.
+            objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``; with several objectives
+                a mapping.
             n_trials: trials this call trains to an end, those interrupted before included; 100 if no limit is given.
             total_trials: train until the study has so many trained trials in all.
             timeout: start no further trial after so many seconds.
@@ -220,6 +248,9 @@ class Study:
         learning rate is chosen for each finalist and the baseline alike; then all train on ``seeds`` fresh seeds,
         paired, and are scored once on test data that the search never touched. A verdict with the same settings
         over the same trials is read from the storage instead of being made again.
+
+        With several objectives the finalists are ``top_k`` of the Pareto front, spread evenly over it; they are judged
+        on the first objective, with the others as the search measured them beside.
 
         Args:
             objective: the Task with ``test`` data, or the callable of the search.

@@ -47,6 +47,11 @@ class Trial:
         return self.record.value
 
     @property
+    def values(self) -> tuple[float | None, ...]:
+        """Of every objective; with one, the value alone, and empty where there is none."""
+        return self.record.values or (() if self.value is None else (self.value,))
+
+    @property
     def diagnostics(self) -> Diagnostics | None:
         """What was seen inside of its training under the first seed, before and after; read from the storage.
 
@@ -95,4 +100,8 @@ class Trial:
 
     def __repr__(self) -> str:
         value = "" if self.value is None else f", value={self.value:.6g}"
+        if self.record.values:
+            value = (
+                f", values=({', '.join('?' if v is None else f'{v:.6g}' for v in self.values)})"
+            )
         return f"Trial({self.number}, {self.state.name}{value}, {self.candidate})"

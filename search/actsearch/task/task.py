@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from actsearch.errors import TaskError, nearest
 from actsearch.task.data import as_source, describe_source, tensor_digest
-from actsearch.task.metrics import Metric, resolve_metric
+from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
+from actsearch.task.objectives import MEASURED, check_objectives, direction_of
 
 __all__ = ["SCHEDULES", "Task"]
 
@@ -71,6 +72,9 @@ class Task:
         name: for tables.
         diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and
             keep what was seen (``trial.diagnostics``). It changes no result.
+        objectives: names of what is optimised, the metric first, where that is more than the metric: "latency", "size",
+            "parameters", "sparsity", "gradient_ratio", "loss", another metric, or a key of what ``evaluate`` returns.
+            The study's ``directions`` say which way each is better.
     """
 
     model: nn.Module | Callable[[], nn.Module]
@@ -94,6 +98,7 @@ class Task:
     evaluate: Callable[[nn.Module, Iterable[Any]], Objective] | None = None
     name: str | None = None
     diagnostics: bool = True
+    objectives: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""
@@ -108,9 +113,15 @@ class Task:
             object.__setattr__(self, "test", as_source(self.test, "test"))
         if self.loss is None and (self.step is None or self.evaluate is None):
             raise TaskError("give loss=, or both step= and evaluate=")
-        resolve_metric(self.metric, self.evaluate is not None)
+        metric = resolve_metric(self.metric, self.evaluate is not None)
         self._check_numbers()
         self._check_choices()
+        if self.objectives is not None:
+            names = check_objectives(
+                self.objectives, metric,
+                has_evaluate=self.evaluate is not None, diagnostics=self.diagnostics,
+            )  # fmt: skip
+            object.__setattr__(self, "objectives", names)
 
     def _check_numbers(self) -> None:
         for name, at_least in (("epochs", 1), ("batch_size", 1)):
@@ -172,6 +183,27 @@ class Task:
         """The metric with its direction and accumulator."""
         return resolve_metric(self.metric, self.evaluate is not None)
 
+    @property
+    def objective_directions(self) -> Mapping[str, str | None]:
+        """Each objective's name with its own direction, None where the user has to say it; the metric alone if there
+        are no others."""
+        metric = self.resolved_metric
+        names = self.objectives or (metric.name,)
+        return {
+            name: metric.direction if name == metric.name else direction_of(name) for name in names
+        }
+
+    def more_metrics(self) -> dict[str, Accumulator]:
+        """Accumulators of those objectives that are further metrics."""
+        if self.evaluate is not None:
+            return {}
+        found = {}
+        for name in (self.objectives or ())[1:]:
+            make = METRICS[name].accumulator if name in METRICS and name not in MEASURED else None
+            if make is not None:
+                found[name] = make()
+        return found
+
     def torch_device(self) -> torch.device:
         """The device that training uses."""
         if self.device == "auto":
@@ -232,6 +264,7 @@ class Task:
             "weights": _weights(self.model),
             "loss": _name(self.loss),
             "metric": self.resolved_metric.name,
+            **({} if self.objectives is None else {"objectives": list(self.objectives)}),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "optimizer": _name(self.optimizer),

@@ -196,7 +196,7 @@ class Fit:
 
     @torch.no_grad()
     def _measure(self, batches: Batches, where: str) -> Measures:
-        measures = Measures.of(self.metric)
+        measures = Measures.of(self.metric, self.task.more_metrics())
         self.model.eval()
         if self.task.evaluate is not None:
             with isolated_random(0):  # measuring must not shift the stream of dropout

@@ -374,7 +374,9 @@ class StackedFit:
     def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
         """Loss and metric of each member that runs, computed as for one that is alone."""
         self.model.train(False)
-        measures = {index: Measures.of(self.metric) for index in self.running}
+        measures = {
+            index: Measures.of(self.metric, self.task.more_metrics()) for index in self.running
+        }
         for batch in batches:
             self._measure_batch(batch, measures)
         for index, measure in measures.items():
