@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         StudyError,
         TaskError,
     )
-    from actsearch.evaluation import Candidate, Run, TrialPruned
+    from actsearch.evaluation import Candidate, Cost, Run, TrialPruned, cost
     from actsearch.execution import Local, Processes
     from actsearch.export import plot, to_python
     from actsearch.expression import Expression, parse
@@ -56,7 +56,7 @@ _HOMES = {
         "StudyError",
         "TaskError",
     ),
-    "actsearch.evaluation": ("Candidate", "Run", "TrialPruned"),
+    "actsearch.evaluation": ("Candidate", "Cost", "Run", "TrialPruned", "cost"),
     "actsearch.execution": ("Local", "Processes"),
     "actsearch.export": ("plot", "to_python"),
     "actsearch.expression": ("Expression", "parse"),
@@ -78,6 +78,7 @@ __all__ = [
     "ActsearchWarning",
     "Bayesian",
     "Candidate",
+    "Cost",
     "Expression",
     "FormulaError",
     "Genetic",
@@ -104,6 +105,7 @@ __all__ = [
     "activation",
     "approximate",
     "catalog",
+    "cost",
     "create_study",
     "delete_study",
     "fingerprint",

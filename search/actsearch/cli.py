@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actsearch.errors import ActsearchError
-from actsearch.records import TrialState
-from actsearch.report import Reader, leaderboard, trials_frame
+from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.storage import Storage
@@ -130,6 +130,9 @@ def _list(options: argparse.Namespace) -> int:
             if item.best is None
             else f"best {item.best.value:.4f} {_shown(item.best.candidate.label)}"
         )
+        if best and item.study.directions:
+            best += f" in {_shown(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
+
         state = "running" if item.is_running else f"{item.verdicts} verdicts"
         print(f"{_shown(item.study.name):24} {trained:6} trials  {state:12} {best}")
     return 0
@@ -146,13 +149,29 @@ def _show(options: argparse.Namespace) -> int:
         f"{_shown(study.name)}: {_shown(study.strategy.get('name'))}, seed {study.seed}, "
         f"{counts or 'no trials yet'}"
     )
-    for trial in leaderboard(reader.trials(study), study.direction)[: max(0, options.top)]:
-        print(f"  trial {trial.number:5}  {trial.value:.4f}  {_shown(trial.candidate.label)}")
+    for line in _best_lines(study, reader.trials(study), max(0, options.top)):
+        print(line)
     for _, verdict in reader.verdicts(study):
         print(f"\n{_shown(verdict, lines=True)}")
     if not summary.verdicts and summary.counts[TrialState.COMPLETE]:
         print("The best of many noisy values is optimistic: study.confirm(task) says what holds.")
     return 0
+
+
+def _best_lines(study: StudyRecord, trials: list[TrialRecord], top: int) -> list[str]:
+    """The best trials; with several objectives those of the Pareto front, best in the first one on top."""
+    names, ranked = objective_names(study), leaderboard(trials, study.direction)
+    head = []
+    if names:
+        on_front = {trial.number for trial in pareto_front(trials, study.directions)}
+        ranked = [trial for trial in ranked if trial.number in on_front]
+        head = [f"  Pareto front ({len(ranked)}): {_shown(', '.join(names))}"]
+    return head + [
+        f"  trial {trial.number:5}  "
+        + "  ".join(f"{value:.4f}" for value in trial.values or (trial.value,))
+        + f"  {_shown(trial.candidate.label)}"
+        for trial in ranked[:top]
+    ]
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -163,7 +182,7 @@ def _export(options: argparse.Namespace) -> int:
         options.usage_error(f"--to: write one of {', '.join(_TO)}, and where to, not {kind!r}")
     reader = Reader(storage_url(options.storage))
     study = reader.study(options.study)
-    trials = reader.trials(study, epochs=kind != "csv")
+    trials = reader.trials(study, epochs=kind != "csv", diagnostics=kind == "json")
     count = f"{len(trials)} trials"
     try:
         if kind == "optuna":
@@ -173,7 +192,7 @@ def _export(options: argparse.Namespace) -> int:
         elif kind == "json":
             Path(target).write_text(study_json(study, trials, reader.verdicts(study)), "utf-8")
         else:
-            table = trials_frame(trials, disarm=True)
+            table = trials_frame(trials, disarm=True, objectives=objective_names(study))
             # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
             table.to_csv(target, index=False, lineterminator="\r\n")
     except OSError as error:

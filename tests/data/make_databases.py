@@ -104,6 +104,16 @@ def _trainings(number: int, value: tuple[float | None, str | None]) -> Iterator[
             }  # fmt: skip
 
 
+def _diagnosis() -> Iterator[tuple[str, Any]]:
+    """Of trial 0 under its first seed."""
+    for stage in ("start", "end"):
+        yield "diagnostics", {
+            "evaluation_id": 1, "stage": stage, "position": 0, "site": "act", "shape": [4, 2], "mean": 0.5, "sd": 1.0,
+            "dead": 0.25, "zeros": 0.5, "saturation": None, "gain": None, "gradient_norm": 0.125,
+            "histogram": [0.0] * 21 + [1.0], "learned": {"theta_0": [0.25, "nan"]}, "nonfinite": {"gain": "inf"},
+        }  # fmt: skip
+
+
 def _study() -> dict[str, Any]:
     return {
         "id": 1, "name": "frozen", "seed": 2**31 - 1, "direction": "minimize", "space": _SPACE,
@@ -126,7 +136,12 @@ def _rows(revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
             row |= {"proposed_in": 1, "trained_in": 1 if row["started"] else None}
         yield "trials", row
         if value is not None:
-            yield from _trainings(number, value)
+            for table, made in _trainings(number, value):
+                if table == "evaluations" and revision >= "0005":
+                    made |= {"parameters_added": 1, "loss_gap": -0.25}
+                yield table, made
+    if revision >= "0005":
+        yield from _diagnosis()
     yield "confirmations", {
         "id": 1, "study_id": 1, "number": 0, "key": "k", "verdict": _verdict(), "created": _TIME,
     }  # fmt: skip

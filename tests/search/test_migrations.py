@@ -48,7 +48,7 @@ def _check_contents(url: str, revision: str) -> None:
     (study,) = reader.studies()
     assert (study.name, study.seed, study.direction) == ("frozen", 2**31 - 1, "minimize")
     assert study.versions["torch"] == "2.13.0"
-    trials = reader.trials(study, epochs=True)
+    trials = reader.trials(study, epochs=True, diagnostics=True)
     assert [trial.candidate.formula for trial in trials] == [row[1] for row in MAKE["TRIALS"]]
     assert [trial.state.value for trial in trials] == [row[2] for row in MAKE["TRIALS"]]
     assert (trials[0].value, trials[1].value) == (0.1, 0.1 + 0.2)
@@ -63,6 +63,16 @@ def _check_contents(url: str, revision: str) -> None:
     assert trials[2].evaluations[0].epochs[1].train_loss == math.inf
     assert trials[4].mirror == ("" if revision == "0001" else f"{4:032x}")
     assert trials[0].trained_with == (study.versions if revision >= "0004" else {})
+    assert (study.directions, trials[0].values) == ((), ())
+    seen = trials[0].evaluations[0].diagnostics
+    if revision < "0005":
+        assert seen is None
+    else:
+        assert seen is not None
+        assert (seen.parameters_added, seen.loss_gap) == (1, -0.25)
+        assert len(seen.start) == len(seen.end) == 1
+        assert (seen.end[0].gradient_norm, seen.end[0].gain) == (0.125, math.inf)
+        assert math.isnan(seen.end[0].learned["theta_0"][1])
     ((_, verdict),) = reader.verdicts(study)
     assert verdict.winner.formula == "tanh(x)"
     reader.close()

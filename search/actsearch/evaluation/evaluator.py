@@ -17,11 +17,12 @@ from actsearch.evaluation.evaluate import (
     run_of,
     summed,
 )
+from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.race import Outlook, Race
 from actsearch.evaluation.run import Phase
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.halving import Competition, Judge
-from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.training import TrainingResult
 from actsearch.training.stack import Watch
@@ -62,6 +63,7 @@ class Evaluator:
         competition: by which trials are pruned; None where none is.
         open_numbers: where trials are trained for another process, which judges them in order by :meth:`settle`: the
             numbers of all that it has not judged yet. None where trials are judged here.
+        objectives: what a trial's values are, where there are several.
     """
 
     def __init__(self, objective: ObjectiveCallable) -> None:
@@ -69,6 +71,7 @@ class Evaluator:
         self.stacker = Stacker(objective) if isinstance(objective, Task) else None
         self.competition: Competition | None = None
         self.open_numbers: tuple[int, ...] | None = None
+        self.objectives: Objectives | None = None
         self._chosen: int | None = None
 
     def alone(self, request: Request) -> Outcome:
@@ -86,7 +89,13 @@ class Evaluator:
             judge=judge,
         )
         self._enter(judge)
-        return outcome
+        return self._with_values(outcome, request)
+
+    def _with_values(self, outcome: Outcome, request: Request) -> Outcome:
+        """All objectives of a trial; a verdict asks for the first alone."""
+        if self.objectives is None or request.phase == "confirm":
+            return outcome
+        return self.objectives.read(outcome, self.objective, request.record)
 
     def _judge(self, request: Request) -> Judge | None:
         if self.competition is None or request.phase == "confirm":
@@ -117,6 +126,7 @@ class Evaluator:
             value=epochs[-1].valid_metric,
             metrics={},
             reason=judge.reason,
+            diagnostics=first.diagnostics and _before_training(first.diagnostics),
             seconds=first.seconds * len(epochs) / len(first.epochs),
         )
         run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
@@ -160,7 +170,8 @@ class Evaluator:
         ]
         self._enter(judge)
         seconds = sum(run.evaluation.seconds for run in runs) + time.perf_counter() - started
-        return judged(summed(runs, request.phase, seconds), judge)
+        found = judged(summed(runs, request.phase, seconds), judge)
+        return self._with_values(found, request)
 
     def _seed_run(
         self, request: Request, seed: int, result: TrainingResult, judge: Judge | None
@@ -233,7 +244,13 @@ def _cut(result: TrainingResult, epoch: int) -> TrainingResult:
     """What there was of a training after an epoch; its time in proportion."""
     epochs = tuple(item for item in result.epochs if item.epoch <= epoch)
     seconds = result.seconds * len(epochs) / len(result.epochs)
-    return TrainingResult({}, epochs, "", seconds)
+    seen = result.diagnostics and _before_training(result.diagnostics)
+    return TrainingResult({}, epochs, "", seconds, seen)
+
+
+def _before_training(seen: Diagnostics) -> Diagnostics:
+    """Of a training that is cut off, there is no end."""
+    return dataclasses.replace(seen, end=(), loss_gap=None)
 
 
 def _steps(task: Task) -> int:

@@ -28,7 +28,7 @@ from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets
 from actsearch.training import TrainingResult, fit, isolated_random
 
-__all__ = ["Phase", "Run", "TrialPruned", "prepared", "sample_of"]
+__all__ = ["Phase", "Run", "TrialPruned", "parameters_added", "prepared", "sample_of"]
 
 Phase = Literal["search", "confirm"]
 
@@ -109,7 +109,15 @@ class Run:
             self.report(epoch, value)
             return self.should_prune() and epoch < task.epochs
 
-        training = fit(task, placement.model, self.seed, on_test=on_test, report=follow)
+        training = fit(
+            task,
+            placement.model,
+            self.seed,
+            on_test=on_test,
+            report=follow,
+            watched=[] if on_test else [item.path for item in placement.replaced],
+            added=parameters_added(task, placement.model),
+        )
         metrics = self.trained(training)
         if self.should_prune() and not metrics and not training.stopped:
             raise TrialPruned(self.reason_to_prune)
@@ -136,14 +144,17 @@ class Run:
         self, value: float | None, metrics: Mapping[str, float], reason: str, seconds: float
     ) -> EvaluationRecord:
         """Write down how the training went."""
+        diagnostics = None
         if self._training is not None:
-            epochs = self._training.epochs
+            epochs, diagnostics = self._training.epochs, self._training.diagnostics
         else:
             epochs = tuple(
                 EpochRecord(step, valid_metric=reported)
                 for step, reported in sorted(self._reported.items())
             )
-        return EvaluationRecord(self.seed, value, dict(metrics), epochs, seconds, reason)
+        return EvaluationRecord(
+            self.seed, value, dict(metrics), epochs, seconds, reason, diagnostics
+        )
 
     @property
     def stopped(self) -> str:
@@ -162,6 +173,7 @@ def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = Fals
     """
     with isolated_random(derive(seed, "init")):
         model = task.build()
+    _sizes.setdefault(task, _size(model))
     record = candidate.record
     if record.is_baseline and not opened:
         return candidate.place(model)
@@ -174,6 +186,22 @@ def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = Fals
         with isolated_random(derive(seed, "gain")):
             initialise_for_gain(placement, look.sample)
     return placement
+
+
+_sizes: WeakKeyDictionary[Task, int | None] = WeakKeyDictionary()
+
+
+def parameters_added(task: Task, model: nn.Module) -> int | None:
+    """Numbers that a changed model learns beyond those of the task's own; None where their count is not known yet."""
+    before, now = _sizes.get(task), _size(model)
+    return None if before is None or now is None else now - before
+
+
+def _size(model: nn.Module) -> int | None:
+    parameters = list(model.parameters())
+    if any(isinstance(item, nn.parameter.UninitializedParameter) for item in parameters):
+        return None
+    return sum(item.numel() for item in parameters)
 
 
 _looks: WeakKeyDictionary[Task, tuple[Any, Look]] = WeakKeyDictionary()

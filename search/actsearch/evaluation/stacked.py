@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actsearch.evaluation.candidate import Candidate
-from actsearch.evaluation.run import prepared
+from actsearch.evaluation.run import parameters_added, prepared
 from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
@@ -113,7 +113,9 @@ class Stacker:
         self, members: Sequence[Member], on_test: bool, watch: Watch | None
     ) -> Sequence[TrainingResult | None]:
         try:
-            return fit_together(self.task, members, on_test=on_test, watch=watch)
+            return fit_together(
+                self.task, members, on_test=on_test, watch=watch, diagnose=not on_test
+            )
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
                 self.largest = max(2, len(members) // 2)
@@ -189,16 +191,16 @@ class Stacker:
 def _member(task: Task, training: Training, strict: bool = False) -> Member | None:
     """A training's model, ready to be stacked; None if it cannot be built, which training it alone will explain."""
     try:
-        placement = prepared(task, Candidate(training.record), training.seed, opened=True)
+        candidate = Candidate(training.record)
+        placement = prepared(task, candidate, training.seed, opened=True)
         model = placement.model.to(task.torch_device())
         seed_streams(model, training.seed)
     except Exception:
         if strict:
             raise
         return None
-    return Member(
-        model, tuple(item.path for item in placement.replaced), training.seed, training.lr
-    )
+    paths = tuple(item.path for item in placement.replaced)
+    return Member(model, paths, training.seed, training.lr, parameters_added(task, model))
 
 
 def _signature(member: Member) -> Any:

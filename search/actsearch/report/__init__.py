@@ -4,6 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
+from actsearch.report.insight import diagnostics_frame, diagnostics_of, remarks
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
@@ -11,6 +12,8 @@ from actsearch.report.tables import (
     disarmed,
     leaderboard,
     mirrors,
+    objective_names,
+    pareto_front,
     place_of,
     resolve_duplicates,
     same_values,
@@ -36,14 +39,19 @@ __all__ = [
     "VerdictRow",
     "best_trial",
     "comparisons_of",
+    "diagnostics_frame",
+    "diagnostics_of",
     "disarmed",
     "judge",
     "leaderboard",
     "resolve_duplicates",
     "mirrors",
+    "objective_names",
+    "pareto_front",
     "place_of",
     "pruning_of",
     "readable",
+    "remarks",
     "same_values",
     "shrunken_means",
     "state_counts",

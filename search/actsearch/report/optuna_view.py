@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -49,11 +50,14 @@ def optuna_study(
     with _quiet():
         made = optuna.create_study(
             study_name=study.name,
-            direction=StudyDirection.MINIMIZE
-            if study.direction == "minimize"
-            else StudyDirection.MAXIMIZE,
+            directions=[
+                StudyDirection.MINIMIZE if way == "minimize" else StudyDirection.MAXIMIZE
+                for way in study.directions or (study.direction,)
+            ],
             storage=storage,
         )
+        if study.objectives:
+            made.set_metric_names(list(study.objectives))
         made.set_user_attr("actsearch", {"seed": study.seed, "strategy": dict(study.strategy)})
         names = sorted(
             {
@@ -127,7 +131,9 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
             parameters[name] = item.name or _COMPOSED
             distributions[name] = CategoricalDistribution(names)
     state = _STATES[trial.state]
-    measured = trial.value if trial.value is not None and not math.isnan(trial.value) else None
+    values = [value for value in trial.values or (trial.value,) if value is not None]
+    is_whole = len(values) == max(1, len(trial.values)) and not any(map(math.isnan, values))
+    measured = values if is_whole else None
     if state is OptunaState.COMPLETE and measured is None:
         state = OptunaState.FAIL
     epochs = trial.evaluations[0].epochs if trial.evaluations else ()
@@ -135,7 +141,8 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
         number=-1,
         trial_id=-1,
         state=state,
-        value=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
+        value=None,
+        values=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
         datetime_start=_naive(trial.started or trial.completed),
         datetime_complete=_naive(trial.completed),
         params=parameters,
@@ -186,6 +193,8 @@ def _quiet() -> Iterator[None]:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -85,10 +85,18 @@ class Reader:
         return self._storage.is_running(study.id)
 
     def trials(
-        self, study: StudyRecord, numbers: Iterable[int] | None = None, *, epochs: bool = False
+        self,
+        study: StudyRecord,
+        numbers: Iterable[int] | None = None,
+        *,
+        epochs: bool = False,
+        diagnostics: bool = False,
     ) -> list[TrialRecord]:
-        """Trials in order, duplicates with the value of what they repeat; with their epochs if asked for."""
-        return resolve_duplicates(self._storage.trials(study.id, numbers=numbers, epochs=epochs))
+        """Trials in order, duplicates with the value of what they repeat; with epochs and diagnostics if asked for."""
+        found = self._storage.trials(
+            study.id, numbers=numbers, epochs=epochs, diagnostics=diagnostics
+        )
+        return resolve_duplicates(found)
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""

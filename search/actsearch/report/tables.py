@@ -9,17 +9,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from actsearch.errors import StudyError
-from actsearch.records import SHARED, TrialRecord, TrialState
+from actsearch.pareto import front
+from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "best_trial",
+    "pareto_front",
     "disarmed",
     "leaderboard",
     "resolve_duplicates",
     "mirrors",
+    "objective_names",
     "place_of",
     "same_values",
     "state_counts",
@@ -37,6 +40,7 @@ def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
             trial = dataclasses.replace(
                 trial,
                 value=original.value,
+                values=original.values,
                 spread=original.spread,
                 reason=f"same as trial {original.number} ({original.state.value})",
             )
@@ -69,6 +73,21 @@ def best_trial(trials: Sequence[TrialRecord], direction: str | None) -> TrialRec
     if not ranked:
         raise StudyError("no trial is complete yet: call study.optimize(task, n_trials=...) first")
     return ranked[0]
+
+
+def pareto_front(trials: Sequence[TrialRecord], directions: Sequence[str]) -> list[TrialRecord]:
+    """COMPLETE trials that no other one is as good as in all objectives and better in one, in order of number.
+
+    With one direction, the trials with the best value.
+    """
+    complete, points = [], []
+    for trial in trials:
+        values = trial.values or (trial.value,)
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if trial.state is TrialState.COMPLETE and len(known) == len(values) == len(directions):
+            complete.append(trial)
+            points.append(known)
+    return [complete[index] for index in front(points, directions)]
 
 
 def state_counts(trials: Sequence[TrialRecord]) -> dict[TrialState, int]:
@@ -109,29 +128,44 @@ def mirrors(trials: Sequence[TrialRecord]) -> dict[int, int]:
     return found
 
 
+def objective_names(study: StudyRecord) -> tuple[str, ...]:
+    """Names of a study's objectives, their numbers where nobody named them; empty where there is but one."""
+    if len(study.directions) < 2:
+        return ()
+    return study.objectives or tuple(str(at) for at in range(len(study.directions)))
+
+
 def disarmed(text: str) -> str:
     """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and line breaks."""
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
-def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.DataFrame:
+def trials_frame(
+    trials: Sequence[TrialRecord], *, disarm: bool = False, objectives: Sequence[str] = ()
+) -> pd.DataFrame:
     """One row a trial, columns as Optuna names them where it has them.
 
     A search by site has a column more for each group of sites, "activation depth:1/3", empty for an activation that all
-    share.
+    share. With several objectives ``value`` is that of the first, and ``values_NAME`` those of all.
 
     Args:
         trials: what to tabulate.
         disarm: make texts safe for spreadsheets, as for a CSV file.
+        objectives: names of several, in order; their numbers where they have none.
     """
     import pandas as pd  # loads slowly: not for the command line
 
+    several = [f"values_{name}" for name in objectives]
     aliases, images = same_values(trials), mirrors(trials)
     rows = [
         {
             "number": trial.number,
             "state": trial.state.value,
             "value": trial.value,
+            **{
+                name: trial.values[at] if at < len(trial.values) else None
+                for at, name in enumerate(several)
+            },
             "spread": trial.spread,
             "activation": trial.candidate.label,
             "formula": trial.candidate.formula,
@@ -149,7 +183,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
         for trial in resolve_duplicates(trials)
     ]
     columns = [
-        "number", "state", "value", "spread", "activation", "formula", "operation", "parents",
+        "number", "state", "value", *several, "spread", "activation", "formula", "operation", "parents",
         "duplicate_of", "same_values_as", "mirror_of",
         "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
     ]  # fmt: skip
@@ -169,6 +203,7 @@ def trials_frame(trials: Sequence[TrialRecord], *, disarm: bool = False) -> pd.D
             "mirror_of": "Int64",
             "value": "float64",
             "spread": "float64",
+            **dict.fromkeys(several, "float64"),
         }
     )
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from actsearch.records import (
     SHARED,
     CandidateRecord,
+    Diagnostics,
     EpochRecord,
     EvaluationRecord,
     StudyRecord,
@@ -73,6 +74,8 @@ def study_record(row: StudyRow) -> StudyRecord:
         tolerant.mapping(row.user_attrs),
         row.created,
         tolerant.settings(row.pruner),
+        tolerant.texts(row.directions),
+        tolerant.texts(row.objectives),
     )
 
 
@@ -114,6 +117,7 @@ def trial_record(
     row: sa.Row[Any],
     versions: Mapping[int, Mapping[str, str]],
     evaluations: tuple[EvaluationRecord, ...] = (),
+    values: tuple[float | None, ...] = (),
 ) -> TrialRecord:
     """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
     state, mistaken = tolerant.state(row.state)
@@ -137,6 +141,7 @@ def trial_record(
         row.completed,
         versions.get(row.proposed_in, {}),
         versions.get(row.trained_in, {}),
+        values,
     )
 
 
@@ -160,7 +165,9 @@ def evaluation_row(trial_id: int, record: EvaluationRecord) -> dict[str, Any]:
     }
 
 
-def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationRecord:
+def evaluation_record(
+    row: EvaluationRow, epochs: list[EpochRow], diagnostics: Diagnostics | None = None
+) -> EvaluationRecord:
     """Row with its epochs to record."""
     return EvaluationRecord(
         row.seed,
@@ -173,6 +180,7 @@ def evaluation_record(row: EvaluationRow, epochs: list[EpochRow]) -> EvaluationR
         tuple(epoch_record(epoch) for epoch in epochs),
         tolerant.number(row.seconds) or 0.0,
         row.reason,
+        diagnostics,
     )
 
 

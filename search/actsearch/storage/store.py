@@ -92,6 +92,8 @@ class Storage:
                 user_attrs=dict(record.user_attrs),
                 created=utc_now(),
                 pruner=None if record.pruner is None else dict(record.pruner),
+                directions=list(record.directions) or None,
+                objectives=list(record.objectives) or None,
             )
             session.add(row)
             session.flush()
@@ -175,6 +177,7 @@ class Storage:
         since: int = 0,
         numbers: Iterable[int] | None = None,
         epochs: bool = False,
+        diagnostics: bool = False,
     ) -> list[TrialRecord]:
         """Trials in order of their numbers.
 
@@ -183,9 +186,12 @@ class Storage:
             since: smallest number to read.
             numbers: only these.
             epochs: read evaluations with their epochs as well.
+            diagnostics: read evaluations with what was seen inside of them.
         """
         with self.database.reading() as session:
-            return trials.read(session, study_id, since, numbers, epochs=epochs)
+            return trials.read(
+                session, study_id, since, numbers, epochs=epochs, diagnostics=diagnostics
+            )
 
     @retried
     def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:

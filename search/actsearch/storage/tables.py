@@ -26,8 +26,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from actsearch.records import TrialState
 
 __all__ = [
+    "DIAGNOSED",
     "Base",
     "ConfirmationRow",
+    "DiagnosticsRow",
     "EnvironmentRow",
     "EpochRow",
     "EvaluationRow",
@@ -85,16 +87,16 @@ class StorableText(TypeDecorator[str]):
         return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-Seed = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
+Whole = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
 
 _LARGEST = "1.7976931348623157e308"
 _WORDS = "('nan', 'inf', '-inf')"
 
 
-def _finite(*columns: str) -> CheckConstraint:
+def _finite(*columns: str, name: str = "finite") -> CheckConstraint:
     """No NaN and no infinity, which each database sorts and compares in its own way."""
     check = " AND ".join(f"{column} BETWEEN -{_LARGEST} AND {_LARGEST}" for column in columns)
-    return CheckConstraint(check, name="finite")
+    return CheckConstraint(check, name=name)
 
 
 def _text_beside(number: str, text_: str) -> CheckConstraint:
@@ -124,13 +126,16 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One study: its settings never change, but direction and task, set once by the first optimize."""
+    """One study: its settings never change, but direction, objectives and task, set once by the first optimize.
+
+    ``direction`` is that of the first objective; ``directions`` is NULL where there is but one.
+    """
 
     __tablename__ = "studies"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    seed: Mapped[int] = mapped_column(Seed)
+    seed: Mapped[int] = mapped_column(Whole)
     direction: Mapped[str | None] = mapped_column()
     space: Mapped[dict[str, Any]]
     strategy: Mapped[dict[str, Any]]
@@ -139,6 +144,8 @@ class StudyRow(Base):
     user_attrs: Mapped[dict[str, Any]]
     created: Mapped[datetime]
     pruner: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    directions: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    objectives: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (CheckConstraint("direction IN ('maximize', 'minimize')", name="direction"),)
 
@@ -223,17 +230,20 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
-    seed: Mapped[int] = mapped_column(Seed)
+    seed: Mapped[int] = mapped_column(Whole)
     value: Mapped[float | None]
     metrics: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     reason: Mapped[str]
     nonfinite: Mapped[str | None]
+    parameters_added: Mapped[int | None] = mapped_column(Whole)
+    loss_gap: Mapped[float | None]
 
     __table_args__ = (
         UniqueConstraint("trial_id", "seed"),
         _finite("value"),
         _text_beside("value", "nonfinite"),
+        _finite("loss_gap", name="loss_gap"),
     )
 
 
@@ -256,6 +266,40 @@ class EpochRow(Base):
     __table_args__ = (
         _finite("train_loss", "train_metric", "valid_loss", "valid_metric"),
         {"sqlite_with_rowid": False},  # a third smaller: rows lie in the index of their key
+    )
+
+
+DIAGNOSED = ("mean", "sd", "dead", "zeros", "saturation", "gain", "gradient_norm")
+"""The numbers of a diagnosis that are columns."""
+
+
+class DiagnosticsRow(Base):
+    """One site in one look at a training; ``nonfinite`` as in epochs."""
+
+    __tablename__ = "diagnostics"
+
+    evaluation_id: Mapped[int] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True
+    )
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based
+    site: Mapped[str]
+    shape: Mapped[list[Any]]
+    mean: Mapped[float | None]
+    sd: Mapped[float | None]
+    dead: Mapped[float | None]
+    zeros: Mapped[float | None]
+    saturation: Mapped[float | None]
+    gain: Mapped[float | None]
+    gradient_norm: Mapped[float | None]
+    histogram: Mapped[list[Any]]
+    learned: Mapped[dict[str, Any]]
+    nonfinite: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    __table_args__ = (
+        CheckConstraint("stage IN ('start', 'end')", name="stage"),
+        _finite(*DIAGNOSED),
+        {"sqlite_with_rowid": False},
     )
 
 

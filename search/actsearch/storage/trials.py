@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError
 from actsearch.records import EvaluationRecord, Outcome, TrialRecord, TrialState
-from actsearch.storage import convert
+from actsearch.storage import convert, insight, tolerant
 from actsearch.storage.environment import all_versions, environment_id, versions
 from actsearch.storage.tables import Base, EpochRow, EvaluationRow, utc_now
 
@@ -39,6 +39,12 @@ _READ = (
     .outerjoin(_VALUES, (_VALUES.c.trial_id == _TRIALS.c.id) & (_VALUES.c.objective == 0))
     .where(_OF_STUDY, _TRIALS.c.number >= bindparam("since"))
     .order_by(_TRIALS.c.number)
+)
+_OTHERS = (
+    sa.select(_VALUES.c.trial_id, _VALUES.c.objective, _VALUES.c.value, _VALUES.c.nonfinite)
+    .join(_TRIALS, _VALUES.c.trial_id == _TRIALS.c.id)
+    .where(_OF_STUDY, _VALUES.c.objective > 0)
+    .order_by(_VALUES.c.trial_id, _VALUES.c.objective)
 )
 _LAST = sa.select(sa.func.max(_TRIALS.c.number)).where(_OF_STUDY)
 _IDS = sa.select(_TRIALS.c.number, _TRIALS.c.id).where(
@@ -81,6 +87,7 @@ def read(
     numbers: Iterable[int] | None = None,
     *,
     epochs: bool = False,
+    diagnostics: bool = False,
 ) -> list[TrialRecord]:
     """Trials in order of their numbers; see :meth:`actsearch.storage.Storage.trials`."""
     query, bound = _READ, {"of_study": study_id, "since": since}
@@ -89,8 +96,30 @@ def read(
     with _no_collection():
         rows = session.connection().execute(query, bound).all()
         found = all_versions(session.connection())
-        evaluations = _evaluations(session, query.params(bound)) if epochs else {}
-        return [convert.trial_record(row, found, evaluations.get(row.id, ())) for row in rows]
+        evaluations = (
+            _evaluations(session, query.params(bound), epochs, diagnostics)
+            if epochs or diagnostics
+            else {}
+        )
+        more = _other_values(session, study_id)
+        return [
+            convert.trial_record(
+                row, found, evaluations.get(row.id, ()), _values(row, more.get(row.id))
+            )
+            for row in rows
+        ]
+
+
+def _other_values(session: Session, study_id: int) -> dict[int, list[float | None]]:
+    """By trial id, the values in all objectives but the first."""
+    found: dict[int, list[float | None]] = defaultdict(list)
+    for trial_id, _, value, text in session.execute(_OTHERS, {"of_study": study_id}):
+        found[trial_id].append(tolerant.number(value, text))
+    return found
+
+
+def _values(row: sa.Row[Any], more: list[float | None] | None) -> tuple[float | None, ...]:
+    return (tolerant.number(row.value, row.nonfinite), *more) if more else ()
 
 
 @contextlib.contextmanager
@@ -178,9 +207,10 @@ def finish(
         (
             _VALUES.insert(),
             [
-                convert.value_row(ids[number], 0, outcome.value)
+                convert.value_row(ids[number], objective, value)
                 for number, outcome in outcomes.items()
                 if outcome.value is not None
+                for objective, value in enumerate(outcome.values or (outcome.value,))
             ],
         ),
     ):
@@ -233,10 +263,17 @@ def _add_evaluations(
     ]
     if not records:
         return []
-    rows = [convert.evaluation_row(trial_id, record) for trial_id, record in records]
+    rows = [
+        convert.evaluation_row(trial_id, record) | insight.evaluation_columns(record.diagnostics)
+        for trial_id, record in records
+    ]
     connection.execute(_EVALUATIONS.insert(), rows)
     found = connection.execute(_GIVEN, {"trials": list(ids.values())})
     given = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in found}
+    insight.add(
+        connection,
+        [(given[trial_id, record.seed], record.diagnostics) for trial_id, record in records],
+    )
     return [
         convert.epoch_row(given[trial_id, record.seed], epoch)
         for trial_id, record in records
@@ -245,23 +282,32 @@ def _add_evaluations(
 
 
 def _evaluations(
-    session: Session, trials: sa.Select[*tuple[Any, ...]]
+    session: Session, trials: sa.Select[*tuple[Any, ...]], with_epochs: bool, diagnostics: bool
 ) -> dict[int, tuple[EvaluationRecord, ...]]:
-    """Evaluations with epochs, by trial id, of the trials that a query selects.
+    """Evaluations, by trial id, of the trials that a query selects, with their epochs and diagnostics if asked for.
 
     The query goes along as a subquery: a list of ids would meet the database's limit on parameters.
     """
     ids = trials.with_only_columns(_TRIALS.c.id).order_by(None)
     of_trials = sa.select(EvaluationRow).where(EvaluationRow.trial_id.in_(ids))
     rows = session.scalars(of_trials.order_by(EvaluationRow.id)).all()
-    epochs: dict[int, list[EpochRow]] = defaultdict(list)
-    for epoch in session.scalars(
-        sa.select(EpochRow)
-        .where(EpochRow.evaluation_id.in_(of_trials.with_only_columns(EvaluationRow.id)))
-        .order_by(EpochRow.evaluation_id, EpochRow.epoch)
-    ):
-        epochs[epoch.evaluation_id].append(epoch)
+    epochs = _epochs(session, of_trials) if with_epochs else {}
+    seen = insight.read(session, of_trials) if diagnostics else {}
     found: dict[int, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:
-        found[row.trial_id].append(convert.evaluation_record(row, epochs[row.id]))
+        look = insight.record(row, seen.get(row.id, ()))
+        found[row.trial_id].append(convert.evaluation_record(row, epochs.get(row.id, []), look))
     return {trial_id: tuple(items) for trial_id, items in found.items()}
+
+
+def _epochs(
+    session: Session, evaluations: sa.Select[*tuple[Any, ...]]
+) -> dict[int, list[EpochRow]]:
+    found: dict[int, list[EpochRow]] = defaultdict(list)
+    for epoch in session.scalars(
+        sa.select(EpochRow)
+        .where(EpochRow.evaluation_id.in_(evaluations.with_only_columns(EvaluationRow.id)))
+        .order_by(EpochRow.evaluation_id, EpochRow.epoch)
+    ):
+        found[epoch.evaluation_id].append(epoch)
+    return found

@@ -22,6 +22,7 @@ __all__ = [
     "check_count",
     "check_share",
     "observations",
+    "points_of",
     "value_of",
     "worst_value",
 ]
@@ -36,12 +37,14 @@ class Context:
         seed: the study's seed.
         direction: which way values are better.
         groups: of the sites, where the space alone does not say them.
+        directions: of every objective where there are several, ``direction`` first; else empty.
     """
 
     space: Space
     seed: int
     direction: Literal["maximize", "minimize"]
     groups: SiteGroups | None = None
+    directions: tuple[str, ...] = ()
 
     @functools.cached_property
     def site_groups(self) -> SiteGroups:
@@ -123,6 +126,33 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     if not values:
         return 0.0
     return min(values) if context.direction == "maximize" else max(values)
+
+
+def points_of(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:
+    """What observations count as in each of several objectives: their values, or the worst finite ones.
+
+    Args:
+        trials: what :func:`observations` gave.
+        context: with several directions.
+    """
+    count = len(context.directions)
+    whole = [values for trial in trials if (values := _whole(trial, count)) is not None]
+    worst = tuple(
+        (min if way == "maximize" else max)(column, default=0.0)
+        for way, column in zip(
+            context.directions,
+            ([values[at] for values in whole] for at in range(count)),
+            strict=True,
+        )
+    )
+    return [_whole(trial, count) or worst for trial in trials]
+
+
+def _whole(trial: TrialRecord, count: int) -> tuple[float, ...] | None:
+    """A trial's values where it has all of them."""
+    known = tuple(v for v in trial.values if v is not None and math.isfinite(v))
+    is_complete = trial.state is TrialState.COMPLETE and len(known) == count
+    return known if is_complete else None
 
 
 def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[TrialRecord]:

@@ -23,11 +23,13 @@ from optuna.distributions import (
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.pareto import fronts
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import (
     Context,
     check_count,
     observations,
+    points_of,
     value_of,
     worst_value,
 )
@@ -48,7 +50,8 @@ class Bayesian(BySite):
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
     settings to search or a few that were all tried, are neither told nor drawn. Of a long history the best quarter and
-    the latest are told, 300 at most.
+    the latest are told, 300 at most. With several objectives it is Optuna's multi-objective TPE (Ozaki et al. 2022,
+    JAIR 73).
 
     By site, each group has a choice and hyperparameters of its own in the sampler's model, and a draw for one group
     holds the others at the best candidate so far; trials with one activation at all sites count for every group.
@@ -138,9 +141,11 @@ class Bayesian(BySite):
             constant_liar=True,  # proposals of one batch keep away from each other
             seed=context.proposal_seed(history),
         )
-        study = optuna.create_study(direction=context.direction, sampler=sampler)
+        study = optuna.create_study(
+            directions=list(context.directions or (context.direction,)), sampler=sampler
+        )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for items, value in self._told(history, context, read):
+        for items, values in self._told(history, context, read):
             parameters: dict[str, Any] = {}
             known: dict[str, BaseDistribution] = {}
             for prefix, item in items.items():
@@ -150,7 +155,7 @@ class Bayesian(BySite):
                     value_of_setting = item.hyperparameters[setting.name]
                     parameters[f"{prefix}{name}.{setting.name}"] = value_of_setting
                 known |= distributions(name, prefix)
-            study.add_trial(_Told.of(parameters, known, value))
+            study.add_trial(_Told.of(parameters, known, values))
         return study
 
     def _told(
@@ -158,7 +163,7 @@ class Bayesian(BySite):
         history: Sequence[TrialRecord],
         context: Context,
         read: Callable[[TrialRecord], Mapping[str, ActivationRecord]],
-    ) -> list[tuple[Mapping[str, ActivationRecord], float]]:
+    ) -> list[tuple[Mapping[str, ActivationRecord], list[float]]]:
         """Observations with activations that are told; of many, the best quarter of those and the latest."""
         worst = worst_value(history, context)
         observed = [
@@ -167,15 +172,18 @@ class Bayesian(BySite):
             if (items := read(trial))
         ]
         if len(observed) > _HISTORY:
-            sign = -1 if context.direction == "maximize" else 1
-            places = ((sign * value_of(trial, worst), trial.number) for trial, _ in observed)
-            kept = {number for _, number in heapq.nsmallest(_HISTORY // 4, places)}
+            kept = _best([trial for trial, _ in observed], context, worst)
             for trial, _ in reversed(observed):
                 if len(kept) >= _HISTORY:
                     break
                 kept.add(trial.number)
             observed = [(trial, items) for trial, items in observed if trial.number in kept]
-        return [(items, value_of(trial, worst)) for trial, items in observed]
+        if context.directions:
+            points = points_of([trial for trial, _ in observed], context)
+            return [
+                (items, list(point)) for (_, items), point in zip(observed, points, strict=True)
+            ]
+        return [(items, [value_of(trial, worst)]) for trial, items in observed]
 
     def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
@@ -195,6 +203,17 @@ class Bayesian(BySite):
             for setting in CATALOG[name].searched
         }
         return describe(name, **values)
+
+
+def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> set[int]:
+    """Numbers of the best quarter of what is told; with several objectives, front after front."""
+    count = _HISTORY // 4
+    if context.directions:
+        found = fronts(points_of(observed, context), context.directions, count)[:count]
+        return {observed[at].number for at in found}
+    sign = -1 if context.direction == "maximize" else 1
+    places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+    return {number for _, number in heapq.nsmallest(count, places)}
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
@@ -250,14 +269,18 @@ class _Told(optuna.trial.FrozenTrial):
 
     @classmethod
     def of(
-        cls, parameters: dict[str, Any], distributions: dict[str, BaseDistribution], value: float
+        cls,
+        parameters: dict[str, Any],
+        distributions: dict[str, BaseDistribution],
+        values: list[float],
     ) -> _Told:
         """A complete trial."""
         now = datetime.datetime.now()
         return cls(
             number=-1,
             state=optuna.trial.TrialState.COMPLETE,
-            value=value,
+            value=None,
+            values=values,
             datetime_start=now,
             datetime_complete=now,
             params=parameters,

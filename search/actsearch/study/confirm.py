@@ -30,6 +30,8 @@ from actsearch.report import (
     comparisons_of,
     judge,
     leaderboard,
+    objective_names,
+    pareto_front,
     shrunken_means,
 )
 from actsearch.seeds import derive, seed_list
@@ -61,6 +63,7 @@ class _Contender:
     number: int | None
     searched: float = 0.0  # value in the search
     fresh: list[Score] = field(default_factory=list)  # on the fresh seeds, validation data
+    others: dict[str, float] = field(default_factory=dict)  # in further objectives, in the search
 
     @property
     def is_catalog(self) -> bool:
@@ -100,6 +103,7 @@ class Confirmation:
         self._direction = cast(
             Literal["maximize", "minimize"], resolved_direction(study, objective)
         )
+        self._names = objective_names(study)
         self._sign = 1 if self._direction == "maximize" else -1
 
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
@@ -154,7 +158,7 @@ class Confirmation:
 
     def _made(self, pool: list[_Contender], lease: Lease) -> Verdict:
         baseline = _Contender(self._baseline.record, None)
-        finalists = self._finalists(pool, baseline)
+        finalists = pool if self._names else self._finalists(pool, baseline)
         earlier = self._storage.count_looks(
             self._study,
             self._test_data(),
@@ -181,7 +185,9 @@ class Confirmation:
     # step 1: finalists
 
     def _pool(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
-        """The best trials, and the best catalog row besides."""
+        """The best trials, and the best catalog row besides; with several objectives, of the front."""
+        if self._names:
+            return self._front(trials)
         ranked = leaderboard(trials, self._direction)
         if not ranked:
             raise StudyError(
@@ -194,6 +200,29 @@ class Confirmation:
         if not any(contender.is_catalog for contender in pool):
             pool += [contender for contender in contenders if contender.is_catalog][:1]
         return pool
+
+    def _front(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+        """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
+        ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
+        if not ranked:
+            raise StudyError(
+                "no trial is complete yet: call study.optimize(task, n_trials=...) first"
+            )
+        last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
+        places = {round(last * at / max(1, wanted - 1)) for at in range(wanted)}
+        return [
+            _Contender(
+                trial.candidate,
+                trial.number,
+                trial.value or 0.0,
+                others={
+                    name: value
+                    for name, value in zip(self._names[1:], trial.values[1:], strict=True)
+                    if value is not None
+                },
+            )
+            for trial in (ranked[place] for place in sorted(places))
+        ]
 
     def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
@@ -270,6 +299,7 @@ class Confirmation:
             contender.number,
             contender.is_catalog,
             _as_json(contender.record),
+            contender.others,
         )
         return measured, any(scores[0].blind for scores in runs)
 

@@ -10,6 +10,7 @@ from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage, versions
 from actsearch.strategies import Space, Strategy, make_strategy
+from actsearch.study.directions import given_directions, refuse_pruner
 from actsearch.study.study import Study
 from actsearch.study.warm_start import WARM_START, WarmStart
 
@@ -25,6 +26,7 @@ def create_study(
     strategy: str | Strategy | None = None,
     space: Space | None = None,
     direction: Literal["maximize", "minimize"] | None = None,
+    directions: Sequence[str] | Mapping[str, str] | None = None,
     seed: int | None = None,
     pruner: SuccessiveHalving | None = None,
     load_if_exists: bool = False,
@@ -39,6 +41,8 @@ def create_study(
         strategy: "bayesian" (default), "genetic", "random", or a strategy with settings.
         space: what may be proposed; the recommended activations and operators by default.
         direction: which way the metric is better; None takes the metric's own.
+        directions: likewise for several objectives, in the order of ``Task(objectives=...)``, or by name. A callable
+            then returns a mapping: of its entries those of these names count, or the first so many.
         seed: seed of everything random in the study; 0 by default.
         pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
         load_if_exists: open a study of that name; what is given here must then agree with it.
@@ -52,7 +56,9 @@ def create_study(
         StorageError: the database cannot be opened or is not ours.
         SpaceError: the space or strategy is none.
     """
-    _check_arguments(study_name, direction, seed, pruner)
+    _check_arguments(study_name, seed, pruner)
+    ways, names = given_directions(direction, directions)
+    refuse_pruner(pruner, ways)
     if warm_start_top_k is not None and warm_start_from is None:
         raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
     chosen = make_strategy(strategy or "bayesian")
@@ -60,6 +66,7 @@ def create_study(
     if load_if_exists and study_name in {study.name for study in opened.studies()}:
         study = Study(opened, opened.study(study_name))
         more = WarmStart.differences(warm_start_from, warm_start_top_k, study.record)
+        more += _other_objectives(study.record, ways, names)
         _check_same(study.record, strategy and chosen, space, direction, seed, pruner, more)
         if direction is not None:
             study.set_direction(direction)
@@ -72,7 +79,9 @@ def create_study(
         id=0,
         name=study_name,
         seed=seed or 0,
-        direction=direction,
+        direction=ways[0] if ways else None,
+        directions=ways if len(ways) > 1 else (),
+        objectives=names if len(ways) > 1 else (),
         space=space.to_json(),
         strategy=chosen.describe(),
         versions=versions(),
@@ -103,11 +112,19 @@ def delete_study(*, study_name: str, storage: str) -> None:
     Storage(storage).delete_study(study_name)
 
 
-def _check_arguments(study_name: object, direction: object, seed: object, pruner: object) -> None:
+def _other_objectives(stored: StudyRecord, ways: Sequence[str], names: Sequence[str]) -> list[str]:
+    """How several objectives that are given differ from the stored ones."""
+    found = []
+    if (len(ways) > 1 or stored.directions) and ways and tuple(ways) != stored.directions:
+        found.append(f"directions: {tuple(ways)!r}, stored {stored.directions!r}")
+    if names and stored.objectives and tuple(names) != stored.objectives:
+        found.append(f"objectives: {tuple(names)!r}, stored {stored.objectives!r}")
+    return found
+
+
+def _check_arguments(study_name: object, seed: object, pruner: object) -> None:
     if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
         raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
-    if direction not in (None, "maximize", "minimize"):
-        raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
     if seed is not None and (
         isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
     ):

@@ -23,6 +23,7 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, SiteGroups, Space, make_strategy
 from actsearch.study import preparation
+from actsearch.study.directions import objectives_of, settled
 from actsearch.study.history import History, readable
 from actsearch.study.limits import Limits
 from actsearch.study.progress import Progress
@@ -71,6 +72,7 @@ class Driver:
         """Check the objective against the study, and write down direction and task the first time."""
         self._study = self._storage.study(self._study.name)  # another process may have set them
         direction = preparation.resolved_direction(self._study, self._objective)
+        several = settled(self._study, self._objective)
         described = preparation.describe_objective(self._objective)
         if isinstance(self._objective, Task):
             preparation.check_model(self._objective)
@@ -80,7 +82,7 @@ class Driver:
             if (known := attrs.get(SITE_GROUPS)) is not None:
                 self._groups.check_same(known, self._study.name)
             attrs[SITE_GROUPS] = self._groups.to_json()
-        changes = dict[str, object]()
+        changes = dict[str, object](several)
         if self._study.direction is None:
             changes["direction"] = direction
         if self._study.task is None:
@@ -140,6 +142,12 @@ class Driver:
         self._dtype = preparation.training_dtype(self._objective)
         if (stacker := self._work.evaluator.stacker) is not None:
             stacker.largest = self._largest_stack()
+        self._work.evaluator.objectives = objectives_of(self._study)
+        if "latency" in self._study.objectives and not self._history.trained:
+            _log.warning(
+                "study %s measures time: another run with the same seed will not make the same trials",
+                self._study.name,
+            )
         self._work.evaluator.competition = preparation.competition(
             self._storage, self._study, self._objective
         )
@@ -206,6 +214,7 @@ class Driver:
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
             self._groups.groups,
+            self._study.directions,
         )
         candidates = self._proposals(history, context)
         if not candidates:
@@ -350,6 +359,7 @@ class Driver:
                 trial,
                 state=outcome.state,
                 value=outcome.value,
+                values=outcome.values,
                 spread=outcome.spread,
                 reason=outcome.reason,
                 seconds=outcome.seconds,

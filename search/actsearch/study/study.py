@@ -13,11 +13,21 @@ from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.execution import Executor
 from actsearch.halving import SuccessiveHalving
-from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import (
+    CandidateRecord,
+    Diagnostics,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from actsearch.report import (
     Pruning,
     Verdict,
     best_trial,
+    diagnostics_frame,
+    diagnostics_of,
+    objective_names,
+    pareto_front,
     pruning_of,
     readable,
     resolve_duplicates,
@@ -70,6 +80,13 @@ class Study:
         """ "maximize" or "minimize"; None until the first optimize has asked the metric."""
         return self._record.direction
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Of every objective, in order; empty until the first optimize has asked the metric."""
+        if self._record.directions:
+            return self._record.directions
+        return () if self.direction is None else (self.direction,)
+
     def set_direction(self, direction: Literal["maximize", "minimize"]) -> None:
         """Say which way is better, where neither the study nor a metric has said it yet.
 
@@ -98,19 +115,41 @@ class Study:
 
     @property
     def best_trial(self) -> Trial:
-        """The COMPLETE trial with the best value; StudyError while there is none."""
+        """The COMPLETE trial with the best value; StudyError while there is none, or with several objectives."""
+        self._refuse_several("best_trial")
         return self._trial(best_trial(self._trials(), self.direction), self.verdicts)
+
+    @property
+    def best_trials(self) -> list[Trial]:
+        """The Pareto front, in order of number: COMPLETE trials that no other is as good as in every objective and
+        better in one. With one objective, the trials with the best value."""
+        verdicts = self.verdicts
+        if not self.directions:
+            return []
+        found = pareto_front(self._trials(), self.directions)
+        return [self._trial(record, verdicts) for record in found]
+
+    def _refuse_several(self, name: str) -> None:
+        if len(self.directions) > 1:
+            raise StudyError(
+                f"study {self.study_name!r} has {len(self.directions)} objectives and no {name}: use best_trials"
+            )
 
     @property
     def best_value(self) -> float:
         """Value of the best trial: the largest of many noisy numbers, and so optimistic. See :meth:`confirm`."""
+        self._refuse_several("best_value")
         value = self.best_trial.value
         assert value is not None
         return value
 
     def trials_dataframe(self) -> pd.DataFrame:
         """One row a trial."""
-        return trials_frame(self._trials())
+        return trials_frame(self._trials(), objectives=objective_names(self._record))
+
+    def diagnostics_dataframe(self) -> pd.DataFrame:
+        """What was seen inside: one row for each trial, seed, stage ("start", "end") and site."""
+        return diagnostics_frame(self._storage.trials(self._record.id, diagnostics=True))
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -134,7 +173,8 @@ class Study:
         raises KeyboardInterrupt here. A second one does so at once; the running trials are then run again later.
 
         Args:
-            objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``.
+            objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``; with several objectives
+                a mapping.
             n_trials: trials this call trains to an end, those interrupted before included; 100 if no limit is given.
             total_trials: train until the study has so many trained trials in all.
             timeout: start no further trial after so many seconds.
@@ -158,7 +198,9 @@ class Study:
         driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
         self._record = driver.prepare(accept_changed_task=task_changed == "accept")
         listeners = [
-            lambda record, call=callback: call(self, Trial(record, self.study_name))
+            lambda record, call=callback: call(
+                self, Trial(record, self.study_name, None, self._look)
+            )
             for callback in callbacks
         ]
         driver.run(limits, listeners, show_progress_bar)
@@ -214,6 +256,9 @@ class Study:
         paired, and are scored once on test data that the search never touched. A verdict with the same settings
         over the same trials is read from the storage instead of being made again.
 
+        With several objectives the finalists are ``top_k`` of the Pareto front, spread evenly over it; they are judged
+        on the first objective, with the others as the search measured them beside.
+
         Args:
             objective: the Task with ``test`` data, or the callable of the search.
             top_k: finalists.
@@ -242,7 +287,11 @@ class Study:
 
     def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
         judged = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
-        return Trial(record, self.study_name, next(judged, None))
+        return Trial(record, self.study_name, next(judged, None), self._look)
+
+    def _look(self, number: int) -> Diagnostics | None:
+        found = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)
+        return diagnostics_of(found[0]) if found else None
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"

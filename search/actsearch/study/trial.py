@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from actsearch.evaluation import Candidate
-from actsearch.records import TrialRecord, TrialState
+from actsearch.records import Diagnostics, TrialRecord, TrialState
 from actsearch.report import Verdict
 
 __all__ = ["Trial"]
@@ -27,6 +27,9 @@ class Trial:
     record: TrialRecord
     study_name: str = ""
     verdict: Verdict | None = None
+    _look: Callable[[int], Diagnostics | None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def number(self) -> int:
@@ -42,6 +45,23 @@ class Trial:
     def value(self) -> float | None:
         """The metric at the last epoch, averaged over the study's seeds; a DUPLICATE has its original's."""
         return self.record.value
+
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """Of every objective; with one, the value alone, and empty where there is none."""
+        return self.record.values or (() if self.value is None else (self.value,))
+
+    @property
+    def diagnostics(self) -> Diagnostics | None:
+        """What was seen inside of its training under the first seed, before and after; read from the storage.
+
+        A DUPLICATE has its original's. None where nothing was looked at: trials that were never trained, objectives
+        other than a Task, ``Task(diagnostics=False)``.
+        """
+        if self._look is None:
+            return None
+        original = self.duplicate_of
+        return self._look(self.number if original is None else original)
 
     @property
     def candidate(self) -> Candidate:
@@ -80,4 +100,8 @@ class Trial:
 
     def __repr__(self) -> str:
         value = "" if self.value is None else f", value={self.value:.6g}"
+        if self.record.values:
+            value = (
+                f", values=({', '.join('?' if v is None else f'{v:.6g}' for v in self.values)})"
+            )
         return f"Trial({self.number}, {self.state.name}{value}, {self.candidate})"

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from actsearch.errors import TaskError, nearest
 from actsearch.task.data import as_source, describe_source, tensor_digest
-from actsearch.task.metrics import Metric, resolve_metric
+from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
+from actsearch.task.objectives import MEASURED, check_objectives, direction_of
 
 __all__ = ["SCHEDULES", "Task"]
 
@@ -69,6 +70,11 @@ class Task:
             the model's forward names, as transformers' models take, also serves as the sample for placement.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
         name: for tables.
+        diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and
+            keep what was seen (``trial.diagnostics``). It changes no result.
+        objectives: names of what is optimised, the metric first, where that is more than the metric: "latency", "size",
+            "parameters", "sparsity", "gradient_ratio", "loss", another metric, or a key of what ``evaluate`` returns.
+            The study's ``directions`` say which way each is better.
     """
 
     model: nn.Module | Callable[[], nn.Module]
@@ -91,6 +97,8 @@ class Task:
     step: Callable[[nn.Module, Any], Tensor] | None = None
     evaluate: Callable[[nn.Module, Iterable[Any]], Objective] | None = None
     name: str | None = None
+    diagnostics: bool = True
+    objectives: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""
@@ -105,9 +113,15 @@ class Task:
             object.__setattr__(self, "test", as_source(self.test, "test"))
         if self.loss is None and (self.step is None or self.evaluate is None):
             raise TaskError("give loss=, or both step= and evaluate=")
-        resolve_metric(self.metric, self.evaluate is not None)
+        metric = resolve_metric(self.metric, self.evaluate is not None)
         self._check_numbers()
         self._check_choices()
+        if self.objectives is not None:
+            names = check_objectives(
+                self.objectives, metric,
+                has_evaluate=self.evaluate is not None, diagnostics=self.diagnostics,
+            )  # fmt: skip
+            object.__setattr__(self, "objectives", names)
 
     def _check_numbers(self) -> None:
         for name, at_least in (("epochs", 1), ("batch_size", 1)):
@@ -147,6 +161,8 @@ class Task:
         schedule = self.schedule
         if not (schedule is None or callable(schedule) or schedule in tuple(SCHEDULES)):
             raise TaskError(f"unknown schedule {schedule!r}" + nearest(str(schedule), SCHEDULES))
+        if not isinstance(self.diagnostics, bool):
+            raise TaskError(f"diagnostics must be True or False, not {self.diagnostics!r}")
         if self.gain not in (None, "auto"):
             raise TaskError(f"gain must be None or 'auto', not {self.gain!r}")
         if self.gain == "auto" and (isinstance(self.model, nn.Module) or self.step is not None):
@@ -166,6 +182,27 @@ class Task:
     def resolved_metric(self) -> Metric:
         """The metric with its direction and accumulator."""
         return resolve_metric(self.metric, self.evaluate is not None)
+
+    @property
+    def objective_directions(self) -> Mapping[str, str | None]:
+        """Each objective's name with its own direction, None where the user has to say it; the metric alone if there
+        are no others."""
+        metric = self.resolved_metric
+        names = self.objectives or (metric.name,)
+        return {
+            name: metric.direction if name == metric.name else direction_of(name) for name in names
+        }
+
+    def more_metrics(self) -> dict[str, Accumulator]:
+        """Accumulators of those objectives that are further metrics."""
+        if self.evaluate is not None:
+            return {}
+        found = {}
+        for name in (self.objectives or ())[1:]:
+            make = METRICS[name].accumulator if name in METRICS and name not in MEASURED else None
+            if make is not None:
+                found[name] = make()
+        return found
 
     def torch_device(self) -> torch.device:
         """The device that training uses."""
@@ -227,6 +264,7 @@ class Task:
             "weights": _weights(self.model),
             "loss": _name(self.loss),
             "metric": self.resolved_metric.name,
+            **({} if self.objectives is None else {"objectives": list(self.objectives)}),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "optimizer": _name(self.optimizer),

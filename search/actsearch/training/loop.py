@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from actsearch.activation import reseed_random_activations
 from actsearch.errors import TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
-from actsearch.records import EpochRecord
+from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.diagnose import diagnosed, finished, fixed_batch, look_at
 from actsearch.training.dropout import key_dropout
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.optimizer import build_optimizer, build_schedule
@@ -37,12 +38,14 @@ class TrainingResult:
         epochs: one record an epoch.
         stopped: why and where the run was stopped; empty if it reached its end.
         seconds: wall time.
+        diagnostics: what was seen inside, where that was asked for.
     """
 
     metrics: Mapping[str, float]
     epochs: tuple[EpochRecord, ...]
     stopped: str = ""
     seconds: float = 0.0
+    diagnostics: Diagnostics | None = None
 
 
 def fit(
@@ -52,6 +55,8 @@ def fit(
     *,
     on_test: bool = False,
     report: Report | None = None,
+    watched: Sequence[str] = (),
+    added: int | None = None,
 ) -> TrainingResult:
     """Train a model in place under one seed and measure it.
 
@@ -64,6 +69,8 @@ def fit(
         seed: seed of this run.
         on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
         report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
+        watched: paths of the sites to be diagnosed, if the task wants that.
+        added: numbers that the model learns beyond those of the user's own, to be written down.
 
     Raises:
         TaskError: when model, data, loss and metric do not fit together.
@@ -73,6 +80,8 @@ def fit(
     epochs: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
+    start = run.look(watched)
+    end: tuple[SiteDiagnostics, ...] | None = None
     with isolated_random(derive(seed, "dropout")):
         try:
             for epoch in range(1, task.epochs + 1):
@@ -82,9 +91,12 @@ def fit(
                     break
             else:
                 metrics = run.final_metrics(on_test)
+                end = run.look(watched)
         except NonFinite as error:
             stopped = str(error)
-    return TrainingResult(metrics, tuple(epochs), stopped, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    seen = finished(start, end, epochs, added)
+    return TrainingResult(metrics, tuple(epochs), stopped, seconds, seen)
 
 
 def seed_streams(model: nn.Module, seed: int) -> None:
@@ -108,6 +120,18 @@ class Fit:
         total = None if self.train.steps is None else self.train.steps * task.epochs
         self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
         self._last: Measures | None = None
+
+    def look(self, paths: Sequence[str]) -> tuple[SiteDiagnostics, ...] | None:
+        """Diagnose some sites as they are now; None where that is not wanted or not possible."""
+        if not paths or not self.task.diagnostics:
+            return None
+
+        def seen() -> tuple[SiteDiagnostics, ...]:
+            batch = fixed_batch(self.task, self.device)
+            return look_at(self.model, paths, lambda: self.loss(batch)[0])
+
+        found: tuple[SiteDiagnostics, ...] | None = diagnosed(seen)
+        return found
 
     def epoch(self, number: int) -> EpochRecord:
         """One pass over the training data, then one over the validation data."""
@@ -172,7 +196,7 @@ class Fit:
 
     @torch.no_grad()
     def _measure(self, batches: Batches, where: str) -> Measures:
-        measures = Measures.of(self.metric)
+        measures = Measures.of(self.metric, self.task.more_metrics())
         self.model.eval()
         if self.task.evaluate is not None:
             with isolated_random(0):  # measuring must not shift the stream of dropout

@@ -28,11 +28,12 @@ class Measures:
     loss_sum: Tensor | float = 0.0
     samples: int = 0
     named: dict[str, float] = field(default_factory=dict)
+    more: Mapping[str, Accumulator] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, metric: Metric) -> Measures:
-        """With an accumulator of the metric, if it has one."""
-        return cls(metric, metric.accumulator and metric.accumulator())
+    def of(cls, metric: Metric, more: Mapping[str, Accumulator] | None = None) -> Measures:
+        """With an accumulator of the metric, if it has one, and further ones by name."""
+        return cls(metric, metric.accumulator and metric.accumulator(), more=more or {})
 
     def add(self, loss: Tensor | float, output: Any, target: Any, size: int) -> None:
         """Take one batch of so many samples; its loss as a float or in double precision."""
@@ -40,6 +41,8 @@ class Measures:
         self.samples += size
         if self.accumulator is not None and output is not None:
             self.accumulator.update(output, target)
+        for accumulator in self.more.values():
+            accumulator.update(output, target)
 
     @property
     def loss(self) -> float | None:
@@ -64,7 +67,7 @@ class Measures:
     def as_metrics(self) -> Mapping[str, float]:
         """Every measure, the optimised one first; NonFinite if that is no number."""
         found = {} if self.loss is None else {"loss": self.loss}
-        found |= self.named
+        found |= self.named | {name: item.result() for name, item in self.more.items()}
         value = self.value
         if value is None or not math.isfinite(value):
             raise NonFinite(f"{self.metric.name} is {value} at the end")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Measured:
         number: trial number; None for the baseline.
         is_catalog: whether it is a catalog row.
         activation: the activation as JSON data, of several by group; None for the model unchanged.
+        others: values in other objectives, to be shown beside.
     """
 
     formula: str
@@ -45,6 +46,7 @@ class Measured:
     number: int | None = None
     is_catalog: bool = False
     activation: Mapping[str, Any] | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def judge(
@@ -204,6 +206,7 @@ def _judged(
         item.number,
         item.is_catalog,
         item.activation,
+        item.others,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -45,6 +45,7 @@ class VerdictRow:
         is_catalog: whether it is a catalog row.
         activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
             None for the model unchanged.
+        others: its values in the study's other objectives, as the search measured them; not judged.
     """
 
     formula: str
@@ -62,6 +63,7 @@ class VerdictRow:
     number: int | None = None
     is_catalog: bool = False
     activation: Mapping[str, Any] | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ class Verdict:
             "p",
             "lr",
             "as given",
+            *self._others(),
             "verdict",
         ]
         lines = [header, *(self._line(row) for row in (self.baseline, *self.rows))]
@@ -206,8 +209,13 @@ class Verdict:
             "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
             "" if row.learning_rate is None else f"{row.learning_rate:.2g}",
             _number(row.as_given),
+            *(_number(row.others[name]) if name in row.others else "" for name in self._others()),
             word,
         ]
+
+    def _others(self) -> list[str]:
+        """Names of the objectives that are shown beside."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.others))
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as JSON data without NaN."""
@@ -306,6 +314,7 @@ def _row(data: Mapping[str, Any]) -> VerdictRow:
         number=None if number is None else int(number),
         is_catalog=bool(data.get("is_catalog")),
         activation=None if activation is None else dict(activation),
+        others={str(name): float(value) for name, value in (data.get("others") or {}).items()},
     )
 
 

@@ -24,10 +24,12 @@ from actsearch.strategies.base import (
     check_count,
     check_share,
     observations,
+    points_of,
     value_of,
     worst_value,
 )
 from actsearch.strategies.by_site import BySite, Child, Draw, Member, Standing
+from actsearch.strategies.genetic.nsga import survivors
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.rules import allowed
@@ -45,6 +47,7 @@ class _Individual:
     number: int
     tree: Expression
     value: float
+    standing: tuple[float, float] | None = None  # front and crowding; smaller is better
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Genetic(BySite):
         population: the last 64 counted trials and the 4 best of all (regularised evolution with elites)
         each child: tournament of 3; the best wins, but within one seed's spread the smaller formula does;
                     crossover or one of the mutations; new by identity, or drawn again
+
+    With several objectives the population is what NSGA-II keeps of all counted trials, and a tournament is won by the
+    better front, then by the larger crowding distance, then by the smaller formula.
 
     Individuals that failed count as the worst finite value. Age-based replacement: Real et al. 2019,
     arXiv:1802.01548; operators: Koza 1992.
@@ -198,6 +204,8 @@ class Genetic(BySite):
     ) -> _Individual:
         """Winner of a tournament with parsimony: differences within the spread are noise."""
         rivals: list[_Individual] = tools.selRandom(population, self.tournament)
+        if context.directions:
+            return min(rivals, key=lambda one: (one.standing, one.tree.size, one.number))
         best = rivals[0].value
         for rival in rivals:
             best = rival.value if context.is_better(rival.value, best) else best
@@ -207,6 +215,8 @@ class Genetic(BySite):
     def _population(self, history: Sequence[TrialRecord], context: Context) -> list[_Individual]:
         """The latest and the best; only their formulas are read."""
         parents, worst = list(_parents(history)), worst_value(history, context)
+        if context.directions:
+            return self._nondominated(parents, context)
         sign = -1 if context.direction == "maximize" else 1
         places = [sign * value_of(trial, worst) for trial in parents]
         best = heapq.nsmallest(self.elites, places)
@@ -219,6 +229,22 @@ class Genetic(BySite):
         latest = [_individual(trial, worst) for trial in parents[-self.population :]]
         known = {one.number for one in latest}
         return latest + [one for one in elites[: self.elites] if one.number not in known]
+
+    def _nondominated(self, parents: Sequence[TrialRecord], context: Context) -> list[_Individual]:
+        """The survivors of NSGA-II, in order of number."""
+        if not parents:
+            return []
+        points = points_of(parents, context)
+        kept = survivors(points, context.directions, self.population)
+        return [
+            _Individual(
+                parents[one.position].number,
+                expression_of(parents[one.position].candidate.activations[SHARED]),
+                points[one.position][0],
+                (one.rank, one.crowding),
+            )
+            for one in sorted(kept, key=lambda one: one.position)
+        ]
 
 
 def _parents(history: Sequence[TrialRecord]) -> Iterator[TrialRecord]:

@@ -15,9 +15,17 @@ from torch import Tensor
 
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
-from actsearch.records import EpochRecord
+from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.diagnose import (
+    Seen,
+    diagnosed,
+    finished,
+    fixed_batch,
+    site_diagnostics,
+    undisturbed,
+)
 from actsearch.training.loop import TrainingResult
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.follow import Follower
@@ -38,6 +46,7 @@ def fit_together(
     *,
     on_test: bool = False,
     watch: Watch | None = None,
+    diagnose: bool = False,
 ) -> list[TrainingResult]:
     """Train several models at once; as :func:`fit_stack`, of which it makes one for each thread that torch may use.
 
@@ -47,7 +56,7 @@ def fit_together(
     parts = min(threads, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
     with isolated_random(0), plain_attention():
         if parts < 2:
-            return fit_stack(task, members, on_test=on_test, watch=watch)
+            return fit_stack(task, members, on_test=on_test, watch=watch, diagnose=diagnose)
         share = -(-len(members) // parts)
         shares = [members[start : start + share] for start in range(0, len(members), share)]
         one_thread = functools.partial(
@@ -55,7 +64,7 @@ def fit_together(
         )  # counts for the thread that says it
         try:
             with ThreadPoolExecutor(len(shares), initializer=one_thread) as pool:
-                return _fit_in_step(task, shares, on_test, watch, pool.map)
+                return _fit_in_step(task, shares, on_test, watch, diagnose, pool.map)
         finally:
             torch.set_num_threads(threads)
 
@@ -95,6 +104,7 @@ def fit_stack(
     *,
     on_test: bool = False,
     watch: Watch | None = None,
+    diagnose: bool = False,
 ) -> list[TrainingResult]:
     """Train several models in one pass; as :func:`actsearch.training.fit` for each.
 
@@ -103,6 +113,7 @@ def fit_stack(
         members: equal learning rates side by side, and within these equal activations.
         on_test: also measure on the test data, once, after the last epoch.
         watch: which members leave before that.
+        diagnose: look at the sites before and after training, if the task wants that.
 
     Returns:
         One result for each member; of one that was stopped or left, up to there.
@@ -110,7 +121,7 @@ def fit_stack(
     Raises:
         Unstackable: they cannot be trained together.
     """
-    return _fit_in_step(task, [members], on_test, watch, map)
+    return _fit_in_step(task, [members], on_test, watch, diagnose, map)
 
 
 def _fit_in_step(
@@ -118,10 +129,11 @@ def _fit_in_step(
     parts: Sequence[Sequence[Member]],
     on_test: bool,
     watch: Watch | None,
+    diagnose: bool,
     each: Callable[..., Iterable[Any]],
 ) -> list[TrainingResult]:
     """Train stacks side by side; they wait for each other where members may leave."""
-    stacks = list(each(functools.partial(_Part, task), parts))
+    stacks = list(each(functools.partial(_Part, task, diagnose), parts))
     rungs = sorted(watch.epochs) if watch is not None else []
     for epoch in [*rungs, task.epochs]:
         list(each(functools.partial(_Part.run_to, epoch=epoch), stacks))
@@ -139,10 +151,13 @@ def _fit_in_step(
 class _Part:
     """A stack with its clock."""
 
-    def __init__(self, task: Task, members: Sequence[Member]) -> None:
+    def __init__(self, task: Task, diagnose: bool, members: Sequence[Member]) -> None:
         started = time.perf_counter()
         self.count = len(members)
+        self._added = [member.added for member in members]
         self._run = StackedFit(task, members)
+        self._start = self._run.look(diagnose)
+        self._diagnose = diagnose
         self._epoch = 0
         self._seconds = time.perf_counter() - started
 
@@ -173,10 +188,20 @@ class _Part:
         """What each member's training gave."""
         started, run = time.perf_counter(), self._run
         metrics = run.final_metrics(on_test)
+        end = run.look(self._diagnose and bool(run.running))
         share = (self._seconds + time.perf_counter() - started) / self.count
         return [
             TrainingResult(
-                metrics[index], tuple(run.epochs[index]), run.stopped.get(index, ""), share
+                metrics[index],
+                tuple(run.epochs[index]),
+                run.stopped.get(index, ""),
+                share,
+                finished(
+                    self._start.get(index),
+                    end.get(index) if metrics[index] else None,
+                    run.epochs[index],
+                    self._added[index],
+                ),
             )
             for index in range(self.count)
         ]
@@ -229,6 +254,30 @@ class StackedFit:
         rows = sorted([*rows, *itertools.islice(spare, max(0, 2 - len(rows)))])
         self.optimizer.keep(rows, self.model.keep(rows))
         self.members = [self.members[row] for row in rows]
+
+    def look(self, wanted: bool) -> Mapping[int, tuple[SiteDiagnostics, ...]]:
+        """Diagnose the sites of all members in one pass; by position, empty where that is not wanted or possible."""
+        if not wanted or not self.task.diagnostics:
+            return {}
+        found = diagnosed(self._look)
+        return {} if found is None else dict(zip(self.members, found, strict=True))
+
+    def _look(self) -> list[tuple[SiteDiagnostics, ...]]:
+        model, calls = self.model, dict[str, list[Seen]]()
+
+        def watch(path: str) -> Callable[..., None]:
+            def seen(x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]) -> None:
+                calls.setdefault(path, []).append(Seen.of(x, y, again, model.count))
+
+            return seen
+
+        with undisturbed(model.base, model.buffers.values()):
+            for path, site in model.sites.items():
+                site.observer = watch(path)
+            loss = self.loss([fixed_batch(self.task, self.device)])[0]
+            return site_diagnostics(
+                calls, loss.sum(), model.count, lambda path, row: model.sites[path].learned_by(row)
+            )
 
     def epoch(self, number: int) -> None:
         """One pass over the training data, then one over the validation data."""
@@ -325,7 +374,9 @@ class StackedFit:
     def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
         """Loss and metric of each member that runs, computed as for one that is alone."""
         self.model.train(False)
-        measures = {index: Measures.of(self.metric) for index in self.running}
+        measures = {
+            index: Measures.of(self.metric, self.task.more_metrics()) for index in self.running
+        }
         for batch in batches:
             self._measure_batch(batch, measures)
         for index, measure in measures.items():

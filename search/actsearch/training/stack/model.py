@@ -28,12 +28,14 @@ class Member:
         paths: of its activations, the same for all members.
         seed: of the training; members of one seed see the same batches and the same masks.
         lr: learning rate.
+        added: numbers that the model learns beyond those of the user's own.
     """
 
     model: nn.Module
     paths: tuple[str, ...]
     seed: int
     lr: float
+    added: int | None = None
 
 
 class _StackedDropout(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -60,12 +60,14 @@ class StackedSite(nn.Module):
     Attributes:
         learned: parameters of shape ``(owners, *shape)``.
         owners: of each, the members that its rows belong to, in ascending order.
+        observer: called with what arrives and what leaves, stacked, and with the activations as a function.
     """
 
     takes_arguments = True  # those of a call that was led here, for members that keep the function
 
     def __init__(self, modules: Sequence[nn.Module], lift: Lift) -> None:
         super().__init__()
+        self.observer: Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], None] | None = None
         self._lift = lift
         self._members = nn.ModuleList(modules)
         self.learned = nn.ParameterList()
@@ -113,9 +115,23 @@ class StackedSite(nn.Module):
         """One member's slice as ``vmap`` shows it; shape as the members' activations give it."""
 
         def on_all(stacked: Tensor) -> Tensor:
-            return self._applied(stacked, args, kwargs)
+            result = self._applied(stacked, args, kwargs)
+            if self.observer is not None:
+                self.observer(stacked, result, lambda own: self._applied(own, args, kwargs))
+            return result
 
         return self._lift(x, on_all)
+
+    def learned_by(self, member: int) -> dict[str, Tensor]:
+        """The numbers that a member's activation learns, by name."""
+        return {
+            name: parameter.detach()[row]
+            for parameter, owners, names in zip(
+                self.learned, self.owners, self._names, strict=True
+            )
+            for row, (owner, name) in enumerate(zip(owners, names, strict=True))
+            if owner == member
+        }
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.

@@ -1,0 +1,85 @@
+"""What was seen inside of trainings, as tables and as plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from actsearch.records import Diagnostics, SiteDiagnostics, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["diagnostics_frame", "diagnostics_of", "remarks"]
+
+_VANISHING = 1e-3  # of the gradient norm at the last site
+_MANY = 0.5  # of units or of numbers
+
+_COLUMNS = (
+    "number", "activation", "value", "seed", "stage", "site", "shape", "mean", "sd", "dead", "zeros", "saturation",
+    "gain", "gradient_norm", "gradient_ratio", "learned", "histogram", "parameters_added", "loss_gap",
+)  # fmt: skip
+
+
+def diagnostics_of(trial: TrialRecord) -> Diagnostics | None:
+    """What was seen under a trial's first seed; None where nothing was."""
+    return next((item.diagnostics for item in trial.evaluations if item.diagnostics), None)
+
+
+def diagnostics_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
+    """One row for each trial, seed, stage ("start", "end") and site.
+
+    Args:
+        trials: with their diagnostics.
+    """
+    import pandas as pd  # loads slowly: not for the command line
+
+    return pd.DataFrame(_rows(trials), columns=list(_COLUMNS))
+
+
+def _rows(trials: Iterable[TrialRecord]) -> Iterator[tuple[object, ...]]:
+    for trial in trials:
+        for evaluation in trial.evaluations:
+            if (seen := evaluation.diagnostics) is None:
+                continue
+            head = (trial.number, trial.candidate.label, trial.value, evaluation.seed)
+            tail = (seen.parameters_added, seen.loss_gap)
+            for stage, sites in (("start", seen.start), ("end", seen.end)):
+                ratio = Diagnostics(sites).gradient_ratio
+                for site in sites:
+                    yield (*head, stage, *_numbers(site, ratio), *tail)
+
+
+def _numbers(site: SiteDiagnostics, ratio: float | None) -> tuple[object, ...]:
+    return (
+        site.site, "x".join(map(str, site.shape)), site.mean, site.sd, site.dead, site.zeros, site.saturation,
+        site.gain, site.gradient_norm, ratio, dict(site.learned), site.histogram,
+    )  # fmt: skip
+
+
+def remarks(seen: Diagnostics) -> list[str]:
+    """What is remarkable in the newest look, a plain sentence each; empty where nothing is."""
+    found, sites = [], seen.newest
+    ratio = seen.gradient_ratio
+    if ratio is not None and ratio < _VANISHING:
+        found.append(
+            f"Gradients vanish: their norm at {sites[0].site} is {ratio:.1e} of that at {sites[-1].site}."
+        )
+    elif ratio is not None and ratio > 1 / _VANISHING:
+        found.append(
+            f"Gradients explode: their norm at {sites[0].site} is {ratio:.1e} times that at {sites[-1].site}."
+        )
+    for name, text in (
+        ("dead", "units are 0 for every sample"),
+        ("saturation", "inputs meet a derivative of almost 0"),
+    ):
+        worst = max(sites, key=lambda site: _share(site, name), default=None)
+        if worst is not None and _share(worst, name) > _MANY:
+            found.append(f"At {worst.site} {_share(worst, name):.0%} of {text}.")
+    return found
+
+
+def _share(site: SiteDiagnostics, name: str) -> float:
+    value = getattr(site, name)
+    return 0.0 if value is None or math.isnan(value) else float(value)
