@@ -57,45 +57,36 @@ def make_task(epochs: int) -> acs.Task:
     )
 
 
-def usual(task: acs.Task, storage: str) -> acs.Study:
-    """The usual activations, one for all layers: a study of enqueued trials alone."""
-    study = acs.create_study(
-        study_name="digits-deep-usual",
-        storage=storage,
-        strategy="random",
-        space=acs.Space(activations=USUAL),
-        load_if_exists=True,
-    )
-    if not study.trials:
-        for name in USUAL:
-            study.enqueue_trial(name)
-    study.optimize(task, total_trials=len(USUAL))
-    return study
-
-
 def search(task: acs.Task, storage: str, trials: int) -> acs.Study:
-    """The search: one activation for each third of the depth."""
+    """The usual activations first, one for all layers; then one for each third of the depth."""
     study = acs.create_study(
-        study_name="digits-deep-bands",
+        study_name="digits-deep",
         storage=storage,
         strategy="bayesian",
         space=acs.Space(sites="per_depth", depth_bands=3),
         load_if_exists=True,
     )
+    if not study.trials:
+        for name in USUAL:
+            study.enqueue_trial(name)
     study.optimize(task, total_trials=trials)
     return study
 
 
-def table(studies: list[acs.Study]) -> str:
-    """The usual activations, the best that all layers share, and the best mix, by validation accuracy."""
-    before, after = studies
-    shared = [trial for trial in after.trials if len(trial.candidate.record.activations) == 1]
-    rows = [(str(trial.candidate), trial.value) for trial in before.trials]
-    for words, trials in (("best shared", shared), ("best of all", after.trials)):
-        best = max(trials, key=lambda trial: trial.value or 0.0)
-        rows.append((f"{words}: {best.candidate}", best.value))
-    lines = [f"{'nan' if value is None else f'{value:.4f}':>8}  {name}" for name, value in rows]
-    return "\n".join(["accuracy  activation, in twelve layers (validation data)", *lines])
+def table(study: acs.Study) -> str:
+    """The usual activations, the best that all layers share, and the best of all, by validation accuracy."""
+    complete = [trial for trial in study.trials if trial.state is acs.TrialState.COMPLETE]
+    shared = [trial for trial in complete if len(trial.candidate.record.activations) == 1]
+    best_shared = max(shared, key=lambda trial: trial.value or 0.0)
+    lines = ["accuracy  activation, in twelve layers (validation data)"]
+    for words, trial in (
+        *(("", trial) for trial in study.trials[: len(USUAL)]),
+        ("best shared: ", best_shared),
+        ("best of all: ", study.best_trial),
+    ):
+        value = "diverged" if trial.value is None else f"{trial.value:.4f}"
+        lines.append(f"{value:>8}  {words}{trial.candidate}")
+    return "\n".join(lines)
 
 
 def main(storage: str = STORAGE, small: bool = False) -> None:
@@ -104,9 +95,9 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
     logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
     torch.set_num_threads(1)  # a network this small is fastest so
     task = make_task(epochs=1 if small else 15)
-    studies = [usual(task, storage), search(task, storage, 5 if small else TRIALS)]
-    verdict = studies[1].confirm(task, top_k=3, seeds=2 if small else 10)
-    print(f"\n{table(studies)}\n\n{verdict}")
+    study = search(task, storage, 6 if small else TRIALS)
+    verdict = study.confirm(task, top_k=3, seeds=2 if small else 10)
+    print(f"\n{table(study)}\n\n{verdict}")
     print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 
 

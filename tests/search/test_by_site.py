@@ -44,7 +44,7 @@ LABELS = (ROWS[:, 0] * ROWS[:, 1] > 0).long()
 
 def _task(model: Any = Net, **settings: Any) -> acs.Task:
     parts = {name: (ROWS, LABELS) for name in ("train", "valid", "test")}
-    given = {"epochs": 1, "loss": F.cross_entropy, "metric": "accuracy", **parts}
+    given: dict[str, Any] = {"epochs": 1, "loss": F.cross_entropy, "metric": "accuracy", **parts}
     return acs.Task(model=model, **given | settings)
 
 
@@ -54,7 +54,11 @@ def _study(sites: Any = "per_depth", **settings: Any) -> acs.Study:
         for key in ("depth_bands", "activations", "operators")
         if key in settings
     }
-    given = {"study_name": "s", "strategy": "random", "space": acs.Space(sites=sites, **space)}
+    given: dict[str, Any] = {
+        "study_name": "s",
+        "strategy": "random",
+        "space": acs.Space(sites=sites, **space),
+    }
     return acs.create_study(**given | settings)
 
 
@@ -475,7 +479,7 @@ def test_tables_have_a_column_for_each_group() -> None:
     assert shared[[f"activation {band}" for band in BANDS]].isna().all()
     plain = _study("shared", study_name="t", direction="minimize")
     plain.enqueue_trial("relu")
-    assert not [name for name in plain.trials_dataframe() if name.startswith("activation ")]
+    assert not [c for c in plain.trials_dataframe().columns if str(c).startswith("activation ")]
     parameters = study.optuna_study.trials[0].params
     assert parameters == {
         "depth:1/3 activation": "sin",

@@ -45,9 +45,10 @@ def record_of(what: Any) -> ActivationRecord:
     if isinstance(what, Verdict):
         return record_of(what.winner)
     if several := records_of(what):
+        one = next(iter(several.values())).label
         raise ActivationError(
-            f"these are several activations, at {', '.join(several)}: choose one of them, as "
-            f"{next(iter(several.values())).label!r}, write all with to_python, or place all with candidate.place(model)"
+            f"these are several activations, at {', '.join(several)}: choose one of them, as {one!r}, write all with "
+            "to_python, or place all with candidate.place(model)"
         )
     if isinstance(what, VerdictRow):
         if what.activation is not None:

@@ -82,13 +82,7 @@ class Bayesian(BySite):
         seen = _Seen(history)
         with _quiet():
             names = _choices(history, context)
-            chosen = frozenset(names)
-
-            def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
-                item = trial.candidate.activations.get(SHARED)
-                return {"": item} if item is not None and item.name in chosen else {}
-
-            study = self._study(history, context, names, read)
+            study = self._study(history, context, names)
             return [self._ask(study, names, seen) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
@@ -105,14 +99,12 @@ class Bayesian(BySite):
         self, history: Sequence[TrialRecord], context: Context, standing: Standing
     ) -> Iterator[Draw]:
         """TPE for one group: its activation, and hyperparameters conditional on that."""
-        names = context.space.activation_names
-        groups = context.site_groups
+        names, groups = context.space.activation_names, context.site_groups
+        chosen = frozenset(names)
 
         def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
             items = groups.items(trial.candidate) or ()
-            return {
-                f"{group}.": item for group, item in enumerate(items) if item.name in set(names)
-            }
+            return {f"{group}.": item for group, item in enumerate(items) if item.name in chosen}
 
         with _quiet():
             study = self._study(history, context, names, read)
@@ -123,7 +115,7 @@ class Bayesian(BySite):
         history: Sequence[TrialRecord],
         context: Context,
         names: Sequence[str],
-        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]],
+        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]] | None = None,
     ) -> optuna.Study:
         """An Optuna study in memory, filled from the history.
 
@@ -131,7 +123,7 @@ class Bayesian(BySite):
             history: every trial so far.
             context: of the study.
             names: what is chosen from.
-            read: a trial's activations that are told, by the prefix of their parameters.
+            read: a trial's activations that are told, by the prefix of their parameters; the shared one by default.
         """
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=0,
@@ -142,10 +134,10 @@ class Bayesian(BySite):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(
-            directions=list(context.directions or (context.direction,)), sampler=sampler
+            directions=[*(context.directions or (context.direction,))], sampler=sampler
         )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for items, values in self._told(history, context, read):
+        for items, values in self._told(history, context, read or _shared_among(names)):
             parameters: dict[str, Any] = {}
             known: dict[str, BaseDistribution] = {}
             for prefix, item in items.items():
@@ -214,6 +206,17 @@ def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> se
     sign = -1 if context.direction == "maximize" else 1
     places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
     return {number for _, number in heapq.nsmallest(count, places)}
+
+
+def _shared_among(names: Sequence[str]) -> Callable[[TrialRecord], Mapping[str, ActivationRecord]]:
+    """Reads a trial's activation for all sites, if it is one of some."""
+    chosen = frozenset(names)
+
+    def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
+        item = trial.candidate.activations.get(SHARED)
+        return {"": item} if item is not None and item.name in chosen else {}
+
+    return read
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
