@@ -101,7 +101,7 @@ class TestByHand:
         """SGD moves the slope by -lr times the sum over negative x of x, which is -13."""
         seen = _seen("prelu")
         assert seen.start[0].learned == {"theta_0": (0.25,)}
-        assert seen.end[0].learned["theta_0"] == (pytest.approx(0.25 + 13e-3),)
+        assert list(seen.end[0].learned["theta_0"]) == pytest.approx([0.25 + 13e-3])
         assert seen.parameters_added == 1
 
     def test_a_wider_layer_counts_as_parameters_added(self) -> None:

@@ -104,7 +104,11 @@ class Bayesian(Strategy):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(
-            directions=list(context.directions or (context.direction,)), sampler=sampler
+            directions=[
+                optuna.study.StudyDirection[way.upper()]
+                for way in context.directions or (context.direction,)
+            ],
+            sampler=sampler,
         )
         distributions = functools.cache(functools.partial(_distributions, names))
         for trial, values in self._told(history, context, names):
