@@ -202,7 +202,12 @@ class _Noisy(nn.Module):
 class TestWithoutATrace:
     @pytest.mark.parametrize("stacked", [False, True], ids=["alone", "stacked"])
     @pytest.mark.parametrize(
-        "kind", ["mlp", "cnn", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS)]
+        "kind",
+        [
+            "mlp",
+            "cnn",
+            *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k not in ("mlp", "cnn")),
+        ],
     )
     def test_results_are_bit_equal_with_and_without(self, kind: str, stacked: bool) -> None:
         on = _outcomes(task_of(kind), stacked)
@@ -235,7 +240,12 @@ class TestWithoutATrace:
 
 
 @pytest.mark.parametrize(
-    "kind", ["mlp", "cnn", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS)]
+    "kind",
+    [
+        "mlp",
+        "cnn",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k not in ("mlp", "cnn")),
+    ],
 )
 def test_a_stack_sees_what_single_training_sees(kind: str) -> None:
     alone, stacked = (_outcomes(task_of(kind), which) for which in (False, True))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -59,7 +59,7 @@ class TestFront:
     def test_it_is_what_optuna_says(self) -> None:
         generator = torch.Generator().manual_seed(0)
         points = torch.randint(0, 12, (150, 3), generator=generator).double().tolist()
-        directions = ("maximize", "minimize", "maximize")
+        directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize", "maximize"]
         study = optuna.create_study(directions=directions)
         study.add_trials([optuna.trial.create_trial(values=point) for point in points])
         assert front(points, directions) == sorted(t.number for t in study.best_trials)
@@ -213,7 +213,7 @@ class TestStudy:
         task = task_of("mlp").replace(objectives=("accuracy", "parameters"))
         space = acs.Space(activations=["relu", "prelu", "tanh"])
         study = acs.create_study(study_name="s", space=space)
-        assert study.directions == ()
+        assert not study.directions
         study.optimize(task, n_trials=3, show_progress_bar=False)
         assert study.directions == ("maximize", "minimize")
         assert study.record.objectives == ("accuracy", "parameters")
@@ -337,7 +337,7 @@ class TestRefused:
 
     def test_other_directions_than_the_stored_ones(self, sqlite_url: str) -> None:
         acs.create_study(study_name="s", storage=sqlite_url, directions=TWO)
-        again = {"study_name": "s", "storage": sqlite_url, "load_if_exists": True}
+        again: dict[str, Any] = {"study_name": "s", "storage": sqlite_url, "load_if_exists": True}
         assert acs.create_study(**again).directions == TWO
         assert acs.create_study(**again, directions=TWO).directions == TWO
         for other in (("minimize", "maximize"), ("minimize",)):
