@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from stack_tasks import KINDS, task_of
+from stack_tasks import KINDS, LABELS, ROWS, task_of
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 import actsearch as acs
 from actsearch.evaluation import Candidate, Evaluator, Request
@@ -231,6 +234,31 @@ class TestWithoutATrace:
         assert loss == other_loss
         assert torch.equal(drawn, other_drawn)
         assert all(torch.equal(state[name], other_state[name]) for name in state)
+
+    def test_a_data_set_that_draws_numbers_shifts_nothing(self) -> None:
+        class Augmented(Dataset[tuple[Tensor, Tensor]]):
+            read = 0
+
+            def __len__(self) -> int:
+                return 64
+
+            def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+                Augmented.read += 1
+                noise = random.random() + np.random.rand() + torch.rand(6)  # noqa: NPY002
+                return ROWS[index] + noise, LABELS[index]
+
+        found, reads = [], []
+        for diagnostics in (True, False):
+            made = task_of("mlp").replace(diagnostics=diagnostics, train=Augmented())
+            random.seed(1)
+            np.random.seed(1)  # noqa: NPY002
+            torch.manual_seed(1)
+            before = Augmented.read
+            found.append(_numbers(_outcomes(made, stacked=False)))
+            reads.append(Augmented.read - before)
+            found[-1].append((random.random(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002
+        assert found[0] == found[1]
+        assert reads[0] - reads[1] == made.batch_size  # one batch, for all trainings together
 
     def test_the_verdict_looks_at_nothing(self) -> None:
         task = task_of("mlp")
