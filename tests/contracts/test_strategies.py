@@ -248,6 +248,62 @@ class TestEveryStrategy:
             make_strategy({"name": name, "settings": {"no_such_setting": 1}})
 
 
+TWO = ("maximize", "minimize")
+
+
+def _with_two(history: list[TrialRecord], scale: float = 3.0) -> list[TrialRecord]:
+    """A history with a second value in every trial that has a first."""
+    return [
+        dataclasses.replace(trial, values=(trial.value, scale * math.cos(trial.number)))
+        if trial.value is not None
+        else trial
+        for trial in history
+    ]
+
+
+def _two(seed: int = 0, space: Space | None = None) -> Context:
+    return Context(space or Space(), seed, "maximize", directions=TWO)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+class TestTwoObjectives:
+    @pytest.mark.parametrize("history", list(HISTORIES))
+    def test_any_history_gives_a_whole_batch(self, name: str, history: str) -> None:
+        strategy, context = make_strategy(name), _two()
+        given = _with_two(HISTORIES[history])
+        size = strategy.batch_size(given, context)
+        proposals = strategy.propose(given, size, context)
+        assert len(proposals) == size
+        for candidate in proposals:
+            acs.Candidate(candidate).module(channels=1)
+
+    @pytest.mark.parametrize("scale", [1e300, 1e-300, 0.0])
+    def test_values_of_any_size(self, name: str, scale: float) -> None:
+        strategy, given = make_strategy(name), _with_two(_mixed(45), scale)
+        assert strategy.propose(given, 4, _two())
+
+    def test_a_fresh_instance_proposes_the_same_and_another_seed_does_not(self, name: str) -> None:
+        given = _with_two(_mixed(60))
+        first = make_strategy(name).propose(given, 8, _two())
+        random.seed(5)
+        assert make_strategy(name).propose(_with_two(_mixed(60)), 8, _two()) == first
+        assert make_strategy(name).propose(given, 8, _two(seed=1)) != first
+        assert given == _with_two(_mixed(60))
+
+    def test_a_long_history_is_fine(self, name: str) -> None:
+        assert make_strategy(name).propose(_with_two(_mixed(400)), 8, _two())
+
+    def test_the_second_objective_counts(self, name: str) -> None:
+        """All are equal in the first; told the opposite of the second, a strategy that learns proposes otherwise."""
+        history = _all(TrialState.COMPLETE, 120, value=1.0)
+        made = [
+            [dataclasses.replace(t, values=(1.0, sign * math.cos(t.number))) for t in history]
+            for sign in (1, -1)
+        ]
+        one, other = (make_strategy(name).propose(given, 12, _two()) for given in made)
+        assert (one == other) is (name == "random")
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

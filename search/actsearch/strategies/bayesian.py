@@ -134,7 +134,11 @@ class Bayesian(BySite):
             seed=context.proposal_seed(history),
         )
         study = optuna.create_study(
-            directions=[*(context.directions or (context.direction,))], sampler=sampler
+            directions=[
+                optuna.study.StudyDirection[way.upper()]
+                for way in context.directions or (context.direction,)
+            ],
+            sampler=sampler,
         )
         distributions = functools.cache(functools.partial(_distributions, names))
         for items, values in self._told(history, context, read or _shared_among(names)):

@@ -347,6 +347,8 @@ class Confirmation:
 
     def _forecast(self, pool: list[_Contender]) -> int:
         """About how many trainings this takes."""
+        if self._names:
+            return (len(pool) + 1) * self._count * self._runs_each()
         contenders = min(self._top_k, len(pool)) + 2
         return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
 

@@ -21,7 +21,7 @@ MEASURED: dict[str, Direction | None] = {
 
 latency: time of the placed activations, forward and backward, as a multiple of ReLU's at the same shapes. size: nodes
 of the formulas. parameters: learned numbers added to the model. sparsity: share of zeros after training.
-gradient_ratio: the smaller of first / last and last / first gradient norm after training, so 1 where gradients are even.
+gradient_ratio: the smaller of first / last and last / first gradient norm after training: 1 where they are even.
 """
 
 DIAGNOSED = ("latency", "sparsity", "gradient_ratio")

@@ -33,6 +33,7 @@ from actsearch.training.stack.losses import across, loss_for_all
 from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
+from actsearch.training.stack.spread import gathered, rows_of
 from actsearch.training.stack.watch import Watch
 
 __all__ = ["StackedFit", "fit_stack", "fit_together", "plain_attention"]
@@ -368,7 +369,7 @@ class StackedFit:
         """Each member's batch, and its axis of members: None where there is one seed, and all share it."""
         if len(batches) == 1:
             return batches[0], None
-        return _gathered(batches, self.model.seed_of), 0
+        return gathered(batches, self.model.seed_of), 0
 
     @torch.no_grad()
     def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
@@ -403,31 +404,4 @@ class StackedFit:
 
     def outputs(self, inputs: Any) -> list[Any]:
         """What each member's model gives for inputs that all share."""
-        return _rows(self.model.run(forward, inputs, dims=(None,)), self.model.count)
-
-
-def _rows(value: Any, count: int) -> list[Any]:
-    """Each member's own of what was returned for all."""
-    if isinstance(value, Tensor):
-        return list(value.unbind(0))
-    if isinstance(value, Mapping):
-        parts = {key: _rows(item, count) for key, item in value.items()}
-        return [type(value)(**{k: p[i] for k, p in parts.items()}) for i in range(count)]
-    if isinstance(value, (tuple, list)):
-        columns = [_rows(item, count) for item in value]
-        return [type(value)(column[index] for column in columns) for index in range(count)]
-    return [value] * count
-
-
-def _gathered(batches: Sequence[Any], seed_of: Tensor) -> Any:
-    """Each member's batch, stacked, from one batch a seed."""
-    first = batches[0]
-    if isinstance(first, Tensor):
-        if any(item.shape != first.shape for item in batches):
-            raise Unstackable("its batches have other shapes under other seeds")
-        return torch.stack(list(batches))[seed_of]
-    if isinstance(first, Mapping):
-        return {key: _gathered([item[key] for item in batches], seed_of) for key in first}
-    if isinstance(first, (tuple, list)):
-        return tuple(_gathered(list(column), seed_of) for column in zip(*batches, strict=True))
-    raise Unstackable(f"its batches hold {type(first).__name__}, which cannot be stacked")
+        return rows_of(self.model.run(forward, inputs, dims=(None,)), self.model.count)
