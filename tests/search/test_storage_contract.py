@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import subprocess
@@ -595,7 +596,11 @@ class TestLease:
         "quotes",
     ],  # a surrogate cannot travel between processes
 )
-def test_any_message_of_an_objective_is_stored(database_url: str, text: str) -> None:
+def test_any_message_of_an_objective_is_stored(
+    database_url: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "actsearch")  # nor in what was logged
+
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         raise ValueError(text)
 
