@@ -1,11 +1,10 @@
 """What becomes of an activation twelve layers deep, and is one and the same the right one everywhere?
 
 Real data: the 1,797 images of 8 x 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998). A plain network of
-twelve hidden layers of 32 units, without normalisation and without shortcuts. With sigmoid in all
-layers it learns nothing. So a search in which the first, the middle and the last four layers have an activation each: it
-starts from the best that all layers share, changes one band at a time, and then mixes. The verdict
-compares the mixes that it found with ReLU, on test data that no search has seen. Run it again: it resumes, and adds
-nothing to what is there.
+twelve hidden layers of 32 units, without normalisation and without shortcuts. With sigmoid in all layers it learns
+nothing. So a search in which the first, the middle and the last four layers have an activation each: it starts from
+the best that all layers share, changes one band at a time, and then mixes. The verdict compares what it found with
+ReLU, on test data that no search has seen. Run it again: it resumes, and adds nothing to what is there.
 
     python studies/digits_deep_mlp.py
 """
