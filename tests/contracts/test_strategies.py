@@ -261,6 +261,16 @@ def _with_two(history: list[TrialRecord], scale: float = 3.0) -> list[TrialRecor
     ]
 
 
+def _after_the_first_batch(name: str, sign: float = 1.0) -> list[TrialRecord]:
+    """Every first proposal trained: equal in the first objective, different in the second."""
+    strategy = make_strategy(name)
+    start = strategy.propose([], strategy.batch_size([], _two()), _two())
+    return [
+        TrialRecord(n, TrialState.COMPLETE, made, 1.0, values=(1.0, sign * math.cos(n)))
+        for n, made in enumerate(start)
+    ]
+
+
 def _two(seed: int = 0, space: Space | None = None) -> Context:
     return Context(space or Space(), seed, "maximize", directions=TWO)
 
@@ -283,24 +293,20 @@ class TestTwoObjectives:
         assert strategy.propose(given, 4, _two())
 
     def test_a_fresh_instance_proposes_the_same_and_another_seed_does_not(self, name: str) -> None:
-        given = _with_two(_mixed(60))
+        given = _after_the_first_batch(name)
         first = make_strategy(name).propose(given, 8, _two())
         random.seed(5)
-        assert make_strategy(name).propose(_with_two(_mixed(60)), 8, _two()) == first
+        assert make_strategy(name).propose(_after_the_first_batch(name), 8, _two()) == first
         assert make_strategy(name).propose(given, 8, _two(seed=1)) != first
-        assert given == _with_two(_mixed(60))
+        assert given == _after_the_first_batch(name)
 
     def test_a_long_history_is_fine(self, name: str) -> None:
         assert make_strategy(name).propose(_with_two(_mixed(400)), 8, _two())
 
     def test_the_second_objective_counts(self, name: str) -> None:
         """All are equal in the first; told the opposite of the second, a strategy that learns proposes otherwise."""
-        history = _all(TrialState.COMPLETE, 120, value=1.0)
-        made = [
-            [dataclasses.replace(t, values=(1.0, sign * math.cos(t.number))) for t in history]
-            for sign in (1, -1)
-        ]
-        one, other = (make_strategy(name).propose(given, 12, _two()) for given in made)
+        made = [_after_the_first_batch(name, sign) for sign in (1, -1)]
+        one, other = (make_strategy(name).propose(given, 8, _two()) for given in made)
         assert (one == other) is (name == "random")
 
 
