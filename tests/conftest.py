@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import postgresql_server
 import pytest
@@ -12,6 +13,16 @@ import torch.nn.functional as F
 from torch import nn
 
 import actsearch as acs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_to_serializable(report: Any) -> None:
+    """What a test logged may hold text that cannot travel from one process of the tests to another."""
+    if isinstance(report, pytest.TestReport):
+        report.sections = [
+            (name, text.encode("utf-8", "backslashreplace").decode())
+            for name, text in report.sections
+        ]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -356,7 +356,7 @@ class TestVanishing:
             lambda: storage.trials(study.id),
         ]
         for use in uses:
-            with pytest.raises(acs.StorageError, match="deleted, moved or replaced"):
+            with pytest.raises(acs.StorageError, match="was (deleted or moved away|replaced)"):
                 use()
         assert path.exists() == (how == "replaced")
 
