@@ -55,7 +55,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a segmentation fault": (lambda: ctypes.string_at(0), "SIGSEGV"),
     "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL.*memory runs out"),
     "sys.exit": (_exit, "SystemExit: enough"),
-    "never returns": (_hang, r"no result after 3 s \(trial_timeout\)"),
+    "never returns": (_hang, r"no result after 5 s \(trial_timeout\)"),
     "too much memory": (_take_memory, "more memory than memory_limit"),
 }
 
@@ -86,7 +86,7 @@ def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[acs.Processes]:
-    made = acs.Processes(2, trial_timeout=3, memory_limit="900MB")
+    made = acs.Processes(2, trial_timeout=5, memory_limit="900MB")
     yield made
     made.close()
 
@@ -352,6 +352,7 @@ study.optimize(objective, n_trials=1, executor=acs.Processes(1), show_progress_b
 """
 
 
+@pytest.mark.slow
 def test_a_child_that_holds_its_interpreter_ends_with_who_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +377,7 @@ def test_a_start_beyond_the_memory_limit_is_said_and_no_trial_blamed() -> None:
         _outcomes(executor, lambda candidate, run: 1.0)
 
 
+@pytest.mark.slow
 def test_memory_is_watched_while_a_call_holds_the_interpreter() -> None:
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         return float(len([0] * 400_000_000)) if candidate.formula.startswith("sin") else 1.0
@@ -398,6 +400,7 @@ def test_a_loader_with_persistent_workers_travels() -> None:
         assert len(read_message(stream)) == 4
 
 
+@pytest.mark.slow
 def test_what_is_logged_in_children_is_as_much_as_is_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

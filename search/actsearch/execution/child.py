@@ -37,7 +37,7 @@ def write_message(stream: IO[bytes], message: Any) -> None:
     stream.flush()
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         loader = getattr(sys.modules.get("torch.utils.data"), "DataLoader", None)
         if loader is None or not isinstance(obj, loader):
