@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -21,11 +23,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.activation import describe
 from actsearch.evaluation import Evaluator
 from actsearch.execution import Job, Work
+from actsearch.execution.child import read_message, write_message
 from actsearch.records import SHARED, CandidateRecord, Outcome, TrialState
 
 NAMES = ("relu", "sin", "tanh", "elu")
@@ -51,7 +55,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a segmentation fault": (lambda: ctypes.string_at(0), "SIGSEGV"),
     "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL.*memory runs out"),
     "sys.exit": (_exit, "SystemExit: enough"),
-    "never returns": (_hang, r"no result after 3 s \(trial_timeout\)"),
+    "never returns": (_hang, r"no result after 5 s \(trial_timeout\)"),
     "too much memory": (_take_memory, "more memory than memory_limit"),
 }
 
@@ -82,7 +86,7 @@ def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[acs.Processes]:
-    made = acs.Processes(2, trial_timeout=3, memory_limit="900MB")
+    made = acs.Processes(2, trial_timeout=5, memory_limit="900MB")
     yield made
     made.close()
 
@@ -239,7 +243,7 @@ def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None
     ) as driver:
         assert driver.stdout is not None
         children = next(line for line in driver.stdout if line.startswith("CHILDREN")).split()[1:]
-        assert len(children) == 2
+        assert len(children) == 3  # and who ends them if this one cannot
         driver.kill()
     ended, alive = psutil.wait_procs(
         [psutil.Process(int(pid)) for pid in children if psutil.pid_exists(int(pid))], timeout=10
@@ -271,3 +275,141 @@ def test_ctrl_c_reaches_children_through_who_started_them(tmp_path: Path, times:
     states = [t.state.name for t in acs.load_study(study_name="s", storage=url).trials]
     assert states.count("COMPLETE") == (3 if times == 1 else 1)  # trial 0, and the two that ran
     assert ("RUNNING" in states) == (times == 2)
+
+
+def _leave_a_fork() -> None:
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    os._exit(3)
+
+
+def _leave_a_session() -> None:
+    subprocess.Popen(["sleep", "60"], start_new_session=True)
+    _hang()
+
+
+def _close_stdin() -> None:
+    sys.stdin.close()
+    input()
+
+
+LEFT: dict[str, tuple[Callable[[], Any], str]] = {
+    "crashes beside a fork": (_leave_a_fork, "exit code 3"),
+    "hangs beside another session": (_leave_a_session, "trial_timeout"),
+    "reads closed standard input": (_close_stdin, "ValueError: I/O operation on closed file"),
+}
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=pytest.mark.slow if "fork" not in f else ()) for f in LEFT]
+)
+def test_nothing_that_a_trial_started_is_left_or_waited_for(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, reason = LEFT[fault]
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        if candidate.formula.startswith("sin"):
+            make()
+        return 1.0
+
+    monkeypatch.setenv("LEFT_BY_TRIALS", str(tmp_path))
+    executor = acs.Processes(1, trial_timeout=8)
+    begun = time.monotonic()
+    outcomes = _outcomes(executor, objective)
+    executor.close()
+    assert time.monotonic() - begun < 50
+    assert re.search(reason, outcomes["sin"].reason)
+    assert [outcome.value for outcome in outcomes.values()].count(1.0) == 3
+    assert _marked(tmp_path) == []
+
+
+def _marked(value: Path) -> list[list[str]]:
+    """Command lines of living processes with this mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("LEFT_BY_TRIALS") == str(value):
+                found.append(process.cmdline())
+    return found
+
+
+STUCK = """
+import re, subprocess, sys
+import actsearch as acs
+
+
+def objective(candidate, run):
+    subprocess.Popen(["sleep", "60"])
+    print("STUCK", file=sys.stderr, flush=True)
+    re.match(r"(a+)+$", "a" * 60 + "b")  # holds the interpreter for years
+    return 1.0
+
+
+study = acs.create_study(study_name="s", strategy="random", direction="maximize")
+study.optimize(objective, n_trials=1, executor=acs.Processes(1), show_progress_bar=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_child_that_holds_its_interpreter_ends_with_who_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEFT_BY_TRIALS", str(tmp_path))
+    script = tmp_path / "script.py"
+    script.write_text(STUCK)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stderr=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stderr is not None
+        next(line for line in driver.stderr if line.startswith("STUCK"))
+        driver.kill()
+    until = time.monotonic() + 10
+    while _marked(tmp_path) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert _marked(tmp_path) == []
+
+
+def test_a_start_beyond_the_memory_limit_is_said_and_no_trial_blamed() -> None:
+    executor = acs.Processes(1, memory_limit="120MB")
+    with pytest.raises(acs.StudyError, match="did not start: .*raise memory_limit"):
+        _outcomes(executor, lambda candidate, run: 1.0)
+
+
+@pytest.mark.slow
+def test_memory_is_watched_while_a_call_holds_the_interpreter() -> None:
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        return float(len([0] * 400_000_000)) if candidate.formula.startswith("sin") else 1.0
+
+    executor = acs.Processes(1, memory_limit="900MB")
+    outcomes = _outcomes(executor, objective)
+    executor.close()
+    assert "memory_limit" in outcomes["sin"].reason
+
+
+def test_a_loader_with_persistent_workers_travels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 4, generator=generator)
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    loader = DataLoader(data, batch_size=16, num_workers=1, persistent_workers=True)
+    next(iter(loader))
+    with tempfile.TemporaryFile() as stream:
+        write_message(stream, loader)
+        stream.seek(0)
+        assert len(read_message(stream)) == 4
+
+
+@pytest.mark.slow
+def test_what_is_logged_in_children_is_as_much_as_is_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        logging.getLogger("actsearch").debug("in detail")
+        return 1.0
+
+    with caplog.at_level(logging.DEBUG, logger="actsearch"):
+        fresh = acs.Processes(1)
+        _outcomes(fresh, objective)
+        fresh.close()
+    assert "in detail" in caplog.text

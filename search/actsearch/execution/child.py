@@ -6,26 +6,22 @@ that started this one, and never anything that was read from a file or a databas
 
 from __future__ import annotations
 
+import functools
+import io
 import logging
 import os
 import queue
 import struct
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from logging.handlers import QueueHandler
 from typing import IO, Any
 
 import cloudpickle
-import psutil
 
-__all__ = ["OVER_LIMIT", "main", "read_message", "write_message"]
+__all__ = ["main", "read_message", "write_message"]
 
-OVER_LIMIT = 113
-"""Exit code of a process that used more memory than it may."""
-
-_LOOK_SECONDS = 0.1  # between two looks at the memory in use
 _LENGTH = struct.Struct(">Q")
 
 
@@ -35,9 +31,27 @@ def write_message(stream: IO[bytes], message: Any) -> None:
     Raises:
         OSError: the other end is gone.
     """
-    data = cloudpickle.dumps(message)
-    stream.write(_LENGTH.pack(len(data)) + data)
+    data = _dumps(message)
+    stream.write(_LENGTH.pack(len(data)))
+    stream.write(data)
     stream.flush()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def reducer_override(self, obj: Any) -> Any:
+        loader = getattr(sys.modules.get("torch.utils.data"), "DataLoader", None)
+        if loader is None or not isinstance(obj, loader):
+            return super().reducer_override(obj)
+        reduced = list(obj.__reduce_ex__(5))
+        # with persistent workers it keeps those of this process, which cannot travel
+        reduced[2] = {**reduced[2], "_iterator": None}
+        return tuple(reduced)
+
+
+def _dumps(message: Any) -> memoryview:
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(message)
+    return buffer.getbuffer()
 
 
 def read_message(stream: IO[bytes]) -> Any:
@@ -56,16 +70,25 @@ def read_message(stream: IO[bytes]) -> Any:
     return cloudpickle.loads(data)
 
 
-def main(threads: int, memory_limit: int | None) -> None:
+def main(threads: int, log_level: int) -> None:
     """Train until the other end closes."""
-    replies = _Replies(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the user's code prints is no message
+    incoming, outgoing = _take_pipes()
+    replies = _Replies(outgoing)
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(sys.stdin.buffer, requests), daemon=True).start()
-    if memory_limit is not None:
-        threading.Thread(target=_watch_memory, args=(memory_limit,), daemon=True).start()
-    _hand_on_logs(replies)
+    threading.Thread(target=_receive, args=(incoming, requests), daemon=True).start()
+    _hand_on_logs(replies, log_level)
     _train(requests, replies, threads)
+
+
+def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """The pipes to the other end, out of reach of the user's code: it reads nothing, and prints on standard error."""
+    pipes = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    for pipe in pipes:  # a process forked from here that outlives this one would keep it open
+        os.register_at_fork(after_in_child=functools.partial(os.dup2, nothing, pipe, False))
+    return os.fdopen(pipes[0], "rb"), os.fdopen(pipes[1], "wb")
 
 
 class _Replies:
@@ -91,14 +114,6 @@ def _receive(stream: IO[bytes], requests: queue.SimpleQueue[Any]) -> None:
             requests.put(error)
 
 
-def _watch_memory(limit: int) -> None:
-    """End this process before it takes memory that others need."""
-    process = psutil.Process()
-    while process.memory_info().rss <= limit:
-        time.sleep(_LOOK_SECONDS)
-    os._exit(OVER_LIMIT)
-
-
 class _LogHandler(QueueHandler):
     """Log records, made fit to travel."""
 
@@ -110,8 +125,9 @@ class _LogHandler(QueueHandler):
         self._replies.send("log", record)
 
 
-def _hand_on_logs(replies: _Replies) -> None:
+def _hand_on_logs(replies: _Replies, level: int) -> None:
     logger = logging.getLogger("actsearch")
+    logger.setLevel(level)
     logger.addHandler(_LogHandler(replies))
     logger.propagate = False
 

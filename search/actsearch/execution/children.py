@@ -11,7 +11,10 @@ import sys
 import threading
 from typing import Any
 
-from actsearch.execution.child import OVER_LIMIT, read_message, write_message
+import psutil
+
+from actsearch.execution.child import read_message, write_message
+from actsearch.execution.guard import Guard, end_group
 
 __all__ = ["Child", "Event"]
 
@@ -22,9 +25,10 @@ _CODE = """
 import sys
 sys.path[:], sys.argv[:] = {path!r}, {argv!r}
 from actsearch.execution.child import main
-main({threads}, {limit})
+main({threads}, {level})
 """
 _END_SECONDS = 5.0
+_LOOK_SECONDS = 0.1  # between two looks at the memory in use
 
 
 class Child:
@@ -34,21 +38,30 @@ class Child:
         limit: most bytes of memory that it may use, or None.
     """
 
-    def __init__(self, events: queue.SimpleQueue[Event], threads: int, limit: int | None) -> None:
+    def __init__(
+        self, events: queue.SimpleQueue[Event], guard: Guard, threads: int, limit: int | None
+    ) -> None:
         """Args:
         events: where its messages go.
+        guard: who ends it should this process be killed.
         threads: that torch may use in it.
         limit: see above.
         """
         self.limit = limit
         self._events = events
-        code = _CODE.format(path=sys.path, argv=sys.argv, threads=threads, limit=limit)
+        self._guard = guard
+        self._was_over_limit = False
+        level = logging.getLogger("actsearch").getEffectiveLevel()
+        code = _CODE.format(path=sys.path, argv=sys.argv, threads=threads, level=level)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # a terminal sends Ctrl-C to all of a group; who started this one decides
         )
+        guard.add(self.pid)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
@@ -68,6 +81,11 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
+        with contextlib.suppress(psutil.Error):
+            started = psutil.Process(self.pid).children(recursive=True)
+            for process in started:  # also those that left its group
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
         self._process.kill()
         self._release()
 
@@ -84,14 +102,41 @@ class Child:
 
     def _release(self) -> None:
         self._process.wait()
+        self._watcher.join()
+        self._guard.remove(self.pid)
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
 
+    def is_over_limit(self) -> bool:
+        """Whether it uses more memory than it may."""
+        if self.limit is None:
+            return False
+        try:
+            used = psutil.Process(self.pid).memory_info().rss
+        except psutil.Error:
+            return False
+        self._was_over_limit |= used > self.limit
+        return used > self.limit
+
+    def _watch(self) -> None:
+        """End it when it uses too much memory, and with it all that it started and left behind.
+
+        From here, since a call in it may hold its interpreter for long.
+        """
+        while True:
+            try:
+                self._process.wait(None if self.limit is None else _LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if self.is_over_limit():
+                    self._process.kill()
+        end_group(self.pid)
+
     def how_it_ended(self) -> str:
         """In words, after its last event."""
         code = self._process.wait()
-        if code == OVER_LIMIT:
+        if self._was_over_limit:
             return f"its process used more memory than memory_limit={self.limit} bytes"
         if code >= 0:
             return f"its process ended by itself with exit code {code}"

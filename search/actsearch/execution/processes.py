@@ -15,6 +15,7 @@ import torch
 
 from actsearch.errors import StudyError
 from actsearch.execution.children import Child, Event
+from actsearch.execution.guard import Guard
 from actsearch.execution.local import checked_batch
 from actsearch.execution.work import Job, Work
 from actsearch.records import Outcome, TrialState
@@ -69,6 +70,7 @@ class Processes:
         self.batch = checked_batch(batch)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._children: list[_Seat] = []
+        self._guard: Guard | None = None
         self._work: Work | None = None
         self._stops = False
         self._unsettled: dict[int, tuple[Job, Outcome] | None] = {}
@@ -122,7 +124,9 @@ class Processes:
         self._forget()
 
     def _forget(self) -> None:
-        self._children, self._work = [], None
+        if self._guard is not None:
+            self._guard.close()
+        self._children, self._work, self._guard = [], None, None
         self._events = queue.SimpleQueue()
 
     def _shares(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
@@ -141,7 +145,8 @@ class Processes:
 
     def _seat(self, work: Work) -> _Seat:
         threads = max(1, torch.get_num_threads() // self.count)
-        seat = _Seat(Child(self._events, threads, self.memory_limit))
+        self._guard = self._guard or Guard()
+        seat = _Seat(Child(self._events, self._guard, threads, self.memory_limit))
         self._send(seat, work)
         return seat
 
@@ -201,6 +206,9 @@ class Processes:
                 work.evaluator.stacker.largest = min(largest, work.evaluator.stacker.largest)
             yield from self._settled(done, work)
         elif kind == "ready":
+            if child.is_over_limit():
+                child.kill()
+                raise self._no_start(child.how_it_ended())
             found.is_ready = True
             self._start_clock(found)
         elif kind == "refused":
@@ -216,7 +224,7 @@ class Processes:
     ) -> Iterator[list[tuple[Job, Outcome]]]:
         """Replace a child. Of several jobs it is not known which was at fault: each is trained alone next."""
         if not seat.is_ready and seat.deadline is None:
-            raise StudyError(f"a child process did not start: {why}; see what it printed above")
+            raise self._no_start(why)
         jobs, at = seat.jobs, self._children.index(seat)
         seat.child.kill()
         self._children[at] = self._seat(work)
@@ -229,6 +237,12 @@ class Processes:
             yield from self._settled(
                 [(jobs[0], Outcome(TrialState.FAILED, None, reason=why))], work
             )
+
+    def _no_start(self, why: str) -> StudyError:
+        what = "see what it printed above"
+        if "memory_limit" in why:
+            what = "torch and the objective's data alone take that much: raise memory_limit"
+        return StudyError(f"a child process did not start: {why}; {what}")
 
     def _settled(
         self, done: Sequence[tuple[Job, Outcome]], work: Work

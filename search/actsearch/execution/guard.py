@@ -1,0 +1,69 @@
+"""Who ends child processes when the process that started them was killed and could not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+__all__ = ["Guard", "end_group"]
+
+_CODE = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    group = int(line)
+    groups.add(group) if group > 0 else groups.discard(-group)
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+"""It hears the groups to end, or, negative, not to end any more; the pipe closes whatever ends the other process.
+
+A child sees that as well, unless a call in it holds its interpreter; and what it has started does not."""
+
+
+def end_group(group: int) -> None:
+    """Kill all processes of a group that are left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+class Guard:
+    """A small process that outlives this one just long enough to end its children."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C in a terminal is not for it
+            text=True,
+        )
+
+    def add(self, group: int) -> None:
+        """End this group should this process end."""
+        self._say(group)
+
+    def remove(self, group: int) -> None:
+        """It has ended."""
+        self._say(-group)
+
+    def _say(self, number: int) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # ended, by whomever: children then end by themselves
+            self._process.stdin.write(f"{number}\n")
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End it, and whatever is left in its care."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
