@@ -81,9 +81,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("python script.py", "random"),
         ("python -m module", "2"),
         ("python -c", "3"),
-        ("python - < script", "4"),
-        ("python -O script.py", "5"),
-        ("imported", "6"),
+        pytest.param("python - < script", "4", marks=pytest.mark.slow),
+        pytest.param("python -O script.py", "5", marks=pytest.mark.slow),
+        pytest.param("imported", "6", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_study_comes_out(

@@ -273,7 +273,8 @@ def test_ctrl_c_reaches_children_through_who_started_them(tmp_path: Path, times:
     assert "KeyboardInterrupt" in errors
     assert not any(psutil.pid_exists(int(pid)) for pid in children)
     states = [t.state.name for t in acs.load_study(study_name="s", storage=url).trials]
-    assert states.count("COMPLETE") == (3 if times == 1 else 1)  # trial 0, and the two that ran
+    # trial 0, and those that ran: two, or one where the signal came before the other child had its next
+    assert states.count("COMPLETE") in ((2, 3) if times == 1 else (1,))
     assert ("RUNNING" in states) == (times == 2)
 
 

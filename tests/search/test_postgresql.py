@@ -116,6 +116,7 @@ class TestBrokenConnections:
         _check_rows(postgresql_url, unbroken)
 
     def test_one_that_is_gone_for_good_is_said(self, tmp_path: Path) -> None:
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
         url = f"postgresql+psycopg://u:hunter2@/x?host={tmp_path}"
         with pytest.raises(acs.StorageError, match="check that the server runs") as caught:
             acs.create_study(study_name="s", storage=url)
