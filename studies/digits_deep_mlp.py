@@ -2,9 +2,10 @@
 
 Real data: the 1,797 images of 8 x 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998). A plain network of
 twelve hidden layers of 32 units, without normalisation and without shortcuts. With sigmoid in all layers it learns
-nothing. So a search in which the first, the middle and the last four layers have an activation each: it starts from
-the best that all layers share, changes one band at a time, and then mixes. The verdict compares what it found with
-ReLU, on test data that no search has seen. Run it again: it resumes, and adds nothing to what is there.
+nothing, and the gradients that arrive at its layers say why. So a search in which the first, the middle and the last
+four layers have an activation each: it starts from the best that all layers share, changes one band at a time, and then
+mixes. The verdict compares what it found with ReLU, on test data that no search has seen. Run it again: it resumes,
+and adds nothing to what is there.
 
     python studies/digits_deep_mlp.py
 """
@@ -21,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import actsearch as acs
+from actsearch.report import remarks
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
 LAYERS = 12
@@ -91,6 +93,24 @@ def table(study: acs.Study) -> str:
     return "\n".join(lines)
 
 
+def inside(study: acs.Study) -> str:
+    """How much of the loss's gradient arrives at which layer, before the first step and after the last."""
+    lines = [
+        "norm of the gradient that arrives at layer",
+        "       ".join(["", *(f"{layer:>2}" for layer in (1, 4, 8, 12)), " activation"]),
+    ]
+    chosen = [trial for trial in study.trials if str(trial.candidate) in USUAL]
+    for trial in (*chosen, study.best_trial):
+        if (seen := trial.diagnostics) is None:
+            continue
+        for stage, sites in (("start", seen.start), ("end", seen.end)):
+            norms = [site.gradient_norm for site in sites]
+            shown = "".join(f"{norms[layer - 1] or 0.0:9.1e}" for layer in (1, 4, 8, 12) if norms)
+            lines.append(f"{shown}  {trial.candidate}, {stage}")
+        lines += [f"{'':38}{remark}" for remark in remarks(seen)]
+    return "\n".join(lines)
+
+
 def main(storage: str = STORAGE, small: bool = False) -> None:
     """Search, confirm, print the evidence; ``small`` is a quick look at whether it all runs."""
     logging.basicConfig(format="%(message)s")
@@ -99,7 +119,7 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
     task = make_task(epochs=1 if small else 15)
     study = search(task, storage, 6 if small else TRIALS)
     verdict = study.confirm(task, top_k=3, seeds=2 if small else 10)
-    print(f"\n{table(study)}\n\n{verdict}")
+    print(f"\n{table(study)}\n\n{inside(study)}\n\n{verdict}")
     print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
 from actsearch.records import StudyRecord, TrialRecord
-from actsearch.report import Reader, StudySummary, Verdict
+from actsearch.report import Reader, StudySummary, Verdict, columns_of
 from actsearch_dashboard import optuna_figures
 from actsearch_dashboard.text import cut
 
@@ -100,6 +101,10 @@ class StudyView:
         """Trials in order, duplicates with the value of what they repeat."""
         return _trials(self.store.url, self.record.id, self.store.stamp, self)
 
+    def frame(self) -> pd.DataFrame:
+        """The trials as columns, see :data:`actsearch.report.COLUMNS`. Shared by all pages: never write to it."""
+        return _frame(self.store.url, self.record.id, self.store.stamp, self)
+
     def trial(self, number: int) -> TrialRecord | None:
         """One trial with its epochs, read afresh; None if there is none of that number."""
         found = self.store.reader.trials(self.record, [number], epochs=True)
@@ -170,6 +175,11 @@ def _summaries(url: str, stamp: Stamp, _from: Reader) -> list[StudySummary]:
 @st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
 def _trials(url: str, study_id: int, stamp: Stamp, _view: StudyView) -> list[TrialRecord]:
     return _view.store.reader.trials(_view.record)
+
+
+@st.cache_resource(ttl=_SAFETY, max_entries=8, show_spinner=False)
+def _frame(url: str, study_id: int, stamp: Stamp, _view: StudyView) -> pd.DataFrame:
+    return columns_of(_view.trials(), len(_view.record.directions) or 1)
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)

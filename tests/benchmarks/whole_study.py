@@ -98,14 +98,16 @@ def train(task: acs.Task, model: nn.Module, trial: optuna.Trial | None) -> float
     return accuracy
 
 
+def drawn_by_ray(trial: optuna.Trial) -> dict[str, Any]:
+    """One draw from the choices; a function of the module, since Ray pickles it by name."""
+    CHOICES[trial.suggest_categorical("activation", list(CHOICES))](trial)
+    return {}
+
+
 def ray_tune(task: acs.Task, trials: int, url: str) -> tuple[int, float]:
     """The plain loop with Ray Tune in the place of Optuna's own; finished trials and the best value."""
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
-
-    def space(trial: optuna.Trial) -> dict[str, Any]:
-        CHOICES[trial.suggest_categorical("activation", list(CHOICES))](trial)
-        return {}
 
     def objective(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
@@ -121,12 +123,12 @@ def ray_tune(task: acs.Task, trials: int, url: str) -> tuple[int, float]:
         tune.report({"accuracy": statistics.fmean(accuracies)})
 
     search = OptunaSearch(
-        space, metric="accuracy", mode="max", sampler=optuna.samplers.TPESampler(seed=0)
+        drawn_by_ray, metric="accuracy", mode="max", sampler=optuna.samplers.TPESampler(seed=0)
     )
     tuner = tune.Tuner(
         tune.with_resources(objective, {"cpu": 1}),
         tune_config=tune.TuneConfig(
-            search_alg=search, num_samples=trials, max_concurrent_trials=2
+            search_alg=search, num_samples=trials, max_concurrent_trials=2, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             storage_path=str(Path(url.removeprefix("sqlite:///")).parent), verbose=0
@@ -183,6 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(1 if quick else options.rounds):
         for name, run in runs.items():
             found[name].append(run())
+            print(
+                f"  {name}: {found[name][-1][0]:.0f} a minute, best {found[name][-1][1]:.4f}",
+                flush=True,
+            )
     print("                     candidates a minute  times the plain loop  best value")
     ratios = {}
     for name, rows in found.items():

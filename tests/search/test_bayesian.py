@@ -243,3 +243,18 @@ def test_optunas_own_verbosity_is_given_back() -> None:
         assert optuna.logging.get_verbosity() == optuna.logging.ERROR
     finally:
         optuna.logging.set_verbosity(before)
+
+
+@pytest.mark.parametrize("strategy", [acs.Bayesian(), acs.RandomSearch()], ids=lambda s: s.name)
+def test_drawn_numbers_are_what_tables_show(strategy: Strategy) -> None:
+    """So that the label of a trial, copied, makes the trial's activation."""
+    context = Context(Space(activations=["sin", "leaky_relu", "rrelu"]), 0, "maximize")
+    history = _search(strategy, 40, context, lambda candidate: 0.5)
+    drawn = [
+        value
+        for trial in history
+        if trial.candidate.operation in ("tpe", "random catalog")
+        for value in trial.candidate.activations[SHARED].hyperparameters.values()
+    ]
+    assert len(drawn) > 10
+    assert all(value == float(f"{value:.3g}") for value in drawn)

@@ -18,6 +18,8 @@ Value = float | int | str
 Role = Literal["hidden", "output", "gate"]
 Tier = Literal["recommended", "standard", "control"]
 
+_DIGITS = 3  # of a number in a label, and of one that a search draws
+
 
 @dataclass(frozen=True)
 class Hyperparameter:
@@ -34,6 +36,12 @@ class Hyperparameter:
     choices: tuple[Value, ...] = ()
     log: bool = False
     searched: bool = True
+
+    def rounded(self, value: Value) -> Value:
+        """A number that a search drew, as tables show it and people copy it: to 3 digits, within the range."""
+        if self.choices or not isinstance(value, float):
+            return value
+        return min(max(float(f"{value:.{_DIGITS}g}"), self.low), self.high)
 
     def checked(self, value: Value, owner: str) -> Value:
         """Return the value in its type, or raise ActivationError with the range."""
@@ -160,7 +168,7 @@ class Row:
 
 
 def _short(value: Value) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+    return value if isinstance(value, str) else f"{value:.{_DIGITS}g}"
 
 
 PER = Hyperparameter("per", "tensor", choices=("tensor", "channel"))

@@ -4,6 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
+from actsearch.report.columns import COLUMNS, columns_of
 from actsearch.report.insight import diagnostics_frame, diagnostics_of, remarks
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
@@ -21,6 +22,7 @@ from actsearch.report.tables import (
     trials_frame,
 )
 from actsearch.report.verdict import (
+    KeptWeights,
     Measured,
     Verdict,
     VerdictRow,
@@ -31,6 +33,8 @@ from actsearch.report.verdict import (
 )
 
 __all__ = [
+    "COLUMNS",
+    "KeptWeights",
     "Measured",
     "Pruning",
     "Reader",
@@ -38,6 +42,7 @@ __all__ = [
     "Verdict",
     "VerdictRow",
     "best_trial",
+    "columns_of",
     "comparisons_of",
     "diagnostics_frame",
     "diagnostics_of",

@@ -49,9 +49,9 @@ class Bayesian(BySite):
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
-    settings to search or a few that were all tried, are neither told nor drawn. Of a long history the best quarter and
-    the latest are told, 300 at most. With several objectives it is Optuna's multi-objective TPE (Ozaki et al. 2022,
-    JAIR 73).
+    settings to search or a few that were all tried, are neither told nor drawn. Drawn numbers have 3 digits. Of a long
+    history the best quarter and the latest are told, 300 at most. With several objectives it is Optuna's
+    multi-objective TPE (Ozaki et al. 2022, JAIR 73).
 
     By site, each group has a choice and hyperparameters of its own in the sampler's model, and a draw for one group
     holds the others at the best candidate so far; trials with one activation at all sites count for every group.
@@ -324,7 +324,7 @@ def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, Ba
 
 def _suggested(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:
     value: Value = trial._suggest(name, _distribution(setting))
-    return value
+    return setting.rounded(value)
 
 
 @contextlib.contextmanager

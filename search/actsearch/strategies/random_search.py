@@ -79,8 +79,10 @@ def _value(rng: random.Random, setting: Hyperparameter) -> Value:
     if isinstance(setting.default, int):
         return rng.randint(int(setting.low), int(setting.high))
     if setting.log:
-        return math.exp(rng.uniform(math.log(setting.low), math.log(setting.high)))
-    return rng.uniform(setting.low, setting.high)
+        return setting.rounded(
+            math.exp(rng.uniform(math.log(setting.low), math.log(setting.high)))
+        )
+    return setting.rounded(rng.uniform(setting.low, setting.high))
 
 
 def random_expression(rng: random.Random, space: Space) -> Expression:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -37,6 +38,7 @@ from actsearch.report import (
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.study.clones import near_clone
+from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
     resolved_direction,
@@ -171,7 +173,7 @@ class Confirmation:
         seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
         runs = self._trainings.tuned([item.record for item in contenders], seeds)
         measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
-        return judge(
+        verdict = judge(
             measured[0][0],
             [item for item, _ in measured[1:]],
             study_name=self._study.name,
@@ -181,6 +183,7 @@ class Confirmation:
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
+        return dataclasses.replace(verdict, kept_weights=kept_weights(self._objective))
 
     # step 1: finalists
 

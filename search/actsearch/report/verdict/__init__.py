@@ -2,9 +2,11 @@
 
 from actsearch.report.verdict.judge import Measured, comparisons_of, judge, shrunken_means
 from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow, readable
+from actsearch.report.verdict.weights import KeptWeights
 
 __all__ = [
     "MIN_SEEDS",
+    "KeptWeights",
     "Measured",
     "Verdict",
     "VerdictRow",

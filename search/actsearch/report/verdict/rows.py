@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from actsearch.errors import StorageError
+from actsearch.report.verdict.weights import KeptWeights
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
 
@@ -83,6 +84,7 @@ class Verdict:
         visible_difference: the smallest true difference that this test finds in 4 of 5 cases.
         min_effect: differences below this do not matter to the user.
         validation_only: the objective did not tell search from confirmation.
+        kept_weights: of a model that brings weights along (fine-tuning): how many; else None.
     """
 
     study_name: str
@@ -97,11 +99,14 @@ class Verdict:
     visible_difference: float
     min_effect: float | None = None
     validation_only: bool = False
+    kept_weights: KeptWeights | None = None
 
     @property
     def sentence(self) -> str:
-        """One plain sentence."""
+        """What to do, in plain words, and what to keep in mind."""
         text = self._decision()
+        if self.kept_weights is not None:
+            text += f" {self.kept_weights.sentence(self.baseline.label)}"
         if self.validation_only:
             text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
         return text
@@ -267,6 +272,7 @@ class Verdict:
             visible_difference=float(data["visible_difference"]),
             min_effect=None if min_effect is None else float(min_effect),
             validation_only=bool(data.get("validation_only")),
+            kept_weights=KeptWeights.read(data.get("kept_weights")),
         )
 
 

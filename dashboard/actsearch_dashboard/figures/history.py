@@ -1,41 +1,22 @@
-"""Figures as pure functions of records. Nothing here knows Streamlit; all text from the database is escaped."""
+"""Values of a study's trials in order, and how many are in which state."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from actsearch.records import ActivationRecord, EvaluationRecord, TrialRecord, TrialState
-from actsearch.report import Verdict, VerdictRow
-from actsearch_dashboard.palette import BLUE, GREY, ORANGE, STATES, VERDICTS
+from actsearch.records import TrialRecord, TrialState
+from actsearch_dashboard.figures.common import MANY, laid_out
+from actsearch_dashboard.palette import ORANGE, STATES
 from actsearch_dashboard.text import markup, number
 
-__all__ = ["epoch_curves", "function", "history", "robust_range", "states", "verdict_intervals"]
+__all__ = ["history", "robust_range", "states"]
 
-_MANY = 2000  # from so many points on, the browser draws them with WebGL
 _REACH = 4.0  # how many times the usual spread on the bad side is still shown
 _MARGIN = 0.06  # air above and below, as a share of the range
-_STEEP = 1000.0  # losses that span more than this factor are drawn on a logarithmic axis
-_GRID = "rgba(128, 128, 128, 0.25)"
-_LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
-
-
-def _laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
-    figure.update_layout(
-        xaxis_title=x,
-        yaxis_title=y,
-        height=height,
-        legend=_LEGEND,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
-        hovermode="closest",
-    )
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False)
-    figure.update_yaxes(gridcolor=_GRID, zeroline=False)
-    return figure
 
 
 def robust_range(values: Iterable[float], direction: str | None) -> tuple[float, float] | None:
@@ -89,7 +70,7 @@ def history(trials: Sequence[TrialRecord], direction: str | None, metric: str) -
     for state, symbol in ((TrialState.PRUNED, "diamond-open"), (TrialState.FAILED, "x-thin-open")):
         chosen = [trial for trial in trials if trial.state is state]
         _points(figure, state.value.lower(), chosen, STATES[state], symbol, edge, bounds)
-    _laid_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
+    laid_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
     figure.update_yaxes(range=list(bounds))
     if outside:
         where = "above" if direction == "minimize" else "below"
@@ -127,7 +108,7 @@ def _points(
         else edge
         for trial in trials
     ]
-    many = len(trials) > _MANY
+    many = len(trials) > MANY
     trace = (go.Scattergl if many else go.Scatter)(
         x=[trial.number for trial in trials],
         y=heights,
@@ -193,124 +174,8 @@ def states(counts: Mapping[TrialState, int]) -> go.Figure:
             width=0.55,
         )
     )
-    _laid_out(figure, "", "", 90 + 46 * len(shown))
+    laid_out(figure, "", "", 90 + 46 * len(shown))
     figure.update_layout(showlegend=False)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(showgrid=False, automargin=True)
     return figure
-
-
-def epoch_curves(
-    evaluations: Sequence[EvaluationRecord], what: Literal["loss", "metric"], name: str
-) -> go.Figure:
-    """Training and validation curves over epochs, one line a seed; numbers that are not finite leave a gap.
-
-    Args:
-        evaluations: one a seed, with epochs.
-        what: the loss, or the metric.
-        name: the axis title.
-    """
-    figure = go.Figure()
-    seen: list[float] = []
-    for column, role, colour, dash in (
-        (f"train_{what}", "training", ORANGE, "dash"),
-        (f"valid_{what}", "validation", BLUE, "solid"),
-    ):
-        named = False
-        for evaluation in evaluations:
-            values = [_finite(getattr(epoch, column)) for epoch in evaluation.epochs]
-            kept = [value for value in values if value is not None]
-            if not kept:
-                continue
-            seen += kept
-            figure.add_scatter(
-                x=[epoch.epoch for epoch in evaluation.epochs],
-                y=values,
-                name=role,
-                legendgroup=role,
-                showlegend=not named,
-                mode="lines+markers" if len(values) <= 30 else "lines",
-                marker={"size": 5},
-                line={"color": colour, "width": 2, "dash": dash},
-                opacity=1.0 if len(evaluations) <= 3 else 0.6,
-                hovertemplate=(
-                    f"{role}, seed {evaluation.seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"
-                ),
-            )
-            named = True
-    _laid_out(figure, "epoch", markup(name, 40), 320)
-    if what == "loss" and seen and min(seen) > 0 and max(seen) / min(seen) > _STEEP:
-        figure.update_yaxes(type="log")
-    return figure
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def function(record: ActivationRecord, low: float = -6.0, high: float = 6.0) -> go.Figure:
-    """The activation with its derivative; loads torch.
-
-    Raises:
-        ActsearchError: it cannot be read, or is not a function of one number.
-    """
-    from actsearch.export import plot
-
-    drawn = plot(record, low, high)
-    figure = go.Figure(drawn.data)  # without its template and title: ours follow the page's theme
-    _laid_out(figure, "x", "", 380)
-    figure.add_hline(y=0, line_width=1, line_color=GREY)
-    figure.add_vline(x=0, line_width=1, line_color=GREY)
-    return figure
-
-
-def verdict_intervals(verdict: Verdict) -> go.Figure:
-    """Difference of each finalist to the baseline with its interval, best on top."""
-    rows = [row for row in verdict.rows if math.isfinite(row.difference)][::-1]
-    figure = go.Figure()
-    for row in rows:
-        colour = VERDICTS.get(row.verdict, GREY)
-        figure.add_scatter(
-            x=[row.difference],
-            y=[_finalist(row)],
-            error_x=_whiskers(row, colour),
-            mode="markers",
-            marker={"color": colour, "size": 11},
-            showlegend=False,
-            text=[
-                f"{markup(row.label)}<br>{row.difference:+.4f} "
-                f"({row.low:+.4f} to {row.high:+.4f})<br>{markup(row.verdict)}"
-            ],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    better = "higher" if verdict.direction == "maximize" else "lower"
-    title = (
-        f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)} "
-        f"({better} is better), 95 % interval"
-    )
-    _laid_out(figure, title, "", 110 + 44 * len(rows))
-    figure.add_vline(x=0, line_width=2, line_color=GREY)
-    figure.update_yaxes(automargin=True, type="category")
-    return figure
-
-
-def _finalist(row: VerdictRow) -> str:
-    return (
-        f"{markup(row.label, 44)}  "
-        if row.number is None
-        else (f"{markup(row.label, 44)} <i>#{row.number}</i>  ")
-    )
-
-
-def _whiskers(row: VerdictRow, colour: str) -> dict[str, Any]:
-    up, down = row.high - row.difference, row.difference - row.low
-    usable = math.isfinite(up) and math.isfinite(down)
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [up if usable else 0.0],
-        "arrayminus": [down if usable else 0.0],
-        "color": colour,
-        "thickness": 2,
-        "width": 6,
-    }

@@ -1,0 +1,61 @@
+"""How one candidate trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from actsearch.records import EvaluationRecord
+from actsearch_dashboard.figures.common import finite, laid_out
+from actsearch_dashboard.palette import BLUE, ORANGE
+from actsearch_dashboard.text import markup
+
+__all__ = ["epoch_curves"]
+
+_STEEP = 1000.0  # losses that span more than this factor are drawn on a logarithmic axis
+
+
+def epoch_curves(
+    evaluations: Sequence[EvaluationRecord], what: Literal["loss", "metric"], name: str
+) -> go.Figure:
+    """Training and validation curves over epochs, one line a seed; numbers that are not finite leave a gap.
+
+    Args:
+        evaluations: one a seed, with epochs.
+        what: the loss, or the metric.
+        name: the axis title.
+    """
+    figure = go.Figure()
+    seen: list[float] = []
+    for column, role, colour, dash in (
+        (f"train_{what}", "training", ORANGE, "dash"),
+        (f"valid_{what}", "validation", BLUE, "solid"),
+    ):
+        named = False
+        for evaluation in evaluations:
+            values = [finite(getattr(epoch, column)) for epoch in evaluation.epochs]
+            kept = [value for value in values if value is not None]
+            if not kept:
+                continue
+            seen += kept
+            figure.add_scatter(
+                x=[epoch.epoch for epoch in evaluation.epochs],
+                y=values,
+                name=role,
+                legendgroup=role,
+                showlegend=not named,
+                mode="lines+markers" if len(values) <= 30 else "lines",
+                marker={"size": 5},
+                line={"color": colour, "width": 2, "dash": dash},
+                opacity=1.0 if len(evaluations) <= 3 else 0.6,
+                hovertemplate=(
+                    f"{role}, seed {evaluation.seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"
+                ),
+            )
+            named = True
+    laid_out(figure, "epoch", markup(name, 40), 320)
+    if what == "loss" and seen and min(seen) > 0 and max(seen) / min(seen) > _STEEP:
+        figure.update_yaxes(type="log")
+    return figure

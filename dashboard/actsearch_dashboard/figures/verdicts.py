@@ -1,0 +1,67 @@
+"""What a verdict says, as intervals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+
+from actsearch.report import Verdict, VerdictRow
+from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.palette import GREY, VERDICTS
+from actsearch_dashboard.text import markup
+
+__all__ = ["verdict_intervals"]
+
+
+def verdict_intervals(verdict: Verdict) -> go.Figure:
+    """Difference of each finalist to the baseline with its interval, best on top."""
+    rows = [row for row in verdict.rows if math.isfinite(row.difference)][::-1]
+    figure = go.Figure()
+    for row in rows:
+        colour = VERDICTS.get(row.verdict, GREY)
+        figure.add_scatter(
+            x=[row.difference],
+            y=[_finalist(row)],
+            error_x=_whiskers(row, colour),
+            mode="markers",
+            marker={"color": colour, "size": 11},
+            showlegend=False,
+            text=[
+                f"{markup(row.label)}<br>{row.difference:+.4f} "
+                f"({row.low:+.4f} to {row.high:+.4f})<br>{markup(row.verdict)}"
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    better = "higher" if verdict.direction == "maximize" else "lower"
+    title = (
+        f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)} "
+        f"({better} is better), 95 % interval"
+    )
+    laid_out(figure, title, "", 110 + 44 * len(rows))
+    figure.add_vline(x=0, line_width=2, line_color=GREY)
+    figure.update_yaxes(automargin=True, type="category")
+    return figure
+
+
+def _finalist(row: VerdictRow) -> str:
+    return (
+        f"{markup(row.label, 44)}  "
+        if row.number is None
+        else (f"{markup(row.label, 44)} <i>#{row.number}</i>  ")
+    )
+
+
+def _whiskers(row: VerdictRow, colour: str) -> dict[str, Any]:
+    up, down = row.high - row.difference, row.difference - row.low
+    usable = math.isfinite(up) and math.isfinite(down)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [up if usable else 0.0],
+        "arrayminus": [down if usable else 0.0],
+        "color": colour,
+        "thickness": 2,
+        "width": 6,
+    }

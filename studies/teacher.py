@@ -1,0 +1,176 @@
+"""Does the search find a function that is known to be there?
+
+A teacher network makes the data, without noise: 4 numbers go through a layer of 16 units, an activation that is
+planted there, and a readout. The student has the teacher's first layer, frozen, and learns a readout of its own, so
+that the planted function is what it lacks: with it, or with an equal of it, the error goes to zero, with another one
+it does not. What equals it is what a readout cannot tell apart from it: ``a * f + b``, mirror images included.
+
+Three are planted: a row of the catalog, a row with an unusual hyperparameter, and a formula of three operators. The
+search is right when the first of the confirmed is the planted function or an equal of it. Run it again: it resumes,
+and adds nothing to what is there.
+
+    python studies/teacher.py       # one teacher of each
+    python studies/teacher.py 10    # ten of each, with data and a search of their own
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import actsearch as acs
+
+STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
+INPUTS, UNITS, EPOCHS = 4, 16, 30
+EQUAL = 1e-4
+"""Largest share of the planted function's variance that a readout of its equal leaves unexplained."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What the teacher has, and how it is looked for."""
+
+    what: str
+    formula: str
+    strategy: str
+    trials: int
+    settings: dict[str, float] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name or formula, with its settings."""
+        return acs.Candidate.of(self.formula, **(self.settings or {})).label
+
+    def module(self) -> nn.Module:
+        """The activation."""
+        return acs.activation(self.formula, **(self.settings or {}))
+
+
+PLANTS = (
+    Plant("catalog row", "mish", "bayesian", 60),
+    Plant("unusual hyperparameter", "elu", "bayesian", 160, {"alpha": 2.3}),
+    Plant("three operators", "cos(x) * tanh(x)", "genetic", 600),
+)
+
+
+def make_task(plant: Plant, seed: int, epochs: int) -> acs.Task:
+    """A teacher's data in three parts, and a student that has its first layer."""
+    draws = torch.Generator().manual_seed(seed)
+    first = nn.Linear(INPUTS, UNITS)
+    with torch.no_grad():
+        first.weight.copy_(torch.randn(UNITS, INPUTS, generator=draws))
+        first.bias.copy_(torch.randn(UNITS, generator=draws))
+        inputs = torch.randn(1024, INPUTS, generator=draws)
+        targets = plant.module()(first(inputs)) @ torch.randn(UNITS, 1, generator=draws)
+        targets = (targets - targets.mean()) / targets.std()
+    weights = {name: value.clone() for name, value in first.state_dict().items()}
+
+    def make_model() -> nn.Module:
+        layer = nn.Linear(INPUTS, UNITS)
+        layer.load_state_dict(weights)
+        return nn.Sequential(layer.requires_grad_(False), nn.ReLU(), nn.Linear(UNITS, 1))
+
+    return acs.Task(
+        name=f"teacher-{plant.what}-{seed}",
+        model=make_model,
+        train=(inputs[:512], targets[:512]),
+        valid=(inputs[512:768], targets[512:768]),
+        test=(inputs[768:], targets[768:]),
+        loss=F.mse_loss,
+        metric="mse",
+        epochs=epochs,
+        batch_size=64,
+        lr=0.03,
+        schedule="cosine",
+    )
+
+
+def unexplained(found: nn.Module, planted: nn.Module) -> float:
+    """Share of the planted function's variance that ``a * found + b`` leaves, for numbers as the units see them."""
+    with torch.no_grad():
+        x = 2 * torch.linspace(-3, 3, 601).unsqueeze(1)
+        weights = torch.exp(-x * x / 8).sqrt()
+        wanted = planted(x)
+        columns = torch.cat([found(x), torch.ones_like(x)], dim=1)
+        fit = torch.linalg.lstsq(
+            (weights * columns).double(), (weights * wanted).double()
+        ).solution
+        left = weights * (wanted - columns @ fit.float())
+        around = weights * (wanted - (weights**2 * wanted).sum() / (weights**2).sum())
+    return float((left**2).sum() / (around**2).sum())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search made of one teacher."""
+
+    plant: Plant
+    seed: int
+    verdict: acs.Verdict
+    trained: int
+
+    @property
+    def first(self) -> acs.VerdictRow:
+        """Best mean of the confirmed."""
+        return self.verdict.rows[0]
+
+    @property
+    def left(self) -> float:
+        """What it leaves unexplained."""
+        return unexplained(acs.activation(acs.parse(self.first.formula)), self.plant.module())
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the first of the confirmed is the planted function or an equal, and better than the baseline."""
+        return self.verdict.winner is self.first and self.left < EQUAL
+
+
+def search(plant: Plant, seed: int, storage: str, small: bool) -> Found:
+    """Look for what one teacher has, and confirm what was found."""
+    task = make_task(plant, seed, epochs=2 if small else EPOCHS)
+    study = acs.create_study(
+        study_name=f"teacher: {plant.what}, {seed}",
+        storage=storage,
+        strategy=plant.strategy,
+        seed=seed,
+        load_if_exists=True,
+    )
+    study.optimize(task, total_trials=4 if small else plant.trials)
+    verdict = study.confirm(task, top_k=3, seeds=2 if small else 10)
+    trained = sum(trial.state is acs.TrialState.COMPLETE for trial in study.trials)
+    return Found(plant, seed, verdict, trained)
+
+
+def table(found: Sequence[Found]) -> str:
+    """One line for each search; the trial is the one that was confirmed as the best."""
+    lines = ["planted             seed  first of the verdict          mse  unexplained   trial  recovered"]
+    for item in found:
+        lines.append(
+            f"{item.plant.label:<18}  {item.seed:>4}  {item.first.label:<24}  {item.first.mean:>7.1e}  "
+            f"{item.left:>11.0e}  {item.first.number:>3} of {item.trained}  {'yes' if item.recovered else 'no'}"
+        )
+    for plant in PLANTS:
+        own = [item for item in found if item.plant is plant]
+        lines.append(f"{plant.what}: {sum(item.recovered for item in own)} of {len(own)} recovered")
+    return "\n".join(lines)
+
+
+def main(storage: str = STORAGE, small: bool = False, seeds: int = 1) -> None:
+    """Search, confirm, print what was recovered; ``small`` is a quick look at whether it all runs."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
+    torch.set_num_threads(1)  # a network this small is fastest so
+    found = [search(plant, seed, storage, small) for plant in PLANTS for seed in range(seeds)]
+    print(f"\n{found[-1].verdict}\n\n{table(found)}")
+    print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
+
+
+if __name__ == "__main__":
+    main(seeds=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
