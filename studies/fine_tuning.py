@@ -47,9 +47,9 @@ def pretrained(data: tuple[Tensor, Tensor], epochs: int) -> nn.Module:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         inputs, targets = data
         for _ in range(epochs):
-            for rows in torch.randperm(len(inputs)).split(64):
+            for rows in torch.split(torch.randperm(len(inputs)), 64):
                 optimizer.zero_grad()
-                F.cross_entropy(model(inputs[rows]), targets[rows]).backward()
+                F.cross_entropy(model(inputs[rows]), targets[rows]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return model
 

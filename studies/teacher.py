@@ -18,8 +18,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from torch.nn import functional as F
 import actsearch as acs
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
-INPUTS, UNITS, EPOCHS = 4, 16, 30
+INPUTS, UNITS, EPOCHS = 16, 8, 30
 EQUAL = 1e-4
 """Largest share of the planted function's variance that a readout of its equal leaves unexplained."""
 
@@ -41,16 +42,16 @@ class Plant:
     formula: str
     strategy: str
     trials: int
-    settings: dict[str, float] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Name or formula, with its settings."""
-        return acs.Candidate.of(self.formula, **(self.settings or {})).label
+        return acs.Candidate.of(self.formula, **self.settings).label
 
     def module(self) -> nn.Module:
         """The activation."""
-        return acs.activation(self.formula, **(self.settings or {}))
+        return acs.activation(self.formula, **self.settings)
 
 
 PLANTS = (
@@ -65,7 +66,7 @@ def make_task(plant: Plant, seed: int, epochs: int) -> acs.Task:
     draws = torch.Generator().manual_seed(seed)
     first = nn.Linear(INPUTS, UNITS)
     with torch.no_grad():
-        first.weight.copy_(torch.randn(UNITS, INPUTS, generator=draws))
+        nn.init.orthogonal_(first.weight, gain=2, generator=draws)  # each unit sees N(bias, 4), alone
         first.bias.copy_(torch.randn(UNITS, generator=draws))
         inputs = torch.randn(1024, INPUTS, generator=draws)
         targets = plant.module()(first(inputs)) @ torch.randn(UNITS, 1, generator=draws)
@@ -87,7 +88,7 @@ def make_task(plant: Plant, seed: int, epochs: int) -> acs.Task:
         metric="mse",
         epochs=epochs,
         batch_size=64,
-        lr=0.03,
+        lr=0.1,
         schedule="cosine",
     )
 

@@ -7,6 +7,9 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
 
 from actsearch.evaluation.evaluate import (
     ObjectiveCallable,
@@ -33,6 +36,9 @@ _log = logging.getLogger("actsearch")
 
 _WORTH = 2000  # training steps; below, checking and measuring a stack takes longer than it saves
 _GAIN = 1.05  # a stack must be so much faster than one at a time
+
+_gains: WeakKeyDictionary[Task, tuple[int, float]] = WeakKeyDictionary()
+"""What a stack of a task was measured to gain, and with how many threads: the next study and the verdict ask again."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ class Evaluator:
     def batch_for(self, requests: Sequence[Request]) -> int:
         """How many candidates to train in one pass: 1, or as many as a stack takes, by a short measurement.
 
-        Measured once, on the first requests that are worth it; all later ones follow.
+        Measured once for a task, on the first requests that are worth it; all later ones follow.
         """
         if self.stacker is None:
             return 1
@@ -226,8 +232,13 @@ class Evaluator:
     def _choice(self, trainings: Sequence[Training]) -> int:
         """Most trainings in a stack; 1 where one after the other is as fast."""
         assert self.stacker is not None
+        task, threads = self.stacker.task, torch.get_num_threads()
+        measured, gain = _gains.get(task, (0, 0.0))
+        if measured == threads:
+            return self.stacker.largest if gain >= _GAIN else 1
         gain = self.stacker.gain(sorted(trainings, key=lambda item: item.key))
         if not self.stacker.refusal:
+            _gains[task] = (threads, gain)
             count = min(len(trainings), self.stacker.largest)
             together = "are trained together" if gain >= _GAIN else "would be no faster together"
             _log.info(
