@@ -22,8 +22,10 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import COLUMNS, Reader, columns_of, leaderboard, sample
+from actsearch.report.formulas import operators_in, size_of
 from actsearch.storage import Lease, Storage
 from actsearch.storage.columns import FIELDS
+from actsearch.strategies import Context, RandomSearch
 
 RELU = ActivationRecord("max(x, 0)", "relu", {"grad_at_zero": 0.0}, "relu")
 SINE = ActivationRecord("sin(x)", None, {}, "sin(x)")
@@ -246,3 +248,23 @@ def test_a_damaged_text_keeps_its_neighbours(study: Study) -> None:
     frame = study.reader.frame(study.record)
     assert frame["name"].tolist()[:3] == ["relu", "", "relu"]
     assert frame["parents"].tolist()[:3] == [(0, 1), (), (0, 1)]
+
+
+WRITTEN = (
+    "-x", "-1.5*x", "-(2**x)", "(-2)**x", "-2**x", "x**-2", "1e-05*x", "x-1", "x - -1", "-(-x)", "max(-x,-1)",
+    "param(-1.0)*x", 'param(1.0, per="channel")*x', "x*-param(0.5)", "-(1)", "2e5+x",
+)  # fmt: skip
+
+
+def test_size_and_operators_are_told_from_the_text() -> None:
+    space = acs.Space(activations="all", operators=None)
+    drawn = RandomSearch(formulas=0.7).propose([], 200, Context(space, 3, "maximize"))
+    formulas = [item.formula for record in drawn for item in record.activations.values()]
+    formulas += [str(acs.parse(text)) for text in WRITTEN]
+    for formula in formulas:
+        try:
+            tree = acs.parse(formula)
+        except acs.FormulaError:  # a form that is no formula, as softmax(x)
+            continue
+        assert (size_of(formula), operators_in(formula)) == (tree.size, tree.operators), formula
+    assert size_of("<b>=1+1</b> no formula") >= 0

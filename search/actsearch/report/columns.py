@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS", "columns_of", "frame_of", "merged_columns", "objectives_of", "open_numbers", "sample", "stands_like",
+    "COLUMNS", "columns_of", "frame_of", "leaders", "merged_columns", "objectives_of", "open_numbers", "sample",
+    "stands_like",
 ]  # fmt: skip
 
 COLUMNS = {
@@ -162,6 +163,16 @@ def stands_like(frame: pd.DataFrame, total: Mapping[str, int]) -> bool:
     """Whether a table has as many trials in each state as the study has."""
     found = {str(state): int(count) for state, count in frame["state"].value_counts().items()}
     return found == {state: count for state, count in total.items() if count}
+
+
+def leaders(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
+    """The best COMPLETE trials, best value first; of equal values the earlier trial first."""
+    import numpy as np
+
+    chosen = (frame["state"] == "COMPLETE") & np.isfinite(frame["value"].to_numpy())
+    complete: pd.DataFrame = frame[chosen]
+    ascending = direction == "minimize"
+    return complete.sort_values("value", ascending=ascending, kind="stable").head(most)
 
 
 def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
