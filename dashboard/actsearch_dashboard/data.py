@@ -1,32 +1,44 @@
-"""Cached reading. What is read is kept until the database file changes, so that a live study is seen at once."""
+"""Cached reading. What is read is kept until the database file changes, so that a live study is seen at once.
+
+What grows with the trials is kept once for all sessions, and of it only what changed is read again.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
-from actsearch.records import StudyRecord, TrialRecord
-from actsearch.report import Reader, StudySummary, Verdict, columns_of
-from actsearch_dashboard import optuna_figures
+from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.report import Reader, StudySummary, Verdict, sample
+from actsearch.report.formulas import operators_in, size_of
 from actsearch_dashboard.text import cut
 
-__all__ = ["Store", "StudyView", "open_store", "storage_url"]
+__all__ = ["SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
 
 Stamp = tuple[object, ...]
+Kind = TypeVar("Kind")
+
+SAMPLED = 1000
+"""Of a study with more trained trials, figures that need whole trials show so many."""
 
 _SAFETY = (
     60  # seconds after which anything is read again, should a file's time stamp not have moved
 )
 _LONGEST_NAME = 40  # of a metric or a strategy
 _SILENCE = timedelta(minutes=10)
+_TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
 def storage_url(arguments: Sequence[str] | None = None) -> str:
@@ -43,12 +55,47 @@ def storage_url(arguments: Sequence[str] | None = None) -> str:
     return given[0]
 
 
+@dataclass
+class _Kept(Generic[Kind]):
+    """Something that is brought up to date rather than made anew, for all sessions."""
+
+    value: Kind | None = None
+    stamp: Stamp | None = None
+    moment: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def current(
+        self, stamp: Callable[[], Stamp], refreshed: Callable[[Kind | None], Kind]
+    ) -> Kind:
+        """The value; ``refreshed`` makes it from the one before if the stamp is another or it is old."""
+        with self.lock:
+            now, found = time.monotonic(), stamp()
+            if self.value is None or found != self.stamp or now - self.moment > _SAFETY:
+                self.value = refreshed(self.value)
+                self.stamp, self.moment = found, now
+            return self.value
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the formulas of a study's trials are made of, a row for each as in its frame.
+
+    Attributes:
+        sizes: number of nodes; 0 for a trial with several activations.
+        operators: names of operators.
+    """
+
+    sizes: np.ndarray
+    operators: list[frozenset[str]]
+
+
 @dataclass(frozen=True)
 class Store:
     """A storage as the pages see it; each call asks the database only if its file has changed."""
 
     url: str
     reader: Reader
+    identity: Stamp = ()
 
     @property
     def stamp(self) -> Stamp:
@@ -68,7 +115,12 @@ class Store:
 
     def summaries(self) -> list[StudySummary]:
         """How every study stands, oldest first."""
-        return _summaries(self.url, self.stamp, self.reader)
+        kept = _kept_summaries(self.url, self.identity)
+        return kept.current(lambda: self.stamp, lambda before: self.reader.summaries(before or ()))
+
+    def summary(self, name: str) -> StudySummary | None:
+        """How one study stands; None if there is none of that name."""
+        return next((item for item in self.summaries() if item.study.name == name), None)
 
     def view(self, name: str) -> StudyView:
         """One study; StudyError if there is none of that name."""
@@ -98,12 +150,38 @@ class StudyView:
         return self.store.reader.is_running(self.record)
 
     def trials(self) -> list[TrialRecord]:
-        """Trials in order, duplicates with the value of what they repeat."""
+        """Trials in order, duplicates with the value of what they repeat; of more than 5,000 take :meth:`frame`."""
         return _trials(self.store.url, self.record.id, self.store.stamp, self)
 
     def frame(self) -> pd.DataFrame:
-        """The trials as columns, see :data:`actsearch.report.COLUMNS`. Shared by all pages: never write to it."""
-        return _frame(self.store.url, self.record.id, self.store.stamp, self)
+        """The trials as columns, see :data:`actsearch.report.COLUMNS`. Shared by all pages: never write to it.
+
+        The same object as long as nothing changes.
+        """
+        return self._kept.current(
+            lambda: self.store.stamp, lambda before: self.store.reader.frame(self.record, before)
+        )
+
+    @property
+    def _kept(self) -> _Kept[pd.DataFrame]:
+        record = self.record
+        return _kept_frame(self.store.url, self.store.identity, record.id, record.created)
+
+    def made(self) -> Made:
+        """What the formulas in :meth:`frame` are made of."""
+        frame, known = self.frame(), _known_formulas(self.store.url, self.record.id)
+        for formula in set(frame["formula"]) - known.keys():
+            known[formula] = size_of(formula), operators_in(formula)
+        found = [known[formula] for formula in frame["formula"]]
+        sizes = np.array([size for size, _ in found], dtype=np.int64)
+        sizes[frame["groups"].to_numpy() > 1] = 0
+        return Made(sizes, [operators for _, operators in found])
+
+    def sampled(self, most: int = SAMPLED) -> list[int]:
+        """Numbers of the trained trials, or of so many: the best quarter of those, the others evenly spread."""
+        frame = self.frame()
+        trained = frame[frame["state"].isin(_TRAINED)]
+        return [int(number) for number in sample(trained, self.record.direction, most)["number"]]
 
     def trial(self, number: int) -> TrialRecord | None:
         """One trial with its epochs, read afresh; None if there is none of that number."""
@@ -114,14 +192,17 @@ class StudyView:
         """Confirmations with their time, oldest first."""
         return _verdicts(self.store.url, self.record.id, self.store.stamp, self)
 
-    def optuna_figure(self, name: str) -> go.Figure:
+    def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
-        return _optuna_figure(self.store.url, self.record.id, self.store.stamp, name, self)
+        return _optuna_figure(
+            self.store.url, self.record.id, self.store.stamp, name, objective, self
+        )
 
     def is_silent(self, now: datetime | None = None) -> bool:
         """Whether it is marked as running although nothing has ended for long: its process may be dead."""
-        moments = [trial.completed or trial.created for trial in self.trials()]
-        last = max((item for item in moments if item is not None), default=self.record.created)
+        frame = self.frame()
+        moments = frame["completed"].fillna(frame["created"])
+        last = moments.max() if moments.notna().any() else self.record.created
         return last is not None and (now or datetime.now(UTC)) - last > _SILENCE
 
 
@@ -133,7 +214,7 @@ def open_store(url: str) -> Store:
     """
     path = _path(url)
     identity = _status(path)[:2] if path is not None else ()
-    return Store(url, _reader(url, identity))
+    return Store(url, _reader(url, identity), identity)
 
 
 def _path(url: str) -> Path | None:
@@ -167,19 +248,28 @@ def _studies(url: str, stamp: Stamp, _from: Reader) -> list[StudyRecord]:
     return _from.studies()
 
 
-@st.cache_data(ttl=_SAFETY, max_entries=4, show_spinner=False)
-def _summaries(url: str, stamp: Stamp, _from: Reader) -> list[StudySummary]:
-    return _from.summaries()
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _kept_summaries(url: str, identity: Stamp) -> _Kept[list[StudySummary]]:
+    return _Kept()
 
 
-@st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
+@st.cache_resource(
+    max_entries=3, show_spinner=False
+)  # of a hundred thousand trials one has 150 MB
+def _kept_frame(
+    url: str, identity: Stamp, study_id: int, created: datetime | None
+) -> _Kept[pd.DataFrame]:
+    return _Kept()
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _known_formulas(url: str, study_id: int) -> dict[str, tuple[int, frozenset[str]]]:
+    return {}
+
+
+@st.cache_data(ttl=_SAFETY, max_entries=2, show_spinner=False)
 def _trials(url: str, study_id: int, stamp: Stamp, _view: StudyView) -> list[TrialRecord]:
     return _view.store.reader.trials(_view.record)
-
-
-@st.cache_resource(ttl=_SAFETY, max_entries=8, show_spinner=False)
-def _frame(url: str, study_id: int, stamp: Stamp, _view: StudyView) -> pd.DataFrame:
-    return columns_of(_view.trials(), len(_view.record.directions) or 1)
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
@@ -191,8 +281,11 @@ def _verdicts(
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")
 def _optuna_figure(
-    url: str, study_id: int, stamp: Stamp, name: str, _view: StudyView
+    url: str, study_id: int, stamp: Stamp, name: str, objective: int, _view: StudyView
 ) -> go.Figure:
+    from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
+
     with_epochs = name in optuna_figures.NEED_EPOCHS
-    trials = _view.store.reader.trials(_view.record, epochs=with_epochs)
-    return optuna_figures.draw(name, _view.record, trials)
+    numbers = _view.sampled(optuna_figures.MOST_CURVES if with_epochs else SAMPLED)
+    trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
+    return optuna_figures.draw(name, _view.record, trials, objective)

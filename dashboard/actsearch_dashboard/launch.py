@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ __all__ = ["ADDRESS", "command", "launch"]
 ADDRESS = "127.0.0.1"
 """Nobody but this machine's own users can connect; from elsewhere go through ``ssh -L``."""
 
+_FIRST_PORT = 8501
 _PATIENCE = 5.0  # seconds that the server has for ending by itself
 
 _FLAGS = {
@@ -32,6 +35,7 @@ _FLAGS = {
 
 _ENVIRONMENT = {  # options that the oldest Streamlit we support does not know: a flag would end it, these it ignores
     "STREAMLIT_SERVER_ALLOWED_HOSTS": f"{ADDRESS} localhost",  # against DNS rebinding
+    "STREAMLIT_LOGGER_HIDE_WELCOME_MESSAGE": "true",  # and with it an advertisement over the right corner of each page
     "STREAMLIT_CLIENT_DISABLE_DATA_EXPORT": "true",  # its CSV would not disarm formulas for spreadsheets, ours does
 }
 
@@ -66,6 +70,8 @@ def launch(storage_url: str, port: int | None = None, open_browser: bool = True)
     Returns:
         The server's exit code; 0 after Ctrl-C.
     """
+    port = port or _free_port()
+    print(f"The dashboard is at http://{ADDRESS}:{port}  (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(
         command(storage_url, port, open_browser), env={**os.environ, **_ENVIRONMENT}
     )
@@ -76,6 +82,18 @@ def launch(storage_url: str, port: int | None = None, open_browser: bool = True)
         return 0
     finally:
         _end(server)
+
+
+def _free_port() -> int:
+    """The first port from 8501 on at which nobody listens."""
+    for port in range(_FIRST_PORT, _FIRST_PORT + 100):
+        with socket.socket() as probe:
+            if os.name == "posix":  # where it does not mean: although somebody listens
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((ADDRESS, port))
+                return port
+    return _FIRST_PORT  # the server says what is wrong with it
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

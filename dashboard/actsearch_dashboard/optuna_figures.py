@@ -6,6 +6,7 @@ import dataclasses
 import html
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,14 +15,20 @@ import plotly.graph_objects as go
 from optuna import visualization
 
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord
+from actsearch.report import objective_names
 from actsearch.report.optuna_view import optuna_study
 
-__all__ = ["NAMES", "NEED_EPOCHS", "FigureError", "draw"]
+__all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "FigureError", "draw"]
 
 _log = logging.getLogger("actsearch")
 
-_MOST_CURVES = 200  # one trace a trial: more would only be a thicket, and slow
+MOST_CURVES = 200
+"""One trace a trial: more would only be a thicket, and slow."""
+
+_MOST_PARAMETERS = 4  # of figures with a panel for each pair of them
 _FEW = "Optuna needs more finished trials for this figure"
+
+Figure = Callable[..., go.Figure]
 
 
 class FigureError(Exception):
@@ -29,22 +36,47 @@ class FigureError(Exception):
 
 
 def _intermediate_values(study: optuna.Study) -> go.Figure:
-    latest = [trial for trial in study.trials if trial.intermediate_values][-_MOST_CURVES:]
+    latest = [trial for trial in study.trials if trial.intermediate_values][-MOST_CURVES:]
     if not latest:
         raise FigureError("no trial has reported values by epoch yet")
-    smaller = optuna.create_study(study_name=study.study_name, direction=study.direction)
+    smaller = optuna.create_study(study_name=study.study_name, directions=study.directions)
     smaller.add_trials(latest)
     return visualization.plot_intermediate_values(smaller)
 
 
-_FIGURES: dict[str, Callable[[optuna.Study], go.Figure]] = {
-    "Importance": visualization.plot_param_importances,
+def _pareto_front(study: optuna.Study) -> go.Figure:
+    if len(study.directions) < 2:
+        raise FigureError("there is but one objective, so the best trial is all of the front")
+    if len(study.directions) > 3:
+        raise FigureError(f"{len(study.directions)} objectives cannot be drawn, three can")
+    return visualization.plot_pareto_front(study)
+
+
+def _common(drawn: Figure) -> Figure:
+    """The same for the few parameters that most trials have: there is a panel for each pair."""
+
+    def draw_common(study: optuna.Study, **target: Any) -> go.Figure:
+        count = Counter(name for trial in study.trials for name in trial.params)
+        names = [name for name, _ in count.most_common(_MOST_PARAMETERS)]
+        if len(names) < 2:
+            raise FigureError("it takes two parameters, and the activation is the only one here")
+        return drawn(study, params=names, **target)
+
+    return draw_common
+
+
+_FIGURES: dict[str, Figure] = {
     "Slice": visualization.plot_slice,
+    "Importance": visualization.plot_param_importances,
     "Parallel coordinates": visualization.plot_parallel_coordinate,
+    "Contour": _common(visualization.plot_contour),
+    "Rank": _common(visualization.plot_rank),
     "Distribution": visualization.plot_edf,
     "Timeline": visualization.plot_timeline,
     "Learning curves": _intermediate_values,
+    "Pareto front": _pareto_front,
 }
+_UNTARGETED = ("Timeline", "Learning curves", "Pareto front")
 
 NAMES = tuple(_FIGURES)
 """The figures that :func:`draw` knows."""
@@ -53,13 +85,16 @@ NEED_EPOCHS = ("Learning curves",)
 """Those of them that look at epochs."""
 
 
-def draw(name: str, study: StudyRecord, trials: Sequence[TrialRecord]) -> go.Figure:
+def draw(
+    name: str, study: StudyRecord, trials: Sequence[TrialRecord], objective: int = 0
+) -> go.Figure:
     """Draw one of Optuna's figures.
 
     Args:
         name: one of :data:`NAMES`.
         study: whose.
         trials: its trials, with epochs for "Learning curves".
+        objective: which of several the figure is of.
 
     Raises:
         FigureError: too few trials, or none with what the figure shows.
@@ -70,7 +105,8 @@ def draw(name: str, study: StudyRecord, trials: Sequence[TrialRecord]) -> go.Fig
             made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
             if not any(trial.state.is_finished() for trial in made.trials):
                 raise FigureError(_FEW)
-            figure = _FIGURES[name](made)
+            target = {} if name in _UNTARGETED else _target(study, objective)
+            figure = _FIGURES[name](made, **target)
     except FigureError:
         raise
     except (
@@ -82,6 +118,17 @@ def draw(name: str, study: StudyRecord, trials: Sequence[TrialRecord]) -> go.Fig
         raise FigureError(_FEW)
     figure.update_layout(title=None, margin={"l": 60, "r": 20, "t": 30, "b": 50})
     return figure
+
+
+def _target(study: StudyRecord, objective: int) -> dict[str, Any]:
+    """With several objectives Optuna wants to be told which."""
+    names = objective_names(study)
+    if not names:
+        return {}
+    return {
+        "target": lambda trial: trial.values[objective],
+        "target_name": _escape(names[objective]),
+    }
 
 
 def _silent_optuna() -> Any:
@@ -100,7 +147,9 @@ class _Verbosity:
 
 
 def _escaped_study(study: StudyRecord) -> StudyRecord:
-    return dataclasses.replace(study, name=_escape(study.name))
+    return dataclasses.replace(
+        study, name=_escape(study.name), objectives=tuple(map(_escape, study.objectives))
+    )
 
 
 def _escaped(trial: TrialRecord) -> TrialRecord:

@@ -20,6 +20,7 @@ __all__ = [
     "current_study",
     "go_to",
     "live",
+    "live_list",
     "remember_study",
     "remember_trial",
     "store",
@@ -123,14 +124,23 @@ def go_to(page: str, **query: str) -> None:
 
 def live(view: StudyView, body: Callable[[], None]) -> None:
     """Draw a page's body; while the study runs, again and again, until it is over or the reader switches it off."""
-    if not (view.is_running and view.store.reader.is_live):
+    _refreshed(view.store, lambda: view.is_running, body)
+
+
+def live_list(opened: Store, body: Callable[[], None]) -> None:
+    """Draw the list of studies; while one of them runs, again and again."""
+    _refreshed(opened, lambda: any(item.is_running for item in opened.summaries()), body)
+
+
+def _refreshed(opened: Store, is_running: Callable[[], bool], body: Callable[[], None]) -> None:
+    if not (is_running() and opened.reader.is_live):
         body()
         return
     switched_on = st.toggle("Refresh live", value=True, key="live")
 
     @calm
     def again() -> None:
-        if not view.is_running:
+        if not is_running():
             st.rerun()  # the whole page, once: over
         body()
 

@@ -18,7 +18,7 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Measured, Reader, Verdict, judge, state_counts
+from actsearch.report import Measured, Reader, Verdict, columns_of, judge, state_counts
 from actsearch_dashboard import figures, optuna_figures, palette
 
 
@@ -75,14 +75,14 @@ def test_history_has_best_so_far_and_shows_failures_apart() -> None:
         trial(6, 0.1),
         trial(7, None, TrialState.REJECTED),
     ]
-    figure = figures.history(trials, "maximize", "accuracy")
+    figure = figures.history(columns_of(trials), "maximize", "accuracy")
     traces = {trace.name: trace for trace in figure.data}
     assert set(traces) == {
         "complete", "complete, off the scale", "pruned", "failed", "best so far (optimistic)",
     }  # fmt: skip
     best = traces["best so far (optimistic)"]
-    assert list(best.x) == [0, 1, 3, 5, 6]
-    assert list(best.y) == [0.9, 0.95, 0.95, 0.96, 0.96]
+    assert list(best.x) == [0, 1, 5, 6]  # where it changes, and the end
+    assert list(best.y) == [0.9, 0.95, 0.96, 0.96]
     assert list(traces["complete, off the scale"].x) == [6]
     assert traces["failed"].marker.symbol != traces["complete"].marker.symbol
     assert traces["failed"].y[0] == figure.layout.yaxis.range[0]
@@ -92,25 +92,40 @@ def test_history_has_best_so_far_and_shows_failures_apart() -> None:
 
 
 def test_history_of_a_loss_goes_down() -> None:
-    figure = figures.history([trial(0, 0.5), trial(1, 0.7), trial(2, 0.4)], "minimize", "loss")
-    assert list(figure.data[0].y) == [0.5, 0.5, 0.4]
+    figure = figures.history(
+        columns_of([trial(0, 0.5), trial(1, 0.7), trial(2, 0.4)]), "minimize", "loss"
+    )
+    assert list(figure.data[0].y) == [0.5, 0.4]
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, None, TrialState.FAILED)], [trial(0, math.inf)]])
 def test_history_of_nothing_can_be_drawn(trials: list[TrialRecord]) -> None:
-    figures.history(trials, "maximize", "accuracy").to_json()
+    figures.history(columns_of(trials), "maximize", "accuracy").to_json()
 
 
-def test_history_of_many_trials_uses_webgl() -> None:
-    figure = figures.history([trial(n, 0.9 + n % 7 / 100) for n in range(3000)], None, "accuracy")
-    assert {trace.type for trace in figure.data} == {"scatter", "scattergl"}
+def test_history_of_many_trials_is_a_sample_with_the_whole_line() -> None:
+    values = [0.9 + number % 977 / 1e4 for number in range(5000)]
+    frame = columns_of([trial(number, value) for number, value in enumerate(values)])
+    figure = figures.history(frame, "maximize", "accuracy")
+    traces = {trace.name: trace for trace in figure.data}
+    assert len(traces["complete"].x) == figures.DRAWN
+    line = traces["best so far (optimistic)"]
+    assert (line.x[0], line.x[-1]) == (0, 4999)
+    assert line.y[-1] == max(values) == max(traces["complete"].y)
+    assert len(figure.to_json()) < 300_000
+
+
+def test_history_line_keeps_its_corners() -> None:
+    frame = columns_of([trial(number, value) for number, value in enumerate([3.0, 1.0, 1.0, 4.0])])
+    line = figures.history(frame, "maximize", "accuracy").data[0]
+    assert (list(line.x), list(line.y)) == ([0, 3], [3.0, 4.0])
 
 
 def test_text_in_figures_is_escaped(evil: str) -> None:
     bad = [trial(n, 0.9 + n / 100, label=evil, reason=evil) for n in range(4)]
     verdict = _verdict(evil)
     for figure in (
-        figures.history(bad, "maximize", evil),
+        figures.history(columns_of(bad), "maximize", evil),
         figures.verdict_intervals(verdict),
         figures.epoch_curves([_evaluation(0)], "metric", evil),
     ):

@@ -126,6 +126,12 @@ def _rows(reader: Reader, name: str) -> list[tuple[Any, ...]]:
     ]
 
 
+def _frame(reader: Reader, name: str, changed: int | None = CHANGED) -> list[str]:
+    """What tables of many trials show, but for the trial that was tampered with."""
+    frame = reader.frame(reader.study(name))
+    return frame[frame["number"] != changed].astype(str).to_csv().splitlines()
+
+
 def _untouched(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [row for row in rows if row[0] != CHANGED]
 
@@ -158,6 +164,8 @@ def test_the_rest_stays_readable(
     reader = Reader(url)  # as the dashboard does
     assert _untouched(_rows(reader, name)) == _untouched(_rows(before, "s"))
     assert _rows(reader, "bystander") == _rows(before, "bystander")
+    assert _frame(reader, name) == _frame(before, "s")
+    assert _frame(reader, "bystander", None) == _frame(before, "bystander", None)
     assert len(reader.summaries()) == 2
     for stored in reader.studies():
         reader.verdicts(stored)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
-from actsearch.records import TrialRecord, TrialState
-from actsearch_dashboard.figures.common import MANY, laid_out
+from actsearch.records import TrialState
+from actsearch.report import sample
+from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.palette import ORANGE, STATES
 from actsearch_dashboard.text import markup, number
 
-__all__ = ["history", "robust_range", "states"]
+__all__ = ["DRAWN", "history", "robust_range", "states"]
+
+DRAWN = 1000
+"""So many trials are drawn at most: the best quarter of them, the others evenly spread."""
 
 _REACH = 4.0  # how many times the usual spread on the bad side is still shown
 _MARGIN = 0.06  # air above and below, as a share of the range
+_HOVERED = ["number", "label", "value", "reason"]
+_TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
 def robust_range(values: Iterable[float], direction: str | None) -> tuple[float, float] | None:
@@ -33,12 +40,13 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
         Low and high end with some air, or None without a value.
     """
     sign = -1.0 if direction == "minimize" else 1.0
-    finite = sorted(sign * value for value in values if math.isfinite(value))
-    if not finite:
+    given = np.fromiter(values, dtype=np.float64)
+    finite = sign * given[np.isfinite(given)]
+    if not len(finite):
         return None
-    worst, best, middle = finite[0], finite[-1], statistics.median(finite)
+    worst, best = float(finite.min()), float(finite.max())
     if len(finite) >= 4:
-        first, _, third = statistics.quantiles(finite, n=4, method="inclusive")
+        first, middle, third = (float(item) for item in np.quantile(finite, [0.25, 0.5, 0.75]))
         usual = max(third - first, best - middle)
         if usual > 0:
             worst = max(worst, middle - _REACH * usual)
@@ -47,34 +55,37 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
     return low, high
 
 
-def history(trials: Sequence[TrialRecord], direction: str | None, metric: str) -> go.Figure:
+def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
     """Values of the trials in order, with the best so far.
 
     Trials far below the others stand as triangles at the edge, failed ones as crosses there; a note counts the former.
+    Of very many trained trials, :data:`DRAWN` stand for all; the line and the note are of all.
 
     Args:
-        trials: of one study, in order.
+        trials: of one study, as :data:`actsearch.report.COLUMNS`.
         direction: "maximize" or "minimize".
         metric: name of the value, for the axis.
     """
     figure = go.Figure()
-    measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    bounds = robust_range((_value(trial) for trial in measured), direction) or (0.0, 1.0)
+    complete = trials[trials["state"] == TrialState.COMPLETE.value]
+    bounds = robust_range(complete["value"], direction) or (0.0, 1.0)
     edge = bounds[1] if direction == "minimize" else bounds[0]
-    inside = [trial for trial in measured if _within(_value(trial), bounds)]
-    outside = [trial for trial in measured if not _within(_value(trial), bounds)]
-    _best_line(figure, measured, direction)
-    _points(figure, "complete", inside, STATES[TrialState.COMPLETE], "circle")
+    _best_line(figure, complete, direction)
+    shown = sample(trials[trials["state"].isin(_TRAINED)], direction, DRAWN)
+    measured = shown[shown["state"] == TrialState.COMPLETE.value]
+    within = measured["value"].between(*bounds)
+    _points(figure, "complete", measured[within], STATES[TrialState.COMPLETE], "circle")
     down = "triangle-up" if direction == "minimize" else "triangle-down"
+    outside = measured[~within]
     _points(figure, "complete, off the scale", outside, STATES[TrialState.COMPLETE], down, edge)
     for state, symbol in ((TrialState.PRUNED, "diamond-open"), (TrialState.FAILED, "x-thin-open")):
-        chosen = [trial for trial in trials if trial.state is state]
+        chosen = shown[shown["state"] == state.value]
         _points(figure, state.value.lower(), chosen, STATES[state], symbol, edge, bounds)
     laid_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
     figure.update_yaxes(range=list(bounds))
-    if outside:
+    if count := int((~complete["value"].between(*bounds)).sum()):
         where = "above" if direction == "minimize" else "below"
-        text = f"{len(outside)} trial{'s' * (len(outside) > 1)} {where} this range, at the edge"
+        text = f"{count:,} trial{'s' * (count > 1)} {where} this range, at the edge"
         figure.add_annotation(
             text=text, xref="paper", yref="paper", x=1, y=0.02, xanchor="right", yanchor="bottom",
             showarrow=False, font={"size": 12},
@@ -82,80 +93,69 @@ def history(trials: Sequence[TrialRecord], direction: str | None, metric: str) -
     return figure
 
 
-def _value(trial: TrialRecord) -> float:
-    return math.nan if trial.value is None else trial.value
-
-
-def _within(value: float, bounds: tuple[float, float]) -> bool:
-    return bounds[0] <= value <= bounds[1]
-
-
 def _points(
     figure: go.Figure,
     name: str,
-    trials: Sequence[TrialRecord],
+    trials: pd.DataFrame,
     colour: str,
     symbol: str,
     edge: float | None = None,
     bounds: tuple[float, float] | None = None,
 ) -> None:
     """Add trials at their values; with an edge, those (with bounds: those outside) stand there."""
-    if not trials:
+    if trials.empty:
         return
-    heights = [
-        _value(trial)
-        if edge is None or (bounds is not None and _within(_value(trial), bounds))
-        else edge
-        for trial in trials
-    ]
-    many = len(trials) > MANY
-    trace = (go.Scattergl if many else go.Scatter)(
-        x=[trial.number for trial in trials],
-        y=heights,
-        name=name,
-        mode="markers",
-        marker={
-            "color": colour,
-            "symbol": symbol,
-            "size": 7 if symbol == "circle" else 9,
-            "opacity": 0.85,
-            "line": {"width": 2 if symbol.endswith("open") else 0, "color": colour},
-        },
-        text=[_hover(trial) for trial in trials],
-        hovertemplate="%{text}<extra></extra>",
+    heights = trials["value"]
+    if edge is not None:
+        inside = heights.between(*bounds) if bounds is not None else heights != heights
+        heights = heights.where(inside, edge)
+    figure.add_trace(
+        go.Scatter(
+            x=trials["number"].tolist(),
+            y=heights.tolist(),
+            name=name,
+            mode="markers",
+            marker={
+                "color": colour,
+                "symbol": symbol,
+                "size": 7 if symbol == "circle" else 9,
+                "opacity": 0.85,
+                "line": {"width": 2 if symbol.endswith("open") else 0, "color": colour},
+            },
+            text=[_hover(*row) for row in trials[_HOVERED].itertuples(index=False, name=None)],
+            hovertemplate="%{text}<extra></extra>",
+            cliponaxis=False,  # markers at the edge are drawn whole
+        )
     )
-    if not many:
-        trace.cliponaxis = False  # markers at the edge are drawn whole
-    figure.add_trace(trace)
 
 
-def _hover(trial: TrialRecord) -> str:
-    lines = [f"<b>trial {trial.number}</b>", markup(trial.candidate.label or "your model")]
-    if trial.value is not None:
-        lines.append(number(trial.value))
-    if trial.reason:
-        lines.append(markup(trial.reason, 80))
+def _hover(trial: int, label: str, value: float, reason: str) -> str:
+    lines = [f"<b>trial {trial}</b>", markup(label or "your model")]
+    if not math.isnan(value):
+        lines.append(number(value))
+    if reason:
+        lines.append(markup(reason, 80))
     return "<br>".join(lines)
 
 
-def _best_line(figure: go.Figure, trials: Sequence[TrialRecord], direction: str | None) -> None:
-    choose = min if direction == "minimize" else max
-    xs: list[int] = []
-    ys: list[float] = []
-    for trial in trials:
-        value = _value(trial)
-        if math.isfinite(value):
-            xs.append(trial.number)
-            ys.append(choose(ys[-1], value) if ys else value)
-    if xs:
-        figure.add_scatter(
-            x=xs,
-            y=ys,
-            name="best so far (optimistic)",
-            mode="lines",
-            line={"color": ORANGE, "width": 2, "shape": "hv"},
-            hoverinfo="skip",
-        )
+def _best_line(figure: go.Figure, complete: pd.DataFrame, direction: str | None) -> None:
+    measured = complete[np.isfinite(complete["value"].to_numpy())]
+    if measured.empty:
+        return
+    values = measured["value"]
+    best = (values.cummin() if direction == "minimize" else values.cummax()).to_numpy()
+    corners = np.flatnonzero(
+        np.diff(best, prepend=math.nan) != 0
+    )  # the first is one, nan is not 0
+    corners = np.union1d(corners, [len(best) - 1])
+    figure.add_scatter(
+        x=measured["number"].to_numpy()[corners].tolist(),
+        y=best[corners].tolist(),
+        name="best so far (optimistic)",
+        mode="lines",
+        line={"color": ORANGE, "width": 2, "shape": "hv"},
+        hoverinfo="skip",
+    )
 
 
 def states(counts: Mapping[TrialState, int]) -> go.Figure:
@@ -167,10 +167,10 @@ def states(counts: Mapping[TrialState, int]) -> go.Figure:
             y=[state.value.lower() for state, _ in shown],
             orientation="h",
             marker={"color": [STATES[state] for state, _ in shown]},
-            text=[str(count) for _, count in shown],
+            text=[f"{count:,}" for _, count in shown],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x}<extra></extra>",
+            hovertemplate="%{y}: %{x:,}<extra></extra>",
             width=0.55,
         )
     )

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
-from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.parts import FOUR_DECIMALS
-from actsearch_dashboard.state import START, calm, go_to, store
+from actsearch_dashboard.state import START, calm, go_to, live_list, store
 from actsearch_dashboard.text import ago, markdown, one_line
 
-__all__ = ["render", "table"]
+__all__ = ["chosen", "render", "table"]
 
+_STAGES = {
+    "running": "a process drives it now",
+    "interrupted": "its process ended amid trials; call study.optimize again, it goes on where it stopped",
+    "resumable": "trials are proposed and not yet trained; call study.optimize again to go on",
+    "searched": "all its trials have ended; study.confirm says whether the best is better than what you have",
+    "confirmed": "it has a verdict",
+    "empty": "no trial yet; call study.optimize to start",
+}
 _COLUMNS = {
+    "state": st.column_config.TextColumn(
+        help="  \n".join(f"**{name}**: {text}" for name, text in _STAGES.items())
+    ),
     "best so far": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
-    "trained": st.column_config.NumberColumn(help="Trials trained to an end, well or badly."),
+    "history": st.column_config.LineChartColumn(
+        help="Best so far, from the first trial to the last.", width="small"
+    ),
+    "trained": st.column_config.NumberColumn(
+        format="localized", help="Trials trained to an end, well or badly."
+    ),
+    "failed": st.column_config.NumberColumn(format="localized"),
     "verdicts": st.column_config.NumberColumn(help="How often study.confirm has been called."),
+    "best activation": st.column_config.TextColumn(width="medium"),
 }
 
 
@@ -34,31 +54,74 @@ def render() -> None:
         st.info("This storage holds no study yet. Start one from Python:", icon=":material/info:")
         st.code(START, language="python")
         return
-    st.caption(f"In {markdown(opened.name)}. Click on a row's box to open the study.")
-    newest_first = summaries[::-1]
+    if not opened.reader.is_live:
+        st.caption(
+            "Read from a folder that cannot be written: refresh is off, later changes are not seen."
+        )
+    stages: list[str] = []
+    words = ""
+    if len(summaries) > 1:
+        left, right = st.columns(2)
+        stages = left.multiselect(
+            "State", [name for name in _STAGES], placeholder="any state", key="stages"
+        )
+        words = right.text_input(
+            "Contains",
+            placeholder="part of a name, a strategy, a formula",
+            icon=":material/search:",
+            key="study_words",
+        )
+    live_list(opened, lambda: _list(opened, stages, words))
+
+
+def _list(opened: Store, stages: Sequence[str], words: str) -> None:
+    newest_first = opened.summaries()[::-1]
+    shown = [
+        (view, item)
+        for view, item in ((StudyView(opened, item.study), item) for item in newest_first)
+        if chosen(view, item, stages, words)
+    ]
+    of = "" if len(shown) == len(newest_first) else f"{len(shown)} of {len(newest_first)} studies "
+    st.caption(
+        f"{of or 'All studies '}in {markdown(opened.name)}. A click on a row's box opens it."
+    )
+    if not shown:
+        st.info("No study matches: take away a state or a word.", icon=":material/filter_alt_off:")
+        return
     event = st.dataframe(
-        table([(StudyView(opened, item.study), item) for item in newest_first]),
+        table(shown),
         hide_index=True,
         key="studies",
         on_select="rerun",
         selection_mode="single-row",
         column_config=_COLUMNS,
+        placeholder="",
     )
     rows = event.selection.rows
-    if rows and rows[0] < len(newest_first):
-        go_to("study", study=newest_first[rows[0]].study.name)
+    if rows and rows[0] < len(shown):
+        go_to("study", study=shown[rows[0]][1].study.name)
 
 
-def table(studies: list[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
+def chosen(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
+    """Whether a study is in one of the states (any, if none is named) and some text of it contains ``words``."""
+    best = item.best.candidate if item.best else None
+    texts = [item.study.name, view.strategy, view.metric]
+    texts += [best.label, best.formula] if best else []
+    found = any(words.strip().lower() in text.lower() for text in texts)
+    return found and (not stages or item.stage in stages)
+
+
+def table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
     """One row a study."""
     return pd.DataFrame(
         [
             {
                 "study": one_line(item.study.name),
-                "state": "running" if item.is_running else "",
+                "state": item.stage,
                 "strategy": one_line(view.strategy),
                 "metric": one_line(view.metric),
                 "best so far": item.best.value if item.best else None,
+                "history": [value for value in item.line if value is not None],
                 "best activation": one_line(item.best.candidate.label) if item.best else "",
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],

@@ -1,15 +1,18 @@
-"""One study: verdict, best so far, history, states, Optuna's figures; refreshed while it runs."""
+"""One study: verdict, progress, best so far, history, states, Optuna's figures; refreshed while it runs."""
 
 from __future__ import annotations
 
 import functools
+import math
 
+import pandas as pd
 import streamlit as st
 
-from actsearch.records import TrialRecord, TrialState
-from actsearch.report import leaderboard, state_counts
-from actsearch_dashboard import figures, optuna_figures
-from actsearch_dashboard.data import StudyView
+from actsearch.records import TrialState
+from actsearch.report import leaders, objective_names
+from actsearch_dashboard import figures
+from actsearch_dashboard.data import SAMPLED, StudyView
+from actsearch_dashboard.pace import Pace, pace_of
 from actsearch_dashboard.parts import heading, settings, show_figure, verdict_words
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import ago, cut, markdown, number, seconds
@@ -20,6 +23,7 @@ _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
     "Whether it beats what you have is for a verdict to say."
 )
+_TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
 @calm
@@ -30,27 +34,45 @@ def render() -> None:
         return
     heading(view)
     verdict_words(view)
-    live(view, functools.partial(_progress, view))
-    _optuna(view)
+    names = objective_names(view.record)
+    objective = _chosen_objective(names)
+    live(view, functools.partial(_progress, view, objective))
+    _optuna(view, objective, len(names))
     settings(view)
 
 
-def _progress(view: StudyView) -> None:
+def _chosen_objective(names: tuple[str, ...]) -> int:
+    if not names:
+        return 0
+    shown = [f"{at + 1}: {cut(name, 30)}" for at, name in enumerate(names)]
+    picked = st.segmented_control(
+        "Objective", shown, format_func=markdown, default=shown[0], key="objective"
+    )
+    return shown.index(picked) if picked in shown else 0
+
+
+def _of_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
+    """Trials with the values of one objective, its direction and its name."""
+    frame, names = view.frame(), objective_names(view.record)
+    direction = view.record.direction
+    if objective < len(view.record.directions):
+        direction = view.record.directions[objective]
+    if objective and f"value_{objective}" in frame:
+        frame = frame.assign(value=frame[f"value_{objective}"])
+    return frame, direction, cut(names[objective], 40) if names else view.metric
+
+
+def _progress(view: StudyView, objective: int) -> None:
     """What changes while a study runs."""
-    trials = view.trials()
-    if not trials:
+    frame, direction, metric = _of_objective(view, objective)
+    if frame.empty:
         st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
         st.code("study.optimize(task, n_trials=100)", language="python")
         return
-    if view.is_running and view.is_silent():
-        st.warning(
-            "No trial has ended for more than 10 minutes: the study is being confirmed, a trial takes long, or its "
-            "process was killed. In that case call study.optimize again: it goes on where it stopped.",
-            icon=":material/hourglass_disabled:",
-        )
-    _numbers(view, trials)
-    ranked = leaderboard(trials, view.record.direction)
-    if not ranked:
+    counts = {state: int((frame["state"] == state.value).sum()) for state in TrialState}
+    _standing(view, frame, counts)
+    _numbers(frame, counts, direction)
+    if not counts[TrialState.COMPLETE]:
         st.info(
             "No trial is complete yet. If trials fail, the trial table gives the reasons.",
             icon=":material/info:",
@@ -58,47 +80,101 @@ def _progress(view: StudyView) -> None:
     left, right = st.columns([3, 1])
     with left:
         st.subheader("History", anchor=False)
-        show_figure(figures.history(trials, view.record.direction, view.metric), "history")
+        show_figure(figures.history(frame, direction, metric), "history")
+        trained = sum(counts[state] for state in TrialState if state.is_trained)
+        if trained > figures.DRAWN:
+            st.caption(
+                f"{figures.DRAWN:,} of {trained:,} trained trials are drawn: the best, and others evenly spread. "
+                "The line is of all."
+            )
     with right:
         st.subheader("Trials by state", anchor=False)
-        show_figure(figures.states(state_counts(trials)), "states")
+        show_figure(figures.states(counts), "states")
 
 
-def _numbers(view: StudyView, trials: list[TrialRecord]) -> None:
-    counts = state_counts(trials)
-    ranked = leaderboard(trials, view.record.direction)
+def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int]) -> None:
+    """How far a running study is, or how one that does not run goes on."""
+    still_open = counts[TrialState.RUNNING] + counts[TrialState.WAITING]
+    if view.is_running:
+        if view.is_silent():
+            st.warning(
+                "No trial has ended for more than 10 minutes: the study is being confirmed, a trial takes long, or its "
+                "process was killed. In that case call study.optimize again: it goes on where it stopped.",
+                icon=":material/hourglass_disabled:",
+            )
+        pace = pace_of(frame)
+        st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
+    elif counts[TrialState.RUNNING]:
+        st.warning(
+            f"Its process ended while {counts[TrialState.RUNNING]:,} trials ran. Call study.optimize again: it goes on "
+            "where it stopped, and what had ended is kept.",
+            icon=":material/restart_alt:",
+        )
+    elif still_open:
+        st.caption(
+            f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize goes on with them."
+        )
+    if pruned := counts[TrialState.PRUNED]:
+        share = pruned / max(1, pruned + counts[TrialState.COMPLETE])
+        st.caption(
+            f"{pruned:,} trials were pruned, given up before their last epoch: {share:.0%} of those that did not fail."
+        )
+
+
+def _pace_words(pace: Pace) -> str:
+    words = [f"Batch {pace.batch:,}: {pace.done:,} of {pace.size:,} trials ended"]
+    if pace.left is not None:
+        words.append(f"about {seconds(math.ceil(pace.left))} left of it")
+    if pace.per_hour is not None:
+        words.append(f"{pace.per_hour:,.0f} trials an hour")
+    return " · ".join(words)
+
+
+def _numbers(frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None) -> None:
+    ranked = leaders(frame, direction, 1)
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
-    last = max((trial.completed for trial in trials if trial.completed), default=None)
+    last = frame["completed"].max()
     best, done, spent, change = st.columns(4)
     best.metric(
         "Best so far (optimistic)",
-        number(ranked[0].value if ranked else None),
+        number(float(ranked["value"].iloc[0]) if len(ranked) else None),
         help=_OPTIMISTIC,
         border=True,
     )
     done.metric(
         "Trials trained",
-        f"{trained}",
-        help=f"Besides, {untrained} were rejected or repeated an earlier one, and cost nothing.",
+        f"{trained:,}",
+        help=f"Besides, {untrained:,} were rejected or repeated an earlier one, and cost nothing.",
         border=True,
     )
-    spent.metric("Time in training", seconds(sum(trial.seconds for trial in trials)), border=True)
-    change.metric("Last trial ended", ago(last), border=True)
-    if ranked:
-        top = ranked[0]
-        label = cut(top.candidate.label or "your model unchanged", 100)
-        st.caption(f"Best so far is trial {top.number}: {markdown(label)}")
+    spent.metric("Time in training", seconds(float(frame["seconds"].sum())), border=True)
+    change.metric("Last trial ended", ago(None if last is pd.NaT else last), border=True)
+    if len(ranked):
+        top = ranked.iloc[0]
+        label = cut(top["label"] or "your model unchanged", 100)
+        st.caption(f"Best so far is trial {top['number']}: {markdown(label)}")
 
 
-def _optuna(view: StudyView) -> None:
+def _optuna(view: StudyView, objective: int, objectives: int) -> None:
+    from actsearch_dashboard import optuna_figures  # loads slowly, and the rest is shown by now
+
     st.subheader("Optuna's figures", anchor=False)
-    tabs = st.tabs(list(optuna_figures.NAMES), key="optuna", on_change="rerun")
-    for name, tab in zip(optuna_figures.NAMES, tabs, strict=True):
+    names = [name for name in optuna_figures.NAMES if name != "Pareto front"]
+    if objectives > 1:
+        names.insert(0, "Pareto front")
+    trained = int(view.frame()["state"].isin(_TRAINED).sum())
+    tabs = st.tabs(names, key="optuna", on_change="rerun")
+    for name, tab in zip(names, tabs, strict=True):
         if not tab.open:
             continue  # only what is looked at is drawn
         with tab:
             try:
-                show_figure(view.optuna_figure(name), f"optuna {name}")
+                show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
             except optuna_figures.FigureError as error:
                 st.info(markdown(error), icon=":material/info:")
+            most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else SAMPLED
+            if trained > most:
+                st.caption(
+                    f"Made of {most:,} of {trained:,} trained trials: the best, and others evenly spread."
+                )

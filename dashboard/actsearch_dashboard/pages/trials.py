@@ -1,36 +1,47 @@
-"""Every trial in a table: filter, download, open."""
+"""Every trial in a table: filter, page through, download, open."""
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch.report import trials_frame
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
 from actsearch_dashboard.parts import FOUR_DECIMALS, SECONDS, heading, trial_table
 from actsearch_dashboard.state import calm, current_study, live
-from actsearch_dashboard.text import csv_text, one_line
+from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
-__all__ = ["filtered", "render"]
+__all__ = ["ROWS", "render"]
+
+ROWS = 500
+"""The browser gets so many rows at a time."""
 
 _COLUMNS = {
     "number": st.column_config.NumberColumn("trial", width="small"),
     "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
     "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
     "activation": st.column_config.TextColumn(width="medium"),
+    "size": st.column_config.NumberColumn(help="Nodes of the formula."),
+    "parents": st.column_config.TextColumn(help="The trials it was made from."),
     "duplicate_of": st.column_config.NumberColumn("duplicate of"),
-    "same_values_as": st.column_config.NumberColumn("same values as"),
     "mirror_of": st.column_config.NumberColumn(
         "mirror of", help="f(-x), -f(x) or -f(-x) of that trial's f"
     ),
     "seconds": st.column_config.NumberColumn("time", format=SECONDS),
-    "datetime_start": st.column_config.DatetimeColumn("started"),
-    "datetime_complete": st.column_config.DatetimeColumn("ended"),
+    "started": st.column_config.DatetimeColumn("started"),
+    "completed": st.column_config.DatetimeColumn("ended"),
 }
-_SEARCHED = ["activation", "formula", "operation", "reason", "warnings"]
+_SHOWN = [
+    "number", "state", "value", "spread", "activation", "formula", "size", "operation", "parents", "duplicate_of",
+    "mirror_of", "reason", "seconds", "started", "completed",
+]  # fmt: skip
+_TEXTS = ["activation", "formula", "operation", "reason"]
+_MOST_REASONS = 20
 
 
 @calm
@@ -40,6 +51,16 @@ def render() -> None:
     if view is None:
         return
     heading(view)
+    if view.frame().empty:
+        live(view, lambda: _table(view, Filters(), "trial"))
+        return
+    filters = _filters(view)
+    order = st.selectbox("Order", list(ORDERS), key="order", width=260)
+    live(view, functools.partial(_table, view, filters, order))
+
+
+def _filters(view: StudyView) -> Filters:
+    frame, made = view.frame(), view.made()
     left, right = st.columns(2)
     states = left.multiselect(
         "States", [state.value for state in TrialState], placeholder="all states", key="states"
@@ -50,45 +71,133 @@ def render() -> None:
         icon=":material/search:",
         key="words",
     )
-    live(view, functools.partial(_table, view, states, words))
+    with st.expander("More filters", icon=":material/filter_list:"):
+        left, right = st.columns(2)
+        operations = left.multiselect(
+            "Made by", by_text(frame["operation"]), placeholder="any way", key="operations",
+            format_func=lambda text: cut(text or "(not said)", 40),
+            help="How the strategy made the candidate.",
+        )  # fmt: skip
+        operators = right.multiselect(
+            "With operators", sorted(frozenset().union(*set(made.operators))), key="operators",
+            placeholder="any operators", help="Formulas that hold all of these.",
+        )  # fmt: skip
+        sizes = _range(
+            left, "Size of the formula", made.sizes[made.sizes > 0], "sizes", whole=True
+        )
+        finite = frame["value"].to_numpy()
+        finite = finite[np.isfinite(finite)]
+        values = _range(right, f"{cut(view.metric, 20)} between", finite, "values")
+    return Filters(states, words, operations, operators, sizes, values)
 
 
-def _table(view: StudyView, states: list[str], words: str) -> None:
-    whole = trials_frame(view.trials())
+def _range(
+    place: st.delta_generator.DeltaGenerator,
+    label: str,
+    values: np.ndarray,
+    key: str,
+    whole: bool = False,
+) -> tuple[float, float] | None:
+    """Two boxes for the ends of a range; None while nothing is asked for."""
+    if not len(values) or values.min() == values.max():
+        return None
+    low, high = values.min().item(), values.max().item()
+    first, second = place.columns(2, vertical_alignment="bottom")
+    kind = {"step": 1} if whole else {"format": FOUR_DECIMALS}
+    least = first.number_input(
+        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", **kind
+    )  # fmt: skip
+    most = second.number_input(
+        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", **kind
+    )  # fmt: skip
+    if least is None and most is None:
+        return None
+    return (-np.inf if least is None else least, np.inf if most is None else most)
+
+
+def _table(view: StudyView, filters: Filters, order: str) -> None:
+    whole = view.frame()
     if whole.empty:
         st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
         st.code("study.optimize(task, n_trials=100)", language="python")
         return
-    frame = filtered(whole, states, words)
+    made = view.made()
+    whole = whole.assign(size=np.where(made.sizes > 0, made.sizes, np.nan))
+    found = whole[filters.mask(whole, made.operators)]
+    found = ordered(found, order, view.record.direction)
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.caption(
-        f"{len(frame)} of {len(whole)} trials. Click on a row's box to open the candidate."
+        f"{len(found):,} of {len(whole):,} trials. Click on a row's box to open the candidate."
     )
     right.download_button(
         "Download CSV",
-        csv_text(frame),
+        lambda: csv_text(_columns(view, found)),
         file_name="trials.csv",
         mime="text/csv",
         icon=":material/download:",
         on_click="ignore",
         width="stretch",
-        help="What is shown. Text that a spreadsheet would take for a formula begins with a quote (').",
+        help="All trials that the filters leave, on every page. Text that a spreadsheet would take for a formula "
+        "begins with a quote (').",
     )
-    if frame.empty:
+    if found.empty:
         st.info("No trial matches: take away a state or a word.", icon=":material/filter_alt_off:")
+    else:
+        page = _page(len(found))
+        rows = _columns(view, found.iloc[page * ROWS : (page + 1) * ROWS])
+        shown = rows.assign(**{name: rows[name].map(one_line) for name in _TEXTS})
+        trial_table(shown, [int(number) for number in rows["number"]], "trials", _COLUMNS)
+    _reasons(whole)
+
+
+def _page(count: int) -> int:
+    """The page that is looked at, from 0; the box for it stands there only if there are several."""
+    pages = -(-count // ROWS)
+    if pages < 2:
+        return 0
+    st.session_state["page"] = min(st.session_state.get("page", 1), pages)
+    return int(
+        st.number_input(
+            f"Page, of {pages:,} with {ROWS} trials each", 1, pages, key="page", width=260
+        )
+        - 1
+    )
+
+
+def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the frame as they are shown and downloaded."""
+    more = {
+        f"value {at + 1}": rows[f"value_{at}"]
+        for at in range(1, len(view.record.directions))
+        if f"value_{at}" in rows
+    }
+    table = rows.assign(
+        activation=rows["label"],
+        parents=[", ".join(map(str, numbers)) for numbers in rows["parents"]],
+        mirror_of=mirrors_in(view.frame()).reindex(rows.index),
+        size=rows["size"].astype("Int64"),
+        **more,
+    )
+    at = _SHOWN.index("value") + 1
+    return table[[*_SHOWN[:at], *more, *_SHOWN[at:]]]
+
+
+def _reasons(frame: pd.DataFrame) -> None:
+    """Why trials were refused or failed, counted."""
+    bad = frame[frame["state"].isin([TrialState.REJECTED.value, TrialState.FAILED.value])]
+    if bad.empty:
         return
-    shown = frame.assign(**{name: frame[name].map(one_line) for name in _SEARCHED})
-    trial_table(shown, [int(number) for number in frame["number"]], "trials", _COLUMNS)
-
-
-def filtered(frame: pd.DataFrame, states: list[str], words: str) -> pd.DataFrame:
-    """Rows in one of the states (any, if none is named) in which some text contains ``words``, case ignored."""
-    if states:
-        frame = frame[frame["state"].isin(states)]
-    wanted = words.strip().lower()
-    if wanted:
-        found = pd.Series(False, index=frame.index)
-        for name in _SEARCHED:
-            found |= frame[name].str.lower().str.contains(wanted, regex=False)
-        frame = frame[found]
-    return frame
+    counted = Counter(zip(bad["state"], bad["reason"], strict=True)).most_common()
+    with st.expander(f"Why {len(bad):,} trials were refused or failed", icon=":material/block:"):
+        st.dataframe(
+            pd.DataFrame(
+                [
+                    {"state": state, "reason": one_line(reason) or "(not said)", "trials": count}
+                    for (state, reason), count in counted[:_MOST_REASONS]
+                ]
+            ),
+            hide_index=True,
+            key="reasons",
+        )
+        if len(counted) > _MOST_REASONS:
+            st.caption(f"The {_MOST_REASONS} most frequent of {len(counted):,} reasons.")

@@ -4,7 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
-from actsearch.report.columns import COLUMNS, columns_of
+from actsearch.report.columns import COLUMNS, columns_of, leaders, sample
 from actsearch.report.insight import diagnostics_frame, diagnostics_of, remarks
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
@@ -49,6 +49,7 @@ __all__ = [
     "disarmed",
     "judge",
     "leaderboard",
+    "leaders",
     "resolve_duplicates",
     "mirrors",
     "objective_names",
@@ -58,6 +59,7 @@ __all__ = [
     "readable",
     "remarks",
     "same_values",
+    "sample",
     "shrunken_means",
     "state_counts",
     "trials_frame",

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from actsearch.records import StudyRecord, TrialRecord, TrialState
-from actsearch.report.tables import leaderboard, resolve_duplicates, state_counts
+from actsearch.report.columns import (
+    frame_of,
+    merged_columns,
+    objectives_of,
+    open_numbers,
+    stands_like,
+)
+from actsearch.report.tables import resolve_duplicates
 from actsearch.report.verdict import Verdict, readable
-from actsearch.storage import Storage
+from actsearch.storage import Overview, Standing, Storage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Reader", "StudySummary"]
+
+_POINTS = 40  # of the line in the list of studies
+_MOST_OPEN = 5000  # trials to ask for by number
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class StudySummary:
         is_running: whether a process drives it now.
         last_change: when its last trial ended.
         verdicts: how many confirmations it has.
+        line: the best value so far, at some 40 numbers of trials; None before the first value.
     """
 
     study: StudyRecord
@@ -33,6 +48,24 @@ class StudySummary:
     is_running: bool
     last_change: datetime | None
     verdicts: int
+    line: tuple[float | None, ...] = ()
+
+    @property
+    def stage(self) -> str:
+        """Where the study stands, in a word.
+
+        "running"; "interrupted", where a process ended amid its trials; "confirmed", with a verdict; "resumable", with
+        trials proposed that are still to be trained; "searched"; "empty".
+        """
+        if self.is_running:
+            return "running"
+        if self.counts[TrialState.RUNNING]:
+            return "interrupted"
+        if self.verdicts:
+            return "confirmed"
+        if self.counts[TrialState.WAITING]:
+            return "resumable"
+        return "searched" if any(self.counts.values()) else "empty"
 
 
 class Reader:
@@ -62,23 +95,36 @@ class Reader:
         """One study's settings; StudyError if there is none of that name."""
         return self._storage.study(name)
 
-    def summaries(self) -> list[StudySummary]:
-        """One summary a study, oldest first."""
-        return [self.summary(study) for study in self.studies()]
+    def summaries(self, before: Sequence[StudySummary] = ()) -> list[StudySummary]:
+        """One summary a study, oldest first.
+
+        Args:
+            before: what was found at an earlier look; of studies in which no trial was added and none ended since then,
+                the trials are not looked at again.
+        """
+        known = {(item.study.id, item.study.created): item for item in before}
+        overview = self._storage.overview()
+        return [
+            self._summary(study, overview.get(study.id), known.get((study.id, study.created)))
+            for study in self.studies()
+        ]
 
     def summary(self, study: StudyRecord) -> StudySummary:
         """How a study stands."""
-        trials = self._storage.trials(study.id)
-        ranked = leaderboard(trials, study.direction)
-        ended = [trial.completed for trial in trials if trial.completed is not None]
-        return StudySummary(
-            study,
-            state_counts(trials),
-            ranked[0] if ranked else None,
-            self._storage.is_running(study.id),
-            max(ended, default=None),
-            len(self._storage.confirmations(study.id)),
-        )
+        return self._summary(study, self._storage.overview().get(study.id), None)
+
+    def _summary(
+        self, study: StudyRecord, overview: Overview | None, before: StudySummary | None
+    ) -> StudySummary:
+        if overview is None:
+            return StudySummary(study, dict.fromkeys(TrialState, 0), None, False, None, 0)
+        counts, verdicts, is_running = overview
+        if before is not None and before.counts == counts:
+            found = Standing(before.best, before.line, before.last_change)
+        else:
+            found = self._storage.standing(study, sum(counts.values()), _POINTS)
+        best, line, change = found
+        return StudySummary(study, counts, best, is_running, change, verdicts, line)
 
     def is_running(self, study: StudyRecord) -> bool:
         """Whether a process drives the study now."""
@@ -97,6 +143,25 @@ class Reader:
             study.id, numbers=numbers, epochs=epochs, diagnostics=diagnostics
         )
         return resolve_duplicates(found)
+
+    def frame(self, study: StudyRecord, before: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The trials as columns, see :data:`actsearch.report.COLUMNS`; fast however many there are.
+
+        Args:
+            study: whose.
+            before: what was found at an earlier look: only what was added or ended since then is read. It is not
+                changed, and returned if nothing was.
+        """
+        objectives = len(study.directions) or 1
+        if before is not None and len(before) and objectives_of(before) == objectives:
+            waiting = open_numbers(before)
+            if len(waiting) <= _MOST_OPEN:
+                since = int(before["number"].iloc[-1]) + 1
+                found = self._storage.columns(study.id, objectives, since=since, numbers=waiting)
+                merged = merged_columns(before, found.cells)
+                if stands_like(merged, found.total):
+                    return merged
+        return frame_of(self._storage.columns(study.id, objectives).cells)
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""

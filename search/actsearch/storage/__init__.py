@@ -3,6 +3,16 @@
 from actsearch.storage.database import Database, redacted
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
+from actsearch.storage.overview import Overview, Standing
 from actsearch.storage.store import Confirmation, Storage
 
-__all__ = ["Confirmation", "Database", "Lease", "Storage", "redacted", "versions"]
+__all__ = [
+    "Confirmation",
+    "Database",
+    "Lease",
+    "Overview",
+    "Standing",
+    "Storage",
+    "redacted",
+    "versions",
+]

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError, nearest
 from actsearch.records import Outcome, StudyRecord, TrialRecord
+from actsearch.storage import columns as narrow
 from actsearch.storage import convert, trials
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database, retried
 from actsearch.storage.lease import Lease, is_alive
+from actsearch.storage.overview import Overview, Standing, everything, standing_of
 from actsearch.storage.tables import (
     ConfirmationRow,
     LeaseRow,
@@ -162,6 +164,18 @@ class Storage:
             return row is not None and is_alive(row)
 
     @retried
+    def overview(self) -> dict[int, Overview]:
+        """By study id, what is counted in every study with trials, a verdict or a driver."""
+        with self.database.reading() as session:
+            return everything(session)
+
+    @retried
+    def standing(self, study: StudyRecord, total: int, points: int) -> Standing:
+        """How the trials of a study did; see :func:`actsearch.storage.overview.standing_of`."""
+        with self.database.reading() as session:
+            return standing_of(session, study.id, study.direction, total, points)
+
+    @retried
     def stamp(self) -> tuple[object, ...]:
         """Something that is another after every write that a reader could show; cheap to ask for."""
         with self.database.reading() as session:
@@ -192,6 +206,14 @@ class Storage:
             return trials.read(
                 session, study_id, since, numbers, epochs=epochs, diagnostics=diagnostics
             )
+
+    @retried
+    def columns(
+        self, study_id: int, objectives: int = 1, *, since: int = 0, numbers: Sequence[int] = ()
+    ) -> narrow.Columns:
+        """Trials without what is large: from number ``since`` on, and those of some numbers besides."""
+        with self.database.reading() as session:
+            return narrow.read(session, study_id, since, numbers, objectives)
 
     @retried
     def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:

@@ -25,7 +25,7 @@ from actsearch.storage import convert, insight, tolerant
 from actsearch.storage.environment import all_versions, environment_id, versions
 from actsearch.storage.tables import Base, EpochRow, EvaluationRow, utc_now
 
-__all__ = ["add", "finish", "read", "screen", "start"]
+__all__ = ["add", "finish", "no_collection", "read", "screen", "start"]
 
 _TRIALS = Base.metadata.tables["trials"]
 _VALUES = Base.metadata.tables["trial_values"]
@@ -90,10 +90,11 @@ def read(
     diagnostics: bool = False,
 ) -> list[TrialRecord]:
     """Trials in order of their numbers; see :meth:`actsearch.storage.Storage.trials`."""
-    query, bound = _READ, {"of_study": study_id, "since": since}
+    query, others, bound = _READ, _OTHERS, {"of_study": study_id, "since": since}
     if numbers is not None:
-        query = query.where(_TRIALS.c.number.in_(sorted(set(numbers))))
-    with _no_collection():
+        wanted = _TRIALS.c.number.in_(sorted(set(numbers)))
+        query, others = query.where(wanted), others.where(wanted)
+    with no_collection():
         rows = session.connection().execute(query, bound).all()
         found = all_versions(session.connection())
         evaluations = (
@@ -101,7 +102,7 @@ def read(
             if epochs or diagnostics
             else {}
         )
-        more = _other_values(session, study_id)
+        more = _other_values(session, others, study_id)
         return [
             convert.trial_record(
                 row, found, evaluations.get(row.id, ()), _values(row, more.get(row.id))
@@ -110,10 +111,12 @@ def read(
         ]
 
 
-def _other_values(session: Session, study_id: int) -> dict[int, list[float | None]]:
+def _other_values(
+    session: Session, query: sa.Select[*tuple[Any, ...]], study_id: int
+) -> dict[int, list[float | None]]:
     """By trial id, the values in all objectives but the first."""
     found: dict[int, list[float | None]] = defaultdict(list)
-    for trial_id, _, value, text in session.execute(_OTHERS, {"of_study": study_id}):
+    for trial_id, _, value, text in session.execute(query, {"of_study": study_id}):
         found[trial_id].append(tolerant.number(value, text))
     return found
 
@@ -123,7 +126,7 @@ def _values(row: sa.Row[Any], more: list[float | None] | None) -> tuple[float | 
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without the garbage collector, which half of the time would look through what is only just being made."""
     enabled = gc.isenabled()
     gc.disable()

@@ -1,0 +1,95 @@
+"""Which trials of very many a table shows, and in which order. Knows nothing of Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["ORDERS", "Filters", "by_text", "mirrors_in", "ordered"]
+
+_SEARCHED = ("label", "formula", "operation", "reason")
+
+ORDERS = {
+    "trial": ("number", False),
+    "newest first": ("number", True),
+    "best value first": ("value", None),
+    "longest time first": ("seconds", True),
+    "smallest formula first": ("size", False),
+}
+"""Column, and whether the largest comes first; None leaves that to the study's direction."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is asked for; what is empty asks for nothing.
+
+    Attributes:
+        states: any of these.
+        words: in a label, formula, operation or reason, whatever the case.
+        operations: any of these made the candidate.
+        operators: all of these are in the formula.
+        sizes: least and most nodes.
+        values: least and most value.
+    """
+
+    states: Sequence[str] = ()
+    words: str = ""
+    operations: Sequence[str] = ()
+    operators: Sequence[str] = ()
+    sizes: tuple[float, float] | None = None
+    values: tuple[float, float] | None = None
+
+    def mask(self, trials: pd.DataFrame, operators: Sequence[frozenset[str]]) -> np.ndarray:
+        """Which rows are asked for.
+
+        Args:
+            trials: as :data:`actsearch.report.COLUMNS`, with "size".
+            operators: those in the formula of each row.
+        """
+        kept = np.ones(len(trials), dtype=bool)
+        for name, wanted in (("state", self.states), ("operation", self.operations)):
+            if wanted:
+                kept &= trials[name].isin(list(wanted)).to_numpy()
+        for name, bounds in (("size", self.sizes), ("value", self.values)):
+            if bounds is not None:
+                kept &= trials[name].between(*bounds).to_numpy()
+        if self.operators:
+            needed = frozenset(self.operators)
+            kept &= np.fromiter((needed <= found for found in operators), bool, len(trials))
+        words = self.words.strip().lower()
+        if words:
+            found = np.zeros(len(trials), dtype=bool)
+            for name in _SEARCHED:
+                found |= np.fromiter((words in text.lower() for text in trials[name]), bool)
+            kept &= found
+        return kept
+
+
+def ordered(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataFrame:
+    """Rows in one of :data:`ORDERS`; those without what orders them last, of equal ones the earlier first."""
+    name, descending = ORDERS[order]
+    if descending is None:
+        descending = direction != "minimize"
+    if order == "trial":
+        return trials
+    return trials.sort_values(name, ascending=not descending, kind="stable", na_position="last")
+
+
+def by_text(column: pd.Series) -> list[str]:
+    """The different texts of a column, the most frequent first."""
+    return [str(text) for text in column.value_counts().index]
+
+
+def mirrors_in(trials: pd.DataFrame) -> pd.Series:
+    """For functions that are f(-x), -f(x) or -f(-x) of an earlier one's f: that trial's number; else missing.
+
+    As :func:`actsearch.report.mirrors`, of a table.
+    """
+    known = trials[trials["mirror"] != ""]
+    first = known.drop_duplicates("mirror").set_index("mirror")
+    original = known["mirror"].map(first["number"])
+    is_mirror = known["mirror"].map(first["alias"]) != known["alias"]
+    return original[is_mirror].astype("Int64").reindex(trials.index)

@@ -1,0 +1,130 @@
+"""How studies stand, counted and ranked by the database, so that a list of studies reads no trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from actsearch.records import TrialRecord, TrialState
+from actsearch.storage import tolerant, trials
+from actsearch.storage.lease import is_alive
+from actsearch.storage.tables import ConfirmationRow, LeaseRow, TrialRow, TrialValueRow
+
+__all__ = ["Overview", "Standing", "counts", "everything", "standing_of"]
+
+_LARGEST = 1.7976931348623157e308
+
+Counts = dict[TrialState, int]
+
+
+class Overview(NamedTuple):
+    """What is counted in one study.
+
+    Attributes:
+        counts: trials by state, every state named.
+        verdicts: how many there are.
+        is_running: whether a living process drives it.
+    """
+
+    counts: Counts
+    verdicts: int
+    is_running: bool
+
+
+class Standing(NamedTuple):
+    """How the trials of one study did.
+
+    Attributes:
+        best: the COMPLETE trial with the best finite value, of equal ones the earliest.
+        line: the best value so far at some numbers of trials, evenly spread; None before the first value.
+        last_change: when the last trial ended.
+    """
+
+    best: TrialRecord | None
+    line: tuple[float | None, ...]
+    last_change: datetime | None
+
+
+def counts(session: Session, study_id: int | None = None) -> dict[int, Counts]:
+    """By study id, how many trials are in each state; answered from an index."""
+    query = sa.select(TrialRow.study_id, TrialRow.state, sa.func.count()).group_by(
+        TrialRow.study_id, TrialRow.state
+    )
+    if study_id is not None:
+        query = query.where(TrialRow.study_id == study_id)
+    found: dict[int, Counts] = {}
+    for of_study, word, count in session.execute(query):
+        by_state = found.setdefault(of_study, dict.fromkeys(TrialState, 0))
+        by_state[tolerant.state(word)[0]] += count
+    return found
+
+
+def everything(session: Session) -> dict[int, Overview]:
+    """By study id, of every study with trials, a verdict or a driver."""
+    query = sa.select(ConfirmationRow.study_id, sa.func.count()).group_by(ConfirmationRow.study_id)
+    verdicts = {study_id: count for study_id, count in session.execute(query)}
+    running = {row.study_id for row in session.scalars(sa.select(LeaseRow)) if is_alive(row)}
+    by_study = counts(session)
+    return {
+        study_id: Overview(
+            by_study.get(study_id, dict.fromkeys(TrialState, 0)),
+            verdicts.get(study_id, 0),
+            study_id in running,
+        )
+        for study_id in by_study.keys() | verdicts.keys() | running
+    }
+
+
+def standing_of(
+    session: Session, study_id: int, direction: str | None, total: int, points: int
+) -> Standing:
+    """Best trial, history line and last change of one study.
+
+    Args:
+        session: on one picture of the database.
+        study_id: whose.
+        direction: "minimize", or anything else for the largest value.
+        total: how many trials there are.
+        points: length of the line at most.
+    """
+    value = TrialValueRow.value
+    of_study = (
+        TrialRow.study_id == study_id,
+        TrialRow.state == TrialState.COMPLETE.value,
+        TrialValueRow.trial_id == TrialRow.id,
+        TrialValueRow.objective == 0,
+        value.between(-_LARGEST, _LARGEST),  # leaves out what somebody wrote that is no number
+    )
+    order = value.asc() if direction == "minimize" else value.desc()
+    number = session.scalar(
+        sa.select(TrialRow.number).where(*of_study).order_by(order, TrialRow.number).limit(1)
+    )
+    return Standing(
+        None if number is None else trials.read(session, study_id, numbers=[number])[0],
+        () if number is None else _line(session, of_study, direction, total, points),
+        session.scalar(
+            sa.select(sa.func.max(TrialRow.completed)).where(TrialRow.study_id == study_id)
+        ),
+    )
+
+
+def _line(
+    session: Session, of_study: tuple[Any, ...], direction: str | None, total: int, points: int
+) -> tuple[float | None, ...]:
+    """The database finds the best of each stretch of trials, which is little to read however many there are."""
+    best: Callable[[float, float], float] = min if direction == "minimize" else max
+    aggregate = sa.func.min if direction == "minimize" else sa.func.max
+    points = min(points, total)
+    stretch = TrialRow.number * points // total
+    query = sa.select(stretch.label("stretch"), aggregate(TrialValueRow.value)).where(*of_study)
+    found = {at: value for at, value in session.execute(query.group_by("stretch"))}
+    line: list[float | None] = []
+    for at in range(points):
+        before, here = line[-1] if line else None, found.get(at)
+        known = [value for value in (before, here) if value is not None]
+        line.append(None if not known else known[0] if len(known) == 1 else best(*known))
+    return tuple(line)
