@@ -16,6 +16,7 @@ and adds nothing to what is there.
 from __future__ import annotations
 
 import logging
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,20 +30,34 @@ from torch.nn import functional as F
 import actsearch as acs
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
-INPUTS, UNITS, EPOCHS = 16, 8, 30
+INPUTS, UNITS = 16, 8
 EQUAL = 1e-4
 """Largest share of the planted function's variance that a readout of its equal leaves unexplained."""
 
 
 @dataclass(frozen=True)
 class Plant:
-    """What the teacher has, and how it is looked for."""
+    """What the teacher has, and how it is looked for.
+
+    Attributes:
+        what: in words.
+        formula: catalog name or formula.
+        strategy: that looks for it.
+        trials: after so many the search gives up.
+        epochs: of each training.
+        solved: mean squared error below which nothing is left to look for; the data have a variance of 1.
+        settings: hyperparameters of the catalog row.
+        space: where it is looked for.
+    """
 
     what: str
     formula: str
     strategy: str
     trials: int
+    epochs: int
+    solved: float
     settings: dict[str, Any] = field(default_factory=dict)
+    space: acs.Space | None = None
 
     @property
     def label(self) -> str:
@@ -54,19 +69,29 @@ class Plant:
         return acs.activation(self.formula, **self.settings)
 
 
+FIXED = acs.Space(
+    activations=("relu", "tanh", "sin", "sigmoid"),
+    operators=("add", "sub", "mul", "max", "sin", "cos", "tanh", "sigmoid"),
+    max_size=7,
+    learned=False,
+)
+"""Fixed forms of few operators: thousands of different functions."""
+
 PLANTS = (
-    Plant("catalog row", "mish", "bayesian", 60),
-    Plant("unusual hyperparameter", "elu", "bayesian", 160, {"alpha": 2.3}),
-    Plant("three operators", "cos(x) * tanh(x)", "genetic", 600),
+    Plant("catalog row", "mish", "bayesian", 60, 30, 1e-8),
+    Plant("unusual hyperparameter", "elu", "bayesian", 160, 30, 1e-8, {"alpha": 2.3}),
+    Plant("three operators", "cos(x) * tanh(x)", "genetic", 3000, 20, 1e-5, space=FIXED),
 )
 
 
-def make_task(plant: Plant, seed: int, epochs: int) -> acs.Task:
+def make_task(plant: Plant, seed: int, small: bool = False) -> acs.Task:
     """A teacher's data in three parts, and a student that has its first layer."""
     draws = torch.Generator().manual_seed(seed)
     first = nn.Linear(INPUTS, UNITS)
     with torch.no_grad():
-        nn.init.orthogonal_(first.weight, gain=2, generator=draws)  # each unit sees N(bias, 4), alone
+        nn.init.orthogonal_(
+            first.weight, gain=2, generator=draws
+        )  # each unit sees N(bias, 4), alone
         first.bias.copy_(torch.randn(UNITS, generator=draws))
         inputs = torch.randn(1024, INPUTS, generator=draws)
         targets = plant.module()(first(inputs)) @ torch.randn(UNITS, 1, generator=draws)
@@ -86,7 +111,7 @@ def make_task(plant: Plant, seed: int, epochs: int) -> acs.Task:
         test=(inputs[768:], targets[768:]),
         loss=F.mse_loss,
         metric="mse",
-        epochs=epochs,
+        epochs=2 if small else plant.epochs,
         batch_size=64,
         lr=0.1,
         schedule="cosine",
@@ -135,31 +160,45 @@ class Found:
 
 def search(plant: Plant, seed: int, storage: str, small: bool) -> Found:
     """Look for what one teacher has, and confirm what was found."""
-    task = make_task(plant, seed, epochs=2 if small else EPOCHS)
+    task = make_task(plant, seed, small)
     study = acs.create_study(
         study_name=f"teacher: {plant.what}, {seed}",
         storage=storage,
         strategy=plant.strategy,
+        space=plant.space,
         seed=seed,
         load_if_exists=True,
     )
-    study.optimize(task, total_trials=4 if small else plant.trials)
+
+    def solved(study: acs.Study, trial: acs.Trial) -> None:
+        if trial.value is not None and trial.value < plant.solved:
+            study.stop()
+
+    best = min((trial.value for trial in study.trials if trial.value is not None), default=1.0)
+    if best >= plant.solved:
+        study.optimize(task, total_trials=4 if small else plant.trials, callbacks=(solved,))
     verdict = study.confirm(task, top_k=3, seeds=2 if small else 10)
     trained = sum(trial.state is acs.TrialState.COMPLETE for trial in study.trials)
     return Found(plant, seed, verdict, trained)
 
 
 def table(found: Sequence[Found]) -> str:
-    """One line for each search; the trial is the one that was confirmed as the best."""
-    lines = ["planted             seed  first of the verdict          mse  unexplained   trial  recovered"]
+    """One line for each search, and of each plant how often it was recovered, and after how many trials."""
+    lines = [
+        f"{'planted':<18}  seed  {'first of the verdict':<30}  {'mse':>7}  unexplained  trials  recovered"
+    ]
     for item in found:
         lines.append(
-            f"{item.plant.label:<18}  {item.seed:>4}  {item.first.label:<24}  {item.first.mean:>7.1e}  "
-            f"{item.left:>11.0e}  {item.first.number:>3} of {item.trained}  {'yes' if item.recovered else 'no'}"
+            f"{item.plant.label:<18}  {item.seed:>4}  {item.first.label:<30}  {item.first.mean:>7.1e}  "
+            f"{item.left:>11.0e}  {item.trained:>6}  {'yes' if item.recovered else 'no'}"
         )
     for plant in PLANTS:
         own = [item for item in found if item.plant is plant]
-        lines.append(f"{plant.what}: {sum(item.recovered for item in own)} of {len(own)} recovered")
+        took = statistics.median(item.trained for item in own) if own else 0
+        lines.append(
+            f"{plant.what}: {sum(item.recovered for item in own)} of {len(own)} recovered, "
+            f"after {took:.0f} trials (median)"
+        )
     return "\n".join(lines)
 
 

@@ -419,5 +419,5 @@ def test_it_improves_on_its_first_population() -> None:
         first = min(trial.value for trial in history[:32] if trial.value is not None)
         best = min(trial.value for trial in history if trial.value is not None)
         gains.append(first / max(best, 1e-12))
-    assert statistics.median(gains) > 5
+    assert statistics.median(gains) > 3
     assert sum(gain > 1.5 for gain in gains) >= 3

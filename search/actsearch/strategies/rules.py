@@ -13,13 +13,15 @@ def allowed(tree: Expression, space: Space) -> bool:
     """Whether a formula keeps the rules of composing.
 
     Within size and depth; each operator depends on x; exponents are numbers; no operator of a family (exponential,
-    periodic, power) inside another of the same family; operators of the space alone.
+    periodic, power) inside another of the same family; operators of the space alone, and learned numbers only where
+    the space has them.
     """
     return (
         isinstance(tree, Call)
         and tree.size <= space.max_size
         and tree.depth <= space.max_depth
         and tree.operators <= set(space.operator_names)
+        and (space.learned or not tree.parameters)
         and _well_formed(tree, frozenset())
     )
 

@@ -35,6 +35,8 @@ class Space:
             patterns that are given one name are one group, as ``{"stem.*": "ends", "head.*": "ends", "body.*": None}``.
             A pattern is a path, or as ``acs.place`` takes it; hidden sites that none matches stay as they are.
         depth_bands: for "per_depth", how many bands of equally many sites; 3 by default.
+        learned: whether forms with numbers that are learned with the weights may be proposed; False for fixed forms
+            alone, which add no parameter to the model.
     """
 
     activations: Names = None
@@ -43,6 +45,7 @@ class Space:
     max_depth: int = 6
     sites: str | Mapping[str, str | None] = "shared"
     depth_bands: int | None = None
+    learned: bool = True
 
     def __post_init__(self) -> None:
         self._check_limits()
@@ -53,18 +56,27 @@ class Space:
                 )
         _check(self.activation_names, CATALOG.names(role="hidden"), "activation")
         _check(self.operator_names, list(OPERATORS), "operator")
+        self._check_fixed()
 
     @functools.cached_property
     def activation_names(self) -> tuple[str, ...]:
         """Catalog names in the space."""
-        hidden = CATALOG.names(role="hidden")
+        hidden = [
+            name
+            for name in CATALOG.names(role="hidden")
+            if self.learned or not CATALOG[name].learned
+        ]
         recommended = [name for name in hidden if CATALOG[name].tier == "recommended"]
         return _chosen(self.activations, recommended, hidden, "activation")
 
     @functools.cached_property
     def operator_names(self) -> tuple[str, ...]:
         """Operator names in the space."""
-        every = [name for name, row in OPERATORS.items() if row.weight > 0]
+        every = [
+            name
+            for name, row in OPERATORS.items()
+            if row.weight > 0 and (self.learned or not row.learned)
+        ]
         recommended = [name for name in every if OPERATORS[name].recommended]
         return _chosen(self.operators, recommended, every, "operator")
 
@@ -77,6 +89,18 @@ class Space:
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise SpaceError(f"{name} must be an integer from {low} to {high}, not {value!r}")
         self._check_sites()
+
+    def _check_fixed(self) -> None:
+        if not isinstance(self.learned, bool):
+            raise SpaceError(f"learned must be True or False, not {self.learned!r}")
+        if self.learned:
+            return
+        learned = [name for name in self.activation_names if CATALOG[name].learned]
+        learned += [name for name in self.operator_names if OPERATORS[name].learned]
+        if learned:
+            raise SpaceError(
+                f"learned=False leaves out forms with learned numbers, and {', '.join(learned)} has some"
+            )
 
     def _check_sites(self) -> None:
         if isinstance(self.sites, Mapping):
@@ -115,6 +139,7 @@ class Space:
             "operators": list(self.operator_names),
             "max_size": self.max_size,
             "max_depth": self.max_depth,
+            "learned": self.learned,
             "sites": dict(self.sites) if isinstance(self.sites, Mapping) else self.sites,
             **({"depth_bands": self.bands} if self.sites == "per_depth" else {}),
             "given": {
@@ -148,6 +173,8 @@ class Space:
                 "" if name in self.activation_names else f"uses {name}, which is not in the space"
             )
         tree = parse(formula)
+        if tree.parameters and not self.learned:
+            return "has learned numbers, which the space leaves out"
         if foreign := sorted(set(tree.operators) - set(self.operator_names)):
             return f"uses {', '.join(foreign)}, not among the operators of the space"
         if tree.size > self.max_size:
@@ -160,7 +187,7 @@ class Space:
         """How this space differs from a stored one; what is None here is not compared."""
         found = []
         mine = self.to_json()
-        for key, before in stored.items():
+        for key, before in {"learned": True, **stored}.items():  # older studies say nothing of it
             if key == "given" or mine.get(key) == before:
                 continue
             if key in mine["given"]:

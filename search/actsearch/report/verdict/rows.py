@@ -158,7 +158,8 @@ class Verdict:
             )
         return (
             f"Compared with {self.baseline.label} on {data}, {self.seeds} paired seeds: {row.verdict}, "
-            f"{self.metric} {row.difference:+.4f} (95 % interval {row.low:+.4f} to {row.high:+.4f})."
+            f"{self.metric} {_signed(row.difference)} "
+            f"(95 % interval {_signed(row.low)} to {_signed(row.high)})."
         )
 
     def __str__(self) -> str:
@@ -209,8 +210,8 @@ class Verdict:
         return [
             _cut(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
             _number(row.mean),
-            "" if is_baseline else f"{row.difference:+.4f}",
-            "" if is_baseline else f"{row.low:+.4f} to {row.high:+.4f}",
+            "" if is_baseline else _signed(row.difference),
+            "" if is_baseline else f"{_signed(row.low)} to {_signed(row.high)}",
             "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
             "" if row.learning_rate is None else f"{row.learning_rate:.2g}",
             _number(row.as_given),
@@ -290,7 +291,16 @@ def readable(
 
 
 def _number(value: float) -> str:
+    if 0 < abs(value) < _TINY:
+        return f"{value:.1e}"  # four decimals would show nothing
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
+
+
+def _signed(value: float) -> str:
+    return ("" if value < 0 else "+") + _number(value)
+
+
+_TINY = 5e-5
 
 
 _WIDTH = 48  # of the label of an activation

@@ -27,13 +27,12 @@ class KeptWeights:
         Args:
             baseline: what the model's own activation is called.
         """
-        text = f"{_share(self.kept)} of the weights came with the model"
+        came = f"{_share(self.kept)} of the weights came with the model"
+        favour = f"if they were trained with {baseline}, they favour it"
         if self.frozen:
-            text += f", {_share(self.frozen)} are frozen"
-        return (
-            f"{text}: if they were trained with {baseline}, they favour it, frozen ones most, and "
-            "a candidate that loses here may win after a longer recovery, or from scratch."
-        )
+            came += f", {_share(self.frozen)} are frozen"
+            favour += ", the frozen ones most"
+        return f"{came}: {favour}, and a candidate that loses here may win after a longer recovery, or from scratch."
 
     @classmethod
     def read(cls, data: Mapping[str, Any] | None) -> KeptWeights | None:

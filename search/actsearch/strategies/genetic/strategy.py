@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import itertools
 import random
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from actsearch.strategies.space import Space
 
 __all__ = ["Genetic"]
 
+_NUMBER = re.compile(r"(?<!\w)\d+(\.\d+)?(e[+-]?\d+)?")
 _TRIES = 60  # attempts at one child that is new and keeps the rules
 
 
@@ -57,13 +59,14 @@ class Genetic(BySite):
     ::
 
         first batch: half catalog rows, half variants of them
-        population: the last 64 counted trials and the 4 best of all (regularised evolution with elites)
+        population: the best of each of the last 64 shapes, and the 4 best of all (regularised evolution with elites)
         each child: tournament of 3; the best wins, but within one seed's spread the smaller formula does;
                     crossover or one of the mutations; new by identity, or drawn again
 
     With several objectives the population is what NSGA-II keeps of all counted trials, and a tournament is won by the
     better front, then by the larger crowding distance, then by the smaller formula.
 
+    A shape is a formula without the values of its numbers: one that is tuned again and again takes one place.
     Individuals that failed count as the worst finite value. Age-based replacement: Real et al. 2019,
     arXiv:1802.01548; operators: Koza 1992.
 
@@ -72,7 +75,7 @@ class Genetic(BySite):
     groups changed.
 
     Attributes:
-        population: how many of the latest counted trials may be parents.
+        population: how many of the latest shapes may be parents.
         elites: how many of the best of all are parents besides.
         first_batch: candidates in the first logical batch.
         batch: candidates in each later one.
@@ -226,9 +229,23 @@ class Genetic(BySite):
             if best and place <= best[-1]
         ]
         elites = sorted(rivals, key=lambda one: (sign * one.value, one.tree.size, one.number))
-        latest = [_individual(trial, worst) for trial in parents[-self.population :]]
+        latest = [_individual(trial, worst) for trial in self._latest(parents, sign, worst)]
         known = {one.number for one in latest}
         return latest + [one for one in elites[: self.elites] if one.number not in known]
+
+    def _latest(
+        self, parents: Sequence[TrialRecord], sign: int, worst: float
+    ) -> list[TrialRecord]:
+        """The best of each of the latest shapes, in order of number."""
+        best: dict[str, TrialRecord] = {}
+        for trial in reversed(parents):
+            shape = _shape(trial.candidate.formula)
+            other = best.get(shape)
+            if other is None and len(best) == self.population:
+                break
+            if other is None or sign * value_of(trial, worst) < sign * value_of(other, worst):
+                best[shape] = trial
+        return sorted(best.values(), key=lambda trial: trial.number)
 
     def _nondominated(self, parents: Sequence[TrialRecord], context: Context) -> list[_Individual]:
         """The survivors of NSGA-II, in order of number."""
@@ -245,6 +262,11 @@ class Genetic(BySite):
             )
             for one in sorted(kept, key=lambda one: one.position)
         ]
+
+
+def _shape(formula: str) -> str:
+    """A formula without the values of its numbers."""
+    return _NUMBER.sub("#", formula)
 
 
 def _parents(history: Sequence[TrialRecord]) -> Iterator[TrialRecord]:

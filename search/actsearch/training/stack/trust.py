@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
         warnings.filterwarnings("error", message="There is a performance drop")  # member by member
         stack = StackedFit(task, members)
         fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
-        starts = [[p.detach().clone() for p in fit.model.parameters()] for fit in fits]
+        starts = [_state(fit.model) for fit in fits]
         _run(stack, fits)
         steps = [_compare_steps(stack, fits[i], i, starts[i]) for i in range(len(fits))]
         return _compare_outputs(stack, fits) and all(steps)
@@ -66,26 +66,39 @@ def _run(stack: StackedFit, fits: Sequence[Fit]) -> None:
         stack.update(losses)
 
 
-def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Sequence[Tensor]) -> bool:
-    """Where the weights went."""
-    names = [name for name, _ in fit.model.named_parameters()]
-    before = dict(zip(names, start, strict=True))
-    equal, off, way = True, 0.0, 0.0
-    for name, stacked in stack.model.parameters.items():
-        weight = fit.model.get_parameter(name).detach()
-        equal &= torch.equal(stacked[index], weight)
-        off += float((stacked[index].detach() - weight).double().square().sum())
-        way += float((weight - before[name]).double().square().sum())
-    if off > _STEP**2 * way:  # false for nan, too: what diverges at once diverges in both
-        raise Unstackable(
-            f"in a stack its weights move elsewhere, by {(off / way) ** 0.5 if way else off:.2g} of the first steps"
-        )
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all weights and of the buffers that are no counters, by name."""
+    named = itertools.chain(model.named_parameters(), model.named_buffers())
+    return {name: item.detach().clone() for name, item in named if item.is_floating_point()}
+
+
+@torch.no_grad()
+def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, Tensor]) -> bool:
+    """Where weights and buffers went; single training's are then set to the stack's."""
+    own = dict(itertools.chain(fit.model.named_parameters(), fit.model.named_buffers()))
+    equal = True
+    for what, tensors_of in (
+        ("weights", stack.model.parameters),
+        ("buffers", stack.model.buffers),
+    ):
+        off, way = 0.0, 0.0
+        for name, stacked in tensors_of.items():
+            single, mine = own[name].detach(), stacked[index].detach()
+            equal &= torch.equal(mine, single)
+            if name in start:
+                off += float((mine - single).double().square().sum())
+                way += float((single - start[name]).double().square().sum())
+            single.copy_(mine)
+        if off > _STEP**2 * way:  # false for nan, too: what diverges at once diverges in both
+            raise Unstackable(
+                f"in a stack its {what} move elsewhere, by {(off / way) ** 0.5 if way else off:.2g} of the first steps"
+            )
     return equal
 
 
 @torch.no_grad()
 def _compare_outputs(stack: StackedFit, fits: Sequence[Fit]) -> bool:
-    """In evaluation mode, on the first validation batch."""
+    """In evaluation mode, on the first validation batch, with the same weights."""
     task = stack.task
     if task.step is not None:
         return True
