@@ -29,6 +29,8 @@ SPACES = {
     "one activation": Space(activations=["relu"]),
     "few": Space(activations=["leaky_relu", "sin", "tanh"], operators=["add", "mul", "tanh"]),
     "small": Space(max_size=5, max_depth=3),
+    "fixed": Space(learned=False),
+    "fixed, all": Space(activations="all", operators="all", learned=False),
     "smallest": Space(activations=["tanh"], operators=["exp"], max_size=3, max_depth=2),
 }
 FORMULAS = (
@@ -134,11 +136,13 @@ class TestEveryStrategy:
             item = candidate.activations[SHARED]
             if item.name is not None:
                 assert item.name in allowed.activation_names
+                assert allowed.learned or not CATALOG[item.name].learned
                 bound = CATALOG[item.name].bind(dict(item.hyperparameters))
                 assert bound == dict(item.hyperparameters)
             else:
                 tree = parse(item.formula)
                 assert tree.operators <= set(allowed.operator_names)
+                assert allowed.learned or not tree.parameters
                 assert tree.size <= allowed.max_size
                 assert tree.depth <= allowed.max_depth
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.activation import describe
 from actsearch.evaluation import Candidate, Evaluator, Request
-from actsearch.evaluation.stacked import Training, _member
+from actsearch.evaluation.stacked import Stacker, Training, _member
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.training.stack import fit_stack, fit_together, lift
 
@@ -230,6 +230,28 @@ def test_both_ways_out_of_vmap_give_the_same(short: bool, monkeypatch: pytest.Mo
     task = task_of("mlp")
     asked = requests(["relu", "prelu", "sin"])
     assert_same(together(task, asked), alone(task, asked), exact=True)
+
+
+def biased_cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)),
+        nn.Conv2d(1, 8, 2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def test_a_bias_before_a_batch_normalisation_is_no_reason_against_a_stack() -> None:
+    """Its gradient is 0 but for rounding, and Adam makes full steps of that, in a stack perhaps the other way: the
+    function stays the same, its running mean moves along."""
+    task = task_of("cnn with biases", model=biased_cnn, epochs=1)
+    names = ["relu", "tanh", "silu", "prelu", "sin"]
+    for first in range(6):
+        stacker = Stacker(task)
+        asked = [
+            Training(record(name), first + place, task.lr) for place, name in enumerate(names)
+        ]
+        assert all(stacker.train(asked, on_test=False)), stacker.refusal
 
 
 def test_true_maxout_goes_apart() -> None:

@@ -56,6 +56,15 @@ def test_the_choice_is_measured_once_and_logged(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.usefixtures("always")
+def test_the_next_study_of_a_task_does_not_measure_again(caplog: pytest.LogCaptureFixture) -> None:
+    task = task_of("mlp", epochs=1)
+    _searched(task, None, 20)
+    with caplog.at_level("INFO", logger="actsearch"):
+        _searched(task, None, 20, strategy="random")
+    assert not any("in one pass take" in line for line in caplog.messages)
+
+
+@pytest.mark.usefixtures("always")
 def test_a_verdict_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of("mlp", epochs=1, seeds=1)
     together = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)

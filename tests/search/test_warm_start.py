@@ -103,6 +103,7 @@ def test_what_lies_outside_of_the_space_is_left_out_and_said(
     [
         ("gelu", acs.Space(activations=["relu"]), "uses gelu, which is not in the space"),
         ("x*tanh(x)+sin(x)", acs.Space(max_size=5), "nodes, the space allows 5"),
+        ("x*tanh(param(1.0)*x)", acs.Space(learned=False), "has learned numbers, which the space"),
         ("tanh(tanh(tanh(x)))", acs.Space(max_depth=3), "levels, the space allows 3"),
     ],
 )
