@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,18 @@ def main() -> None:
     page = st.navigation([*pages.values(), old])
     _study_box()
     page.run()
+    _load_ahead()
+
+
+@st.cache_resource(show_spinner=False)
+def _load_ahead() -> None:
+    """Load torch while the first page is looked at: pages that draw functions need it, and it takes seconds."""
+    threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    for name in ("actsearch.export", "actsearch.screening"):
+        importlib.import_module(name)
 
 
 def _old_address() -> None:

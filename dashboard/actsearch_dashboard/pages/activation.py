@@ -190,8 +190,13 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     if seen is None:
         st.caption("Nothing was seen inside: " + parts.WHY_NOTHING)
         return
-    for sentence in remarks(seen):
+    said = remarks(seen)
+    for sentence in said:
         st.warning(markdown(sentence), icon=":material/troubleshoot:")
+    if not said:
+        st.markdown(
+            ":green[:material/check:] Gradients neither vanish nor explode, few units are dead, few inputs saturate."
+        )
     shown = figures.Seen(trial.candidate.label, BLUE, seen)
     show_figure(figures.by_depth([shown]), "by depth")
     seed = next(e.seed for e in trial.evaluations if e.diagnostics is seen)
