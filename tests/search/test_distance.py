@@ -8,7 +8,7 @@ import pytest
 
 import actsearch as acs
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
-from actsearch.report import columns_of, twins_of
+from actsearch.report import columns_of, leaders, twins_of
 from actsearch.screening import closest, distance, identify
 
 
@@ -70,3 +70,16 @@ def test_twins_are_the_same_or_have_equal_values_or_are_mirrored() -> None:
     assert twins_of(frame, *identify("silu"), 0) == ((1,), (2,), (3,))
     assert twins_of(frame, *identify("tanh")) == ((), (), ())
     assert twins_of(frame, "", "", "") == ((), (), ())
+
+
+def test_leaders_are_complete_and_finite_best_first_and_of_equals_the_earlier() -> None:
+    values = [0.5, math.nan, 0.9, 0.9, math.inf, None, 0.1]
+    states = [TrialState.COMPLETE] * 6 + [TrialState.PRUNED]
+    trials = [
+        TrialRecord(number, state, CandidateRecord({}), value)
+        for number, (state, value) in enumerate(zip(states, values, strict=True))
+    ]
+    frame = columns_of(trials)
+    assert list(leaders(frame, "maximize", 9)["number"]) == [2, 3, 0]
+    assert list(leaders(frame, "minimize", 2)["number"]) == [0, 2]
+    assert not len(leaders(frame, "maximize", 0))
