@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,15 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch_dashboard import state
-from actsearch_dashboard.pages import candidate, leaderboard, studies, study, trials
+from actsearch_dashboard.pages import (
+    activation,
+    inside,
+    leaderboard,
+    playground,
+    studies,
+    study,
+    trials,
+)
 from actsearch_dashboard.text import markdown
 
 __all__ = ["main"]
@@ -22,7 +32,9 @@ _PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
     "study": ("Study", ":material/monitoring:", study.render),
     "leaderboard": ("Leaderboard", ":material/leaderboard:", leaderboard.render),
     "trials": ("Trials", ":material/table:", trials.render),
-    "candidate": ("Candidate", ":material/function:", candidate.render),
+    "activation": ("Activation", ":material/function:", activation.render),
+    "inside": ("Inside the network", ":material/layers:", inside.render),
+    "playground": ("Playground", ":material/science:", playground.render),
 }
 
 
@@ -34,9 +46,27 @@ def main() -> None:
         for path, (title, icon, render) in _PAGES.items()
     }
     st.session_state[state.PAGES] = pages
-    page = st.navigation(list(pages.values()))
+    old = st.Page(_old_address, title="Candidate", url_path="candidate", visibility="hidden")
+    page = st.navigation([*pages.values(), old])
     _study_box()
     page.run()
+    _load_ahead()
+
+
+@st.cache_resource(show_spinner=False)
+def _load_ahead() -> None:
+    """Load torch while the first page is looked at: pages that draw functions need it, and it takes seconds."""
+    threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    for name in ("actsearch.export", "actsearch.screening"):
+        importlib.import_module(name)
+
+
+def _old_address() -> None:
+    """Links to candidates that were kept lead on to where they are shown now."""
+    state.go_to("activation", **{name: st.query_params[name] for name in st.query_params})
 
 
 def _study_box() -> None:

@@ -121,7 +121,7 @@ def trial_table(
     )
     rows = event.selection.rows
     if rows and rows[0] < len(numbers):
-        go_to("candidate", trial=str(numbers[rows[0]]))
+        go_to("activation", trial=str(numbers[rows[0]]))
 
 
 def settings(view: StudyView) -> None:

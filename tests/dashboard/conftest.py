@@ -36,11 +36,19 @@ def _model() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-def _task() -> acs.Task:
+def _deep() -> nn.Module:
+    """Three sites."""
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Linear(2 if not layers else 4, 4), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(4, 2))
+
+
+def _task(**changes: Any) -> acs.Task:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(96, 2, generator=generator)
     y = (x[:, 0] * x[:, 1] > 0).long()
-    return acs.Task(
+    settings: dict[str, Any] = dict(
         model=_model,
         train=(x[:64], y[:64]),
         valid=(x[64:80], y[64:80]),
@@ -52,6 +60,7 @@ def _task() -> acs.Task:
         lr=1e-2,
         device="cpu",
     )
+    return acs.Task(**settings | changes)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +76,38 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.enqueue_trial("x*tanh(x)")  # a duplicate
     study.optimize(_task(), n_trials=6, show_progress_bar=False)
     study.confirm(_task(), top_k=1, seeds=8, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "several" with two objectives. Never write to it."""
+    path = tmp_path_factory.mktemp("several") / "several.db"
+    study = acs.create_study(
+        study_name="several",
+        storage=f"sqlite:///{path}",
+        strategy="genetic",
+        directions=("maximize", "minimize"),
+    )
+    study.enqueue_trial("relu")
+    study.enqueue_trial("x*tanh(x)")
+    study.optimize(_task(objectives=("accuracy", "size")), n_trials=4, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def by_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "by site": trial 0 has one learned activation everywhere, trial 1 another for each third of the depth."""
+    path = tmp_path_factory.mktemp("by_site") / "by_site.db"
+    study = acs.create_study(
+        study_name="by site",
+        storage=f"sqlite:///{path}",
+        strategy="random",
+        space=acs.Space(sites="per_depth"),
+    )
+    study.enqueue_trial('x*sigmoid(param(1.0, per="channel")*x)')
+    study.enqueue_trial({"depth:1/3": "sin", "depth:2/3": "relu", "depth:3/3": "x*tanh(x)"})
+    study.optimize(_task(model=_deep), n_trials=3, show_progress_bar=False)
     return path
 
 

@@ -16,7 +16,7 @@ import actsearch_dashboard
 from actsearch.report import Reader
 from actsearch.storage import Storage
 
-PAGES = ["studies", "study", "leaderboard", "trials", "candidate"]
+PAGES = ["studies", "study", "leaderboard", "trials", "activation", "inside"]
 Opener = Callable[..., AppTest]
 
 
@@ -65,7 +65,7 @@ def test_study_without_verdict_says_how_to_get_one(opened: Opener, whole: Path) 
         assert "study.confirm(task" in said(opened(page, whole, study="plain"))
 
 
-@pytest.mark.parametrize("page", ["study", "leaderboard", "trials", "candidate"])
+@pytest.mark.parametrize("page", ["study", "leaderboard", "trials", "activation", "inside"])
 def test_study_without_trials_says_how_to_start(opened: Opener, whole: Path, page: str) -> None:
     assert "study.optimize(task, n_trials=100)" in said(opened(page, whole, study="empty"))
 
@@ -101,11 +101,11 @@ def test_trials_filter_and_download(opened: Opener, whole: Path) -> None:
 
 
 def test_candidate_shows_formula_figure_curves_and_code(opened: Opener, whole: Path) -> None:
-    app = opened("candidate", whole, study="confirmed", trial="0")
+    app = opened("activation", whole, study="confirmed", trial="0")
     text = said(app)
     assert "x * tanh(x)" in text
     assert "tanh" in app.latex[0].value
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 4  # the function, two curves, what was seen inside
     (python,) = (block.value for block in app.code if block.language == "python")
     compile(python, "pasted", "exec")
     assert "class FoundActivation" in python
@@ -115,14 +115,14 @@ def test_candidate_without_a_number_is_the_best(opened: Opener, whole: Path) -> 
     reader = Reader(f"sqlite:///{whole}")
     best = reader.summary(reader.study("confirmed")).best
     reader.close()
-    app = opened("candidate", whole, study="confirmed")
+    app = opened("activation", whole, study="confirmed")
     said(app)
     assert best is not None
     assert address(app, "trial") == str(best.number)
 
 
 def test_choosing_another_candidate_changes_the_address(opened: Opener, whole: Path) -> None:
-    app = opened("candidate", whole, study="confirmed", trial="0")
+    app = opened("activation", whole, study="confirmed", trial="0")
     app.selectbox(key="trial_box").set_value(2).run()
     said(app)
     assert address(app, "trial") == "2"
@@ -130,7 +130,7 @@ def test_choosing_another_candidate_changes_the_address(opened: Opener, whole: P
 
 @pytest.mark.parametrize("trial", ["999", "-1", "one", "٣", "9" * 40, "1.5"])
 def test_unknown_trial_is_a_calm_message(opened: Opener, whole: Path, trial: str) -> None:
-    app = opened("candidate", whole, study="confirmed", trial=trial)
+    app = opened("activation", whole, study="confirmed", trial=trial)
     assert "There is no trial" in said(app)
     assert not app.metric
 
@@ -181,7 +181,7 @@ def raw_markdown(app: AppTest) -> str:
 
 @pytest.mark.parametrize(
     ("page", "trial"),
-    [(page, None) for page in PAGES] + [("candidate", str(number)) for number in range(4)],
+    [(page, None) for page in PAGES] + [("activation", str(number)) for number in range(4)],
 )
 def test_hostile_text_stays_text(
     opened: Opener, hostile: Path, evil: str, page: str, trial: str | None
@@ -202,15 +202,15 @@ def test_hostile_text_stays_text(
 def test_a_formula_that_no_longer_parses_leaves_the_rest(
     opened: Opener, hostile: Path, evil: str
 ) -> None:
-    app = opened("candidate", hostile, study=evil, trial="0")
+    app = opened("activation", hostile, study=evil, trial="0")
     assert "cannot be read as an activation" in said(app)
-    assert len(app.get("plotly_chart")) == 2  # its epochs
+    assert len(app.get("plotly_chart")) == 3  # its epochs, and what was seen inside
 
 
 def test_code_to_paste_holds_nothing_of_a_hostile_label(
     opened: Opener, hostile: Path, evil: str
 ) -> None:
-    app = opened("candidate", hostile, study=evil, trial="1")
+    app = opened("activation", hostile, study=evil, trial="1")
     (python,) = (block.value for block in app.code if block.language == "python")
     compile(python, "pasted", "exec")
     assert "\nimport os" not in python
@@ -231,7 +231,7 @@ def test_a_running_study_has_a_switch_and_is_drawn(opened: Opener, copied: Path)
     moment = "2026-01-01 00:00:00.000000"
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("UPDATE trials SET completed = ?, created = ?", (moment, moment))
-    for page in ("study", "leaderboard", "trials", "candidate"):
+    for page in ("study", "leaderboard", "trials", "activation"):
         app = opened(page, copied, study="confirmed")
         assert app.toggle(key="live").value is True
         assert "running now" in said(app)
@@ -289,7 +289,7 @@ def test_one_tampered_trial_leaves_the_others_to_be_seen(
                 "(SELECT id FROM studies WHERE name = 'confirmed')",
                 (value,),
             )
-    query = {"trial": "0"} if page == "candidate" else {}
+    query = {"trial": "0"} if page == "activation" else {}
     if page != "studies":
         query["study"] = "confirmed"
     text = said(opened(page, copied, **query))

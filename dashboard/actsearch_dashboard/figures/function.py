@@ -2,26 +2,150 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 import plotly.graph_objects as go
 
-from actsearch.records import ActivationRecord
+from actsearch.records import HISTOGRAM_EDGES, ActivationRecord
 from actsearch_dashboard.figures.common import laid_out
-from actsearch_dashboard.palette import GREY
+from actsearch_dashboard.palette import BEFORE, BLUE, GREY, INPUTS, ORANGE
+from actsearch_dashboard.text import markup
 
-__all__ = ["function"]
+__all__ = ["Bars", "bars", "function", "normal_shares", "reach"]
+
+_END = 1.0  # width drawn for the bins that have no end
+_TALL = 2.2  # the bars take so little of the height: the function is what is looked at
+_NEAR = 4.0  # inputs farther away than this hardly occur
+_FARTHEST = 4.0  # times the near range that is still shown, so that x**3 leaves its middle legible
 
 
-def function(record: ActivationRecord, low: float = -6.0, high: float = 6.0) -> go.Figure:
+class Bars(NamedTuple):
+    """A histogram to be drawn: width times height is the share."""
+
+    centres: list[float]
+    widths: list[float]
+    heights: list[float]
+
+
+def bars(shares: Sequence[float]) -> Bars:
+    """Bars for the shares between :data:`actsearch.records.HISTOGRAM_EDGES`, one more at each end, a unit wide."""
+    edges = [HISTOGRAM_EDGES[0] - _END, *HISTOGRAM_EDGES, HISTOGRAM_EDGES[-1] + _END]
+    pairs = list(zip(edges, edges[1:], strict=False))
+    widths = [right - left for left, right in pairs]
+    return Bars(
+        [(left + right) / 2 for left, right in pairs],
+        widths,
+        [share / width for share, width in zip(shares, widths, strict=True)],
+    )
+
+
+def normal_shares() -> tuple[float, ...]:
+    """Shares of N(0, 1) between the edges of the histogram."""
+    below = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in HISTOGRAM_EDGES]
+    return tuple(right - left for left, right in zip([0.0, *below], [*below, 1.0], strict=True))
+
+
+def reach(x: Any, *curves: Any) -> tuple[float, float]:
+    """A vertical range that shows all of some curves, or where they run away, the part near 0.
+
+    Args:
+        x: where the curves were sampled.
+        curves: arrays of the same length; numbers that are not finite do not count.
+    """
+    values = np.stack([np.asarray(curve, dtype=float) for curve in curves])
+    near = values[:, np.abs(np.asarray(x)) <= _NEAR]
+    finite, near = values[np.isfinite(values)], near[np.isfinite(near)]
+    if not near.size:
+        return -1.0, 1.0
+    low, high = np.percentile(near, [2, 98])  # a pole takes few points
+    slack = max(_FARTHEST * (high - low) / 4, 0.25)
+    bottom = max(finite.min(), min(low, 0.0) - slack)
+    top = min(finite.max(), max(high, 0.0) + slack)
+    air = 0.06 * (top - bottom) or 0.5
+    return float(bottom - air), float(top + air)
+
+
+def function(
+    record: ActivationRecord,
+    low: float = -6.0,
+    high: float = 6.0,
+    *,
+    met: Sequence[float] = (),
+    learned: Mapping[str, Sequence[float]] | None = None,
+    beside: Sequence[tuple[str, ActivationRecord]] = (),
+) -> go.Figure:
     """The activation with its derivative; loads torch.
+
+    Args:
+        record: which activation.
+        low: left end.
+        high: right end.
+        met: shares of the inputs between the edges of the histogram, drawn behind it.
+        learned: values of its parameters, of which the mean counts; the function at its start is then drawn as well.
+        beside: names and records of others, to be compared with it.
 
     Raises:
         ActsearchError: it cannot be read, or is not a function of one number.
     """
-    from actsearch.export import plot
+    from actsearch.activation import curve
+    from actsearch.export import averaged
 
-    drawn = plot(record, low, high)
-    figure = go.Figure(drawn.data)  # without its template and title: ours follow the page's theme
-    laid_out(figure, "x", "", 380)
-    figure.add_hline(y=0, line_width=1, line_color=GREY)
-    figure.add_vline(x=0, line_width=1, line_color=GREY)
+    figure = go.Figure()
+    if met:
+        _draw_bars(figure, bars(met))
+    for name, other in beside:
+        sampled = curve(other, low, high)
+        _line(figure, sampled.x, sampled.y, markup(name, 24), GREY, 1.5, "dot")
+    start = curve(record, low, high)
+    now = curve(averaged(record, learned), low, high) if learned else start
+    if learned:
+        _line(figure, start.x, start.y, "f at the start", BEFORE, 2, "dot")
+    _line(figure, now.x, now.y, "f(x)", BLUE, 3, "solid")
+    _line(figure, now.x, now.dy, "f′(x)", ORANGE, 2, "dash")
+    laid_out(figure, "x", "", 400)
+    figure.add_hline(y=0, line_width=1, line_color=GREY, layer="below")
+    figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
+    figure.update_xaxes(range=[low, high])
+    figure.update_yaxes(range=reach(now.x, now.y, now.dy, start.y))
+    if met:
+        _behind(figure, max(bars(met).heights))
     return figure
+
+
+def _line(
+    figure: go.Figure, x: Any, y: Any, name: str, colour: str, width: float, dash: str
+) -> None:
+    figure.add_scatter(
+        x=x,
+        y=np.where(np.isfinite(y), y, np.nan),
+        name=name,
+        mode="lines",
+        line={"color": colour, "width": width, "dash": dash},
+        hovertemplate="%{y:.4g}<extra>" + name + "</extra>",
+    )
+
+
+def _draw_bars(figure: go.Figure, drawn: Bars) -> None:
+    shares = [width * height for width, height in zip(drawn.widths, drawn.heights, strict=True)]
+    figure.add_bar(
+        x=drawn.centres,
+        y=drawn.heights,
+        width=drawn.widths,
+        customdata=shares,
+        name="inputs it met",
+        yaxis="y2",
+        marker={"color": INPUTS, "opacity": 0.3, "line": {"width": 0}},
+        hovertemplate="%{customdata:.1%} of the inputs<extra></extra>",
+    )
+
+
+def _behind(figure: go.Figure, tallest: float) -> None:
+    """An axis for the bars, below the one of the function: its numbers are of no use beside those."""
+    figure.update_layout(
+        yaxis2={"visible": False, "range": [0, _TALL * tallest or 1.0], "side": "right"},
+        yaxis={"overlaying": "y2", "tickmode": "auto"},
+        bargap=0,
+    )

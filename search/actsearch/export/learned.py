@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from actsearch.errors import ActivationError
 from actsearch.expression import Parameter
 from actsearch.records import ActivationRecord
 
-__all__ = ["Learned", "learned_values", "with_learned"]
+__all__ = ["Learned", "averaged", "learned_values", "with_learned"]
 
 Learned = Mapping[str, Tensor | Sequence[float] | float]
 """Values by name of the parameter: theta_0, theta_1, ..."""
@@ -63,6 +64,20 @@ def with_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Acti
     channels = next((len(value) for value in values.values() if value.dim()), None)
     module = activation(record, channels=channels).double()
     module.load_state_dict(dict(values))
+    return module
+
+
+def averaged(record: ActivationRecord, learned: Mapping[str, Sequence[float]]) -> Activation:
+    """The activation for one channel, each parameter at the mean of the finite values given for it.
+
+    A parameter without any stays at its start: what a database holds of them need not be complete.
+    """
+    module = activation(record, channels=1, channel_axis=-1).double()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            values = [value for value in learned.get(name, ()) if math.isfinite(value)]
+            if values:
+                parameter.fill_(math.fsum(values) / len(values))
     return module
 
 

@@ -5,7 +5,7 @@ Optuna, and the command line shall start at once.
 """
 
 from actsearch.report.columns import COLUMNS, columns_of, leaders, sample
-from actsearch.report.insight import diagnostics_frame, diagnostics_of, remarks
+from actsearch.report.insight import diagnostics_frame, diagnostics_of, pooled_histogram, remarks
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
@@ -21,6 +21,7 @@ from actsearch.report.tables import (
     state_counts,
     trials_frame,
 )
+from actsearch.report.twins import Twins, twins_of
 from actsearch.report.verdict import (
     KeptWeights,
     Measured,
@@ -39,6 +40,7 @@ __all__ = [
     "Pruning",
     "Reader",
     "StudySummary",
+    "Twins",
     "Verdict",
     "VerdictRow",
     "best_trial",
@@ -55,6 +57,7 @@ __all__ = [
     "objective_names",
     "pareto_front",
     "place_of",
+    "pooled_histogram",
     "pruning_of",
     "readable",
     "remarks",
@@ -63,4 +66,5 @@ __all__ = [
     "shrunken_means",
     "state_counts",
     "trials_frame",
+    "twins_of",
 ]

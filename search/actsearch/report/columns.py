@@ -169,10 +169,10 @@ def leaders(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFra
     """The best COMPLETE trials, best value first; of equal values the earlier trial first."""
     import numpy as np
 
-    chosen = (frame["state"] == "COMPLETE") & np.isfinite(frame["value"].to_numpy())
-    complete: pd.DataFrame = frame[chosen]
-    ascending = direction == "minimize"
-    return complete.sort_values("value", ascending=ascending, kind="stable").head(most)
+    values = frame["value"].to_numpy() * (1.0 if direction == "minimize" else -1.0)
+    ranked = np.where((frame["state"] == "COMPLETE") & np.isfinite(values), values, np.inf)
+    best = np.argsort(ranked, kind="stable")[:most]
+    return frame.iloc[best[np.isfinite(ranked[best])]]
 
 
 def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from actsearch.records import Diagnostics, SiteDiagnostics, TrialRecord
+from actsearch.records import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["diagnostics_frame", "diagnostics_of", "remarks"]
+__all__ = ["diagnostics_frame", "diagnostics_of", "pooled_histogram", "remarks"]
 
 _VANISHING = 1e-3  # of the gradient norm at the last site
 _MANY = 0.5  # of units or of numbers
@@ -78,6 +78,25 @@ def remarks(seen: Diagnostics) -> list[str]:
         if worst is not None and _share(worst, name) > _MANY:
             found.append(f"At {worst.site} {_share(worst, name):.0%} of {text}.")
     return found
+
+
+def pooled_histogram(sites: Iterable[SiteDiagnostics]) -> tuple[float, ...]:
+    """Share of all numbers that arrive at some sites, by bin; empty where none was counted.
+
+    Each site counts by how many numbers arrived there. One whose histogram is damaged is left out.
+    """
+    bins = len(HISTOGRAM_EDGES) + 1
+    known = [
+        (math.prod(site.shape) or 1, site.histogram)
+        for site in sites
+        if len(site.histogram) == bins and all(0 <= share <= 1 for share in site.histogram)
+    ]
+    total = sum(weight for weight, _ in known)
+    if not known:
+        return ()
+    return tuple(
+        sum(weight * histogram[at] for weight, histogram in known) / total for at in range(bins)
+    )
 
 
 def _share(site: SiteDiagnostics, name: str) -> float:

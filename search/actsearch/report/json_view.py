@@ -40,6 +40,17 @@ def study_json(
     return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
 
 
+def trial_json(study_name: str, trial: TrialRecord) -> str:
+    """One trial as such a document: its candidate, and whatever of its trainings was read.
+
+    Args:
+        study_name: where it comes from.
+        trial: with its epochs and diagnostics, if they are wanted.
+    """
+    document = {"format": 1, "study": {"name": study_name}, "trials": [_trial(trial)]}
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
 def _trial(trial: TrialRecord) -> dict[str, Any]:
     candidate = trial.candidate
     data: dict[str, Any] = _plain(trial)

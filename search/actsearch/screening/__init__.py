@@ -1,7 +1,18 @@
 """Identity of candidates, and refusing hopeless ones before any training."""
 
+from actsearch.screening.distance import Neighbour, closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
 from actsearch.screening.screen import Screening, screen
 from actsearch.screening.simplify import simplified
 
-__all__ = ["Identity", "Screening", "fingerprint", "identify", "screen", "simplified"]
+__all__ = [
+    "Identity",
+    "Neighbour",
+    "Screening",
+    "closest",
+    "distance",
+    "fingerprint",
+    "identify",
+    "screen",
+    "simplified",
+]

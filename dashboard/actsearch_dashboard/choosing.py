@@ -1,0 +1,80 @@
+"""Choosing trials, and reading what was seen inside of a few of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import streamlit as st
+
+from actsearch.records import TrialRecord
+from actsearch.report import leaders
+from actsearch_dashboard.data import Stamp, StudyView
+from actsearch_dashboard.state import go_to
+from actsearch_dashboard.text import cut
+
+__all__ = [
+    "LISTED",
+    "UNCHANGED",
+    "closely",
+    "labels_of",
+    "trial_link",
+    "typed_number",
+]
+
+LISTED = 500
+"""Trials that a box offers at most; the number of any other can be typed."""
+
+UNCHANGED = "your model unchanged"
+
+_LONGEST_NUMBER = 12  # digits
+
+
+def labels_of(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
+    """Numbers and short formulas of the trials to offer: all, or of many the best and ``also``."""
+    frame = view.frame()
+    if len(frame) > LISTED:
+        best = leaders(frame, view.record.direction, LISTED).index
+        frame = frame.loc[[*best, *frame.index[frame["number"].isin(also)].difference(best)]]
+    return {
+        int(number): cut(label or UNCHANGED, 80)
+        for number, label in zip(frame["number"], frame["label"], strict=True)
+    }
+
+
+def typed_number(text: object) -> int | None:
+    """A trial's number as somebody wrote it, or None where it is none."""
+    written = str(text).partition(":")[0].strip()
+    plain = written.isascii() and written.isdigit() and len(written) < _LONGEST_NUMBER
+    return int(written) if plain else None
+
+
+def closely(view: StudyView, number: int) -> TrialRecord | None:
+    """A trial with its epochs and what was seen inside; a duplicate with those of what it repeats."""
+    return _closely(view.store.url, view.record.id, view.store.stamp, number, view)
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
+def _closely(
+    url: str, study_id: int, stamp: Stamp, number: int, _view: StudyView
+) -> TrialRecord | None:
+    read = _view.store.reader.trials
+    found = {t.number: t for t in read(_view.record, [number], epochs=True, diagnostics=True)}
+    trial = found.get(number)
+    if trial is None or trial.duplicate_of is None:
+        return trial
+    numbers = [number, trial.duplicate_of]
+    both = {t.number: t for t in read(_view.record, numbers, epochs=True, diagnostics=True)}
+    original = both.get(trial.duplicate_of)
+    if original is None:
+        return trial
+    return dataclasses.replace(both[number], evaluations=original.evaluations)
+
+
+def trial_link(view: StudyView, number: int, label: str, key: str) -> None:
+    """What opens a trial's page; ``label`` is markdown.
+
+    A button that looks like a link: Streamlit's own links lead to other pages only, not from one trial to another.
+    """
+    if st.button(label, key=key, type="tertiary"):
+        go_to("activation", study=view.record.name, trial=str(number))

@@ -1,0 +1,164 @@
+"""What arrived at the sites, and what was learned there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from actsearch.records import SiteDiagnostics
+from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.figures.function import bars
+from actsearch_dashboard.figures.inside import Seen, sites_of
+from actsearch_dashboard.palette import BEFORE, BLUE
+from actsearch_dashboard.text import markup
+
+__all__ = ["learned_numbers", "parameters_of", "ridges"]
+
+_OVERLAP = 1.5  # of a ridge, in rows: neighbours may touch
+_PANELS = 4  # parameters side by side
+_LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def ridges(shown: Sequence[Seen]) -> go.Figure:
+    """Histogram of what arrived at each site, a column a candidate, the first site on top.
+
+    Grey is before training, the candidate's colour after it. Areas are equal, whatever the site.
+    """
+    sites = sites_of(shown)
+    titles = [markup(item.name, 100 // max(1, len(shown))) for item in shown]
+    figure = make_subplots(
+        1, max(1, len(shown)), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.02
+    )
+    looks = [
+        (column, stage, site, item.colour if stage == "end" else BEFORE)
+        for column, item in enumerate(shown, 1)
+        for stage in ("start", "end")
+        for site in getattr(item.diagnostics, stage)
+    ]
+    tallest = max((max(bars(s.histogram).heights) for *_, s, _ in looks if _whole(s)), default=1)
+    order = {path: len(sites) - 1 - at for at, path in enumerate(sites)}
+    for column, stage, site, colour in sorted(looks, key=lambda look: -order[look[2].site]):
+        if _whole(site):
+            for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage):
+                figure.add_trace(trace, row=1, col=column)
+    laid_out(figure, "", "", 120 + 46 * max(2, len(sites)))
+    figure.update_layout(showlegend=False, margin={"t": 64})  # the buttons stand above the titles
+    figure.update_annotations(font={"size": 14})
+    figure.update_xaxes(range=[-6, 6], nticks=7)
+    figure.update_yaxes(
+        tickmode="array",
+        tickvals=list(order.values()),
+        ticktext=[markup(path, 24) for path in order],
+        range=[-0.15, len(sites) - 1 + _OVERLAP + 0.1],
+        automargin=True,
+    )
+    return figure
+
+
+def _whole(site: SiteDiagnostics) -> bool:
+    """Whether it has the histogram that it was written with."""
+    return len(site.histogram) == 22 and all(0 <= share <= 1 for share in site.histogram)
+
+
+def _ridge(
+    site: SiteDiagnostics, base: int, scale: float, colour: str, stage: str
+) -> list[go.Scatter]:
+    """The floor, invisible, and the outline above it."""
+    drawn = bars(site.histogram)
+    xs: list[float] = []
+    ys: list[float] = []
+    for centre, width, height in zip(*drawn, strict=True):
+        xs += [centre - width / 2, centre + width / 2]
+        ys += [base + scale * height] * 2
+    after = stage == "end"
+    floor = go.Scatter(
+        x=[xs[0], xs[-1]], y=[base, base], mode="lines", line={"width": 0}, hoverinfo="skip"
+    )
+    what = "after training" if after else "before training"
+    spread = (
+        ""
+        if site.mean is None or site.sd is None
+        else f"<br>mean {site.mean:.3g}, sd {site.sd:.3g}"
+    )
+    outline = go.Scatter(
+        x=xs,
+        y=ys,
+        mode="lines",
+        name=what,
+        line={"color": colour, "width": 2 if after else 1.2, "dash": "solid" if after else "dot"},
+        fill="tonexty" if after else None,
+        fillcolor=_pale(colour),
+        hovertemplate=f"{markup(site.site, 40)}, {what}{spread}<extra></extra>",
+    )
+    return [floor, outline]
+
+
+def _pale(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.22)"
+
+
+def parameters_of(sites: Sequence[SiteDiagnostics]) -> list[str]:
+    """Names of what is learned at some sites."""
+    return list(dict.fromkeys(name for site in sites for name in site.learned))
+
+
+def learned_numbers(
+    start: Sequence[SiteDiagnostics], end: Sequence[SiteDiagnostics], names: Sequence[str]
+) -> go.Figure:
+    """Learned numbers by site, a panel a parameter: grey before training, blue after it; a dot a channel.
+
+    Args:
+        start: the sites before training.
+        end: after it; empty where training did not come to its end.
+        names: which parameters, four at most.
+    """
+    names = list(names)[:_PANELS]
+    figure = make_subplots(
+        1, max(1, len(names)), subplot_titles=[_symbol(name) for name in names], horizontal_spacing=0.06
+    )  # fmt: skip
+    for column, name in enumerate(names, 1):
+        for sites, what, colour in (
+            (start, "before training", BEFORE),
+            (end, "after training", BLUE),
+        ):
+            box = _strip(sites, name, what, colour)
+            box.showlegend = column == 1
+            figure.add_trace(box, row=1, col=column)
+    laid_out(figure, "", "", 320)
+    figure.update_layout(boxmode="group", legend={"y": 1.12})
+    figure.update_annotations(font={"size": 14})
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def _symbol(name: str) -> str:
+    """theta_3 as formulas write it."""
+    head, _, digits = name.partition("_")
+    plain = head == "theta" and digits.isascii() and digits.isdigit()
+    return "θ" + digits.translate(_LOWERED) if plain else markup(name, 30)
+
+
+def _strip(sites: Sequence[SiteDiagnostics], name: str, what: str, colour: str) -> go.Box:
+    pairs = [
+        (markup(site.site, 18), value)
+        for site in sites
+        for value in site.learned.get(name, ())
+        if math.isfinite(value)
+    ]
+    return go.Box(
+        x=[path for path, _ in pairs],
+        y=[value for _, value in pairs],
+        name=what,
+        legendgroup=what,
+        boxpoints="all",
+        jitter=0.6,
+        pointpos=0,
+        marker={"color": colour, "size": 5, "opacity": 0.7},
+        line={"color": colour, "width": 1},
+        fillcolor="rgba(0, 0, 0, 0)",
+        hovertemplate="%{x}: %{y:.4g}<extra>" + what + "</extra>",
+    )

@@ -1,0 +1,214 @@
+"""What was seen inside of trainings, by the depth of the sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from actsearch.records import Diagnostics, SiteDiagnostics
+from actsearch_dashboard.figures.common import finite, laid_out
+from actsearch_dashboard.palette import BEFORE
+from actsearch_dashboard.text import markup
+
+__all__ = ["MEASURES", "Measure", "Seen", "Stage", "by_depth", "heat_strip", "sites_of"]
+
+Stage = Literal["start", "end"]
+
+_COLUMNS = 3
+_TICKS = 7  # names of sites below a small panel
+
+
+class Measure(NamedTuple):
+    """A number of :class:`actsearch.records.SiteDiagnostics`.
+
+    Attributes:
+        title: what it is called.
+        share: whether it lies between 0 and 1.
+        log: whether it spans orders of magnitude.
+        help: what it means.
+    """
+
+    title: str
+    share: bool = False
+    log: bool = False
+    help: str = ""
+
+
+MEASURES: Mapping[str, Measure] = {
+    "dead": Measure("dead units", share=True, help="units that are 0 for every sample"),
+    "zeros": Measure("zeros (sparsity)", share=True, help="share of the outputs that is exactly 0"),
+    "saturation": Measure("saturation", share=True, help="share of the inputs at which |f′| < 0.001"),
+    "gradient_norm": Measure("gradient norm", log=True, help="of the loss, with respect to the inputs"),
+    "gain": Measure("effective gain", help="√(E[y²] / E[x²]): what the site does to the second moment"),
+    "sd": Measure("sd of the inputs", help="standard deviation of what arrives"),
+    "mean": Measure("mean of the inputs", help="mean of what arrives"),
+}  # fmt: skip
+"""What is drawn, by attribute."""
+
+
+class Seen(NamedTuple):
+    """One candidate's training as it is drawn."""
+
+    name: str
+    colour: str
+    diagnostics: Diagnostics
+
+
+def sites_of(shown: Iterable[Seen]) -> list[str]:
+    """Paths of every site, in the order in which they first run."""
+    looks = [look for item in shown for look in (item.diagnostics.start, item.diagnostics.end)]
+    return list(dict.fromkeys(site.site for look in looks for site in look))
+
+
+def by_depth(shown: Sequence[Seen], measures: Sequence[str] = tuple(MEASURES)[:6]) -> go.Figure:
+    """A small panel a measure, sites from first to last: dotted before training, solid after it.
+
+    A single candidate is drawn grey before training and in its colour after it.
+
+    Args:
+        shown: the candidates; of each, a training under one seed.
+        measures: keys of :data:`MEASURES`.
+    """
+    sites = sites_of(shown)
+    rows = -(-len(measures) // _COLUMNS)
+    titles = [MEASURES[name].title for name in measures]
+    figure = make_subplots(
+        rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.17 / max(1, rows - 1), horizontal_spacing=0.08,
+    )  # fmt: skip
+    for at, name in enumerate(measures):
+        row, column = at // _COLUMNS + 1, at % _COLUMNS + 1
+        for item in shown:
+            for stage in ("start", "end"):
+                line = _line(item, stage, name, sites, len(shown) == 1)
+                line.showlegend = at == 0 and (stage == "end" or len(shown) == 1)
+                figure.add_trace(line, row=row, col=column)
+        if MEASURES[name].share:
+            figure.update_yaxes(
+                range=[-0.04, 1.04], tickformat=".0%", nticks=5, row=row, col=column
+            )
+        elif MEASURES[name].log:
+            traces = figure.select_traces(row=row, col=column)
+            step = _decades([y for trace in traces for y in trace.y if y is not None])
+            figure.update_yaxes(
+                type="log", exponentformat="power", dtick=step, row=row, col=column
+            )
+        else:
+            figure.update_yaxes(nticks=5, rangemode="tozero", row=row, col=column)
+    laid_out(figure, "", "", 110 + 200 * rows)
+    figure.update_layout(legend={"y": 1.08 if rows > 1 else 1.2})
+    figure.update_annotations(font={"size": 14})
+    figure.update_xaxes(
+        range=[-0.3, max(len(sites) - 1, 1) + 0.3],
+        showticklabels=False,
+        **_ticks(sites, _TICKS, 10),
+    )
+    for at in range(max(0, len(measures) - _COLUMNS), len(measures)):  # the lowest of each column
+        figure.update_xaxes(showticklabels=True, row=at // _COLUMNS + 1, col=at % _COLUMNS + 1)
+    return figure
+
+
+def _decades(values: Sequence[float]) -> int | None:
+    """Powers of ten between two ticks, so that there are a few; None where a panel shows hardly one of them."""
+    span = math.log10(max(values) / min(values)) if values else 0.0
+    return max(1, math.ceil(span / 4)) if span > 1.2 else None
+
+
+def _line(item: Seen, stage: str, name: str, sites: Sequence[str], alone: bool) -> go.Scatter:
+    looked = {site.site: site for site in getattr(item.diagnostics, stage)}
+    values = [_number(looked.get(path), name) for path in sites]
+    after = stage == "end"
+    what = "after training" if after else "before training"
+    label = markup(item.name, 40)
+    return go.Scatter(
+        x=list(range(len(sites))),
+        y=values,
+        name=what if alone else label,
+        legendgroup=f"{label}{stage if alone else ''}",
+        mode="lines+markers",
+        marker={"size": 6 if after else 4},
+        line={
+            "color": BEFORE if alone and not after else item.colour,
+            "width": 2,
+            "dash": "solid" if after else "dot",
+        },
+        opacity=1.0 if after or alone else 0.65,
+        text=[markup(path, 40) for path in sites],
+        hovertemplate=f"{label}, {what}<br>%{{text}}: %{{y:.4g}}<extra></extra>",
+    )
+
+
+def _number(site: SiteDiagnostics | None, name: str) -> float | None:
+    value = None if site is None else finite(getattr(site, name))
+    return None if value is not None and MEASURES[name].log and value <= 0 else value
+
+
+def _ticks(sites: Sequence[str], most: int, width: int) -> dict[str, object]:
+    """Names of sites as ticks, of many sites only every so many."""
+    step = -(-len(sites) // most) or 1
+    places = list(range(0, len(sites), step))
+    return {
+        "tickmode": "array",
+        "tickvals": places,
+        "ticktext": [_tail(sites[place], width) for place in places],
+        "tickangle": 0 if len(places) * width <= 24 else -40,
+    }
+
+
+def _tail(path: str, width: int) -> str:
+    """The end of a path says more than its beginning."""
+    return markup(path if len(path) <= width else "…" + path[1 - width :], width)
+
+
+def heat_strip(shown: Sequence[Seen], name: str, stage: Stage = "end") -> go.Figure:
+    """One measure as a strip a candidate, sites from left to right, its numbers written into it.
+
+    Args:
+        shown: the candidates; one that did not come to its end is empty after training.
+        name: key of :data:`MEASURES`.
+        stage: before or after training.
+    """
+    measure, sites = MEASURES[name], sites_of(shown)
+    found = [
+        [_number({s.site: s for s in getattr(item.diagnostics, stage)}.get(path), name) for path in sites]
+        for item in shown[::-1]
+    ]  # fmt: skip
+    numbers = [[_scaled(value, measure) for value in row] for row in found]
+    texts = [[_text(value, measure) for value in row] for row in found]
+    names = [markup(item.name, 36) for item in shown[::-1]]
+    strip = go.Heatmap(
+        z=numbers,
+        x=list(range(len(sites))),
+        y=list(range(len(names))),
+        text=texts if len(sites) <= 16 else None,
+        texttemplate="%{text}" if len(sites) <= 16 else None,
+        customdata=texts,
+        hovertext=[[f"{who}, {markup(path, 40)}" for path in sites] for who in names],
+        hovertemplate="%{hovertext}: %{customdata}<extra></extra>",
+        colorscale="Cividis",
+        zmin=0 if measure.share else None,
+        zmax=1 if measure.share else None,
+        showscale=False,
+        xgap=2,
+        ygap=4,
+    )
+    figure = laid_out(go.Figure(strip), "", "", 90 + 52 * len(shown))
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(names))), ticktext=names, automargin=True
+    )
+    figure.update_xaxes(**_ticks(sites, 16, 12), showgrid=False)
+    figure.update_yaxes(showgrid=False)
+    return figure
+
+
+def _scaled(value: float | None, measure: Measure) -> float | None:
+    return math.log10(value) if value is not None and measure.log else value
+
+
+def _text(value: float | None, measure: Measure) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if measure.share else f"{value:.2g}"

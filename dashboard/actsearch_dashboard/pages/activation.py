@@ -1,0 +1,211 @@
+"""One candidate: its formula, the function it is on what it met, how it trained, its relatives, and ways to take it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import streamlit as st
+
+from actsearch.records import SHARED, TrialRecord
+from actsearch.report import diagnostics_of, leaders, objective_names, remarks
+from actsearch_dashboard import activation_parts as parts
+from actsearch_dashboard import figures, taking
+from actsearch_dashboard.choosing import LISTED, closely, labels_of, typed_number
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.palette import BLUE
+from actsearch_dashboard.parts import heading, show_figure
+from actsearch_dashboard.relatives import show_relatives
+from actsearch_dashboard.state import (
+    asked_trial,
+    calm,
+    current_study,
+    go_to,
+    live,
+    remember_trial,
+)
+from actsearch_dashboard.text import cut, markdown, number, one_line, seconds
+
+__all__ = ["render"]
+
+_BOX = "trial_box"
+
+
+@calm
+def render() -> None:
+    """The page of one candidate."""
+    view = current_study()
+    if view is None:
+        return
+    heading(view)
+    if not len(view.frame()):
+        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
+        st.code("study.optimize(task, n_trials=100)", language="python")
+        return
+    chosen = _choose(view)
+    if chosen is not None:
+        remember_trial(chosen)
+        live(view, functools.partial(_candidate, view, chosen))
+
+
+def _choose(view: StudyView) -> int | None:
+    """The trial in the address, or the best; a box to choose another."""
+    frame = view.frame()
+    asked = asked_trial()
+    if asked is None:
+        best = leaders(frame, view.record.direction, 1)
+        start: int | None = int((best if len(best) else frame)["number"].iloc[0])
+    else:
+        start = typed_number(asked) if ":" not in asked else None
+        if start is None or not (frame["number"] == start).any():
+            st.warning(
+                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
+                icon=":material/search_off:",
+            )
+            start = None
+    labels = labels_of(view, [] if start is None else [start])
+    st.session_state[_BOX] = start
+    many = len(frame) > LISTED
+    st.selectbox(
+        "Trial",
+        list(labels),
+        format_func=lambda n: f"{n}: {labels[n]}" if n in labels else str(n),
+        index=None,
+        key=_BOX,
+        placeholder="choose a trial, or type its number",
+        help=f"The {LISTED} best are listed; type the number of any other." if many else None,
+        accept_new_options=True,
+        on_change=_take_box,
+    )
+    return start
+
+
+def _take_box() -> None:
+    chosen = st.session_state.get(_BOX)
+    if chosen is not None:
+        typed = typed_number(chosen)
+        if typed is not None:
+            remember_trial(typed)
+
+
+def _candidate(view: StudyView, chosen: int) -> None:
+    trial = closely(view, chosen)
+    if trial is None:
+        st.info("This trial is gone: reload the page.", icon=":material/info:")
+        return
+    _facts(view, trial)
+    if trial.candidate.is_baseline:
+        st.info("Your model unchanged: nothing was replaced.", icon=":material/info:")
+    for group in _groups(trial):
+        item = trial.candidate.activations[group]
+        parts.show_activation(view, trial, group, item)
+    _training(view, trial)
+    _inside(view, trial)
+    show_relatives(view, trial)
+    taking.show(view, trial)
+
+
+def _groups(trial: TrialRecord) -> list[str]:
+    """The groups of sites to show: the only one, or that which is chosen of several."""
+    groups = list(trial.candidate.activations)
+    if len(groups) < 2:
+        if groups and groups[0] != SHARED:
+            st.subheader(f"At {markdown(cut(groups[0]))}", anchor=False)
+        return groups
+    chosen = st.segmented_control(
+        "Activation at",
+        groups,
+        default=groups[0],
+        required=True,
+        format_func=lambda group: markdown(cut(group, 40)),
+        key=f"group {trial.number}",
+        help="This candidate has an activation for each of these groups of sites.",
+    )
+    return [chosen if chosen in groups else groups[0]]
+
+
+def _facts(view: StudyView, trial: TrialRecord) -> None:
+    values = _values(view, trial)
+    cells = st.columns(3 + len(values))
+    cells[0].metric("State", trial.state.value.lower(), border=True)
+    for cell, (name, value) in zip(cells[1:], values.items(), strict=False):
+        cell.metric(markdown(cut(name, 24)), number(value), border=True)
+    cells[-2].metric(
+        "Spread",
+        number(trial.spread),
+        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+        border=True,
+    )
+    cells[-1].metric("Time", seconds(trial.seconds), border=True)
+    parts.show_origin(view, trial)
+    for note in filter(None, (trial.reason, *trial.warnings)):
+        st.text(one_line(note))
+    _verdict(view, trial)
+
+
+def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
+    names = objective_names(view.record)
+    if not names:
+        return {f"{view.metric} (validation)": trial.value}
+    found = dict.fromkeys(names[:4])
+    return {
+        name: trial.values[at] if at < len(trial.values) else None for at, name in enumerate(found)
+    }
+
+
+def _verdict(view: StudyView, trial: TrialRecord) -> None:
+    for row in (row for _, verdict in view.verdicts()[-1:] for row in verdict.rows):
+        if row.number == trial.number:
+            st.info(
+                f"Verdict: **{markdown(row.verdict)}**, difference {row.difference:+.4f} "
+                f"({row.low:+.4f} to {row.high:+.4f}) on fresh seeds.",
+                icon=":material/balance:",
+            )
+
+
+def _training(view: StudyView, trial: TrialRecord) -> None:
+    st.subheader("Training", anchor=False)
+    if not any(evaluation.epochs for evaluation in trial.evaluations):
+        st.caption(
+            "No curves: it was not trained, or not yet, or the objective reports no epochs."
+        )
+        return
+    left, right = st.columns(2)
+    with left:
+        show_figure(figures.epoch_curves(trial.evaluations, "loss", "loss"), "loss")
+    with right:
+        show_figure(figures.epoch_curves(trial.evaluations, "metric", view.metric), "metric")
+    seeds = len(trial.evaluations)
+    words = "One line a seed; training dashed, validation solid." if seeds > 1 else (
+        "Training dashed, validation solid."
+    )  # fmt: skip
+    if trial.duplicate_of is not None:
+        words += f" This is the training of trial {trial.duplicate_of}, the same function."
+    st.caption(words)
+
+
+def _inside(view: StudyView, trial: TrialRecord) -> None:
+    st.subheader("Inside the network", anchor=False)
+    seen = diagnostics_of(trial)
+    if seen is None:
+        st.caption("Nothing was seen inside: " + parts.WHY_NOTHING)
+        return
+    said = remarks(seen)
+    for sentence in said:
+        st.warning(markdown(sentence), icon=":material/troubleshoot:")
+    if not said:
+        st.markdown(
+            ":green[:material/check:] Gradients neither vanish nor explode, few units are dead, few inputs saturate."
+        )
+    shown = figures.Seen(trial.candidate.label, BLUE, seen)
+    show_figure(figures.by_depth([shown]), "by depth")
+    seed = next(e.seed for e in trial.evaluations if e.diagnostics is seen)
+    st.caption(
+        "Sites from the first to the last, on one fixed training batch before and after training, "
+        f"under the first seed ({seed}). "
+        + ("" if seen.end else "It did not come to its end: there is no look after training.")
+    )
+    if st.button("Beside other candidates", icon=":material/layers:"):
+        go_to("inside", study=view.record.name, candidates=str(trial.number))
+    with st.expander("The numbers", icon=":material/table:"):
+        st.dataframe(parts.numbers_of(seen), hide_index=True, column_config=parts.NUMBERS)

@@ -1,0 +1,189 @@
+"""Inside the network: what several candidates do to signals and gradients, site by site."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from actsearch.records import TrialRecord
+from actsearch.report import diagnostics_of, leaders, remarks
+from actsearch_dashboard import figures
+from actsearch_dashboard.activation_parts import NUMBERS, WHY_NOTHING, numbers_of
+from actsearch_dashboard.choosing import (
+    UNCHANGED,
+    closely,
+    labels_of,
+    trial_link,
+    typed_number,
+)
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.figures.inside import sites_of
+from actsearch_dashboard.palette import GREY, SERIES
+from actsearch_dashboard.parts import heading, show_figure
+from actsearch_dashboard.state import calm, current_study
+from actsearch_dashboard.text import cut, markdown
+
+__all__ = ["render", "suggested"]
+
+_TRIALS = "candidates"  # in the address
+_BOX = "inside_box"
+_MOST = 4
+_NAMED = 34  # characters of a formula in a legend
+
+_DIAGNOSED = """\
+task = acs.Task(model=..., train=..., valid=..., loss=..., metric=...)  # diagnostics=True is the default
+study.optimize(task, n_trials=100)
+"""
+
+
+@calm
+def render() -> None:
+    """The page."""
+    view = current_study()
+    if view is None:
+        return
+    heading(view)
+    if not len(view.frame()):
+        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
+        st.code("study.optimize(task, n_trials=100)", language="python")
+        return
+    numbers = _choose(view)
+    if not numbers:
+        st.info("Choose one to four candidates above.", icon=":material/info:")
+        return
+    trials = [trial for number in numbers if (trial := closely(view, number)) is not None]
+    shown = _shown(trials)
+    if not shown:
+        st.info(
+            f"Nothing was seen inside of {'this training' if len(trials) == 1 else 'these trainings'}: {WHY_NOTHING}",
+            icon=":material/info:",
+        )
+        st.code(_DIAGNOSED, language="python")
+        return
+    _remarks(view, trials)
+    _figures(shown)
+
+
+def suggested(view: StudyView) -> list[int]:
+    """The best candidate, what it is measured against (the model unchanged, or ReLU), and the worst complete one."""
+    frame = view.frame()
+    complete = leaders(frame, view.record.direction, len(frame))
+    if not len(complete):
+        trained = frame[frame["state"].isin(("PRUNED", "FAILED"))]
+        return [int(number) for number in trained["number"][:1]]
+    numbers = [int(complete["number"].iloc[0])]
+    for known in (complete["formula"] == "", complete["name"] == "relu", complete["label"] == "relu(x)"):  # fmt: skip
+        if known.any():
+            numbers.append(int(complete["number"][known].iloc[0]))
+            break
+    numbers.append(int(complete["number"].iloc[-1]))
+    return list(dict.fromkeys(numbers))
+
+
+def _choose(view: StudyView) -> list[int]:
+    """Those in the address, or the suggested ones; a box to choose others."""
+    numbers = set(view.frame()["number"])
+    asked = st.query_params.get(_TRIALS)
+    start = suggested(view)
+    if asked is not None:
+        wanted = [typed_number(part) for part in asked.split(",")[: 2 * _MOST] if part]
+        start = list(dict.fromkeys(n for n in wanted if n is not None and n in numbers))[:_MOST]
+        missing = [part for part in asked.split(",") if typed_number(part) not in numbers]
+        if any(missing):
+            st.warning(
+                f"There is no trial {markdown(cut(', '.join(missing), 40))} in this study.",
+                icon=":material/search_off:",
+            )
+    labels = labels_of(view, start)
+    st.session_state[_BOX] = start
+    st.multiselect(
+        "Candidates",
+        list(labels),
+        format_func=lambda n: f"{n}: {cut(labels.get(n, ''), 50)}",
+        key=_BOX,
+        max_selections=_MOST,
+        placeholder="choose up to four",
+        on_change=_take_box,
+    )
+    return start
+
+
+def _take_box() -> None:
+    st.query_params[_TRIALS] = ",".join(map(str, st.session_state.get(_BOX, [])))
+
+
+def _shown(trials: Sequence[TrialRecord]) -> list[figures.Seen]:
+    """Each candidate in its colour: what the others are measured against is grey on every page."""
+    found = []
+    colours = iter(SERIES)
+    for trial in trials:
+        plain = trial.candidate.is_baseline or trial.candidate.label in ("relu", "relu(x)")
+        colour = GREY if plain and len(trials) > 1 else next(colours)
+        seen = diagnostics_of(trial)
+        if seen is not None:
+            label = cut(trial.candidate.label or UNCHANGED, _NAMED)
+            found.append(figures.Seen(f"{trial.number}: {label}", colour, seen))
+    return found
+
+
+def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
+    """One card a candidate: what is remarkable in it."""
+    for column, trial in zip(st.columns(len(trials)), trials, strict=True):
+        with column.container(border=True, height="stretch"):
+            label = cut(trial.candidate.label or UNCHANGED, 60)
+            trial_link(
+                view, trial.number, f"trial {trial.number}: {markdown(label)}", f"link {trial.number}"
+            )  # fmt: skip
+            seen = diagnostics_of(trial)
+            if seen is None:
+                st.caption("Nothing was seen inside: " + WHY_NOTHING)
+                continue
+            said = remarks(seen)
+            for sentence in said:
+                st.markdown(f":orange[:material/warning:] {markdown(sentence)}")
+            if not said:
+                st.markdown(":green[:material/check:] Nothing remarkable.")
+            if not seen.end:
+                st.caption("It did not come to its end: there is no look after training.")
+
+
+def _figures(shown: Sequence[figures.Seen]) -> None:
+    st.subheader("By depth", anchor=False)
+    show_figure(figures.by_depth(shown), "by depth")
+    st.caption(
+        "Sites from the first to the last, on one fixed training batch: dotted before training, solid after it, "
+        "under the first seed of each."
+    )
+    st.subheader("One measure, side by side", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        name = st.segmented_control(
+            "Measure",
+            list(figures.MEASURES),
+            default="gradient_norm",
+            required=True,
+            format_func=lambda key: figures.MEASURES[key].title,
+            label_visibility="collapsed",
+            key="measure",
+        )
+        after = st.toggle("after training", value=True, key="after")
+    measure = figures.MEASURES[str(name)]
+    show_figure(figures.heat_strip(shown, str(name), "end" if after else "start"), "strip")
+    st.caption(f"{measure.title}: {measure.help}." + (" Colours are logarithmic." * measure.log))
+    st.subheader("What arrived at each site", anchor=False)
+    show_figure(figures.ridges(shown), "ridges")
+    st.caption(
+        "Pre-activations from the first site (top) to the last: dotted grey before training, in colour after it; "
+        "the outermost parts hold all beyond −5 and 5."
+    )
+    if len(sites_of(shown)) < 2:
+        st.caption("There is one site only, so that nothing can change with depth.")
+    with st.expander("The numbers", icon=":material/table:"):
+        for item in shown:
+            st.markdown(f"**{markdown(item.name)}**")
+            st.dataframe(
+                numbers_of(item.diagnostics),
+                hide_index=True,
+                column_config=NUMBERS,
+                key=f"numbers {item.name}",
+            )

@@ -1,0 +1,112 @@
+"""Trials that are the same function as another, nearly the same, or its image."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from actsearch.records import CandidateRecord, TrialRecord
+from actsearch.report import Twins, leaders, twins_of
+from actsearch_dashboard.choosing import trial_link
+from actsearch_dashboard.data import Stamp, StudyView
+from actsearch_dashboard.parts import trial_table
+from actsearch_dashboard.text import one_line
+
+__all__ = ["nearest_table", "show_relatives", "show_twins"]
+
+_COMPARED = 300  # a function takes a millisecond when it is first seen
+_SHOWN = 8
+_LINKS = 6  # more relatives of one kind are counted only
+
+_COLUMNS = {
+    "trial": st.column_config.NumberColumn(width="small"),
+    "activation": st.column_config.TextColumn(width="large"),
+    "distance": st.column_config.NumberColumn(
+        format="%.4f", help="Root mean square of the difference of the functions for inputs from N(0, 1)."
+    ),
+}  # fmt: skip
+
+
+def show_relatives(view: StudyView, trial: TrialRecord) -> None:
+    """Aliases, mirrors and nearest candidates of a trial."""
+    if trial.candidate.is_baseline:
+        return
+    st.subheader("Relatives", anchor=False)
+    frame = view.frame()
+    show_twins(
+        view, twins_of(frame, trial.fingerprint, trial.alias, trial.mirror, trial.number), "of"
+    )
+    nearest_table(view, trial.candidate, trial.number)
+
+
+def show_twins(view: StudyView, twins: Twins, key: str) -> None:
+    """Links to trials that are the same, have the same values, or are mirrored."""
+    for words, explained, numbers in (
+        ("same function", "Equal values and gradients, so that only one of them was trained.", twins.same),
+        ("same values", "Equal values at the start, but another gradient or other parameters: they train "
+         "differently.", twins.aliases),
+        ("mirror image", "f(−x), −f(x) or −f(−x): between layers drawn symmetrically they train alike.",
+         twins.mirrors),
+    ):  # fmt: skip
+        if not numbers:
+            continue
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f":gray[{words}:]", width="content", help=explained)
+            for number in numbers[:_LINKS]:
+                trial_link(view, number, f"trial {number}", f"{words} {number} {key}")
+            if len(numbers) > _LINKS:
+                st.markdown(f":gray[and {len(numbers) - _LINKS} more]", width="content")
+
+
+def nearest_table(
+    view: StudyView, candidate: CandidateRecord, number: int | None = None
+) -> list[TrialRecord]:
+    """A table of the trained trials whose functions are closest; returns them."""
+    numbers = _compared(view, number)
+    store = view.store
+    found = _nearest(store.url, store.identity, view.record.id, numbers, candidate, view)
+    if not found:
+        st.caption("No other trained trial can be compared with it yet.")
+        return []
+    frame = pd.DataFrame(
+        [
+            {
+                "trial": trial.number,
+                "activation": one_line(trial.candidate.label),
+                "distance": apart,
+                view.metric: trial.value,
+            }
+            for trial, apart in found
+        ]
+    )
+    st.markdown("**Nearest candidates**")
+    column = {view.metric: st.column_config.NumberColumn(format="%.4f")}
+    trial_table(frame, [trial.number for trial, _ in found], "nearest", {**_COLUMNS, **column})
+    words = "the trained ones" if len(numbers) < _COMPARED else f"the {_COMPARED} best"
+    st.caption(
+        f"By the distance of the functions for inputs from N(0, 1), learned parameters at their start, among {words}. "
+        "Click on a row's box to open it."
+    )
+    return [trial for trial, _ in found]
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing functions ...")
+def _nearest(
+    url: str,
+    identity: Stamp,
+    study_id: int,
+    numbers: tuple[int, ...],
+    candidate: CandidateRecord,
+    _view: StudyView,
+) -> list[tuple[TrialRecord, float]]:
+    """Kept while the same trials are compared: a complete trial does not change."""
+    from actsearch.screening import closest
+
+    others = _view.store.reader.trials(_view.record, numbers)
+    near = closest(candidate, [trial.candidate for trial in others], _SHOWN)
+    return [(others[item.place], item.distance) for item in near]
+
+
+def _compared(view: StudyView, number: int | None) -> tuple[int, ...]:
+    best = leaders(view.frame(), view.record.direction, _COMPARED + 1)["number"]
+    return tuple(int(other) for other in best if other != number)[:_COMPARED]

@@ -1,0 +1,95 @@
+"""Taking a candidate away: Python to paste, and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pandas as pd
+import streamlit as st
+
+from actsearch.errors import ActsearchError
+from actsearch.records import SHARED, CandidateRecord, TrialRecord
+from actsearch_dashboard.activation_parts import checked
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.text import csv_text, markdown, one_line
+
+__all__ = ["curves_csv", "show"]
+
+_CODE_HEIGHT = 380
+
+
+def show(view: StudyView, trial: TrialRecord) -> None:
+    """Python for any PyTorch model, and downloads."""
+    st.subheader("Take it away", anchor=False)
+    python = _python(view, trial)
+    if python is not None:
+        st.code(python, language="python", height=_CODE_HEIGHT)
+    stem = f"{_stem(view.record.name)}-trial-{trial.number}"
+    with st.container(horizontal=True):
+        if python is not None:
+            _button("Python", python, f"{stem}.py".replace("-", "_"), "text/x-python")
+        _button("JSON", _json(view, trial), f"{stem}.json", "application/json")
+        if any(evaluation.epochs for evaluation in trial.evaluations):
+            _button("CSV of the curves", curves_csv(trial), f"{stem}-curves.csv", "text/csv")
+
+
+def _button(label: str, text: str, file: str, mime: str) -> None:
+    st.download_button(
+        label,
+        text.encode(),
+        file_name=file,
+        mime=mime,
+        icon=":material/download:",
+        key=f"download {label}",
+        on_click="ignore",
+    )
+
+
+def _stem(name: str) -> str:
+    """A study's name as part of the name of a file."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "study"
+
+
+def _python(view: StudyView, trial: TrialRecord) -> str | None:
+    """One file; None, and words, where it cannot be written."""
+    from actsearch.export import to_python
+
+    if trial.candidate.is_baseline:
+        return None
+    try:
+        clean = {group: checked(item) for group, item in trial.candidate.activations.items()}
+        what = clean[SHARED] if set(clean) == {SHARED} else CandidateRecord(clean)
+        return to_python(what, note=one_line(_origin(view, trial)))
+    except (ActsearchError, ValueError, TypeError) as error:
+        st.info(f"No Python for it: {markdown(str(error))}", icon=":material/info:")
+        return None
+
+
+def _origin(view: StudyView, trial: TrialRecord) -> str:
+    """Where the candidate comes from: study, trial and the newest verdict about it."""
+    from actsearch.export import origin
+
+    for _, verdict in reversed(view.verdicts()):
+        if (row := verdict.row(trial.number)) is not None:
+            return origin(view.record.name, trial, verdict, row)
+    return origin(view.record.name, trial, None, None)
+
+
+def _json(view: StudyView, trial: TrialRecord) -> str:
+    from actsearch.report.json_view import trial_json
+
+    return trial_json(view.record.name, trial)
+
+
+def curves_csv(trial: TrialRecord) -> str:
+    """The epochs of every seed."""
+    return csv_text(
+        pd.DataFrame(
+            [
+                {"seed": evaluation.seed, **dataclasses.asdict(epoch)}
+                for evaluation in trial.evaluations
+                for epoch in evaluation.epochs
+            ]
+        )
+    )

@@ -1,0 +1,117 @@
+"""How far apart two functions are, and which candidates are closest to one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from actsearch.activation import describe
+from actsearch.activation.function import scalar_module
+from actsearch.catalog import Value
+from actsearch.errors import ActsearchError
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+
+__all__ = ["Neighbour", "closest", "distance"]
+
+_Array = npt.NDArray[np.float64]
+
+_REACH, _PANEL, _NODES = 8.0, 0.5, 8  # kinks at multiples of a half lie between panels
+_REMEMBERED = 4096  # functions; 2 KB each
+
+
+class Neighbour(NamedTuple):
+    """A candidate by its place among those that were asked about, and how far it is."""
+
+    place: int
+    distance: float
+
+
+def distance(one: Any, other: Any) -> float:
+    """Root mean square of f(z) - g(z) for z ~ N(0, 1); infinite where it does not exist.
+
+    Learned numbers are at their start.
+
+    Args:
+        one: as for :func:`actsearch.activation`.
+        other: likewise.
+
+    Raises:
+        ActivationError: if one of them is not a function of one number.
+        FormulaError: a formula that cannot be read.
+    """
+    return _rms(_values(describe(one)) - _values(describe(other)))
+
+
+def closest(
+    what: CandidateRecord, others: Sequence[CandidateRecord], count: int = 10
+) -> list[Neighbour]:
+    """The nearest of many candidates, nearest first; of equal ones the earlier first.
+
+    The distance of candidates with an activation for each group of sites is the root mean square over the groups. Left
+    out are those that cannot be compared: unreadable, with other groups, softmax and its like, the model unchanged, and
+    functions whose difference has no finite second moment.
+
+    Args:
+        what: whose neighbours.
+        others: where they are looked for.
+        count: how many at most.
+    """
+    found = []
+    for index, other in enumerate(others):
+        apart = _apart(what, other)
+        if math.isfinite(apart):
+            found.append(Neighbour(index, apart))
+    return sorted(found, key=lambda item: (item.distance, item.place))[:count]
+
+
+def _apart(one: CandidateRecord, other: CandidateRecord) -> float:
+    groups = {*one.activations, *other.activations} - {SHARED}
+    if not groups or (SHARED in one.activations and SHARED in other.activations):
+        groups.add(SHARED)
+    squares = []
+    for group in sorted(groups):
+        left = one.activations.get(group) or one.activations.get(SHARED)
+        right = other.activations.get(group) or other.activations.get(SHARED)
+        if left is None or right is None:
+            return math.inf
+        try:
+            squares.append(_rms(_values(left) - _values(right)) ** 2)
+        except (ActsearchError, RuntimeError, TypeError, ValueError):  # whatever a database holds
+            return math.inf
+    return math.sqrt(sum(squares) / len(squares))
+
+
+def _rms(difference: _Array) -> float:
+    with np.errstate(all="ignore"):
+        second = float(_grid()[1] @ difference**2)
+    return math.sqrt(second) if math.isfinite(second) else math.inf
+
+
+@functools.cache
+def _grid() -> tuple[_Array, _Array]:
+    """Points and weights of a Gauss-Legendre rule with the normal density, panel by panel."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    left = np.arange(-_REACH, _REACH, _PANEL)[:, None]
+    points = (left + _PANEL * (1 + nodes) / 2).ravel()
+    density = np.exp(-0.5 * points**2) / math.sqrt(2 * math.pi)
+    return points, np.tile(weights * _PANEL / 2, len(left)) * density
+
+
+def _values(record: ActivationRecord) -> _Array:
+    settings = tuple(sorted(record.hyperparameters.items()))
+    return _computed(record.formula, record.name, settings)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> _Array:
+    module = scalar_module(ActivationRecord(formula, name, dict(settings)))
+    points = torch.from_numpy(_grid()[0]).unsqueeze(1)
+    with torch.no_grad():
+        values: _Array = module(points).squeeze(1).numpy()
+    return values
