@@ -9,7 +9,15 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch_dashboard import state
-from actsearch_dashboard.pages import candidate, leaderboard, studies, study, trials
+from actsearch_dashboard.pages import (
+    candidate,
+    compare,
+    evolution,
+    leaderboard,
+    studies,
+    study,
+    trials,
+)
 from actsearch_dashboard.text import markdown
 
 __all__ = ["main"]
@@ -21,6 +29,8 @@ _PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
     "studies": ("Studies", ":material/list:", studies.render),
     "study": ("Study", ":material/monitoring:", study.render),
     "leaderboard": ("Leaderboard", ":material/leaderboard:", leaderboard.render),
+    "evolution": ("Evolution", ":material/account_tree:", evolution.render),
+    "compare": ("Compare", ":material/compare_arrows:", compare.render),
     "trials": ("Trials", ":material/table:", trials.render),
     "candidate": ("Candidate", ":material/function:", candidate.render),
 }

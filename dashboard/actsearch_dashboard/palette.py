@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from actsearch.records import TrialState
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "STATES", "VERDICTS", "YELLOW"]
+__all__ = [
+    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
+]  # fmt: skip
 
 BLUE = "#0072B2"  # what was measured: a trial, validation data, the function itself
 ORANGE = "#D55E00"  # what follows from it: best so far, training data, the derivative
@@ -13,6 +15,9 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 YELLOW = "#E69F00"
 GREY = "#8C8C8C"
+
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
+"""Colours of things compared with each other, in the order in which they were chosen."""
 
 STATES = {
     TrialState.COMPLETE: BLUE,
