@@ -36,22 +36,29 @@ def _model() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-def _task() -> acs.Task:
+def _deep() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+    )  # fmt: skip
+
+
+def _task(**changes: Any) -> acs.Task:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(96, 2, generator=generator)
     y = (x[:, 0] * x[:, 1] > 0).long()
-    return acs.Task(
-        model=_model,
-        train=(x[:64], y[:64]),
-        valid=(x[64:80], y[64:80]),
-        test=(x[80:], y[80:]),
-        loss=F.cross_entropy,
-        metric="accuracy",
-        epochs=2,
-        batch_size=32,
-        lr=1e-2,
-        device="cpu",
-    )
+    settings: dict[str, Any] = {
+        "model": _model,
+        "train": (x[:64], y[:64]),
+        "valid": (x[64:80], y[64:80]),
+        "test": (x[80:], y[80:]),
+        "loss": F.cross_entropy,
+        "metric": "accuracy",
+        "epochs": 2,
+        "batch_size": 32,
+        "lr": 1e-2,
+        "device": "cpu",
+    }
+    return acs.Task(**(settings | changes))
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +74,36 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.enqueue_trial("x*tanh(x)")  # a duplicate
     study.optimize(_task(), n_trials=6, show_progress_bar=False)
     study.confirm(_task(), top_k=1, seeds=8, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "several": accuracy and size at once, with children of two generations. Never write to it."""
+    path = tmp_path_factory.mktemp("several") / "several.db"
+    study = acs.create_study(
+        study_name="several",
+        storage=f"sqlite:///{path}",
+        strategy=acs.Genetic(population=4, first_batch=4, batch=4),
+        directions=("maximize", "minimize"),
+    )
+    task = _task(objectives=("accuracy", "size"), epochs=1)
+    study.optimize(task, n_trials=12, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def by_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "by site": an activation of its own at each of two sites. Never write to it."""
+    path = tmp_path_factory.mktemp("by_site") / "by_site.db"
+    study = acs.create_study(
+        study_name="by site",
+        storage=f"sqlite:///{path}",
+        strategy="random",
+        space=acs.Space(sites="per_site"),
+    )
+    task = _task(model=_deep, epochs=1)
+    study.optimize(task, n_trials=6, show_progress_bar=False)
     return path
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from actsearch_dashboard.figures.common import laid_out
-from actsearch_dashboard.palette import BLUE, GREY, ORANGE
+from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
 __all__ = ["Ancestor", "Ancestry", "ancestry", "ancestry_figure", "operation_shares", "operations"]
 
+_EDGE = "rgba(140, 140, 140, 0.5)"
 _Z = 1.959963984540054  # 97.5 % of the normal distribution
 _ROW, _HEIGHT = (
     84,
@@ -177,7 +178,7 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
                 ):
                     lines[axis].extend((one, other, None))
     figure.add_scatter(
-        x=lines[0], y=lines[1], mode="lines", line={"color": GREY, "width": 1.5}, hoverinfo="skip"
+        x=lines[0], y=lines[1], mode="lines", line={"color": _EDGE, "width": 1.5}, hoverinfo="skip"
     )
     figure.add_scatter(
         x=[places[node.number][0] for node in found.nodes],

@@ -79,8 +79,9 @@ def _axis(path: str) -> str:
 def _path(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> str:
     """An SVG path; what is far outside is held near, where a huge number would not be drawn at all."""
     steps, pen_down = [], False
-    for across, down in zip(x, np.clip(y, -_HEIGHT, 2.0 * _HEIGHT), strict=True):
-        if not np.isfinite(down):
+    held = np.clip(y, -_HEIGHT, 2.0 * _HEIGHT)
+    for across, down, is_finite in zip(x, held, np.isfinite(y), strict=True):
+        if not is_finite:
             pen_down = False
             continue
         steps.append(f"{'L' if pen_down else 'M'}{across:.1f} {down:.1f}")

@@ -72,12 +72,7 @@ def _generations(view: StudyView) -> None:
         text += f" Each point stands for {together} of them."
     st.caption(text)
     if not has_parents:
-        st.info(
-            f"A {markdown(view.strategy)} search has no parents and children: its batches are shown, "
-            "which operations improve and what a candidate descends from cannot be. "
-            "strategy='genetic' has both.",
-            icon=":material/info:",
-        )
+        st.info(_without_parents(view), icon=":material/info:")
     left, right = st.columns(2)
     with left:
         st.subheader(f"Values by {word}", anchor=False)
@@ -92,6 +87,15 @@ def _generations(view: StudyView) -> None:
         st.subheader("How much is new", anchor=False)
         show_figure(figures.diversity(table), "diversity")
     _operators(frame, table)
+
+
+def _without_parents(view: StudyView) -> str:
+    if view.strategy == "genetic":
+        return "No trial has parents yet: the first generation is drawn, the next ones descend from it."
+    return (
+        f"A {markdown(view.strategy)} search has no parents and children: its batches are shown, which operations "
+        "improve and what a candidate descends from cannot be. strategy='genetic' has both."
+    )
 
 
 def _operators(frame: pd.DataFrame, table: pd.DataFrame) -> None:

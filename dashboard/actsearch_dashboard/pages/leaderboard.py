@@ -63,9 +63,9 @@ _VERDICT_COLUMNS = {
 }
 
 _COLUMNS = {
-    "rank": st.column_config.NumberColumn(width="small"),
-    "trial": st.column_config.NumberColumn(width="small"),
-    "activation": st.column_config.TextColumn(width="medium"),
+    "rank": st.column_config.NumberColumn(width=50),
+    "trial": st.column_config.NumberColumn(width=60),
+    "activation": st.column_config.TextColumn(width=240),
     "spread": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
         help="Standard deviation over the seeds; with one seed, over its last epochs.",
@@ -73,8 +73,10 @@ _COLUMNS = {
     "function": st.column_config.ImageColumn(
         width=112, help="f(x) for x in -4 .. 4; most are drawn to one scale, -2 .. 4."
     ),
-    "size": st.column_config.NumberColumn(width="small", help="Nodes of the formula."),
-    "verdict": st.column_config.TextColumn(help="What the latest verdict says of this trial."),
+    "size": st.column_config.NumberColumn(width=50, help="Nodes of the formula."),
+    "verdict": st.column_config.TextColumn(
+        width=130, help="What the latest verdict says of this trial."
+    ),
     "tuning": st.column_config.NumberColumn(
         "tuning gained",
         format="%+.4f",
