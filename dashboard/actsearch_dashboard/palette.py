@@ -5,7 +5,7 @@ from __future__ import annotations
 from actsearch.records import TrialState
 
 __all__ = [
-    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
+    "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "PURPLE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
 ]  # fmt: skip
 
 BLUE = "#0072B2"  # what was measured: a trial, validation data, the function itself
@@ -18,6 +18,12 @@ GREY = "#8C8C8C"
 
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 """Colours of things compared with each other, in the order in which they were chosen."""
+
+INPUTS = SKY
+"""What arrived at an activation."""
+
+BEFORE = GREY
+"""How something stood before training, beside how it stands after it."""
 
 STATES = {
     TrialState.COMPLETE: BLUE,

@@ -37,28 +37,30 @@ def _model() -> nn.Module:
 
 
 def _deep() -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
-    )  # fmt: skip
+    """Three sites."""
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Linear(2 if not layers else 4, 4), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(4, 2))
 
 
 def _task(**changes: Any) -> acs.Task:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(96, 2, generator=generator)
     y = (x[:, 0] * x[:, 1] > 0).long()
-    settings: dict[str, Any] = {
-        "model": _model,
-        "train": (x[:64], y[:64]),
-        "valid": (x[64:80], y[64:80]),
-        "test": (x[80:], y[80:]),
-        "loss": F.cross_entropy,
-        "metric": "accuracy",
-        "epochs": 2,
-        "batch_size": 32,
-        "lr": 1e-2,
-        "device": "cpu",
-    }
-    return acs.Task(**(settings | changes))
+    settings: dict[str, Any] = dict(
+        model=_model,
+        train=(x[:64], y[:64]),
+        valid=(x[64:80], y[64:80]),
+        test=(x[80:], y[80:]),
+        loss=F.cross_entropy,
+        metric="accuracy",
+        epochs=2,
+        batch_size=32,
+        lr=1e-2,
+        device="cpu",
+    )
+    return acs.Task(**settings | changes)
 
 
 @pytest.fixture(scope="session")
@@ -79,31 +81,46 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Study "several": accuracy and size at once, with children of two generations. Never write to it."""
+    """Study "several" with two objectives. Never write to it."""
     path = tmp_path_factory.mktemp("several") / "several.db"
     study = acs.create_study(
         study_name="several",
         storage=f"sqlite:///{path}",
-        strategy=acs.Genetic(population=4, first_batch=4, batch=4),
+        strategy="genetic",
         directions=("maximize", "minimize"),
     )
-    task = _task(objectives=("accuracy", "size"), epochs=1)
-    study.optimize(task, n_trials=12, show_progress_bar=False)
+    study.enqueue_trial("relu")
+    study.enqueue_trial("x*tanh(x)")
+    study.optimize(_task(objectives=("accuracy", "size")), n_trials=4, show_progress_bar=False)
     return path
 
 
 @pytest.fixture(scope="session")
 def by_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Study "by site": an activation of its own at each of two sites. Never write to it."""
+    """Study "by site": trial 0 has one learned activation everywhere, trial 1 another for each third of the depth."""
     path = tmp_path_factory.mktemp("by_site") / "by_site.db"
     study = acs.create_study(
         study_name="by site",
         storage=f"sqlite:///{path}",
         strategy="random",
-        space=acs.Space(sites="per_site"),
+        space=acs.Space(sites="per_depth"),
     )
-    task = _task(model=_deep, epochs=1)
-    study.optimize(task, n_trials=6, show_progress_bar=False)
+    study.enqueue_trial('x*sigmoid(param(1.0, per="channel")*x)')
+    study.enqueue_trial({"depth:1/3": "sin", "depth:2/3": "relu", "depth:3/3": "x*tanh(x)"})
+    study.optimize(_task(model=_deep), n_trials=3, show_progress_bar=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "family": a genetic search of three small generations. Never write to it."""
+    path = tmp_path_factory.mktemp("family") / "family.db"
+    study = acs.create_study(
+        study_name="family",
+        storage=f"sqlite:///{path}",
+        strategy=acs.Genetic(population=4, first_batch=4, batch=4),
+    )
+    study.optimize(_task(epochs=1), n_trials=12, show_progress_bar=False)
     return path
 
 

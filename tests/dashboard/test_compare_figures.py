@@ -70,7 +70,7 @@ def test_common_scores_are_those_of_seeds_that_all_have() -> None:
 
 
 def test_paired_differences_have_the_simultaneous_t_interval() -> None:
-    scores = {
+    scores: dict[int, tuple[float | None, ...]] = {
         5: (0.90, 0.92, 0.91, 0.93),
         2: (0.91, 0.94, 0.92, 0.93),
         9: (0.80, 0.85, 0.81, 0.90),
@@ -80,7 +80,7 @@ def test_paired_differences_have_the_simultaneous_t_interval() -> None:
     assert found is not None
     for row in found.rows:
         assert row.number is not None
-        gaps = np.array(scores[row.number]) - np.array(scores[5])
+        gaps = np.array(scores[row.number], float) - np.array(scores[5], float)
         half = stats.t.ppf(1 - 0.05 / 2 / 2, 3) * stats.sem(gaps)  # two comparisons
         assert row.difference == pytest.approx(gaps.mean())
         assert row.low == pytest.approx(gaps.mean() - half)

@@ -36,7 +36,9 @@ def charts(app: AppTest) -> int:
 
 
 @pytest.mark.parametrize("page", OURS)
-@pytest.mark.parametrize(("kind", "study"), [("several", "several"), ("by_site", "by site")])
+@pytest.mark.parametrize(
+    ("kind", "study"), [("several", "several"), ("by_site", "by site"), ("family", "family")]
+)
 def test_studies_of_every_kind(
     opened: Opener, request: pytest.FixtureRequest, page: str, kind: str, study: str
 ) -> None:
@@ -89,26 +91,26 @@ def test_leaderboard_of_several_objectives_shows_their_front(
 
 
 def test_evolution_shows_generations_operations_and_the_ancestry_of_the_best(
-    opened: Opener, several: Path
+    opened: Opener, family: Path
 ) -> None:
-    app = opened("evolution", several, study="several")
+    app = opened("evolution", family, study="family")
     text = said(app)
     assert "generations: a generation is what was proposed together" in text
     for title in ("Values by generation", "How much is new", "Operators in use", "Ancestry"):
         assert title in text
 
 
-def test_evolution_follows_the_trial_in_the_address(opened: Opener, several: Path) -> None:
-    reader = Reader(f"sqlite:///{several}")
-    child = next(t for t in reader.trials(reader.study("several")) if t.candidate.parents)
+def test_evolution_follows_the_trial_in_the_address(opened: Opener, family: Path) -> None:
+    reader = Reader(f"sqlite:///{family}")
+    child = next(t for t in reader.trials(reader.study("family")) if t.candidate.parents)
     reader.close()
-    app = opened("evolution", several, study="several", trial=str(child.number))
+    app = opened("evolution", family, study="family", trial=str(child.number))
     said(app)
     assert app.selectbox(key="ancestry_box").value == child.number
     shown = app.dataframe[-1].value
     assert shown["trial"].iloc[0] == child.number
     assert set(child.candidate.parents) <= set(shown["trial"])
-    assert "There is no trial 999" in said(opened("evolution", several, trial="999"))
+    assert "There is no trial 999" in said(opened("evolution", family, trial="999"))
 
 
 def test_evolution_of_a_search_without_parents_says_what_it_cannot_show(

@@ -156,7 +156,7 @@ def test_operator_use_is_a_share_of_what_can_be_read() -> None:
     trials = batched([2, 4], formula=FORMULAS)
     use = figures.operator_use(trials, figures.generations(trials, "maximize"), used)
     assert list(use.index)[0] == "tanh"
-    assert list(use.columns) == [0, 1]
+    assert use.columns.tolist() == [0, 1]
     assert list(use.loc["tanh"]) == [1.0, 0.0]
     assert list(use.loc["add"]) == [0.5, 0.0]
     assert list(use.loc["sin"]) == [0.0, 0.5]  # of two that can be read
@@ -174,7 +174,7 @@ def test_operator_use_keeps_the_most_used_and_says_nothing_of_what_cannot_be_rea
     assert figures.operator_use(nothing, figures.generations(nothing, None), used).empty
 
 
-FAMILY = [
+FAMILY: list[dict[str, Any]] = [
     {"value": 0.5, "operation": "catalog"},
     {"value": 0.7, "operation": "catalog"},
     {"value": 0.6, "operation": "jitter", "parents": (0,)},
@@ -237,7 +237,7 @@ def test_ancestry_keeps_the_nearest_and_counts_the_rest() -> None:
 
 
 def test_ancestry_of_damaged_rows_ends() -> None:
-    rows = [{"parents": (1,)}, {"parents": (1, 0, 99)}, {"parents": ()}]
+    rows: list[dict[str, Any]] = [{"parents": (1,)}, {"parents": (1, 0, 99)}, {"parents": ()}]
     assert [node.number for node in figures.ancestry(frame(rows), 1).nodes] == [1, 0]
     assert figures.ancestry(frame(rows), 17).nodes == ()
 
@@ -266,7 +266,7 @@ def test_ten_thousand_trials_are_counted_in_a_moment() -> None:
     generator = np.random.default_rng(0)
     trials = batched(
         [32] * 313,
-        value=generator.normal(size=10_016),
+        value=generator.normal(size=10_016).tolist(),
         formula=[f"tanh(x) + {n} * sin(x)" for n in range(10_016)],
         operation=["crossover"] * 10_016,
         parents=[(max(0, n - 40), max(0, n - 33)) if n else () for n in range(10_016)],
