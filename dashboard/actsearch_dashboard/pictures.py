@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,18 @@ from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch_dashboard.figures.thumbnails import thumbnail
 
-__all__ = ["curves", "picture"]
+__all__ = ["can_draw", "curves", "picture"]
 
 Samples = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 _REMEMBERED = 4096
 _MINIATURE = (-4.0, 4.0, 81)
 _LARGE = (-6.0, 6.0, 401)
+
+
+def can_draw() -> bool:
+    """Whether a picture is drawn at once; the first one loads torch."""
+    return "torch" in sys.modules
 
 
 def curves(candidate: CandidateRecord) -> dict[str, Samples]:

@@ -43,7 +43,7 @@ pytestmark = [
 
 PAGES = ["", *list(_PAGES)[1:]]  # the first one is what the bare address shows
 
-PATIENCE = 30.0  # seconds; a loaded machine is slow to draw
+PATIENCE = 60.0  # seconds; a loaded machine is slow to draw
 
 # Streamlit finds out under which path it is served by asking below the page's own address first.
 _EXPECTED = re.compile(r"/_stcore/(health|host-config) - Failed to load resource.*404")
@@ -125,7 +125,7 @@ class Browser:
 
     @property
     def page(self) -> str:
-        return urlsplit(self.chrome.current_url).path.strip("/")
+        return urlsplit(str(self.chrome.current_url)).path.strip("/")
 
     def take_row(self, table: int, row: int, height: int) -> None:
         """Click on the box of a row of a table, which is drawn on a canvas."""

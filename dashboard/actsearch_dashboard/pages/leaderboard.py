@@ -23,7 +23,7 @@ from actsearch_dashboard.parts import (
     verdict_frame,
     verdict_words,
 )
-from actsearch_dashboard.pictures import picture
+from actsearch_dashboard.pictures import can_draw, picture
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import moment, one_line
 
@@ -132,10 +132,6 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     )
     shown = ranked.head(_MOST)
     numbers = [int(number) for number in shown["number"]]
-    pictures = {
-        trial.number: picture(trial.candidate)
-        for trial in view.store.reader.trials(view.record, numbers)
-    }
     value = one_line(view.metric)
     measured = measured_cost(view.record)
     columns = {
@@ -147,9 +143,20 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
             help=_COST_MEASURED if measured else _COST_ESTIMATED,
         ),
     }
-    table = ranking(shown, value, verdict, pictures, measured, _objectives(view))
-    trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
+    table = ranking(shown, value, verdict, {}, measured, _objectives(view))
+    place = st.empty()
+    if (
+        not can_draw()
+    ):  # the first pictures of all wait for torch, a few seconds: the numbers need not
+        place.dataframe(table, hide_index=True, column_config=columns, row_height=_ROW_HEIGHT)
     _fronts(view, ranked, measured)
+    drawn = {
+        trial.number: picture(trial.candidate)
+        for trial in view.store.reader.trials(view.record, numbers)
+    }
+    table["function"] = [drawn.get(number, "") for number in numbers]
+    with place.container():
+        trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
 
 
 def ranked_rows(frame: pd.DataFrame, direction: str | None) -> pd.DataFrame:
