@@ -65,6 +65,7 @@ class Browser:
             "--headless=new",
             "--no-sandbox",
             "--disable-dev-shm-usage",
+            "--disable-gpu",
             "--window-size=1400,1400",
         ):
             options.add_argument(flag)
@@ -252,9 +253,10 @@ def test_a_live_study_grows_before_the_eyes(browser: Browser, tmp_path: Path) ->
     acs.create_study(study_name="live", storage=url, strategy="random", direction="maximize")
     search = subprocess.Popen([sys.executable, "-c", SEARCH, url])
     try:
-        with served(path, browser) as address:
+        with served(path, browser) as address:  # starts while the search does
             browser.wait(lambda: acs.load_study(study_name="live", storage=url).trials[:1])
-            browser.open(f"{address}/study?study=live")
+            browser.chrome.get(f"{address}/study?study=live")
+            browser.wait(lambda: _trained(browser) > 0)
             first = _trained(browser)
             browser.chrome.execute_script("window.notReloaded = true")
             browser.wait(lambda: _trained(browser) >= first + 3)

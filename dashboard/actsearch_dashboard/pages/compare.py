@@ -11,10 +11,9 @@ import streamlit as st
 
 from actsearch.errors import StudyError
 from actsearch.records import TrialRecord
-from actsearch.report import Verdict
+from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.pages.leaderboard import ranked_rows
 from actsearch_dashboard.parts import FOUR_DECIMALS, heading, show_figure, trial_table
 from actsearch_dashboard.pictures import curves, picture
 from actsearch_dashboard.state import calm, current_study, live, store
@@ -102,7 +101,7 @@ def _candidates() -> None:
         st.code("study.optimize(task, n_trials=100)", language="python")
         return
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
-    best = [str(n) for n in ranked_rows(frame, view.record.direction)["number"].head(_CHOICE)]
+    best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
     asked = _asked(_TRIALS, list(labels), "trial")
     start = asked if _TRIALS in st.query_params else best[:3]
     chosen = st.multiselect(
@@ -264,14 +263,15 @@ def alike(views: Sequence[StudyView]) -> bool:
 def _study_figures(views: Sequence[StudyView]) -> None:
     direction = next((view.record.direction for view in views if view.record.direction), None)
     metric = views[0].metric
+    frames = {view.record.name: view.frame() for view in views}
     complete = {
-        view.record.name: ranked_rows(view.frame(), direction)["value"].to_numpy()
-        for view in views
+        name: leaders(frame, direction, len(frame))["value"].to_numpy()
+        for name, frame in frames.items()
     }
     if not any(len(values) for values in complete.values()):
         st.info("No trial of these studies is complete yet.", icon=":material/info:")
         return
-    steps = {view.record.name: figures.progress(view.frame(), direction) for view in views}
+    steps = {name: figures.progress(frame, direction) for name, frame in frames.items()}
     left, right = st.columns(2)
     with left:
         st.subheader("Best so far, by trials", anchor=False)
@@ -294,7 +294,7 @@ def _best_of_each(views: Sequence[StudyView]) -> None:
 
 def _best_of(view: StudyView) -> None:
     st.markdown(f"**{markdown(cut(view.record.name, 40))}** · {markdown(view.strategy)}")
-    rows = ranked_rows(view.frame(), view.record.direction).head(_BEST)
+    rows = leaders(view.frame(), view.record.direction, _BEST)
     if rows.empty:
         st.caption("No trial is complete yet.")
         return

@@ -7,10 +7,10 @@ import functools
 import pandas as pd
 import streamlit as st
 
+from actsearch.report import leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import facts
-from actsearch_dashboard.pages.leaderboard import ranked_rows
 from actsearch_dashboard.parts import FOUR_DECIMALS, heading, open_trial, show_figure, trial_table
 from actsearch_dashboard.pictures import picture
 from actsearch_dashboard.state import asked_trial, calm, current_study, live, remember_trial
@@ -159,7 +159,7 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
 
 def _choose(view: StudyView, frame: pd.DataFrame) -> int | None:
     """The trial in the address, or the best; a box to choose another of the best."""
-    ranked = ranked_rows(frame, view.record.direction).head(_CHOICE)
+    ranked = leaders(frame, view.record.direction, _CHOICE)
     labels = dict(zip(ranked["number"].map(int), ranked["label"], strict=True))
     asked = asked_trial()
     start = (

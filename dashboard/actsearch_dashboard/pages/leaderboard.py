@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.records import StudyRecord
-from actsearch.report import Verdict, objective_names
+from actsearch.report import Verdict, leaders, objective_names
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import facts
@@ -27,7 +27,7 @@ from actsearch_dashboard.pictures import can_draw, picture
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import moment, one_line
 
-__all__ = ["measured_cost", "ranked_rows", "ranking", "render"]
+__all__ = ["measured_cost", "ranking", "render"]
 
 _MOST = 100  # rows; the trial table has all
 _MOST_POINTS = 2000  # candidates in the figures of what cannot all be had
@@ -120,7 +120,8 @@ def _verdict(view: StudyView) -> None:
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:
-    ranked = ranked_rows(view.frame(), view.record.direction)
+    frame = view.frame()
+    ranked = leaders(frame, view.record.direction, len(frame))
     if ranked.empty:
         st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
         st.code("study.optimize(task, n_trials=100)", language="python")
@@ -157,15 +158,6 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     table["function"] = [drawn.get(number, "") for number in numbers]
     with place.container():
         trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
-
-
-def ranked_rows(frame: pd.DataFrame, direction: str | None) -> pd.DataFrame:
-    """Rows of the complete trials, best first; of equal values the earlier trial first."""
-    rows = frame.loc[(frame["state"] == "COMPLETE") & np.isfinite(frame["value"])]
-    ranked: pd.DataFrame = rows.sort_values(
-        "value", ascending=direction == "minimize", kind="stable"
-    )
-    return ranked
 
 
 def measured_cost(study: StudyRecord) -> str | None:
