@@ -65,25 +65,7 @@ def generations(frame: pd.DataFrame, direction: str | None, most: int = _MOST) -
         (best up to here), and shares of what was proposed: ``new`` (functions not seen before), ``new_shapes`` (not
         even mirrored), ``duplicates``, ``refused``, ``failed``.
     """
-    number = batches(frame)
-    count = int(number[-1]) + 1 if len(number) else 0
-    together = max(1, -(-count // most))
-    state = frame["state"]
-    complete = (state == "COMPLETE") & np.isfinite(frame["value"])
-    rows = pd.DataFrame(
-        {
-            "row": number // together,
-            "batch": number,
-            "number": frame["number"],
-            "complete": complete,
-            "value": frame["value"].where(complete),
-            "new": _first(frame["fingerprint"]),
-            "new_shapes": _first(frame["mirror"]),
-            "duplicates": state == "DUPLICATE",
-            "refused": state == "REJECTED",
-            "failed": state == "FAILED",
-        }
-    )
+    rows = _by_trial(frame, most)
     groups = rows.groupby("row", sort=True)
     value = groups["value"]
     down = direction == "minimize"
@@ -106,6 +88,29 @@ def generations(frame: pd.DataFrame, direction: str | None, most: int = _MOST) -
     for name in ("new", "new_shapes", "duplicates", "refused", "failed"):
         table[name] = groups[name].mean()
     return table.reset_index(drop=True)
+
+
+def _by_trial(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """What of each trial counts, and in which row."""
+    number = batches(frame)
+    count = int(number[-1]) + 1 if len(number) else 0
+    together = max(1, -(-count // most))
+    state = frame["state"]
+    complete = (state == "COMPLETE") & np.isfinite(frame["value"])
+    return pd.DataFrame(
+        {
+            "row": number // together,
+            "batch": number,
+            "number": frame["number"],
+            "complete": complete,
+            "value": frame["value"].where(complete),
+            "new": _first(frame["fingerprint"]),
+            "new_shapes": _first(frame["mirror"]),
+            "duplicates": state == "DUPLICATE",
+            "refused": state == "REJECTED",
+            "failed": state == "FAILED",
+        }
+    )
 
 
 def _first(column: pd.Series) -> pd.Series:

@@ -135,15 +135,7 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     numbers = [int(number) for number in shown["number"]]
     value = one_line(view.metric)
     measured = measured_cost(view.record)
-    columns = {
-        **_COLUMNS,
-        value: st.column_config.NumberColumn(format=FOUR_DECIMALS),
-        "cost": st.column_config.NumberColumn(
-            "time × ReLU" if measured else "cost, estimate",
-            format="%.1f",
-            help=_COST_MEASURED if measured else _COST_ESTIMATED,
-        ),
-    }
+    columns = _columns(value, measured)
     table = ranking(shown, value, verdict, {}, measured, _objectives(view))
     place = st.empty()
     if (
@@ -158,6 +150,18 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     table["function"] = [drawn.get(number, "") for number in numbers]
     with place.container():
         trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
+
+
+def _columns(value: str, measured: str | None) -> dict[str, Any]:
+    return {
+        **_COLUMNS,
+        value: st.column_config.NumberColumn(format=FOUR_DECIMALS),
+        "cost": st.column_config.NumberColumn(
+            "time × ReLU" if measured else "cost, estimate",
+            format="%.1f",
+            help=_COST_MEASURED if measured else _COST_ESTIMATED,
+        ),
+    }
 
 
 def measured_cost(study: StudyRecord) -> str | None:
