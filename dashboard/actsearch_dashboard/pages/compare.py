@@ -287,7 +287,7 @@ def _best_of_each(views: Sequence[StudyView]) -> None:
     st.subheader("Best formulas", anchor=False)
     for start in range(0, len(views), 3):
         row = views[start : start + 3]
-        for view, place in zip(row, st.columns(3), strict=False):
+        for view, place in zip(row, st.columns(min(3, len(views))), strict=False):
             with place:
                 _best_of(view)
 
