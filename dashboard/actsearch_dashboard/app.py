@@ -13,6 +13,8 @@ from actsearch.errors import ActsearchError
 from actsearch_dashboard import state
 from actsearch_dashboard.pages import (
     activation,
+    compare,
+    evolution,
     inside,
     leaderboard,
     playground,
@@ -31,6 +33,8 @@ _PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
     "studies": ("Studies", ":material/list:", studies.render),
     "study": ("Study", ":material/monitoring:", study.render),
     "leaderboard": ("Leaderboard", ":material/leaderboard:", leaderboard.render),
+    "evolution": ("Evolution", ":material/account_tree:", evolution.render),
+    "compare": ("Compare", ":material/compare_arrows:", compare.render),
     "trials": ("Trials", ":material/table:", trials.render),
     "activation": ("Activation", ":material/function:", activation.render),
     "inside": ("Inside the network", ":material/layers:", inside.render),

@@ -18,6 +18,7 @@ __all__ = [
     "FOUR_DECIMALS",
     "SECONDS",
     "heading",
+    "open_trial",
     "settings",
     "show_figure",
     "trial_table",
@@ -107,7 +108,11 @@ def show_figure(figure: Any, key: str) -> None:
 
 
 def trial_table(
-    frame: pd.DataFrame, numbers: Sequence[int], key: str, columns: Mapping[str, Any]
+    frame: pd.DataFrame,
+    numbers: Sequence[int],
+    key: str,
+    columns: Mapping[str, Any],
+    row_height: int | None = None,
 ) -> None:
     """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial."""
     event = st.dataframe(
@@ -118,10 +123,16 @@ def trial_table(
         selection_mode="single-row",
         column_config=dict(columns),
         placeholder="",
+        row_height=row_height,
     )
     rows = event.selection.rows
     if rows and rows[0] < len(numbers):
-        go_to("activation", trial=str(numbers[rows[0]]))
+        open_trial(numbers[rows[0]])
+
+
+def open_trial(number: int) -> None:
+    """Go to the page of one trial."""
+    go_to("activation", trial=str(number))
 
 
 def settings(view: StudyView) -> None:

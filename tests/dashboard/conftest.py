@@ -111,6 +111,19 @@ def by_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Study "family": a genetic search of three small generations. Never write to it."""
+    path = tmp_path_factory.mktemp("family") / "family.db"
+    study = acs.create_study(
+        study_name="family",
+        storage=f"sqlite:///{path}",
+        strategy=acs.Genetic(population=4, first_batch=4, batch=4),
+    )
+    study.optimize(_task(epochs=1), n_trials=12, show_progress_bar=False)
+    return path
+
+
 @pytest.fixture
 def copied(whole: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""

@@ -16,7 +16,16 @@ import actsearch_dashboard
 from actsearch.report import Reader
 from actsearch.storage import Storage
 
-PAGES = ["studies", "study", "leaderboard", "trials", "activation", "inside"]
+PAGES = [
+    "studies",
+    "study",
+    "leaderboard",
+    "evolution",
+    "compare",
+    "trials",
+    "activation",
+    "inside",
+]
 Opener = Callable[..., AppTest]
 
 
@@ -65,7 +74,7 @@ def test_study_without_verdict_says_how_to_get_one(opened: Opener, whole: Path) 
         assert "study.confirm(task" in said(opened(page, whole, study="plain"))
 
 
-@pytest.mark.parametrize("page", ["study", "leaderboard", "trials", "activation", "inside"])
+@pytest.mark.parametrize("page", PAGES[1:])
 def test_study_without_trials_says_how_to_start(opened: Opener, whole: Path, page: str) -> None:
     assert "study.optimize(task, n_trials=100)" in said(opened(page, whole, study="empty"))
 
@@ -231,7 +240,7 @@ def test_a_running_study_has_a_switch_and_is_drawn(opened: Opener, copied: Path)
     moment = "2026-01-01 00:00:00.000000"
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("UPDATE trials SET completed = ?, created = ?", (moment, moment))
-    for page in ("study", "leaderboard", "trials", "activation"):
+    for page in PAGES[1:-1]:
         app = opened(page, copied, study="confirmed")
         assert app.toggle(key="live").value is True
         assert "running now" in said(app)

@@ -6,7 +6,7 @@ import math
 
 import plotly.graph_objects as go
 
-__all__ = ["GRID", "LEGEND", "MANY", "finite", "laid_out"]
+__all__ = ["GRID", "LEGEND", "MANY", "finite", "laid_out", "legend_below"]
 
 MANY = 2000
 """From so many points on, the browser draws them with WebGL."""
@@ -27,6 +27,15 @@ def laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
     )
     figure.update_xaxes(gridcolor=GRID, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, zeroline=False)
+    return figure
+
+
+def legend_below(figure: go.Figure) -> go.Figure:
+    """Put the legend under the axis: names that are long would run into the buttons at the top."""
+    figure.update_layout(
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0},
+        margin={"t": 30},
+    )
     return figure
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from actsearch.records import TrialRecord
-from actsearch.report import Verdict, leaderboard
+from actsearch.records import StudyRecord
+from actsearch.report import Verdict, leaders, objective_names
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.formulas import facts
 from actsearch_dashboard.parts import (
     FOUR_DECIMALS,
     heading,
@@ -19,12 +23,21 @@ from actsearch_dashboard.parts import (
     verdict_frame,
     verdict_words,
 )
+from actsearch_dashboard.pictures import can_draw, picture
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import moment, one_line
 
-__all__ = ["ranking", "render"]
+__all__ = ["measured_cost", "ranking", "render"]
 
-_MOST = 200  # rows; the trial table has all
+_MOST = 100  # rows; the trial table has all
+_MOST_POINTS = 2000  # candidates in the figures of what cannot all be had
+_ROW_HEIGHT = 56  # pixels, for the miniature plots
+
+_COST_MEASURED = "Time of the activation, forward and backward, as a multiple of ReLU's: measured in this study."
+_COST_ESTIMATED = (
+    "An estimate from the operators in the formula, as a multiple of ReLU's. "
+    "acs.cost(trial, shape) measures; objectives=(..., 'latency') does so for every trial."
+)
 
 _VERDICT_COLUMNS = {
     "activation": st.column_config.TextColumn(width="large"),
@@ -50,15 +63,25 @@ _VERDICT_COLUMNS = {
 }
 
 _COLUMNS = {
-    "rank": st.column_config.NumberColumn(width="small"),
-    "trial": st.column_config.NumberColumn(width="small"),
-    "activation": st.column_config.TextColumn(width="large"),
+    "rank": st.column_config.NumberColumn(width=50),
+    "trial": st.column_config.NumberColumn(width=60),
+    "activation": st.column_config.TextColumn(width=240),
     "spread": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
         help="Standard deviation over the seeds; with one seed, over its last epochs.",
     ),
+    "function": st.column_config.ImageColumn(
+        width=112, help="f(x) for x in -4 .. 4; most are drawn to one scale, -2 .. 4."
+    ),
+    "size": st.column_config.NumberColumn(width=50, help="Nodes of the formula."),
     "verdict": st.column_config.TextColumn(
-        width="medium", help="What the latest verdict says of this trial."
+        width=130, help="What the latest verdict says of this trial."
+    ),
+    "tuning": st.column_config.NumberColumn(
+        "tuning gained",
+        format="%+.4f",
+        help="What the learning rate chosen for it in the latest verdict gained over the task's own. "
+        "Near 0: it does well without tuning.",
     ),
 }
 
@@ -97,36 +120,155 @@ def _verdict(view: StudyView) -> None:
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:
-    ranked = leaderboard(view.trials(), view.record.direction)[:_MOST]
-    if not ranked:
+    frame = view.frame()
+    ranked = leaders(frame, view.record.direction, len(frame))
+    if ranked.empty:
         st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
         st.code("study.optimize(task, n_trials=100)", language="python")
         return
     st.caption(
         "Values on validation data with the search's own seeds; the first of many noisy numbers is optimistic. "
-        "Click on a row's box to open the candidate."
+        "Click on a row's box to open the activation."
+        + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
     )
+    shown = ranked.head(_MOST)
+    numbers = [int(number) for number in shown["number"]]
     value = one_line(view.metric)
-    columns = {**_COLUMNS, value: st.column_config.NumberColumn(format=FOUR_DECIMALS)}
-    frame = ranking(ranked, value, verdict)
-    trial_table(frame, [trial.number for trial in ranked], "leaderboard", columns)
+    measured = measured_cost(view.record)
+    columns = _columns(value, measured)
+    table = ranking(shown, value, verdict, {}, measured, _objectives(view))
+    place = st.empty()
+    if (
+        not can_draw()
+    ):  # the first pictures of all wait for torch, a few seconds: the numbers need not
+        place.dataframe(table, hide_index=True, column_config=columns, row_height=_ROW_HEIGHT)
+    _fronts(view, ranked, measured)
+    drawn = {
+        trial.number: picture(trial.candidate)
+        for trial in view.store.reader.trials(view.record, numbers)
+    }
+    table["function"] = [drawn.get(number, "") for number in numbers]
+    with place.container():
+        trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
 
 
-def ranking(ranked: list[TrialRecord], value: str, verdict: Verdict | None) -> pd.DataFrame:
-    """One row a complete trial, best first, with what a verdict says of it."""
-    words = {row.number: row.verdict for row in verdict.rows} if verdict is not None else {}
-    return pd.DataFrame(
-        [
-            {
-                "rank": rank,
-                "trial": trial.number,
-                "activation": one_line(trial.candidate.label or "your model unchanged"),
-                value: trial.value,
-                "spread": trial.spread,
-                "verdict": words.get(trial.number, ""),
-                "made by": one_line(trial.candidate.operation),
-                "formula": one_line(trial.candidate.formula),
-            }
-            for rank, trial in enumerate(ranked, 1)
-        ]
+def _columns(value: str, measured: str | None) -> dict[str, Any]:
+    return {
+        **_COLUMNS,
+        value: st.column_config.NumberColumn(format=FOUR_DECIMALS),
+        "cost": st.column_config.NumberColumn(
+            "time × ReLU" if measured else "cost, estimate",
+            format="%.1f",
+            help=_COST_MEASURED if measured else _COST_ESTIMATED,
+        ),
+    }
+
+
+def measured_cost(study: StudyRecord) -> str | None:
+    """The column that holds a measured cost, if the study has one among its objectives."""
+    names = objective_names(study)
+    if "latency" not in names:
+        return None
+    at = names.index("latency")
+    return f"value_{at}" if at else "value"
+
+
+def _objectives(view: StudyView) -> dict[str, str]:
+    """Names of the objectives besides the first by their column."""
+    names = objective_names(view.record)
+    return {f"value_{at}": one_line(name) for at, name in enumerate(names) if at}
+
+
+def ranking(
+    ranked: pd.DataFrame,
+    value: str,
+    verdict: Verdict | None,
+    pictures: Mapping[int, str],
+    measured: str | None = None,
+    objectives: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """One row a complete trial, best first, with its picture, what it costs, and what a verdict says of it.
+
+    Args:
+        ranked: rows of trials, best first.
+        value: name of the metric.
+        verdict: the latest one.
+        pictures: data URIs by number of the trial.
+        measured: column of a measured cost; None estimates it from the formula.
+        objectives: names of further objectives by their column.
+    """
+    known = [facts(text) for text in ranked["formula"]]
+    numbers = [int(number) for number in ranked["number"]]
+    rows = [verdict.row(number) if verdict is not None else None for number in numbers]
+    costs = [item.cost if item else None for item in known]
+    table: dict[str, Any] = {
+        "rank": range(1, len(ranked) + 1),
+        "function": [pictures.get(number, "") for number in numbers],
+        "activation": [one_line(label or "your model unchanged") for label in ranked["label"]],
+        value: ranked["value"].to_numpy(),
+        "spread": ranked["spread"].to_numpy(),
+        **{
+            name: ranked[column].to_numpy()
+            for column, name in (objectives or {}).items()
+            if column != measured and column in ranked and name != value
+        },
+        "size": pd.array([item.size if item else None for item in known], dtype="Int64"),
+        "cost": ranked[measured].to_numpy() if measured in ranked else pd.array(costs, "Float64"),
+    }
+    if verdict is not None:
+        table["verdict"] = [row.verdict if row else "" for row in rows]
+        table["tuning"] = pd.array(
+            [row.mean - row.as_given if row else None for row in rows], "Float64"
+        )
+    table |= {
+        "trial": numbers,
+        "made by": [one_line(word) for word in ranked["operation"]],
+        "formula": [one_line(text) for text in ranked["formula"]],
+    }
+    return pd.DataFrame(table)
+
+
+def _fronts(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None:
+    """What cannot all be had at once: the study's own objectives, and score, size and cost."""
+    st.subheader("What cannot all be had at once", anchor=False)
+    st.caption(
+        "The front: candidates that no other one matches in everything shown and beats in something. "
+        "What is high up and on the left is good and cheap."
+        + (f" The best {_MOST_POINTS} of {len(ranked)}." if len(ranked) > _MOST_POINTS else "")
     )
+    names, directions = objective_names(view.record), view.record.directions
+    labels = ["Score, size and cost"]
+    if len(names) > 1 and all(f"value_{at}" in ranked for at in range(1, len(names))):
+        labels.insert(0, "Objectives")
+    for label, tab in zip(labels, st.tabs(labels), strict=True):
+        with tab:
+            if label == "Objectives":
+                keys = ["value", *(f"value_{at}" for at in range(1, len(names)))]
+                show_figure(
+                    figures.tradeoff(
+                        ranked.head(_MOST_POINTS),
+                        dict(zip(keys, directions, strict=True)),
+                        dict(zip(keys, names, strict=True)),
+                    ),
+                    "objectives front",
+                )
+            else:
+                _score_size_cost(view, ranked.head(_MOST_POINTS), measured)
+
+
+def _score_size_cost(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None:
+    known = [facts(text) for text in ranked["formula"]]
+    points = ranked.assign(
+        size=[item.size if item else np.nan for item in known],
+        cost=ranked[measured] if measured in ranked else [i.cost if i else np.nan for i in known],
+    )
+    if not points["size"].notna().any():
+        st.caption("No formula here can be read, and so none has a size.")
+        return
+    ways = {"value": view.record.direction or "maximize", "size": "minimize", "cost": "minimize"}
+    names = {
+        "value": f"{view.metric} (validation)",
+        "size": "size, nodes of the formula",
+        "cost": "time, as a multiple of ReLU's" if measured else "cost against ReLU, estimated",
+    }
+    show_figure(figures.tradeoff(points, ways, names), "score size cost")

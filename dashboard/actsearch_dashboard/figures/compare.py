@@ -1,0 +1,263 @@
+"""Several candidates, or several studies, in one figure each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from actsearch.records import EvaluationRecord
+from actsearch.report import Measured, Verdict, judge
+from actsearch_dashboard.figures.common import laid_out, legend_below
+from actsearch_dashboard.figures.history import robust_range
+from actsearch_dashboard.palette import GREY, SERIES
+from actsearch_dashboard.text import markup
+
+__all__ = [
+    "best_over",
+    "common_scores",
+    "distribution",
+    "functions",
+    "median_curves",
+    "paired",
+    "progress",
+    "verdict_scores",
+]
+
+Samples = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Scores = dict[int, tuple[float | None, ...]]
+
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_TALL = 6.0  # functions are shown between minus and plus this
+
+
+def _colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def functions(drawn: Mapping[str, Mapping[str, Samples]]) -> go.Figure:
+    """Functions overlaid: a colour a candidate, a dash a group of sites.
+
+    Args:
+        drawn: x and y by name of the candidate and group.
+    """
+    figure = go.Figure()
+    seen = []
+    for index, (name, groups) in enumerate(drawn.items()):
+        for nth, (group, (x, y)) in enumerate(groups.items()):
+            seen.append(y[np.isfinite(y)])
+            own = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
+            figure.add_scatter(
+                x=x,
+                y=np.where(np.isfinite(y), y, np.nan),
+                mode="lines",
+                name=own,
+                line={"color": _colour(index), "width": 2.5, "dash": _DASHES[nth % len(_DASHES)]},
+                hovertemplate="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
+            )
+    legend_below(laid_out(figure, "x", "f(x)", 420))
+    figure.add_hline(y=0, line_width=1, line_color=GREY)
+    figure.add_vline(x=0, line_width=1, line_color=GREY)
+    values = np.concatenate(seen) if seen else np.array([])
+    if values.size and (values.min() < -_TALL or values.max() > _TALL):
+        low, high = max(-_TALL, float(values.min())), min(_TALL, float(values.max()))
+        if low < high:
+            figure.update_yaxes(range=[low - 0.3, high + 0.3])
+    return figure
+
+
+def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str) -> go.Figure:
+    """Validation metric by epoch, the median over the seeds, with the seeds' range behind it.
+
+    Args:
+        trained: evaluations with epochs by name of the candidate.
+        metric: its name.
+    """
+    figure = go.Figure()
+    for index, (name, evaluations) in enumerate(trained.items()):
+        rows = [
+            (epoch.epoch, epoch.valid_metric)
+            for evaluation in evaluations
+            for epoch in evaluation.epochs
+            if epoch.valid_metric is not None and np.isfinite(epoch.valid_metric)
+        ]
+        if not rows:
+            continue
+        table = pd.DataFrame(rows, columns=["epoch", "value"]).groupby("epoch")["value"]
+        low, middle, high = table.min(), table.median(), table.max()
+        if (high > low).any():
+            figure.add_scatter(
+                x=[*low.index, *low.index[::-1]],
+                y=[*high, *low[::-1]],
+                fill="toself",
+                fillcolor=_colour(index),
+                opacity=0.15,
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=str(index),
+            )
+        figure.add_scatter(
+            x=middle.index,
+            y=middle,
+            mode="lines+markers" if len(middle) <= 30 else "lines",
+            name=markup(name, 44),
+            legendgroup=str(index),
+            line={"color": _colour(index), "width": 2},
+            marker={"size": 5},
+            hovertemplate="epoch %{x}: %{y:.4f}<extra></extra>",
+        )
+    return legend_below(laid_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420))
+
+
+def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
+    """Scores of trials that were confirmed together; None if one of them was not."""
+    rows = {number: verdict.row(number) for number in numbers}
+    found: Scores = {number: row.values for number, row in rows.items() if row is not None}
+    return found if len(found) == len(rows) else None
+
+
+def common_scores(trained: Mapping[int, Sequence[EvaluationRecord]]) -> Scores:
+    """Values of the search under the seeds that all of the trials were trained with; None where one diverged."""
+    by_seed = {
+        number: {
+            evaluation.seed: None
+            if evaluation.value is None or not np.isfinite(evaluation.value)
+            else evaluation.value
+            for evaluation in evaluations
+        }
+        for number, evaluations in trained.items()
+    }
+    seeds = (
+        sorted(set.intersection(*(set(values) for values in by_seed.values()))) if by_seed else []
+    )
+    return {number: tuple(values[seed] for seed in seeds) for number, values in by_seed.items()}
+
+
+def paired(
+    scores: Scores,
+    names: Mapping[int, str],
+    metric: str,
+    direction: str | None,
+    earlier_comparisons: int = 0,
+) -> Verdict | None:
+    """Differences of the others to the first, as a verdict would judge them; None with fewer than two seeds.
+
+    Args:
+        scores: one value a seed, the same seeds for all; the first trial is what the others are compared with.
+        names: of the trials.
+        metric: what was measured.
+        direction: "maximize" or "minimize".
+        earlier_comparisons: made on the same data before, which widen the intervals.
+    """
+    first, *others = scores
+    if not others or len(scores[first]) < 2 or all(value is None for value in scores[first]):
+        return None
+    measured = {
+        number: Measured(names[number], names[number], values, number=number)
+        for number, values in scores.items()
+    }
+    return judge(
+        measured[first],
+        [measured[number] for number in others],
+        study_name="",
+        metric=metric,
+        direction="minimize" if direction == "minimize" else "maximize",
+        earlier_comparisons=earlier_comparisons,
+    )
+
+
+def distribution(
+    values: Mapping[str, npt.ArrayLike], direction: str | None, metric: str
+) -> go.Figure:
+    """Empirical distribution of the values of each study: which share of its trials is no better than x.
+
+    Args:
+        values: of complete trials by study.
+        direction: "maximize" or "minimize": there, which share is no worse.
+        metric: what was measured.
+    """
+    figure = go.Figure()
+    everything: list[float] = []
+    for index, (name, given) in enumerate(values.items()):
+        own = np.sort(_finite(given))
+        everything += own.tolist()
+        figure.add_scatter(
+            x=own,
+            y=np.arange(1, len(own) + 1) / max(1, len(own)),
+            mode="lines",
+            name=f"{markup(name, 40)} ({len(own)})",
+            line={"color": _colour(index), "width": 2, "shape": "hv"},
+            hovertemplate="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
+        )
+    title = f"{markup(metric, 40)} (validation)"
+    legend_below(laid_out(figure, title, "share of trials up to this value", 400))
+    figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
+    bounds = robust_range(everything, direction)
+    if bounds is not None:
+        figure.update_xaxes(range=list(bounds))
+    return figure
+
+
+def progress(table: pd.DataFrame, direction: str | None) -> pd.DataFrame:
+    """Best so far of one study after each improvement: ``trials`` trained, ``seconds`` in training, ``best``.
+
+    Args:
+        table: trials in order, see :data:`actsearch.report.COLUMNS`.
+        direction: "maximize" or "minimize".
+    """
+    trained = table[table["state"].isin(["COMPLETE", "PRUNED", "FAILED"])]
+    ok = (trained["state"] == "COMPLETE") & np.isfinite(trained["value"])
+    value = trained["value"].where(ok)
+    best = (value.cummin() if direction == "minimize" else value.cummax()).ffill()
+    steps = pd.DataFrame(
+        {
+            "trials": np.arange(1, len(trained) + 1),
+            "seconds": trained["seconds"].fillna(0.0).cumsum().to_numpy(),
+            "best": best.to_numpy(),
+        }
+    ).dropna()
+    changed = steps["best"].ne(steps["best"].shift())
+    if len(steps):
+        changed.iloc[-1] = True  # the line goes on to the last trial
+    return steps[changed].reset_index(drop=True)
+
+
+def best_over(
+    studies: Mapping[str, pd.DataFrame], against: str, direction: str | None, metric: str
+) -> go.Figure:
+    """Best so far of each study against "trials" or "seconds".
+
+    Args:
+        studies: what :func:`progress` gave by study.
+        against: "trials" or "seconds".
+        direction: "maximize" or "minimize".
+        metric: what was measured.
+    """
+    figure = go.Figure()
+    seen: list[float] = []
+    for index, (name, steps) in enumerate(studies.items()):
+        seen += steps["best"].tolist()
+        figure.add_scatter(
+            x=steps[against],
+            y=steps["best"],
+            mode="lines",
+            name=markup(name, 40),
+            line={"color": _colour(index), "width": 2, "shape": "hv"},
+            hovertemplate="%{x:.4g}: %{y:.4f}<extra></extra>",
+        )
+    title = "trials trained" if against == "trials" else "seconds in training"
+    legend_below(laid_out(figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400))
+    bounds = robust_range(seen, direction)
+    if bounds is not None:
+        figure.update_yaxes(range=list(bounds))
+    return figure
+
+
+def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = np.asarray(values, dtype=float)
+    return found[np.isfinite(found)]

@@ -1,0 +1,235 @@
+"""Who descends from whom, and which operations make children that improve."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.palette import BLUE, ORANGE
+from actsearch_dashboard.text import markup, number
+
+__all__ = ["Ancestor", "Ancestry", "ancestry", "ancestry_figure", "operation_shares", "operations"]
+
+_EDGE = "rgba(140, 140, 140, 0.5)"
+_Z = 1.959963984540054  # 97.5 % of the normal distribution
+_ROW, _HEIGHT = (
+    84,
+    1200,
+)  # pixels for each step back, and for all, so that a long line of descent is drawn tighter
+
+
+def operations(frame: pd.DataFrame, direction: str | None) -> pd.DataFrame:
+    """How often each operation's children are better than their best parent.
+
+    Args:
+        frame: trials in order, see :data:`actsearch.report.COLUMNS`.
+        direction: "maximize" or "minimize".
+
+    Returns:
+        One row an operation, most children first: ``operation``, ``children`` (complete), ``compared`` (those with a
+        parent that has a value), ``improved`` (share of these), its 95 % interval by Wilson ``low`` and ``high``,
+        ``median_gain`` (over the best parent, positive is better), ``records`` (children that were the best so far).
+    """
+    sign = -1.0 if direction == "minimize" else 1.0
+    complete = frame[(frame["state"] == "COMPLETE") & np.isfinite(frame["value"])]
+    good = (sign * complete["value"]).set_axis(complete["number"])
+    parents = complete.set_index("number")["parents"].explode().dropna()
+    known = good.reindex(parents.to_numpy(dtype="int64"))
+    best_parent = known.groupby(parents.index.to_numpy()).max()
+    gain = good - best_parent.reindex(good.index)
+    before = good.cummax().shift(fill_value=-np.inf)
+    rows = pd.DataFrame(
+        {
+            "operation": complete["operation"].to_numpy(),
+            "gain": gain.to_numpy(),
+            "improved": np.where(gain.isna(), np.nan, gain > 0),
+            "record": (good > before).to_numpy(),
+        }
+    )
+    groups = rows.groupby("operation", sort=False)
+    table = pd.DataFrame(
+        {
+            "children": groups.size(),
+            "compared": groups["gain"].count(),
+            "improved": groups["improved"].mean(),
+            "median_gain": groups["gain"].median(),
+            "records": groups["record"].sum(),
+        }
+    ).reset_index()
+    table["low"], table["high"] = _wilson(table["improved"], table["compared"])
+    return table.sort_values("children", ascending=False, kind="stable", ignore_index=True)
+
+
+def _wilson(share: pd.Series, count: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Wilson's interval of a share (Wilson 1927)."""
+    n = count.where(count > 0)
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return (middle - half).clip(lower=0.0), (middle + half).clip(upper=1.0)
+
+
+def operation_shares(table: pd.DataFrame) -> go.Figure:
+    """Share of each operation's children that improve, with its interval; the best on top."""
+    rows = table[table["compared"] > 0].sort_values("improved", kind="stable")
+    figure = go.Figure(
+        go.Scatter(
+            x=rows["improved"],
+            y=[
+                f"{markup(name or 'by hand', 30)} ({count})  "
+                for name, count in zip(rows["operation"], rows["compared"], strict=True)
+            ],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": rows["high"] - rows["improved"],
+                "arrayminus": rows["improved"] - rows["low"],
+                "thickness": 2,
+                "width": 5,
+                "color": BLUE,
+            },
+            mode="markers",
+            marker={"color": BLUE, "size": 10},
+            hovertemplate="%{y}: %{x:.0%} better than their best parent<extra></extra>",
+        )
+    )
+    laid_out(
+        figure, "children better than their best parent, 95 % interval", "", 110 + 30 * len(rows)
+    )
+    figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(automargin=True, type="category")
+    return figure
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One trial of an ancestry: how many steps back by the longest way, and its line of the table of trials."""
+
+    number: int
+    steps: int
+    parents: tuple[int, ...]
+    operation: str
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """A candidate, first, and what it descends from, nearest first; ``left_out`` says how many more there are."""
+
+    nodes: tuple[Ancestor, ...]
+    left_out: int
+
+
+def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
+    """What a trial descends from, by way of its parents.
+
+    Args:
+        frame: trials in order of their numbers.
+        number: of the trial.
+        most: how many trials are kept, the nearest.
+    """
+    place = {int(found): at for at, found in enumerate(frame["number"])}
+    parents = frame["parents"].tolist()
+    if number not in place:
+        return Ancestry((), 0)
+    near = {number: 0}
+    waiting = deque([number])
+    while waiting:
+        child = waiting.popleft()
+        for parent in parents[place[child]]:
+            if (
+                parent in place and parent < child and parent not in near
+            ):  # a damaged row may name itself
+                near[parent] = near[child] + 1
+                waiting.append(parent)
+    kept = sorted(near, key=lambda found: (near[found], -found))[:most]
+    steps = dict.fromkeys(kept, 0)
+    for child in sorted(
+        kept, reverse=True
+    ):  # the longest way, so that each parent stands above its children
+        for parent in parents[place[child]]:
+            if parent in steps and parent < child:
+                steps[parent] = max(steps[parent], steps[child] + 1)
+    nodes = []
+    for found in sorted(kept, key=lambda found: (steps[found], -found)):
+        row = frame.iloc[place[found]]
+        own = tuple(parent for parent in parents[place[found]] if parent in near)
+        nodes.append(
+            Ancestor(found, steps[found], own, row["operation"], float(row["value"]), row["label"])
+        )
+    return Ancestry(tuple(nodes), len(near) - len(kept))
+
+
+def ancestry_figure(found: Ancestry) -> go.Figure:
+    """The tree, the candidate at the bottom; each point's ``customdata`` is its number."""
+    places = _places(found)
+    figure = go.Figure()
+    lines: tuple[list[float | None], list[float | None]] = ([], [])
+    for node in found.nodes:
+        for parent in node.parents:
+            if parent in places:
+                for axis, (one, other) in enumerate(
+                    zip(places[node.number], places[parent], strict=True)
+                ):
+                    lines[axis].extend((one, other, None))
+    figure.add_scatter(
+        x=lines[0], y=lines[1], mode="lines", line={"color": _EDGE, "width": 1.5}, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=[places[node.number][0] for node in found.nodes],
+        y=[places[node.number][1] for node in found.nodes],
+        mode="markers+text",
+        marker={
+            "color": [ORANGE if node.steps == 0 else BLUE for node in found.nodes],
+            "size": 13,
+        },
+        text=[_caption(node) for node in found.nodes],
+        textposition="middle right",
+        textfont={"size": 11},
+        customdata=[node.number for node in found.nodes],
+        hovertext=[
+            f"trial {node.number}, {markup(node.operation or 'by hand', 30)}: {number(node.value)}"
+            f"<br>{markup(node.label, 100)}"
+            for node in found.nodes
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+    levels = max((node.steps for node in found.nodes), default=0) + 1
+    laid_out(figure, "", "", min(80 + _ROW * levels, _HEIGHT))
+    figure.update_layout(showlegend=False, margin={"l": 20, "r": 20, "t": 20, "b": 20})
+    figure.update_xaxes(visible=False, range=[-0.02, 1.14])
+    figure.update_yaxes(visible=False, range=[-0.6, levels - 0.4])
+    return figure
+
+
+def _places(found: Ancestry) -> dict[int, tuple[float, float]]:
+    """Where each trial stands: as high as it is many steps back, in its level near its children."""
+    levels: dict[int, list[Ancestor]] = {}
+    for node in found.nodes:
+        levels.setdefault(node.steps, []).append(node)
+    places: dict[int, tuple[float, float]] = {}
+    for step, nodes in sorted(levels.items()):
+        wished = {node.number: _wish(node, found, places) for node in nodes}
+        ordered = sorted(nodes, key=lambda node: (wished[node.number], node.number))
+        for at, node in enumerate(ordered):
+            places[node.number] = ((at + 0.5) / len(ordered), float(step))
+    return places
+
+
+def _wish(node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]]) -> float:
+    above = [
+        places[child.number][0]
+        for child in found.nodes
+        if node.number in child.parents and child.number in places
+    ]
+    return sum(above) / len(above) if above else 0.5
+
+
+def _caption(node: Ancestor) -> str:
+    made = markup(node.operation or "by hand", 14)
+    return f" #{node.number} {made} {number(node.value)}<br> {markup(node.label, 24)}"

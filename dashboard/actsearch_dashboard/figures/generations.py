@@ -1,0 +1,253 @@
+"""What became of a study's proposals, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from actsearch.records import TrialState
+from actsearch_dashboard.figures.common import laid_out, legend_below
+from actsearch_dashboard.figures.history import robust_range
+from actsearch_dashboard.palette import BLUE, GREEN, ORANGE, STATES
+from actsearch_dashboard.text import markup
+
+__all__ = [
+    "batches",
+    "diversity",
+    "generation_values",
+    "generations",
+    "operator_heat",
+    "operator_use",
+]
+
+_MOST = 150  # columns that a screen can show apart
+_BAND = "rgba(0, 114, 178, 0.18)"
+_HEAT = [[0.0, "rgba(0, 114, 178, 0.04)"], [1.0, BLUE]]
+
+
+def batches(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Which batch of proposals each trial belongs to, from 0.
+
+    A batch is written whole before any of it trains, and the next is proposed when all of it has ended: what was
+    written after the same number of trainings had begun is one batch.
+
+    Args:
+        frame: trials in order, with ``created`` and ``started``.
+    """
+    if frame.empty:
+        return np.array([], dtype=np.int64)
+    created = _moments(frame["created"].ffill().bfill())
+    begun = np.sort(_moments(frame["started"].dropna()))
+    before = np.searchsorted(begun, created, side="left")
+    steps = np.diff(np.maximum.accumulate(before), prepend=before[:1]) > 0
+    return np.cumsum(steps).astype(np.int64)
+
+
+def _moments(column: pd.Series) -> npt.NDArray[np.int64]:
+    return column.to_numpy(dtype="datetime64[us]").astype(np.int64)
+
+
+def generations(frame: pd.DataFrame, direction: str | None, most: int = _MOST) -> pd.DataFrame:
+    """One row a batch; with more than ``most`` batches, several neighbouring ones make a row.
+
+    Args:
+        frame: trials in order, see :data:`actsearch.report.COLUMNS`.
+        direction: "maximize" or "minimize".
+        most: rows.
+
+    Returns:
+        ``generation`` (the first batch of the row), ``batches``, ``first`` and ``last`` trial, ``proposed``,
+        ``complete``, ``best``, ``upper``, ``median``, ``lower`` (quartiles of values of complete trials), ``so_far``
+        (best up to here), and shares of what was proposed: ``new`` (functions not seen before), ``new_shapes`` (not
+        even mirrored), ``duplicates``, ``refused``, ``failed``.
+    """
+    rows = _by_trial(frame, most)
+    groups = rows.groupby("row", sort=True)
+    value = groups["value"]
+    down = direction == "minimize"
+    best = value.min() if down else value.max()
+    table = pd.DataFrame(
+        {
+            "generation": groups["batch"].first(),
+            "batches": groups["batch"].nunique(),
+            "first": groups["number"].min(),
+            "last": groups["number"].max(),
+            "proposed": groups.size(),
+            "complete": groups["complete"].sum(),
+            "best": best,
+            "upper": value.quantile(0.75),
+            "median": value.median(),
+            "lower": value.quantile(0.25),
+            "so_far": (best.cummin() if down else best.cummax()).ffill(),
+        }
+    )
+    for name in ("new", "new_shapes", "duplicates", "refused", "failed"):
+        table[name] = groups[name].mean()
+    return table.reset_index(drop=True)
+
+
+def _by_trial(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """What of each trial counts, and in which row."""
+    number = batches(frame)
+    count = int(number[-1]) + 1 if len(number) else 0
+    together = max(1, -(-count // most))
+    state = frame["state"]
+    complete = (state == "COMPLETE") & np.isfinite(frame["value"])
+    return pd.DataFrame(
+        {
+            "row": number // together,
+            "batch": number,
+            "number": frame["number"],
+            "complete": complete,
+            "value": frame["value"].where(complete),
+            "new": _first(frame["fingerprint"]),
+            "new_shapes": _first(frame["mirror"]),
+            "duplicates": state == "DUPLICATE",
+            "refused": state == "REJECTED",
+            "failed": state == "FAILED",
+        }
+    )
+
+
+def _first(column: pd.Series) -> pd.Series:
+    """Where an identity that is known occurs for the first time."""
+    return (column != "") & ~column.duplicated()
+
+
+def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
+    """Best, median and quartiles of each generation, with the best so far."""
+    figure = go.Figure()
+    x, shown = table["generation"], table["complete"] > 0
+    spread = table[shown]
+    at = spread["generation"]
+    figure.add_scatter(
+        x=[*at, *at[::-1]],
+        y=[*spread["upper"], *spread["lower"][::-1]],
+        fill="toself",
+        fillcolor=_BAND,
+        line={"width": 0},
+        mode="lines",
+        name="middle half",
+        hoverinfo="skip",
+    )
+    _line(figure, at, spread["median"], "median", BLUE, "%{y:.4f}")
+    figure.add_scatter(
+        x=at,
+        y=spread["best"],
+        mode="markers",
+        name="best of the generation",
+        marker={"color": GREEN, "size": 6},
+        hovertemplate="generation %{x}: best %{y:.4f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=x,
+        y=table["so_far"],
+        mode="lines",
+        name="best so far (optimistic)",
+        line={"color": ORANGE, "width": 2, "shape": "hv"},
+        hovertemplate="best so far %{y:.4f}<extra></extra>",
+    )
+    legend_below(laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400))
+    bounds = robust_range(
+        [*spread["best"], *spread["median"], *spread["lower"], *spread["upper"]], direction
+    )
+    if bounds is not None:
+        figure.update_yaxes(range=list(bounds))
+    return figure
+
+
+def _line(
+    figure: go.Figure, x: pd.Series, y: pd.Series, name: str, colour: str, shown: str
+) -> None:
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines+markers" if len(x) <= 40 else "lines",
+        name=name,
+        line={"color": colour, "width": 2},
+        marker={"size": 5},
+        hovertemplate=f"generation %{{x}}: {name} {shown}<extra></extra>",
+    )
+
+
+def diversity(table: pd.DataFrame) -> go.Figure:
+    """How much of each generation was new, and how much repeated, refused or failed."""
+    figure = go.Figure()
+    for column, name, colour in (
+        ("new", "new functions", BLUE),
+        ("new_shapes", "new, not even mirrored", GREEN),
+        ("duplicates", "duplicates", STATES[TrialState.DUPLICATE]),
+        ("refused", "refused", STATES[TrialState.REJECTED]),
+        ("failed", "failed", ORANGE),
+    ):
+        _line(figure, table["generation"], table[column], name, colour, "%{y:.0%}")
+    legend_below(laid_out(figure, "generation", "share of what was proposed", 400))
+    figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
+    return figure
+
+
+def operator_use(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    operators_of: Callable[[str], frozenset[str] | None],
+    top: int = 12,
+    sample: int = 3000,
+) -> pd.DataFrame:
+    """Share of each generation's formulas that use an operator; the most used operators first.
+
+    Refused formulas and duplicates count: it is what the strategy proposes. What cannot be read counts for nothing.
+
+    Args:
+        frame: trials in order.
+        table: what :func:`generations` made of them.
+        operators_of: operators of a formula; None where it cannot be read.
+        top: how many operators.
+        sample: of more trials than this, so many are read, evenly chosen.
+
+    Returns:
+        A row an operator, a column a generation; NaN in a generation of which nothing could be read.
+    """
+    step = max(1, -(-len(frame) // sample))
+    chosen = frame.iloc[::step]
+    column = np.searchsorted(table["first"].to_numpy(), chosen["number"].to_numpy(), "right") - 1
+    found = [operators_of(text) for text in chosen["formula"]]
+    read = np.array([item is not None for item in found], dtype=bool)
+    totals = np.bincount(column[read], minlength=len(table)).astype(float)
+    pairs: list[tuple[Hashable, int]] = [
+        (name, at) for item, at in zip(found, column, strict=True) for name in item or ()
+    ]
+    if not pairs:
+        return pd.DataFrame(columns=table["generation"])
+    names, at = zip(*pairs, strict=True)
+    counts = pd.crosstab(pd.Series(names), pd.Series(at))
+    counts = counts.reindex(columns=range(len(table)), fill_value=0)
+    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:top]
+    shares = counts.loc[order].div(pd.Series(np.where(totals > 0, totals, np.nan)), axis=1)
+    return shares.set_axis(table["generation"], axis=1)
+
+
+def operator_heat(use: pd.DataFrame) -> go.Figure:
+    """What :func:`operator_use` found, the most used operator on top."""
+    rows = use.iloc[::-1]
+    figure = go.Figure(
+        go.Heatmap(
+            x=list(rows.columns),
+            y=[markup(name) for name in rows.index],
+            z=[[None if np.isnan(value) else value for value in row] for row in rows.to_numpy()],
+            zmin=0,
+            zmax=1,
+            colorscale=_HEAT,
+            colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0},
+            hovertemplate="generation %{x}: %{z:.0%} use %{y}<extra></extra>",
+            xgap=1 if len(rows.columns) <= 60 else 0,
+            ygap=1,
+        )
+    )
+    laid_out(figure, "generation", "", 130 + 24 * len(rows))
+    figure.update_yaxes(automargin=True, showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    return figure

@@ -1,0 +1,95 @@
+"""What cannot all be had at once: which candidates no other one beats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from actsearch.pareto import front
+from actsearch_dashboard.figures.common import MANY, laid_out
+from actsearch_dashboard.figures.history import robust_range
+from actsearch_dashboard.palette import BLUE, ORANGE
+from actsearch_dashboard.text import markup, number
+
+__all__ = ["on_front", "tradeoff"]
+
+
+def on_front(points: pd.DataFrame, directions: Mapping[str, str]) -> pd.Series:
+    """Which rows no other row is as good as in all columns and better in one; those with a gap never are.
+
+    Args:
+        points: one row a candidate.
+        directions: "maximize" or "minimize" by column.
+    """
+    known = points[list(directions)]
+    known = known.loc[np.isfinite(known.to_numpy(dtype=float)).all(axis=1)]
+    chosen = front(known.to_numpy().tolist(), list(directions.values()))
+    found = pd.Series(False, index=points.index)
+    found.loc[known.index[chosen]] = True
+    return found
+
+
+def tradeoff(
+    points: pd.DataFrame, directions: Mapping[str, str], names: Mapping[str, str]
+) -> go.Figure:
+    """The first column against each other one; the front of all of them together is highlighted.
+
+    Args:
+        points: one row a candidate with ``number``, ``label`` and the columns.
+        directions: "maximize" or "minimize" by column, two columns or more.
+        names: title of each column's axis.
+    """
+    first, *others = directions
+    chosen = on_front(points, directions)
+    figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.05)
+    for at, other in enumerate(others, 1):
+        for rows, name, colour, size in (
+            (points[~chosen], "other candidates", BLUE, 6),
+            (points[chosen].sort_values(other), "front", ORANGE, 9),
+        ):
+            figure.add_trace(
+                _points(rows, other, first, name, colour, size, names, at == 1), row=1, col=at
+            )
+        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=at)
+    laid_out(figure, "", "", 400)
+    for at, other in enumerate(others, 1):
+        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=at)
+    figure.update_yaxes(title_text=markup(names[first], 44), row=1, col=1)
+    figure.update_yaxes(title_text="", col=2) if len(others) > 1 else None
+    bounds = robust_range(points[first], directions[first])
+    if bounds is not None:
+        figure.update_yaxes(range=list(bounds))
+    return figure
+
+
+def _points(
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    name: str,
+    colour: str,
+    size: int,
+    names: Mapping[str, str],
+    legend: bool,
+) -> go.Scatter | go.Scattergl:
+    return (go.Scattergl if len(rows) > MANY else go.Scatter)(
+        x=rows[x],
+        y=rows[y],
+        mode="markers",
+        name=name,
+        legendgroup=name,
+        showlegend=legend,
+        marker={"color": colour, "size": size, "opacity": 1.0 if name == "front" else 0.6},
+        text=[
+            f"trial {found}: {markup(label, 80)}<br>{markup(names[y], 40)} {number(high)}"
+            f"<br>{markup(names[x], 40)} {across:.4g}"
+            for found, label, high, across in zip(
+                rows["number"], rows["label"], rows[y], rows[x], strict=True
+            )
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )

@@ -1,0 +1,57 @@
+"""What can be read off the text of a formula: operators, size, an estimate of what it costs. Each text is read once."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from actsearch.errors import ActsearchError
+from actsearch.expression import Call, Expression, parse
+from actsearch.operators import OPERATORS
+
+__all__ = ["Facts", "facts", "parts_of"]
+
+_REMEMBERED = 50_000  # texts; some 400 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One candidate's formulas, those of all its groups of sites together.
+
+    Attributes:
+        operators: names of the operators used.
+        size: nodes.
+        cost: estimated work as a multiple of ReLU's, the mean over the groups.
+    """
+
+    operators: frozenset[str]
+    size: int
+    cost: float
+
+
+def parts_of(text: str) -> list[str]:
+    """The formulas in a candidate's text, ``CandidateRecord.formula``: one, or one for each group of sites."""
+    return [part.rpartition(": ")[2] for part in text.split("; ")]
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def facts(text: str) -> Facts | None:
+    """What a candidate's text says; None where one of its formulas cannot be read (softmax(x) has none)."""
+    try:
+        trees = [parse(part) for part in parts_of(text)]
+    except (ActsearchError, ValueError, TypeError, RecursionError):
+        return None
+    return Facts(
+        frozenset().union(*(tree.operators for tree in trees)),
+        sum(tree.size for tree in trees),
+        sum(map(_cost, trees)) / len(trees) / OPERATORS["relu"].cost,
+    )
+
+
+def _cost(tree: Expression) -> float:
+    """Sum of the operators' costs; one of many arguments does its work between each two."""
+    return sum(
+        node.row.cost * (max(1, len(node.arguments) - 1) if node.row.joint is not None else 1)
+        for node in tree.walk()
+        if isinstance(node, Call)
+    )

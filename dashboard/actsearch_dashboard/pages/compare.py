@@ -1,0 +1,316 @@
+"""Two to six candidates of a study, or two to six studies, side by side; the address keeps which."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+import pandas as pd
+import streamlit as st
+
+from actsearch.errors import StudyError
+from actsearch.records import TrialRecord
+from actsearch.report import Verdict, leaders
+from actsearch_dashboard import figures
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.parts import FOUR_DECIMALS, heading, show_figure, trial_table
+from actsearch_dashboard.pictures import curves, picture
+from actsearch_dashboard.state import calm, current_study, live, store
+from actsearch_dashboard.text import cut, markdown, moment, one_line
+
+__all__ = ["named", "render", "written"]
+
+_TRIALS, _STUDIES = "compare", "studies"  # in the address
+_FEWEST, _MOST = 2, 6
+_CHOICE = 300  # best trials to choose from
+_BEST = 5  # formulas of each study
+
+_CANDIDATES = {
+    "function": st.column_config.ImageColumn(width=112),
+    "trial": st.column_config.NumberColumn(width="small"),
+    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "activation": st.column_config.TextColumn(width="large"),
+}
+
+
+@calm
+def render() -> None:
+    """The comparison page."""
+    if _TRIALS not in st.query_params and _STUDIES in st.query_params:
+        start = "Studies"
+    else:
+        start = "Candidates"
+    what = st.segmented_control(
+        "Compare",
+        ["Candidates", "Studies"],
+        default=start,
+        key="what",
+        label_visibility="collapsed",
+    )
+    if what == "Studies":
+        _studies()
+    else:
+        _candidates()
+
+
+def written(names: Sequence[str]) -> str:
+    """Names as one text for the address."""
+    return ",".join(name.replace("%", "%25").replace(",", "%2C") for name in names)
+
+
+def named(text: str) -> list[str]:
+    """What :func:`written` wrote, each name once."""
+    return list(dict.fromkeys(unquote(part) for part in text.split(",") if part))
+
+
+def _asked(key: str, known: Sequence[str], what: str) -> list[str]:
+    """What the address asks for, as far as it is there; says what is not."""
+    asked = named(st.query_params.get(key, ""))
+    found = [name for name in asked if name in set(known)]
+    if missing := [name for name in asked if name not in found]:
+        names = ", ".join(markdown(cut(name, 30)) for name in missing[:_MOST])
+        st.warning(f"There is no {what} {names} here.", icon=":material/search_off:")
+    if len(found) > _MOST:
+        st.warning(f"The first {_MOST} are compared.", icon=":material/filter_alt:")
+    return found[:_MOST]
+
+
+def _keep(key: str, chosen: Sequence[str]) -> None:
+    """Put what is compared into the address, and take what is not out of it."""
+    st.query_params.pop(_STUDIES if key == _TRIALS else _TRIALS, None)
+    text = written(chosen)
+    if text and st.query_params.get(key) != text:
+        st.query_params[key] = text
+    elif not text:
+        st.query_params.pop(key, None)
+
+
+# Candidates
+
+
+def _candidates() -> None:
+    view = current_study()
+    if view is None:
+        return
+    heading(view)
+    frame = view.frame()
+    if frame.empty:
+        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
+        st.code("study.optimize(task, n_trials=100)", language="python")
+        return
+    labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
+    best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
+    asked = _asked(_TRIALS, list(labels), "trial")
+    start = asked if _TRIALS in st.query_params else best[:3]
+    chosen = st.multiselect(
+        "Candidates",
+        list(dict.fromkeys([*start, *best])),
+        default=start,
+        max_selections=_MOST,
+        format_func=lambda n: f"{n}: {cut(labels.get(n) or 'your model', 60)}",
+        key=f"candidates of {view.record.id}",
+        help="The first one is what the others are compared with. Others than the best: ?compare=3,17 in the address.",
+    )
+    _keep(_TRIALS, chosen)
+    if len(chosen) < _FEWEST:
+        st.info("Choose two to six candidates above.", icon=":material/compare_arrows:")
+        return
+    live(view, functools.partial(_side_by_side, view, [int(number) for number in chosen]))
+
+
+def _side_by_side(view: StudyView, numbers: list[int]) -> None:
+    read = view.store.reader.trials(view.record, numbers, epochs=True)
+    by_number = {trial.number: trial for trial in read}
+    trials = [by_number[number] for number in numbers if number in by_number]
+    names = {trial.number: _name(trial) for trial in trials}
+    _table(trials)
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Functions", anchor=False)
+        drawn = {names[trial.number]: curves(trial.candidate) for trial in trials}
+        if any(drawn.values()):
+            show_figure(figures.functions(drawn), "functions")
+        else:
+            st.caption("None of these can be drawn as a function of one number.")
+    with right:
+        st.subheader("Training", anchor=False)
+        trained = {names[trial.number]: trial.evaluations for trial in trials}
+        figure = figures.median_curves(trained, view.metric)
+        if figure.data:
+            show_figure(figure, "curves")
+            st.caption("Median over the seeds; the band reaches from the worst to the best seed.")
+        else:
+            st.caption("No curves: none of these was trained, or nothing was recorded by epoch.")
+    _differences(view, trials)
+
+
+def _name(trial: TrialRecord) -> str:
+    return f"#{trial.number} {one_line(trial.candidate.label) or 'your model'}"
+
+
+def _table(trials: Sequence[TrialRecord]) -> None:
+    table = pd.DataFrame(
+        {
+            "function": [picture(trial.candidate) for trial in trials],
+            "trial": [trial.number for trial in trials],
+            "activation": [one_line(t.candidate.label) or "your model" for t in trials],
+            "state": [trial.state.value.lower() for trial in trials],
+            "value": pd.array([trial.value for trial in trials], "Float64"),
+            "spread": pd.array([trial.spread for trial in trials], "Float64"),
+            "made by": [one_line(trial.candidate.operation) for trial in trials],
+        }
+    )
+    trial_table(table, [trial.number for trial in trials], "compared", _CANDIDATES, row_height=56)
+
+
+def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
+    st.subheader("Paired differences", anchor=False)
+    numbers = [trial.number for trial in trials]
+    labels = {trial.number: trial.candidate.label or "your model" for trial in trials}
+    direction = view.record.direction
+    for when, verdict in reversed(view.verdicts()):
+        scores = figures.verdict_scores(verdict, numbers)
+        if scores is None:
+            continue
+        found = figures.paired(scores, labels, verdict.metric, direction, verdict.comparisons)
+        where = "validation data" if verdict.validation_only else "test data"
+        said = f"Confirmed together on {moment(when)}: fresh seeds, {where}."
+        _show(found, said, f"{len(next(iter(scores.values())))} seeds")
+        return
+    scores = figures.common_scores({trial.number: trial.evaluations for trial in trials})
+    found = figures.paired(scores, labels, view.metric, direction)
+    _show(
+        found,
+        "**Search, optimistic:** validation data and the search's own seeds. These were not confirmed together: "
+        "study.confirm(task) does that.",
+        f"{len(next(iter(scores.values())))} common seeds",
+    )
+
+
+def _show(found: Verdict | None, said: str, count: str) -> None:
+    if found is None:
+        st.caption(
+            f"{said} There are {count} with values: an interval needs two. Task(seeds=3) trains each trial "
+            "under three."
+        )
+        return
+    st.caption(f"{said} {count}; intervals hold for all of these comparisons together.")
+    show_figure(figures.verdict_intervals(found), "paired differences")
+
+
+# Studies
+
+
+def _studies() -> None:
+    st.header("Studies side by side", anchor=False)
+    opened = store()
+    names = [study.name for study in opened.studies()]
+    if len(names) < _FEWEST:
+        st.info("This storage holds fewer than two studies.", icon=":material/info:")
+        return
+    asked = _asked(_STUDIES, names, "study")
+    start = asked if _STUDIES in st.query_params else names[:-4:-1]
+    chosen = st.multiselect(
+        "Studies",
+        names[::-1],
+        default=start,
+        max_selections=_MOST,
+        format_func=cut,
+        key="chosen studies",
+    )
+    _keep(_STUDIES, chosen)
+    if len(chosen) < _FEWEST:
+        st.info("Choose two to six studies above.", icon=":material/compare_arrows:")
+        return
+    views = _views(chosen)
+    if alike(views):
+        _study_figures(views)
+    _best_of_each(views)
+
+
+def _views(names: Sequence[str]) -> list[StudyView]:
+    opened = store()
+    found = []
+    for name in names:
+        try:
+            found.append(opened.view(name))
+        except StudyError:
+            st.warning(f"Study {markdown(cut(name))} is gone.", icon=":material/search_off:")
+    return found
+
+
+def alike(views: Sequence[StudyView]) -> bool:
+    """Whether values of the studies are of one kind; if not, says so."""
+    kinds = {(view.metric, view.record.direction) for view in views if view.record.direction}
+    if len(kinds) > 1:
+        said = "; ".join(sorted(f"{way} {metric}" for metric, way in kinds))
+        st.warning(
+            f"These studies measure different things ({markdown(said)}), so that their values cannot be compared: "
+            "choose studies with one metric.",
+            icon=":material/rule:",
+        )
+        return False
+    tasks = {str((view.record.task or {}).get("name") or "") for view in views}
+    if len(tasks) > 1:
+        st.caption(
+            "Their tasks have different names: whether values can be compared is for you to say."
+        )
+    return True
+
+
+def _study_figures(views: Sequence[StudyView]) -> None:
+    direction = next((view.record.direction for view in views if view.record.direction), None)
+    metric = views[0].metric
+    frames = {view.record.name: view.frame() for view in views}
+    complete = {
+        name: leaders(frame, direction, len(frame))["value"].to_numpy()
+        for name, frame in frames.items()
+    }
+    if not any(len(values) for values in complete.values()):
+        st.info("No trial of these studies is complete yet.", icon=":material/info:")
+        return
+    steps = {name: figures.progress(frame, direction) for name, frame in frames.items()}
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Best so far, by trials", anchor=False)
+        show_figure(figures.best_over(steps, "trials", direction, metric), "by trials")
+    with right:
+        st.subheader("Best so far, by time", anchor=False)
+        show_figure(figures.best_over(steps, "seconds", direction, metric), "by time")
+    st.subheader("Distribution of values", anchor=False)
+    show_figure(figures.distribution(complete, direction, metric), "distribution")
+
+
+def _best_of_each(views: Sequence[StudyView]) -> None:
+    st.subheader("Best formulas", anchor=False)
+    for start in range(0, len(views), 3):
+        row = views[start : start + 3]
+        for view, place in zip(row, st.columns(min(3, len(views))), strict=False):
+            with place:
+                _best_of(view)
+
+
+def _best_of(view: StudyView) -> None:
+    st.markdown(f"**{markdown(cut(view.record.name, 40))}** · {markdown(view.strategy)}")
+    rows = leaders(view.frame(), view.record.direction, _BEST)
+    if rows.empty:
+        st.caption("No trial is complete yet.")
+        return
+    numbers = [int(number) for number in rows["number"]]
+    trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "function": [picture(trials[n].candidate) if n in trials else "" for n in numbers],
+                "value": rows["value"].to_numpy(),
+                "activation": [one_line(label) or "your model" for label in rows["label"]],
+            }
+        ),
+        hide_index=True,
+        row_height=56,
+        column_config=_CANDIDATES,
+        placeholder="",
+        key=f"best of {view.record.id}",
+    )

@@ -1,0 +1,233 @@
+"""How the search went, generation by generation, and what a candidate descends from."""
+
+from __future__ import annotations
+
+import functools
+
+import pandas as pd
+import streamlit as st
+
+from actsearch.report import leaders
+from actsearch_dashboard import figures
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.parts import FOUR_DECIMALS, heading, open_trial, show_figure, trial_table
+from actsearch_dashboard.pictures import picture
+from actsearch_dashboard.state import asked_trial, calm, current_study, live, remember_trial
+from actsearch_dashboard.text import cut, markdown, one_line
+
+__all__ = ["render"]
+
+_BOX = "ancestry_box"
+_CHOICE = 300  # best trials to choose from
+_MOST = 40  # ancestors
+
+_OPERATIONS = {
+    "operation": st.column_config.TextColumn(width="small"),
+    "children": st.column_config.NumberColumn(width="small", help="Trained to the end."),
+    "improved": st.column_config.NumberColumn(
+        format="%.0f %%", help="Share that is better than its best parent."
+    ),
+    "median gain": st.column_config.NumberColumn(
+        format="%+.4f",
+        help="Over the best parent; half of the children gain more. Above 0 is better.",
+    ),
+    "records": st.column_config.NumberColumn(
+        width="small", help="How often such a child was the best so far."
+    ),
+}
+_ANCESTORS = {
+    "function": st.column_config.ImageColumn(width=112),
+    "steps back": st.column_config.NumberColumn(width="small"),
+    "trial": st.column_config.NumberColumn(width="small"),
+    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "activation": st.column_config.TextColumn(width="large"),
+}
+
+
+@calm
+def render() -> None:
+    """The evolution page."""
+    view = current_study()
+    if view is None:
+        return
+    heading(view)
+    live(view, functools.partial(_generations, view))
+    if not view.frame().empty:
+        _descent(view)
+
+
+def _generations(view: StudyView) -> None:
+    frame, direction = view.frame(), view.record.direction
+    if frame.empty:
+        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
+        st.code("study.optimize(task, n_trials=100)", language="python")
+        return
+    table = figures.generations(frame, direction)
+    has_parents = frame["parents"].map(len).any()
+    word = "generation" if has_parents else "batch"
+    text = f"{int(table['batches'].sum())} {'generations' if has_parents else 'batches'}: "
+    text += "a generation is what was proposed together, before any of it trained."
+    if len(table) and (together := int(table["batches"].max())) > 1:
+        text += f" Each point stands for {together} of them."
+    st.caption(text)
+    if not has_parents:
+        st.info(_without_parents(view), icon=":material/info:")
+    left, right = st.columns(2)
+    with left:
+        st.subheader(f"Values by {word}", anchor=False)
+        if table["complete"].any():
+            show_figure(figures.generation_values(table, direction, view.metric), "generations")
+        else:
+            st.info(
+                "No trial is complete yet. If trials fail, the trial table gives the reasons.",
+                icon=":material/info:",
+            )
+    with right:
+        st.subheader("How much is new", anchor=False)
+        show_figure(figures.diversity(table), "diversity")
+    _operators(frame, table)
+
+
+def _without_parents(view: StudyView) -> str:
+    if view.strategy == "genetic":
+        return "No trial has parents yet: the first generation is drawn, the next ones descend from it."
+    return (
+        f"A {markdown(view.strategy)} search has no parents and children: its batches are shown, which operations "
+        "improve and what a candidate descends from cannot be. strategy='genetic' has both."
+    )
+
+
+def _operators(frame: pd.DataFrame, table: pd.DataFrame) -> None:
+    st.subheader("Operators in use", anchor=False)
+    use = figures.operator_use(frame, table, _operators_of)
+    if use.empty:
+        st.caption("No formula here can be read, or none has an operator.")
+        return
+    st.caption("Share of what was proposed together that uses an operator at least once.")
+    show_figure(figures.operator_heat(use), "operators")
+
+
+def _operators_of(text: str) -> frozenset[str] | None:
+    found = facts(text)
+    return None if found is None else found.operators
+
+
+def _descent(view: StudyView) -> None:
+    frame = view.frame()
+    if not frame["parents"].map(len).any():
+        return
+    _operations(frame, view.record.direction)
+    st.subheader("Ancestry", anchor=False)
+    chosen = _choose(view, frame)
+    if chosen is None:
+        return
+    found = figures.ancestry(frame, chosen, _MOST)
+    if len(found.nodes) == 1:
+        made = one_line(found.nodes[0].operation) or "by hand"
+        st.caption(f"Trial {chosen} has no parents: it was made by {markdown(made)}.")
+        return
+    text = "The candidate at the bottom, above it what it was made from. Click on a point to open the activation."
+    if found.left_out:
+        text += f" The {_MOST} nearest are shown, {found.left_out} further ones are left out."
+    st.caption(text)
+    _tree(found)
+    _ancestors(view, found)
+
+
+def _operations(frame: pd.DataFrame, direction: str | None) -> None:
+    table = figures.operations(frame, direction)
+    if not table["compared"].any():
+        return
+    st.subheader("Which operations improve", anchor=False)
+    left, right = st.columns(2)
+    with left:
+        show_figure(figures.operation_shares(table), "operations")
+    shown = table.assign(
+        operation=[one_line(name) or "by hand" for name in table["operation"]],
+        improved=100 * table["improved"],
+    )
+    right.dataframe(
+        shown[["operation", "children", "improved", "median_gain", "records"]].rename(
+            columns={"median_gain": "median gain"}
+        ),
+        hide_index=True,
+        column_config=_OPERATIONS,
+        placeholder="",
+    )
+
+
+def _choose(view: StudyView, frame: pd.DataFrame) -> int | None:
+    """The trial in the address, or the best; a box to choose another of the best."""
+    ranked = leaders(frame, view.record.direction, _CHOICE)
+    labels = dict(zip(ranked["number"].map(int), ranked["label"], strict=True))
+    asked = asked_trial()
+    start = (
+        int(asked) if asked and asked.isascii() and asked.isdigit() and len(asked) < 12 else None
+    )
+    if start is not None and start not in labels:
+        row = frame[frame["number"] == start]
+        labels |= {start: row["label"].iloc[0]} if len(row) else {}
+    if start not in labels:
+        if asked is not None:
+            st.warning(
+                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
+                icon=":material/search_off:",
+            )
+        start = next(iter(labels), None)
+    st.session_state[_BOX] = start
+    chosen: int | None = st.selectbox(
+        "Candidate",
+        list(labels),
+        format_func=lambda n: f"{n}: {cut(labels.get(n) or 'your model', 80)}",
+        index=None,
+        key=_BOX,
+        placeholder="choose a trial",
+        on_change=_take_box,
+    )
+    return chosen
+
+
+def _take_box() -> None:
+    if st.session_state.get(_BOX) is not None:
+        remember_trial(int(st.session_state[_BOX]))
+
+
+def _tree(found: figures.Ancestry) -> None:
+    event = st.plotly_chart(
+        figures.ancestry_figure(found),
+        theme="streamlit",
+        key="ancestry",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+    )
+    for point in event["selection"]["points"]:
+        number = point.get("customdata")
+        if isinstance(number, list):
+            number = number[0] if number else None
+        if number in {node.number for node in found.nodes}:
+            open_trial(int(number))
+
+
+def _ancestors(view: StudyView, found: figures.Ancestry) -> None:
+    """The same as a table, for the keyboard and for whole formulas."""
+    numbers = [node.number for node in found.nodes]
+    trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
+    table = pd.DataFrame(
+        [
+            {
+                "function": picture(trials[node.number].candidate)
+                if node.number in trials
+                else "",
+                "steps back": node.steps,
+                "trial": node.number,
+                "made by": one_line(node.operation) or "by hand",
+                "from": ", ".join(map(str, node.parents)),
+                "value": node.value,
+                "activation": one_line(node.label),
+            }
+            for node in found.nodes
+        ]
+    )
+    trial_table(table, numbers, "ancestors", _ANCESTORS, row_height=56)
