@@ -53,7 +53,7 @@ def command(storage_url: str, port: int | None = None, open_browser: bool = True
         flags["server.port"] = str(port)
     script = str(Path(__file__).parent / "entry" / "serve.py")
     return [
-        sys.executable, "-m", "streamlit", "run", script,
+        sys.executable, "-m", "actsearch_dashboard.server", "run", script,
         *(f"--{name}={value}" for name, value in flags.items()),
         "--", storage_url,
     ]  # fmt: skip

@@ -36,7 +36,8 @@ class FigureError(Exception):
 
 
 def _intermediate_values(study: optuna.Study) -> go.Figure:
-    latest = [trial for trial in study.trials if trial.intermediate_values][-MOST_CURVES:]
+    trials = study.get_trials(deepcopy=False)
+    latest = [trial for trial in trials if trial.intermediate_values][-MOST_CURVES:]
     if not latest:
         raise FigureError("no trial has reported values by epoch yet")
     smaller = optuna.create_study(study_name=study.study_name, directions=study.directions)
@@ -56,7 +57,9 @@ def _common(drawn: Figure) -> Figure:
     """The same for the few parameters that most trials have: there is a panel for each pair."""
 
     def draw_common(study: optuna.Study, **target: Any) -> go.Figure:
-        count = Counter(name for trial in study.trials for name in trial.params)
+        count = Counter(
+            name for trial in study.get_trials(deepcopy=False) for name in trial.params
+        )
         names = [name for name, _ in count.most_common(_MOST_PARAMETERS)]
         if len(names) < 2:
             raise FigureError("it takes two parameters, and the activation is the only one here")
@@ -102,9 +105,9 @@ def draw(
     try:
         with warnings.catch_warnings(), _silent_optuna():
             warnings.simplefilter("ignore")  # Optuna's hints are for programmers
-            made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
-            if not any(trial.state.is_finished() for trial in made.trials):
+            if not any(trial.state.is_trained for trial in trials):
                 raise FigureError(_FEW)
+            made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
             target = {} if name in _UNTARGETED else _target(study, objective)
             figure = _FIGURES[name](made, **target)
     except FigureError:

@@ -21,9 +21,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from actsearch.catalog import CATALOG, Hyperparameter
-from actsearch.errors import FormulaError, StorageError
-from actsearch.expression import Limits, parse
+from actsearch.errors import StorageError
+from actsearch.expression import Limits
 from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
+from actsearch.report.formulas import size_of
 
 __all__ = ["export_to_optuna", "optuna_study"]
 
@@ -161,10 +162,8 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
 
 
 def _size(formula: str) -> int:
-    try:
-        return parse(formula).size
-    except FormulaError:  # stored by a version with another language
-        return 1
+    """As much of it as Optuna takes, also of one that a version with another language stored."""
+    return min(max(1, size_of(formula)), Limits.SIZE)
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
