@@ -40,9 +40,9 @@ def pace_of(trials: pd.DataFrame) -> Pace:
     Args:
         trials: at least one, as :data:`actsearch.report.COLUMNS`.
     """
-    newest = trials[trials["created"] == trials["created"].max()]
-    done = int(newest["state"].isin(_TRAINED).sum())
-    still_open = int(newest["state"].isin(_OPEN).sum())
+    newest = trials["state"][trials["created"] == trials["created"].max()]
+    done = int(newest.isin(_TRAINED).sum())
+    still_open = int(newest.isin(_OPEN).sum())
     ended = trials["completed"].dropna().nlargest(_RECENT)
     per_hour = None
     if len(ended) > 1:

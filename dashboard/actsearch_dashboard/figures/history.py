@@ -67,6 +67,9 @@ def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figu
         metric: name of the value, for the axis.
     """
     figure = go.Figure()
+    trials = trials[
+        ["state", *_HOVERED]
+    ]  # rows are chosen several times, and few columns cost less
     complete = trials[trials["state"] == TrialState.COMPLETE.value]
     bounds = robust_range(complete["value"], direction) or (0.0, 1.0)
     edge = bounds[1] if direction == "minimize" else bounds[0]

@@ -10,6 +10,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
 from actsearch_dashboard.data import Store, StudyView
+from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.parts import FOUR_DECIMALS
 from actsearch_dashboard.state import START, calm, go_to, live_list, store
 from actsearch_dashboard.text import ago, markdown, one_line
@@ -33,7 +34,7 @@ _COLUMNS = {
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
     "history": st.column_config.LineChartColumn(
-        help="Best so far, from the first trial to the last.", width="small"
+        help="Best so far, from the first trial to the last.", width="small", color=ORANGE
     ),
     "trained": st.column_config.NumberColumn(
         format="localized", help="Trials trained to an end, well or badly."

@@ -131,11 +131,11 @@ def _pace_words(pace: Pace) -> str:
 
 
 def _numbers(frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None) -> None:
-    ranked = leaders(frame, direction, 1)
+    ranked = leaders(frame[["number", "state", "value", "label"]], direction, 1)
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
     last = frame["completed"].max()
-    best, done, spent, change = st.columns(4)
+    best, done, spent, change = st.columns([1.1, 0.9, 1.1, 1.1])  # times are the longest
     best.metric(
         "Best so far (optimistic)",
         number(float(ranked["value"].iloc[0]) if len(ranked) else None),

@@ -54,14 +54,15 @@ def render() -> None:
     if view.frame().empty:
         live(view, lambda: _table(view, Filters(), "trial"))
         return
-    filters = _filters(view)
-    order = st.selectbox("Order", list(ORDERS), key="order", width=260)
+    filters, order = _asked(view)
     live(view, functools.partial(_table, view, filters, order))
 
 
-def _filters(view: StudyView) -> Filters:
+def _asked(view: StudyView) -> tuple[Filters, str]:
+    """What the boxes over the table say."""
     frame, made = view.frame(), view.made()
-    left, right = st.columns(2)
+    left, right, last = st.columns([2, 2, 1.2])
+    order = last.selectbox("Order", list(ORDERS), key="order")
     states = left.multiselect(
         "States", [state.value for state in TrialState], placeholder="all states", key="states"
     )
@@ -88,7 +89,7 @@ def _filters(view: StudyView) -> Filters:
         finite = frame["value"].to_numpy()
         finite = finite[np.isfinite(finite)]
         values = _range(right, f"{cut(view.metric, 20)} between", finite, "values")
-    return Filters(states, words, operations, operators, sizes, values)
+    return Filters(states, words, operations, operators, sizes, values), order
 
 
 def _range(

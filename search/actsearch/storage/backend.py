@@ -15,6 +15,7 @@ from actsearch.storage.tolerant import json_value
 
 __all__ = [
     "BUSY_SECONDS",
+    "READ_SECONDS",
     "JSON",
     "Backend",
     "ConnectionLost",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 BUSY_SECONDS = 60  # a writer waits this long for another one
+READ_SECONDS = 10  # who only looks, this long: a page that is silent for a minute looks dead
 
 
 class ConnectionLost(StorageError):

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import StorageError
-from actsearch.storage.backend import BUSY_SECONDS, JSON, Opening
+from actsearch.storage.backend import BUSY_SECONDS, JSON, READ_SECONDS, Opening
 from actsearch.storage.file import LostLog, WatchedFile, check_size
 
 __all__ = ["Sqlite"]
@@ -31,6 +31,7 @@ class Sqlite:
         self.immutable = False
         self._file: WatchedFile | None = None
         self._read_only = opening.read_only
+        self._patience = READ_SECONDS if opening.read_only else BUSY_SECONDS
         if opening.url.database in (None, "", ":memory:"):
             shared = {"check_same_thread": False}  # a study in memory may be run in a thread
             self.engine = sa.create_engine(
@@ -51,7 +52,7 @@ class Sqlite:
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(
-                location, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+                location, uri=True, timeout=self._patience, check_same_thread=False
             )
 
         return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, **JSON)
@@ -112,7 +113,7 @@ class Sqlite:
         """What to do about a lock, a full disk, missing permissions, a damaged file."""
         said = str(error.orig)
         if "locked" in said:
-            return f"; another program has held it for {BUSY_SECONDS} s, end that and try again"
+            return f"; another program has held it for {self._patience} s, end that and try again"
         if "full" in said:
             return "; make room and run again, finished trials are kept"
         if "disk I/O" in said:
@@ -162,8 +163,8 @@ def _needs_a_picture(location: str) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(location, uri=True)) as probe:
             probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        return True
+    except sqlite3.OperationalError as error:
+        return "locked" not in str(error)  # by another program, for the moment
     except (sqlite3.DatabaseError, ValueError):
         pass  # said by the check of the schema
     return False
