@@ -11,6 +11,9 @@ from actsearch.records import TrialState
 __all__ = ["Pace", "pace_of"]
 
 _RECENT = 50  # trials from which the rate is taken
+_TOGETHER = pd.Timedelta(
+    5, "ms"
+)  # earlier versions wrote a moment of its own for each trial of a batch
 _TRAINED = [state.value for state in TrialState if state.is_trained]
 _OPEN = [state.value for state in TrialState if state.is_open]
 
@@ -40,7 +43,8 @@ def pace_of(trials: pd.DataFrame) -> Pace:
     Args:
         trials: at least one, as :data:`actsearch.report.COLUMNS`.
     """
-    newest = trials["state"][trials["created"] == trials["created"].max()]
+    batches = (trials["created"].diff() > _TOGETHER).cumsum()
+    newest = trials["state"][batches == batches.iloc[-1]]
     done = int(newest.isin(_TRAINED).sum())
     still_open = int(newest.isin(_OPEN).sum())
     ended = trials["completed"].dropna().nlargest(_RECENT)
@@ -49,4 +53,4 @@ def pace_of(trials: pd.DataFrame) -> Pace:
         hours = (ended.iloc[0] - ended.iloc[-1]).total_seconds() / 3600
         per_hour = (len(ended) - 1) / hours if hours > 0 else None
     left = 3600 * still_open / per_hour if per_hour and still_open else None
-    return Pace(trials["created"].nunique(), done + still_open, done, per_hour, left)
+    return Pace(int(batches.iloc[-1]) + 1, done + still_open, done, per_hour, left)

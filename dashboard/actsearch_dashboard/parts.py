@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from actsearch.report import Verdict, VerdictRow
+from actsearch.report import Verdict, VerdictRow, objective_names
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.state import go_to
 from actsearch_dashboard.text import ago, cut, markdown, moment, one_line
@@ -41,7 +41,14 @@ def heading(view: StudyView) -> None:
     """The study's name, and how it is searched."""
     st.header(markdown(cut(view.record.name, 80)), anchor=False)
     direction = view.record.direction or "direction not yet known"
-    parts = [f"{view.strategy} search", f"{direction} {view.metric}", f"seed {view.record.seed}"]
+    aims = [f"{direction} {view.metric}"]
+    if names := objective_names(view.record):
+        named = bool(view.record.objectives)
+        aims = [
+            f"{way} {cut(name, 30) if named else f'objective {at + 1}'}"
+            for at, (way, name) in enumerate(zip(view.record.directions, names, strict=False))
+        ]
+    parts = [f"{view.strategy} search", ", ".join(aims), f"seed {view.record.seed}"]
     if view.is_running:
         parts.append("running now")
     st.caption(" · ".join(markdown(part) for part in parts))

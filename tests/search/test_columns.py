@@ -105,6 +105,7 @@ def test_a_frame_says_what_whole_records_say(study: Study) -> None:
     assert {str(name): str(kind) for name, kind in frame.dtypes.items()} == COLUMNS
     assert frame["name"].tolist()[-2:] == ["relu", ""]
     assert frame["groups"].tolist()[-2:] == [1, 2]
+    assert frame["created"].nunique() == 1  # they were added together
     assert frame["value"][5] == 0.5
     assert frame["reason"][5] == "same as trial 0 (COMPLETE)"
 

@@ -35,20 +35,21 @@ def render() -> None:
     heading(view)
     verdict_words(view)
     names = objective_names(view.record)
-    objective = _chosen_objective(names)
+    objective = _chosen_objective(names, bool(view.record.objectives))
     live(view, functools.partial(_progress, view, objective))
     _optuna(view, objective, len(names))
     settings(view)
 
 
-def _chosen_objective(names: tuple[str, ...]) -> int:
+def _chosen_objective(names: tuple[str, ...], named: bool) -> int:
     if not names:
         return 0
-    shown = [f"{at + 1}: {cut(name, 30)}" for at, name in enumerate(names)]
-    picked = st.segmented_control(
-        "Objective", shown, format_func=markdown, default=shown[0], key="objective"
-    )
-    return shown.index(picked) if picked in shown else 0
+    shown = [
+        f"{at + 1}: {cut(name, 30)}" if named else f"objective {at + 1}"
+        for at, name in enumerate(names)
+    ]
+    picked = st.radio("Objective", shown, format_func=markdown, horizontal=True, key="objective")
+    return shown.index(picked)
 
 
 def _of_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
@@ -59,7 +60,10 @@ def _of_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | 
         direction = view.record.directions[objective]
     if objective and f"value_{objective}" in frame:
         frame = frame.assign(value=frame[f"value_{objective}"])
-    return frame, direction, cut(names[objective], 40) if names else view.metric
+    named = view.record.objectives[objective : objective + 1]
+    if names and not named:
+        return frame, direction, f"objective {objective + 1}"
+    return frame, direction, cut(named[0], 40) if named else view.metric
 
 
 def _progress(view: StudyView, objective: int) -> None:

@@ -16,7 +16,7 @@ from actsearch_dashboard.parts import FOUR_DECIMALS, SECONDS, heading, trial_tab
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
-__all__ = ["ROWS", "render"]
+__all__ = ["ROWS", "csv_of", "render"]
 
 ROWS = 500
 """The browser gets so many rows at a time."""
@@ -122,17 +122,14 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
         st.code("study.optimize(task, n_trials=100)", language="python")
         return
-    made = view.made()
-    whole = whole.assign(size=np.where(made.sizes > 0, made.sizes, np.nan))
-    found = whole[filters.mask(whole, made.operators)]
-    found = ordered(found, order, view.record.direction)
+    found = _found(view, filters, order)
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.caption(
         f"{len(found):,} of {len(whole):,} trials. Click on a row's box to open the candidate."
     )
     right.download_button(
         "Download CSV",
-        lambda: csv_text(_columns(view, found)),
+        functools.partial(csv_of, view, filters, order),
         file_name="trials.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -149,6 +146,18 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         shown = rows.assign(**{name: rows[name].map(one_line) for name in _TEXTS})
         trial_table(shown, [int(number) for number in rows["number"]], "trials", _COLUMNS)
     _reasons(whole)
+
+
+def _found(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
+    """The trials that are asked for, with the sizes of their formulas."""
+    frame, made = view.frame(), view.made()
+    frame = frame.assign(size=np.where(made.sizes > 0, made.sizes, np.nan))
+    return ordered(frame[filters.mask(frame, made.operators)], order, view.record.direction)
+
+
+def csv_of(view: StudyView, filters: Filters, order: str) -> str:
+    """All that is asked for as CSV, whatever page is looked at."""
+    return csv_text(_columns(view, _found(view, filters, order)))
 
 
 def _page(count: int) -> int:

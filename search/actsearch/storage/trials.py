@@ -143,6 +143,7 @@ def add(
     """Insert trials, numbered on from the last one; see :meth:`actsearch.storage.Storage.add_trials`."""
     last = connection.scalar(_LAST, {"of_study": study_id})
     first = 0 if last is None else last + 1
+    now = utc_now()  # one moment for all: they were proposed together
     stored = []
     for offset, record in enumerate(records):
         original = record.duplicate_of
@@ -153,7 +154,7 @@ def add(
                 record,
                 number=first + offset,
                 duplicate_of=original,
-                created=record.created or utc_now(),
+                created=record.created or now,
                 proposed_with=versions(),
             )
         )
