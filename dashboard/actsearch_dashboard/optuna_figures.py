@@ -25,7 +25,8 @@ _log = logging.getLogger("actsearch")
 MOST_CURVES = 200
 """One trace a trial: more would only be a thicket, and slow."""
 
-_MOST_PARAMETERS = 4  # of figures with a panel for each pair of them
+_MOST_PAIRED = 4  # parameters of figures with a panel for each pair of them
+_MOST_PARAMETERS = 8  # of the others: a catalog has dozens, most of them in a few trials
 _FEW = "Optuna needs more finished trials for this figure"
 
 Figure = Callable[..., go.Figure]
@@ -53,15 +54,14 @@ def _pareto_front(study: optuna.Study) -> go.Figure:
     return visualization.plot_pareto_front(study)
 
 
-def _common(drawn: Figure) -> Figure:
-    """The same for the few parameters that most trials have: there is a panel for each pair."""
+def _common(drawn: Figure, most: int, least: int = 1) -> Figure:
+    """The same for the few parameters that most trials have."""
 
     def draw_common(study: optuna.Study, **target: Any) -> go.Figure:
-        count = Counter(
-            name for trial in study.get_trials(deepcopy=False) for name in trial.params
-        )
-        names = [name for name, _ in count.most_common(_MOST_PARAMETERS)]
-        if len(names) < 2:
+        trials = study.get_trials(deepcopy=False)
+        count = Counter(name for trial in trials for name in trial.params)
+        names = [name for name, _ in count.most_common(most)]
+        if len(names) < least:
             raise FigureError("it takes two parameters, and the activation is the only one here")
         return drawn(study, params=names, **target)
 
@@ -69,11 +69,11 @@ def _common(drawn: Figure) -> Figure:
 
 
 _FIGURES: dict[str, Figure] = {
-    "Slice": visualization.plot_slice,
+    "Slice": _common(visualization.plot_slice, _MOST_PARAMETERS),
     "Importance": visualization.plot_param_importances,
-    "Parallel coordinates": visualization.plot_parallel_coordinate,
-    "Contour": _common(visualization.plot_contour),
-    "Rank": _common(visualization.plot_rank),
+    "Parallel coordinates": _common(visualization.plot_parallel_coordinate, _MOST_PARAMETERS),
+    "Contour": _common(visualization.plot_contour, _MOST_PAIRED, 2),
+    "Rank": _common(visualization.plot_rank, _MOST_PAIRED, 2),
     "Distribution": visualization.plot_edf,
     "Timeline": visualization.plot_timeline,
     "Learning curves": _intermediate_values,
