@@ -68,13 +68,13 @@ def _common(drawn: Figure, most: int, least: int = 1) -> Figure:
     return draw_common
 
 
-_FIGURES: dict[str, Figure] = {
+_FIGURES: dict[str, Figure] = {  # the first is drawn with its page, so it is the lightest
+    "Distribution": visualization.plot_edf,
     "Slice": _common(visualization.plot_slice, _MOST_PARAMETERS),
     "Importance": visualization.plot_param_importances,
     "Parallel coordinates": _common(visualization.plot_parallel_coordinate, _MOST_PARAMETERS),
     "Contour": _common(visualization.plot_contour, _MOST_PAIRED, 2),
     "Rank": _common(visualization.plot_rank, _MOST_PAIRED, 2),
-    "Distribution": visualization.plot_edf,
     "Timeline": visualization.plot_timeline,
     "Learning curves": _intermediate_values,
     "Pareto front": _pareto_front,
