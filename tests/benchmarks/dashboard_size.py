@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,13 @@ def first_paint(driver: webdriver.Chrome, port: int, page: str) -> float:
     return time.monotonic() - began
 
 
-def page_changes(driver: webdriver.Chrome, clock: Clock) -> dict[str, list[Time]]:
+def page_changes(
+    driver: webdriver.Chrome, clock: Clock, pages: Sequence[str]
+) -> dict[str, list[Time]]:
     """Seconds for a change to each page of the navigation, round after round."""
     links = driver.find_elements("css selector", "[data-testid=stSidebarNavLink]")
     titles = [link.text.strip().splitlines()[-1] for link in links]
+    titles = [title for title in titles if not pages or title in pages]
     found: dict[str, list[Time]] = {title: [] for title in titles}
     for _ in range(_ROUNDS):
         for title in (*titles[1:], titles[0]):
@@ -193,7 +196,9 @@ def refreshes(
         writer.close()
 
 
-def measure(trials: int, limits: dict[str, float], folder: Path) -> bool:
+def measure(
+    trials: int, limits: dict[str, float], folder: Path, pages: Sequence[str] = ()
+) -> bool:
     """Make a database, measure, print; whether a limit was exceeded."""
     url = f"sqlite:///{folder / f'{trials}.db'}"
     write_study(url, "big", chunks(trials))
@@ -203,7 +208,7 @@ def measure(trials: int, limits: dict[str, float], folder: Path) -> bool:
         for page in ("", "study", "trials"):
             paint = functools.partial(first_paint, driver, port, page)
             rows.append(("first paint", page or "studies, the first of all", [clock.timed(paint)]))
-        rows += [("page change", *item) for item in page_changes(driver, clock).items()]
+        rows += [("page change", *item) for item in page_changes(driver, clock, pages).items()]
         for page in ("study", "trials"):
             rows.append(("refresh", page, refreshes(driver, port, url, page, clock)))
         memory = peak(pid)
@@ -233,11 +238,14 @@ def main() -> int:
     """Measure both sizes, print, and compare with the limits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--pages", nargs="+", default=[], help="titles; change to these alone")
     arguments = parser.parse_args()
     missed = False
     with tempfile.TemporaryDirectory() as folder:
         for trials in arguments.trials:
-            missed |= measure(trials, LIMITS if trials <= 10_000 else {}, Path(folder))
+            missed |= measure(
+                trials, LIMITS if trials <= 10_000 else {}, Path(folder), arguments.pages
+            )
     return int(missed)
 
 
