@@ -54,18 +54,22 @@ new MutationObserver(() => {{
 }}).observe(document.querySelector('[data-testid=stApp]'), {{attributes: true}});
 """
 _CHANGE = f"""
-const done = arguments[arguments.length - 1], title = arguments[0], began = performance.now();
-let left = false;
+const done = arguments[arguments.length - 1], title = arguments[0], before = location.pathname;
 const link = [...document.querySelectorAll('[data-testid=stSidebarNavLink]')].find(a => a.textContent.includes(title));
-link.click();
+let ran = false, ended = null;
 const look = () => {{
-  const state = {_STATE};
-  if (state === 'running') left = true;
-  if (left && state === 'notRunning') done(performance.now() - began);
-  else if (performance.now() - began > {_PATIENCE * 1000}) done(-1);
-  else requestAnimationFrame(look);
+  if ({_STATE} === 'running') ran = true;
+  else if (ran && ended === null) ended = performance.now();
 }};
-look();
+new MutationObserver(look).observe(document.querySelector('[data-testid=stApp]'), {{attributes: true}});
+const began = performance.now();
+link.click();
+const wait = () => {{
+  if (ended !== null && location.pathname !== before) done(ended - began);
+  else if (performance.now() - began > {_PATIENCE * 500}) done({_PATIENCE / 2} * 1000);
+  else setTimeout(wait, 10);
+}};
+wait();
 """
 
 
