@@ -269,3 +269,10 @@ def test_size_and_operators_are_told_from_the_text() -> None:
             continue
         assert (size_of(formula), operators_in(formula)) == (tree.size, tree.operators), formula
     assert size_of("<b>=1+1</b> no formula") >= 0
+
+
+@pytest.mark.parametrize("groups", ["depth:1/3, depth:3/3", "layer-1.act", "a*b"])
+def test_names_of_groups_are_no_operators(groups: str) -> None:
+    text = f"{groups}: tanh(x); depth:2/3: x - sin(x)"
+    assert operators_in(text) == {"tanh", "sub", "sin"}
+    assert size_of(text) == 2 + 4

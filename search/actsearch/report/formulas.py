@@ -31,12 +31,17 @@ def _tokens(formula: str) -> list[str]:
     return nodes
 
 
-def size_of(formula: str) -> int:
-    """Number of nodes of a formula as ``str`` writes it; no check of whether it is one."""
-    return len(_tokens(formula))
+def _parts(text: str) -> list[str]:
+    """The formulas of a candidate, without the groups of sites that stand before them where there are several."""
+    return [part.rpartition(": ")[2] for part in text.split("; ")]
 
 
-def operators_in(formula: str) -> frozenset[str]:
-    """Names of the operators in a formula as ``str`` writes it; no check of whether it is one."""
-    tokens = (_SYMBOLS.get(token, token) for token in _tokens(formula))
+def size_of(text: str) -> int:
+    """Number of nodes of a candidate's formulas as ``str`` writes them; no check of whether they are some."""
+    return sum(len(_tokens(formula)) for formula in _parts(text))
+
+
+def operators_in(text: str) -> frozenset[str]:
+    """Names of the operators in a candidate's formulas as ``str`` writes them; no check of whether they are some."""
+    tokens = (_SYMBOLS.get(token, token) for part in _parts(text) for token in _tokens(part))
     return frozenset(token for token in tokens if token in OPERATORS)
