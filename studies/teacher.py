@@ -177,7 +177,7 @@ def search(plant: Plant, seed: int, storage: str, small: bool) -> Found:
     best = min((trial.value for trial in study.trials if trial.value is not None), default=1.0)
     if best >= plant.solved:
         study.optimize(task, total_trials=4 if small else plant.trials, callbacks=(solved,))
-    verdict = study.confirm(task, top_k=3, seeds=2 if small else 10)
+    verdict = study.confirm(task, top_k=1 if small else 3, seeds=2 if small else 10)
     trained = sum(trial.state is acs.TrialState.COMPLETE for trial in study.trials)
     return Found(plant, seed, verdict, trained)
 

@@ -150,7 +150,14 @@ def test_unknown_study_falls_back_to_the_newest(opened: Opener, whole: Path, pag
     assert "There is no study nowhere here; this is confirmed." in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        "studies",
+        "study",
+        *(pytest.param(page, marks=pytest.mark.slow) for page in PAGES[2:]),
+    ],
+)
 def test_missing_empty_foreign_and_newer(
     opened: Opener, copied: Path, tmp_path: Path, page: str
 ) -> None:

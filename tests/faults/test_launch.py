@@ -79,8 +79,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         ("python script.py", "1"),
         ("python script.py", "random"),
-        ("python -m module", "2"),
-        ("python -c", "3"),
+        pytest.param("python -m module", "2", marks=pytest.mark.slow),
+        pytest.param("python -c", "3", marks=pytest.mark.slow),
         pytest.param("python - < script", "4", marks=pytest.mark.slow),
         pytest.param("python -O script.py", "5", marks=pytest.mark.slow),
         pytest.param("imported", "6", marks=pytest.mark.slow),

@@ -131,6 +131,7 @@ def test_of_a_stack_whose_process_dies_each_is_trained_alone(
     assert "4 trials in one pass: its process ended by itself with exit code 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_after_a_trial_that_hangs(tmp_path: Path) -> None:
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         if run.number == 1:
@@ -253,7 +254,8 @@ def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None
     assert [t.value for t in study.trials if t.state is TrialState.COMPLETE] == [0.0]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_reaches_children_through_who_started_them(tmp_path: Path, times: int) -> None:
     """A terminal sends it to all processes: once, the children finish what they are at; twice, they end with it."""
     script = tmp_path / "script.py"

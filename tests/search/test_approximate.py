@@ -57,6 +57,7 @@ def test_a_parabola_is_fitted_as_well_as_can_be(hinges: int, low: float, high: f
     assert fit.knots == pytest.approx(even, abs=0.1 * length)
 
 
+@pytest.mark.slow
 def test_more_hinges_are_no_further() -> None:
     for name in ("gelu", "tanh"):
         errors = [acs.approximate(name, hinges=hinges).max_error for hinges in range(1, 9)]

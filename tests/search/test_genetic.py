@@ -411,6 +411,7 @@ class TestMutations:
         assert any(Parameter(0.7) in _nodes(child) for child in children)
 
 
+@pytest.mark.slow
 def test_it_improves_on_its_first_population() -> None:
     space = Space(activations=["relu", "sigmoid"])
     gains = []

@@ -376,6 +376,7 @@ def test_a_fingerprint_is_32_hexadecimal_digits(what: str) -> None:
     assert set(found) <= set(string.hexdigits.lower())
 
 
+@pytest.mark.slow
 def test_fingerprints_do_not_depend_on_the_process() -> None:
     what = [
         "relu",

@@ -48,9 +48,9 @@ class TestLazyNames:
         "before",
         [
             "names = list(acs.__all__)",
-            "names = list(reversed(acs.__all__))",
+            pytest.param("names = list(reversed(acs.__all__))", marks=pytest.mark.slow),
             "import actsearch.activation, actsearch.catalog; names = acs.__all__",
-            "from actsearch import *; names = acs.__all__",
+            pytest.param("from actsearch import *; names = acs.__all__", marks=pytest.mark.slow),
         ],
     )
     def test_names_resolve_to_the_right_objects_in_any_order(self, before: str) -> None:

@@ -191,7 +191,8 @@ def test_decisions_do_not_depend_on_the_batch(strategy: str, seeds: int) -> None
     assert states["COMPLETE"] >= 4
 
 
-@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 4])
 def test_decisions_do_not_depend_on_child_processes(batch: int) -> None:
     alone, apart = _study(), _study()
     _run(alone, _task(), 24, executor=acs.Local(1))

@@ -264,6 +264,7 @@ class TestStudy:
         on_front = pareto_front(reader.trials(record), record.directions)
         assert {t.number for t in on_front} >= ours
 
+    @pytest.mark.slow
     def test_in_child_processes_as_here(self) -> None:
         task = task_of("mlp", epochs=1).replace(objectives=("accuracy", "size", "sparsity"))
         space = acs.Space(activations=["relu", "tanh", "sin", "silu"])

@@ -39,6 +39,7 @@ def confirmed(candidate: str, baseline: str | None, seed: int) -> acs.Verdict:
 
 
 @pytest.mark.parametrize("seed", [0])
+@pytest.mark.slow
 def test_mirror_images_are_not_distinguishable_either_way(seed: int) -> None:
     forwards = confirmed("min(x, 0)", None, seed)
     backwards = confirmed("relu", "min(x, 0)", seed)
