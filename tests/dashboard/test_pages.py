@@ -318,7 +318,13 @@ def test_one_tampered_trial_leaves_the_others_to_be_seen(
 
 @pytest.mark.parametrize("table", ["studies", "confirmations", "leases"])
 @pytest.mark.parametrize("value", ["{", '["=1+1"]'])
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page in ("study", "leaderboard") else pytest.mark.slow)
+        for page in PAGES
+    ],
+)
 def test_a_tampered_study_is_shown_beside_the_others(
     opened: Opener, copied: Path, page: str, value: str, table: str
 ) -> None:

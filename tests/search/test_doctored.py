@@ -212,8 +212,10 @@ def _is_number(text: str) -> bool:
 
 
 @pytest.mark.parametrize("hyperparameters", [{}, {"alpha": "1; {code}"}, {"alpha": [{"a": 1}]}])
-@pytest.mark.parametrize("name", [None, "elu", "{code}"])
-@pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
+@pytest.mark.parametrize("name", [None, pytest.param("elu", marks=pytest.mark.slow), "{code}"])
+@pytest.mark.parametrize(
+    "strategy", [pytest.param("random", marks=pytest.mark.slow), "bayesian", "genetic"]
+)
 def test_a_search_goes_on_beside_a_formula_that_is_none(
     code: str, strategy: str, name: str | None, hyperparameters: dict[str, Any], tmp_path: Path
 ) -> None:
