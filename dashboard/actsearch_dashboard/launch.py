@@ -33,9 +33,13 @@ _FLAGS = {
     "runner.magicEnabled": "false",
 }
 
+_BLUE, _SKY = "#0072B2", "#56B4E9"  # of the palette: Streamlit's red would be a colour without a meaning
+
 _ENVIRONMENT = {  # options that the oldest Streamlit we support does not know: a flag would end it, these it ignores
     "STREAMLIT_SERVER_ALLOWED_HOSTS": f"{ADDRESS} localhost",  # against DNS rebinding
     "STREAMLIT_LOGGER_HIDE_WELCOME_MESSAGE": "true",  # and with it an advertisement over the right corner of each page
+    "STREAMLIT_THEME_LIGHT_PRIMARY_COLOR": _BLUE,
+    "STREAMLIT_THEME_DARK_PRIMARY_COLOR": _SKY,
     "STREAMLIT_CLIENT_DISABLE_DATA_EXPORT": "true",  # its CSV would not disarm formulas for spreadsheets, ours does
 }
 

@@ -19,7 +19,7 @@ from PIL import Image
 from test_browser import Browser, served
 
 FOLDER = Path(__file__).parents[2] / "dashboard" / "screenshots"
-WIDTH, COLOURS = 1200, 96
+WIDTH, COLOURS = 1000, 255
 
 PAGES = {
     "studies": "",

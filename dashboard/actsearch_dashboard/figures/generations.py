@@ -26,6 +26,7 @@ __all__ = [
 
 _MOST = 150  # columns that a screen can show apart
 _BAND = "rgba(0, 114, 178, 0.18)"
+_NUMBERED = 12  # from so few generations on, each has its number at the axis
 _HEAT = [[0.0, "rgba(0, 114, 178, 0.04)"], [1.0, BLUE]]
 
 
@@ -152,6 +153,7 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         hovertemplate="best so far %{y:.4f}<extra></extra>",
     )
     legend_below(laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400))
+    _whole(figure, len(table))
     bounds = robust_range(
         [*spread["best"], *spread["median"], *spread["lower"], *spread["upper"]], direction
     )
@@ -186,6 +188,7 @@ def diversity(table: pd.DataFrame) -> go.Figure:
     ):
         _line(figure, table["generation"], table[column], name, colour, "%{y:.0%}")
     legend_below(laid_out(figure, "generation", "share of what was proposed", 400))
+    _whole(figure, len(table))
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     return figure
 
@@ -250,4 +253,9 @@ def operator_heat(use: pd.DataFrame) -> go.Figure:
     laid_out(figure, "generation", "", 130 + 24 * len(rows))
     figure.update_yaxes(automargin=True, showgrid=False)
     figure.update_xaxes(showgrid=False)
-    return figure
+    return _whole(figure, len(rows.columns))
+
+
+def _whole(figure: go.Figure, generations: int) -> go.Figure:
+    """There is no generation one and a half."""
+    return figure.update_xaxes(dtick=1) if generations <= _NUMBERED else figure
