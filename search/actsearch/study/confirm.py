@@ -159,6 +159,7 @@ class Confirmation:
             )
 
     def _made(self, pool: list[_Contender], lease: Lease) -> Verdict:
+        kept = kept_weights(self._objective)
         baseline = _Contender(self._baseline.record, None)
         finalists = pool if self._names else self._finalists(pool, baseline)
         earlier = self._storage.count_looks(
@@ -183,7 +184,7 @@ class Confirmation:
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
-        return dataclasses.replace(verdict, kept_weights=kept_weights(self._objective))
+        return dataclasses.replace(verdict, kept_weights=kept)
 
     # step 1: finalists
 
