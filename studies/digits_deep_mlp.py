@@ -99,8 +99,17 @@ def inside(study: acs.Study) -> str:
         "norm of the gradient that arrives at layer",
         "       ".join(["", *(f"{layer:>2}" for layer in (1, 4, 8, 12)), " activation"]),
     ]
-    chosen = [trial for trial in study.trials if str(trial.candidate) in USUAL]
-    for trial in (*chosen, study.best_trial):
+    mixes = [
+        trial
+        for trial in study.trials
+        if trial.state is acs.TrialState.COMPLETE and len(trial.candidate.record.activations) > 1
+    ]
+    chosen = {trial.number: trial for trial in study.trials if str(trial.candidate) in USUAL}
+    chosen[study.best_trial.number] = study.best_trial
+    if mixes:
+        best = max(mixes, key=lambda trial: trial.value or 0.0)
+        chosen[best.number] = best
+    for trial in chosen.values():
         if (seen := trial.diagnostics) is None:
             continue
         for stage, sites in (("start", seen.start), ("end", seen.end)):

@@ -1,6 +1,6 @@
 """Does the search find a function that is known to be there?
 
-A teacher network makes the data, without noise: 4 numbers go through a layer of 16 units, an activation that is
+A teacher network makes the data, without noise: 16 numbers go through a layer of 8 units, an activation that is
 planted there, and a readout. The student has the teacher's first layer, frozen, and learns a readout of its own, so
 that the planted function is what it lacks: with it, or with an equal of it, the error goes to zero, with another one
 it does not. What equals it is what a readout cannot tell apart from it: ``a * f + b``, mirror images included.

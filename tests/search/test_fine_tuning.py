@@ -91,7 +91,7 @@ class TestVerdict:
         model[0].requires_grad_(False)
         url = f"sqlite:///{tmp_path}/tuned.db"
         verdict = self.confirmed(task(model), url)
-        said = "100% of the weights came with the model, 41% are frozen: if they were trained with ReLU, they favour it"
+        said = "100% of the weights came with the model (41% are frozen) and favour the activation they were"
         assert said in verdict.sentence
         assert said in str(verdict)
         stored = acs.load_study(study_name="tuned", storage=url).confirm(

@@ -22,7 +22,7 @@ from actsearch.operators import OPERATORS
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint, screen
 from actsearch.strategies import Context, Space
-from actsearch.strategies.genetic.strategy import _Individual
+from actsearch.strategies.genetic.strategy import _Individual, _shape
 from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.rules import allowed
@@ -422,3 +422,35 @@ def test_it_improves_on_its_first_population() -> None:
         gains.append(first / max(best, 1e-12))
     assert statistics.median(gains) > 3
     assert sum(gain > 1.5 for gain in gains) >= 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("sin(1.2 * x)", "sin(-0.3 * x)", True),
+        ("param(0.25) * x", "param(-1e-05) * x", True),
+        ("x - 0.5", "x + 0.5", False),
+        ("i0e(x)", "i1e(x)", False),
+        ('param(1.0, per="channel") * x', "param(1.0) * x", False),
+    ],
+)
+def test_a_shape_is_a_formula_without_its_numbers(one: str, other: str, alike: bool) -> None:
+    shapes = {_shape(str(parse(text))) for text in (one, other)}
+    assert len(shapes) == (1 if alike else 2)
+
+
+def test_a_formula_that_is_tuned_again_and_again_takes_one_place() -> None:
+    """Otherwise the population is soon full of one formula's relatives, and nothing else is crossed."""
+    context = Context(Space(), 0, "minimize")
+    tuned = [f"sin({1 + at / 100:.2f} * x)" for at in range(80)]
+    history = [
+        TrialRecord(
+            number,
+            TrialState.COMPLETE,
+            CandidateRecord({SHARED: describe(formula)}),
+            float(80 - number),
+        )
+        for number, formula in enumerate(["x * tanh(x)", *tuned])
+    ]
+    found = acs.Genetic(elites=1)._population(history, context)
+    assert [str(one.tree) for one in found] == ["x * tanh(x)", "sin(1.79 * x)"]

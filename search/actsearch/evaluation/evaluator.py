@@ -23,7 +23,7 @@ from actsearch.evaluation.evaluate import (
 from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.race import Outlook, Race
 from actsearch.evaluation.run import Phase
-from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.halving import Competition, Judge
 from actsearch.records import CandidateRecord, Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
@@ -237,9 +237,9 @@ class Evaluator:
         if measured == threads:
             return self.stacker.largest if gain >= _GAIN else 1
         gain = self.stacker.gain(sorted(trainings, key=lambda item: item.key))
-        if not self.stacker.refusal:
+        if gain > 0:
             _gains[task] = (threads, gain)
-            count = min(len(trainings), self.stacker.largest)
+            count = min(len(trainings), self.stacker.largest, MEASURED)
             together = "are trained together" if gain >= _GAIN else "would be no faster together"
             _log.info(
                 "candidates %s: %d in one pass take %.1f times less each", together, count, gain

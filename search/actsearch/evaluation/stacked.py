@@ -17,12 +17,12 @@ from actsearch.training.loop import seed_streams
 from actsearch.training.memory import is_out_of_memory
 from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
 
-__all__ = ["LARGEST_STACK", "Stacker", "Training"]
+__all__ = ["LARGEST_STACK", "MEASURED", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
 _CHECKED = 3  # members that are compared with single training
-_MEASURED = 32  # members of the stack whose speed is measured
+MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
 LARGEST_STACK = 128  # members of a stack; more gain little and cost memory
 
@@ -163,7 +163,7 @@ class Stacker:
 
     def gain(self, trainings: Sequence[Training]) -> float:
         """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
-        picked = trainings[: min(self.largest, _MEASURED)]
+        picked = trainings[: min(self.largest, MEASURED)]
         stack = self._alike(picked)
         if len(stack) < 2 or not self._trusts(_signature(stack[0]), picked):
             return 0.0

@@ -35,7 +35,7 @@ def kept_weights(objective: Any) -> KeptWeights | None:
         ]
     total = sum(value.numel() for value in first.values())
     count = sum(first[name].numel() for name in kept)
-    frozen = sum(value.numel() for value in first.values() if not value.requires_grad)
+    frozen = sum(first[name].numel() for name in kept if not first[name].requires_grad)
     return KeptWeights(count / total, frozen / total) if count else None
 
 

@@ -106,7 +106,7 @@ class Verdict:
         """What to do, in plain words, and what to keep in mind."""
         text = self._decision()
         if self.kept_weights is not None:
-            text += f" {self.kept_weights.sentence(self.baseline.label)}"
+            text += f" {self.kept_weights.sentence}"
         if self.validation_only:
             text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
         return text

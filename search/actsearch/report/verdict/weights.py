@@ -15,24 +15,20 @@ class KeptWeights:
 
     Attributes:
         kept: share of the model's parameters that have the same start value under every seed, above 0 to 1.
-        frozen: share of its parameters that training does not change, 0 to 1.
+        frozen: share of the model's parameters that are among these and that training does not change, 0 to ``kept``.
     """
 
     kept: float
     frozen: float = 0.0
 
-    def sentence(self, baseline: str) -> str:
-        """One plain sentence on what that does to a comparison.
-
-        Args:
-            baseline: what the model's own activation is called.
-        """
-        came = f"{_share(self.kept)} of the weights came with the model"
-        favour = f"if they were trained with {baseline}, they favour it"
-        if self.frozen:
-            came += f", {_share(self.frozen)} are frozen"
-            favour += ", the frozen ones most"
-        return f"{came}: {favour}, and a candidate that loses here may win after a longer recovery, or from scratch."
+    @property
+    def sentence(self) -> str:
+        """What that does to a comparison, in plain words."""
+        frozen = f" ({_share(self.frozen)} are frozen)" if self.frozen else ""
+        return (
+            f"{_share(self.kept)} of the weights came with the model{frozen} and favour the activation they were "
+            "trained with: a candidate that loses here may win after a longer recovery, or from scratch."
+        )
 
     @classmethod
     def read(cls, data: Mapping[str, Any] | None) -> KeptWeights | None:

@@ -38,7 +38,7 @@ from actsearch.strategies.space import Space
 
 __all__ = ["Genetic"]
 
-_NUMBER = re.compile(r"(?<!\w)\d+(\.\d+)?(e[+-]?\d+)?")
+_NUMBER = re.compile(r"(?<!\w)-?\d+(\.\d+)?(e[+-]?\d+)?")  # a minus that subtracts stands apart
 _TRIES = 60  # attempts at one child that is new and keeps the rules
 
 
