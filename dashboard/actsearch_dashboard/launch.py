@@ -33,7 +33,10 @@ _FLAGS = {
     "runner.magicEnabled": "false",
 }
 
-_BLUE, _SKY = "#0072B2", "#56B4E9"  # of the palette: Streamlit's red would be a colour without a meaning
+_BLUE, _SKY = (
+    "#0072B2",
+    "#56B4E9",
+)  # of the palette: Streamlit's red would be a colour without a meaning
 
 _ENVIRONMENT = {  # options that the oldest Streamlit we support does not know: a flag would end it, these it ignores
     "STREAMLIT_SERVER_ALLOWED_HOSTS": f"{ADDRESS} localhost",  # against DNS rebinding
