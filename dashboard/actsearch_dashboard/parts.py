@@ -18,6 +18,7 @@ __all__ = [
     "FOUR_DECIMALS",
     "SECONDS",
     "heading",
+    "no_trial_yet",
     "open_trial",
     "settings",
     "show_figure",
@@ -107,6 +108,12 @@ def _verdict_line(row: VerdictRow) -> dict[str, Any]:
         "trial": row.number,
         "formula": row.formula,
     }
+
+
+def no_trial_yet() -> None:
+    """What to do about a study that is empty."""
+    st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
+    st.code("study.optimize(task, n_trials=100)", language="python")
 
 
 def show_figure(figure: Any, key: str) -> None:

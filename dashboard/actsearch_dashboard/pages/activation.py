@@ -14,7 +14,7 @@ from actsearch_dashboard import figures, taking
 from actsearch_dashboard.choosing import LISTED, closely, labels_of, typed_number
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
-from actsearch_dashboard.parts import heading, show_figure
+from actsearch_dashboard.parts import heading, no_trial_yet, show_figure
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.state import (
     asked_trial,
@@ -39,8 +39,7 @@ def render() -> None:
         return
     heading(view)
     if not len(view.frame()):
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     chosen = _choose(view)
     if chosen is not None:

@@ -14,7 +14,13 @@ from actsearch.records import TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.parts import FOUR_DECIMALS, heading, show_figure, trial_table
+from actsearch_dashboard.parts import (
+    FOUR_DECIMALS,
+    heading,
+    no_trial_yet,
+    show_figure,
+    trial_table,
+)
 from actsearch_dashboard.pictures import curves, picture
 from actsearch_dashboard.state import calm, current_study, live, store
 from actsearch_dashboard.text import cut, markdown, moment, one_line
@@ -97,8 +103,7 @@ def _candidates() -> None:
     heading(view)
     frame = view.frame()
     if frame.empty:
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
     best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]

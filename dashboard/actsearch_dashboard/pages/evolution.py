@@ -11,7 +11,14 @@ from actsearch.report import leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import facts
-from actsearch_dashboard.parts import FOUR_DECIMALS, heading, open_trial, show_figure, trial_table
+from actsearch_dashboard.parts import (
+    FOUR_DECIMALS,
+    heading,
+    no_trial_yet,
+    open_trial,
+    show_figure,
+    trial_table,
+)
 from actsearch_dashboard.pictures import picture
 from actsearch_dashboard.state import asked_trial, calm, current_study, live, remember_trial
 from actsearch_dashboard.text import cut, markdown, one_line
@@ -60,8 +67,7 @@ def render() -> None:
 def _generations(view: StudyView) -> None:
     frame, direction = view.frame(), view.record.direction
     if frame.empty:
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     table = figures.generations(frame, direction)
     has_parents = frame["parents"].map(len).any()

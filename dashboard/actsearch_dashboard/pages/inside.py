@@ -20,7 +20,7 @@ from actsearch_dashboard.choosing import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.figures.inside import sites_of
 from actsearch_dashboard.palette import GREY, SERIES
-from actsearch_dashboard.parts import heading, show_figure
+from actsearch_dashboard.parts import heading, no_trial_yet, show_figure
 from actsearch_dashboard.state import calm, current_study
 from actsearch_dashboard.text import cut, markdown
 
@@ -45,8 +45,7 @@ def render() -> None:
         return
     heading(view)
     if not len(view.frame()):
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     numbers = _choose(view)
     if not numbers:

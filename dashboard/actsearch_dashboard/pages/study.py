@@ -13,7 +13,7 @@ from actsearch.report import leaders, objective_names
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import SAMPLED, StudyView
 from actsearch_dashboard.pace import Pace, pace_of
-from actsearch_dashboard.parts import heading, settings, show_figure, verdict_words
+from actsearch_dashboard.parts import heading, no_trial_yet, settings, show_figure, verdict_words
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import ago, cut, markdown, number, seconds
 
@@ -70,8 +70,7 @@ def _progress(view: StudyView, objective: int) -> None:
     """What changes while a study runs."""
     frame, direction, metric = _of_objective(view, objective)
     if frame.empty:
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     counts = {state: int((frame["state"] == state.value).sum()) for state in TrialState}
     _standing(view, frame, counts)

@@ -12,7 +12,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
-from actsearch_dashboard.parts import FOUR_DECIMALS, SECONDS, heading, trial_table
+from actsearch_dashboard.parts import FOUR_DECIMALS, SECONDS, heading, no_trial_yet, trial_table
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
@@ -119,8 +119,7 @@ def _range(
 def _table(view: StudyView, filters: Filters, order: str) -> None:
     whole = view.frame()
     if whole.empty:
-        st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        no_trial_yet()
         return
     found = _found(view, filters, order)
     left, right = st.columns([4, 1], vertical_alignment="center")
