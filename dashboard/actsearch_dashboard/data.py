@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
-from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
 from actsearch_dashboard.text import cut
@@ -148,6 +148,11 @@ class StudyView:
     def is_running(self) -> bool:
         """Whether a process drives the study now; never cached."""
         return self.store.reader.is_running(self.record)
+
+    @property
+    def aim(self) -> Aim | None:
+        """What the process that drives the study is about, if it said so; never cached."""
+        return self.store.reader.aim(self.record)
 
     def trials(self) -> list[TrialRecord]:
         """Trials in order, duplicates with the value of what they repeat; of more than 5,000 take :meth:`frame`."""

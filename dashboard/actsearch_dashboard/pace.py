@@ -1,12 +1,13 @@
-"""How fast a study goes on, and how far it is with what it has proposed."""
+"""How fast a study goes on, and how far it is with what was asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pandas as pd
 
-from actsearch.records import TrialState
+from actsearch.records import Aim, TrialState
 
 __all__ = ["Pace", "pace_of"]
 
@@ -20,37 +21,63 @@ _OPEN = [state.value for state in TrialState if state.is_open]
 
 @dataclass(frozen=True)
 class Pace:
-    """Where a running study is. How many trials were asked for is not stored: the batch is what is known to come.
+    """Where a running study is.
 
     Attributes:
         batch: 1-based number of the newest logical batch.
-        size: how many trials of it are trained or to be trained.
+        size: how many trials were asked for; where no number was, how many of the newest batch are trained or to be.
         done: how many of those have ended.
-        per_hour: trained trials an hour, from the latest ones; None before two have ended.
-        left: seconds until the batch has ended at that rate; None where that is unknown or nothing is left.
+        is_whole: whether ``size`` is what was asked for.
+        per_hour: trained trials an hour, from the latest ones; None before there are two moments to tell it from.
+        left: seconds until all of ``size`` have ended at that rate, or the time that was asked for is over; None where
+            that is unknown or nothing is left.
     """
 
     batch: int
     size: int
     done: int
+    is_whole: bool
     per_hour: float | None
     left: float | None
 
 
-def pace_of(trials: pd.DataFrame) -> Pace:
+def pace_of(trials: pd.DataFrame, aim: Aim | None = None, now: datetime | None = None) -> Pace:
     """Tell the pace from the trials of a study.
 
     Args:
         trials: at least one, as :data:`actsearch.report.COLUMNS`.
+        aim: what its driver has said.
+        now: the present moment.
     """
     batches = (trials["created"].diff() > _TOGETHER).cumsum()
-    newest = trials["state"][batches == batches.iloc[-1]]
-    done = int(newest.isin(_TRAINED).sum())
-    still_open = int(newest.isin(_OPEN).sum())
-    ended = trials["completed"].dropna().nlargest(_RECENT)
-    per_hour = None
-    if len(ended) > 1:
-        hours = (ended.iloc[0] - ended.iloc[-1]).total_seconds() / 3600
-        per_hour = (len(ended) - 1) / hours if hours > 0 else None
-    left = 3600 * still_open / per_hour if per_hour and still_open else None
-    return Pace(int(batches.iloc[-1]) + 1, done + still_open, done, per_hour, left)
+    counted = trials["state"]
+    target = aim.target if aim is not None else None
+    if target is None:
+        counted = counted[batches == batches.iloc[-1]]
+    done = int(counted.isin(_TRAINED).sum())
+    size = done + int(counted.isin(_OPEN).sum()) if target is None else max(target, done)
+    per_hour = _per_hour(trials["completed"], aim.since if aim is not None else None)
+    left = 3600 * (size - done) / per_hour if per_hour and size > done else None
+    if aim is not None and aim.until is not None:
+        limit = max(0.0, (aim.until - (now or datetime.now(UTC))).total_seconds())
+        left = limit if left is None or target is None else min(left, limit)
+    return Pace(int(batches.iloc[-1]) + 1, size, done, target is not None, per_hour, left or None)
+
+
+def _per_hour(completed: pd.Series, since: datetime | None) -> float | None:
+    """Rate of the latest trials, not reaching back before the driver began: a study may have rested for days."""
+    ended = completed.dropna().sort_values()
+    if since is not None:
+        ended = ended[ended > since]
+    if ended.empty:
+        return None
+    last = ended.iloc[-1]
+    earlier = ended.iloc[:-_RECENT]
+    if earlier.empty and since is None:
+        earlier = ended.iloc[:1]
+    if not earlier.empty and earlier.iloc[-1] == last:  # many end together
+        earlier = ended[ended < last]
+    start = since if earlier.empty else earlier.iloc[-1]
+    if start is None or start >= last:
+        return None
+    return int((ended > start).sum()) * 3600 / float((last - start).total_seconds())

@@ -12,6 +12,7 @@ __all__ = [
     "HISTOGRAM_EDGES",
     "SHARED",
     "ActivationRecord",
+    "Aim",
     "CandidateRecord",
     "Diagnostics",
     "EpochRecord",
@@ -292,6 +293,23 @@ class TrialRecord:
     proposed_with: Mapping[str, str] = field(default_factory=dict)
     trained_with: Mapping[str, str] = field(default_factory=dict)
     values: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the process that drives a study is about.
+
+    Attributes:
+        purpose: "search" or "confirm".
+        target: number of trained trials of the study at which the search ends; None where no number was asked for.
+        until: when it ends at the latest; None where no time was asked for.
+        since: when it began.
+    """
+
+    purpose: str
+    target: int | None = None
+    until: datetime | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)

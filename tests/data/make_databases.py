@@ -148,7 +148,8 @@ def _rows(revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "looks", {
         "id": 1, "test_data": "t", "comparisons": 3, "study_name": "frozen", "created": _TIME,
     }  # fmt: skip
-    yield "leases", {
+    aim = {"purpose": "search", "target": 100, "until": _TIME} if revision >= "0006" else {}
+    yield "leases", aim | {
         "study_id": 1, "token": "t", "owner": "somebody", "host": "elsewhere", "pid": 1, "process": "",
         "acquired": _TIME, "renewed": _TIME,
     }  # fmt: skip

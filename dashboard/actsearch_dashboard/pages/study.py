@@ -99,14 +99,7 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
     """How far a running study is, or how one that does not run goes on."""
     still_open = counts[TrialState.RUNNING] + counts[TrialState.WAITING]
     if view.is_running:
-        if view.is_silent():
-            st.warning(
-                "No trial has ended for more than 10 minutes: the study is being confirmed, a trial takes long, or its "
-                "process was killed. In that case call study.optimize again: it goes on where it stopped.",
-                icon=":material/hourglass_disabled:",
-            )
-        pace = pace_of(frame)
-        st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
+        _running(view, frame)
     elif counts[TrialState.RUNNING]:
         st.warning(
             f"Its process ended while {counts[TrialState.RUNNING]:,} trials ran. Call study.optimize again: it goes on "
@@ -124,10 +117,32 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
         )
 
 
+def _running(view: StudyView, frame: pd.DataFrame) -> None:
+    aim = view.aim
+    if aim is not None and aim.purpose == "confirm":
+        st.info(
+            f"Being confirmed, begun {ago(aim.since)}: the best train on fresh seeds, beside your own model. "
+            "The verdict stands here when it is made.",
+            icon=":material/balance:",
+        )
+        return
+    if view.is_silent():
+        st.warning(
+            "No trial has ended for more than 10 minutes: the study is being confirmed, a trial takes long, or its "
+            "process was killed. In that case call study.optimize again: it goes on where it stopped.",
+            icon=":material/hourglass_disabled:",
+        )
+    pace = pace_of(frame, aim)
+    st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
+
+
 def _pace_words(pace: Pace) -> str:
-    words = [f"Batch {pace.batch:,}: {pace.done:,} of {pace.size:,} trials ended"]
+    ended = f"{pace.done:,} of {pace.size:,} trials ended"
+    words = (
+        [ended, f"batch {pace.batch:,}"] if pace.is_whole else [f"Batch {pace.batch:,}: {ended}"]
+    )
     if pace.left is not None:
-        words.append(f"about {seconds(math.ceil(pace.left))} left of it")
+        words.append(f"about {seconds(math.ceil(pace.left))} left")
     if pace.per_hour is not None:
         words.append(f"{pace.per_hour:,.0f} trials an hour")
     return " · ".join(words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
     frame_of,
     merged_columns,
@@ -129,6 +129,10 @@ class Reader:
     def is_running(self, study: StudyRecord) -> bool:
         """Whether a process drives the study now."""
         return self._storage.is_running(study.id)
+
+    def aim(self, study: StudyRecord) -> Aim | None:
+        """What the process that drives the study is about; None if nobody drives it or it did not say."""
+        return self._storage.aim(study.id)
 
     def trials(
         self,

@@ -22,10 +22,12 @@ from actsearch.storage.sqlite import Sqlite
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """Revision of the schema that this version reads and writes."""
 
-_OLDER = ("0001", "0002", "0003", "0004")  # what it brings up to its own when it writes
+_OLDER = [
+    f"{number:04}" for number in range(1, int(SCHEMA))
+]  # what it brings up to its own when it writes
 
 VERSION_TABLE = "actsearch_schema"
 _PAUSES = (0, 1, 2, 4, 8, 15)  # seconds before a transaction whose connection broke is made again

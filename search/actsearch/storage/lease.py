@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError, StudyError
+from actsearch.records import Aim
 from actsearch.storage.database import Database, retried
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
@@ -29,6 +30,8 @@ _log = logging.getLogger("actsearch")
 _BEAT = 15.0  # seconds between two signs of life, however long a trial takes
 _WATCH = 40.0  # a takeover from another machine waits so long for a sign of life
 _STALE = timedelta(minutes=10)  # without a sign of life another machine's driver is taken for dead
+
+_LARGEST = 2**63 - 1  # that a database takes
 
 _held = set[str]()  # tokens that this process uses
 
@@ -156,6 +159,16 @@ class Lease:
                 return False
             session.delete(row)
             return True
+
+    @retried
+    def announce(self, aim: Aim) -> None:
+        """Tell readers what this driver is about; StudyError when another one has taken over."""
+        with self._database.writing() as session:
+            self.check(session)
+            row = session.get_one(LeaseRow, self._study_id)
+            row.purpose, row.until = aim.purpose, aim.until
+            is_storable = aim.target is not None and aim.target <= _LARGEST
+            row.target = aim.target if is_storable else None
 
     def check(self, session: Session) -> None:
         """Inside a write transaction: still ours, and renewed.

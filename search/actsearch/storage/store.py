@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError, nearest
-from actsearch.records import Outcome, StudyRecord, TrialRecord
+from actsearch.records import Aim, Outcome, StudyRecord, TrialRecord
 from actsearch.storage import columns as narrow
 from actsearch.storage import convert, trials
 from actsearch.storage.curves import Curves, first_curves
@@ -162,6 +162,16 @@ class Storage:
         with self.database.reading() as session:
             row = session.get(LeaseRow, study_id)
             return row is not None and is_alive(row)
+
+    @retried
+    def aim(self, study_id: int) -> Aim | None:
+        """What the living process that holds the lease of a study is about; None if nobody does or it was not said."""
+        with self.database.reading() as session:
+            row = session.get(LeaseRow, study_id)
+            if row is None or row.purpose not in ("search", "confirm") or not is_alive(row):
+                return None
+            target = row.target if isinstance(row.target, int) else None
+            return Aim(row.purpose, target, row.until, row.acquired)
 
     @retried
     def overview(self) -> dict[int, Overview]:

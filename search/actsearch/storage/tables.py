@@ -347,3 +347,6 @@ class LeaseRow(Base):
     ]  # when the process began, so that a later one with its number is told apart
     acquired: Mapped[datetime]
     renewed: Mapped[datetime]
+    purpose: Mapped[str | None]
+    target: Mapped[int | None] = mapped_column(Whole)
+    until: Mapped[datetime | None]

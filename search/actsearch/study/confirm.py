@@ -20,6 +20,7 @@ from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
     SHARED,
+    Aim,
     CandidateRecord,
     StudyRecord,
     TrialRecord,
@@ -122,6 +123,7 @@ class Confirmation:
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
+            lease.announce(Aim("confirm"))
             with Progress(
                 f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
             ) as bar:

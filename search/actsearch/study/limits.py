@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from actsearch.errors import StudyError
+from actsearch.records import Aim
 
 __all__ = ["Limits"]
 
@@ -35,3 +38,11 @@ class Limits:
         if self.total_trials is not None:
             left.append(self.total_trials - trained_in_all)
         return max(0, min(left)) if left else None
+
+    def aim(self, left: int | None, trained: int) -> Aim:
+        """What a search says that begins now, with so many trials left of so many trained."""
+        until = None
+        if self.timeout is not None:
+            with contextlib.suppress(OverflowError):  # later than any date
+                until = datetime.now(UTC) + timedelta(seconds=self.timeout)
+        return Aim("search", None if left is None else trained + left, until)
