@@ -30,7 +30,7 @@ __all__ = ["SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
 Stamp = tuple[object, ...]
 Kind = TypeVar("Kind")
 
-SAMPLED = 500
+SAMPLED = 300
 """Of a study with more trained trials, figures that need whole trials show so many."""
 
 _SAFETY = (

@@ -32,7 +32,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def one_line(text: object) -> str:
     """Text without line breaks and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    return " ".join(line.split())
 
 
 def cut(text: object, width: int = 60) -> str:

@@ -163,8 +163,8 @@ def test_the_csv_holds_every_page(large: Path) -> None:
 
 def test_a_large_study_says_what_is_drawn(opened: Opener, large: Path) -> None:
     text = said(opened("study", large, study="large"))
-    assert "500 of 1,083 trained trials are drawn" in text
-    assert "Made of 500 of 1,083 trained trials" in text
+    assert "300 of 1,083 trained trials are drawn" in text
+    assert "Made of 300 of 1,083 trained trials" in text
 
 
 def test_each_objective_has_its_own_history(opened: Opener, large: Path) -> None:

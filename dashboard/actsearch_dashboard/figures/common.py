@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import plotly.graph_objects as go
 
@@ -12,21 +13,25 @@ MANY = 2000
 """From so many points on, the browser draws them with WebGL."""
 
 GRID = "rgba(128, 128, 128, 0.25)"
+_AXIS = re.compile("[xy]axis").match
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
 
 
 def laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
     """Axis titles, height in pixels, and what all figures have in common; the colours are the page's theme's."""
-    figure.update_layout(
-        xaxis_title=x,
-        yaxis_title=y,
-        height=height,
-        legend=LEGEND,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
-        hovermode="closest",
+    axes = {name: figure.layout[name].to_plotly_json() for name in figure.layout if _AXIS(name)}
+    axes["xaxis"] = {**axes.get("xaxis", {}), "title": {"text": x}}
+    axes["yaxis"] = {**axes.get("yaxis", {}), "title": {"text": y}}
+    figure.update_layout(  # all at once and overwriting, which takes a tenth of the time: a live page is drawn often
+        {
+            **{name: {**axis, "gridcolor": GRID, "zeroline": False} for name, axis in axes.items()},
+            "height": height,
+            "legend": LEGEND,
+            "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+            "hovermode": "closest",
+        },
+        overwrite=True,
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False)
     return figure
 
 

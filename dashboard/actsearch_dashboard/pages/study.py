@@ -72,7 +72,8 @@ def _progress(view: StudyView, objective: int) -> None:
     if frame.empty:
         no_trial_yet()
         return
-    counts = {state: int((frame["state"] == state.value).sum()) for state in TrialState}
+    found = frame["state"].value_counts()
+    counts = {state: int(found.get(state.value, 0)) for state in TrialState}
     _standing(view, frame, counts)
     _numbers(frame, counts, direction)
     if not counts[TrialState.COMPLETE]:
