@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch_dashboard import state
+from actsearch_dashboard import ahead, state
 from actsearch_dashboard.pages import (
     activation,
     compare,
@@ -28,7 +25,6 @@ from actsearch_dashboard.text import markdown
 __all__ = ["main"]
 
 _BOX = "study_box"
-_AHEAD = 3.0  # seconds after the first page
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
 
 _PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
@@ -56,27 +52,12 @@ def main() -> None:
     page = st.navigation([*pages.values(), old])
     _study_box()
     page.run()
-    _load_ahead()
+    _load_once()
 
 
 @st.cache_resource(show_spinner=False)
-def _load_ahead() -> None:
-    """Load torch while the first page is looked at: pages that draw functions need it, and it takes seconds.
-
-    Not at once: it would keep the page from being sent.
-    """
-    timer = threading.Timer(_AHEAD, _load)
-    timer.daemon = True
-    timer.start()
-
-
-def _load() -> None:
-    for name in ("actsearch.export", "actsearch.screening"):
-        importlib.import_module(name)
-    # Streamlit collects garbage after each run of a page, and what torch loads would be looked through each time: that
-    # took two thirds of a refresh
-    gc.collect()
-    gc.freeze()
+def _load_once() -> None:
+    ahead.load_torch()
 
 
 def _old_address() -> None:

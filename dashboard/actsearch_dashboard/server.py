@@ -14,7 +14,7 @@ from streamlit.web.cli import main
 
 import actsearch.catalog
 import actsearch.report  # noqa: F401
-from actsearch_dashboard import figures, optuna_figures  # noqa: F401
+from actsearch_dashboard import ahead, figures, optuna_figures  # noqa: F401
 
 __all__ = ["main"]
 
@@ -22,4 +22,5 @@ if __name__ == "__main__":
     # With the first element of all, Streamlit asks who called it: half a second, unless the modules' paths are known.
     inspect.stack()
     gc.freeze()  # or all that was loaded is looked through for garbage after each run of a page
+    ahead.read_newest()
     main(prog_name="streamlit")

@@ -30,7 +30,7 @@ from actsearch_dashboard.text import moment, one_line
 __all__ = ["measured_cost", "ranking", "render"]
 
 _MOST = 100  # rows; the trial table has all
-_MOST_POINTS = 2000  # candidates in the figures of what cannot all be had
+_MOST_POINTS = 500  # candidates in the figures of what cannot all be had
 _ROW_HEIGHT = 56  # pixels, for the miniature plots
 
 _COST_MEASURED = "Time of the activation, forward and backward, as a multiple of ReLU's: measured in this study."
