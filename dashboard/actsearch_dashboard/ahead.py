@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import sys
 import threading
 import time
 
@@ -12,10 +13,11 @@ from streamlit import runtime
 
 from actsearch.errors import ActsearchError
 
-__all__ = ["load_torch", "read_newest"]
+__all__ = ["is_loaded", "load_torch", "read_newest"]
 
 _PATIENCE = 30.0  # seconds in which the server must have begun
-_AFTER = 3.0  # seconds after a page: work at once would keep it from being sent
+_DRAWING = {"actsearch.export": "to_python", "actsearch.screening": "screen"}
+"""Modules that load torch, with something each of them has when it is there."""
 
 
 def read_newest() -> None:
@@ -39,15 +41,24 @@ def _read_newest() -> None:
             store.view(studies[-1].name).frame()
 
 
-def load_torch() -> None:
-    """Load what draws functions, which takes seconds, a while after a page has been drawn, in a thread."""
-    timer = threading.Timer(_AFTER, _load_torch)
+def is_loaded() -> bool:
+    """Whether torch and what needs it are there."""
+    return all(hasattr(sys.modules.get(name), part) for name, part in _DRAWING.items())
+
+
+def load_torch(after: float) -> None:
+    """Load what draws functions, which takes seconds, in a thread.
+
+    Args:
+        after: seconds until then; work at once would keep the page from being sent.
+    """
+    timer = threading.Timer(after, _load_torch)
     timer.daemon = True
     timer.start()
 
 
 def _load_torch() -> None:
-    for name in ("actsearch.export", "actsearch.screening"):
+    for name in _DRAWING:
         importlib.import_module(name)
     # Streamlit collects garbage after each run of a page, and what torch loads would be looked through each time: that
     # took two thirds of a refresh

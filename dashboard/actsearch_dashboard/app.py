@@ -57,7 +57,7 @@ def main() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _load_once() -> None:
-    ahead.load_torch()
+    ahead.load_torch(after=3.0)
 
 
 def _old_address() -> None:

@@ -1,16 +1,17 @@
-"""Curves and miniature plots of candidates, each function sampled once; loads torch when the first is asked for."""
+"""Curves and miniature plots of candidates, each function sampled once."""
 
 from __future__ import annotations
 
 import functools
 import json
-import sys
 
 import numpy as np
 import numpy.typing as npt
+import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch_dashboard import ahead
 from actsearch_dashboard.figures.thumbnails import thumbnail
 
 __all__ = ["can_draw", "curves", "picture"]
@@ -23,18 +24,37 @@ _LARGE = (-6.0, 6.0, 401)
 
 
 def can_draw() -> bool:
-    """Whether a picture is drawn at once; the first one loads torch."""
-    return "torch" in sys.modules
+    """Whether functions can be drawn; if not yet, the page says so, and is drawn again when they can.
+
+    They need torch, which takes seconds to load: whoever opens a page first sees its numbers meanwhile.
+    """
+    if ahead.is_loaded():
+        return True
+    ahead.load_torch(after=0.5)
+    _wait()
+    return False
+
+
+@st.fragment(run_every=0.5)
+def _wait() -> None:
+    if ahead.is_loaded():
+        st.rerun()
+    st.caption(":material/hourglass_top: Functions will be drawn as soon as torch is loaded.")
 
 
 def curves(candidate: CandidateRecord) -> dict[str, Samples]:
-    """x and y of a candidate's functions by group of sites, on -6 .. 6; those that cannot be read are left out."""
+    """x and y of a candidate's functions by group of sites, on -6 .. 6; those that cannot be read are left out.
+
+    Where :func:`can_draw`.
+    """
     found = {group: _sampled(_key(item), _LARGE) for group, item in candidate.activations.items()}
     return {group: samples for group, samples in found.items() if samples is not None}
 
 
 def picture(candidate: CandidateRecord) -> str:
-    """A miniature plot, all groups of sites in one, as a data URI; "" where there is nothing to draw."""
+    """A miniature plot, all groups of sites in one, as a data URI; "" where nothing can be drawn, or not yet."""
+    if not ahead.is_loaded():
+        return ""
     return _picture(tuple(map(_key, candidate.activations.values())))
 
 

@@ -206,6 +206,16 @@ def test_each_page_is_drawn_and_the_console_is_silent(browser: Browser, site: st
         browser.wait(lambda: "confirmed" in browser.text or browser.find("stDataFrame"))
 
 
+def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
+    browser: Browser, whole: Path
+) -> None:
+    with served(whole, browser) as address:
+        browser.open(f"{address}/activation?study=confirmed")
+        browser.wait(lambda: "Training" in browser.text)
+        browser.wait(lambda: browser.find("stCode"))  # torch is there
+        assert "as soon as torch is loaded" not in browser.text
+
+
 def test_from_the_studies_to_an_activation_by_clicks(browser: Browser, site: str) -> None:
     browser.open(site)
     browser.take_row(0, 0, 35)

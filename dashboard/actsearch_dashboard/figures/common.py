@@ -24,7 +24,9 @@ def laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
     axes["yaxis"] = {**axes.get("yaxis", {}), "title": {"text": y}}
     figure.update_layout(  # all at once and overwriting, which takes a tenth of the time: a live page is drawn often
         {
-            **{name: {**axis, "gridcolor": GRID, "zeroline": False} for name, axis in axes.items()},
+            **{
+                name: {**axis, "gridcolor": GRID, "zeroline": False} for name, axis in axes.items()
+            },
             "height": height,
             "legend": LEGEND,
             "margin": {"l": 60, "r": 20, "t": 40, "b": 50},

@@ -15,6 +15,7 @@ from actsearch_dashboard.choosing import LISTED, closely, labels_of, typed_numbe
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.parts import heading, no_trial_yet, show_figure
+from actsearch_dashboard.pictures import can_draw
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.state import (
     asked_trial,
@@ -95,13 +96,15 @@ def _candidate(view: StudyView, chosen: int) -> None:
     _facts(view, trial)
     if trial.candidate.is_baseline:
         st.info("Your model unchanged: nothing was replaced.", icon=":material/info:")
-    for group in _groups(trial):
+    drawable = can_draw()
+    for group in _groups(trial) if drawable else ():
         item = trial.candidate.activations[group]
         parts.show_activation(view, trial, group, item)
     _training(view, trial)
     _inside(view, trial)
-    show_relatives(view, trial)
-    taking.show(view, trial)
+    if drawable:
+        show_relatives(view, trial)
+        taking.show(view, trial)
 
 
 def _groups(trial: TrialRecord) -> list[str]:

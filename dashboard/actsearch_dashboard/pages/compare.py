@@ -21,7 +21,7 @@ from actsearch_dashboard.parts import (
     show_figure,
     trial_table,
 )
-from actsearch_dashboard.pictures import curves, picture
+from actsearch_dashboard.pictures import can_draw, curves, picture
 from actsearch_dashboard.state import calm, current_study, live, store
 from actsearch_dashboard.text import cut, markdown, moment, one_line
 
@@ -130,14 +130,15 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     by_number = {trial.number: trial for trial in read}
     trials = [by_number[number] for number in numbers if number in by_number]
     names = {trial.number: _name(trial) for trial in trials}
+    drawable = can_draw()
     _table(trials)
     left, right = st.columns(2)
     with left:
         st.subheader("Functions", anchor=False)
-        drawn = {names[trial.number]: curves(trial.candidate) for trial in trials}
+        drawn = {names[t.number]: curves(t.candidate) for t in trials} if drawable else {}
         if any(drawn.values()):
             show_figure(figures.functions(drawn), "functions")
-        else:
+        elif drawable:
             st.caption("None of these can be drawn as a function of one number.")
     with right:
         st.subheader("Training", anchor=False)
@@ -290,6 +291,7 @@ def _study_figures(views: Sequence[StudyView]) -> None:
 
 def _best_of_each(views: Sequence[StudyView]) -> None:
     st.subheader("Best formulas", anchor=False)
+    can_draw()
     for start in range(0, len(views), 3):
         row = views[start : start + 3]
         for view, place in zip(row, st.columns(min(3, len(views))), strict=False):

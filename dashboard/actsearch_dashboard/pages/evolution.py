@@ -19,7 +19,7 @@ from actsearch_dashboard.parts import (
     show_figure,
     trial_table,
 )
-from actsearch_dashboard.pictures import picture
+from actsearch_dashboard.pictures import can_draw, picture
 from actsearch_dashboard.state import asked_trial, calm, current_study, live, remember_trial
 from actsearch_dashboard.text import cut, markdown, one_line
 
@@ -218,6 +218,7 @@ def _tree(found: figures.Ancestry) -> None:
 
 def _ancestors(view: StudyView, found: figures.Ancestry) -> None:
     """The same as a table, for the keyboard and for whole formulas."""
+    can_draw()
     numbers = [node.number for node in found.nodes]
     trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
     table = pd.DataFrame(

@@ -136,20 +136,13 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     value = one_line(view.metric)
     measured = measured_cost(view.record)
     columns = _columns(value, measured)
-    table = ranking(shown, value, verdict, {}, measured, _objectives(view))
-    place = st.empty()
-    if (
-        not can_draw()
-    ):  # the first pictures of all wait for torch, a few seconds: the numbers need not
-        place.dataframe(table, hide_index=True, column_config=columns, row_height=_ROW_HEIGHT)
+    drawn = {}
+    if can_draw():
+        found = view.store.reader.trials(view.record, numbers)
+        drawn = {trial.number: picture(trial.candidate) for trial in found}
+    table = ranking(shown, value, verdict, drawn, measured, _objectives(view))
+    trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
     _fronts(view, ranked, measured)
-    drawn = {
-        trial.number: picture(trial.candidate)
-        for trial in view.store.reader.trials(view.record, numbers)
-    }
-    table["function"] = [drawn.get(number, "") for number in numbers]
-    with place.container():
-        trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
 
 
 def _columns(value: str, measured: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from actsearch_dashboard import figures
 from actsearch_dashboard.activation_parts import latex_of, plainly, show_facts
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.parts import show_figure
+from actsearch_dashboard.pictures import can_draw
 from actsearch_dashboard.relatives import nearest_table, show_twins
 from actsearch_dashboard.state import chosen_study, remember_study, store
 from actsearch_dashboard.text import cut, markdown
@@ -36,6 +37,8 @@ def render() -> None:
     st.caption(
         "Type a formula or take a row of the catalog, and see what it is. The address keeps it: links can be sent."
     )
+    if not can_draw():
+        return
     given = _given()
     row = _row_of(given[_FORMULA])
     left, right = st.columns([2, 3], gap="large")
