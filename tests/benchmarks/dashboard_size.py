@@ -40,11 +40,12 @@ LIMITS = {"first paint": 3.0, "page change": 1.5, "refresh": 0.3}  # s, with 10,
 Time = tuple[float, float]  # on the clock, of the server's processor
 MEMORY = 1000.0  # MB, with any number
 _FIRST = ("", "study", "leaderboard", "trials", "activation")
+_LIVE = ("study", "leaderboard", "evolution", "compare", "trials", "activation")
 _SETTLED = 8.0  # seconds after which what is loaded ahead is there
 _ROUNDS = 3
 _PATIENCE = 120.0
 _EVERY = 2.0  # seconds between two refreshes
-_WATCHED = 12.0  # seconds for which refreshes are looked at
+_WATCHED = 30.0  # seconds for which refreshes are looked at
 
 _STATE = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state')"
 _PAINTED = f"return {_STATE} === 'notRunning' && document.querySelectorAll('h2').length > 0"
@@ -188,7 +189,7 @@ def refreshes(
     thread.start()
     try:
         first_paint(driver, port, page)
-        time.sleep(1.0)
+        time.sleep(_SETTLED)
         driver.execute_script(_RECORD)
         before = clock.spent()
         time.sleep(_WATCHED)
@@ -219,7 +220,7 @@ def measure(
         first_paint(driver, port, "")
         time.sleep(_SETTLED)
         rows += [("page change", *item) for item in page_changes(driver, clock, pages).items()]
-        for page in ("study", "trials"):
+        for page in _LIVE:
             rows.append(("refresh", page, refreshes(driver, port, url, page, clock)))
         memory = peak(pid)
     missed = [_row(trials, *row, limits.get(row[0])) for row in rows]

@@ -72,6 +72,19 @@ def test_batches_of_damaged_times(column: str) -> None:
     assert figures.batches(table).tolist() == [0, 0, 0, 0]
 
 
+def test_of_a_running_study_only_generations_that_have_ended_are_shown() -> None:
+    states = (
+        ["COMPLETE"] * 3 + ["REJECTED"] + ["COMPLETE"] * 3 + ["RUNNING", "WAITING", "REJECTED"]
+    )
+    table = batched([4, 3, 3], state=states)
+    assert list(figures.ended(table)["number"]) == list(range(7))
+    assert list(figures.ended(table, most=1)["number"]) == list(range(7))
+    more = batched([2] * 5)  # at most two rows: three generations each
+    assert list(figures.ended(more, most=2)["number"]) == list(range(6))
+    assert len(figures.ended(batched([4], state=["COMPLETE"] * 3 + ["RUNNING"]))) == 0
+    assert len(figures.ended(frame([]))) == 0
+
+
 def test_generations_of_nothing() -> None:
     table = figures.generations(frame([]), "maximize")
     assert table.empty

@@ -22,6 +22,7 @@ from actsearch_dashboard.figures.function import function, normal_shares
 from actsearch_dashboard.figures.generations import (
     batches,
     diversity,
+    ended,
     generation_values,
     generations,
     operator_heat,
@@ -49,6 +50,7 @@ __all__ = [
     "common_scores",
     "distribution",
     "diversity",
+    "ended",
     "epoch_curves",
     "function",
     "functions",

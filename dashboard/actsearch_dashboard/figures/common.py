@@ -7,7 +7,7 @@ import re
 
 import plotly.graph_objects as go
 
-__all__ = ["GRID", "LEGEND", "MANY", "finite", "laid_out", "legend_below"]
+__all__ = ["GRID", "LEGEND", "MANY", "finite", "laid_out"]
 
 MANY = 2000
 """From so many points on, the browser draws them with WebGL."""
@@ -15,10 +15,16 @@ MANY = 2000
 GRID = "rgba(128, 128, 128, 0.25)"
 _AXIS = re.compile("[xy]axis").match
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
+_BELOW = {"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0}
 
 
-def laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
-    """Axis titles, height in pixels, and what all figures have in common; the colours are the page's theme's."""
+def laid_out(
+    figure: go.Figure, x: str, y: str, height: int, legend_below: bool = False
+) -> go.Figure:
+    """Axis titles, height in pixels, and what all figures have in common; the colours are the page's theme's.
+
+    Names in the legend that are long would run into the buttons at the top: such a legend stands below the axis.
+    """
     axes = {name: figure.layout[name].to_plotly_json() for name in figure.layout if _AXIS(name)}
     axes["xaxis"] = {**axes.get("xaxis", {}), "title": {"text": x}}
     axes["yaxis"] = {**axes.get("yaxis", {}), "title": {"text": y}}
@@ -28,20 +34,11 @@ def laid_out(figure: go.Figure, x: str, y: str, height: int) -> go.Figure:
                 name: {**axis, "gridcolor": GRID, "zeroline": False} for name, axis in axes.items()
             },
             "height": height,
-            "legend": LEGEND,
-            "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+            "legend": _BELOW if legend_below else LEGEND,
+            "margin": {"l": 60, "r": 20, "t": 30 if legend_below else 40, "b": 50},
             "hovermode": "closest",
         },
         overwrite=True,
-    )
-    return figure
-
-
-def legend_below(figure: go.Figure) -> go.Figure:
-    """Put the legend under the axis: names that are long would run into the buttons at the top."""
-    figure.update_layout(
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0},
-        margin={"t": 30},
     )
     return figure
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from actsearch.records import EvaluationRecord
 from actsearch.report import Measured, Verdict, judge
-from actsearch_dashboard.figures.common import laid_out, legend_below
+from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.figures.history import robust_range
 from actsearch_dashboard.palette import GREY, SERIES
 from actsearch_dashboard.text import markup
@@ -58,7 +58,7 @@ def functions(drawn: Mapping[str, Mapping[str, Samples]]) -> go.Figure:
                 line={"color": _colour(index), "width": 2.5, "dash": _DASHES[nth % len(_DASHES)]},
                 hovertemplate="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
             )
-    legend_below(laid_out(figure, "x", "f(x)", 420))
+    laid_out(figure, "x", "f(x)", 420, legend_below=True)
     figure.add_hline(y=0, line_width=1, line_color=GREY)
     figure.add_vline(x=0, line_width=1, line_color=GREY)
     values = np.concatenate(seen) if seen else np.array([])
@@ -111,7 +111,7 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
             marker={"size": 5},
             hovertemplate="epoch %{x}: %{y:.4f}<extra></extra>",
         )
-    return legend_below(laid_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420))
+    return laid_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420, legend_below=True)
 
 
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
@@ -195,7 +195,7 @@ def distribution(
             hovertemplate="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
         )
     title = f"{markup(metric, 40)} (validation)"
-    legend_below(laid_out(figure, title, "share of trials up to this value", 400))
+    laid_out(figure, title, "share of trials up to this value", 400, legend_below=True)
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     bounds = robust_range(everything, direction)
     if bounds is not None:
@@ -251,7 +251,9 @@ def best_over(
             hovertemplate="%{x:.4g}: %{y:.4f}<extra></extra>",
         )
     title = "trials trained" if against == "trials" else "seconds in training"
-    legend_below(laid_out(figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400))
+    laid_out(
+        figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400, legend_below=True
+    )
     bounds = robust_range(seen, direction)
     if bounds is not None:
         figure.update_yaxes(range=list(bounds))

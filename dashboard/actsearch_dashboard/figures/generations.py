@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from actsearch.records import TrialState
-from actsearch_dashboard.figures.common import laid_out, legend_below
+from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.figures.history import robust_range
 from actsearch_dashboard.palette import BLUE, GREEN, ORANGE, STATES
 from actsearch_dashboard.text import markup
@@ -18,6 +18,7 @@ from actsearch_dashboard.text import markup
 __all__ = [
     "batches",
     "diversity",
+    "ended",
     "generation_values",
     "generations",
     "operator_heat",
@@ -26,6 +27,7 @@ __all__ = [
 
 _MOST = 150  # columns that a screen can show apart
 _BAND = "rgba(0, 114, 178, 0.18)"
+_OPEN = [state.value for state in TrialState if state.is_open]
 _NUMBERED = 12  # from so few generations on, each has its number at the axis
 _HEAT = [[0.0, "rgba(0, 114, 178, 0.04)"], [1.0, BLUE]]
 
@@ -46,6 +48,22 @@ def batches(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     before = np.searchsorted(begun, created, side="left")
     steps = np.diff(np.maximum.accumulate(before), prepend=before[:1]) > 0
     return np.cumsum(steps).astype(np.int64)
+
+
+def ended(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
+    """The trials of a running study whose generations have ended, and fill their row of :func:`generations`.
+
+    Half a generation would be shown as a strange one, and be another at each look.
+
+    Args:
+        frame: trials in order, see :data:`actsearch.report.COLUMNS`.
+        most: rows.
+    """
+    number = batches(frame)
+    is_open = frame["state"].isin(_OPEN).to_numpy()
+    count = int(number[is_open].min() if is_open.any() else number[-1] + 1) if len(number) else 0
+    together = max(1, -(-count // most))
+    return frame[number < count // together * together]
 
 
 def _moments(column: pd.Series) -> npt.NDArray[np.int64]:
@@ -152,7 +170,7 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         line={"color": ORANGE, "width": 2, "shape": "hv"},
         hovertemplate="best so far %{y:.4f}<extra></extra>",
     )
-    legend_below(laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400))
+    laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
     _whole(figure, len(table))
     bounds = robust_range(
         [*spread["best"], *spread["median"], *spread["lower"], *spread["upper"]], direction
@@ -187,7 +205,7 @@ def diversity(table: pd.DataFrame) -> go.Figure:
         ("failed", "failed", ORANGE),
     ):
         _line(figure, table["generation"], table[column], name, colour, "%{y:.0%}")
-    legend_below(laid_out(figure, "generation", "share of what was proposed", 400))
+    laid_out(figure, "generation", "share of what was proposed", 400, legend_below=True)
     _whole(figure, len(table))
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     return figure
@@ -220,17 +238,17 @@ def operator_use(
     found = [operators_of(text) for text in chosen["formula"]]
     read = np.array([item is not None for item in found], dtype=bool)
     totals = np.bincount(column[read], minlength=len(table)).astype(float)
-    pairs: list[tuple[Hashable, int]] = [
-        (name, at) for item, at in zip(found, column, strict=True) for name in item or ()
-    ]
-    if not pairs:
+    names = sorted(frozenset().union(*filter(None, found)))
+    if not names:
         return pd.DataFrame(columns=table["generation"])
-    names, at = zip(*pairs, strict=True)
-    counts = pd.crosstab(pd.Series(names), pd.Series(at))
-    counts = counts.reindex(columns=range(len(table)), fill_value=0)
-    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:top]
-    shares = counts.loc[order].div(pd.Series(np.where(totals > 0, totals, np.nan)), axis=1)
-    return shares.set_axis(table["generation"], axis=1)
+    place = {name: at for at, name in enumerate(names)}
+    counts = np.zeros((len(names), len(table)))
+    for item, at in zip(found, column, strict=True):
+        for name in item or ():
+            counts[place[name], at] += 1
+    order = np.argsort(-counts.sum(axis=1), kind="stable")[:top]
+    shares = counts[order] / np.where(totals > 0, totals, np.nan)
+    return pd.DataFrame(shares, [names[at] for at in order], table["generation"])
 
 
 def operator_heat(use: pd.DataFrame) -> go.Figure:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
+from actsearch.records import TrialState
 from actsearch.report import leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
@@ -26,6 +29,7 @@ from actsearch_dashboard.text import cut, markdown, one_line
 __all__ = ["render"]
 
 _BOX = "ancestry_box"
+_TRAINED = [state.value for state in TrialState if state.is_trained]
 _CHOICE = 300  # best trials to choose from
 _MOST = 40  # ancestors
 
@@ -65,25 +69,29 @@ def render() -> None:
 
 
 def _generations(view: StudyView) -> None:
-    frame, direction = view.frame(), view.record.direction
+    frame = view.frame()
     if frame.empty:
         no_trial_yet()
         return
-    table = figures.generations(frame, direction)
-    has_parents = frame["parents"].map(len).any()
-    word = "generation" if has_parents else "batch"
-    text = f"{int(table['batches'].sum())} {'generations' if has_parents else 'batches'}: "
-    text += "a generation is what was proposed together, before any of it trained."
-    if len(table) and (together := int(table["batches"].max())) > 1:
-        text += f" Each point stands for {together} of them."
-    st.caption(text)
-    if not has_parents:
+    if view.is_running:
+        frame = figures.ended(frame)
+    if frame.empty:
+        st.info(
+            "The first generation is being trained: it is shown when all of it has ended.",
+            icon=":material/hourglass_top:",
+        )
+        return
+    trained = int(frame["state"].isin(_TRAINED).sum())
+    key = (view.store.url, view.record.id, str(view.record.created), len(frame), trained)
+    drawn = _drawn(key, view.record.direction, view.metric, frame)
+    st.caption(drawn.words)
+    if not drawn.has_parents:
         st.info(_without_parents(view), icon=":material/info:")
     left, right = st.columns(2)
     with left:
-        st.subheader(f"Values by {word}", anchor=False)
-        if table["complete"].any():
-            show_figure(figures.generation_values(table, direction, view.metric), "generations")
+        st.subheader(f"Values by {'generation' if drawn.has_parents else 'batch'}", anchor=False)
+        if drawn.values is not None:
+            show_figure(drawn.values, "generations")
         else:
             st.info(
                 "No trial is complete yet. If trials fail, the trial table gives the reasons.",
@@ -91,8 +99,40 @@ def _generations(view: StudyView) -> None:
             )
     with right:
         st.subheader("How much is new", anchor=False)
-        show_figure(figures.diversity(table), "diversity")
-    _operators(frame, table)
+        show_figure(drawn.diversity, "diversity")
+    st.subheader("Operators in use", anchor=False)
+    if drawn.operators is None:
+        st.caption("No formula here can be read, or none has an operator.")
+        return
+    st.caption("Share of what was proposed together that uses an operator at least once.")
+    show_figure(drawn.operators, "operators")
+
+
+class _Drawn(NamedTuple):
+    words: str
+    has_parents: bool
+    values: go.Figure | None
+    diversity: go.Figure
+    operators: go.Figure | None
+
+
+@st.cache_resource(ttl=60, max_entries=8, show_spinner=False)
+def _drawn(
+    key: tuple[object, ...], direction: str | None, metric: str, _frame: pd.DataFrame
+) -> _Drawn:
+    """What is shown of the generations; the same until another one has ended."""
+    table = figures.generations(_frame, direction)
+    has_parents = bool(_frame["parents"].map(len).any())
+    words = f"{int(table['batches'].sum())} {'generations' if has_parents else 'batches'}: "
+    words += "a generation is what was proposed together, before any of it trained."
+    if (together := int(table["batches"].max())) > 1:
+        words += f" Each point stands for {together} of them."
+    values = None
+    if table["complete"].any():
+        values = figures.generation_values(table, direction, metric)
+    use = figures.operator_use(_frame, table, _operators_of)
+    operators = None if use.empty else figures.operator_heat(use)
+    return _Drawn(words, has_parents, values, figures.diversity(table), operators)
 
 
 def _without_parents(view: StudyView) -> str:
@@ -102,16 +142,6 @@ def _without_parents(view: StudyView) -> str:
         f"A {markdown(view.strategy)} search has no parents and children: its batches are shown, which operations "
         "improve and what a candidate descends from cannot be. strategy='genetic' has both."
     )
-
-
-def _operators(frame: pd.DataFrame, table: pd.DataFrame) -> None:
-    st.subheader("Operators in use", anchor=False)
-    use = figures.operator_use(frame, table, _operators_of)
-    if use.empty:
-        st.caption("No formula here can be read, or none has an operator.")
-        return
-    st.caption("Share of what was proposed together that uses an operator at least once.")
-    show_figure(figures.operator_heat(use), "operators")
 
 
 def _operators_of(text: str) -> frozenset[str] | None:
