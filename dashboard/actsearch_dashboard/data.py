@@ -21,17 +21,20 @@ import streamlit as st
 
 from actsearch.errors import StorageError
 from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
-from actsearch.report import Reader, StudySummary, Verdict, sample
+from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
 from actsearch_dashboard.text import cut
 
-__all__ = ["SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
+__all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
 
 Stamp = tuple[object, ...]
 Kind = TypeVar("Kind")
 
 SAMPLED = 300
 """Of a study with more trained trials, figures that need whole trials show so many."""
+
+ACCOUNTED = 2000
+"""What a pruner saved is told over so many of the latest trials."""
 
 _SAFETY = (
     60  # seconds after which anything is read again, should a file's time stamp not have moved
@@ -197,6 +200,14 @@ class StudyView:
         """Confirmations with their time, oldest first."""
         return _verdicts(self.store.url, self.record.id, self.store.stamp, self)
 
+    def pruning(self) -> Pruning | None:
+        """The pruner's account over the latest trained trials; None where nothing is pruned."""
+        if self.record.pruner is None:
+            return None
+        frame = self.frame()
+        numbers = frame["number"][frame["state"].isin(_TRAINED)].tail(ACCOUNTED)
+        return _pruning(self.store.url, self.record.id, self.store.stamp, numbers.tolist(), self)
+
     def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
         return _optuna_figure(
@@ -282,6 +293,13 @@ def _verdicts(
     url: str, study_id: int, stamp: Stamp, _view: StudyView
 ) -> list[tuple[datetime, Verdict]]:
     return _view.store.reader.verdicts(_view.record)
+
+
+@st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
+def _pruning(
+    url: str, study_id: int, stamp: Stamp, numbers: list[int], _view: StudyView
+) -> Pruning | None:
+    return _view.store.reader.pruning(_view.record, numbers)
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")

@@ -204,6 +204,12 @@ def refreshes(
         writer.close()
 
 
+def _opened(url: str, page: str) -> Time:
+    """A page that is the first one of a new server and a new browser."""
+    with serving(url) as (port, pid), browser() as driver:
+        return Clock(pid).timed(lambda: first_paint(driver, port, page))
+
+
 def measure(
     trials: int, limits: dict[str, float], folder: Path, pages: Sequence[str] = ()
 ) -> bool:
@@ -212,9 +218,8 @@ def measure(
     write_study(url, "big", chunks(trials))
     rows: list[tuple[str, str, list[Time]]] = []
     for page in _FIRST:
-        with serving(url) as (port, pid), browser() as driver:
-            paint = functools.partial(first_paint, driver, port, page)
-            rows.append(("first paint", page or "studies", [Clock(pid).timed(paint)]))
+        times = [_opened(url, page) for _ in range(_ROUNDS)]
+        rows.append(("first paint", page or "studies", times))
     with serving(url) as (port, pid), browser() as driver:
         clock = Clock(pid)
         first_paint(driver, port, "")

@@ -163,7 +163,7 @@ def test_the_csv_holds_every_page(large: Path) -> None:
 
 def test_a_large_study_says_what_is_drawn(opened: Opener, large: Path) -> None:
     text = said(opened("study", large, study="large"))
-    assert "300 of 1,083 trained trials are drawn" in text
+    assert "200 of 1,083 trained trials are drawn" in text
     assert "Made of 300 of 1,083 trained trials" in text
 
 
@@ -189,6 +189,32 @@ def test_optuna_figures_of_several_objectives(large: Path) -> None:
         assert figure.data
         assert "<b>gain" not in figure.to_json()
     reader.close()
+
+
+def test_what_a_pruner_costs_is_said(opened: Opener, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'pruned.db'}"
+    study = acs.create_study(
+        study_name="pruned",
+        storage=url,
+        strategy="random",
+        direction="maximize",
+        pruner=acs.SuccessiveHalving(reduction_factor=2),
+    )
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        final = (run.number * 7) % 11  # the order at the first step is that at the last
+        for step in range(1, 5):
+            run.report(step, final * step)
+            if run.should_prune():
+                raise acs.TrialPruned
+        return 4.0 * final
+
+    study.optimize(objective, n_trials=20, show_progress_bar=False)
+    app = opened("study", tmp_path / "pruned.db", study="pruned")
+    assert not app.exception
+    (said,) = [item.value for item in app.caption if "pruned," in item.value]
+    assert "% of the epochs saved" in said
+    assert "have a rank correlation of 1.00 over" in said
 
 
 def test_pace_is_that_of_the_newest_batch_and_the_latest_trials() -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import leaders, objective_names
 from actsearch_dashboard import figures
-from actsearch_dashboard.data import SAMPLED, StudyView
+from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
 from actsearch_dashboard.pace import Pace, pace_of
 from actsearch_dashboard.parts import heading, no_trial_yet, settings, show_figure, verdict_words
 from actsearch_dashboard.state import calm, current_study, live
@@ -37,6 +37,7 @@ def render() -> None:
     names = objective_names(view.record)
     objective = _chosen_objective(names, bool(view.record.objectives))
     live(view, functools.partial(_progress, view, objective))
+    _pruning(view)
     _optuna(view, objective, len(names))
     settings(view)
 
@@ -111,11 +112,6 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
         st.caption(
             f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize goes on with them."
         )
-    if pruned := counts[TrialState.PRUNED]:
-        share = pruned / max(1, pruned + counts[TrialState.COMPLETE])
-        st.caption(
-            f"{pruned:,} trials were pruned, given up before their last epoch: {share:.0%} of those that did not fail."
-        )
 
 
 def _running(view: StudyView, frame: pd.DataFrame) -> None:
@@ -173,6 +169,15 @@ def _numbers(frame: pd.DataFrame, counts: dict[TrialState, int], direction: str 
         top = ranked.iloc[0]
         label = cut(top["label"] or "your model unchanged", 100)
         st.caption(f"Best so far is trial {top['number']}: {markdown(label)}")
+
+
+def _pruning(view: StudyView) -> None:
+    account = view.pruning()
+    if account is None or not account.pruned:
+        return
+    trained = int(view.frame()["state"].isin(_TRAINED).sum())
+    over = f"Over the latest {ACCOUNTED:,} trials: " if trained > ACCOUNTED else ""
+    st.caption(f":material/content_cut: {over}{account}")
 
 
 def _optuna(view: StudyView, objective: int, objectives: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from actsearch.errors import ActsearchError
+from actsearch.halving import SuccessiveHalving
 from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
     frame_of,
@@ -15,6 +17,7 @@ from actsearch.report.columns import (
     open_numbers,
     stands_like,
 )
+from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.tables import resolve_duplicates
 from actsearch.report.verdict import Verdict, readable
 from actsearch.storage import Overview, Standing, Storage
@@ -166,6 +169,14 @@ class Reader:
                 if stands_like(merged, found.total):
                     return merged
         return frame_of(self._storage.columns(study.id, objectives).cells)
+
+    def pruning(self, study: StudyRecord, numbers: Iterable[int]) -> Pruning | None:
+        """What a study's pruner saved in some trials, and what it costs; None without one that can be read."""
+        try:
+            pruner = SuccessiveHalving.from_json(study.pruner or {})
+        except (ActsearchError, KeyError, TypeError, ValueError):  # somebody changed it by hand
+            return None
+        return pruning_of(self.trials(study, numbers, epochs=True), pruner)
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""
