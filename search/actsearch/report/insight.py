@@ -64,11 +64,11 @@ def remarks(seen: Diagnostics) -> list[str]:
     ratio = seen.gradient_ratio
     if ratio is not None and ratio < _VANISHING:
         found.append(
-            f"Gradients vanish: their norm at {sites[0].site} is {ratio:.1e} of that at {sites[-1].site}."
+            f"Gradients vanish: their norm at site {sites[0].site} is {ratio:.1e} of that at site {sites[-1].site}."
         )
     elif ratio is not None and ratio > 1 / _VANISHING:
         found.append(
-            f"Gradients explode: their norm at {sites[0].site} is {ratio:.1e} times that at {sites[-1].site}."
+            f"Gradients explode: their norm at site {sites[0].site} is {ratio:.1e} times that at site {sites[-1].site}."
         )
     for name, text in (
         ("dead", "units are 0 for every sample"),
@@ -76,7 +76,7 @@ def remarks(seen: Diagnostics) -> list[str]:
     ):
         worst = max(sites, key=lambda site: _share(site, name), default=None)
         if worst is not None and _share(worst, name) > _MANY:
-            found.append(f"At {worst.site} {_share(worst, name):.0%} of {text}.")
+            found.append(f"At site {worst.site}, {_share(worst, name):.0%} of {text}.")
     return found
 
 
