@@ -76,5 +76,5 @@ def trial_link(view: StudyView, number: int, label: str, key: str) -> None:
 
     A button that looks like a link: Streamlit's own links lead to other pages only, not from one trial to another.
     """
-    if st.button(label, key=key, type="tertiary"):
+    if st.button(label, key=key, type="tertiary", icon=":material/arrow_outward:"):
         go_to("activation", study=view.record.name, trial=str(number))

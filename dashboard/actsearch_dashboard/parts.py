@@ -34,6 +34,8 @@ _BUTTONS = {
     ],
 }  # fmt: skip
 
+_ROW, _BORDERS = 35, 2  # pixels; the header is a row
+
 FOUR_DECIMALS = "%.4f"
 SECONDS = "%.2f s"
 
@@ -127,8 +129,16 @@ def trial_table(
     key: str,
     columns: Mapping[str, Any],
     row_height: int | None = None,
+    most_rows: int | None = None,
 ) -> None:
-    """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial."""
+    """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial.
+
+    It is as high as ``most_rows`` rows, or as those that there are; None leaves that to Streamlit, which stops at 400
+    pixels.
+    """
+    height: Any = "auto"
+    if most_rows is not None:
+        height = min(len(frame), most_rows) * (row_height or _ROW) + _ROW + _BORDERS
     event = st.dataframe(
         frame,
         hide_index=True,
@@ -138,6 +148,7 @@ def trial_table(
         column_config=dict(columns),
         placeholder="",
         row_height=row_height,
+        height=height,
     )
     rows = event.selection.rows
     if rows and rows[0] < len(numbers):

@@ -174,7 +174,7 @@ def test_front_holds_what_nothing_else_beats() -> None:
 
 def test_tradeoff_draws_the_first_against_each_other_with_the_front_highlighted() -> None:
     figure = figures.tradeoff(POINTS, WAYS, {name: name for name in WAYS})
-    fronts = [trace for trace in figure.data if trace.name == "front"]
+    fronts = [trace for trace in figure.data if trace.name == "Pareto front"]
     assert [list(trace.x) for trace in fronts] == [[3, 4, 5], [0.5, 1, 2]]
     assert {trace.marker.color for trace in fronts} == {palette.ORANGE}
     assert [trace.showlegend for trace in figure.data] == [True, True, False, False]

@@ -189,7 +189,7 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
             "size": 13,
         },
         text=[_caption(node) for node in found.nodes],
-        textposition="middle right",
+        textposition=[_beside(node) for node in found.nodes],
         textfont={"size": 11},
         customdata=[node.number for node in found.nodes],
         hovertext=[
@@ -228,6 +228,13 @@ def _wish(node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]
         if node.number in child.parents and child.number in places
     ]
     return sum(above) / len(above) if above else 0.5
+
+
+def _beside(node: Ancestor) -> str:
+    """Where no line of the tree crosses its words: below the candidate, above what has no parents."""
+    if node.steps == 0:
+        return "bottom center"
+    return "middle right" if node.parents else "top center"
 
 
 def _caption(node: Ancestor) -> str:

@@ -202,7 +202,7 @@ def diversity(table: pd.DataFrame) -> go.Figure:
         ("new_shapes", "new, not even mirrored", GREEN),
         ("duplicates", "duplicates", STATES[TrialState.DUPLICATE]),
         ("refused", "refused", STATES[TrialState.REJECTED]),
-        ("failed", "failed", ORANGE),
+        ("failed", "failed", STATES[TrialState.FAILED]),
     ):
         _line(figure, table["generation"], table[column], name, colour, "%{y:.0%}")
     laid_out(figure, "generation", "share of what was proposed", 400, legend_below=True)

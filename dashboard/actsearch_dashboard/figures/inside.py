@@ -107,7 +107,8 @@ def by_depth(shown: Sequence[Seen], measures: Sequence[str] = tuple(MEASURES)[:6
         **_ticks(sites, _TICKS, 10),
     )
     for at in range(max(0, len(measures) - _COLUMNS), len(measures)):  # the lowest of each column
-        figure.update_xaxes(showticklabels=True, row=at // _COLUMNS + 1, col=at % _COLUMNS + 1)
+        row, column = at // _COLUMNS + 1, at % _COLUMNS + 1
+        figure.update_xaxes(showticklabels=True, title_text="site", row=row, col=column)
     return figure
 
 
@@ -195,7 +196,7 @@ def heat_strip(shown: Sequence[Seen], name: str, stage: Stage = "end") -> go.Fig
         xgap=2,
         ygap=4,
     )
-    figure = laid_out(go.Figure(strip), "", "", 90 + 52 * len(shown))
+    figure = laid_out(go.Figure(strip), "site", "", 90 + 52 * len(shown))
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(names))), ticktext=names, automargin=True
     )

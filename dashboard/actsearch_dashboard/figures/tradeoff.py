@@ -49,7 +49,7 @@ def tradeoff(
     for at, other in enumerate(others, 1):
         for rows, name, colour, size in (
             (points[~chosen], "other candidates", BLUE, 6),
-            (points[chosen].sort_values(other), "front", ORANGE, 9),
+            (points[chosen].sort_values(other), "Pareto front", ORANGE, 9),
         ):
             figure.add_trace(
                 _points(rows, other, first, name, colour, size, names, at == 1), row=1, col=at
@@ -83,7 +83,7 @@ def _points(
         name=name,
         legendgroup=name,
         showlegend=legend,
-        marker={"color": colour, "size": size, "opacity": 1.0 if name == "front" else 0.6},
+        marker={"color": colour, "size": size, "opacity": 1.0 if name == "Pareto front" else 0.6},
         text=[
             f"trial {found}: {markup(label, 80)}<br>{markup(names[y], 40)} {number(high)}"
             f"<br>{markup(names[x], 40)} {across:.4g}"

@@ -156,11 +156,13 @@ def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
 
 
 def _verdict(view: StudyView, trial: TrialRecord) -> None:
-    for row in (row for _, verdict in view.verdicts()[-1:] for row in verdict.rows):
-        if row.number == trial.number:
+    for _, verdict in view.verdicts()[-1:]:
+        row = verdict.row(trial.number)
+        if row is not None:
+            baseline = markdown(cut(verdict.baseline.label, 40))
             st.info(
-                f"Verdict: **{markdown(row.verdict)}**, difference {row.difference:+.4f} "
-                f"({row.low:+.4f} to {row.high:+.4f}) on fresh seeds.",
+                f"Verdict: **{markdown(row.verdict)}**, difference to {baseline} {row.difference:+.4f} "
+                f"({row.low:+.4f} to {row.high:+.4f}) in {markdown(cut(verdict.metric, 40))} on fresh seeds.",
                 icon=":material/balance:",
             )
 

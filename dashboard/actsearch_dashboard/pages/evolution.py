@@ -36,6 +36,10 @@ _MOST = 40  # ancestors
 _OPERATIONS = {
     "operation": st.column_config.TextColumn(width="small"),
     "children": st.column_config.NumberColumn(width="small", help="Trained to the end."),
+    "compared": st.column_config.NumberColumn(
+        width="small",
+        help="Those of them with a parent that was trained to the end: the shares are of these.",
+    ),
     "improved": st.column_config.NumberColumn(
         format="%.0f %%", help="Share that is better than its best parent."
     ),
@@ -184,7 +188,7 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
         improved=100 * table["improved"],
     )
     right.dataframe(
-        shown[["operation", "children", "improved", "median_gain", "records"]].rename(
+        shown[["operation", "children", "compared", "improved", "median_gain", "records"]].rename(
             columns={"median_gain": "median gain"}
         ),
         hide_index=True,

@@ -32,6 +32,7 @@ __all__ = ["measured_cost", "ranking", "render"]
 _MOST = 100  # rows; the trial table has all
 _MOST_POINTS = 500  # candidates in the figures of what cannot all be had
 _ROW_HEIGHT = 56  # pixels, for the miniature plots
+_HIGH = 10  # rows that are seen without scrolling
 
 _COST_MEASURED = "Time of the activation, forward and backward, as a multiple of ReLU's: measured in this study."
 _COST_ESTIMATED = (
@@ -40,7 +41,7 @@ _COST_ESTIMATED = (
 )
 
 _VERDICT_COLUMNS = {
-    "activation": st.column_config.TextColumn(width="large"),
+    "activation": st.column_config.TextColumn(width=240),
     "mean": st.column_config.NumberColumn(
         format=FOUR_DECIMALS, help="Mean over the seeds, at the learning rate chosen for it."
     ),
@@ -141,7 +142,7 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
         found = view.store.reader.trials(view.record, numbers)
         drawn = {trial.number: picture(trial.candidate) for trial in found}
     table = ranking(shown, value, verdict, drawn, measured, _objectives(view))
-    trial_table(table, numbers, "leaderboard", columns, row_height=_ROW_HEIGHT)
+    trial_table(table, numbers, "leaderboard", columns, _ROW_HEIGHT, _HIGH)
     _fronts(view, ranked, measured)
 
 
@@ -196,6 +197,7 @@ def ranking(
     costs = [item.cost if item else None for item in known]
     table: dict[str, Any] = {
         "rank": range(1, len(ranked) + 1),
+        "trial": numbers,
         "function": [pictures.get(number, "") for number in numbers],
         "activation": [one_line(label or "your model unchanged") for label in ranked["label"]],
         value: ranked["value"].to_numpy(),
@@ -214,7 +216,6 @@ def ranking(
             [row.mean - row.as_given if row else None for row in rows], "Float64"
         )
     table |= {
-        "trial": numbers,
         "made by": [one_line(word) for word in ranked["operation"]],
         "formula": [one_line(text) for text in ranked["formula"]],
     }
@@ -223,9 +224,9 @@ def ranking(
 
 def _fronts(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None:
     """What cannot all be had at once: the study's own objectives, and score, size and cost."""
-    st.subheader("What cannot all be had at once", anchor=False)
+    st.subheader("Trade-offs", anchor=False)
     st.caption(
-        "The front: candidates that no other one matches in everything shown and beats in something. "
+        "On the Pareto front: candidates that no other one matches in everything shown and beats in something. "
         "What is high up and on the left is good and cheap."
         + (f" The best {_MOST_POINTS} of {len(ranked)}." if len(ranked) > _MOST_POINTS else "")
     )

@@ -31,17 +31,21 @@ _COLUMNS = {
     ),
     "best so far": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
+        width=90,
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
     "history": st.column_config.LineChartColumn(
         help="Best so far, from the first trial to the last.", width="small", color=ORANGE
     ),
     "trained": st.column_config.NumberColumn(
-        format="localized", help="Trials trained to an end, well or badly."
+        format="localized", width=65, help="Trials trained to an end, well or badly."
     ),
-    "failed": st.column_config.NumberColumn(format="localized"),
-    "verdicts": st.column_config.NumberColumn(help="How often study.confirm has been called."),
-    "best activation": st.column_config.TextColumn(width="medium"),
+    "failed": st.column_config.NumberColumn(format="localized", width=60),
+    "verdicts": st.column_config.NumberColumn(
+        width=70, help="How often study.confirm has been called."
+    ),
+    "best activation": st.column_config.TextColumn(width=190),
+    "last trial": st.column_config.TextColumn(width=85),
 }
 
 

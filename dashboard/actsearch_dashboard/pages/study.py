@@ -11,6 +11,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import leaders, objective_names
 from actsearch_dashboard import figures
+from actsearch_dashboard.choosing import trial_link
 from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
 from actsearch_dashboard.pace import Pace, pace_of
 from actsearch_dashboard.parts import heading, no_trial_yet, settings, show_figure, verdict_words
@@ -76,7 +77,7 @@ def _progress(view: StudyView, objective: int) -> None:
     found = frame["state"].value_counts()
     counts = {state: int(found.get(state.value, 0)) for state in TrialState}
     _standing(view, frame, counts)
-    _numbers(frame, counts, direction)
+    _numbers(view, frame, counts, direction)
     if not counts[TrialState.COMPLETE]:
         st.info(
             "No trial is complete yet. If trials fail, the trial table gives the reasons.",
@@ -145,7 +146,9 @@ def _pace_words(pace: Pace) -> str:
     return " · ".join(words)
 
 
-def _numbers(frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None) -> None:
+def _numbers(
+    view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None
+) -> None:
     ranked = leaders(frame[["number", "state", "value", "label"]], direction, 1)
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
@@ -168,7 +171,8 @@ def _numbers(frame: pd.DataFrame, counts: dict[TrialState, int], direction: str 
     if len(ranked):
         top = ranked.iloc[0]
         label = cut(top["label"] or "your model unchanged", 100)
-        st.caption(f"Best so far is trial {top['number']}: {markdown(label)}")
+        words = f"Best so far is trial {top['number']}: {markdown(label)}"
+        trial_link(view, int(top["number"]), words, "best so far")
 
 
 def _pruning(view: StudyView) -> None:

@@ -20,6 +20,7 @@ __all__ = ["ROWS", "csv_of", "render"]
 
 ROWS = 500
 """The browser gets so many rows at a time."""
+_HIGH = 20  # rows that are seen without scrolling
 
 _COLUMNS = {
     "number": st.column_config.NumberColumn("trial", width="small"),
@@ -27,6 +28,8 @@ _COLUMNS = {
     "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
     "activation": st.column_config.TextColumn(width="medium"),
     "size": st.column_config.NumberColumn(help="Nodes of the formula."),
+    "operation": st.column_config.TextColumn("made by"),
+    "formula": st.column_config.TextColumn(width=260),
     "parents": st.column_config.TextColumn(help="The trials it was made from."),
     "duplicate_of": st.column_config.NumberColumn("duplicate of"),
     "mirror_of": st.column_config.NumberColumn(
@@ -64,8 +67,9 @@ def _asked(view: StudyView) -> tuple[Filters, str]:
     left, right, last = st.columns([2, 2, 1.2])
     order = last.selectbox("Order", list(ORDERS), key="order")
     states = left.multiselect(
-        "States", [state.value for state in TrialState], placeholder="all states", key="states"
-    )
+        "States", [state.value for state in TrialState], placeholder="all states", key="states",
+        format_func=str.lower,
+    )  # fmt: skip
     words = right.text_input(
         "Contains",
         placeholder="part of a formula, an activation, a reason",
@@ -142,8 +146,11 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
     else:
         page = _page(len(found))
         rows = _columns(view, found.iloc[page * ROWS : (page + 1) * ROWS])
-        shown = rows.assign(**{name: rows[name].map(one_line) for name in _TEXTS})
-        trial_table(shown, [int(number) for number in rows["number"]], "trials", _COLUMNS)
+        shown = rows.assign(
+            state=rows["state"].str.lower(), **{name: rows[name].map(one_line) for name in _TEXTS}
+        )
+        numbers = [int(number) for number in rows["number"]]
+        trial_table(shown, numbers, "trials", _COLUMNS, most_rows=_HIGH)
     _reasons(whole)
 
 
@@ -201,7 +208,11 @@ def _reasons(frame: pd.DataFrame) -> None:
         st.dataframe(
             pd.DataFrame(
                 [
-                    {"state": state, "reason": one_line(reason) or "(not said)", "trials": count}
+                    {
+                        "state": state.lower(),
+                        "reason": one_line(reason) or "(not said)",
+                        "trials": count,
+                    }
                     for (state, reason), count in counted[:_MOST_REASONS]
                 ]
             ),
