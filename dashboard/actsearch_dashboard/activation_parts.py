@@ -37,6 +37,7 @@ WHY_NOTHING = (
 )
 
 _LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
+_LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
 _NOTHING = 1e-9
 _HALF = 200  # characters of a line of an error
 _POOLED = "all sites"
@@ -123,7 +124,8 @@ def latex_of(record: ActivationRecord) -> None:
             "It has no formula in one variable: an output depends on more than its own input."
         )
     elif tree.size <= _LATEX_NODES:
-        st.latex("f(x) = " + tree.latex())
+        size = r"\small" if tree.size <= _LATEX_LARGE else r"\footnotesize"
+        st.latex(f"{size} f(x) = {tree.latex()}")
     else:
         st.caption(f"{tree.size} nodes: too long to be read as LaTeX.")
 
@@ -143,8 +145,9 @@ def show_facts(record: ActivationRecord) -> None:
         ("size", "–" if facts.size is None else str(facts.size)),
         ("learned", "–" if facts.learned is None else str(facts.learned)),
     )
-    for column, (name, text) in zip(st.columns(len(cells)), cells, strict=True):
-        column.markdown(f":small[:gray[{name}]]  \n**{text}**")
+    with st.container(horizontal=True):  # unlike columns, it wraps where there is little room
+        for name, text in cells:
+            st.markdown(f":small[:gray[{name}]]  \n**{text}**", width="content")
     st.caption(
         "For z ~ N(0, 1), learned parameters at their start. The gain 1 / √E[f(z)²] is √2 for ReLU; "
         "size counts the nodes of the formula."

@@ -25,6 +25,7 @@ _log = logging.getLogger("actsearch")
 MOST_CURVES = 200
 """One trace a trial: more would only be a thicket, and slow."""
 
+_LONGEST_NAME = 40
 _MOST_PAIRED = 4  # parameters of figures with a panel for each pair of them
 _MOST_PARAMETERS = 8  # of the others: a catalog has dozens, most of them in a few trials
 _FEW = "Optuna needs more finished trials for this figure"
@@ -124,10 +125,11 @@ def draw(
 
 
 def _target(study: StudyRecord, objective: int) -> dict[str, Any]:
-    """With several objectives Optuna wants to be told which."""
+    """The name of what is optimised; of several objectives Optuna wants to be told which."""
     names = objective_names(study)
     if not names:
-        return {}
+        metric = (study.task or {}).get("metric") or "value"
+        return {"target_name": _escape(str(metric)[:_LONGEST_NAME])}
     return {
         "target": lambda trial: trial.values[objective],
         "target_name": _escape(names[objective]),

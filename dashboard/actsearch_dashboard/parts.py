@@ -16,7 +16,9 @@ from actsearch_dashboard.text import ago, cut, markdown, moment, one_line
 
 __all__ = [
     "FOUR_DECIMALS",
+    "OPENS",
     "SECONDS",
+    "confirming",
     "heading",
     "no_trial_yet",
     "open_trial",
@@ -36,6 +38,7 @@ _BUTTONS = {
 
 _ROW, _BORDERS = 35, 2  # pixels; the header is a row
 
+OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
 FOUR_DECIMALS = "%.4f"
 SECONDS = "%.2f s"
 
@@ -60,8 +63,10 @@ def heading(view: StudyView) -> None:
 
 
 def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
-    """The latest verdict's sentence, or how to get one; returns that verdict."""
+    """The latest verdict's sentence, or how to get one where none is under way; returns that verdict."""
     verdicts = view.verdicts()
+    if not verdicts and confirming_since(view) is not None:
+        return None
     if not verdicts:
         with st.container(border=True):
             st.markdown(
@@ -81,6 +86,25 @@ def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
         f"{verdict.seeds} paired seeds; intervals hold for all {verdict.comparisons} comparisons made on it."
     )
     return verdicts[-1]
+
+
+def confirming_since(view: StudyView) -> datetime | None:
+    """When the process that drives the study began to confirm, if it does; never cached."""
+    aim = view.aim if view.is_running else None
+    return aim.since if aim is not None and aim.purpose == "confirm" else None
+
+
+def confirming(view: StudyView) -> bool:
+    """Say that a verdict is being made, if one is."""
+    since = confirming_since(view)
+    if since is None:
+        return False
+    st.info(
+        f"Being confirmed, begun {ago(since)}: the best train on fresh seeds, beside your own model. "
+        "The verdict stands here when it is made.",
+        icon=":material/balance:",
+    )
+    return True
 
 
 def verdict_frame(verdict: Verdict) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.report import Twins, leaders, twins_of
 from actsearch_dashboard.choosing import trial_link
 from actsearch_dashboard.data import Stamp, StudyView
-from actsearch_dashboard.parts import trial_table
+from actsearch_dashboard.parts import OPENS, trial_table
 from actsearch_dashboard.text import one_line
 
 __all__ = ["nearest_table", "show_relatives", "show_twins"]
@@ -85,7 +85,7 @@ def nearest_table(
     words = "the trained ones" if len(numbers) < _COMPARED else f"the {_COMPARED} best"
     st.caption(
         f"By the distance of the functions for inputs from N(0, 1), learned parameters at their start, among {words}. "
-        "Click on a row's box to open it."
+        + OPENS
     )
     return [trial for trial, _ in found]
 

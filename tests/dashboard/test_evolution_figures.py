@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actsearch.records import TrialState
 from actsearch.report import COLUMNS
-from actsearch_dashboard import figures
+from actsearch_dashboard import figures, palette
 from actsearch_dashboard.formulas import facts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -89,7 +90,8 @@ def test_generations_of_nothing() -> None:
     table = figures.generations(frame([]), "maximize")
     assert table.empty
     figures.generation_values(table, "maximize", "accuracy").to_json()
-    figures.diversity(table).to_json()
+    drawn = {line.name: line.line.color for line in figures.diversity(table).data}
+    assert drawn["failed"] == palette.STATES[TrialState.FAILED]  # as on every other page
 
 
 VALUES = [0.1, 0.4, 0.3, 0.2, math.nan, 0.35, 0.5, 0.9]
@@ -242,6 +244,8 @@ def test_ancestry_goes_back_to_the_first_and_each_parent_stands_above_its_childr
     height = dict(zip(points.customdata, points.y, strict=True))
     for node in found.nodes:
         assert all(height[parent] > height[node.number] for parent in node.parents)
+    beside = dict(zip(points.customdata, points.textposition, strict=True))
+    assert (beside[7], beside[4], beside[0]) == ("bottom center", "middle right", "top center")
 
 
 def test_ancestry_keeps_the_nearest_and_counts_the_rest() -> None:

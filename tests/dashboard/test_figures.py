@@ -209,7 +209,9 @@ def test_optuna_figures(whole: Path, name: str) -> None:
     study = reader.study("confirmed")
     trials = reader.trials(study, epochs=True)
     reader.close()
-    assert optuna_figures.draw(name, study, trials).data
+    drawn = optuna_figures.draw(name, study, trials)
+    assert drawn.data
+    assert "Objective Value" not in drawn.to_json()  # but the name of the metric
     with pytest.raises(optuna_figures.FigureError, match="more finished trials"):
         optuna_figures.draw(name, study, [])
 

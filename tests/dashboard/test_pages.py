@@ -66,6 +66,8 @@ def test_study_shows_verdict_best_and_history(opened: Opener, whole: Path) -> No
     assert (
         len(app.get("plotly_chart")) >= 2
     )  # history, states, and Optuna's, if there is enough for it
+    app.button(key="best so far").click().run()
+    assert app.query_params["trial"] == [str(best.number)]
     reader.close()
 
 
@@ -100,7 +102,7 @@ def test_trials_filter_and_download(opened: Opener, whole: Path) -> None:
     assert len(app.download_button) == 1
     app.multiselect(key="states").set_value(["DUPLICATE"]).run()
     said(app)
-    assert set(app.dataframe[0].value["state"]) == {"DUPLICATE"}
+    assert set(app.dataframe[0].value["state"]) == {"duplicate"}
     app.multiselect(key="states").set_value([]).run()
     app.text_input(key="words").set_value("TANH").run()
     said(app)

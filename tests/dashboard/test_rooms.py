@@ -134,6 +134,7 @@ def test_trials_are_filtered_by_what_made_them_operators_size_and_value(
     assert set(app.dataframe[0].value["formula"]) == {"sin(x)"}
     app.multiselect(key="operations").set_value(["mutation"]).run()
     assert set(app.dataframe[0].value["operation"]) == {"mutation"}
+    assert set(app.dataframe[0].value["state"]) == {"complete"}
     app.multiselect(key="operators").set_value([]).run()
     app.number_input(key="sizes_low").set_value(5).run()
     assert set(app.dataframe[0].value["formula"]) == {FORMULAS[2]}
@@ -292,8 +293,11 @@ def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
     lease.announce(Aim("confirm"))
     app = opened("study", copied, study="plain")
     assert not app.exception
-    assert any("Being confirmed" in item.value for item in app.info)
     assert not app.get("progress")
+    for page in ("study", "leaderboard"):
+        app = opened(page, copied, study="plain")
+        assert any("Being confirmed" in item.value for item in app.info)
+        assert "No verdict yet" not in said(app)
 
 
 def test_a_running_study_says_how_far_it_is(opened: Opener, copied: Path) -> None:

@@ -128,17 +128,17 @@ def _groups(trial: TrialRecord) -> list[str]:
 
 def _facts(view: StudyView, trial: TrialRecord) -> None:
     values = _values(view, trial)
-    cells = st.columns(3 + len(values))
-    cells[0].metric("State", trial.state.value.lower(), border=True)
-    for cell, (name, value) in zip(cells[1:], values.items(), strict=False):
-        cell.metric(markdown(cut(name, 24)), number(value), border=True)
-    cells[-2].metric(
+    row = st.container(horizontal=True)  # unlike columns, it wraps where there is little room
+    row.metric("State", trial.state.value.lower(), border=True)
+    for name, value in values.items():
+        row.metric(markdown(cut(name, 24)), number(value), border=True)
+    row.metric(
         "Spread",
         number(trial.spread),
         help="Standard deviation over the seeds; with one seed, over its last epochs.",
         border=True,
     )
-    cells[-1].metric("Time", seconds(trial.seconds), border=True)
+    row.metric("Time", seconds(trial.seconds), border=True)
     parts.show_origin(view, trial)
     for note in filter(None, (trial.reason, *trial.warnings)):
         st.text(one_line(note))

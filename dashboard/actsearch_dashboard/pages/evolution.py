@@ -167,7 +167,8 @@ def _descent(view: StudyView) -> None:
         made = one_line(found.nodes[0].operation) or "by hand"
         st.caption(f"Trial {chosen} has no parents: it was made by {markdown(made)}.")
         return
-    text = "The candidate at the bottom, above it what it was made from. Click on a point to open the activation."
+    text = "The candidate at the bottom, above it what it was made from."
+    text += " A click on a point opens it, and so does the table below."
     if found.left_out:
         text += f" The {_MOST} nearest are shown, {found.left_out} further ones are left out."
     st.caption(text)

@@ -17,6 +17,8 @@ from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import facts
 from actsearch_dashboard.parts import (
     FOUR_DECIMALS,
+    OPENS,
+    confirming,
     heading,
     show_figure,
     trial_table,
@@ -66,7 +68,7 @@ _VERDICT_COLUMNS = {
 _COLUMNS = {
     "rank": st.column_config.NumberColumn(width=50),
     "trial": st.column_config.NumberColumn(width=60),
-    "activation": st.column_config.TextColumn(width=240),
+    "activation": st.column_config.TextColumn(width=185),
     "spread": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
         help="Standard deviation over the seeds; with one seed, over its last epochs.",
@@ -121,6 +123,7 @@ def _verdict(view: StudyView) -> None:
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:
+    confirming(view)
     frame = view.frame()
     ranked = leaders(frame, view.record.direction, len(frame))
     if ranked.empty:
@@ -129,8 +132,7 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
         return
     st.caption(
         "Values on validation data with the search's own seeds; the first of many noisy numbers is optimistic. "
-        "Click on a row's box to open the activation."
-        + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
+        "" + OPENS + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
     )
     shown = ranked.head(_MOST)
     numbers = [int(number) for number in shown["number"]]

@@ -11,7 +11,7 @@ from actsearch.records import TrialState
 from actsearch.report import StudySummary
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
-from actsearch_dashboard.parts import FOUR_DECIMALS
+from actsearch_dashboard.parts import FOUR_DECIMALS, OPENS
 from actsearch_dashboard.state import START, calm, go_to, live_list, store
 from actsearch_dashboard.text import ago, markdown, one_line
 
@@ -31,7 +31,6 @@ _COLUMNS = {
     ),
     "best so far": st.column_config.NumberColumn(
         format=FOUR_DECIMALS,
-        width=90,
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
     "history": st.column_config.LineChartColumn(
@@ -40,12 +39,11 @@ _COLUMNS = {
     "trained": st.column_config.NumberColumn(
         format="localized", width=65, help="Trials trained to an end, well or badly."
     ),
-    "failed": st.column_config.NumberColumn(format="localized", width=60),
+    "failed": st.column_config.NumberColumn(format="localized"),
     "verdicts": st.column_config.NumberColumn(
         width=70, help="How often study.confirm has been called."
     ),
-    "best activation": st.column_config.TextColumn(width=190),
-    "last trial": st.column_config.TextColumn(width=85),
+    "best activation": st.column_config.TextColumn(width=150),
 }
 
 
@@ -87,9 +85,7 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
         if chosen(view, item, stages, words)
     ]
     of = "" if len(shown) == len(newest_first) else f"{len(shown)} of {len(newest_first)} studies "
-    st.caption(
-        f"{of or 'All studies '}in {markdown(opened.name)}. A click on a row's box opens it."
-    )
+    st.caption(f"{of or 'All studies '}in {markdown(opened.name)}. {OPENS}")
     if not shown:
         st.info("No study matches: take away a state or a word.", icon=":material/filter_alt_off:")
         return
@@ -123,6 +119,7 @@ def table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
             {
                 "study": one_line(item.study.name),
                 "state": item.stage,
+                "last trial": ago(item.last_change),
                 "strategy": one_line(view.strategy),
                 "metric": one_line(view.metric),
                 "best so far": item.best.value if item.best else None,
@@ -131,7 +128,6 @@ def table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],
                 "verdicts": item.verdicts,
-                "last trial": ago(item.last_change),
             }
             for view, item in studies
         ]

@@ -14,7 +14,14 @@ from actsearch_dashboard import figures
 from actsearch_dashboard.choosing import trial_link
 from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
 from actsearch_dashboard.pace import Pace, pace_of
-from actsearch_dashboard.parts import heading, no_trial_yet, settings, show_figure, verdict_words
+from actsearch_dashboard.parts import (
+    confirming,
+    heading,
+    no_trial_yet,
+    settings,
+    show_figure,
+    verdict_words,
+)
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import ago, cut, markdown, number, seconds
 
@@ -116,13 +123,7 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
 
 
 def _running(view: StudyView, frame: pd.DataFrame) -> None:
-    aim = view.aim
-    if aim is not None and aim.purpose == "confirm":
-        st.info(
-            f"Being confirmed, begun {ago(aim.since)}: the best train on fresh seeds, beside your own model. "
-            "The verdict stands here when it is made.",
-            icon=":material/balance:",
-        )
+    if confirming(view):
         return
     if view.is_silent():
         st.warning(
@@ -130,7 +131,7 @@ def _running(view: StudyView, frame: pd.DataFrame) -> None:
             "process was killed. In that case call study.optimize again: it goes on where it stopped.",
             icon=":material/hourglass_disabled:",
         )
-    pace = pace_of(frame, aim)
+    pace = pace_of(frame, view.aim)
     st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
 
 
@@ -153,21 +154,21 @@ def _numbers(
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
     last = frame["completed"].max()
-    best, done, spent, change = st.columns([1.1, 0.9, 1.1, 1.1])  # times are the longest
-    best.metric(
+    row = st.container(horizontal=True)  # unlike columns, it wraps where there is little room
+    row.metric(
         "Best so far (optimistic)",
         number(float(ranked["value"].iloc[0]) if len(ranked) else None),
         help=_OPTIMISTIC,
         border=True,
     )
-    done.metric(
+    row.metric(
         "Trials trained",
         f"{trained:,}",
         help=f"Besides, {untrained:,} were rejected or repeated an earlier one, and cost nothing.",
         border=True,
     )
-    spent.metric("Time in training", seconds(float(frame["seconds"].sum())), border=True)
-    change.metric("Last trial ended", ago(None if last is pd.NaT else last), border=True)
+    row.metric("Time in training", seconds(float(frame["seconds"].sum())), border=True)
+    row.metric("Last trial ended", ago(None if last is pd.NaT else last), border=True)
     if len(ranked):
         top = ranked.iloc[0]
         label = cut(top["label"] or "your model unchanged", 100)

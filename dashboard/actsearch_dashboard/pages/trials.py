@@ -12,7 +12,14 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
-from actsearch_dashboard.parts import FOUR_DECIMALS, SECONDS, heading, no_trial_yet, trial_table
+from actsearch_dashboard.parts import (
+    FOUR_DECIMALS,
+    OPENS,
+    SECONDS,
+    heading,
+    no_trial_yet,
+    trial_table,
+)
 from actsearch_dashboard.state import calm, current_study, live
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
@@ -127,9 +134,7 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         return
     found = _found(view, filters, order)
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(
-        f"{len(found):,} of {len(whole):,} trials. Click on a row's box to open the candidate."
-    )
+    left.caption(f"{len(found):,} of {len(whole):,} trials. {OPENS}")
     right.download_button(
         "Download CSV",
         functools.partial(csv_of, view, filters, order),
