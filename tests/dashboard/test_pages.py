@@ -67,7 +67,7 @@ def test_study_shows_verdict_best_and_history(opened: Opener, whole: Path) -> No
         len(app.get("plotly_chart")) >= 2
     )  # history, states, and Optuna's, if there is enough for it
     app.button(key="best so far").click().run()
-    assert app.query_params["trial"] == [str(best.number)]
+    assert app.query_params["trial"] == str(best.number)
     reader.close()
 
 

@@ -134,7 +134,7 @@ def test_trials_are_filtered_by_what_made_them_operators_size_and_value(
     assert set(app.dataframe[0].value["formula"]) == {"sin(x)"}
     app.multiselect(key="operations").set_value(["mutation"]).run()
     assert set(app.dataframe[0].value["operation"]) == {"mutation"}
-    assert set(app.dataframe[0].value["state"]) == {"complete"}
+    assert set(app.dataframe[0].value["state"]) == {"complete", "rejected"}
     app.multiselect(key="operators").set_value([]).run()
     app.number_input(key="sizes_low").set_value(5).run()
     assert set(app.dataframe[0].value["formula"]) == {FORMULAS[2]}
