@@ -48,8 +48,11 @@ def main() -> None:
         for path, (title, icon, render) in _PAGES.items()
     }
     st.session_state[state.PAGES] = pages
-    old = st.Page(_old_address, title="Candidate", url_path="candidate", visibility="hidden")
-    page = st.navigation([*pages.values(), old])
+    others = [
+        st.Page(_candidate, title="Candidate", url_path="candidate", visibility="hidden"),
+        st.Page(_studies, title="Studies", url_path="studies", visibility="hidden"),
+    ]
+    page = st.navigation([*pages.values(), *others])
     _study_box()
     page.run()
     _load_once()
@@ -60,9 +63,14 @@ def _load_once() -> None:
     ahead.load_torch(after=3.0)
 
 
-def _old_address() -> None:
+def _candidate() -> None:
     """Links to candidates that were kept lead on to where they are shown now."""
     state.go_to("activation", **{name: st.query_params[name] for name in st.query_params})
+
+
+def _studies() -> None:
+    """The first page has no name in the address, which people type nevertheless."""
+    state.go_to("studies", **{name: st.query_params[name] for name in st.query_params})
 
 
 def _study_box() -> None:
