@@ -20,7 +20,13 @@ from actsearch_dashboard.app import _PAGES
 
 Opener = Callable[..., AppTest]
 
-KINDS = {"empty": "empty", "plain": "plain", "several": "several", "by_site": "by site", "hostile": ""}
+KINDS = {
+    "empty": "empty",
+    "plain": "plain",
+    "several": "several",
+    "by_site": "by site",
+    "hostile": "",
+}
 QUICK = {  # a representative of each kind of database; a page takes half a second
     ("studies", "hostile"),
     ("study", "by_site"),
@@ -46,11 +52,15 @@ def _case(page: str, kind: str) -> object:
     return pytest.param(page, kind, marks=() if (page, kind) in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("page", "kind"), [_case(page, kind) for page in _PAGES for kind in KINDS])
+@pytest.mark.parametrize(
+    ("page", "kind"), [_case(page, kind) for page in _PAGES for kind in KINDS]
+)
 def test_every_page_with_every_kind_of_database(
     opened: Opener, request: pytest.FixtureRequest, evil: str, page: str, kind: str
 ) -> None:
-    storage = request.getfixturevalue(kind if kind in ("several", "by_site", "hostile") else "whole")
+    storage = request.getfixturevalue(
+        kind if kind in ("several", "by_site", "hostile") else "whole"
+    )
     study = KINDS[kind] or evil
     app = opened(page, storage, study=study)
     text = said(app)

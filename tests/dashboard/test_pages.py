@@ -208,7 +208,16 @@ def test_hostile_text_stays_text(
     app = opened(page, hostile, **query)
     said(app)
     raw = raw_markdown(app)
-    for live in (r"<img", r"<b\>", r"\*strong", r"\[click", r"\$x", r":red", r"https:\/\/"):
+    for live in (
+        r"<img",
+        r"<b\>",
+        r"\*strong",
+        r"\[click",
+        r"\$x",
+        r"\$\\",
+        r":red",
+        r"https:\/\/",
+    ):
         assert not re.search(r"(?<!\\)" + live, raw)
     for chart in app.get("plotly_chart"):
         assert "<img" not in chart.proto.spec

@@ -32,7 +32,15 @@ PAGES = [
 def said(app: AppTest) -> str:
     """All text of a page; nothing may have gone wrong on it."""
     assert not app.exception, app.exception
-    kinds = (app.header, app.subheader, app.caption, app.markdown, app.info, app.warning, app.error)
+    kinds = (
+        app.header,
+        app.subheader,
+        app.caption,
+        app.markdown,
+        app.info,
+        app.warning,
+        app.error,
+    )
     shown = "\n".join(str(element.value) for kind in kinds for element in kind)
     return shown.replace("\\", "").replace("\u2060", "")
 
@@ -62,7 +70,9 @@ def migrating(path: Path) -> Iterator[None]:
     thread = threading.Thread(target=migrate)
 
     def pause(_c: object, _k: object, statement: str, *_: object) -> None:
-        if threading.current_thread() is thread and statement.startswith("UPDATE actsearch_schema"):
+        if threading.current_thread() is thread and statement.startswith(
+            "UPDATE actsearch_schema"
+        ):
             changed.set()
             go_on.wait(PATIENCE)
 
