@@ -210,6 +210,21 @@ def test_each_page_is_drawn_and_the_console_is_silent(browser: Browser, site: st
         browser.wait(lambda: "confirmed" in browser.text or browser.find("stDataFrame"))
 
 
+def test_light_and_dark_are_what_the_reader_prefers(browser: Browser, site: str) -> None:
+    page = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    found = {}
+    try:
+        for wish in ("light", "dark"):
+            wishes = {"features": [{"name": "prefers-color-scheme", "value": wish}]}
+            browser.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", wishes)
+            browser.open(f"{site}/study?study=confirmed")
+            shade = browser.chrome.execute_script(page)
+            found[wish] = sum(map(int, re.findall(r"\d+", shade)[:3]))
+    finally:
+        browser.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found["dark"] < 200 < 600 < found["light"]
+
+
 def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
     browser: Browser, whole: Path
 ) -> None:
