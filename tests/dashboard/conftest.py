@@ -23,7 +23,8 @@ import actsearch.screening  # noqa: F401 - or pages would wait for it
 Opener = Callable[..., AppTest]
 
 EVIL = (
-    "=1+1 <img src=x onerror=alert(1)><b>bold</b> **strong** [click](javascript:alert(1)) $x^2$ :red[red] "
+    "=1+1 <img src=x onerror=alert(1)><b>bold</b> **strong** [click](javascript:alert(1)) $x^2$ "
+    r"$\href{javascript:alert(1)}{x}$ :red[red] "
     'https://evil.example """\nimport os'
 )
 

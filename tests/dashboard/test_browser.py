@@ -7,13 +7,14 @@ import json
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -33,6 +34,8 @@ BROWSER = next(
 )
 DRIVER = shutil.which("chromedriver")
 
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -43,6 +46,7 @@ pytestmark = [
 
 PAGES = ["", *list(_PAGES)[1:]]  # the first one is what the bare address shows
 
+DATA = Path(__file__).parent.parent / "data"
 PATIENCE = 60.0  # seconds; a loaded machine is slow to draw
 
 # Streamlit finds out under which path it is served by asking below the page's own address first.
@@ -206,6 +210,21 @@ def test_each_page_is_drawn_and_the_console_is_silent(browser: Browser, site: st
         browser.wait(lambda: "confirmed" in browser.text or browser.find("stDataFrame"))
 
 
+def test_light_and_dark_are_what_the_reader_prefers(browser: Browser, site: str) -> None:
+    page = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    found = {}
+    try:
+        for wish in ("light", "dark"):
+            wishes = {"features": [{"name": "prefers-color-scheme", "value": wish}]}
+            browser.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", wishes)
+            browser.open(f"{site}/study?study=confirmed")
+            shade = browser.chrome.execute_script(page)
+            found[wish] = sum(map(int, re.findall(r"\d+", shade)[:3]))
+    finally:
+        browser.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found["dark"] < 200 < 600 < found["light"]
+
+
 def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
     browser: Browser, whole: Path
 ) -> None:
@@ -230,6 +249,75 @@ def test_from_the_studies_to_an_activation_by_clicks(browser: Browser, site: str
     browser.settle()
     assert "trial" in browser.query
     browser.wait(lambda: browser.find("stCode"))
+
+
+def test_an_old_link_to_a_candidate_leads_to_its_activation(browser: Browser, site: str) -> None:
+    browser.open(f"{site}/candidate?study=confirmed&trial=1")
+    browser.wait(lambda: browser.page == "activation")
+    browser.settle()
+    assert (browser.query["study"], browser.query["trial"]) == (["confirmed"], ["1"])
+    browser.wait(lambda: browser.find("stCode"))
+    box = browser.chrome.find_element("css selector", "input[aria-label*='Trial']")
+    assert str(box.get_attribute("value")).startswith("1: ")
+
+
+def test_the_keyboard_alone_leads_to_a_page_and_to_an_activation(
+    browser: Browser, site: str
+) -> None:
+    browser.open(site)
+    _tab_to(browser, "href", "leaderboard")
+    _press(browser, Keys.ENTER)
+    browser.wait(lambda: browser.page == "leaderboard")
+    browser.settle()
+    _tab_to(browser, "href", "activation")
+    _press(browser, Keys.ENTER)
+    browser.wait(lambda: browser.page == "activation")
+    browser.settle()
+    before = browser.query["trial"]
+    _tab_to(browser, "label", "Trial")
+    for _ in range(3):
+        _press(browser, Keys.ARROW_DOWN)
+    _press(browser, Keys.ENTER)
+    browser.wait(lambda: browser.query["trial"] != before)
+    browser.settle()
+    browser.wait(lambda: browser.find("stCode"))
+
+
+_FOCUS = """
+const at = arguments[0] || document.activeElement;
+const look = [];
+for (let one = at, up = 0; one && up < 4; one = one.parentElement, up += 1) {
+    const style = getComputedStyle(one);
+    look.push(style.outline, style.boxShadow, style.borderColor, style.backgroundColor);
+}
+const place = at.getBoundingClientRect();
+return {kind: at.tagName, href: at.getAttribute('href') || '', label: at.getAttribute('aria-label') || '',
+        look: look.join(), inSight: place.width > 0 && place.bottom > 0 && place.top < innerHeight};
+"""
+
+
+def _press(browser: Browser, key: str) -> None:
+    webdriver.ActionChains(browser.chrome).send_keys(key).perform()
+
+
+def _tab_to(browser: Browser, name: str, wanted: str) -> None:
+    """Press Tab until that has the focus; it must be something to use, in sight, and look otherwise than without."""
+    met = []
+    for _ in range(60):
+        _press(browser, Keys.TAB)
+        met.append(browser.chrome.execute_script(_FOCUS))
+        if wanted in met[-1][name]:
+            break
+    assert wanted in met[-1][name], met
+    assert met[-1]["kind"] in ("A", "BUTTON", "INPUT")
+    assert met[-1]["inSight"]
+    element = browser.chrome.switch_to.active_element
+    looks = []
+    for act in ("blur", "focus"):
+        browser.chrome.execute_script(f"arguments[0].{act}()", element)
+        time.sleep(0.3)  # a colour takes a moment to change
+        looks.append(browser.chrome.execute_script(_FOCUS, element)["look"])
+    assert looks[0] != looks[1]
 
 
 def test_csv_comes_down(browser: Browser, site: str) -> None:
@@ -306,6 +394,47 @@ def test_hostile_text_is_shown_and_nothing_of_it_happens(
         assert not outside
         assert len(asked) > 10
         assert "<img src=x onerror=alert(1)>" in shown
+        assert r"$\href{javascript:alert(1)}{x}$" in shown
+
+
+WRONG = {
+    "missing": "there is no database",
+    "noise": "not a database",
+    "older": "open it once with actsearch.load_study",
+    "damaged": "restore it from a backup",
+}
+
+
+@pytest.mark.parametrize("what", list(WRONG))
+def test_a_server_whose_storage_is_wrong_starts_and_shows_it_once_it_is_right(
+    browser: Browser, copied: Path, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "storage.db"
+    if what == "noise":
+        path.write_bytes(b"no database at all" * 500)
+    elif what == "older":
+        shutil.copy(DATA / "schema_0005.db", path)
+    elif what == "damaged":
+        shutil.copy(copied, path)
+        with closing(sqlite3.connect(path)) as base:
+            (at,) = base.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'trials'"
+            ).fetchone()
+            (size,) = base.execute("PRAGMA page_size").fetchone()
+        with path.open("r+b") as file:
+            file.seek((at - 1) * size)
+            file.write(b"\xff" * size)
+    with served(path, browser) as address:
+        browser.open(address)
+        browser.wait(lambda: WRONG[what] in browser.text)
+        if what == "older":
+            acs.load_study(study_name="frozen", storage=f"sqlite:///{path}")
+        else:
+            path.unlink(missing_ok=True)
+            copied.rename(path)
+        browser.open(address)
+        browser.wait(lambda: browser.find("stDataFrame"))
+        assert WRONG[what] not in browser.text
 
 
 def test_nobody_else_can_connect(site: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import sqlite3
 import sys
@@ -15,6 +17,9 @@ from streamlit.testing.v1 import AppTest
 import actsearch_dashboard
 from actsearch.report import Reader
 from actsearch.storage import Storage
+from actsearch_dashboard.data import open_store
+from actsearch_dashboard.filters import Filters
+from actsearch_dashboard.pages.trials import csv_of
 
 PAGES = [
     "studies",
@@ -210,11 +215,28 @@ def test_hostile_text_stays_text(
     app = opened(page, hostile, **query)
     said(app)
     raw = raw_markdown(app)
-    for live in (r"<img", r"<b\>", r"\*strong", r"\[click", r"\$x", r":red", r"https:\/\/"):
+    for live in (
+        r"<img",
+        r"<b\>",
+        r"\*strong",
+        r"\[click",
+        r"\$x",
+        r"\$\\",
+        r":red",
+        r"https:\/\/",
+    ):
         assert not re.search(r"(?<!\\)" + live, raw)
     for chart in app.get("plotly_chart"):
         assert "<img" not in chart.proto.spec
         assert "<b>bold" not in chart.proto.spec
+
+
+def test_no_cell_of_a_csv_is_taken_for_a_formula(hostile: Path, evil: str) -> None:
+    view = open_store(f"sqlite:///{hostile}").view(evil)
+    rows = list(csv.reader(io.StringIO(csv_of(view, Filters(), "newest first"), newline="")))
+    cells = [cell for row in rows[1:] for cell in row if not re.fullmatch(r"[-+.\de]*", cell)]
+    assert f"'{evil}" in cells
+    assert not [cell for cell in cells if cell[0] in "=+-@\t\r\n"]
 
 
 def test_a_formula_that_no_longer_parses_leaves_the_rest(

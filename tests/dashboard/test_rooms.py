@@ -27,6 +27,7 @@ from actsearch.records import (
 from actsearch.report import Reader, columns_of, trials_frame
 from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
+from actsearch_dashboard.app import _PAGES
 from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import ORDERS, Filters, mirrors_in, ordered
 from actsearch_dashboard.pace import pace_of
@@ -36,6 +37,11 @@ from actsearch_dashboard.text import seconds
 Opener = Callable[..., AppTest]
 FORMULAS = ("sin(x)", "x * tanh(x)", "max(x, 0) + 0.1 * min(x, 0)")
 LARGE = 1_203
+EVERY = [
+    pytest.param(page, marks=() if page in ("studies", "trials") else pytest.mark.slow)
+    for page in _PAGES
+    if page != "playground"  # needs no storage
+]
 
 
 def said(app: AppTest) -> str:
@@ -325,7 +331,7 @@ def test_a_growing_study_is_followed(opened: Opener, copied: Path) -> None:
     assert len(app.dataframe[0].value) == before + 2
 
 
-@pytest.mark.parametrize("page", ["studies", "study", "trials"])
+@pytest.mark.parametrize("page", EVERY)
 def test_a_storage_that_goes_away_is_a_calm_message(
     opened: Opener, copied: Path, page: str
 ) -> None:
@@ -340,7 +346,7 @@ def test_a_storage_that_goes_away_is_a_calm_message(
     said(app)
 
 
-@pytest.mark.parametrize("page", ["studies", "trials"])
+@pytest.mark.parametrize("page", EVERY)
 def test_a_locked_storage_is_a_calm_message(
     opened: Opener, copied: Path, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

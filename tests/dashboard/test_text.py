@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -52,7 +53,8 @@ def test_markdown_escapes_every_special_character(evil: str) -> None:
         if after in "<>*[]()$:_`&#~|" and after.isascii():
             assert before == "\\"
     assert "\n" not in escaped
-    assert escaped.replace("\\", "").replace("\u2060", "") == text.one_line(evil)
+    shown = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped)  # as CommonMark does
+    assert shown.replace("\u2060", "") == text.one_line(evil)
 
 
 def test_markup_leaves_no_tag(evil: str) -> None:

@@ -128,9 +128,10 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session on one consistent picture of the database."""
-        with self.translated(), self._decoded(), self._begin(write=False) as connection:
-            with Session(connection, expire_on_commit=False) as session:
-                yield session
+        with self.translated(), self._decoded(), self._explained():
+            with self._begin(write=False) as connection:
+                with Session(connection, expire_on_commit=False) as session:
+                    yield session
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
@@ -167,6 +168,17 @@ class Database:
                     write and error.connection_invalidated and self._backend.committed(number)
                 ):
                     raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Where a newer version has changed the schema meanwhile, say so rather than which table is missed."""
+        try:
+            yield
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated and not self._backend.advice(error):
+                with contextlib.suppress(exc.SQLAlchemyError):
+                    self._check_schema(create=False, read_only=True)
+            raise
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

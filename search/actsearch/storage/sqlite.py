@@ -161,7 +161,7 @@ def _make(path: Path) -> None:
 def _needs_a_picture(location: str) -> bool:
     """Whether a file can be read only as something that never changes: its folder cannot be written."""
     try:
-        with contextlib.closing(sqlite3.connect(location, uri=True)) as probe:
+        with contextlib.closing(sqlite3.connect(location, uri=True, timeout=0)) as probe:
             probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         return "locked" not in str(error)  # by another program, for the moment

@@ -1,0 +1,216 @@
+"""Every page with every kind of database, before torch is loaded, and from a folder that cannot be written."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from actsearch_dashboard import ahead
+from actsearch_dashboard.app import _PAGES
+
+Opener = Callable[..., AppTest]
+
+KINDS = {
+    "empty": "empty",
+    "plain": "plain",
+    "several": "several",
+    "by_site": "by site",
+    "hostile": "",
+}
+QUICK = {  # a representative of each kind of database; a page takes half a second
+    ("studies", "hostile"),
+    ("study", "by_site"),
+    ("study", "several"),
+    ("trials", "several"),
+    ("trials", "by_site"),
+    ("activation", "several"),
+    ("playground", "empty"),
+    ("playground", "plain"),
+}
+
+
+def said(app: AppTest) -> str:
+    """All text of a page; nothing may have gone wrong on it."""
+    assert not app.exception, app.exception
+    kinds = (app.header, app.subheader, app.caption, app.markdown, app.text, app.code, app.info, app.success,
+             app.warning, app.error)  # fmt: skip
+    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
+    return shown.replace("\\", "").replace("\u2060", "")
+
+
+def _case(page: str, kind: str) -> object:
+    return pytest.param(page, kind, marks=() if (page, kind) in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"), [_case(page, kind) for page in _PAGES for kind in KINDS]
+)
+def test_every_page_with_every_kind_of_database(
+    opened: Opener, request: pytest.FixtureRequest, evil: str, page: str, kind: str
+) -> None:
+    storage = request.getfixturevalue(
+        kind if kind in ("several", "by_site", "hostile") else "whole"
+    )
+    study = KINDS[kind] or evil
+    app = opened(page, storage, study=study)
+    text = said(app)
+    assert not app.error
+    frames = [str(value) for table in app.dataframe for value in table.value.astype(str).values]
+    assert study[:20] in text + "".join(frames)
+    if kind == "empty" and page not in ("studies", "playground"):
+        assert "study.optimize(task, n_trials=100)" in text
+    for chart in app.get("plotly_chart"):
+        assert "<img" not in chart.proto.spec
+
+
+NUMBERS = {  # what is to be seen although no function can be drawn
+    "leaderboard": "Best of the search",
+    "compare": "Paired differences",
+    "evolution": "Ancestry",
+    "activation": "Training",
+    "playground": "Playground",
+}
+
+
+def _child(storage: Path) -> int:
+    """A trial with parents, if there is one."""
+    with closing(sqlite3.connect(storage)) as base:
+        query = "SELECT max(number) FROM trials WHERE parents != '[]'"
+        return base.execute(query).fetchone()[0] or 0
+
+
+@pytest.mark.parametrize("page", list(NUMBERS))
+def test_numbers_are_shown_while_torch_is_loaded(
+    opened: Opener,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+) -> None:
+    name = "family" if page == "evolution" else "confirmed"  # the other has no ancestors
+    storage: Path = request.getfixturevalue("family" if page == "evolution" else "whole")
+    asked: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ahead, "is_loaded", lambda: False)
+        patch.setattr(ahead, "load_torch", lambda after: asked.append(after))
+        app = opened(page, storage, study=name, trial=str(_child(storage)))
+        text = said(app)
+        assert "Functions will be drawn as soon as torch is loaded." in text
+        assert NUMBERS[page] in text
+        assert asked
+        tables = len(app.dataframe)
+        assert tables or page in ("activation", "playground")
+        assert app.metric or page != "activation"
+    app.run()
+    assert "as soon as torch is loaded" not in said(app)
+    assert len(app.dataframe) >= tables
+
+
+WITHOUT_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ImportError("torch is not to be loaded here")
+
+sys.meta_path.insert(0, NoTorch())
+from actsearch_dashboard import ahead
+ahead.load_torch = lambda after: None
+"""
+
+WITH_TORCH = """
+import sys
+import actsearch.export, actsearch.screening
+"""
+
+EVERY = """
+from streamlit.testing.v1 import AppTest
+
+def page(name):
+    import importlib
+    importlib.import_module("actsearch_dashboard.pages." + name).render()
+
+url, trial, *names = sys.argv[1:]
+sys.argv = ["serve.py", url]
+for name in names:
+    app = AppTest.from_function(page, kwargs={"name": name}, default_timeout=60)
+    app.query_params["trial"] = trial
+    app.run()
+    assert not app.exception, (name, app.exception)
+    words = [e.value for kind in (app.header, app.caption, app.info, app.error) for e in kind]
+    print(name, len(app.dataframe), *words, sep=" | ")
+"""
+
+
+def _pages_in_a_process(
+    before: str, storage: Path, script: Path, preexec: Callable[[], None] | None = None
+) -> dict[str, str]:
+    """What each page says in a process of its own, which first does something else."""
+    script.write_text(before + EVERY)
+    result = subprocess.run(
+        [sys.executable, str(script), f"sqlite:///{storage}", str(_child(storage)), *_PAGES],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        preexec_fn=preexec,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
+    lines = re.split(r"^(?=\w+ \| )", result.stdout, flags=re.MULTILINE)
+    found = {line.partition(" ")[0]: line for line in lines if line}
+    assert set(found) == set(_PAGES)
+    return found
+
+
+@pytest.mark.slow
+def test_no_page_needs_torch_for_its_numbers(family: Path, tmp_path: Path) -> None:
+    said = _pages_in_a_process(WITHOUT_TORCH, family, tmp_path / "pages.py")
+    for page, text in said.items():
+        assert ("as soon as torch is loaded" in text) == (page in NUMBERS), text
+
+
+_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS = 24, 1  # prctl(2), capabilities(7)
+
+
+def _give_up_permissions() -> None:
+    """Root may write anywhere; without this capability it is a user like others."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS, 0, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up root's permissions as Linux does")
+def test_every_page_of_a_storage_in_a_folder_that_cannot_be_written(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    with (
+        closing(sqlite3.connect(whole)) as source,
+        closing(sqlite3.connect(folder / "kept.db")) as target,
+    ):
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = WAL")
+    assert [path.name for path in folder.iterdir()] == ["kept.db"]
+    folder.chmod(0o555)
+    try:
+        found = _pages_in_a_process(
+            WITH_TORCH, folder / "kept.db", tmp_path / "pages.py", _give_up_permissions
+        )
+    finally:
+        folder.chmod(0o755)
+    assert [path.name for path in folder.iterdir()] == ["kept.db"]
+    assert "refresh is off" in found["studies"]
+    for page in set(_PAGES) - {"studies", "playground"}:
+        assert "Read from a folder that cannot be written" in found[page], page
