@@ -25,6 +25,7 @@ from actsearch_dashboard.text import markdown
 __all__ = ["main"]
 
 _BOX = "study_box"
+_FIRST = "studies"  # is at the bare address
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
 
 _PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
@@ -44,7 +45,13 @@ def main() -> None:
     """Draw the navigation, the box of studies, and the page that was asked for."""
     st.set_page_config(page_title="actsearch", page_icon=_ICON, layout="wide")
     pages = {
-        path: st.Page(render, title=title, icon=icon, url_path=path, default=path == "studies")
+        path: st.Page(
+            render,
+            title=title,
+            icon=icon,
+            url_path=path if path != _FIRST else "",
+            default=path == _FIRST,
+        )
         for path, (title, icon, render) in _PAGES.items()
     }
     st.session_state[state.PAGES] = pages
