@@ -59,3 +59,6 @@ def _declare_operators() -> None:
             if not hasattr(torch.ops.torchvision, name):
                 library.define(f"{name}() -> ()")
     _KEPT.append(library)
+
+
+mend_torchvision()  # before anything, in whatever order, imports half of it
