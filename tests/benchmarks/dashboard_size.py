@@ -45,7 +45,7 @@ _SETTLED = 8.0  # seconds after which what is loaded ahead is there
 _ROUNDS = 3
 _PATIENCE = 120.0
 _EVERY = 2.0  # seconds between two refreshes
-_WATCHED = 30.0  # seconds for which refreshes are looked at
+_WATCHED = 20.0  # seconds for which refreshes are looked at
 
 _STATE = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state')"
 _PAINTED = f"return {_STATE} === 'notRunning' && document.querySelectorAll('h2').length > 0"
