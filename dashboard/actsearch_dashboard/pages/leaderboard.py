@@ -32,7 +32,7 @@ from actsearch_dashboard.text import moment, one_line
 __all__ = ["measured_cost", "ranking", "render"]
 
 _MOST = 100  # rows; the trial table has all
-_MOST_POINTS = 500  # candidates in the figures of what cannot all be had
+_MOST_POINTS = 300  # candidates in the figures of what cannot all be had
 _ROW_HEIGHT = 56  # pixels, for the miniature plots
 _HIGH = 10  # rows that are seen without scrolling
 

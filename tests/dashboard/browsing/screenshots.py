@@ -1,4 +1,4 @@
-"""Pictures of every page for the manuals: ``python tests/dashboard/screenshots.py studies/actsearch.db``.
+"""Pictures of every page for the manuals: ``python tests/dashboard/browsing/screenshots.py studies/actsearch.db``.
 
 Starts the dashboard on a storage that ``studies/digits_mlp.py`` and ``studies/digits_deep_mlp.py`` have filled, looks
 at it with Debian's Chromium (``apt-get install chromium chromium-driver``), and writes small PNG files to
@@ -15,10 +15,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from chromium import Browser, served
 from PIL import Image
-from test_browser import Browser, served
 
-FOLDER = Path(__file__).parents[2] / "dashboard" / "screenshots"
+FOLDER = Path(__file__).parents[3] / "dashboard" / "screenshots"
 WIDTH, COLOURS = 1000, 255
 
 PAGES = {
