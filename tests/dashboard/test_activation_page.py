@@ -9,28 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch.report import Reader
 from actsearch_dashboard import taking
 
 Opener = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    assert not app.exception, app.exception
-    kinds = (
-        app.header,
-        app.subheader,
-        app.caption,
-        app.markdown,
-        app.text,
-        app.code,
-        app.info,
-        app.warning,
-    )
-    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
-    return shown.replace("\\", "").replace("\u2060", "")
 
 
 def charts(app: AppTest) -> list[str]:

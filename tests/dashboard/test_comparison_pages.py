@@ -9,21 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch.report import Reader, pareto_front
 
 Opener = Callable[..., AppTest]
 OURS = ["leaderboard", "evolution", "compare"]
-
-
-def said(app: AppTest) -> str:
-    """All text of a page; nothing may have gone wrong on it."""
-    assert not app.exception, app.exception
-    kinds = (app.header, app.subheader, app.caption, app.markdown, app.text, app.code, app.info,
-             app.warning, app.error)  # fmt: skip
-    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
-    return shown.replace("\\", "").replace("\u2060", "")
 
 
 def address(app: AppTest, name: str) -> str:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch_dashboard import ahead
@@ -37,15 +38,6 @@ QUICK = {  # a representative of each kind of database; a page takes half a seco
     ("playground", "empty"),
     ("playground", "plain"),
 }
-
-
-def said(app: AppTest) -> str:
-    """All text of a page; nothing may have gone wrong on it."""
-    assert not app.exception, app.exception
-    kinds = (app.header, app.subheader, app.caption, app.markdown, app.text, app.code, app.info, app.success,
-             app.warning, app.error)  # fmt: skip
-    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
-    return shown.replace("\\", "").replace("\u2060", "")
 
 
 def _case(page: str, kind: str) -> object:

@@ -8,17 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch.report import Reader
 
 Opener = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    assert not app.exception, app.exception
-    kinds = (app.header, app.subheader, app.caption, app.markdown, app.code, app.info, app.warning)
-    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 
 def test_the_best_and_the_worst_are_suggested(opened: Opener, whole: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 import actsearch_dashboard
@@ -32,15 +33,6 @@ PAGES = [
     "inside",
 ]
 Opener = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    """All text of a page; nothing may have gone wrong on it."""
-    assert not app.exception, app.exception
-    kinds = (app.title, app.header, app.subheader, app.caption, app.markdown, app.text, app.code,
-             app.info, app.success, app.warning, app.error, app.latex)  # fmt: skip
-    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
-    return shown.replace("\\", "").replace("\u2060", "")
 
 
 def address(app: AppTest, name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
@@ -14,12 +15,6 @@ from actsearch.catalog import CATALOG
 from actsearch_dashboard.pages.playground import choices_of
 
 Opener = Callable[..., AppTest]
-
-
-def said(app: AppTest) -> str:
-    assert not app.exception, app.exception
-    kinds = (app.header, app.subheader, app.caption, app.markdown, app.code, app.info, app.warning)
-    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 
 def asked(app: AppTest, name: str) -> str | None:

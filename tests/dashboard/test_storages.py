@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from saying import said
 from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
@@ -27,22 +28,6 @@ PAGES = [
     for page in _PAGES
     if page != "playground"  # needs no storage
 ]
-
-
-def said(app: AppTest) -> str:
-    """All text of a page; nothing may have gone wrong on it."""
-    assert not app.exception, app.exception
-    kinds = (
-        app.header,
-        app.subheader,
-        app.caption,
-        app.markdown,
-        app.info,
-        app.warning,
-        app.error,
-    )
-    shown = "\n".join(str(element.value) for kind in kinds for element in kind)
-    return shown.replace("\\", "").replace("\u2060", "")
 
 
 @pytest.fixture(params=["WAL", "DELETE"])

@@ -17,7 +17,7 @@ from actsearch_dashboard.text import markup, number
 
 __all__ = ["DRAWN", "history", "robust_range", "states"]
 
-DRAWN = 200
+DRAWN = 150
 """So many trials are drawn at most: the best quarter of them, the others evenly spread."""
 
 _REACH = 4.0  # how many times the usual spread on the bad side is still shown
