@@ -93,19 +93,8 @@ class Study:
         Raises:
             StudyError: if the study goes the other way, or another process runs it.
         """
-        if self.direction == direction:
-            return
-        if self.direction is not None:
-            raise StudyError(
-                f"study {self.study_name!r} is there to {self.direction}: make another one"
-            )
-        lease = self._storage.lease(self._record)
-        lease.acquire()
-        try:
-            self._storage.update_study(self._record.id, lease, direction=direction)
-        finally:
-            lease.release()
-        self._record = self._storage.study(self._record.name)
+        if self.direction != direction:
+            self._record = self._storage.set_direction(self._record, direction)
 
     @property
     def trials(self) -> list[Trial]:
