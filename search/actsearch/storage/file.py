@@ -21,6 +21,7 @@ __all__ = ["LostLog", "WatchedFile", "located"]
 
 _LONGEST_NAME = 255 - len("-journal")  # bytes, with what SQLite hangs on
 _LONGEST_PATH = 500  # bytes; SQLite takes 512, with what it hangs on
+_SHOWN = 100  # characters of a path that is too long
 _MAKING = threading.Lock()
 """To close a file takes away the locks that this process has on it (POSIX): it is made before any thread sees it."""
 
@@ -122,6 +123,8 @@ def located(name: str, create: bool) -> Path:
                     )
                 _make(path)
         mode = path.stat().st_mode
+    except StorageError:
+        raise
     except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
@@ -144,12 +147,12 @@ def _check_length(path: Path) -> None:
     last = len(os.fsencode(path.name))
     if last > _LONGEST_NAME or longest > _LONGEST_NAME + len("-journal"):
         raise StorageError(
-            f"the name of a file or folder is too long, {longest} bytes: {path}; "
+            f"the name of a file or folder is too long, {longest} bytes: {str(path)[:_SHOWN]}...; "
             f"give the file one of at most {_LONGEST_NAME} bytes, folders of 255"
         )
     if length > _LONGEST_PATH:
         raise StorageError(
-            f"the path is too long for SQLite, {length} bytes from / on: {path}; "
+            f"the path is too long for SQLite, {length} bytes from / on: {str(path)[:_SHOWN]}...; "
             f"put the file where it has at most {_LONGEST_PATH}"
         )
 

@@ -169,7 +169,8 @@ class Storage:
             driver = session.get(LeaseRow, row.id)
             if row.direction is None and driver is not None and is_alive(driver):
                 raise StudyError(
-                    f"study {study.name!r} is being run, and its metric says the direction: wait for it, or stop it first"
+                    f"study {study.name!r} is being run, and its metric says the direction: "
+                    "wait for it, or stop it first"
                 )
             row.direction = direction
             return convert.study_record(row)

@@ -21,8 +21,10 @@ _MEMORY = ":memory:"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 _NEEDS_NO_ESCAPE = re.compile(rb"[A-Za-z0-9._~/-]")
-_NEEDS_ESCAPE = re.compile(  # among them the bytes of a name that is not UTF-8, as Python writes them
-    r"[%?\x00-\x1f\x7f\udc80-\udcff]|^\s+|\s+$" + ("" if os.name == "nt" else r"|\\")
+_NEEDS_ESCAPE = (
+    re.compile(  # among them the bytes of a name that is not UTF-8, as Python writes them
+        r"[%?\x00-\x1f\x7f\udc80-\udcff]|^\s+|\s+$" + ("" if os.name == "nt" else r"|\\")
+    )
 )
 _EXAMPLES = (
     "write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
@@ -116,7 +118,7 @@ def _corrected(text: str) -> str:
     """What to write instead of something without a scheme, where that can be told."""
     path = re.sub(r"^(sqlite|file):(//(?=/))?", "", text)
     plain = path.strip("/") and not re.search(r"[@?\0\ud800-\udfff]|://|^\w+:", path)
-    return f"write {sqlite_url(path.strip())}" if plain else _EXAMPLES
+    return f"write {_suggested(path)}" if plain else _EXAMPLES
 
 
 def _server(text: str) -> URL:
@@ -162,17 +164,26 @@ def _suggested(path: str) -> str:
 def _refuse_text(text: str, shown: str) -> None:
     """Refuse a path that would make a file or folder where nobody wants one."""
     right = f"write {_suggested(text)}"
+    itself = f"sqlite:///./{text} for a file or folder of that name"
     if text.startswith("file:"):
-        reason = f"file: begins a URI of SQLite's; {right}, or sqlite:///./{text} for a file of that name"
-    elif text.startswith("~") and ("/" in text or os.path.expanduser(text) != text):
-        reason = f"~ is not expanded in a URL; {right}, or sqlite:///./{text} for that name in the current folder"
+        reason = f"file: begins a URI of SQLite's; {right}, or {itself}"
+    elif text.startswith("~") and os.path.expanduser(text) != text:
+        reason = f"~ is not expanded in a URL; {right}, or {itself}"
+    elif text.startswith("~") and "/" in text:
+        reason = (
+            f"there is no user {text[1:].partition('/')[0]!r} with a home folder; write {itself}"
+        )
     elif os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", text):
         reason = "this is a path of Windows; write sqlite:///FILE with a path of this system"
     elif os.name != "nt" and "\\" in text:
         slashes = _suggested(text.replace("\\", "/"))
-        reason = f"folders are separated by /; write {slashes}; a \\ in the name itself is written %5C"
+        reason = (
+            f"folders are separated by /; write {slashes}; a \\ in the name itself is written %5C"
+        )
     elif text != text.strip():
-        reason = f"it begins or ends with a blank; {right}; a blank in the name itself is written %20"
+        reason = (
+            f"it begins or ends with a blank; {right}; a blank in the name itself is written %20"
+        )
     elif text.endswith("/"):
         reason = f"a storage is a file, this is a folder; write {_suggested(text)}/actsearch.db"
     else:

@@ -37,7 +37,8 @@ def create_study(
 
     Args:
         study_name: its name, unique in the storage.
-        storage: URL such as ``sqlite:///studies/actsearch.db``; None keeps it in memory.
+        storage: URL such as ``sqlite:///studies/actsearch.db``, with three slashes before a relative path and four
+            before an absolute one; None keeps it in memory.
         strategy: "bayesian" (default), "genetic", "random", or a strategy with settings.
         space: what may be proposed; the recommended activations and operators by default.
         direction: which way the metric is better; None takes the metric's own.
@@ -45,7 +46,8 @@ def create_study(
             then returns a mapping: of its entries those of these names count, or the first so many.
         seed: seed of everything random in the study; 0 by default.
         pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
-        load_if_exists: open a study of that name; what is given here must then agree with it.
+        load_if_exists: open a study of that name; what is given here must then agree with it. Of several calls at
+            once one makes the study, and the others open it.
         warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one
             in this storage. They are trained first, anew; their old values are not taken over. What lies outside of
             the space is left out, which is logged and kept in the study's ``user_attrs["warm_start"]``.
@@ -94,7 +96,9 @@ def create_study(
     )
     first = () if warm is None else warm.trials
     stored = opened.create_study(record, first, load_if_exists=load_if_exists)
-    return agreed(stored) if load_if_exists else Study(opened, stored)  # another may have made it meanwhile
+    return (
+        agreed(stored) if load_if_exists else Study(opened, stored)
+    )  # another may have made it meanwhile
 
 
 def load_study(*, study_name: str, storage: str) -> Study:
