@@ -282,6 +282,20 @@ def test_many_give_a_study_the_direction_that_it_lacks(
     assert set(said) == {"OK 1 0 minimize"}
 
 
+def test_nobody_gives_a_direction_to_a_study_that_is_being_run(database_url: str) -> None:
+    """Its driver is about to ask the metric, which may say the other one."""
+    study = acs.create_study(study_name="s", storage=database_url)
+    lease = study._storage.lease(study.record)
+    lease.acquire()
+    again = {"study_name": "s", "storage": database_url, "load_if_exists": True}
+    with pytest.raises(acs.StudyError, match="is being run by"):
+        acs.create_study(**again, direction="maximize")  # type: ignore[arg-type]
+    lease.release()
+    acs.create_study(**again, direction="maximize")  # type: ignore[arg-type]
+    with pytest.raises(acs.StudyError, match="direction: 'minimize', stored 'maximize'"):
+        acs.create_study(**again, direction="minimize")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("revision", [OLD[0], pytest.param(OLD[-1], marks=pytest.mark.slow)])
 def test_processes_open_one_old_database(
     launcher: Launcher, tmp_path: Path, alone: Alone, revision: str

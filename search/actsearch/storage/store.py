@@ -152,11 +152,14 @@ class Storage:
             session.execute(sa.update(StudyRow).where(StudyRow.id == study_id).values(**changes))
 
     @retried
-    def set_direction(self, study: StudyRecord, direction: str) -> StudyRecord:
-        """Say which way is better, where neither the study nor a metric has said it yet; whoever else says the same.
+    def set_direction(self, study: StudyRecord, direction: str) -> bool:
+        """Say which way is better, where neither the study nor a metric has said it yet, unless a lease lies on it.
+
+        Returns:
+            Whether it is so now; else the lease is to be taken first.
 
         Raises:
-            StudyError: if the study goes the other way, another process runs it, or it was deleted.
+            StudyError: if the study goes the other way, or was deleted.
         """
         with self.database.writing() as session:
             row = _find(session, study.name)
@@ -166,14 +169,10 @@ class Storage:
                 raise StudyError(
                     f"the direction of study {study.name!r} is {row.direction!r}: make another one"
                 )
-            driver = session.get(LeaseRow, row.id)
-            if row.direction is None and driver is not None and is_alive(driver):
-                raise StudyError(
-                    f"study {study.name!r} is being run, and its metric says the direction: "
-                    "wait for it, or stop it first"
-                )
+            if row.direction is None and session.get(LeaseRow, row.id) is not None:
+                return False
             row.direction = direction
-            return convert.study_record(row)
+            return True
 
     def delete_study(self, name: str) -> None:
         """Remove a study with all its trials.

@@ -93,8 +93,16 @@ class Study:
         Raises:
             StudyError: if the study goes the other way, or another process runs it.
         """
-        if self.direction != direction:
-            self._record = self._storage.set_direction(self._record, direction)
+        if self.direction == direction:
+            return
+        if not self._storage.set_direction(self._record, direction):
+            lease = self._storage.lease(self._record)
+            lease.acquire()  # refused while its holder lives
+            try:
+                self._storage.update_study(self._record.id, lease, direction=direction)
+            finally:
+                lease.release()
+        self._record = self._storage.study(self._record.name)
 
     @property
     def trials(self) -> list[Trial]:
