@@ -243,6 +243,7 @@ def _status(path: Path) -> tuple[int, int, int, int]:
 
 
 def _stamp(path: Path) -> Stamp:
+    path = path.resolve()  # the log lies beside the file, not beside a symbolic link to it
     return _status(path) + _status(path.with_name(path.name + "-wal"))
 
 
