@@ -23,6 +23,7 @@ from actsearch.errors import StorageError
 from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
+from actsearch.storage import file_of
 from actsearch_dashboard.text import cut
 
 __all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
@@ -103,13 +104,13 @@ class Store:
     @property
     def stamp(self) -> Stamp:
         """Changes when the database does."""
-        path = _path(self.url)
+        path = file_of(self.url)
         return self.reader.stamp() if path is None else _stamp(path)
 
     @property
     def name(self) -> str:
         """Short name of the storage."""
-        path = _path(self.url)
+        path = file_of(self.url)
         return path.name if path is not None else self.url.split("@")[-1]
 
     def studies(self) -> list[StudyRecord]:
@@ -228,14 +229,9 @@ def open_store(url: str) -> Store:
     Raises:
         StorageError: it is missing, empty, not ours or newer.
     """
-    path = _path(url)
+    path = file_of(url)
     identity = _status(path)[:2] if path is not None else ()
     return Store(url, _reader(url, identity), identity)
-
-
-def _path(url: str) -> Path | None:
-    head, found, path = url.partition(":///")
-    return Path(path.partition("?")[0]) if found and head.startswith("sqlite") and path else None
 
 
 def _status(path: Path) -> tuple[int, int, int, int]:
@@ -247,6 +243,7 @@ def _status(path: Path) -> tuple[int, int, int, int]:
 
 
 def _stamp(path: Path) -> Stamp:
+    path = path.resolve()  # the log lies beside the file, not beside a symbolic link to it
     return _status(path) + _status(path.with_name(path.name + "-wal"))
 
 

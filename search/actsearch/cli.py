@@ -15,7 +15,7 @@ from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
-from actsearch.storage import Storage
+from actsearch.storage import Storage, absolute_url, storage_url
 
 __all__ = ["main"]
 
@@ -104,11 +104,6 @@ _STORAGE_HELP = f"storage URL or database file (default {DEFAULT_STORAGE})"
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="URL", help=_STORAGE_HELP)
-
-
-def storage_url(text: str) -> str:
-    """A storage URL; a plain file name becomes one."""
-    return text if "://" in text else f"sqlite:///{text}"
 
 
 def _shown(text: object, *, lines: bool = False) -> str:
@@ -255,7 +250,7 @@ def _dashboard(options: argparse.Namespace) -> int:
         return 1
     url = storage_url(options.storage)
     Reader(url).close()  # says now what is wrong with the storage
-    command = [sys.executable, "-m", "actsearch_dashboard", _absolute(url)]
+    command = [sys.executable, "-m", "actsearch_dashboard", absolute_url(url)]
     command += ["--port", str(options.port)] if options.port is not None else []
     command += ["--no-browser"] if options.no_browser else []
     process = subprocess.Popen(command)
@@ -264,14 +259,6 @@ def _dashboard(options: argparse.Namespace) -> int:
             return process.wait()
         except KeyboardInterrupt:  # the server has it too, and ends
             continue
-
-
-def _absolute(url: str) -> str:
-    """A SQLite URL with an absolute path, so that the server may start anywhere."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix):
-        return url
-    return prefix + str(Path(url.removeprefix(prefix)).resolve())
 
 
 if __name__ == "__main__":

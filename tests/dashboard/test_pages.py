@@ -175,7 +175,7 @@ def test_missing_empty_foreign_and_newer(
         base.execute("UPDATE actsearch_schema SET version_num = '9999'")
     assert "9999" in said(opened(page, copied))
     assert "no storage was given" in said(opened(page, None))
-    assert "no storage URL" in said(opened(page, "nonsense"))
+    assert "not a storage URL" in said(opened(page, "nonsense"))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -386,3 +386,18 @@ def test_mirrors_of_a_table_are_those_of_records(whole: Path) -> None:
     reader.close()
     found = mirrors_in(frame)
     assert found.tolist() == table["mirror_of"].tolist()
+
+
+def test_what_is_written_is_seen_through_a_symbolic_link(tmp_path: Path) -> None:
+    """The log, which changes with every write, lies beside the file that the link leads to."""
+    study = acs.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/a%3Fb.db")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(tmp_path / "a?b.db")
+    for url in (f"sqlite:///{link}", f"sqlite:///{tmp_path}/a%3Fb.db"):
+        store = open_store(url)
+        before = store.stamp
+        assert store.stamp == before
+        study.enqueue_trial("relu")
+        assert store.stamp != before
+        store.reader.close()

@@ -5,6 +5,7 @@ from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, Standing
 from actsearch.storage.store import Confirmation, Storage
+from actsearch.storage.url import absolute_url, file_of, storage_url
 
 __all__ = [
     "Confirmation",
@@ -13,6 +14,9 @@ __all__ = [
     "Overview",
     "Standing",
     "Storage",
+    "absolute_url",
+    "file_of",
     "redacted",
+    "storage_url",
     "versions",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +22,6 @@ __all__ = [
     "ConnectionLost",
     "Opening",
     "cause",
-    "parsed",
     "redacted",
 ]
 
@@ -38,19 +38,16 @@ class Opening:
     """How a database is to be opened.
 
     Attributes:
-        url: where it is.
+        url: where it is, as :func:`actsearch.storage.url.parsed` has read it.
+        shown: the URL for messages.
         create: make it if it is missing.
         read_only: never write.
     """
 
     url: URL
+    shown: str
     create: bool
     read_only: bool
-
-    @property
-    def shown(self) -> str:
-        """The URL for messages."""
-        return self.url.render_as_string(hide_password=True)
 
 
 class Backend(Protocol):
@@ -63,6 +60,9 @@ class Backend(Protocol):
 
     def ready_to_write(self) -> None:
         """Called once the database is known to be ours and will be written."""
+
+    def alone(self) -> AbstractContextManager[object]:
+        """What a transaction holds from before its beginning to after its end, where threads share a connection."""
 
     def before(self) -> None:
         """Called before a transaction."""
@@ -78,21 +78,6 @@ class Backend(Protocol):
 
     def advice(self, error: exc.DBAPIError) -> str:
         """What a user can do about an error, beginning with "; "; empty if nothing is known."""
-
-
-def parsed(url: str) -> URL:
-    """Read a storage URL.
-
-    Raises:
-        StorageError: it is none.
-    """
-    try:
-        return make_url(url)
-    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise StorageError(
-            f"{redacted(url)!r} is no storage URL; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
-            "or postgresql+psycopg://USER@HOST/DATABASE"
-        ) from None
 
 
 def redacted(url: str) -> str:

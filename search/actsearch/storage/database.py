@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, parsed, redacted
+from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, redacted
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.sqlite import Sqlite
+from actsearch.storage.url import parsed, shown_url
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
 
@@ -65,17 +66,21 @@ class Database:
 
     def __init__(self, url: str, *, create: bool = False, read_only: bool = False) -> None:
         """Args:
-        url: SQLAlchemy URL such as ``sqlite:///studies/actsearch.db``; ``sqlite://`` lives in memory;
-            ``postgresql+psycopg://user@host/database`` is on a server.
+        url: such as ``sqlite:///studies/actsearch.db``, see :func:`actsearch.storage.url.parsed`; ``sqlite://``
+            lives in memory; ``postgresql+psycopg://user@host/database`` is on a server.
         create: make the file and its folder, and the tables, if missing; a server's database must exist.
         read_only: never write.
 
         Raises:
             StorageError: cannot be opened, missing, not ours, or of a newer version.
         """
-        self.url = redacted(url)
+        where = parsed(url)
+        self.url = shown_url(url)
         self._read_only = read_only
-        self._backend = _backend(Opening(parsed(url), create, read_only))
+        opening = Opening(where, self.url, create, read_only)
+        self._backend: Backend = (
+            Sqlite(opening) if where.drivername == "sqlite" else PostgreSQL(opening)
+        )
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
         with self.translated(), self._decoded():
@@ -84,17 +89,31 @@ class Database:
                 self._backend.ready_to_write()
 
     def _check_schema(self, create: bool, read_only: bool) -> None:
-        found, tables = self._found_schema()
+        with self._begin(write=False) as connection:
+            if not self._needs_upgrade(connection, create, read_only):
+                return
+        from actsearch.storage.migrations import upgrade  # alembic loads slowly: only when needed
+
+        with self._begin(write=True) as connection:  # all of it or nothing
+            if self._needs_upgrade(connection, create, read_only):  # nobody did it meanwhile
+                upgrade(connection, SCHEMA, VERSION_TABLE)
+
+    def _needs_upgrade(self, connection: Connection, create: bool, read_only: bool) -> bool:
+        """Whether the schema is an earlier one, or none in a database that may be filled; else it is ours.
+
+        Raises:
+            StorageError: it is neither, or must stay as it is.
+        """
+        found, tables = _found_schema(connection)
         if found == SCHEMA:
-            return
+            return False
         if found in _OLDER:
             if read_only:
                 raise StorageError(
                     f"{self.url} has schema {found}, this version reads {SCHEMA}: "
                     "open it once with actsearch.load_study, which brings it up to date"
                 )
-            self._upgrade()
-            return
+            return True
         if found is not None:
             raise StorageError(
                 f"{self.url} has schema {found}, this version knows {SCHEMA}: "
@@ -107,23 +126,7 @@ class Database:
             )
         if not create:
             raise StorageError(f"{self.url} is empty: create_study puts a study into it")
-        self._upgrade()
-
-    def _found_schema(self) -> tuple[str | None, set[str]]:
-        """Revision that a database has, None if it is not ours, and the names of its tables."""
-        with self._begin(write=False) as connection:
-            tables = set(sa.inspect(connection).get_table_names())
-            if VERSION_TABLE not in tables:
-                return None, tables
-            query = f"SELECT version_num FROM {VERSION_TABLE}"
-            return str(connection.exec_driver_sql(query).scalar()), tables
-
-    def _upgrade(self) -> None:
-        """Bring the schema to this version's, or make it: all of it or nothing."""
-        from actsearch.storage.migrations import upgrade  # alembic loads slowly: only when needed
-
-        with self._begin(write=True) as connection:
-            upgrade(connection, SCHEMA, VERSION_TABLE)
+        return True
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -149,8 +152,11 @@ class Database:
 
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
-        self._backend.before()
-        with self._failing(), self._connected() as connection:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._backend.alone())
+            self._backend.before()
+            stack.enter_context(self._failing())
+            connection = stack.enter_context(self._connected())
             connection = connection.execution_options(actsearch_write=write)
             transaction = connection.begin()
             number = self._backend.transaction(connection) if write else None
@@ -239,13 +245,10 @@ class Database:
         self._backend.engine.dispose()
 
 
-def _backend(opening: Opening) -> Backend:
-    kind = opening.url.drivername.partition("+")[0]
-    if kind == "sqlite":
-        return Sqlite(opening)
-    if kind in ("postgresql", "postgres"):
-        return PostgreSQL(opening)
-    raise StorageError(
-        f"{opening.shown}: this version stores in SQLite and PostgreSQL; "
-        "write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-    )
+def _found_schema(connection: Connection) -> tuple[str | None, set[str]]:
+    """Revision that a database has, None if it is not ours, and the names of its tables."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        return None, tables
+    query = f"SELECT version_num FROM {VERSION_TABLE}"
+    return str(connection.exec_driver_sql(query).scalar()), tables

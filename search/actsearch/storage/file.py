@@ -1,17 +1,29 @@
-"""The file under a SQLite database: whether it is still the one that was opened.
+"""The file under a SQLite database: where it is, making it, and whether it is still the one that was opened.
 
 SQLite writes on to a file that was deleted or replaced, and to a write-ahead log that was removed, without a word.
+It names the log after the file, so that a file with two names, a hard link, has two logs, of which each reads one.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
+import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 from actsearch.errors import StorageError
+from actsearch.storage.url import sqlite_url
 
-__all__ = ["LostLog", "WatchedFile", "check_size"]
+__all__ = ["LostLog", "WatchedFile", "located"]
+
+_LONGEST_NAME = 255 - len("-journal")  # bytes, with what SQLite hangs on
+_LONGEST_PATH = 500  # bytes; SQLite takes 512, with what it hangs on
+_SHOWN = 100  # characters of a path that is too long
+_MAKING = threading.Lock()
+"""To close a file takes away the locks that this process has on it (POSIX): it is made before any thread sees it."""
 
 _SMALLEST_PAGE = 512  # every page size of SQLite is a multiple of it
 
@@ -30,18 +42,19 @@ class WatchedFile:
 
     def remember(self) -> None:
         """From now on it has to be this file."""
-        self._identity = _identity(self.path)
+        self._identity = _identity(_status(self.path))
 
     @property
     def is_replaced(self) -> bool:
         """Whether another file stands in its place."""
-        return _identity(self.path) not in (None, self._identity)
+        return _identity(_status(self.path)) not in (None, self._identity)
 
     def check(self) -> None:
-        """Raises StorageError where the file is not the one that was opened."""
+        """Raises StorageError where the file is not the one that was opened, or has a second name."""
         if self._identity is None:  # not opened yet
             return
-        found = _identity(self.path)
+        status = _status(self.path)
+        found = _identity(status)
         if found is None:
             raise StorageError(
                 f"{self.path} was deleted or moved away while it was open, and nothing more is written; "
@@ -52,6 +65,13 @@ class WatchedFile:
                 f"{self.path} was replaced by another file while it was open, and nothing more is written; "
                 "run again to go on with the one that is there now"
             )
+        if status is not None and status.st_nlink > 1:
+            raise StorageError(
+                f"{self.path} has {status.st_nlink} names (hard links), and what is stored under one of them is lost "
+                f"under the other, so it is neither written nor read; find the others with "
+                f"find FOLDER -samefile {shlex.quote(str(self.path))}, remove them, and run again; "
+                "for a second name make a symbolic link (ln -s), for a backup a copy (cp)"
+            )
 
     def check_log(self, notes: MutableMapping[Any, Any]) -> None:
         """Raises LostLog where the write-ahead log of an open connection, or the index of that, is gone.
@@ -60,7 +80,7 @@ class WatchedFile:
             notes: belong to the connection, which is in a write transaction and so has its log open.
         """
         for log in self._logs:
-            found = _identity(log)
+            found = _identity(_status(log))
             if (
                 notes.get(log) is None
             ):  # its first time; a database that is being made has none yet
@@ -72,15 +92,87 @@ class WatchedFile:
                 )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        status = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
 
 
-def check_size(path: Path) -> None:
+def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def located(name: str, create: bool) -> Path:
+    """A database file, absolute, so that a later change of the folder leads nowhere else; made if it is to be.
+
+    Where symbolic links lead, since the log lies beside the file.
+
+    Raises:
+        StorageError: it is missing, cannot be made, or is not a file that SQLite can take.
+    """
+    try:
+        path = Path(name).resolve()
+        _check_length(path)
+        with _MAKING:
+            if not path.exists():
+                if not create:
+                    raise StorageError(
+                        f"there is no database at {name}; create_study makes one, "
+                        "and a relative path starts from the current folder"
+                    )
+                _make(path)
+        mode = path.stat().st_mode
+    except StorageError:
+        raise
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"{name} cannot be opened: {reason}; check the path and its permissions"
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise StorageError(
+            f"{name} is a folder; a storage is a file: {sqlite_url(Path(name) / 'actsearch.db')}"
+        )
+    if not stat.S_ISREG(mode):
+        raise StorageError(
+            f"{name} is a device or a pipe, which keeps nothing; give a file, as in sqlite:///studies/actsearch.db"
+        )
+    _check_size(path)
+    return path
+
+
+def _check_length(path: Path) -> None:
+    length, longest = len(os.fsencode(path)), max(map(len, map(os.fsencode, path.parts)))
+    last = len(os.fsencode(path.name))
+    if last > _LONGEST_NAME or longest > _LONGEST_NAME + len("-journal"):
+        raise StorageError(
+            f"the name of a file or folder is too long, {longest} bytes: {str(path)[:_SHOWN]}...; "
+            f"give the file one of at most {_LONGEST_NAME} bytes, folders of 255"
+        )
+    if length > _LONGEST_PATH:
+        raise StorageError(
+            f"the path is too long for SQLite, {length} bytes from / on: {str(path)[:_SHOWN]}...; "
+            f"put the file where it has at most {_LONGEST_PATH}"
+        )
+
+
+def _make(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        pass  # by another process, meanwhile
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the file {path}: {error.strerror}; check that its folder can be written"
+        ) from None
+
+
+def _check_size(path: Path) -> None:
     """Raises StorageError for a file that was cut off within a page.
 
     SQLite takes one of a few bytes for an empty file, and fills up a last page that is not whole. Its size alone is

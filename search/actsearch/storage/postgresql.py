@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -14,7 +15,6 @@ from actsearch.storage.backend import BUSY_SECONDS, JSON, Opening
 
 __all__ = ["PostgreSQL"]
 
-_DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 _LOCK = 0x616374736561  # "actsea": our key among the advisory locks of a database
 
 # a driver that was stopped in the middle of a transaction must not keep the others out for ever
@@ -36,11 +36,6 @@ class PostgreSQL:
 
     def __init__(self, opening: Opening) -> None:
         self._shown = opening.shown
-        if opening.url.drivername not in _DRIVERS:
-            raise StorageError(
-                f"{opening.shown}: this version reaches PostgreSQL through psycopg; "
-                "write postgresql+psycopg://USER@HOST/DATABASE"
-            )
         url = opening.url.set(drivername="postgresql+psycopg")
         try:
             self.engine = sa.create_engine(
@@ -62,6 +57,10 @@ class PostgreSQL:
 
     def ready_to_write(self) -> None:
         """Nothing to do."""
+
+    def alone(self) -> contextlib.AbstractContextManager[object]:
+        """Nothing: every transaction has a connection of its own."""
+        return contextlib.nullcontext()
 
     def before(self) -> None:
         """Nothing to do."""

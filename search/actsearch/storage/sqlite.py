@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import StorageError
 from actsearch.storage.backend import BUSY_SECONDS, JSON, READ_SECONDS, Opening
-from actsearch.storage.file import LostLog, WatchedFile, check_size
+from actsearch.storage.file import LostLog, WatchedFile, located
 
 __all__ = ["Sqlite"]
 
@@ -30,22 +34,26 @@ class Sqlite:
         self._shown = opening.shown
         self.immutable = False
         self._file: WatchedFile | None = None
+        self._alone: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         self._read_only = opening.read_only
         self._patience = READ_SECONDS if opening.read_only else BUSY_SECONDS
-        if opening.url.database in (None, "", ":memory:"):
-            shared = {"check_same_thread": False}  # a study in memory may be run in a thread
+        if opening.url.database is None:
+            self._alone = threading.RLock()  # threads share the one connection, in turns
+            shared = {"check_same_thread": False}
             self.engine = sa.create_engine(
                 "sqlite://", poolclass=StaticPool, connect_args=shared, **JSON
             )
         else:
-            self._file = WatchedFile(_checked(opening))
+            create = opening.create and not opening.read_only
+            self._file = WatchedFile(located(str(opening.url.database), create))
             self._file.remember()
+            self._file.check()
             self.engine = self._opened(self._file.path, opening.read_only)
         self._listen()
 
     def _opened(self, path: Path, read_only: bool) -> Engine:
         mode = "ro" if read_only else "rw"  # never "rwc": a file that vanishes is not made anew
-        location = "file:" + quote(str(path)) + f"?mode={mode}"
+        location = "file:" + quote(os.fsencode(path)) + f"?mode={mode}"
         if read_only and _needs_a_picture(location):
             location += "&immutable=1"
             self.immutable = True
@@ -55,7 +63,10 @@ class Sqlite:
                 location, uri=True, timeout=self._patience, check_same_thread=False
             )
 
-        return sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, **JSON)
+        # a connection for each thread: one that waits for the writer does not keep the next from reading
+        return sa.create_engine(
+            "sqlite://", creator=connect, poolclass=sa.QueuePool, max_overflow=-1, **JSON
+        )
 
     def _listen(self) -> None:
         """Say BEGIN ourselves: sqlite3 opens no transaction for DDL, and upgrades reads to writes unsafely."""
@@ -75,6 +86,10 @@ class Sqlite:
                 if write:
                     self._file.check_log(connection.info)
 
+    def alone(self) -> contextlib.AbstractContextManager[object]:
+        """A lock for a database in memory; every transaction on a file has a connection of its own."""
+        return self._alone
+
     def before(self) -> None:
         """Say that the file is gone; who only looks goes on with what is there now, such as a backup put back."""
         if self._file is None:
@@ -90,16 +105,28 @@ class Sqlite:
             self.engine.dispose()
 
     def ready_to_write(self) -> None:
-        """Let readers and the writer go on at the same time; kept in the file, so only said once it is ours."""
+        """Let readers and the writer go on at the same time; kept in the file, so only said once it is ours.
+
+        SQLite does not wait for a lock where it changes this, lest two that do both wait for the other.
+        """
+        ends = time.monotonic() + self._patience
         with contextlib.closing(self.engine.raw_connection()) as connection:
-            try:
-                connection.cursor().execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" in str(error):
-                    return  # two make the file at once: the other says it, or the next to open it
-                raise StorageError(
-                    f"{self._shown}: {error}; check that the file and its folder can be written"
-                ) from error
+            while True:
+                try:
+                    connection.cursor().execute("PRAGMA journal_mode = WAL")
+                    return
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error):
+                        raise StorageError(
+                            f"{self._shown}: {error}; check that the file and its folder can be written"
+                        ) from error
+                    if time.monotonic() > ends:
+                        raise StorageError(f"{self._shown}: {error}{self._held}") from error
+                time.sleep(random.uniform(0.001, 0.05))  # not in step with those who do the same
+
+    @property
+    def _held(self) -> str:
+        return f"; another program has held it for {self._patience} s, end that and try again"
 
     def transaction(self, connection: Connection) -> int | None:
         """None: no connection to a file breaks."""
@@ -113,7 +140,7 @@ class Sqlite:
         """What to do about a lock, a full disk, missing permissions, a damaged file."""
         said = str(error.orig)
         if "locked" in said:
-            return f"; another program has held it for {self._patience} s, end that and try again"
+            return self._held
         if "full" in said:
             return "; make room and run again, finished trials are kept"
         if "disk I/O" in said:
@@ -123,39 +150,6 @@ class Sqlite:
         if not isinstance(error, (exc.OperationalError, exc.ProgrammingError)):
             return "; it is damaged or not a database: restore it from a backup"
         return ""
-
-
-def _checked(opening: Opening) -> Path:
-    """The file, absolute, so that a later change of the folder leads nowhere else; made if it is to be."""
-    path = Path(str(opening.url.database))
-    if opening.url.query:
-        raise StorageError(f"{opening.shown}: a file takes no options; write sqlite:///{path}")
-    if path.is_dir():
-        raise StorageError(
-            f"{path} is a folder; a storage is a file: sqlite:///{path}/actsearch.db"
-        )
-    if not path.exists():
-        if not opening.create or opening.read_only:
-            raise StorageError(
-                f"there is no database at {path}; create_study makes one, "
-                "and a relative path starts from the current folder"
-            )
-        _make(path)
-    check_size(path)
-    return path.resolve()
-
-
-def _make(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
-    try:
-        path.touch()
-    except OSError as error:
-        raise StorageError(
-            f"cannot make the file {path}: {error.strerror}; check that its folder can be written"
-        ) from None
 
 
 def _needs_a_picture(location: str) -> bool:

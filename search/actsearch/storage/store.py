@@ -71,14 +71,26 @@ class Storage:
     # studies
 
     @retried
-    def create_study(self, record: StudyRecord, first: Sequence[TrialRecord] = ()) -> StudyRecord:
+    def create_study(
+        self,
+        record: StudyRecord,
+        first: Sequence[TrialRecord] = (),
+        *,
+        load_if_exists: bool = False,
+    ) -> StudyRecord:
         """Store a new study, with trials that it begins with; its id is assigned.
+
+        Returns:
+            The new study, or the one that has the name where that is to be loaded: ``created`` tells them apart.
 
         Raises:
             StudyError: if the name is taken.
         """
         with self.database.writing() as session:
-            if _find(session, record.name) is not None:
+            taken = _find(session, record.name)
+            if taken is not None and load_if_exists:
+                return convert.study_record(taken)
+            if taken is not None:
                 raise StudyError(
                     f"there is a study {record.name!r} in {self.database.url} already: "
                     "use load_if_exists=True, load_study, or another name"
@@ -119,6 +131,13 @@ class Storage:
             return convert.study_record(row)
 
     @retried
+    def find_study(self, name: str) -> StudyRecord | None:
+        """Read one study, if there is one of that name."""
+        with self.database.reading() as session:
+            row = _find(session, name)
+            return None if row is None else convert.study_record(row)
+
+    @retried
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
         with self.database.reading() as session:
@@ -131,6 +150,29 @@ class Storage:
         with self.database.writing() as session:
             lease.check(session)
             session.execute(sa.update(StudyRow).where(StudyRow.id == study_id).values(**changes))
+
+    @retried
+    def set_direction(self, study: StudyRecord, direction: str) -> bool:
+        """Say which way is better, where neither the study nor a metric has said it yet, unless a lease lies on it.
+
+        Returns:
+            Whether it is so now; else the lease is to be taken first.
+
+        Raises:
+            StudyError: if the study goes the other way, or was deleted.
+        """
+        with self.database.writing() as session:
+            row = _find(session, study.name)
+            if row is None or row.id != study.id:
+                raise StudyError(f"study {study.name!r} was deleted meanwhile")
+            if row.direction not in (None, direction):
+                raise StudyError(
+                    f"the direction of study {study.name!r} is {row.direction!r}: make another one"
+                )
+            if row.direction is None and session.get(LeaseRow, row.id) is not None:
+                return False
+            row.direction = direction
+            return True
 
     def delete_study(self, name: str) -> None:
         """Remove a study with all its trials.

@@ -37,7 +37,8 @@ def create_study(
 
     Args:
         study_name: its name, unique in the storage.
-        storage: URL such as ``sqlite:///studies/actsearch.db``; None keeps it in memory.
+        storage: URL such as ``sqlite:///studies/actsearch.db``, with three slashes before a relative path and four
+            before an absolute one; None keeps it in memory.
         strategy: "bayesian" (default), "genetic", "random", or a strategy with settings.
         space: what may be proposed; the recommended activations and operators by default.
         direction: which way the metric is better; None takes the metric's own.
@@ -45,7 +46,8 @@ def create_study(
             then returns a mapping: of its entries those of these names count, or the first so many.
         seed: seed of everything random in the study; 0 by default.
         pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
-        load_if_exists: open a study of that name; what is given here must then agree with it.
+        load_if_exists: open a study of that name; what is given here must then agree with it. Of several calls at
+            once one makes the study, and the others open it.
         warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one
             in this storage. They are trained first, anew; their old values are not taken over. What lies outside of
             the space is left out, which is logged and kept in the study's ``user_attrs["warm_start"]``.
@@ -62,19 +64,23 @@ def create_study(
     if warm_start_top_k is not None and warm_start_from is None:
         raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
     chosen = make_strategy(strategy or "bayesian")
-    opened = Storage(storage or _IN_MEMORY, create=True)
-    if load_if_exists and study_name in {study.name for study in opened.studies()}:
-        study = Study(opened, opened.study(study_name))
-        more = WarmStart.differences(warm_start_from, warm_start_top_k, study.record)
-        more += _other_objectives(study.record, ways, names)
-        _check_same(study.record, strategy and chosen, space, direction, seed, pruner, more)
+    opened = Storage(_IN_MEMORY if storage is None else storage, create=True)
+
+    def agreed(stored: StudyRecord) -> Study:
+        more = WarmStart.differences(warm_start_from, warm_start_top_k, stored)
+        more += _other_objectives(stored, ways, names)
+        _check_same(stored, strategy and chosen, space, direction, seed, pruner, more)
+        study = Study(opened, stored)
         if direction is not None:
             study.set_direction(direction)
         return study
-    space = space or Space()
+
+    if load_if_exists and (stored := opened.find_study(study_name)) is not None:
+        return agreed(stored)
+    settings = space or Space()
     warm = None
     if warm_start_from is not None:
-        warm = WarmStart(warm_start_from, warm_start_top_k, opened, space)
+        warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings)
     record = StudyRecord(
         id=0,
         name=study_name,
@@ -82,13 +88,17 @@ def create_study(
         direction=ways[0] if ways else None,
         directions=ways if len(ways) > 1 else (),
         objectives=names if len(ways) > 1 else (),
-        space=space.to_json(),
+        space=settings.to_json(),
         strategy=chosen.describe(),
         versions=versions(),
         user_attrs={} if warm is None else {WARM_START: warm.attributes},
         pruner=None if pruner is None else pruner.describe(),
     )
-    return Study(opened, opened.create_study(record, () if warm is None else warm.trials))
+    first = () if warm is None else warm.trials
+    stored = opened.create_study(record, first, load_if_exists=load_if_exists)
+    return (
+        agreed(stored) if load_if_exists else Study(opened, stored)
+    )  # another may have made it meanwhile
 
 
 def load_study(*, study_name: str, storage: str) -> Study:

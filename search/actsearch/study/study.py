@@ -95,16 +95,13 @@ class Study:
         """
         if self.direction == direction:
             return
-        if self.direction is not None:
-            raise StudyError(
-                f"study {self.study_name!r} is there to {self.direction}: make another one"
-            )
-        lease = self._storage.lease(self._record)
-        lease.acquire()
-        try:
-            self._storage.update_study(self._record.id, lease, direction=direction)
-        finally:
-            lease.release()
+        if not self._storage.set_direction(self._record, direction):
+            lease = self._storage.lease(self._record)
+            lease.acquire()  # refused while its holder lives
+            try:
+                self._storage.update_study(self._record.id, lease, direction=direction)
+            finally:
+                lease.release()
         self._record = self._storage.study(self._record.name)
 
     @property

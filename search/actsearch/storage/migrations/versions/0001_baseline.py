@@ -1,7 +1,7 @@
 """Baseline: studies, trials, values, evaluations, epochs, confirmations, looks, leases."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 
 revision = "0001"
 down_revision = None
@@ -11,7 +11,7 @@ depends_on = None
 SEED = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite's INTEGER has 64 bits
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     op.create_table(
         "studies",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,7 +1,7 @@
 """Versions by trial; a text beside every number that is not finite, and checks; smaller epochs in SQLite."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 from sqlalchemy.schema import SchemaItem
 
 revision = "0004"
@@ -40,7 +40,7 @@ EPOCH_CHECKS = {
 }
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     op.create_table(
         "environments",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -51,18 +51,18 @@ def upgrade() -> None:
     )
     for statement in COLUMNS:
         op.execute(statement)
-    add_text("trials", "spread", "spread_nonfinite")
-    add_text("evaluations", "value", "nonfinite")
+    add_text(op, "trials", "spread", "spread_nonfinite")
+    add_text(op, "evaluations", "value", "nonfinite")
     if op.get_bind().dialect.name == "sqlite":
-        rebuild("trial_values", trial_values(), VALUES)
-        rebuild("epochs", epochs(), EPOCHS)
+        rebuild(op, "trial_values", trial_values(op), VALUES)
+        rebuild(op, "epochs", epochs(op), EPOCHS)
         return
     for table, checks in (("trial_values", VALUE_CHECKS), ("epochs", EPOCH_CHECKS)):
         for name, check in checks.items():
             op.create_check_constraint(op.f(name), table, check)
 
 
-def add_text(table: str, number: str, text: str) -> None:
+def add_text(op: Operations, table: str, number: str, text: str) -> None:
     """In plain SQL: SQLite takes a constraint only together with its new column."""
     op.execute(
         f"ALTER TABLE {table} ADD COLUMN {text} TEXT"
@@ -71,7 +71,7 @@ def add_text(table: str, number: str, text: str) -> None:
     )
 
 
-def rebuild(table: str, parts: list[SchemaItem], columns: str) -> None:
+def rebuild(op: Operations, table: str, parts: list[SchemaItem], columns: str) -> None:
     """SQLite changes neither the checks of a table nor how it is stored; nothing refers to these tables."""
     op.create_table(f"new_{table}", *parts, sqlite_with_rowid=False)
     op.execute(f"INSERT INTO new_{table} ({columns}) SELECT {columns} FROM {table}")
@@ -79,7 +79,7 @@ def rebuild(table: str, parts: list[SchemaItem], columns: str) -> None:
     op.rename_table(f"new_{table}", table)
 
 
-def trial_values() -> list[SchemaItem]:
+def trial_values(op: Operations) -> list[SchemaItem]:
     return [
         sa.Column("trial_id", sa.Integer(), nullable=False),
         sa.Column("objective", sa.Integer(), nullable=False),
@@ -93,7 +93,7 @@ def trial_values() -> list[SchemaItem]:
     ]
 
 
-def epochs() -> list[SchemaItem]:
+def epochs(op: Operations) -> list[SchemaItem]:
     return [
         sa.Column("evaluation_id", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),

@@ -1,7 +1,7 @@
 """What was seen inside of trainings; several objectives; nothing and one for those of before."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 
 revision = "0005"
 down_revision = "0004"
@@ -16,7 +16,7 @@ def finite(*columns: str) -> str:
     return " AND ".join(f"{column} BETWEEN -{LARGEST} AND {LARGEST}" for column in columns)
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     for name in ("directions", "objectives"):
         op.add_column("studies", sa.Column(name, sa.JSON(none_as_null=True), nullable=True))
     whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -1,0 +1,220 @@
+"""Where a storage is: reading its URL, and refusing with the right spelling what would store somewhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, make_url
+
+from actsearch.errors import StorageError
+from actsearch.storage.backend import redacted
+
+__all__ = ["absolute_url", "file_of", "parsed", "shown_url", "sqlite_url", "storage_url"]
+
+_SCHEME = re.compile(r"[\w+]+://")
+_MEMORY = ":memory:"
+_POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
+_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
+_NEEDS_NO_ESCAPE = re.compile(rb"[A-Za-z0-9._~/-]")
+_NEEDS_ESCAPE = (
+    re.compile(  # among them the bytes of a name that is not UTF-8, as Python writes them
+        r"[%?\x00-\x1f\x7f\udc80-\udcff]|^\s+|\s+$" + ("" if os.name == "nt" else r"|\\")
+    )
+)
+_EXAMPLES = (
+    "write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
+    "or postgresql+psycopg://USER@HOST/DATABASE"
+)
+
+
+def parsed(url: str | URL) -> URL:
+    """Read a storage URL. Of a SQLite URL, the database is the path of the file, None in memory.
+
+    A path is read as SQLAlchemy 2.1 does: ``%3F`` stands for ``?``. Earlier versions take it as it is written, so where
+    the two differ and one of them is more likely to be meant, it is refused.
+
+    Raises:
+        StorageError: it is not a storage URL, or reads as something that was hardly meant; says the right spelling.
+    """
+    text = _text_of(url)
+    if not _SCHEME.match(text):
+        raise StorageError(f"{shown_url(text)!r} is not a storage URL; {_corrected(text)}")
+    kind, _, rest = text.partition("://")
+    system, _, driver = kind.partition("+")
+    if system.lower() == "sqlite":
+        database = _sqlite_file(rest, shown_url(text))
+        if system != "sqlite" or driver not in ("", "pysqlite"):
+            right = "sqlite://" if database is None else sqlite_url(database)
+            raise StorageError(
+                f"{shown_url(text)}: this version reaches SQLite through Python's sqlite3; write {right}"
+            )
+        return URL.create("sqlite", database=database)
+    if kind in _POSTGRESQL:
+        return _server(text)
+    if system in ("postgres", "postgresql"):
+        raise StorageError(
+            f"{shown_url(text)}: this version reaches PostgreSQL through psycopg; "
+            "write postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    raise StorageError(
+        f"{shown_url(text)}: this version stores in SQLite and PostgreSQL; {_EXAMPLES}"
+    )
+
+
+def storage_url(text: str) -> str:
+    """A storage URL; the plain name of a file becomes one."""
+    return text if _SCHEME.match(text) else sqlite_url(text)
+
+
+def sqlite_url(path: str | Path) -> str:
+    """The URL of a file, with those characters escaped that mean something else in a URL."""
+    return "sqlite:///" + _NEEDS_ESCAPE.sub(
+        lambda found: quote(os.fsencode(found[0]), safe=""), str(path)
+    )
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite URL; None in memory and on a server.
+
+    Raises:
+        StorageError: as :func:`parsed`.
+    """
+    read = parsed(url)
+    is_file = read.drivername == "sqlite" and read.database is not None
+    return Path(str(read.database)) if is_file else None
+
+
+def absolute_url(url: str) -> str:
+    """The same storage for a process that may have another current folder."""
+    path = file_of(url)
+    return url if path is None else sqlite_url(path.resolve())
+
+
+def shown_url(url: str) -> str:
+    """A storage URL for messages: without a password, and of what a terminal can show."""
+    return redacted(url).encode("utf-8", "backslashreplace").decode()
+
+
+def _text_of(url: Any) -> str:
+    if isinstance(url, URL):
+        if url.drivername.partition("+")[0] == "sqlite" and url.database:  # not escaped by 2.0
+            whole = url.set(database="").render_as_string(hide_password=False)
+            head, mark, options = whole.partition("?")
+            escaped = sqlite_url(url.database).removeprefix("sqlite:///")
+            return head.removesuffix("/") + "/" + escaped + mark + options
+        return url.render_as_string(hide_password=False)
+    if isinstance(url, str):
+        return url
+    right = f"write {sqlite_url(url)}" if isinstance(url, Path) else _EXAMPLES
+    raise StorageError(f"a storage is the text of a URL, not {url!r}; {right}")
+
+
+def _corrected(text: str) -> str:
+    """What to write instead of something without a scheme, where that can be told."""
+    path = re.sub(r"^(sqlite|file):(//(?=/))?", "", text)
+    plain = path.strip("/") and not re.search(r"[@?\0\ud800-\udfff]|://|^\w+:", path)
+    return f"write {_suggested(path)}" if plain else _EXAMPLES
+
+
+def _server(text: str) -> URL:
+    try:
+        return make_url(text)
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is not a number
+        raise StorageError(f"{shown_url(text)!r} is not a storage URL; {_EXAMPLES}") from None
+
+
+def _sqlite_file(rest: str, shown: str) -> str | None:
+    """The path in what follows ``sqlite://``, None for a database in memory."""
+    if rest in ("", "/" + _MEMORY):
+        return None
+    if not rest.startswith("/"):
+        named = rest.rstrip("/") and not re.search(r"[@?]", rest)
+        right = _suggested(rest) if named else "sqlite:///FILE"
+        raise StorageError(
+            f"{shown}: after two slashes comes a host, which SQLite does not have, and nothing would be stored; "
+            f"write {right}, with three slashes"
+        )
+    text = rest[1:]
+    if not text.strip("/"):
+        raise StorageError(
+            f"{shown} names no file; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
+            "or sqlite:// for a study in memory, which is not kept"
+        )
+    path, found, options = text.partition("?")
+    if found:
+        name = "" if "=" in options else f", as in {_suggested(text)}"
+        raise StorageError(
+            f"{shown}: a file takes no options; write {_suggested(path)}; "
+            f"a ? in the name of a file or folder is written %3F{name}"
+        )
+    _refuse_text(text, shown)
+    return _unescaped(text, shown)
+
+
+def _suggested(path: str) -> str:
+    """The URL to write for a path, as far as it can be guessed."""
+    return sqlite_url(os.path.expanduser(path.removeprefix("file:").strip()).rstrip("/"))
+
+
+def _refuse_text(text: str, shown: str) -> None:
+    """Refuse a path that would make a file or folder where nobody wants one."""
+    right = f"write {_suggested(text)}"
+    itself = f"sqlite:///./{text} for a file or folder of that name"
+    if text.startswith("file:"):
+        reason = f"file: begins a URI of SQLite's; {right}, or {itself}"
+    elif text.startswith("~") and os.path.expanduser(text) != text:
+        reason = f"~ is not expanded in a URL; {right}, or {itself}"
+    elif text.startswith("~") and "/" in text:
+        reason = (
+            f"there is no user {text[1:].partition('/')[0]!r} with a home folder; write {itself}"
+        )
+    elif os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", text):
+        reason = "this is a path of Windows; write sqlite:///FILE with a path of this system"
+    elif os.name != "nt" and "\\" in text:
+        slashes = _suggested(text.replace("\\", "/"))
+        reason = (
+            f"folders are separated by /; write {slashes}; a \\ in the name itself is written %5C"
+        )
+    elif text != text.strip():
+        reason = (
+            f"it begins or ends with a blank; {right}; a blank in the name itself is written %20"
+        )
+    elif text.endswith("/"):
+        reason = f"a storage is a file, this is a folder; write {_suggested(text)}/actsearch.db"
+    else:
+        return
+    raise StorageError(f"{shown}: {reason}")
+
+
+def _unescaped(text: str, shown: str) -> str:
+    """The path that a text with escapes stands for, where that is what is meant."""
+    try:
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(text)))
+    except UnicodeError:
+        raise StorageError(
+            f"{shown}: this cannot be the name of a file; give the file and its folders names of ordinary characters"
+        ) from None
+    if "\0" in path:
+        raise StorageError(f"{shown}: no name of a file holds a NUL character; leave it out")
+    needless = any(
+        _NEEDS_NO_ESCAPE.fullmatch(unquote_to_bytes(found)) for found in _ESCAPE.findall(text)
+    )
+    if path != text and (needless or _is_meant(Path(text), Path(path))):
+        raise StorageError(
+            f"{shown}: % begins an escape; for the file {text} write {sqlite_url(text)}, "
+            f"for {path} write {sqlite_url(path)}"
+        )
+    return path
+
+
+def _is_meant(literal: Path, unescaped: Path) -> bool:
+    """Whether a path is there as it is written, and what its escapes stand for is not."""
+    pairs = [(literal, unescaped), (literal.parent, unescaped.parent)]
+    return any(
+        one != other and os.path.exists(one) and not os.path.exists(other) for one, other in pairs
+    )
