@@ -17,6 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
 from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, parsed, redacted
+from actsearch.storage.forks import between_forks, part_at_forks
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.sqlite import Sqlite
 
@@ -78,7 +79,8 @@ class Database:
         self._backend = _backend(Opening(parsed(url), create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
-        with self.translated(), self._decoded():
+        part_at_forks(self._backend.engine)
+        with self.translated(), self._decoded(), between_forks():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._backend.ready_to_write()
@@ -150,7 +152,7 @@ class Database:
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
         self._backend.before()
-        with self._failing(), self._connected() as connection:
+        with between_forks(), self._failing(), self._connected() as connection:
             connection = connection.execution_options(actsearch_write=write)
             transaction = connection.begin()
             number = self._backend.transaction(connection) if write else None
