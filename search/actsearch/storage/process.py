@@ -28,7 +28,7 @@ class _Mark(NamedTuple):
 
 
 def mark_of_this() -> str:
-    """This process among all that ever had its number: the boot, when it began, and its namespaces; "" without /proc."""
+    """This process among all that ever had its number: boot, start and namespaces; "" where there is no /proc."""
     mark = _mark()
     return " ".join(mark).strip() if mark.start else ""
 
