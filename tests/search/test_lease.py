@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _mark(process: subprocess.Popen[bytes]) -> list[str]:
 OTHER_BOOT = "12345678-1234-1234-1234-123456789012"
 OTHER_NAMESPACES = "pid:[1],time:[1]"
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, Callable[[str, str, str], list[str]]] = {
     "another namespace": lambda boot, start, spaces: [boot, start, OTHER_NAMESPACES],
     "another machine of that name": lambda boot, start, spaces: [OTHER_BOOT, start, spaces],
     "without /proc": lambda boot, start, spaces: [],
