@@ -1,10 +1,23 @@
-"""Deriving seeds: every random stream has a name, and its seed follows from the study's seed and that name."""
+"""Deriving seeds: every random stream has a name, and its seed follows from the study's seed and that name.
+
+The global streams of torch, random and numpy are one for all threads of a process: who seeds them and gives them back
+does so inside of :data:`global_streams`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+from types import TracebackType
 
-__all__ = ["derive", "seed_list"]
+from actsearch.errors import StudyError
+
+__all__ = ["GlobalStreams", "derive", "global_streams", "seed_list"]
+
+_PATIENCE = (
+    60.0  # a training of another thread may hold the streams; it must not wait for us in turn
+)
 
 
 def derive(*parts: int | str) -> int:
@@ -16,3 +29,48 @@ def derive(*parts: int | str) -> int:
 def seed_list(study_seed: int, purpose: str, count: int) -> list[int]:
     """The first ``count`` seeds of a purpose, each below 2**31 so that every library takes them."""
     return [derive(study_seed, purpose, index) % 2**31 for index in range(count)]
+
+
+class GlobalStreams:
+    """A context in which the global random streams belong to one thread; it may be entered again inside.
+
+    Raises:
+        StudyError: another thread has kept them for a minute.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise StudyError(
+                f"another thread of this process has used the global random streams of torch, random and numpy for "
+                f"{_PATIENCE:g} s, as a training does: make this call before or after it, or in a process of its own"
+            )
+        self._owner = threading.get_ident()
+        self._depth += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+        self._lock.release()
+
+    def start_free(self) -> None:
+        """In a fork: threads that held them do not run there."""
+        if self._owner != threading.get_ident():
+            self._lock = threading.RLock()
+            self._owner, self._depth = None, 0
+
+
+global_streams = GlobalStreams()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=global_streams.start_free)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ from actsearch.storage import Storage
 HOLD = """
 import sys
 import actsearch as acs
+from actsearch.storage import lease
 
+if len(sys.argv) > 2:  # seconds that are long for a user, and too long for a test
+    lease._STALE, lease._WATCH, lease._BEAT = lease.timedelta(seconds=2), 4, 0.3
 go_on = True
 
 
@@ -52,9 +56,9 @@ def objective(candidate: acs.Candidate, run: acs.Run) -> float:
 class Driver:
     """A process that waits in the middle of its first trial until it is told to go on."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *options: str, within: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, url],
+            [*within, sys.executable, "-c", HOLD, url, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -133,6 +137,61 @@ def test_that_of_a_killed_one_is_taken_over_at_once(url: str, driver: Driver) ->
     study.optimize(objective, n_trials=1, show_progress_bar=False)
     assert time.monotonic() - started < 10
     assert study.trials[0].state is TrialState.COMPLETE
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts")
+"""A PID namespace of its own, under the same host name: what two containers may be to each other."""
+
+
+@pytest.fixture
+def container() -> Sequence[str]:
+    try:
+        subprocess.run([*CONTAINER, "true"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        pytest.skip(f"no PID namespace can be made here: {said}")
+    return CONTAINER
+
+
+def test_that_of_a_container_with_the_same_host_name_stays_while_it_lives(
+    url: str, container: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process number is another process here, or none."""
+    driver = Driver(url, "fast", within=container)
+    try:
+        driver.in_a_trial()
+        study = acs.load_study(study_name="s", storage=url)
+        with pytest.raises(acs.StudyError, match=r"is being run by .*\(process 1, "):
+            study.optimize(objective, total_trials=6, show_progress_bar=False)
+        monkeypatch.setattr("actsearch.storage.lease._STALE", timedelta(0))
+        with pytest.raises(acs.StudyError, match="is being run by"):  # it is watched, and beats
+            study.optimize(objective, total_trials=6, show_progress_bar=False)
+        driver.close()
+        monkeypatch.setattr("actsearch.storage.lease._WATCH", 1)
+        study.optimize(objective, total_trials=6, show_progress_bar=False)
+    finally:
+        driver.close()
+    assert sum(state.is_trained for state in _states(url)) == 6
+
+
+@pytest.mark.slow
+def test_of_two_containers_with_one_host_name_one_drives(
+    url: str, container: Sequence[str]
+) -> None:
+    """Both are process 1 in theirs. Killed, the first is followed by another."""
+    first, second, third = (Driver(url, "fast", within=container) for _ in range(3))
+    try:
+        first.in_a_trial()
+        second.say("start")
+        assert second.read().startswith("REFUSED study 's' is being run by")
+        first.close()
+        time.sleep(3)  # a sign of life is no longer fresh after two
+        third.in_a_trial().say("once")
+        assert third.read() == "END"
+    finally:
+        for driver in (first, second, third):
+            driver.close()
+    assert sum(state.is_trained for state in _states(url)) == 6
 
 
 @pytest.mark.slow

@@ -6,10 +6,13 @@ import ast
 import inspect
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from storage_cases import outside, study_record, waiting
 import actsearch as acs
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage
+from actsearch.storage.process import mark_of_this, runs
 from actsearch.storage.tables import LeaseRow
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -68,6 +72,155 @@ def test_another_machines_is_taken_over_once_it_is_stale(
     else:
         with pytest.raises(acs.StudyError, match="elsewhere"):
             storage.lease(study).acquire()
+
+
+def _living() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"])
+
+
+def _mark(process: subprocess.Popen[bytes]) -> list[str]:
+    """What a lease of that process says of it: boot, start, and namespaces."""
+    boot, _, namespaces = mark_of_this().split(" ", 2)
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return [boot, fields[19], namespaces]
+
+
+OTHER_BOOT = "12345678-1234-1234-1234-123456789012"
+OTHER_NAMESPACES = "pid:[1],time:[1]"
+
+ELSEWHERE: dict[str, Callable[[str, str, str], list[str]]] = {
+    "another namespace": lambda boot, start, spaces: [boot, start, OTHER_NAMESPACES],
+    "another machine of that name": lambda boot, start, spaces: [OTHER_BOOT, start, spaces],
+    "without /proc": lambda boot, start, spaces: [],
+    "of an older version": lambda boot, start, spaces: [boot, start],
+}
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_that_of_a_process_that_cannot_be_seen_is_judged_by_its_signs_of_life(
+    storage: Storage,
+    study: StudyRecord,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    is_silent: bool,
+) -> None:
+    """The host name is ours, and no process here has its number."""
+    monkeypatch.setattr("actsearch.storage.lease._WATCH", 0.2)
+    storage.lease(study).acquire()
+    gone = _living()
+    process = " ".join(ELSEWHERE[where](*_mark(gone)))
+    gone.kill()
+    gone.wait()
+    renewed = datetime.now(UTC) - timedelta(minutes=15 if is_silent else 0)
+    _set(database_url, pid=gone.pid, process=process, renewed=renewed, token="theirs")
+    if is_silent:
+        storage.lease(study).acquire()
+    else:
+        with pytest.raises(acs.StudyError, match=f"process {gone.pid}"):
+            storage.lease(study).acquire()
+
+
+@pytest.mark.parametrize("parts", [2, 3], ids=["of an older version", "of this version"])
+def test_that_of_a_process_that_is_seen_stays_without_any_sign_of_life(
+    storage: Storage, study: StudyRecord, database_url: str, parts: int
+) -> None:
+    storage.lease(study).acquire()
+    living = _living()
+    try:
+        process = " ".join(_mark(living)[:parts])
+        _set(database_url, pid=living.pid, process=process, renewed=LONG_AGO, token="theirs")
+        with pytest.raises(acs.StudyError, match=f"process {living.pid}"):
+            storage.lease(study).acquire()
+    finally:
+        living.kill()
+        living.wait()
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_of_this_machine_before_it_was_started_anew(
+    storage: Storage,
+    study: StudyRecord,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    beats: bool,
+) -> None:
+    """It need not be ten minutes ago; but a machine of the same name that lives is seen to beat."""
+    monkeypatch.setattr("actsearch.storage.lease._WATCH", 2 if beats else 0.2)
+    began = datetime.now(UTC) - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+    monkeypatch.setattr(
+        "actsearch.storage.lease._STALE", datetime.now(UTC) - began + timedelta(days=1)
+    )
+    storage.lease(study).acquire()
+    before = began - timedelta(seconds=60)
+    _set(
+        database_url, process=f"{OTHER_BOOT} 1 {OTHER_NAMESPACES}", renewed=before, token="theirs"
+    )
+    if not beats:
+        storage.lease(study).acquire()
+        return
+    beat = threading.Timer(0.3, _set, [database_url], {"renewed": before + timedelta(seconds=15)})
+    beat.start()
+    with pytest.raises(acs.StudyError, match="is being run by"):
+        storage.lease(study).acquire()
+    beat.join()
+
+
+def test_one_that_beats_when_it_would_be_taken_over_keeps_it(
+    storage: Storage,
+    study: StudyRecord,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the last look and the takeover; its clock is years behind."""
+    storage.lease(study).acquire()
+    _set(database_url, host="elsewhere", renewed=LONG_AGO)
+    lease = storage.lease(study)
+    monkeypatch.setattr(
+        lease, "_watch", lambda _: _set(database_url, renewed=LONG_AGO + timedelta(seconds=15))
+    )
+    with pytest.raises(acs.StudyError, match="elsewhere"):
+        lease.acquire()
+
+
+RUNS = """
+import sys
+from actsearch.storage.process import runs
+print(runs(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+"""
+
+
+def test_a_process_that_runs_but_cannot_be_read_lives() -> None:
+    """As one of another user, where /proc hides those."""
+    living = _living()
+    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc/$0 && exec "$@"']
+    asked = [socket.gethostname(), str(living.pid), " ".join(_mark(living))]
+    try:
+        command = [*hide, str(living.pid), sys.executable, "-c", RUNS, *asked]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if "unshare" in result.stderr or "mount:" in result.stderr:
+            pytest.skip(f"nothing can be mounted here: {result.stderr}")
+        assert result.stdout == "True\n", result.stderr
+    finally:
+        living.kill()
+        living.wait()
+    assert runs(asked[0], living.pid, asked[2]) is False
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 2**70])
+def test_a_number_that_no_process_has_is_of_none_that_runs(pid: int) -> None:
+    assert runs(socket.gethostname(), pid, mark_of_this()) is False
+
+
+def test_a_link_to_the_database_leads_to_the_same_lease(tmp_path: Path) -> None:
+    storage = Storage(f"sqlite:///{tmp_path}/study.db", create=True)
+    study = storage.create_study(study_record())
+    (tmp_path / "link.db").symlink_to("study.db")
+    storage.lease(study).acquire()
+    linked = Storage(f"sqlite:///{tmp_path}/link.db")
+    with pytest.raises(acs.StudyError, match="is being run by"):
+        linked.lease(study).acquire()
 
 
 def test_another_machines_stays_while_it_gives_signs_of_life(

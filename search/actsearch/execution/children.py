@@ -100,6 +100,12 @@ class Child:
             self._process.kill()
         self._release()
 
+    def disconnect(self) -> None:
+        """In a fork of the process that started it: hold its standard input open no longer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
     def _release(self) -> None:
         self._process.wait()
         self._watcher.join()

@@ -61,6 +61,12 @@ class Guard:
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
 
+    def disconnect(self) -> None:
+        """In a fork of the process that made it: hold the pipe open no longer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
     def close(self) -> None:
         """End it, and whatever is left in its care."""
         assert self._process.stdin is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import os
 import queue
 import re
 import time
+import weakref
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +25,8 @@ from actsearch.records import Outcome, TrialState
 __all__ = ["Processes"]
 
 _log = logging.getLogger("actsearch")
+
+_all = weakref.WeakSet["Processes"]()
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -74,6 +78,7 @@ class Processes:
         self._work: Work | None = None
         self._stops = False
         self._unsettled: dict[int, tuple[Job, Outcome] | None] = {}
+        _all.add(self)
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """All that wait: a free child takes what is next."""
@@ -121,6 +126,15 @@ class Processes:
     def _kill(self) -> None:
         for seat in self._children:
             seat.child.kill()
+        self._forget()
+
+    def leave_to_parent(self) -> None:
+        """In a fork of this process: the children are those of its parent, and end with that one."""
+        for seat in self._children:
+            seat.child.disconnect()
+        if self._guard is not None:
+            self._guard.disconnect()
+            self._guard = None
         self._forget()
 
     def _forget(self) -> None:
@@ -284,6 +298,15 @@ class _Seat:
     jobs: list[Job] = dataclasses.field(default_factory=list)
     deadline: float | None = None
     is_ready: bool = False
+
+
+def _leave_all_to_parent() -> None:
+    for processes in list(_all):
+        processes.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def _bytes(limit: int | str | None) -> int | None:

@@ -14,6 +14,7 @@ from torch.nn.modules import activation as torch_activations
 from actsearch.activation import Activation
 from actsearch.placement.called import Called
 from actsearch.placement.scripted import is_scripted
+from actsearch.seeds import global_streams
 
 __all__ = [
     "CALLS",
@@ -130,13 +131,14 @@ def is_activation(module: nn.Module) -> bool:
     if sum(parameter.numel() for parameter in module.parameters()) > 2 or not _takes_one(module):
         return False
     training = module.training
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return _behaves_so(module.eval())
-    except Exception:  # whatever it needs, it is not one tensor of any shape
-        return False
-    finally:
-        module.train(training)
+    with global_streams:
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                return _behaves_so(module.eval())
+        except Exception:  # whatever it needs, it is not one tensor of any shape
+            return False
+        finally:
+            module.train(training)
 
 
 def _takes_one(module: nn.Module) -> bool:

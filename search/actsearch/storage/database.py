@@ -17,6 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
 from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, redacted
+from actsearch.storage.forks import between_forks, part_at_forks
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.sqlite import Sqlite
 from actsearch.storage.url import parsed, shown_url
@@ -83,7 +84,8 @@ class Database:
         )
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
-        with self.translated(), self._decoded():
+        part_at_forks(self._backend.engine)
+        with self.translated(), self._decoded(), between_forks():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._backend.ready_to_write()
@@ -155,6 +157,7 @@ class Database:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._backend.alone())
             self._backend.before()
+            stack.enter_context(between_forks())
             stack.enter_context(self._failing())
             connection = stack.enter_context(self._connected())
             connection = connection.execution_options(actsearch_write=write)

@@ -13,7 +13,6 @@ import uuid
 import weakref
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session
 from actsearch.errors import StorageError, StudyError
 from actsearch.records import Aim
 from actsearch.storage.database import Database, retried
+from actsearch.storage.process import began_after, mark_of_this, runs
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
 __all__ = ["Holder", "Lease", "is_alive"]
@@ -34,6 +34,7 @@ _STALE = timedelta(minutes=10)  # without a sign of life another machine's drive
 _LARGEST = 2**63 - 1  # that a database takes
 
 _held = set[str]()  # tokens that this process uses
+_of_parent = set[str]()  # tokens that the process uses which this one is a fork of
 
 _LEASES = Base.metadata.tables["leases"]
 _RENEW = (
@@ -49,7 +50,7 @@ class Holder:
 
     Attributes:
         alive: whether that process still runs, as far as can be seen from here.
-        here: whether it is, or was, a process of this machine.
+        here: whether that was seen; else it is judged by its signs of life.
     """
 
     token: str
@@ -60,6 +61,10 @@ class Holder:
     renewed: datetime | None
     alive: bool
     here: bool
+
+    def is_silent_since(self, before: Holder | None) -> bool:
+        """Whether it is the holder of before, without a sign of life since."""
+        return before is not None and (self.token, self.renewed) == (before.token, before.renewed)
 
     def __str__(self) -> str:
         return (
@@ -91,18 +96,25 @@ class Lease:
         """
         if (holder := self.holder()) is not None and not holder.alive:
             self._watch(holder)
-        self._take()
-        _held.add(self.token)
+        _held.add(
+            self.token
+        )  # before it is stored: another thread would take it for one that was left behind
+        try:
+            self._take(holder)
+        except BaseException:
+            _held.discard(self.token)
+            raise
         self._start_beating()
 
     @retried
-    def _take(self) -> None:
+    def _take(self, watched: Holder | None) -> None:
         with self._database.writing() as session:
             if session.get(StudyRow, self._study_id) is None:
                 raise StudyError(f"study {self._study_name!r} was deleted meanwhile")
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
-                if (found := _holder(row)).alive:
+                found = _holder(row)
+                if found.alive or not (found.here or found.is_silent_since(watched)):
                     raise self._taken(found)
                 _log.warning(
                     "study %s: taken over from %s, which is gone", self._study_name, found
@@ -117,7 +129,7 @@ class Lease:
                     owner=_owner(),
                     host=socket.gethostname(),
                     pid=os.getpid(),
-                    process=_process_start(os.getpid()),
+                    process=mark_of_this(),
                     acquired=now,
                     renewed=now,
                 )
@@ -130,7 +142,7 @@ class Lease:
         )
 
     def _watch(self, holder: Holder) -> None:
-        """Of another machine only the lease is seen, and a clock may be wrong: wait for a sign of life."""
+        """Of another machine or container only the lease is seen, and a clock may be wrong: wait for a sign of life."""
         if holder.here:
             return
         _log.info("study %s: waiting for a sign of life of %s", self._study_name, holder)
@@ -140,7 +152,7 @@ class Lease:
             now = self.holder()
             if now is None:
                 return
-            if (now.token, now.renewed) != (holder.token, holder.renewed):
+            if not now.is_silent_since(holder):
                 raise self._taken(now)
 
     @retried
@@ -174,8 +186,14 @@ class Lease:
         """Inside a write transaction: still ours, and renewed.
 
         Raises:
-            StudyError: when another driver has taken over; nothing is then written.
+            StudyError: when another driver has taken over, or in a fork of the one that holds it; nothing is then
+                written.
         """
+        if self.token in _of_parent:
+            raise StudyError(
+                f"this process is a fork of the one that runs study {self._study_name!r}, which alone writes to it: "
+                "nothing was written; end a fork with os._exit(), or start it with multiprocessing or subprocess"
+            )
         if not self._renew(session):
             row = session.get(LeaseRow, self._study_id)
             by = "nobody" if row is None else f"{row.owner} on {row.host} (process {row.pid})"
@@ -192,7 +210,9 @@ class Lease:
 
     @retried
     def release(self) -> None:
-        """Give the lease back; no error if it is gone."""
+        """Give the lease back; no error if it is gone. A fork of the process that holds it leaves it alone."""
+        if self.token in _of_parent:
+            return
         self._released.set()
         _held.discard(self.token)
         with self._database.writing() as session:
@@ -231,17 +251,13 @@ def _beat(reference: weakref.ref[Lease], released: threading.Event) -> None:
 
 def is_alive(row: LeaseRow) -> bool:
     """Whether the process that took a lease still runs, as far as can be seen from here."""
-    if row.host != socket.gethostname():
-        # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
-        return row.renewed is not None and abs(utc_now() - row.renewed) < _STALE
-    try:
-        os.kill(row.pid, 0)
-    except (ProcessLookupError, OverflowError, TypeError):
-        return False
-    except PermissionError:  # it runs, as another user
-        pass
-    # process numbers are used again, after a restart of a container at once
-    return _process_start(row.pid) == row.process
+    seen = runs(row.host, row.pid, row.process)
+    if seen is not None:
+        return seen
+    if row.renewed is None or began_after(row.host, row.process, row.renewed):
+        return False  # this machine was started anew; should it be one of the same name, the watch sees it live
+    # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
+    return abs(utc_now() - row.renewed) < _STALE
 
 
 def _holder(row: LeaseRow) -> Holder:
@@ -253,7 +269,7 @@ def _holder(row: LeaseRow) -> Holder:
         row.acquired,
         row.renewed,
         is_alive(row) and not _is_left_behind(row),
-        row.host == socket.gethostname(),
+        runs(row.host, row.pid, row.process) is not None,
     )
 
 
@@ -263,8 +279,8 @@ def _line(text: object) -> str:
 
 def _is_left_behind(row: LeaseRow) -> bool:
     """Whether it is this process's own, which could not give it back: the disk was full."""
-    ours = row.host == socket.gethostname() and row.pid == os.getpid()
-    return ours and row.process == _process_start(row.pid) and row.token not in _held
+    ours = (socket.gethostname(), os.getpid(), mark_of_this())
+    return (row.host, row.pid, row.process) == ours and row.token not in _held
 
 
 def _age(then: datetime | None) -> str:
@@ -283,11 +299,11 @@ def _owner() -> str:
         return f"user {os.getuid()}"
 
 
-def _process_start(pid: int) -> str:
-    """When a process began, as the kernel counts it, with the boot it belongs to; "" where that is not told."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    return f"{boot} {fields[19]}"
+def _forget_held() -> None:
+    """In a fork: what the parent holds is its own."""
+    _of_parent.update(_held)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_held)

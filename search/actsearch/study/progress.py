@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from types import TracebackType
 
 from tqdm import tqdm
@@ -9,6 +11,8 @@ from tqdm import tqdm
 from actsearch.records import TrialRecord
 
 __all__ = ["Progress"]
+
+_shown = weakref.WeakSet["Progress"]()
 
 
 class Progress:
@@ -23,6 +27,7 @@ class Progress:
             dynamic_ncols=True,
             mininterval=0.5,
         )
+        _shown.add(self)
 
     def __enter__(self) -> Progress:
         return self
@@ -53,3 +58,16 @@ class Progress:
     def note(self, text: str) -> None:
         """Say what is being done now."""
         self._bar.set_postfix_str(text, refresh=False)
+
+    def abandon(self) -> None:
+        """Show nothing more: a fork shares the bar, and a lock of it, with its parent."""
+        self._bar.disable = True
+
+
+def _abandon_all() -> None:
+    for progress in list(_shown):
+        progress.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -18,6 +20,8 @@ _log = logging.getLogger("actsearch")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+_inside = weakref.WeakSet["StopSignals"]()
+
 Handler = Callable[[int, FrameType | None], Any] | int
 
 
@@ -26,7 +30,8 @@ class StopSignals:
 
     When all is stored and given back, the first signal goes on to whoever handled it before: a script ends with
     KeyboardInterrupt, or by SIGTERM, as it would without a study. Signals that are ignored, or handled outside of
-    Python, are left alone, and in threads other than the main one nothing is touched.
+    Python, are left alone, and in threads other than the main one nothing is touched. A fork handles signals as
+    before: a process that the objective starts by forking ends by them.
 
     Attributes:
         number: the signal that came; None while there was none.
@@ -43,6 +48,7 @@ class StopSignals:
         self._before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> StopSignals:
+        _inside.add(self)
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 before = signal.getsignal(number)
@@ -57,7 +63,8 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
+        self.restore()
+        _inside.discard(self)
 
     def pass_on(self) -> None:
         """Outside again: hand the signal that came to whoever handled it before us."""
@@ -66,7 +73,7 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
-            self._restore()
+            self.restore()
             _deliver(number)
             return
         self.number = number
@@ -78,7 +85,8 @@ class StopSignals:
                 self._study_name, signal.Signals(number).name,
             )  # fmt: skip
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Give the signals back to whoever handled them before us."""
         while self._before:
             number, before = self._before.popitem()
             signal.signal(number, before)
@@ -91,3 +99,33 @@ def _deliver(number: int) -> None:
         handler(number, None)
     else:
         signal.raise_signal(number)
+
+
+class _AtFork:
+    """Signals wait while the process forks, so that none reaches a fork that still handles it as its parent does."""
+
+    def __init__(self) -> None:
+        self._mask: set[Any] = set()
+
+    def before(self) -> None:
+        if _inside:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def in_parent(self) -> None:
+        if _inside:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def in_child(self) -> None:
+        for signals in list(_inside):
+            signals.restore()
+        self.in_parent()
+        _inside.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    _at_fork = _AtFork()
+    os.register_at_fork(
+        before=_at_fork.before,
+        after_in_parent=_at_fork.in_parent,
+        after_in_child=_at_fork.in_child,
+    )

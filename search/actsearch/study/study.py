@@ -40,6 +40,7 @@ from actsearch.study.driver import Driver
 from actsearch.study.limits import Limits
 from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
+from actsearch.study.turn import only_one
 
 if TYPE_CHECKING:
     import optuna
@@ -181,7 +182,8 @@ class Study:
             task_changed: "accept" goes on although the task differs from the one of the stored trials.
 
         Raises:
-            StudyError: another process runs the study, the task changed, or the direction is unknown.
+            StudyError: another process runs the study, another thread optimizes or confirms one, the task changed, or
+                the direction is unknown.
             TaskError: model, data, loss and metric do not fit together.
             PlacementError: the model has nothing to replace.
             KeyboardInterrupt: after Ctrl-C.
@@ -191,9 +193,23 @@ class Study:
         if n_trials is None and total_trials is None and timeout is None:
             n_trials = _DEFAULT_TRIALS
         limits = Limits(n_trials, total_trials, timeout)
+        with only_one(self.study_name, "optimize"):
+            self._optimize(
+                objective, limits, executor, callbacks, show_progress_bar, task_changed == "accept"
+            )
+
+    def _optimize(
+        self,
+        objective: ObjectiveCallable,
+        limits: Limits,
+        executor: Executor | None,
+        callbacks: Iterable[Callback],
+        show_progress_bar: bool,
+        accept_changed_task: bool,
+    ) -> None:
         self._stop = False
         driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
-        self._record = driver.prepare(accept_changed_task=task_changed == "accept")
+        self._record = driver.prepare(accept_changed_task=accept_changed_task)
         listeners = [
             lambda record, call=callback: call(
                 self, Trial(record, self.study_name, None, self._look)
@@ -265,13 +281,14 @@ class Study:
             show_progress_bar: show progress on standard error.
 
         Raises:
-            StudyError: no complete trial, or another process runs the study.
+            StudyError: no complete trial, another process runs the study, or another thread optimizes or confirms one.
             TaskError: the task has no test data.
         """
         confirmation = Confirmation(
             self._storage, self._record, objective, top_k, seeds, baseline, min_effect
         )
-        return confirmation.verdict(self._trials(), show_progress_bar)
+        with only_one(self.study_name, "confirm"):
+            return confirmation.verdict(self._trials(), show_progress_bar)
 
     @property
     def verdicts(self) -> list[Verdict]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
+from actsearch.seeds import global_streams
 
 __all__ = [
     "Batches",
@@ -238,17 +239,18 @@ def describe_source(source: Any) -> dict[str, Any]:
 def _items_digest(source: Any, length: int) -> str:
     """Hash of evenly spread items of a data set, random transforms seeded; "" where an item cannot be had."""
     digest = hashlib.sha256()
-    state = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            random.seed(0)
-            for index in range(0, length, -(-length // _HASHED_ITEMS)):
-                _add_to(digest, source[index])
-    except Exception:  # the user's data set: anything; its type and length still stand for it
-        return ""
-    finally:
-        random.setstate(state)
+    with global_streams:
+        state = random.getstate()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                random.seed(0)
+                for index in range(0, length, -(-length // _HASHED_ITEMS)):
+                    _add_to(digest, source[index])
+        except Exception:  # the user's data set: anything; its type and length still stand for it
+            return ""
+        finally:
+            random.setstate(state)
     return digest.hexdigest()
 
 

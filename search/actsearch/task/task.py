@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from actsearch.errors import TaskError, nearest
+from actsearch.seeds import global_streams
 from actsearch.task.data import as_source, describe_source, tensor_digest
 from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
 from actsearch.task.objectives import MEASURED, check_objectives, direction_of
@@ -254,7 +255,7 @@ class Task:
 
     def describe(self) -> dict[str, Any]:
         """What the search's results depend on, as JSON data: model, settings and data, never source text."""
-        with torch.random.fork_rng(devices=[]):
+        with global_streams, torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = self.build()
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}

@@ -20,6 +20,7 @@ from actsearch.errors import FormulaError
 from actsearch.expression import Expression
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint, simplified
+from actsearch.seeds import global_streams
 from actsearch.strategies.base import (
     Context,
     check_count,
@@ -334,9 +335,10 @@ def _spread(history: Sequence[TrialRecord]) -> float:
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """DEAP draws from the global ``random``: seed it, and give its state back."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
+    with global_streams:
+        state = random.getstate()
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(state)

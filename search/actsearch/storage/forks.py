@@ -1,0 +1,100 @@
+"""What a fork of this process must not inherit: open files of SQLite, and sessions at a server.
+
+SQLite forbids to carry a connection into a fork, and keeps for each process in which files it holds locks: a fork would
+believe to hold what its parent holds. So no connection to a file is open while a process forks. A session at a server
+stays the parent's: a fork neither uses nor closes it, as that would end it for both.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import StaticPool
+
+__all__ = ["between_forks", "part_at_forks"]
+
+_PATIENCE = 5.0  # seconds that a fork waits for transactions of other threads
+
+_gate = threading.Condition()
+_inside: collections.Counter[int] = collections.Counter()  # transactions by thread
+_engines = weakref.WeakSet[Engine]()
+_in_use: dict[int, Any] = {}  # connections in a transaction, by id
+
+
+def part_at_forks(engine: Engine) -> None:
+    """From now on forks begin without the connections of an engine, and open their own."""
+    if isinstance(engine.pool, StaticPool):
+        return  # in memory: a fork has a copy, of which nobody else knows
+
+    @event.listens_for(engine, "checkout")
+    def on_checkout(connection: Any, *_: Any) -> None:
+        _in_use[id(connection)] = connection
+
+    @event.listens_for(engine, "checkin")
+    @event.listens_for(engine, "close")  # also of one that broke
+    def on_checkin(connection: Any, *_: Any) -> None:
+        _in_use.pop(id(connection), None)
+
+    _engines.add(engine)
+
+
+@contextlib.contextmanager
+def between_forks() -> Iterator[None]:
+    """No other thread forks inside, or only after waiting for some seconds."""
+    me = threading.get_ident()
+    with _gate:
+        _inside[me] += 1
+    try:
+        yield
+    finally:
+        with _gate:
+            _inside[me] -= 1
+            if _inside[me] <= 0:
+                del _inside[me]
+                _gate.notify_all()
+
+
+def _before() -> None:
+    me = threading.get_ident()
+    _gate.acquire()
+    _gate.wait_for(lambda: all(thread == me for thread in _inside), _PATIENCE)
+    for engine in list(_engines):
+        if engine.dialect.name == "sqlite":
+            with contextlib.suppress(Exception):  # a fork must not fail because a file is gone
+                engine.dispose()
+
+
+def _in_parent() -> None:
+    _gate.release()
+
+
+def _in_child() -> None:
+    global _gate
+    me = threading.get_ident()
+    _gate = threading.Condition()
+    for thread in [thread for thread in _inside if thread != me]:
+        del _inside[thread]
+    for connection in _in_use.values():
+        _keep(connection)
+    _in_use.clear()
+    for engine in list(_engines):
+        _keep(engine.pool)
+        engine.dispose(close=False)
+
+
+def _keep(thing: object) -> None:
+    """Never free it, not even when the interpreter ends: whatever frees a connection closes it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

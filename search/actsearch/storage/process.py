@@ -1,0 +1,110 @@
+"""Which process holds a lease, and whether it runs: seen from here, or not to be seen from here at all.
+
+A process number means something only on one machine, since one start of it, and in one PID namespace: two containers
+may share a host name, and machines that were cloned do. All of these are told apart by what a lease stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["began_after", "mark_of_this", "runs"]
+
+_NAMESPACES = ("pid", "time")  # the second moves the clock by which the start of a process is told
+
+
+class _Mark(NamedTuple):
+    """What the text of a mark holds, each "" where it was not told."""
+
+    boot: str = ""
+    start: str = ""
+    namespaces: str = ""  # older versions did not write them
+
+
+def mark_of_this() -> str:
+    """This process among all that ever had its number: boot, start and namespaces; "" where there is no /proc."""
+    mark = _mark()
+    return " ".join(mark).strip() if mark.start else ""
+
+
+def runs(host: str, pid: int, mark: str) -> bool | None:
+    """Whether a process runs; None where that cannot be seen from here.
+
+    Args:
+        host: its machine.
+        pid: its number there.
+        mark: what :func:`mark_of_this` said in it.
+    """
+    if host != socket.gethostname():
+        return None
+    own, theirs = _mark(), _parsed(mark)
+    if theirs.boot != own.boot:
+        return None
+    if theirs.namespaces == own.namespaces:
+        return _runs_here(pid, theirs.start)
+    # of an older version, it may be of any namespace: only a process that is there proves something
+    return True if not theirs.namespaces and _runs_here(pid, theirs.start) else None
+
+
+def began_after(host: str, mark: str, moment: datetime) -> bool:
+    """Whether this machine may be the one of the mark, started anew since that moment."""
+    own, theirs = _mark(), _parsed(mark)
+    if host != socket.gethostname() or not own.boot or not theirs.boot or own.boot == theirs.boot:
+        return False
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return moment < datetime.fromtimestamp(began, UTC)
+
+
+def _runs_here(pid: int, start: str) -> bool:
+    try:
+        if pid <= 0:  # which would ask for a whole group of processes
+            return False
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError, TypeError):
+        return False
+    except PermissionError:  # it runs, as another user
+        pass
+    # process numbers are used again, after a restart of a container at once
+    return _start(pid) in ("", start)
+
+
+def _mark() -> _Mark:
+    boot = _read("/proc/sys/kernel/random/boot_id").strip()
+    start = _start_in(_read("/proc/self/stat"))
+    spaces = []
+    for name in _NAMESPACES:
+        with contextlib.suppress(OSError):  # not told, or of a later kernel
+            spaces.append(os.readlink(f"/proc/self/ns/{name}"))
+    return _Mark(boot, start, ",".join(spaces)) if boot and start else _Mark()
+
+
+def _parsed(mark: str) -> _Mark:
+    return _Mark(*str(mark).split(" ", 2))
+
+
+def _start(pid: int) -> str:
+    """When a process began, as the kernel counts it; "" where that is not told."""
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""  # this /proc shows another namespace, in which the number is another process
+    except OSError:
+        return ""
+    return _start_in(_read(f"/proc/{pid}/stat"))
+
+
+def _start_in(status: str) -> str:
+    fields = status.rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, ValueError):
+        return ""
