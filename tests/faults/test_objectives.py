@@ -127,16 +127,16 @@ def test_one_in_which_the_user_interrupts_is_obeyed_and_nothing_is_lost(
 
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(64, 2, generator=generator)
+    x = torch.randn(128, 2, generator=generator)
     return x, (x[:, 0] * x[:, 1] > 0).long()
 
 
 def _task(model: Callable[[], nn.Module], **settings: Any) -> acs.Task:
-    data = _data()
+    x, y = _data()
     return acs.Task(
         model=model,
-        train=data,
-        valid=data,
+        train=(x[:64], y[:64]),
+        valid=(x[64:], y[64:]),
         loss=F.cross_entropy,
         epochs=1,
         batch_size=64,

@@ -28,6 +28,7 @@ from actsearch.records import (
 )
 from actsearch.report import (
     Measured,
+    SharedRows,
     Verdict,
     comparisons_of,
     judge,
@@ -43,6 +44,7 @@ from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
     resolved_direction,
+    rows_in_test,
     task_differences,
 )
 from actsearch.study.progress import Progress
@@ -112,6 +114,10 @@ class Confirmation:
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
         self._check_task()
+        shared = tuple(
+            SharedRows(item.other, item.shared, item.rows, item.relabelled)
+            for item in rows_in_test(self._objective)
+        )
         pool = self._pool(trials)
         key = self._key(pool)
         if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
@@ -129,7 +135,7 @@ class Confirmation:
             ) as bar:
                 self._bar = bar
                 self._trainings = Trainings(self._objective, self._sign, bar)
-                verdict = self._made(pool, lease)
+                verdict = dataclasses.replace(self._made(pool, lease), shared_rows=shared)
             self._storage.add_confirmation(
                 self._study.id,
                 key,
