@@ -57,10 +57,10 @@ def check_data(
 ) -> tuple[Overlap, ...]:
     """Look through a task's data once: rows that two of its sets share, numbers that are not finite, useless labels.
 
-    Test data are compared and counted, never scored. Before a search no item of a test Dataset is asked for: its tensors
-    are compared, or its positions where train or valid are parts of the same data set. No loader is started: tensors are
-    read once, of other data sets at most 2,048 items each, for at most 2 s; streams, random items and loaders with
-    samplers of their own are left out. Whatever goes wrong is logged at DEBUG, and that part is skipped.
+    Test data are compared and counted, never scored. Before a search no item of a test Dataset is asked for: its
+    tensors are compared, or its positions where train or valid are parts of the same data set. No loader is started:
+    tensors are read once, of other data sets at most 2,048 items each, for at most 2 s; streams, random items and
+    loaders with samplers of their own are left out. Whatever goes wrong is logged at DEBUG, and that part is skipped.
 
     Args:
         task: whose data.

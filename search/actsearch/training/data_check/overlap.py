@@ -103,9 +103,15 @@ class Table:
         return np.concatenate(data, axis=1)
 
     @cached_property
+    def order(self) -> Matches:
+        """The rows sorted by the hash of their inputs, equal ones as they come."""
+        return np.argsort(self.inputs, kind="stable")
+
+    @cached_property
     def distinct(self) -> int:
         """How many different inputs there are."""
-        return len(np.unique(self.inputs))
+        ordered = self.inputs[self.order]
+        return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
     @property
     def repeats(self) -> bool:
@@ -169,11 +175,15 @@ def compare(one: Table, other: Table) -> Overlap | None:
     and the test data may be sound. So it is the same where the other's inputs are mostly different from each other,
     or where the rows are equal one by one, in order.
     """
-    inputs = _matches(one, other, targets=False)
+    everywhere = np.arange(len(one.inputs))
+    inputs = _matches(one, other, everywhere, other.order, targets=False)
     shared = inputs >= 0
     if not shared.any():
         return None
-    whole = _matches(one, other, targets=True)
+    rows = np.flatnonzero(shared)
+    candidates = np.flatnonzero(np.isin(other.inputs, one.inputs[rows]))
+    order = candidates[np.argsort(other.whole[candidates], kind="stable")]
+    whole = _matches(one, other, rows, order, targets=True)
     matched = whole >= 0
     first = int(np.flatnonzero(shared)[0])
     in_order = one.distinct > 1 and np.array_equal(one.whole, other.whole)
@@ -191,16 +201,24 @@ def compare(one: Table, other: Table) -> Overlap | None:
     )
 
 
-def _matches(one: Table, other: Table, *, targets: bool) -> Matches:
-    """For each row the first equal one of the other data set, or -1."""
+def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets: bool) -> Matches:
+    """For each row the first equal one of the other data set, or -1.
+
+    Args:
+        one: whose rows.
+        other: where they are looked up.
+        rows: which of them.
+        order: rows of the other, sorted by hash.
+        targets: whether the targets count.
+    """
     a, b = (one.whole, other.whole) if targets else (one.inputs, other.inputs)
-    known, first = np.unique(b, return_index=True)
-    at = np.minimum(np.searchsorted(known, a), len(known) - 1)
-    found: Matches = np.full(len(a), -1, np.int64)
-    hits = np.flatnonzero(known[at] == a)
+    a, b = a[rows], b[order]
+    at = np.minimum(np.searchsorted(b, a), len(b) - 1)  # the first of equal ones
+    found: Matches = np.full(len(one.inputs), -1, np.int64)
+    hits = np.flatnonzero(b[at] == a)
     for start in range(0, len(hits), _COMPARED):
-        own = hits[start : start + _COMPARED]
-        theirs = first[at[own]]
+        part = hits[start : start + _COMPARED]
+        own, theirs = rows[part], order[at[part]]
         equal = one.bytes_at(own, targets=targets) == other.bytes_at(theirs, targets=targets)
         exact = equal.all(axis=1)
         found[own[exact]] = theirs[exact]
