@@ -201,6 +201,13 @@ def test_inputs_from_a_small_set_are_expected_to_return() -> None:
     assert "share 120 of 120 rows" in _refused(task.replace(test=parts[0]))  # the very same rows
 
 
+def test_an_oversampled_training_set_is_no_small_set() -> None:
+    """Every row stands there three times, and those of the test data once each: they are copies."""
+    x, y = _rows(0, 120)
+    said = _refused(_task(train=(x.repeat(3, 1), y.repeat(3)), test=(x.flip(0), y.flip(0))))
+    assert "test and train share 120 of 120 rows (first: test row 0 = train row 119)" in said
+
+
 def test_items_of_a_dataset_are_compared_and_those_of_the_test_data_only_by_confirm() -> None:
     train, valid, test = Items(0, 120), Items(115, 180), Items(178, 240)
     task = _task(train=train, valid=valid, test=test)
@@ -374,6 +381,31 @@ def test_labels_that_the_model_has_no_output_for_are_counted() -> None:
     (warned,) = _warned(_task(train=(X[:120], labels), loss=ignoring))
     assert "no answer can be right there" in warned  # the loss takes them, accuracy counts them
     assert _warned(_task(train=(X[:120], labels), loss=ignoring, metric="loss")) == []
+
+
+def test_what_a_loader_puts_together_in_its_own_way_is_not_taken_for_labels() -> None:
+    """Items are (label, inputs), and the loader's own function turns them round."""
+    turned = TensorDataset(Y, X)
+
+    def collate(items: list[Any]) -> Any:
+        return torch.stack([x for _, x in items]), torch.stack([y for y, _ in items])
+
+    def loader(a: int, b: int) -> DataLoader[Any]:
+        return DataLoader(Subset(turned, range(a, b)), batch_size=16, collate_fn=collate)
+
+    task = _task(train=loader(0, 120), valid=loader(120, 180), test=loader(180, 240))
+    assert _warned(task) == []
+    (said,) = _warned(task.replace(test=loader(179, 240)))
+    assert "test and valid share 1 of 61 rows" in said
+
+
+def test_targets_that_only_a_users_evaluate_reads_are_left_alone() -> None:
+    def evaluate(model: nn.Module, loader: Any) -> float:
+        return float(torch.cat([model(x).norm(dim=1) for x, _ in loader]).mean())
+
+    one_value = (X[120:180], torch.zeros(60).long())
+    settings: dict[str, Any] = {"evaluate": evaluate, "metric": "accuracy", "test": None}
+    assert _warned(_task(valid=one_value, **settings)) == []
 
 
 def test_a_class_that_training_never_shows_is_a_warning() -> None:

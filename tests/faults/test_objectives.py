@@ -182,6 +182,17 @@ def test_optunas_trial_pruned_prunes(
     assert str(loaded.optuna_study.trials[2].state.name) == "PRUNED"
 
 
+def test_a_report_in_optunas_order_fails_its_trial() -> None:
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        run.report(0.93, 1)  # type: ignore[arg-type]
+        raise optuna.TrialPruned
+
+    study = acs.create_study(study_name="s", strategy="random", direction="minimize")
+    study.optimize(objective, n_trials=1, show_progress_bar=False)
+    assert study.trials[0].state is TrialState.FAILED
+    assert "step must be a whole number, not 0.93; Optuna's report" in study.trials[0].reason
+
+
 def test_only_optunas_own_is_taken_for_it() -> None:
     """A class of that name from elsewhere is an error like any other; without a report there is no value."""
 

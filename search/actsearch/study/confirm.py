@@ -114,10 +114,6 @@ class Confirmation:
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
         self._check_task()
-        shared = tuple(
-            SharedRows(item.other, item.shared, item.rows, item.relabelled)
-            for item in rows_in_test(self._objective)
-        )
         pool = self._pool(trials)
         key = self._key(pool)
         if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
@@ -125,6 +121,10 @@ class Confirmation:
                 "study %s: this verdict was made before, read from the storage", self._study.name
             )
             return Verdict.from_json(stored.verdict)
+        shared = tuple(
+            SharedRows(item.other, item.shared, item.rows, item.relabelled)
+            for item in rows_in_test(self._objective)
+        )
         self._say_forecast(trials, pool)
         lease = self._storage.lease(self._study)
         lease.acquire()

@@ -12,6 +12,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import nn
+from torch.utils.data import default_collate
 
 from actsearch.errors import ActsearchWarning, TaskError
 from actsearch.task import Task
@@ -142,7 +143,10 @@ class _Data:
             self.origins[name] = origin
 
     def _read(self, name: str, origin: Origin, *, has_target: bool) -> None:
-        rows = _attempt(f"{name} data", lambda: read_rows(origin, has_target=has_target))
+        rows = _attempt(
+            f"{name} data",
+            lambda: read_rows(origin, has_target=has_target and origin.collate is default_collate),
+        )
         if rows is not None:
             self.rows[name] = rows
 

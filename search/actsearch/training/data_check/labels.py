@@ -35,19 +35,25 @@ def label_findings(task: Task, rows: Mapping[str, Rows], probe: Probe) -> Iterat
         rows: of train, valid and test, those that could be read.
         probe: asks the model.
     """
-    labels = {name: item.labels for name, item in rows.items()}
+    measured = task.evaluate is None  # else nobody knows what valid and test targets are there for
+    labels = {name: item.labels for name, item in rows.items() if measured or name == "train"}
     known = {name: item for name, item in labels.items() if item is not None and len(item)}
     classes = None
     for name, item in known.items():
         yield from _constant(task, name, item, rows[name], probe)
         if _is_integer(item):
-            classes = classes or probe.classes(rows[name].origin)
+            classes = classes or _classes(rows[name], probe)
             if classes is not None:
                 yield from _outside(task, name, item, rows[name], probe, classes)
     if "train" in known:
         yield from _constant_columns(known["train"], rows["train"])
-        if task.resolved_metric.name == "accuracy" or _is_class_loss(task.loss):
+        if _metric(task) == "accuracy" or _is_class_loss(task.loss):
             yield from _never_trained(known)
+
+
+def _metric(task: Task) -> str | None:
+    """The metric by which targets are scored; None for what a function of the user's gives."""
+    return task.resolved_metric.name if task.evaluate is None else None
 
 
 def _is_integer(labels: Tensor) -> bool:
@@ -72,7 +78,7 @@ def _constant(
     counted = labels[labels != _IGNORED] if _is_integer(labels) else labels
     if len(labels) < 2 or not counted.numel() or not bool((counted == counted.flatten()[0]).all()):
         return
-    metric = task.resolved_metric.name
+    metric = _metric(task)
     value = counted.flatten()[0].item()
     text = f"all {len(labels)} {name} labels are {value}"
     if metric == "accuracy":
@@ -87,6 +93,14 @@ def _constant(
         yield Finding(f"all {len(labels)} {name} targets are {value}: check that they are meant")
     else:
         yield Finding(f"{text}: one class tells nothing; give rows of others", refused=True)
+
+
+def _classes(rows: Rows, probe: Probe) -> int | None:
+    try:
+        return probe.classes(rows.origin)
+    except Exception as error:  # the user's model: anything
+        _log.debug("the model's output was not seen", exc_info=error)
+        return None
 
 
 def _uses_targets(rows: Rows, probe: Probe) -> bool:
@@ -116,7 +130,7 @@ def _outside(
         taken = not _is_class_loss(task.loss)
     if not taken:
         yield Finding(f"{text}: correct them, or give the model more outputs", refused=True)
-    elif task.resolved_metric.name == "accuracy":
+    elif _metric(task) == "accuracy":
         yield Finding(f"{text}: no answer can be right there; correct them, or remove the rows")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,9 +36,9 @@ class Overlap:
         relabelled: how many of the shared have other targets there.
         first: a shared row of the first, and its row in the other.
         same: whether all of the first stand in the other, inputs and targets, and not by chance: see :func:`compare`.
-        is_definite: whether a shared row is a copy, since the other's inputs are mostly different from each other.
+        is_definite: whether shared rows are copies, and not to be expected of rows drawn anew.
         matched: rows of the first that stand in the other with their targets, shape (rows,).
-        distinct: different inputs of the other, where they repeat each other; else None.
+        distinct: different inputs of the other and its rows, where shared ones are to be expected; else None.
     """
 
     name: str
@@ -172,8 +173,8 @@ def compare(one: Table, other: Table) -> Overlap | None:
 
     All of one being in the other counts as *the same* when inputs and targets agree, and it is not to be expected:
     where the inputs come from a small set (truth tables, categories, token ids), rows drawn anew repeat the old ones,
-    and the test data may be sound. So it is the same where the other's inputs are mostly different from each other,
-    or where the rows are equal one by one, in order.
+    and the test data may be sound. So it is the same where that cannot be, see :func:`_drawn_anew`, or where the rows
+    are equal one by one, in order.
     """
     everywhere = np.arange(len(one.inputs))
     inputs = _matches(one, other, everywhere, other.order, targets=False)
@@ -187,6 +188,7 @@ def compare(one: Table, other: Table) -> Overlap | None:
     matched = whole >= 0
     first = int(np.flatnonzero(shared)[0])
     in_order = one.distinct > 1 and np.array_equal(one.whole, other.whole)
+    expected = _drawn_anew(one, other)
     return Overlap(
         one.name,
         other.name,
@@ -194,11 +196,22 @@ def compare(one: Table, other: Table) -> Overlap | None:
         int(shared.sum()),
         int((shared & ~matched).sum()),
         (first, int(whole[first] if matched[first] else inputs[first])),
-        bool(matched.all()) and (in_order or not other.repeats),
+        bool(matched.all()) and (in_order or not expected),
         matched,
-        not other.repeats,
-        (other.distinct, len(other.inputs)) if other.repeats else None,
+        not expected,
+        (other.distinct, len(other.inputs)) if expected else None,
     )
+
+
+def _drawn_anew(one: Table, other: Table) -> bool:
+    """Whether one may be drawn from the small set of inputs that the other shows.
+
+    The other repeats its inputs, twice each on average, and one repeats its own as often as n draws from d values do,
+    n - d (1 - (1 - 1/d)^n) times, less three standard deviations: rows of a training set that was oversampled do not.
+    """
+    d, n = other.distinct, len(one.inputs)
+    repeated = n - d * (1 - (1 - 1 / d) ** n)
+    return other.repeats and n - one.distinct >= repeated - 3 * math.sqrt(max(0.0, repeated))
 
 
 def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets: bool) -> Matches:

@@ -18,9 +18,14 @@ from actsearch.training.loop import Fit
 
 __all__ = ["Probe"]
 
+_CPU = torch.device("cpu")
+
 
 class Probe:
-    """Runs copies of a task's model on chosen rows; nothing is trained, and no random stream moves."""
+    """Runs copies of a task's model on chosen rows; nothing is trained, and no random stream moves.
+
+    What depends on labels runs on the CPU: on a GPU a label out of range ends the process' use of it for good.
+    """
 
     def __init__(self, task: Task, build: Callable[[], nn.Module]) -> None:
         """Args:
@@ -53,8 +58,6 @@ class Probe:
     def takes_labels(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss takes the labels of these rows.
 
-        On the CPU: on a GPU a label out of range ends the whole process' use of it.
-
         Raises:
             Exception: whatever else the user's model raises on them.
         """
@@ -67,22 +70,20 @@ class Probe:
     def classes(self, origin: Origin) -> int | None:
         """Scores for classes that the model gives a row, on axis 1; None where its output is of another form."""
         with isolated_random(0), torch.no_grad():
-            batch = to_device(origin.batch([0]), self._task.torch_device())
-            inputs, target = inputs_and_targets(batch)
-            output = forward(self._copy(self._task), inputs)
+            inputs, target = inputs_and_targets(to_device(origin.batch([0]), _CPU))
+            output = forward(self._copy(), inputs)
         if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
             return None
         return output.shape[1] if output.shape[1] > 1 else None
 
     def uses_targets(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss on these rows would be another with other targets; they may be placeholders."""
-        task = self._task
+        loss = self._task.loss
+        assert loss is not None
         with isolated_random(0), torch.no_grad():
-            batch = to_device(origin.batch(which), task.torch_device())
-            inputs, target = inputs_and_targets(batch)
-            output = forward(self._copy(task), inputs)
-            assert task.loss is not None
-            return bool((task.loss(output, target) != task.loss(output, _other(target))).any())
+            inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
+            output = forward(self._copy(), inputs)
+            return bool((loss(output, target) != loss(output, _other(target))).any())
 
     def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
         fit = Fit(task, copy.deepcopy(self._build()), 0)
@@ -91,8 +92,8 @@ class Probe:
             loss, _, _ = fit.loss(to_device(origin.batch(which), fit.device))
         return loss, fit
 
-    def _copy(self, task: Task) -> Any:
-        return copy.deepcopy(self._build()).to(task.torch_device()).eval()
+    def _copy(self) -> Any:
+        return copy.deepcopy(self._build()).to(_CPU).eval()
 
 
 def _other(target: Tensor) -> Tensor:
