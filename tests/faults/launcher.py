@@ -17,11 +17,11 @@ torch.set_num_threads(1)
 
 def warm_up() -> None:
     """Have everything imported that a search imports when it first needs it."""
-    data = (torch.randn(8, 2), torch.zeros(8).long())
+    x, y = torch.randn(16, 2), torch.arange(16) % 2
     task = acs.Task(
         model=lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)),
-        train=data,
-        valid=data,
+        train=(x[:8], y[:8]),
+        valid=(x[8:], y[8:]),
         loss=F.cross_entropy,
         metric="loss",
         epochs=2,

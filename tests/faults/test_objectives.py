@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 import torch.nn.functional as F
@@ -125,18 +126,101 @@ def test_one_in_which_the_user_interrupts_is_obeyed_and_nothing_is_lost(
     assert rows == run("unbroken")
 
 
+# objectives that were written for Optuna
+
+
+class _OfTheirOwn(optuna.TrialPruned):
+    """A user's kind of it."""
+
+
+def _pruned_at_third(error: type[Exception], several: bool) -> Objective:
+    """Of six trials the third ends early; what it reports is the best that any trial has."""
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> Any:
+        run.report(1, 0.5 + run.number)
+        if run.number == 2:
+            run.report(2, 0.25)
+            raise error("hopeless")
+        return {"loss": 1.0 + run.number, "size": 2.0} if several else 1.0 + run.number
+
+    return objective
+
+
+@pytest.mark.parametrize(
+    ("executor", "error", "several"),
+    [
+        ("alone", optuna.TrialPruned, False),
+        ("alone", _OfTheirOwn, True),
+        ("together", _OfTheirOwn, False),
+        ("processes", optuna.TrialPruned, False),
+        ("processes", _OfTheirOwn, True),
+    ],
+)
+def test_optunas_trial_pruned_prunes(
+    sqlite_url: str, executor: str, error: type[Exception], several: bool
+) -> None:
+    """Invariant: PRUNED with what was reported last, never best; the other trials as without it."""
+    made = {"alone": acs.Local(1), "together": acs.Local(3), "processes": acs.Processes(2)}
+    goal: dict[str, Any] = (
+        {"directions": ("minimize", "minimize")} if several else {"direction": "minimize"}
+    )
+    study = acs.create_study(study_name="s", storage=sqlite_url, strategy="random", **goal)
+    study.optimize(
+        _pruned_at_third(error, several),
+        n_trials=6,
+        executor=made[executor],
+        show_progress_bar=False,
+    )
+    loaded = acs.load_study(study_name="s", storage=sqlite_url)
+    trained = [trial for trial in loaded.trials if trial.state.is_trained]
+    states = ["PRUNED" if trial.number == 2 else "COMPLETE" for trial in trained]
+    assert [trial.state.name for trial in trained] == states
+    pruned = loaded.trials[2]
+    assert pruned.value == 0.25
+    assert "hopeless" in pruned.reason
+    assert [trial.number for trial in loaded.best_trials] == [0]
+    assert str(loaded.optuna_study.trials[2].state.name) == "PRUNED"
+
+
+def test_a_report_in_optunas_order_fails_its_trial() -> None:
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        run.report(0.93, 1)  # type: ignore[arg-type]
+        raise optuna.TrialPruned
+
+    study = acs.create_study(study_name="s", strategy="random", direction="minimize")
+    study.optimize(objective, n_trials=1, show_progress_bar=False)
+    assert study.trials[0].state is TrialState.FAILED
+    assert "step must be a whole number, not 0.93; Optuna's report" in study.trials[0].reason
+
+
+def test_only_optunas_own_is_taken_for_it() -> None:
+    """A class of that name from elsewhere is an error like any other; without a report there is no value."""
+
+    class TrialPruned(Exception):
+        """Of the user's."""
+
+    ends: list[Exception] = [TrialPruned("mine"), optuna.TrialPruned()]
+    study = acs.create_study(study_name="s", strategy="random", direction="minimize")
+    study.optimize(lambda c, run: _raise(ends[run.number]), n_trials=2, show_progress_bar=False)
+    failed, pruned = study.trials[:2]
+    assert failed.state is TrialState.FAILED
+    assert "TrialPruned: mine" in failed.reason
+    assert (pruned.state, pruned.value) == (TrialState.PRUNED, None)
+    assert "pruned by the objective" in pruned.reason
+
+
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(64, 2, generator=generator)
+    x = torch.randn(128, 2, generator=generator)
     return x, (x[:, 0] * x[:, 1] > 0).long()
 
 
 def _task(model: Callable[[], nn.Module], **settings: Any) -> acs.Task:
-    data = _data()
+    x, y = _data()
     return acs.Task(
         model=model,
-        train=data,
-        valid=data,
+        train=(x[:64], y[:64]),
+        valid=(x[64:], y[64:]),
         loss=F.cross_entropy,
         epochs=1,
         batch_size=64,

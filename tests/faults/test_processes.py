@@ -76,10 +76,10 @@ def _outcomes(executor: acs.Processes, objective: Any) -> dict[str, Outcome]:
 
 def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(64, 4, generator=generator)
+    x = torch.randn(128, 4, generator=generator)
     y = (x[:, 0] > 0).long()
     return acs.Task(
-        model=model, train=(x, y), valid=(x, y), loss=F.cross_entropy, metric="accuracy",
+        model=model, train=(x[:64], y[:64]), valid=(x[64:], y[64:]), loss=F.cross_entropy, metric="accuracy",
         epochs=epochs, batch_size=32, lr=0.01, device="cpu",
     )  # fmt: skip
 

@@ -38,12 +38,14 @@ class Net(nn.Module):
 
 
 SITES = ["encoder.1", "encoder.3", "silu", "head.1"]
-ROWS = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-LABELS = (ROWS[:, 0] * ROWS[:, 1] > 0).long()
+ALL_ROWS = torch.randn(180, 4, generator=torch.Generator().manual_seed(0))
+ALL_LABELS = (ALL_ROWS[:, 0] * ALL_ROWS[:, 1] > 0).long()
+ROWS, LABELS = ALL_ROWS[:60], ALL_LABELS[:60]
 
 
 def _task(model: Any = Net, **settings: Any) -> acs.Task:
-    parts = {name: (ROWS, LABELS) for name in ("train", "valid", "test")}
+    thirds = zip(ALL_ROWS.split(60), ALL_LABELS.split(60), strict=True)
+    parts = dict(zip(("train", "valid", "test"), thirds, strict=True))
     given: dict[str, Any] = {"epochs": 1, "loss": F.cross_entropy, "metric": "accuracy", **parts}
     return acs.Task(model=model, **given | settings)
 

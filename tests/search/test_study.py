@@ -573,7 +573,7 @@ class TestChangedTask:
             ({"epochs": 3}, "epochs"),
             ({"seeds": 2}, "seeds"),
             ({"batch_size": 16}, "batch_size"),
-            ({"valid": (torch.zeros(8, 2), torch.zeros(8).long())}, "valid"),
+            ({"valid": (torch.eye(8, 2), torch.arange(8) % 2)}, "valid"),
             (
                 {"model": lambda: nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 2))},
                 "model",
@@ -825,7 +825,7 @@ class TestConfirm:
         _run(other, tiny_task, 4)
         second = _confirm(other, tiny_task)
         generator = torch.Generator().manual_seed(3)
-        fresh = (torch.randn(16, 2, generator=generator), torch.zeros(16).long())
+        fresh = (torch.randn(16, 2, generator=generator), torch.arange(16) % 2)
         alone = _confirm(other, tiny_task.replace(test=fresh))
         assert len(first.rows) >= 1
         assert first.comparisons >= len(first.rows)
@@ -960,7 +960,7 @@ class TestConfirm:
         assert Untouchable.touched > 0
 
     def test_other_test_data_change_no_trial(self, tiny_task: acs.Task) -> None:
-        noise = (torch.randn(16, 2) * 100, torch.ones(16).long())
+        noise = (torch.randn(16, 2) * 100, torch.arange(16) % 2)
         studies = [_study(direction=None), _study(direction=None)]
         for study, task in zip(studies, (tiny_task, tiny_task.replace(test=noise)), strict=True):
             _run(study, task, 10)
@@ -1006,11 +1006,10 @@ def test_a_direction_that_nobody_had_said_can_be_said_when_the_study_is_opened(
 
 
 def test_confirming_another_task_is_refused(tiny_task: acs.Task) -> None:
-    task = tiny_task.replace(test=tiny_task.valid)
     study = acs.create_study(study_name="s")
-    study.optimize(task, n_trials=1, show_progress_bar=False)
+    study.optimize(tiny_task, n_trials=1, show_progress_bar=False)
     with pytest.raises(acs.StudyError, match="lr: 0.5"):
-        study.confirm(task.replace(lr=0.5), seeds=2, show_progress_bar=False)
+        study.confirm(tiny_task.replace(lr=0.5), seeds=2, show_progress_bar=False)
 
 
 def test_a_changed_model_is_refused_with_the_lines_that_changed(tiny_task: acs.Task) -> None:

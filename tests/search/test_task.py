@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -86,12 +87,14 @@ def test_bad_data_is_refused_and_named(which: str, data: Any, says: str) -> None
 @pytest.mark.parametrize(
     ("setting", "values"),
     [
-        ("epochs", [0, -1, 1.5, "10", None, True]),
-        ("batch_size", [0, -64, 2.0, None, True]),
+        ("epochs", [0, -1, 1.5, "10", None, True, 2**31, 2**70, np.int64(0)]),
+        ("batch_size", [0, -64, 2.0, None, True, 2**63, 2**70, np.float64(8)]),
         ("lr", [0, 0.0, -1e-3, math.nan, math.inf, "1e-3", None, True]),
         ("weight_decay", [-0.1, math.nan, math.inf, "0", None]),
         ("clip_grad_norm", [0, -1.0, math.nan, "1"]),
-        ("seeds", [0, -1, True, None, [], [1, 1], [1.5], ["a"], "12", 2.0]),
+        ("seeds", [0, -1, True, None, [], [1, 1], [1.5], ["a"], "12", 2.0, (3, True), {1, 2}]),
+        ("seeds", [2**70, 1001, [2**70], [0, 2**63], [-(2**63) - 1], range(1001), range(0)]),
+        ("seeds", [np.arange(4).reshape(2, 2), np.array([1.0]), [np.int64(3), 3], np.bool_(True)]),
         ("metric", [3, None]),
         ("loss", ["cross_entropy", 3]),
         ("optimizer", ["adam", None]),
@@ -108,6 +111,32 @@ def test_a_bad_setting_is_refused_and_named(setting: str, values: list[Any]) -> 
         with pytest.raises(acs.TaskError, match=setting) as refused:
             task(**{setting: value})
         assert isinstance(refused.value, ValueError)
+
+
+def test_a_seed_that_does_not_fit_is_named() -> None:
+    with pytest.raises(acs.TaskError, match=r"64 bits.*not 1180591620717411303424"):
+        task(seeds=[1, 2**70])
+    with pytest.raises(acs.TaskError, match=r"for the seed itself give seeds=\[...\]"):
+        task(seeds=20261128)
+    with pytest.raises(acs.TaskError, match="5 is there more than once"):
+        task(seeds=[4, 5, 5])
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    made = task(epochs=np.int32(3), batch_size=np.uint8(5), seeds=np.arange(2))
+    assert made.describe() == task(epochs=3, batch_size=5, seeds=[0, 1]).describe()
+    assert json.loads(json.dumps(made.describe())) == made.describe()
+    assert task(seeds=np.int64(2)).seeds == 2
+
+
+@pytest.mark.parametrize("seeds", [[2**63 - 1], [-(2**63)], (2**32, -1)])
+def test_seeds_of_64_bits_are_trained_and_stored(seeds: Any, sqlite_url: str) -> None:
+    study = acs.create_study(study_name="s", storage=sqlite_url, strategy="random")
+    made = task(seeds=seeds, epochs=1, train=(X[:6], Y[:6]), valid=(X[6:], Y[6:]), metric="loss")
+    study.optimize(made, n_trials=1, show_progress_bar=False)
+    loaded = acs.load_study(study_name="s", storage=sqlite_url)
+    assert loaded.best_trial.state is acs.TrialState.COMPLETE
+    assert set(loaded.diagnostics_dataframe().seed) == set(seeds)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def evaluate(
 
     Returns:
         COMPLETE with the mean over seeds; FAILED with the reason if any seed gave no finite number; PRUNED if the
-        objective raised :class:`TrialPruned`.
+        objective raised :class:`TrialPruned`, ours or Optuna's.
     """
     started = time.perf_counter()
     runs: list[SeedRun] = []
@@ -110,14 +110,28 @@ def _evaluate_seed(candidate: Candidate, objective: ObjectiveCallable, run: Run)
     metrics: Mapping[str, float] = {}
     try:
         value, metrics = _read(objective(candidate, run))
-    except TrialPruned as error:
-        state, value = TrialState.PRUNED, run.last_reported
-        reason = _message(error) or run.reason_to_prune or "pruned by the objective"
     except (Exception, SystemExit) as error:  # a script that ends itself must not end the search
+        if _says_pruned(error):
+            state, value = TrialState.PRUNED, run.last_reported
+            reason = _message(error) or run.reason_to_prune or "pruned by the objective"
+            return ended(run, state, value, metrics, reason, time.perf_counter() - started)
         reason = f"{type(error).__name__}: {_message(error)}"
         if not isinstance(objective, Task):
             _log.warning("the objective raised on %s", candidate, exc_info=error)
     return ended(run, state, value, metrics, reason, time.perf_counter() - started)
+
+
+def _says_pruned(error: BaseException) -> bool:
+    """Whether an exception ends a trial early: ours, or Optuna's of an objective written for it.
+
+    Optuna's is known by its name, since this floor does without Optuna.
+    """
+    if isinstance(error, TrialPruned):
+        return True
+    return any(
+        cls.__name__ == "TrialPruned" and cls.__module__.partition(".")[0] == "optuna"
+        for cls in type(error).__mro__
+    )
 
 
 def run_of(

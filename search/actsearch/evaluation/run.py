@@ -76,7 +76,16 @@ class Run:
         return self._phase
 
     def report(self, step: int, value: float) -> None:
-        """Tell an intermediate value (of the metric) after a step or epoch."""
+        """Tell an intermediate value (of the metric) after a step or epoch.
+
+        Raises:
+            TaskError: the step is no whole number, as when the two come in Optuna's order.
+        """
+        if not float(step).is_integer():
+            raise TaskError(
+                f"run.report(step, value): the step must be a whole number, not {step!r}; "
+                "Optuna's report has the two the other way round"
+            )
         self._reported[int(step)] = float(value)
         if self._judge is not None:
             self._judge.report(int(step), float(value))

@@ -25,6 +25,7 @@ from actsearch.report.twins import Twins, twins_of
 from actsearch.report.verdict import (
     KeptWeights,
     Measured,
+    SharedRows,
     Verdict,
     VerdictRow,
     comparisons_of,
@@ -39,6 +40,7 @@ __all__ = [
     "Measured",
     "Pruning",
     "Reader",
+    "SharedRows",
     "StudySummary",
     "Twins",
     "Verdict",

@@ -69,7 +69,7 @@ def optuna_study(
         )
         made.add_trials(
             [
-                _frozen(trial, names)
+                _frozen(trial, names, max(1, len(study.directions)))
                 for trial in trials
                 if trial.state in _STATES and not trial.state.is_open
             ]
@@ -110,7 +110,7 @@ def _choice(trial: TrialRecord) -> str | None:
     return None if item is None else item.name or _COMPOSED
 
 
-def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
+def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTrial:
     parameters: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     if (choice := _choice(trial)) is not None:
@@ -133,7 +133,8 @@ def _frozen(trial: TrialRecord, names: list[str]) -> FrozenTrial:
             distributions[name] = CategoricalDistribution(names)
     state = _STATES[trial.state]
     values = [value for value in trial.values or (trial.value,) if value is not None]
-    is_whole = len(values) == max(1, len(trial.values)) and not any(map(math.isnan, values))
+    # a pruned trial has one value, however many objectives there are: Optuna takes all or none
+    is_whole = len(values) == objectives and not any(map(math.isnan, values))
     measured = values if is_whole else None
     if state is OptunaState.COMPLETE and measured is None:
         state = OptunaState.FAIL

@@ -28,6 +28,7 @@ from actsearch.records import (
 )
 from actsearch.report import (
     Measured,
+    SharedRows,
     Verdict,
     comparisons_of,
     judge,
@@ -43,6 +44,7 @@ from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
     resolved_direction,
+    rows_in_test,
     task_differences,
 )
 from actsearch.study.progress import Progress
@@ -119,6 +121,10 @@ class Confirmation:
                 "study %s: this verdict was made before, read from the storage", self._study.name
             )
             return Verdict.from_json(stored.verdict)
+        shared = tuple(
+            SharedRows(item.other, item.shared, item.rows, item.relabelled)
+            for item in rows_in_test(self._objective)
+        )
         self._say_forecast(trials, pool)
         lease = self._storage.lease(self._study)
         lease.acquire()
@@ -129,7 +135,7 @@ class Confirmation:
             ) as bar:
                 self._bar = bar
                 self._trainings = Trainings(self._objective, self._sign, bar)
-                verdict = self._made(pool, lease)
+                verdict = dataclasses.replace(self._made(pool, lease), shared_rows=shared)
             self._storage.add_confirmation(
                 self._study.id,
                 key,

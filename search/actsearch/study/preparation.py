@@ -21,7 +21,7 @@ from actsearch.records import SHARED, StudyRecord
 from actsearch.seeds import derive
 from actsearch.storage import Storage
 from actsearch.task import Task
-from actsearch.training import check_task, fit, isolated_random
+from actsearch.training import Overlap, check_data, check_task, fit, isolated_random
 
 __all__ = [
     "check_model",
@@ -30,6 +30,7 @@ __all__ = [
     "forecast_seconds",
     "group_samples",
     "resolved_direction",
+    "rows_in_test",
     "site_samples",
     "task_differences",
     "training_dtype",
@@ -96,13 +97,30 @@ def check_model(task: Task) -> None:
     """Fail now rather than in every trial.
 
     Raises:
-        TaskError: model, data, loss and metric do not fit together.
+        TaskError: model, data, loss and metric do not fit together, or nothing sound can come from the data.
         PlacementError: the model has nothing to replace.
     """
     with isolated_random(derive(0, "init")):
         model = task.build()
+    check_data(task, lambda: model)
     placed = place(model, "relu", sample=sample_of(task, model)).model
     check_task(task, placed)
+
+
+def rows_in_test(objective: ObjectiveCallable) -> tuple[Overlap, ...]:
+    """What the test data of a task share with the data of the search, for its verdict.
+
+    Raises:
+        TaskError: nothing sound can come from the data.
+    """
+    if not isinstance(objective, Task):
+        return ()
+
+    def build() -> nn.Module:
+        with isolated_random(derive(0, "init")):
+            return objective.build()
+
+    return check_data(objective, build, for_test=True)
 
 
 def forecast_seconds(task: Task) -> float:

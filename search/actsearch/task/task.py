@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
@@ -27,6 +28,10 @@ __all__ = ["SCHEDULES", "Task"]
 Objective = float | Mapping[str, float]
 
 _MODEL_LINES = 400  # of a model's repr that are stored
+_MOST_EPOCHS = 2**31 - 1  # an epoch's number is stored in 32 bits
+_LARGEST_BATCH = 2**63 - 1  # DataLoaders and slices take no more
+_MOST_SEEDS = 1000  # trainings of each candidate; who gives more means the seed itself
+_SEEDS = range(-(2**63), 2**63)  # what torch and databases take
 
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
     "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, T_max=steps),
@@ -125,10 +130,13 @@ class Task:
             object.__setattr__(self, "objectives", names)
 
     def _check_numbers(self) -> None:
-        for name, at_least in (("epochs", 1), ("batch_size", 1)):
+        for name, at_most in (("epochs", _MOST_EPOCHS), ("batch_size", _LARGEST_BATCH)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-                raise TaskError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+            if not _is_integer(value) or value < 1:
+                raise TaskError(f"{name} must be an integer of at least 1, not {value!r}")
+            if value > at_most:
+                raise TaskError(f"{name} must be an integer of at most {at_most}, not {value!r}")
+            object.__setattr__(self, name, int(value))  # numpy's integers are no JSON data
         if not (_is_number(self.lr) and self.lr > 0):
             raise TaskError(f"lr must be a number above 0, not {self.lr!r}")
         if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
@@ -141,18 +149,33 @@ class Task:
         self._check_seeds()
 
     def _check_seeds(self) -> None:
-        seeds = self.seeds
-        if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds: Any = self.seeds
+        if _is_integer(seeds):
             if seeds < 1:
                 raise TaskError(f"seeds must be at least 1, not {seeds!r}")
-        elif not (
-            isinstance(seeds, (list, tuple, range))
-            and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
-            and len(set(seeds)) == len(seeds) >= 1
-        ):
+            if seeds > _MOST_SEEDS:
+                raise TaskError(
+                    f"seeds={seeds!r} would train each candidate so many times, at most {_MOST_SEEDS}: "
+                    f"for the seed itself give seeds=[...]"
+                )
+            object.__setattr__(self, "seeds", int(seeds))
+            return
+        is_list = isinstance(seeds, (list, tuple, range)) or (
+            isinstance(seeds, np.ndarray) and seeds.ndim == 1
+        )
+        if not is_list or not 1 <= len(seeds) <= _MOST_SEEDS or not all(map(_is_integer, seeds)):
+            shown = f"{type(seeds).__name__} of {len(seeds)}" if is_list else repr(seeds)
             raise TaskError(
-                f"seeds must be how many, or a list of different integers, not {seeds!r}"
+                f"seeds must be how many, or a list of at most {_MOST_SEEDS} different integers, not {shown}"
             )
+        listed = [int(seed) for seed in seeds]
+        if (repeated := next((s for s in listed if listed.count(s) > 1), None)) is not None:
+            raise TaskError(f"seeds must differ, and {repeated} is there more than once")
+        if (outside := next((s for s in listed if s not in _SEEDS), None)) is not None:
+            raise TaskError(
+                f"seeds must be integers of 64 bits, from -2**63 to 2**63 - 1, not {outside}"
+            )
+        object.__setattr__(self, "seeds", listed)
 
     def _check_choices(self) -> None:
         for name in ("optimizer", "loss", "step", "evaluate"):
@@ -281,6 +304,10 @@ class Task:
             "train": self.data_hash("train"),
             "valid": self.data_hash("valid"),
         }
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,16 @@
 
 from actsearch.placement.random_streams import isolated_random
 from actsearch.training.check import check_task
+from actsearch.training.data_check import Overlap, check_data
 from actsearch.training.loop import TrainingResult, fit
 from actsearch.training.optimizer import parameter_groups
 
-__all__ = ["TrainingResult", "check_task", "fit", "isolated_random", "parameter_groups"]
+__all__ = [
+    "Overlap",
+    "TrainingResult",
+    "check_data",
+    "check_task",
+    "fit",
+    "isolated_random",
+    "parameter_groups",
+]

@@ -80,7 +80,11 @@ def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
             output = forward(fit.model, inputs)
     except Exception:  # the user's model: anything
         return f"the model does not take its inputs ({shapes}): {message}"
-    return f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+    fits = f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+    is_class_number = target.dtype in (torch.int64, torch.uint8)
+    if "Long" in message and not is_class_number:
+        return f"{fits}; a loss of classes takes their numbers as int64: give targets.long()"
+    return fits
 
 
 def _shape(value: Any) -> str:

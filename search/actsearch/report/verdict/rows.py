@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from actsearch.errors import StorageError
+from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
@@ -85,6 +86,7 @@ class Verdict:
         min_effect: differences below this do not matter to the user.
         validation_only: the objective did not tell search from confirmation.
         kept_weights: of a model that brings weights along (fine-tuning): how many; else None.
+        shared_rows: test rows that the search has seen, if there are any: of train, of valid.
     """
 
     study_name: str
@@ -100,6 +102,7 @@ class Verdict:
     min_effect: float | None = None
     validation_only: bool = False
     kept_weights: KeptWeights | None = None
+    shared_rows: tuple[SharedRows, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -107,6 +110,8 @@ class Verdict:
         text = self._decision()
         if self.kept_weights is not None:
             text += f" {self.kept_weights.sentence}"
+        for shared in self.shared_rows:
+            text += f" {shared.sentence}"
         if self.validation_only:
             text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
         return text
@@ -274,6 +279,7 @@ class Verdict:
             min_effect=None if min_effect is None else float(min_effect),
             validation_only=bool(data.get("validation_only")),
             kept_weights=KeptWeights.read(data.get("kept_weights")),
+            shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
         )
 
 

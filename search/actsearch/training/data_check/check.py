@@ -1,0 +1,224 @@
+"""What is said of the data before the first trial: a refusal, warnings, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from torch import nn
+from torch.utils.data import default_collate
+
+from actsearch.errors import ActsearchWarning, TaskError
+from actsearch.task import Task
+from actsearch.training.data_check.finding import Finding
+from actsearch.training.data_check.labels import label_findings
+from actsearch.training.data_check.overlap import (
+    Overlap,
+    Table,
+    common_origin,
+    compare,
+    tables_of,
+)
+from actsearch.training.data_check.probe import Probe
+from actsearch.training.data_check.rows import Origin, Rows, is_random, origin_of, read_rows
+from actsearch.training.data_check.values import repeated_inputs, value_findings
+
+__all__ = ["check_data"]
+
+_log = logging.getLogger("actsearch")
+
+_PACKAGE = str(Path(__file__).parents[2])
+_PAIRS = (("test", "train"), ("test", "valid"), ("valid", "train"))
+
+_DECIDED = {"test": "the verdict", "valid": "the search"}
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """What was found of a task in this process, and said."""
+
+    said: frozenset[str]
+    of_test: tuple[Overlap, ...]
+    withheld: bool  # whether items of the test data were left unread
+
+
+_checked: WeakKeyDictionary[Task, _Checked] = WeakKeyDictionary()
+
+
+def check_data(
+    task: Task, build: Callable[[], nn.Module], *, for_test: bool = False
+) -> tuple[Overlap, ...]:
+    """Look through a task's data once: rows that two of its sets share, numbers that are not finite, useless labels.
+
+    Test data are compared and counted, never scored. Before a search no item of a test Dataset is asked for: its
+    tensors are compared, or its positions where train or valid are parts of the same data set. No loader is started:
+    tensors are read once, of other data sets at most 2,048 items each, for at most 2 s; streams, random items and
+    loaders with samplers of their own are left out. Whatever goes wrong is logged at DEBUG, and that part is skipped.
+
+    Args:
+        task: whose data.
+        build: gives its model unchanged, which is copied; called where rows have to be tried on it.
+        for_test: the test data are about to be scored, so that items of theirs may be read.
+
+    Returns:
+        What its test data share with train and valid.
+
+    Raises:
+        TaskError: such data cannot give a sound result; with every reason, a line each.
+    """
+    known = _checked.get(task)
+    if known is not None and not (known.withheld and for_test):
+        return known.of_test
+    data = _Data(task, for_test)
+    findings = [*data.overlap_findings(), *_other_findings(task, build, data)]
+    if refused := [item.text for item in findings if item.refused]:
+        raise TaskError("\n".join(refused))
+    said = frozenset() if known is None else known.said
+    for text in (item.text for item in findings if item.text not in said):
+        warnings.warn(text, ActsearchWarning, stacklevel=_level())
+    of_test = tuple(item for item in data.overlaps if item.name == "test")
+    said |= {item.text for item in findings}
+    _checked[task] = _Checked(said, of_test, data.withheld)
+    return of_test
+
+
+def _level() -> int:
+    """Stack level of the first frame outside of this package: the user's own line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _attempt(what: str, action: Callable[[], T]) -> T | None:
+    """The result, or None where the user's data or model do not allow it."""
+    try:
+        return action()
+    except Exception as error:  # the user's data set or model: anything
+        _log.debug("not checked: %s (%s: %s)", what, type(error).__name__, error)
+        return None
+
+
+class _Data:
+    """The data sets of a task, as far as they can be read.
+
+    Attributes:
+        origins: which rows each of them stands for.
+        rows: the rows that could be read.
+        tables: of these, hashed.
+        overlaps: what they share.
+        withheld: whether items of the test data were left unread.
+    """
+
+    def __init__(self, task: Task, for_test: bool) -> None:
+        self.origins: dict[str, Origin] = {}
+        self.rows: dict[str, Rows] = {}
+        self.withheld = False
+        for name in ("train", "valid", "test"):
+            source = getattr(task, name)
+            if source is not None:
+                self._find(name, source)
+        for name, origin in self.origins.items():
+            if name == "test" and not for_test and not origin.is_in_memory:
+                self.withheld = True
+            else:
+                self._read(name, origin, has_target=task.step is None)
+        self.tables: Mapping[str, Table] = {}
+        if self.rows:
+            self.tables = _attempt("which rows are equal", lambda: tables_of(self.rows)) or {}
+        pairs = [_attempt(f"{a} and {b}", lambda a=a, b=b: self._overlap(a, b)) for a, b in _PAIRS]  # type: ignore[misc]
+        self.overlaps: list[Overlap] = [item for item in pairs if item is not None]
+
+    def _find(self, name: str, source: object) -> None:
+        origin = _attempt(f"{name} data", lambda: origin_of(source))
+        if origin is not None and len(origin.positions):
+            self.origins[name] = origin
+
+    def _read(self, name: str, origin: Origin, *, has_target: bool) -> None:
+        rows = _attempt(
+            f"{name} data",
+            lambda: read_rows(origin, has_target=has_target and origin.collate is default_collate),
+        )
+        if rows is not None:
+            self.rows[name] = rows
+
+    def _overlap(self, name: str, other: str) -> Overlap | None:
+        """By position where both are parts of one data set, and by what the rows hold."""
+        if not {name, other} <= set(self.origins):
+            return None
+        by_position = common_origin(name, self.origins[name], other, self.origins[other])
+        if by_position is not None and is_random(self.origins[other]):
+            by_position = dataclasses.replace(by_position, same=False, is_definite=False)
+        if not {name, other} <= set(self.tables):
+            return by_position
+        found = compare(self.tables[name], self.tables[other])
+        if found is None or by_position is None:
+            return found or by_position
+        return dataclasses.replace(
+            found,
+            same=found.same or by_position.same,
+            matched=found.matched | by_position.matched,
+        )
+
+    def overlap_findings(self) -> Iterator[Finding]:
+        """Test data that the search sees are refused; other shared rows are a warning."""
+        of_test = [item for item in self.overlaps if item.name == "test"]
+        if of_test and _is_known(of_test):
+            counts = "; ".join(item.counts for item in of_test)
+            yield Finding(
+                f"{counts}: scores on rows that the search has seen say nothing about new ones; "
+                "give test= rows of their own",
+                refused=True,
+            )
+            return
+        for item in self.overlaps:
+            what = f"{_DECIDED[item.name]} may favour what remembers them"
+            if item.name == "valid" and item.same:
+                what = "every trial is scored on what it was trained on"
+            yield Finding(
+                f"{item.counts}{_expected(item)}: {what}; remove them from one of the two"
+            )
+
+
+def _is_known(of_test: list[Overlap]) -> bool:
+    """Whether every test row stands in train or valid, and not because inputs repeat each other anyway."""
+    if any(item.same for item in of_test):
+        return True
+    everywhere = (
+        of_test[0].matched if len(of_test) == 1 else of_test[0].matched | of_test[1].matched
+    )
+    return bool(everywhere.all()) and all(item.is_definite for item in of_test)
+
+
+def _expected(item: Overlap) -> str:
+    if item.distinct is None:
+        return ""
+    different, count = item.distinct
+    return f" ({item.other} holds {different} different inputs in {count} rows, so some are to be expected)"
+
+
+def _other_findings(task: Task, build: Callable[[], nn.Module], data: _Data) -> Iterator[Finding]:
+    probe = Probe(task, build)
+    for name, table in data.tables.items():
+        yield from repeated_inputs(name, table.distinct, len(table.inputs))
+    for name, rows in data.rows.items():
+        is_probed = name == "train" or task.evaluate is None
+        yield from (
+            _attempt(
+                f"numbers of {name}",
+                lambda name=name, rows=rows, is_probed=is_probed: list(  # type: ignore[misc]
+                    value_findings(name, rows, probe, is_probed=is_probed)
+                ),
+            )
+            or []
+        )
+    if task.step is None:
+        yield from _attempt("labels", lambda: list(label_findings(task, data.rows, probe))) or []

@@ -1,0 +1,254 @@
+"""Rows that stand in two data sets: every row is hashed, and every hit compared byte by byte."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from actsearch.training.data_check.rows import Origin, Rows
+
+__all__ = ["Overlap", "Table", "common_origin", "compare", "tables_of"]
+
+Hashes = npt.NDArray[np.uint64]  # shape (rows,)
+Matches = npt.NDArray[np.int64]  # shape (rows,): the row of the other data set, or -1
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment; odd, so that no bit is lost
+_HALF = np.uint64(32)
+_COMPARED = 1 << 16  # hits that are compared at once
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two data sets share.
+
+    Attributes:
+        name: one of them.
+        other: the other one.
+        rows: rows of the first.
+        shared: how many of these have inputs that also stand in the other.
+        relabelled: how many of the shared have other targets there.
+        first: a shared row of the first, and its row in the other.
+        same: whether all of the first stand in the other, inputs and targets, and not by chance: see :func:`compare`.
+        is_definite: whether shared rows are copies, and not to be expected of rows drawn anew.
+        matched: rows of the first that stand in the other with their targets, shape (rows,).
+        distinct: different inputs of the other and its rows, where shared ones are to be expected; else None.
+    """
+
+    name: str
+    other: str
+    rows: int
+    shared: int
+    relabelled: int
+    first: tuple[int, int]
+    same: bool
+    matched: npt.NDArray[np.bool_]
+    is_definite: bool = True
+    distinct: tuple[int, int] | None = None
+
+    @property
+    def counts(self) -> str:
+        """The counts, for a message."""
+        a, b = self.first
+        what = "rows"
+        if self.relabelled:
+            what = f"inputs, {self.relabelled} of them with other targets"
+        return (
+            f"{self.name} and {self.other} share {self.shared} of {self.rows} {what} "
+            f"(first: {self.name} row {a} = {self.other} row {b})"
+        )
+
+
+class Table:
+    """The rows of one data set, hashed.
+
+    Attributes:
+        name: train, valid or test.
+        rows: what is hashed.
+        inputs: hash of each row's inputs.
+        whole: hash of each row, its target included.
+    """
+
+    def __init__(self, name: str, rows: Rows, dtypes: Sequence[torch.dtype]) -> None:
+        """Args:
+        name: of the data set.
+        rows: its rows.
+        dtypes: of the inputs and of the target, the same for all that are compared.
+        """
+        self.name = name
+        self.rows = rows
+        self._parts = [*rows.inputs.values()] + ([] if rows.target is None else [rows.target])
+        self._dtypes = dtypes
+        self.inputs = np.empty(len(rows), np.uint64)
+        self.whole = np.empty(len(rows), np.uint64)
+        count = len(rows.inputs)
+        for start, chunk in rows.chunks(self._parts):
+            which = slice(start, start + len(chunk[0]))
+            data = [_bytes(part, dtype) for part, dtype in zip(chunk, dtypes, strict=True)]
+            self.inputs[which] = _hashes(data[:count], 0)
+            self.whole[which] = self.inputs[which] * _ODD + _hashes(data[count:], 1)
+
+    def bytes_at(self, which: npt.NDArray[np.int64], *, targets: bool) -> npt.NDArray[np.uint8]:
+        """Some rows as bytes."""
+        parts = self._parts if targets else self._parts[: len(self.rows.inputs)]
+        data = [
+            _bytes(self.rows.take(part, which), dtype)
+            for part, dtype in zip(parts, self._dtypes, strict=False)
+        ]
+        return np.concatenate(data, axis=1)
+
+    @cached_property
+    def order(self) -> Matches:
+        """The rows sorted by the hash of their inputs, equal ones as they come."""
+        return np.argsort(self.inputs, kind="stable")
+
+    @cached_property
+    def distinct(self) -> int:
+        """How many different inputs there are."""
+        ordered = self.inputs[self.order]
+        return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the inputs come from a small set: on average each stands there twice or more."""
+        return 2 * self.distinct <= len(self.inputs)
+
+
+def tables_of(rows: Mapping[str, Rows]) -> dict[str, Table]:
+    """Data sets whose rows have one form, hashed; of another form than the first, a data set shares nothing."""
+    first = next(iter(rows.values()))
+    alike = {name: item for name, item in rows.items() if _form(item) == _form(first)}
+    columns = zip(*(_all_parts(item) for item in alike.values()), strict=True)
+    dtypes = [_common({part.dtype for part in column}) for column in columns]
+    return {name: Table(name, item, dtypes) for name, item in alike.items()}
+
+
+def _all_parts(rows: Rows) -> list[Tensor]:
+    return [*rows.inputs.values()] + ([] if rows.target is None else [rows.target])
+
+
+def _form(rows: Rows) -> tuple[object, ...]:
+    return tuple(part[:1].numel() for part in _all_parts(rows)), rows.target is None
+
+
+def _common(dtypes: set[torch.dtype]) -> torch.dtype:
+    return dtypes.pop() if len(dtypes) == 1 else torch.float64
+
+
+def _bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
+    """Rows as bytes, shape (rows, bytes)."""
+    flat = part.to(dtype).reshape(len(part), -1).contiguous()
+    if dtype is torch.bool:
+        flat = flat.to(torch.uint8)
+    found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return found
+
+
+def _hashes(parts: Sequence[npt.NDArray[np.uint8]], seed: int) -> Hashes:
+    """A 64-bit hash of each row: its words are mixed, and summed with random odd factors.
+
+    Mixed first, since rows of +-1 differ in the highest bits alone, and these would cancel in the sum.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    total: Hashes | None = None
+    for part in parts:
+        if missing := -part.shape[1] % 8:
+            part = np.pad(part, ((0, 0), (0, missing)))
+        words = np.ascontiguousarray(part).view(np.uint64) * _ODD
+        words ^= words >> _HALF
+        factors = generator.integers(0, 2**64, words.shape[1], dtype=np.uint64) | np.uint64(1)
+        sums = words @ factors
+        total = sums if total is None else total + sums
+    return np.zeros((), np.uint64) if total is None else total
+
+
+def compare(one: Table, other: Table) -> Overlap | None:
+    """Rows of one data set that stand in the other; None if there are none.
+
+    All of one being in the other counts as *the same* when inputs and targets agree, and it is not to be expected:
+    where the inputs come from a small set (truth tables, categories, token ids), rows drawn anew repeat the old ones,
+    and the test data may be sound. So it is the same where that cannot be, see :func:`_drawn_anew`, or where the rows
+    are equal one by one, in order.
+    """
+    everywhere = np.arange(len(one.inputs))
+    inputs = _matches(one, other, everywhere, other.order, targets=False)
+    shared = inputs >= 0
+    if not shared.any():
+        return None
+    rows = np.flatnonzero(shared)
+    candidates = np.flatnonzero(np.isin(other.inputs, one.inputs[rows]))
+    order = candidates[np.argsort(other.whole[candidates], kind="stable")]
+    whole = _matches(one, other, rows, order, targets=True)
+    matched = whole >= 0
+    first = int(np.flatnonzero(shared)[0])
+    in_order = one.distinct > 1 and np.array_equal(one.whole, other.whole)
+    expected = _drawn_anew(one, other)
+    return Overlap(
+        one.name,
+        other.name,
+        len(shared),
+        int(shared.sum()),
+        int((shared & ~matched).sum()),
+        (first, int(whole[first] if matched[first] else inputs[first])),
+        bool(matched.all()) and (in_order or not expected),
+        matched,
+        not expected,
+        (other.distinct, len(other.inputs)) if expected else None,
+    )
+
+
+def _drawn_anew(one: Table, other: Table) -> bool:
+    """Whether one may be drawn from the small set of inputs that the other shows.
+
+    The other repeats its inputs, twice each on average, and one repeats its own as often as n draws from d values do,
+    n - d (1 - (1 - 1/d)^n) times, less three standard deviations: rows of a training set that was oversampled do not.
+    """
+    d, n = other.distinct, len(one.inputs)
+    repeated = n - d * (1 - (1 - 1 / d) ** n)
+    return other.repeats and n - one.distinct >= repeated - 3 * math.sqrt(max(0.0, repeated))
+
+
+def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets: bool) -> Matches:
+    """For each row the first equal one of the other data set, or -1.
+
+    Args:
+        one: whose rows.
+        other: where they are looked up.
+        rows: which of them.
+        order: rows of the other, sorted by hash.
+        targets: whether the targets count.
+    """
+    a, b = (one.whole, other.whole) if targets else (one.inputs, other.inputs)
+    a, b = a[rows], b[order]
+    at = np.minimum(np.searchsorted(b, a), len(b) - 1)  # the first of equal ones
+    found: Matches = np.full(len(one.inputs), -1, np.int64)
+    hits = np.flatnonzero(b[at] == a)
+    for start in range(0, len(hits), _COMPARED):
+        part = hits[start : start + _COMPARED]
+        own, theirs = rows[part], order[at[part]]
+        equal = one.bytes_at(own, targets=targets) == other.bytes_at(theirs, targets=targets)
+        exact = equal.all(axis=1)
+        found[own[exact]] = theirs[exact]
+    return found
+
+
+def common_origin(name: str, one: Origin, other_name: str, other: Origin) -> Overlap | None:
+    """The same by position, for two parts of one data set object; None if they are not, or share nothing."""
+    if one.base is not other.base:
+        return None
+    known, first = np.unique(other.positions, return_index=True)
+    at = np.minimum(np.searchsorted(known, one.positions), len(known) - 1)
+    matched = known[at] == one.positions
+    if not matched.any():
+        return None
+    row = int(np.flatnonzero(matched)[0])
+    count = int(matched.sum())
+    place = (row, int(first[at[row]]))
+    is_whole = bool(matched.all())
+    return Overlap(name, other_name, len(matched), count, 0, place, is_whole, matched)

@@ -1,0 +1,104 @@
+"""What the user's unchanged model makes of some rows."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.placement import forward
+from actsearch.placement.random_streams import isolated_random
+from actsearch.task import Task, inputs_and_targets, to_device
+from actsearch.training.data_check.rows import Origin
+from actsearch.training.loop import Fit
+
+__all__ = ["Probe"]
+
+_CPU = torch.device("cpu")
+
+
+class Probe:
+    """Runs copies of a task's model on chosen rows; nothing is trained, and no random stream moves.
+
+    What depends on labels runs on the CPU: on a GPU a label out of range ends the process' use of it for good.
+    """
+
+    def __init__(self, task: Task, build: Callable[[], nn.Module]) -> None:
+        """Args:
+        task: whose loss is used.
+        build: gives its model unchanged.
+        """
+        self._task = task
+        self._build = build
+
+    def trouble(self, origin: Origin, which: Sequence[int], *, gradients: bool) -> str:
+        """What is not finite when the model is given these rows; empty if nothing is.
+
+        Args:
+            origin: of the rows.
+            which: the rows.
+            gradients: whether the weights' gradients count as well.
+
+        Raises:
+            Exception: whatever the user's model raises on them.
+        """
+        loss, fit = self._loss(self._task, origin, which)
+        if not math.isfinite(loss.item()):
+            return f"the loss of your model on them is {loss.item()}"
+        if not gradients:
+            return ""
+        torch.autograd.backward(loss)
+        found = [p.grad for p in fit.model.parameters() if p.grad is not None]
+        return "" if all(bool(g.isfinite().all()) for g in found) else "its gradient is not finite"
+
+    def takes_labels(self, origin: Origin, which: Sequence[int]) -> bool:
+        """Whether the loss takes the labels of these rows.
+
+        Raises:
+            Exception: whatever else the user's model raises on them.
+        """
+        try:
+            self._loss(self._task.replace(device="cpu"), origin, which)
+        except IndexError:
+            return False
+        return True
+
+    def classes(self, origin: Origin) -> int | None:
+        """Scores for classes that the model gives a row, on axis 1; None where its output is of another form."""
+        with isolated_random(0), torch.no_grad():
+            inputs, target = inputs_and_targets(to_device(origin.batch([0]), _CPU))
+            output = forward(self._copy(), inputs)
+        if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
+            return None
+        return output.shape[1] if output.shape[1] > 1 else None
+
+    def uses_targets(self, origin: Origin, which: Sequence[int]) -> bool:
+        """Whether the loss on these rows would be another with other targets; they may be placeholders."""
+        loss = self._task.loss
+        assert loss is not None
+        with isolated_random(0), torch.no_grad():
+            inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
+            output = forward(self._copy(), inputs)
+            return bool((loss(output, target) != loss(output, _other(target))).any())
+
+    def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
+        fit = Fit(task, copy.deepcopy(self._build()), 0)
+        fit.model.eval()  # the statistics of a normalisation need more rows than there may be
+        with isolated_random(0):
+            loss, _, _ = fit.loss(to_device(origin.batch(which), fit.device))
+        return loss, fit
+
+    def _copy(self) -> Any:
+        return copy.deepcopy(self._build()).to(_CPU).eval()
+
+
+def _other(target: Tensor) -> Tensor:
+    if target.dtype is torch.bool:
+        return ~target
+    if target.is_floating_point():
+        return target + 1
+    return torch.where(target == 0, 1, 0).to(target.dtype)

@@ -1,0 +1,258 @@
+"""The rows of a data set as tensors, where that costs no more than to read them once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from actsearch.placement.random_streams import isolated_random
+
+__all__ = ["Origin", "Rows", "Unreadable", "origin_of", "read_rows"]
+
+Positions = npt.NDArray[np.int64]
+
+_ITEMS = 2048  # of a Dataset that is no TensorDataset; more could take as long as an epoch
+_SECONDS = 2.0  # for reading them; an item may be a file
+_CHUNK = 1 << 22  # numbers that are looked at together: they stay in the cache
+
+
+class Unreadable(Exception):
+    """A data set whose rows cannot be compared, with why."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which rows of which data set a source stands for.
+
+    Attributes:
+        base: the data set below all loaders and subsets.
+        positions: the rows of it, in order.
+        collate: makes a batch of its items.
+    """
+
+    base: Any
+    positions: Positions
+    collate: Callable[[list[Any]], Any] = default_collate
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the rows are tensors, so that no code of the user's runs when they are read."""
+        if type(self.base) is ConcatDataset:
+            return all(_is_plain(child) for child in self.base.datasets)
+        return isinstance(self.base, tuple) or type(self.base) is TensorDataset
+
+    def batch(self, which: Sequence[int]) -> Any:
+        """A batch of some rows, as training would get it; random transforms are seeded."""
+        chosen = self.positions[list(which)]
+        if isinstance(self.base, tuple):
+            at = torch.from_numpy(chosen)
+            return tuple(tensor[at.to(tensor.device)] for tensor in self.base)
+        with isolated_random(0):
+            return self.collate([self.base[int(position)] for position in chosen])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that can be read as tensors.
+
+    Attributes:
+        inputs: what goes into the model, by name; shape ``(rows of the base, ...)``.
+        target: likewise; None where it is not known which part is the target.
+        positions: the rows that count, in order; None for all.
+        origin: where they come from.
+    """
+
+    inputs: Mapping[str, Tensor]
+    target: Tensor | None
+    positions: Positions | None
+    origin: Origin
+
+    def __len__(self) -> int:
+        return len(self.origin.positions)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The targets in order of the rows."""
+        if self.target is None:
+            return None
+        return self.take(self.target, slice(None))
+
+    def take(self, part: Tensor, which: Any) -> Tensor:
+        """Some rows of one of the tensors, in memory of the CPU."""
+        if self.positions is not None:
+            which = torch.from_numpy(self.positions[which])
+        elif isinstance(which, np.ndarray):
+            which = torch.from_numpy(which)
+        if isinstance(which, Tensor):
+            which = which.to(part.device)
+        return part.detach()[which].cpu()
+
+    def chunks(self, parts: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+        """All rows of some tensors, a few at a time, with the number of the first."""
+        width = sum(max(1, part[:1].numel()) for part in parts)
+        step = max(1, _CHUNK // width)
+        for start in range(0, len(self), step):
+            which = slice(start, min(start + step, len(self)))
+            yield start, [self.take(part, which) for part in parts]
+
+
+def _is_plain(source: Any) -> bool:
+    try:
+        return origin_of(source).is_in_memory
+    except (Unreadable, TypeError):
+        return False
+
+
+def origin_of(source: Any) -> Origin:
+    """Which rows a source stands for; nothing is read or drawn.
+
+    Raises:
+        Unreadable: a stream, or a loader that chooses its rows in a way of its own.
+    """
+    if isinstance(source, tuple):
+        return Origin(source, np.arange(len(source[0])))
+    if isinstance(source, DataLoader):
+        below = origin_of(source.dataset)
+        chosen = _sampled(source, len(below.positions))
+        positions = below.positions if chosen is None else below.positions[chosen]
+        return Origin(below.base, positions, source.collate_fn)
+    if isinstance(source, IterableDataset):
+        raise Unreadable("it is a stream")
+    if type(source) is Subset:
+        below = origin_of(source.dataset)
+        return Origin(below.base, below.positions[np.asarray(source.indices, dtype=np.int64)])
+    return Origin(source, np.arange(len(source)))
+
+
+def _sampled(loader: DataLoader[Any], length: int) -> Positions | None:
+    """The rows that a loader takes; None for all."""
+    sampler = loader.sampler
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        raise Unreadable("its loader makes its batches in a way of its own")
+    if type(sampler) is SubsetRandomSampler:
+        return np.asarray(list(sampler.indices), dtype=np.int64)
+    if type(sampler) is SequentialSampler:
+        return None
+    if isinstance(sampler, RandomSampler) and type(sampler) is RandomSampler:
+        if not sampler.replacement and sampler.num_samples == length:
+            return None
+    raise Unreadable(f"its loader chooses rows by {type(sampler).__name__}")
+
+
+def read_rows(origin: Origin, *, has_target: bool) -> Rows:
+    """Read rows as tensors.
+
+    Of a data set that is neither tensors nor a TensorDataset the items are read, at most 2,048 and for at most 2 s,
+    unless they are random. No loader is started, and the global random streams stay as they are.
+
+    Args:
+        origin: which rows.
+        has_target: whether the last part of a row is its target.
+
+    Raises:
+        Unreadable: too many items, random ones, or such as are no numbers.
+    """
+    parts, is_read = _parts(origin)
+    every = is_read or len(origin.positions) == _length(parts)
+    if every and not is_read:
+        every = bool((origin.positions == np.arange(len(origin.positions))).all())
+    target: Tensor | None = None
+    if isinstance(parts, (tuple, list)) and len(parts) >= 2 and has_target:
+        *parts, last = parts
+        if not isinstance(last, Tensor):
+            raise Unreadable("its targets are not one tensor")
+        target = last
+    inputs = dict(_named(parts))
+    return Rows(inputs, target, None if every else origin.positions, origin)
+
+
+def _parts(origin: Origin) -> tuple[Any, bool]:
+    """Tensors of the data set, and whether they were read for these rows alone."""
+    base = origin.base
+    if isinstance(base, tuple):
+        return base, False
+    if type(base) is TensorDataset:
+        return base.tensors, False
+    if type(base) is ConcatDataset:
+        try:
+            children = [_joined(child) for child in base.datasets]
+            return tuple(torch.cat(column) for column in zip(*children, strict=True)), False
+        except (Unreadable, RuntimeError, ValueError):
+            pass
+    return _read_items(origin), True
+
+
+def _joined(child: Any) -> tuple[Tensor, ...]:
+    below = origin_of(child)
+    if type(below.base) is not TensorDataset:
+        raise Unreadable("it is put together from other data")
+    at = torch.from_numpy(below.positions)
+    return tuple(tensor[at.to(tensor.device)] for tensor in below.base.tensors)
+
+
+def _length(parts: Any) -> int:
+    return len(parts[0])
+
+
+def _read_items(origin: Origin) -> Any:
+    """Items of a data set, put together as a loader would."""
+    positions = origin.positions
+    if len(positions) > _ITEMS:
+        raise Unreadable(f"it has {len(positions)} items, and at most {_ITEMS} are read")
+    if is_random(origin):
+        raise Unreadable("its items are random")
+    deadline = time.monotonic() + _SECONDS
+    items = []
+    with isolated_random(0):
+        for position in positions:
+            if time.monotonic() > deadline:
+                raise Unreadable(f"its items take more than {_SECONDS:.0f} s to read")
+            items.append(origin.base[int(position)])
+    return default_collate(items)
+
+
+def is_random(origin: Origin) -> bool:
+    """Whether an item differs from one reading to the next, as with random transforms."""
+    if origin.is_in_memory:
+        return False
+    read = []
+    for seed in (0, 1):
+        with isolated_random(seed):
+            read.append(default_collate([origin.base[int(origin.positions[0])]]))
+    first, second = (list(_named(parts)) for parts in read)
+    return any(not torch.equal(a, b) for (_, a), (_, b) in zip(first, second, strict=True))
+
+
+def _named(parts: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a batch with what to call it in a message."""
+    if isinstance(parts, Tensor):
+        yield name, parts
+    elif isinstance(parts, Mapping):
+        for key, part in parts.items():
+            yield from _named(part, f"{name}[{str(key)[:40]!r}]")
+    elif isinstance(parts, (tuple, list)) and len(parts) == 1:
+        yield from _named(parts[0], name)
+    elif isinstance(parts, (tuple, list)):
+        for number, part in enumerate(parts):
+            yield from _named(part, f"{name}[{number}]")
+    else:
+        raise Unreadable(f"its rows hold {type(parts).__name__}, which is not compared")

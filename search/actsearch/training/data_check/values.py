@@ -1,0 +1,115 @@
+"""Numbers that are not finite, inputs that are all one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actsearch.training.data_check.finding import Finding
+from actsearch.training.data_check.probe import Probe
+from actsearch.training.data_check.rows import Rows
+
+__all__ = ["repeated_inputs", "value_findings"]
+
+_log = logging.getLogger("actsearch")
+
+_PROBED = 64  # rows with such numbers that the model is tried on
+
+
+@dataclass
+class _Bad:
+    """Numbers of one tensor that are not finite.
+
+    Attributes:
+        nan: how many are NaN.
+        inf: how many are infinite.
+        rows: in which rows, in order.
+        place: of the first within its row, as an index.
+    """
+
+    nan: int
+    inf: int
+    rows: list[int]
+    place: tuple[int, ...]
+
+
+def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> Iterator[Finding]:
+    """NaN and inf in one data set, counted.
+
+    They are refused where the model gives no finite loss on them (in training, no finite gradient). A model that
+    imputes NaN is left alone. Of inf there is a warning even so: an activation that bounds it, as tanh does, hides it,
+    and a candidate that does not would be blamed.
+
+    Args:
+        name: train, valid or test.
+        rows: its rows.
+        probe: tries the model on them.
+        is_probed: whether the task's loss is what measures these data.
+    """
+    parts = list(rows.inputs.items())
+    if rows.target is not None:
+        parts.append(("targets", rows.target))
+    for what, part in parts:
+        if (bad := _not_finite(rows, part)) is not None:
+            yield from _judged(name, what, rows, bad, probe if is_probed else None)
+
+
+def _judged(name: str, what: str, rows: Rows, bad: _Bad, probe: Probe | None) -> Iterator[Finding]:
+    kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
+    text = (
+        f"{name} {what} hold {' and '.join(kinds)} in {len(bad.rows)} of {len(rows)} rows "
+        f"(first: row {bad.rows[0]}{_column(bad.place)})"
+    )
+    advice = "remove these rows, or put numbers in their place"
+    trouble: str | None = None
+    if probe is not None:
+        try:
+            trouble = probe.trouble(rows.origin, bad.rows[:_PROBED], gradients=name == "train")
+        except Exception as error:  # the user's model: anything
+            _log.debug("the model was not tried on rows that are not finite", exc_info=error)
+    if trouble:
+        yield Finding(f"{text}, and {trouble}: {advice}", refused=True)
+    elif trouble == "" and not bad.inf:
+        _log.info("%s; the model gives a finite loss on them", text)
+    else:
+        yield Finding(f"{text}: {advice}, or candidates fail that your model does without")
+
+
+def _column(place: tuple[int, ...]) -> str:
+    if not place:
+        return ""
+    return f", column {place[0]}" if len(place) == 1 else f", at {place}"
+
+
+def _not_finite(rows: Rows, part: Tensor) -> _Bad | None:
+    if not (part.is_floating_point() or part.is_complex()):
+        return None
+    found = _Bad(0, 0, [], ())
+    for start, (chunk,) in rows.chunks([part]):
+        if bool(torch.isfinite(chunk.sum())):  # the quick way: a sum keeps NaN and inf
+            continue
+        bad = ~torch.isfinite(chunk)
+        if not bool(bad.any()):  # finite numbers whose sum is too large
+            continue
+        nan = int(chunk.isnan().sum())
+        found.nan += nan
+        found.inf += int(bad.sum()) - nan
+        own = bad.reshape(len(bad), -1).any(1).nonzero().flatten().tolist()
+        if not found.rows:
+            inside = bad[own[0]].nonzero()[0].tolist() if bad.dim() > 1 else []
+            found.place = tuple(int(index) for index in inside)
+        found.rows += [start + int(row) for row in own]
+    return found if found.rows else None
+
+
+def repeated_inputs(name: str, distinct: int, count: int) -> Iterator[Finding]:
+    """All rows of one data set equal: nothing can be learned from them. Some constant columns are common in images."""
+    if count > 1 and distinct == 1:
+        yield Finding(
+            f"all {count} {name} input rows are equal: nothing can be told apart by them; "
+            "check how they were read"
+        )
