@@ -1,5 +1,6 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
+from actsearch.storage.confirming import Begun
 from actsearch.storage.database import Database, redacted
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
@@ -7,6 +8,7 @@ from actsearch.storage.overview import Overview, Standing
 from actsearch.storage.store import Confirmation, Storage
 
 __all__ = [
+    "Begun",
     "Confirmation",
     "Database",
     "Lease",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import functools
 import logging
 import statistics
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from actsearch.records import (
     SHARED,
     Aim,
     CandidateRecord,
+    Score,
     StudyRecord,
     TrialRecord,
     TrialState,
@@ -37,7 +37,7 @@ from actsearch.report import (
     shrunken_means,
 )
 from actsearch.seeds import derive, seed_list
-from actsearch.storage import Lease, Storage
+from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
 from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
@@ -46,7 +46,8 @@ from actsearch.study.preparation import (
     task_differences,
 )
 from actsearch.study.progress import Progress
-from actsearch.study.trainings import Score, Trainings
+from actsearch.study.trainings import Trainings
+from actsearch.study.unfinished import Unfinished, activations_of, digest
 from actsearch.task import Task
 from actsearch.training import isolated_random
 
@@ -114,46 +115,58 @@ class Confirmation:
         self._check_task()
         pool = self._pool(trials)
         key = self._key(pool)
-        if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
-            _log.info(
-                "study %s: this verdict was made before, read from the storage", self._study.name
-            )
-            return Verdict.from_json(stored.verdict)
-        self._say_forecast(trials, pool)
+        if (stored := self._stored(key)) is not None:
+            return stored
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
+            if (stored := self._stored(key)) is not None:
+                return stored  # another process made it just now
             lease.announce(Aim("confirm"))
-            with Progress(
-                f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
-            ) as bar:
+            self._unfinished = Unfinished(self._storage, self._study, key, lease)
+            self._say_forecast(trials, pool)
+            title, done = f"{self._study.name} confirm", self._unfinished.left
+            with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
-                self._trainings = Trainings(self._objective, self._sign, bar)
+                self._trainings = Trainings(self._objective, self._sign, bar, self._unfinished)
                 verdict = self._made(pool, lease)
-            self._storage.add_confirmation(
-                self._study.id,
-                key,
-                verdict.to_json(),
-                lease,
-            )
+            self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
             lease.release()
         return verdict
+
+    def _stored(self, key: str) -> Verdict | None:
+        stored = self._storage.find_confirmation(self._study.id, key)
+        if stored is None:
+            return None
+        _log.info(
+            "study %s: this verdict was made before, read from the storage", self._study.name
+        )
+        return Verdict.from_json(stored.verdict)
 
     def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[_Contender]) -> None:
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
         seeds = getattr(self._objective, "seeds", 1)
         each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
-        runs = self._forecast(pool)
+        runs, done = self._forecast(pool), self._unfinished.left
+        if done:
+            _log.info(
+                "study %s: the verdict goes on where it was: %d of about %d trainings are stored",
+                self._study.name, done, runs,
+            )  # fmt: skip
         _log.info(
             "study %s: a verdict of about %d trainings in about %.0f s",
-            self._study.name, runs, runs * each,
+            self._study.name, runs, max(0, runs - done) * each,
         )  # fmt: skip
+
+    @functools.cached_property
+    def _described(self) -> dict[str, Any]:
+        return describe_objective(self._objective)
 
     def _check_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
-        given = describe_objective(self._objective)
-        different = task_differences(self._study.task or given, given, ignoring=("seeds",))
+        given = self._study.task or self._described
+        different = task_differences(given, self._described, ignoring=("seeds",))
         if different:
             lines = "\n  ".join(different)
             raise StudyError(
@@ -164,16 +177,12 @@ class Confirmation:
         kept = kept_weights(self._objective)
         baseline = _Contender(self._baseline.record, None)
         finalists = pool if self._names else self._finalists(pool, baseline)
-        earlier = self._storage.count_looks(
-            self._study,
-            self._test_data(),
-            comparisons_of([contender.is_catalog for contender in finalists]),
-            lease,
-        )
+        seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._count)
+        comparisons = self._comparisons(finalists, seeds)
+        earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
-        self._bar.expect(len(contenders) * self._count * self._runs_each())
-        number = len(self._storage.confirmations(self._study.id))
-        seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
+        expected = len(contenders) * self._count * self._runs_each()
+        self._bar.expect(max(0, expected - self._unfinished.left))
         runs = self._trainings.tuned([item.record for item in contenders], seeds)
         measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
         verdict = judge(
@@ -187,6 +196,25 @@ class Confirmation:
             validation_only=any(blind for _, blind in measured),
         )
         return dataclasses.replace(verdict, kept_weights=kept)
+
+    def _comparisons(self, finalists: Sequence[_Contender], seeds: Sequence[int]) -> list[str]:
+        """A key for each comparison, of everything that its result depends on.
+
+        The study is part of it: what a task or an objective describes of itself is not its source text, and equal
+        descriptions are no proof of equal results. So a study that is made again is looked at again.
+        """
+        common = [
+            self._study.id,
+            self._study.created,
+            versions(),
+            self._described,
+            list(seeds),
+            activations_of(self._baseline.record),
+        ]
+        each = [[item.number, activations_of(item.record)] for item in finalists]
+        every = comparisons_of([item.is_catalog for item in finalists])
+        with_catalog = [each] * (every - len(each))
+        return [digest([*common, pair]) for pair in (*each, *with_catalog)]
 
     # step 1: finalists
 
@@ -233,7 +261,11 @@ class Confirmation:
     def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
         seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
-        wanted = [(item.record, seed, 0) for item in (baseline, *pool) for seed in seeds]
+        wanted = [
+            (position, item.record, seed, 0)
+            for position, item in enumerate((baseline, *pool))
+            for seed in seeds
+        ]
         scores = self._trainings.scores(wanted, "search")
         for contender in (baseline, *pool):
             contender.fresh = [scores.pop(0) for _ in seeds]
@@ -342,10 +374,10 @@ class Confirmation:
             self._count,
             self._baseline.record.label,
             self._min_effect,
-            describe_objective(self._objective),
+            self._described,
             self._test_data(),
         ]
-        return hashlib.sha256(json.dumps(data, default=str).encode()).hexdigest()
+        return digest(data)
 
     def _runs_each(self) -> int:
         """Trainings for one contender and seed: three learning rates, and one more in about half of the cases."""
