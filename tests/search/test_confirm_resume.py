@@ -275,6 +275,19 @@ def test_a_baseline_that_could_not_be_trained_is_said_with_its_reason_again(
     assert len(failing.ended) == trained  # nothing was left to train
 
 
+def test_baselines_that_only_look_alike_are_two(sqlite_url: str) -> None:
+    interrupting = Interrupting()
+    study = _searched(interrupting, sqlite_url)
+    for omega in (0.22111, 0.22119):
+        study.enqueue_trial("sin", omega=omega)
+    study.optimize(interrupting, n_trials=2, show_progress_bar=False)
+    alike = [trial.candidate for trial in study.trials[-2:]]
+    assert alike[0].label == alike[1].label
+    verdicts = [_confirm(study, interrupting, baseline=baseline) for baseline in alike]
+    assert verdicts[0].baseline.activation != verdicts[1].baseline.activation
+    assert study.verdicts == verdicts
+
+
 # what is in the database
 
 NOT_SCORES: list[Any] = [

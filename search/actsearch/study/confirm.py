@@ -372,7 +372,7 @@ class Confirmation:
             [contender.number for contender in pool],
             self._top_k,
             self._count,
-            self._baseline.record.label,
+            _named(self._baseline.record),
             self._min_effect,
             self._described,
             self._test_data(),
@@ -397,6 +397,13 @@ def _as_json(record: CandidateRecord) -> dict[str, Any] | None:
         return None
     items = {group: item.to_json() for group, item in record.activations.items()}
     return items[SHARED] if set(items) == {SHARED} else {"groups": items}
+
+
+def _named(record: CandidateRecord) -> Any:
+    """What a candidate is known by: its label, unless that leaves something out, as digits of a hyperparameter."""
+    items = record.activations.values()
+    is_exact = all(item.label in (item.name, item.formula) for item in items)
+    return record.label if is_exact else activations_of(record)
 
 
 def _same_training(a: _Contender, b: _Contender) -> bool:

@@ -27,7 +27,6 @@ class Trainings:
 
     Attributes:
         last_reason: why a training failed, the latest; empty if none has.
-        spent: how many there are so far, those that an interrupted call had made included.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Trainings:
         self._bar = bar
         self._unfinished = unfinished
         self.last_reason = ""
-        self.spent = 0
 
     def scores(
         self,
@@ -80,7 +78,6 @@ class Trainings:
             found |= ended
             rest = rest[len(part) :]
             self._advance(part)
-        self.spent += len(requests)
         self.last_reason = next(
             (found[key].reason for key in reversed(requests) if found[key].reason),
             self.last_reason,
