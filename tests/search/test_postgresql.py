@@ -17,7 +17,7 @@ from postgresql_server import Server
 from storage_cases import counts, fill, outside, study_record, waiting
 
 import actsearch as acs
-from actsearch.records import Outcome, TrialState
+from actsearch.records import Outcome, Score, TrialState
 from actsearch.report import Reader
 from actsearch.storage import Storage
 from actsearch.storage.database import VERSION_TABLE
@@ -153,6 +153,15 @@ class TestCutCommits:
         storage.start_trials(study.id, [0, 1], lease)
         cut_next()
         storage.finish_trials(study.id, {0: Outcome(TrialState.COMPLETE, 0.5)}, lease)
+        cut_next()
+        begun = storage.begin_confirmation(study.id, "key", lease)
+        score = Score(0.5, 0.25, False)
+        cut_next()
+        storage.add_scores(begun, {"a": score, "b": score}, lease)
+        cut_next()
+        assert storage.begin_confirmation(study.id, "key", lease).scores == dict.fromkeys(
+            "ab", score
+        )
         cut_next()
         storage.add_confirmation(study.id, "key", {}, lease)
         cut_next()

@@ -22,7 +22,7 @@ from actsearch.storage.tables import (
     utc_now,
 )
 
-__all__ = ["Begun", "add_scores", "begin", "count_looks", "finish"]
+__all__ = ["Begun", "add_scores", "begin", "count_looks", "finish", "interrupted"]
 
 _log = logging.getLogger("actsearch")
 
@@ -105,6 +105,18 @@ def _scores(session: Session, confirmation_id: int) -> dict[str, Score]:
     )
     read = {str(key): _score(data, reason) for key, data, reason in rows}
     return {key: score for key, score in read.items() if score is not None}
+
+
+def interrupted(session: Session, study_id: int) -> list[int]:
+    """Stored trainings of each confirmation of a study whose verdict is not stored, oldest first."""
+    table = ConfirmationTrainingRow
+    stored = (
+        sa.select(sa.func.count())
+        .where(table.confirmation_id == OpenConfirmationRow.id)
+        .scalar_subquery()
+    )
+    query = sa.select(stored).where(OpenConfirmationRow.study_id == study_id)
+    return list(session.scalars(query.order_by(OpenConfirmationRow.id)))
 
 
 def add_scores(session: Session, confirmation_id: int, scores: Mapping[str, Score]) -> None:

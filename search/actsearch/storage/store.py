@@ -321,6 +321,12 @@ class Storage:
             return confirming.begin(session, study_id, key)
 
     @retried
+    def interrupted_confirmations(self, study_id: int) -> list[int]:
+        """Of each confirmation without a verdict, how many trainings are stored."""
+        with self.database.reading() as session:
+            return confirming.interrupted(session, study_id)
+
+    @retried
     def add_scores(self, begun: Begun, scores: Mapping[str, Score], lease: Lease) -> None:
         """Store trainings of a confirmation that have ended, by their keys."""
         with self.database.writing() as session:
