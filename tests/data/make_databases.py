@@ -120,7 +120,7 @@ def _interrupted() -> Iterator[tuple[str, Any]]:
         "id": 2, "test_data": "t", "comparisons": 1, "study_name": "frozen", "created": _TIME, "key": "look",
     }  # fmt: skip
     yield "open_confirmations", {
-        "id": 1, "study_id": 1, "number": 1, "key": "open", "environment_id": 1, "created": _TIME,
+        "id": 1, "study_id": 1, "number": 1, "key": "open", "environment_id": 1, "device": "cpu", "created": _TIME,
     }  # fmt: skip
     yield "confirmation_trainings", {
         "confirmation_id": 1, "key": "good", "reason": "",

@@ -57,7 +57,7 @@ def fill(storage: Storage) -> tuple[Storage, StudyRecord, Lease]:
     storage.finish_trials(study.id, {0: outcome}, lease)
     storage.add_confirmation(study.id, "key", {"words": []}, lease)
     storage.count_looks(study, "test data", ["a", "b", "c"], lease)
-    begun = storage.begin_confirmation(study.id, "another", lease)
+    begun = storage.begin_confirmation(study.id, "another", "cpu", lease)
     storage.add_scores(begun, {"training": Score(0.5, 0.25, False, (0.5,))}, lease)
     return storage, study, lease
 

@@ -92,7 +92,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = Storage(url)
     lease = storage.lease(storage.study("s"))
     lease.acquire()
-    begun = storage.begin_confirmation(1, "interrupted", lease)
+    begun = storage.begin_confirmation(1, "interrupted", "cpu", lease)
     storage.add_scores(begun, {"training": Score(0.5, 0.5, False)}, lease)
     return path
 

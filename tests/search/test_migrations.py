@@ -124,7 +124,7 @@ class TestFrozen:
         study = storage.study("frozen")
         lease = storage.lease(study)
         lease.acquire()
-        begun = storage.begin_confirmation(study.id, "open", lease)
+        begun = storage.begin_confirmation(study.id, "open", "cpu", lease)
         assert begun.number == 1
         assert begun.scores == {
             "good": Score(0.1 + 0.2, 0.1, False, (0.5, math.inf, None)),

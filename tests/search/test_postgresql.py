@@ -154,12 +154,12 @@ class TestCutCommits:
         cut_next()
         storage.finish_trials(study.id, {0: Outcome(TrialState.COMPLETE, 0.5)}, lease)
         cut_next()
-        begun = storage.begin_confirmation(study.id, "key", lease)
+        begun = storage.begin_confirmation(study.id, "key", "cpu", lease)
         score = Score(0.5, 0.25, False)
         cut_next()
         storage.add_scores(begun, {"a": score, "b": score}, lease)
         cut_next()
-        assert storage.begin_confirmation(study.id, "key", lease).scores == dict.fromkeys(
+        assert storage.begin_confirmation(study.id, "key", "cpu", lease).scores == dict.fromkeys(
             "ab", score
         )
         cut_next()

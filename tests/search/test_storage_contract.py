@@ -118,9 +118,9 @@ class TestRefusals:
             "FROM confirmations",
             "INSERT INTO confirmations SELECT id + 1, study_id, number + 1, key, verdict, created "
             "FROM confirmations",
-            "INSERT INTO open_confirmations SELECT id + 1, study_id, number, 'other', environment_id, created "
+            "INSERT INTO open_confirmations SELECT id + 1, study_id, number, 'other', environment_id, device, created "
             "FROM open_confirmations",
-            "INSERT INTO open_confirmations SELECT id + 1, study_id, number + 1, key, environment_id, created "
+            "INSERT INTO open_confirmations SELECT id + 1, study_id, number + 1, key, environment_id, device, created "
             "FROM open_confirmations",
             "INSERT INTO confirmation_trainings SELECT * FROM confirmation_trainings",
             "INSERT INTO looks SELECT id + 9, test_data, comparisons, study_name, created, key FROM looks",
@@ -561,7 +561,7 @@ class TestLease:
             lambda: storage.update_study(study.id, lease, direction="minimize"),
             lambda: storage.add_confirmation(study.id, "k", {}, lease),
             lambda: storage.count_looks(study, "d", ["a"], lease),
-            lambda: storage.begin_confirmation(study.id, "k", lease),
+            lambda: storage.begin_confirmation(study.id, "k", "cpu", lease),
             lambda: storage.add_scores(Begun(1, 0), {"k": Score(0.5, 0.5, False)}, lease),
         ]
         for write in writes:

@@ -45,13 +45,14 @@ class Begun:
     scores: Mapping[str, Score] = field(default_factory=dict)
 
 
-def begin(session: Session, study_id: int, key: str) -> Begun:
-    """The row of a confirmation, made if it is not there; trainings of other versions are dropped.
+def begin(session: Session, study_id: int, key: str, device: str) -> Begun:
+    """The row of a confirmation, made if it is not there; trainings of other versions or devices are dropped.
 
     Args:
         session: in a write transaction.
         study_id: whose.
         key: of everything that the verdict depends on, but for the versions of python and the libraries.
+        device: kind of device that trains.
     """
     here = environment_id(session.connection())
     row = session.scalars(
@@ -65,17 +66,18 @@ def begin(session: Session, study_id: int, key: str) -> Begun:
             number=_next_number(session, study_id),
             key=key,
             environment_id=here,
+            device=device,
             created=utc_now(),
         )
         session.add(row)
         session.flush()
-    elif row.environment_id != here:
+    elif (row.environment_id, row.device) != (here, device):
         _log.warning(
             "a confirmation that was interrupted begins anew: it was begun with other versions of "
-            "python, torch or actsearch"
+            "python, torch or actsearch, or on another kind of device"
         )
         session.execute(_trainings_of(row.id))
-        row.environment_id = here
+        row.environment_id, row.device = here, device
     if type(row.number) is not int or row.number < 0:  # another program wrote it
         row.number = _next_number(session, study_id)
     return Begun(row.id, row.number, _scores(session, row.id))

@@ -314,11 +314,18 @@ class Storage:
             return Confirmation("", row.number, row.verdict, row.created)
 
     @retried
-    def begin_confirmation(self, study_id: int, key: str, lease: Lease) -> Begun:
-        """Begin a confirmation, or go on with the one that was interrupted under the same key."""
+    def begin_confirmation(self, study_id: int, key: str, device: str, lease: Lease) -> Begun:
+        """Begin a confirmation, or go on with the one that was interrupted under the same key.
+
+        Args:
+            study_id: whose.
+            key: of everything that its verdict depends on, but for versions and device.
+            device: kind of device that it is trained on.
+            lease: of the study.
+        """
         with self.database.writing() as session:
             lease.check(session)
-            return confirming.begin(session, study_id, key)
+            return confirming.begin(session, study_id, key, device)
 
     @retried
     def interrupted_confirmations(self, study_id: int) -> list[int]:

@@ -330,6 +330,7 @@ class OpenConfirmationRow(Base):
     number: Mapped[int]  # 0-based, in the order in which a study's confirmations were begun
     key: Mapped[str]  # of the verdict
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
+    device: Mapped[str]  # its kind, as "cuda"
     created: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("study_id", "number"), UniqueConstraint("study_id", "key"))

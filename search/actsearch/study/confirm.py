@@ -123,7 +123,7 @@ class Confirmation:
             if (stored := self._stored(key)) is not None:
                 return stored  # another process made it just now
             lease.announce(Aim("confirm"))
-            self._unfinished = Unfinished(self._storage, self._study, key, lease)
+            self._unfinished = Unfinished(self._storage, self._study, key, self._device(), lease)
             self._say_forecast(trials, pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
@@ -162,6 +162,9 @@ class Confirmation:
     @functools.cached_property
     def _described(self) -> dict[str, Any]:
         return describe_objective(self._objective)
+
+    def _device(self) -> str:
+        return self._objective.torch_device().type if isinstance(self._objective, Task) else ""
 
     def _check_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
@@ -207,6 +210,7 @@ class Confirmation:
             self._study.id,
             self._study.created,
             versions(),
+            self._device(),
             self._described,
             list(seeds),
             activations_of(self._baseline.record),

@@ -20,17 +20,20 @@ class Unfinished:
         number: of the confirmation; decides its seeds, and stays the same when it is interrupted.
     """
 
-    def __init__(self, storage: Storage, study: StudyRecord, key: str, lease: Lease) -> None:
+    def __init__(
+        self, storage: Storage, study: StudyRecord, key: str, device: str, lease: Lease
+    ) -> None:
         """Args:
         storage: where they are.
         study: whose.
         key: of everything that the verdict depends on.
+        device: kind of device that trains.
         lease: of the study, held.
         """
         self._storage = storage
         self._key = key
         self._lease = lease
-        self._begun = storage.begin_confirmation(study.id, key, lease)
+        self._begun = storage.begin_confirmation(study.id, key, device, lease)
         self._left = dict(self._begun.scores)
         self.number = self._begun.number
 
