@@ -7,7 +7,6 @@ import functools
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,9 +17,7 @@ from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
-    SHARED,
     Aim,
-    CandidateRecord,
     Score,
     StudyRecord,
     TrialRecord,
@@ -39,6 +36,7 @@ from actsearch.report import (
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
+from actsearch.study.contender import Contender, as_json, identity, same_training
 from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
@@ -57,22 +55,6 @@ _log = logging.getLogger("actsearch")
 
 _POOL = 4  # candidates looked at again for each finalist wanted
 _FRESH_SEEDS = 3  # for choosing finalists on validation data
-
-
-@dataclass
-class _Contender:
-    """One candidate on its way to the verdict."""
-
-    record: CandidateRecord
-    number: int | None
-    searched: float = 0.0  # value in the search
-    fresh: list[Score] = field(default_factory=list)  # on the fresh seeds, validation data
-    others: dict[str, float] = field(default_factory=dict)  # in further objectives, in the search
-
-    @property
-    def is_catalog(self) -> bool:
-        item = self.record.activations.get(SHARED)
-        return item is not None and item.name is not None
 
 
 class Confirmation:
@@ -144,7 +126,7 @@ class Confirmation:
         )
         return Verdict.from_json(stored.verdict)
 
-    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[_Contender]) -> None:
+    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
         seeds = getattr(self._objective, "seeds", 1)
         each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
@@ -176,9 +158,9 @@ class Confirmation:
                 f"the task differs from the one that study {self._study.name!r} searched with:\n  {lines}"
             )
 
-    def _made(self, pool: list[_Contender], lease: Lease) -> Verdict:
+    def _made(self, pool: list[Contender], lease: Lease) -> Verdict:
         kept = kept_weights(self._objective)
-        baseline = _Contender(self._baseline.record, None)
+        baseline = Contender(self._baseline.record, None)
         finalists = pool if self._names else self._finalists(pool, baseline)
         seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._count)
         comparisons = self._comparisons(finalists, seeds)
@@ -200,7 +182,7 @@ class Confirmation:
         )
         return dataclasses.replace(verdict, kept_weights=kept)
 
-    def _comparisons(self, finalists: Sequence[_Contender], seeds: Sequence[int]) -> list[str]:
+    def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
 
         The study is part of it: what a task or an objective describes of itself is not its source text, and equal
@@ -222,7 +204,7 @@ class Confirmation:
 
     # step 1: finalists
 
-    def _pool(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+    def _pool(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """The best trials, and the best catalog row besides; with several objectives, of the front."""
         if self._names:
             return self._front(trials)
@@ -232,14 +214,14 @@ class Confirmation:
                 "no trial is complete yet: call study.optimize(task, n_trials=...) first"
             )
         contenders = [
-            _Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
+            Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
         ]
         pool = contenders[: _POOL * self._top_k]
         if not any(contender.is_catalog for contender in pool):
             pool += [contender for contender in contenders if contender.is_catalog][:1]
         return pool
 
-    def _front(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+    def _front(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
         ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
         if not ranked:
@@ -249,7 +231,7 @@ class Confirmation:
         last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
         places = {round(last * at / max(1, wanted - 1)) for at in range(wanted)}
         return [
-            _Contender(
+            Contender(
                 trial.candidate,
                 trial.number,
                 trial.value or 0.0,
@@ -262,7 +244,7 @@ class Confirmation:
             for trial in (ranked[place] for place in sorted(places))
         ]
 
-    def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
+    def _finalists(self, pool: list[Contender], baseline: Contender) -> list[Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
         seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
         wanted = [
@@ -277,11 +259,11 @@ class Confirmation:
         shrunk = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
         means = table.mean(axis=1) * self._sign
         order = sorted(range(len(pool)), key=lambda index: (-shrunk[index], -means[index], index))
-        kept: list[_Contender] = []
-        catalog: _Contender | None = None
+        kept: list[Contender] = []
+        catalog: Contender | None = None
         for index in order:
             contender = pool[index]
-            if _same_training(contender, baseline):
+            if same_training(contender, baseline):
                 continue
             if contender.is_catalog and catalog is None:
                 catalog = contender
@@ -298,7 +280,7 @@ class Confirmation:
             kept.append(catalog)
         return kept
 
-    def _table(self, contenders: Sequence[_Contender]) -> np.ndarray[Any, Any]:
+    def _table(self, contenders: Sequence[Contender]) -> np.ndarray[Any, Any]:
         """Validation scores, shape (contenders, seeds); a diverged seed is the worst value seen."""
         seen = [
             score.test for item in contenders for score in item.fresh if score.test is not None
@@ -316,7 +298,7 @@ class Confirmation:
     # steps 2 and 3: learning rates on validation data, scores on test data
 
     def _measured(
-        self, contender: _Contender, runs: Sequence[dict[int, Score]]
+        self, contender: Contender, runs: Sequence[dict[int, Score]]
     ) -> tuple[Measured, bool]:
         """Scores on test data at the tuned and at the given learning rate; whether the objective was blind.
 
@@ -340,7 +322,7 @@ class Confirmation:
             self._trainings.learning_rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
-            _as_json(contender.record),
+            as_json(contender.record),
             contender.others,
         )
         return measured, any(scores[0].blind for scores in runs)
@@ -370,13 +352,13 @@ class Confirmation:
             return self._objective.data_hash("test")
         return f"objective of study {self._study.id}"
 
-    def _key(self, pool: list[_Contender]) -> str:
+    def _key(self, pool: list[Contender]) -> str:
         """Hash of everything this verdict depends on."""
         data = [
             [contender.number for contender in pool],
             self._top_k,
             self._count,
-            _named(self._baseline.record),
+            identity(self._baseline.record),
             self._min_effect,
             self._described,
             self._test_data(),
@@ -387,32 +369,9 @@ class Confirmation:
         """Trainings for one contender and seed: three learning rates, and one more in about half of the cases."""
         return 4 if isinstance(self._objective, Task) else 1
 
-    def _forecast(self, pool: list[_Contender]) -> int:
+    def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""
         if self._names:
             return (len(pool) + 1) * self._count * self._runs_each()
         contenders = min(self._top_k, len(pool)) + 2
         return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
-
-
-def _as_json(record: CandidateRecord) -> dict[str, Any] | None:
-    """Of one activation its own data, of several theirs by group, None for the model unchanged."""
-    if record.is_baseline:
-        return None
-    items = {group: item.to_json() for group, item in record.activations.items()}
-    return items[SHARED] if set(items) == {SHARED} else {"groups": items}
-
-
-def _named(record: CandidateRecord) -> Any:
-    """What a candidate is known by: its label, unless that leaves something out, as digits of a hyperparameter."""
-    items = record.activations.values()
-    is_exact = all(item.label in (item.name, item.formula) for item in items)
-    return record.label if is_exact else activations_of(record)
-
-
-def _same_training(a: _Contender, b: _Contender) -> bool:
-    """Whether two are one function under two names: every epoch's loss equal to the last bit on every seed.
-
-    Scores alone would not do: accuracies on a few hundred samples coincide by chance.
-    """
-    return any(score.losses for score in a.fresh) and a.fresh == b.fresh
