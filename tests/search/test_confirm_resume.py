@@ -56,7 +56,7 @@ def hash_of(call: tuple[Any, ...]) -> float:
 class InterruptingTask(Interrupting):
     """The same as a task, whose model's factory is interrupted."""
 
-    unseen = 2  # the model is described
+    unseen = 3  # the model is described, and looked through for weights that it keeps
 
     def __init__(self, task: acs.Task) -> None:
         super().__init__()
