@@ -18,6 +18,7 @@ __all__ = [
     "EpochRecord",
     "EvaluationRecord",
     "Outcome",
+    "Score",
     "SiteDiagnostics",
     "StudyRecord",
     "TrialRecord",
@@ -254,6 +255,25 @@ class Outcome:
     validation_only: bool = False
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """One training of a verdict.
+
+    Attributes:
+        valid: its score on validation data; None where it diverged.
+        test: on test data, while finalists are chosen on validation data; None where it diverged.
+        blind: the objective did not tell search from confirmation.
+        losses: of each epoch, on validation data where they were measured.
+        reason: why there is no score.
+    """
+
+    valid: float | None
+    test: float | None
+    blind: bool
+    losses: tuple[float | None, ...] = ()
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,24 @@ def _diagnosis() -> Iterator[tuple[str, Any]]:
         }  # fmt: skip
 
 
+def _interrupted() -> Iterator[tuple[str, Any]]:
+    """A confirmation under the key "open", with one comparison counted and two trainings."""
+    yield "looks", {
+        "id": 2, "test_data": "t", "comparisons": 1, "study_name": "frozen", "created": _TIME, "key": "look",
+    }  # fmt: skip
+    yield "open_confirmations", {
+        "id": 1, "study_id": 1, "number": 1, "key": "open", "environment_id": 1, "device": "cpu", "created": _TIME,
+    }  # fmt: skip
+    yield "confirmation_trainings", {
+        "confirmation_id": 1, "key": "good", "reason": "",
+        "score": {"valid": 0.30000000000000004, "test": 0.1, "blind": False, "losses": [0.5, "inf", None]},
+    }  # fmt: skip
+    yield "confirmation_trainings", {
+        "confirmation_id": 1, "key": "diverged", "reason": "seed 1: stopped at epoch 1 of 2: loss is nan",
+        "score": {"valid": None, "test": None, "blind": False, "losses": ["nan"]},
+    }  # fmt: skip
+
+
 def _study() -> dict[str, Any]:
     return {
         "id": 1, "name": "frozen", "seed": 2**31 - 1, "direction": "minimize", "space": _SPACE,
@@ -148,6 +166,8 @@ def _rows(revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "looks", {
         "id": 1, "test_data": "t", "comparisons": 3, "study_name": "frozen", "created": _TIME,
     }  # fmt: skip
+    if revision >= "0007":
+        yield from _interrupted()
     aim = {"purpose": "search", "target": 100, "until": _TIME} if revision >= "0006" else {}
     yield "leases", aim | {
         "study_id": 1, "token": "t", "owner": "somebody", "host": "elsewhere", "pid": 1, "process": "",

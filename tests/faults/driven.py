@@ -16,7 +16,16 @@ from typing import Any, TextIO
 
 import actsearch as acs
 
-__all__ = ["SEARCH", "Child", "Launcher", "Row", "check_file", "ended_trials", "rows_of"]
+__all__ = [
+    "CONFIRM",
+    "SEARCH",
+    "Child",
+    "Launcher",
+    "Row",
+    "check_file",
+    "ended_trials",
+    "rows_of",
+]
 
 SEARCH = """
 import sys
@@ -50,6 +59,78 @@ print("END", flush=True)
 """
 """A search of URL, strategy, trials in all, trials in a stack, 1 with a pruner; says READY, DONE ..., END."""
 
+CONFIRM = """
+import sys
+import time
+import torch
+import torch.nn.functional as F
+from torch import nn
+import actsearch as acs
+from actsearch.evaluation import Evaluator
+from actsearch.storage import Storage
+
+url, kind, trials, pause = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(96, 2, generator=generator)
+y = (x[:, 0] * x[:, 1] > 0).long()
+
+
+def model():
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def objective(candidate, run):
+    return sum(map(ord, candidate.formula)) % 997 / 7 + run.seed % 1009 / 13 + (run.phase == "confirm")
+
+
+def named(requests):
+    return [f"{r.phase}/{r.record.label or 'unchanged'}/{r.seeds[0]}/{r.lr}".replace(" ", "") for r in requests]
+
+
+together, add_scores, add_confirmation = Evaluator.together, Storage.add_scores, Storage.add_confirmation
+asked = []
+
+
+def training(self, requests):
+    asked[:] = named(requests)
+    time.sleep(pause)
+    return together(self, requests)
+
+
+def storing(self, begun, scores, lease):
+    add_scores(self, begun, scores, lease)
+    assert len(scores) == len(asked)
+    for name in asked:
+        print(f"DONE {top_k}/{name}", flush=True)
+
+
+def judging(self, *arguments):
+    print("JUDGED", flush=True)
+    add_confirmation(self, *arguments)
+    print("STORED", flush=True)
+
+
+task = acs.Task(model=model, train=(x[:64], y[:64]), valid=(x[64:80], y[64:80]), test=(x[80:], y[80:]),
+                loss=F.cross_entropy, metric="loss", epochs=1, batch_size=32, lr=1e-2, device="cpu")
+tried = objective if kind == "callable" else task
+if kind == "stacked":
+    Evaluator.batch_for = lambda self, requests: 5
+print("READY", flush=True)
+study = acs.create_study(study_name="s", storage=url, strategy="random", seed=3, load_if_exists=True,
+                         direction="minimize" if kind == "callable" else None)
+if sum(trial.state.is_trained for trial in study.trials) < trials:
+    study.optimize(tried, total_trials=trials, show_progress_bar=False)
+print("SEARCHED", flush=True)
+Evaluator.together, Storage.add_scores, Storage.add_confirmation = training, storing, judging
+for top_k in map(int, sys.argv[5:]):
+    study.confirm(tried, top_k=top_k, seeds=3, show_progress_bar=False, baseline="relu" if kind == "callable" else None)
+print("END", flush=True)
+"""
+"""A search of URL that ends with verdicts: task, stacked or callable, trials, seconds before each pass, each top_k.
+
+Says READY, SEARCHED, DONE with each training that is stored, JUDGED and STORED around the storing of a verdict, END.
+"""
+
 Row = tuple[Any, ...]
 
 
@@ -71,7 +152,11 @@ class Child:
 
     def kill(self) -> None:
         """``kill -9``."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def wait(self) -> int:
         """Its exit code, negative for the signal that ended it; all of its output is in ``lines``."""

@@ -16,6 +16,7 @@ from actsearch.records import (
     EpochRecord,
     EvaluationRecord,
     Outcome,
+    Score,
     StudyRecord,
     TrialRecord,
     TrialState,
@@ -43,7 +44,9 @@ def evaluation(seed: int = 1, epochs: tuple[EpochRecord, ...] = ()) -> Evaluatio
 
 
 def fill(storage: Storage) -> tuple[Storage, StudyRecord, Lease]:
-    """A study with one complete trial, its evaluation and epochs, a verdict, and a lease."""
+    """A study with one complete trial, its evaluation and epochs, a verdict, and a lease,
+    and a confirmation that was interrupted.
+    """
     study = storage.create_study(study_record())
     lease = storage.lease(study)
     lease.acquire()
@@ -53,7 +56,9 @@ def fill(storage: Storage) -> tuple[Storage, StudyRecord, Lease]:
     )
     storage.finish_trials(study.id, {0: outcome}, lease)
     storage.add_confirmation(study.id, "key", {"words": []}, lease)
-    storage.count_looks(study, "test data", 3, lease)
+    storage.count_looks(study, "test data", ["a", "b", "c"], lease)
+    begun = storage.begin_confirmation(study.id, "another", "cpu", lease)
+    storage.add_scores(begun, {"training": Score(0.5, 0.25, False, (0.5,))}, lease)
     return storage, study, lease
 
 

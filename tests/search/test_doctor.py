@@ -65,6 +65,23 @@ def test_what_was_interrupted(sqlite_url: str, distance: Objective) -> None:
     assert _findings(sqlite_url) == []
 
 
+def test_a_confirmation_that_was_interrupted(database_url: str) -> None:
+    left = [6]
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return float(run.seed % 97)
+
+    study = _study(database_url, objective)
+    with pytest.raises(KeyboardInterrupt):
+        study.confirm(objective, top_k=1, seeds=2, show_progress_bar=False)
+    (line,) = [line.text for line in examine(database_url) if "stored trainings" in line.text]
+    assert line == "confirm, called as before, goes on with 2 stored trainings"
+    assert _findings(database_url) == []
+
+
 def test_a_lease(database_url: str, distance: Objective) -> None:
     study = _study(database_url, distance)
     Storage(database_url).lease(study.record).acquire()

@@ -18,6 +18,7 @@ from torch import nn
 
 import actsearch as acs
 from actsearch.cli import main
+from actsearch.records import Score
 from actsearch.report import Reader, disarmed
 from actsearch.storage import Storage
 from actsearch.storage.tables import Base, StorableText, UtcDateTime
@@ -89,7 +90,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = acs.load_study(study_name="s", storage=url)
     study.confirm(_task(), top_k=1, seeds=2, show_progress_bar=False)
     storage = Storage(url)
-    storage.lease(storage.study("s")).acquire()
+    lease = storage.lease(storage.study("s"))
+    lease.acquire()
+    begun = storage.begin_confirmation(1, "interrupted", "cpu", lease)
+    storage.add_scores(begun, {"training": Score(0.5, 0.5, False)}, lease)
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import runpy
 import shutil
@@ -21,6 +23,7 @@ from storage_cases import outside
 
 import actsearch as acs
 from actsearch.cli import main
+from actsearch.records import Score
 from actsearch.report import Reader
 from actsearch.storage import Storage, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
@@ -110,6 +113,28 @@ class TestFrozen:
         study.optimize(distance, n_trials=2, show_progress_bar=False)  # the interrupted ones
         assert [study.trials[number].state.name for number in (6, 7)] == ["COMPLETE"] * 2
         assert study.trials[6].record.trained_with == versions()
+
+    def test_a_confirmation_that_was_interrupted_goes_on(self, tmp_path: Path) -> None:
+        url = _frozen("0007", tmp_path)
+        storage = Storage(url)
+        assert main(["unlock", "frozen", "--storage", url, "--yes"]) == 0
+        with outside(url) as connection:  # as if these versions had begun it
+            digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode()).hexdigest()
+            connection.execute(sa.text("UPDATE environments SET digest = :it"), {"it": digest})
+        study = storage.study("frozen")
+        lease = storage.lease(study)
+        lease.acquire()
+        begun = storage.begin_confirmation(study.id, "open", "cpu", lease)
+        assert begun.number == 1
+        assert begun.scores == {
+            "good": Score(0.1 + 0.2, 0.1, False, (0.5, math.inf, None)),
+            "diverged": begun.scores["diverged"],
+        }
+        assert math.isnan(begun.scores["diverged"].losses[0] or 0.0)
+        assert begun.scores["diverged"].reason.startswith("seed 1: ")
+        assert storage.count_looks(study, "t", ["look"], lease) == 3
+        lease.release()
+        storage.database.close()
 
     @pytest.mark.parametrize("revision", REVISIONS)
     def test_so_is_one_on_a_server(self, postgresql_url: str, revision: str) -> None:

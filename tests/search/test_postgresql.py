@@ -17,7 +17,7 @@ from postgresql_server import Server
 from storage_cases import counts, fill, outside, study_record, waiting
 
 import actsearch as acs
-from actsearch.records import Outcome, TrialState
+from actsearch.records import Outcome, Score, TrialState
 from actsearch.report import Reader
 from actsearch.storage import Storage
 from actsearch.storage.database import VERSION_TABLE
@@ -154,9 +154,18 @@ class TestCutCommits:
         cut_next()
         storage.finish_trials(study.id, {0: Outcome(TrialState.COMPLETE, 0.5)}, lease)
         cut_next()
+        begun = storage.begin_confirmation(study.id, "key", "cpu", lease)
+        score = Score(0.5, 0.25, False)
+        cut_next()
+        storage.add_scores(begun, {"a": score, "b": score}, lease)
+        cut_next()
+        assert storage.begin_confirmation(study.id, "key", "cpu", lease).scores == dict.fromkeys(
+            "ab", score
+        )
+        cut_next()
         storage.add_confirmation(study.id, "key", {}, lease)
         cut_next()
-        assert storage.count_looks(study, "data", 3, lease) == 0
+        assert storage.count_looks(study, "data", ["a", "b"], lease) == 0
         cut_next()
         lease.release()
         cut_next()
@@ -165,7 +174,7 @@ class TestCutCommits:
         storage.delete_study("s")
         assert forwarding.cuts == next(cuts) - 1
         rows = counts(url)
-        assert rows == dict.fromkeys(rows, 0) | {"looks": 1, "environments": 1}
+        assert rows == dict.fromkeys(rows, 0) | {"looks": 2, "environments": 1}
         storage.database.close()
 
     @pytest.mark.parametrize("moment", ["before", "after"])

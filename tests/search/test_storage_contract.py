@@ -24,12 +24,13 @@ from actsearch.records import (
     EpochRecord,
     EvaluationRecord,
     Outcome,
+    Score,
     StudyRecord,
     TrialRecord,
     TrialState,
 )
 from actsearch.report import Reader
-from actsearch.storage import Lease, Storage, environment, versions
+from actsearch.storage import Begun, Lease, Storage, environment, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
 from actsearch.storage.tables import Base, LeaseRow, TrialRow
 
@@ -117,6 +118,12 @@ class TestRefusals:
             "FROM confirmations",
             "INSERT INTO confirmations SELECT id + 1, study_id, number + 1, key, verdict, created "
             "FROM confirmations",
+            "INSERT INTO open_confirmations SELECT id + 1, study_id, number, 'other', environment_id, device, created "
+            "FROM open_confirmations",
+            "INSERT INTO open_confirmations SELECT id + 1, study_id, number + 1, key, environment_id, device, created "
+            "FROM open_confirmations",
+            "INSERT INTO confirmation_trainings SELECT * FROM confirmation_trainings",
+            "INSERT INTO looks SELECT id + 9, test_data, comparisons, study_name, created, key FROM looks",
             "INSERT INTO leases SELECT * FROM leases",
             "INSERT INTO environments SELECT id + 1, digest, versions FROM environments",
         ],
@@ -175,6 +182,9 @@ class TestRefusals:
             "UPDATE epochs SET evaluation_id = 99",
             "UPDATE trial_values SET trial_id = 99",
             "UPDATE confirmations SET study_id = 99",
+            "UPDATE open_confirmations SET study_id = 99",
+            "UPDATE open_confirmations SET environment_id = 99",
+            "UPDATE confirmation_trainings SET confirmation_id = 99",
             "UPDATE leases SET study_id = 99",
             "UPDATE trials SET proposed_in = 99",
             "UPDATE trials SET trained_in = 99",
@@ -209,7 +219,7 @@ class TestDeleting:
         assert rows == dict.fromkeys(rows, 0) | {
             "studies": 1,
             "trials": 1,
-            "looks": 1,
+            "looks": 3,
             "environments": 1,
         }  # looks are never forgotten
         assert [study.name for study in storage.studies()] == ["other"]
@@ -550,7 +560,9 @@ class TestLease:
             lambda: storage.screen_trial(study.id, storage.trials(study.id)[0], lease),
             lambda: storage.update_study(study.id, lease, direction="minimize"),
             lambda: storage.add_confirmation(study.id, "k", {}, lease),
-            lambda: storage.count_looks(study, "d", 1, lease),
+            lambda: storage.count_looks(study, "d", ["a"], lease),
+            lambda: storage.begin_confirmation(study.id, "k", "cpu", lease),
+            lambda: storage.add_scores(Begun(1, 0), {"k": Score(0.5, 0.5, False)}, lease),
         ]
         for write in writes:
             with pytest.raises(acs.StudyError, match="no longer ours"):
@@ -625,17 +637,36 @@ class TestLooks:
         leases = [storage.lease(study) for study in studies]
         for lease in leases:
             lease.acquire()
-        assert storage.count_looks(studies[0], "digits", 3, leases[0]) == 0
-        assert storage.count_looks(studies[1], "digits", 4, leases[1]) == 3
-        assert storage.count_looks(studies[0], "other", 1, leases[0]) == 0
-        assert storage.count_looks(studies[0], "digits", 1, leases[0]) == 7
+        assert storage.count_looks(studies[0], "digits", list("abc"), leases[0]) == 0
+        assert storage.count_looks(studies[1], "digits", list("defg"), leases[1]) == 3
+        assert storage.count_looks(studies[0], "other", list("a"), leases[0]) == 0
+        assert storage.count_looks(studies[0], "digits", list("h"), leases[0]) == 7
+
+    def test_the_same_ones_begun_again_are_counted_once(
+        self, storage: Storage, database_url: str
+    ) -> None:
+        study = storage.create_study(study_record())
+        lease = storage.lease(study)
+        lease.acquire()
+        with outside(database_url) as connection:  # as versions before schema 0007 wrote them
+            connection.exec_driver_sql(
+                "INSERT INTO looks (test_data, comparisons, study_name, created) "
+                "VALUES ('digits', 5, 'before', '2026-11-21 10:00:00')"
+            )
+        for _ in range(4):
+            assert storage.count_looks(study, "digits", list("abc"), lease) == 5
+        assert storage.count_looks(study, "digits", list("de"), lease) == 8
+        assert storage.count_looks(study, "digits", list("abc"), lease) == 5  # as when it began
+        assert storage.count_looks(study, "digits", list("cf"), lease) == 9  # one of both is new
+        assert storage.count_looks(study, "digits", list("g"), lease) == 11
+        assert counts(database_url)["looks"] == 1 + 7
 
     def test_they_outlive_the_study(self, storage: Storage) -> None:
-        for earlier in (0, 3):
+        for earlier, keys in ((0, "abc"), (3, "def")):
             study = storage.create_study(study_record())
             lease = storage.lease(study)
             lease.acquire()
-            assert storage.count_looks(study, "digits", 3, lease) == earlier
+            assert storage.count_looks(study, "digits", list(keys), lease) == earlier
             lease.release()
             storage.delete_study(study.name)
 

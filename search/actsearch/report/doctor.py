@@ -57,10 +57,15 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
     try:
         trials = storage.trials(study.id)
         stored = storage.confirmations(study.id)
+        interrupted = storage.interrupted_confirmations(study.id)
         holder = storage.lease(study).holder()
     except ActsearchError as error:
         return [Line(what, str(error), True)]
     lines = [Line(what, _resumable(study, trials))]
+    lines += [
+        Line(what, f"confirm, called as before, goes on with {count} stored trainings")
+        for count in interrupted
+    ]
     if holder is not None and holder.alive:
         lines.append(Line(what, f"is being run by {holder}"))
     elif holder is not None:

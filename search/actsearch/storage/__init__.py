@@ -1,5 +1,6 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
+from actsearch.storage.confirming import Begun
 from actsearch.storage.database import Database, redacted
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
@@ -8,6 +9,7 @@ from actsearch.storage.store import Confirmation, Storage
 from actsearch.storage.url import absolute_url, file_of, storage_url
 
 __all__ = [
+    "Begun",
     "Confirmation",
     "Database",
     "Lease",

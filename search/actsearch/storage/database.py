@@ -24,7 +24,7 @@ from actsearch.storage.url import parsed, shown_url
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """Revision of the schema that this version reads and writes."""
 
 _OLDER = [

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StudyError, nearest
-from actsearch.records import Aim, Outcome, StudyRecord, TrialRecord
+from actsearch.records import Aim, Outcome, Score, StudyRecord, TrialRecord
 from actsearch.storage import columns as narrow
-from actsearch.storage import convert, trials
+from actsearch.storage import confirming, convert, trials
+from actsearch.storage.confirming import Begun
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database, retried
 from actsearch.storage.lease import Lease, is_alive
@@ -21,7 +22,6 @@ from actsearch.storage.overview import Overview, Standing, everything, standing_
 from actsearch.storage.tables import (
     ConfirmationRow,
     LeaseRow,
-    LookRow,
     StudyRow,
     TrialRow,
     utc_now,
@@ -356,54 +356,62 @@ class Storage:
             return Confirmation("", row.number, row.verdict, row.created)
 
     @retried
-    def count_looks(
-        self, study: StudyRecord, test_data: str, comparisons: int, lease: Lease
-    ) -> int:
-        """Write down that comparisons are about to be made on some test data.
+    def begin_confirmation(self, study_id: int, key: str, device: str, lease: Lease) -> Begun:
+        """Begin a confirmation, or go on with the one that was interrupted under the same key.
 
-        In one transaction, so that two studies that confirm at once both see a number that holds.
-
-        Returns:
-            How many had been made on it before, by every study of this database, deleted ones included.
+        Args:
+            study_id: whose.
+            key: of everything that its verdict depends on, but for versions and device.
+            device: kind of device that it is trained on.
+            lease: of the study.
         """
         with self.database.writing() as session:
             lease.check(session)
-            before = session.scalar(
-                sa.select(sa.func.sum(LookRow.comparisons)).where(LookRow.test_data == test_data)
-            )
-            session.add(
-                LookRow(
-                    test_data=test_data,
-                    comparisons=comparisons,
-                    study_name=study.name,
-                    created=utc_now(),
-                )
-            )
-        return int(before or 0)
+            return confirming.begin(session, study_id, key, device)
+
+    @retried
+    def interrupted_confirmations(self, study_id: int) -> list[int]:
+        """Of each confirmation without a verdict, how many trainings are stored."""
+        with self.database.reading() as session:
+            return confirming.interrupted(session, study_id)
+
+    @retried
+    def add_scores(self, begun: Begun, scores: Mapping[str, Score], lease: Lease) -> None:
+        """Store trainings of a confirmation that have ended, by their keys."""
+        with self.database.writing() as session:
+            lease.check(session)
+            confirming.add_scores(session, begun.id, scores)
+
+    @retried
+    def count_looks(
+        self, study: StudyRecord, test_data: str, comparisons: Sequence[str], lease: Lease
+    ) -> int:
+        """Write down that comparisons are about to be made on some test data, each one once.
+
+        In one transaction, so that two studies that confirm at once both see a number that holds.
+
+        Args:
+            study: whose.
+            test_data: what they are made on.
+            comparisons: a key for each, of everything that its result depends on.
+            lease: of the study.
+
+        Returns:
+            How many others had been made on it before, by every study of this database, deleted ones included: the
+            same number when these are begun again.
+        """
+        with self.database.writing() as session:
+            lease.check(session)
+            return confirming.count_looks(session, study.name, test_data, comparisons)
 
     @retried
     def add_confirmation(
-        self,
-        study_id: int,
-        key: str,
-        verdict: Mapping[str, Any],
-        lease: Lease,
+        self, study_id: int, key: str, verdict: Mapping[str, Any], lease: Lease
     ) -> None:
-        """Store a verdict."""
+        """Store a verdict; the trainings that it was made of are stored no longer."""
         with self.database.writing() as session:
             lease.check(session)
-            count = session.scalar(
-                sa.select(sa.func.count()).where(ConfirmationRow.study_id == study_id)
-            )
-            session.add(
-                ConfirmationRow(
-                    study_id=study_id,
-                    number=count or 0,
-                    key=key,
-                    verdict=dict(verdict),
-                    created=utc_now(),
-                )
-            )
+            confirming.finish(session, study_id, key, verdict)
 
 
 def _find(session: Session, name: str) -> StudyRow | None:

@@ -29,12 +29,14 @@ __all__ = [
     "DIAGNOSED",
     "Base",
     "ConfirmationRow",
+    "ConfirmationTrainingRow",
     "DiagnosticsRow",
     "EnvironmentRow",
     "EpochRow",
     "EvaluationRow",
     "LeaseRow",
     "LookRow",
+    "OpenConfirmationRow",
     "StudyRow",
     "TrialRow",
     "TrialValueRow",
@@ -318,8 +320,43 @@ class ConfirmationRow(Base):
     __table_args__ = (UniqueConstraint("study_id", "number"), UniqueConstraint("study_id", "key"))
 
 
+class OpenConfirmationRow(Base):
+    """A verdict that is being made, or was interrupted; gone when the verdict is stored."""
+
+    __tablename__ = "open_confirmations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]  # 0-based, in the order in which a study's confirmations were begun
+    key: Mapped[str]  # of the verdict
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
+    device: Mapped[str]  # its kind, as "cuda"
+    created: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("study_id", "number"), UniqueConstraint("study_id", "key"))
+
+
+class ConfirmationTrainingRow(Base):
+    """One finished training of a verdict that is not stored yet."""
+
+    __tablename__ = "confirmation_trainings"
+
+    confirmation_id: Mapped[int] = mapped_column(
+        ForeignKey("open_confirmations.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(primary_key=True)
+    score: Mapped[dict[str, Any]]
+    reason: Mapped[str]
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
 class LookRow(Base):
-    """Comparisons made on some test data; they stay when the study that made them is deleted."""
+    """Comparisons made on some test data; they stay when the study that made them is deleted.
+
+    One row for each, with a key of everything that its result depends on: the same one made again is the same row. Of
+    those made before schema 0007, whose key is NULL, one row holds all of a verdict.
+    """
 
     __tablename__ = "looks"
 
@@ -328,6 +365,9 @@ class LookRow(Base):
     comparisons: Mapped[int]
     study_name: Mapped[str]
     created: Mapped[datetime]
+    key: Mapped[str | None]
+
+    __table_args__ = (Index(None, "test_data", "key", unique=True),)
 
 
 class LeaseRow(Base):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import functools
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -19,9 +17,8 @@ from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
-    SHARED,
     Aim,
-    CandidateRecord,
+    Score,
     StudyRecord,
     TrialRecord,
     TrialState,
@@ -38,8 +35,9 @@ from actsearch.report import (
     shrunken_means,
 )
 from actsearch.seeds import derive, seed_list
-from actsearch.storage import Lease, Storage
+from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
+from actsearch.study.contender import Contender, as_json, identity, same_training
 from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
@@ -48,7 +46,8 @@ from actsearch.study.preparation import (
     task_differences,
 )
 from actsearch.study.progress import Progress
-from actsearch.study.trainings import Score, Trainings
+from actsearch.study.trainings import Trainings
+from actsearch.study.unfinished import Unfinished, activations_of, digest
 from actsearch.task import Task
 from actsearch.training import isolated_random
 
@@ -58,22 +57,6 @@ _log = logging.getLogger("actsearch")
 
 _POOL = 4  # candidates looked at again for each finalist wanted
 _FRESH_SEEDS = 3  # for choosing finalists on validation data
-
-
-@dataclass
-class _Contender:
-    """One candidate on its way to the verdict."""
-
-    record: CandidateRecord
-    number: int | None
-    searched: float = 0.0  # value in the search
-    fresh: list[Score] = field(default_factory=list)  # on the fresh seeds, validation data
-    others: dict[str, float] = field(default_factory=dict)  # in further objectives, in the search
-
-    @property
-    def is_catalog(self) -> bool:
-        item = self.record.activations.get(SHARED)
-        return item is not None and item.name is not None
 
 
 class Confirmation:
@@ -116,70 +99,81 @@ class Confirmation:
         self._check_task()
         pool = self._pool(trials)
         key = self._key(pool)
-        if (stored := self._storage.find_confirmation(self._study.id, key)) is not None:
-            _log.info(
-                "study %s: this verdict was made before, read from the storage", self._study.name
-            )
-            return Verdict.from_json(stored.verdict)
+        if (stored := self._stored(key)) is not None:
+            return stored
         shared = tuple(
             SharedRows(item.other, item.shared, item.rows, item.relabelled)
             for item in rows_in_test(self._objective)
         )
-        self._say_forecast(trials, pool)
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
+            if (stored := self._stored(key)) is not None:
+                return stored  # another process made it just now
             lease.announce(Aim("confirm"))
-            with Progress(
-                f"{self._study.name} confirm", self._forecast(pool), show_progress, "run"
-            ) as bar:
+            self._unfinished = Unfinished(self._storage, self._study, key, self._device(), lease)
+            self._say_forecast(trials, pool)
+            title, done = f"{self._study.name} confirm", self._unfinished.left
+            with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
-                self._trainings = Trainings(self._objective, self._sign, bar)
+                self._trainings = Trainings(self._objective, self._sign, bar, self._unfinished)
                 verdict = dataclasses.replace(self._made(pool, lease), shared_rows=shared)
-            self._storage.add_confirmation(
-                self._study.id,
-                key,
-                verdict.to_json(),
-                lease,
-            )
+            self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
             lease.release()
         return verdict
 
-    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[_Contender]) -> None:
+    def _stored(self, key: str) -> Verdict | None:
+        stored = self._storage.find_confirmation(self._study.id, key)
+        if stored is None:
+            return None
+        _log.info(
+            "study %s: this verdict was made before, read from the storage", self._study.name
+        )
+        return Verdict.from_json(stored.verdict)
+
+    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
         seeds = getattr(self._objective, "seeds", 1)
         each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
-        runs = self._forecast(pool)
+        runs, done = self._forecast(pool), self._unfinished.left
+        if done:
+            _log.info(
+                "study %s: the verdict goes on where it was: %d of about %d trainings are stored",
+                self._study.name, done, runs,
+            )  # fmt: skip
         _log.info(
             "study %s: a verdict of about %d trainings in about %.0f s",
-            self._study.name, runs, runs * each,
+            self._study.name, runs, max(0, runs - done) * each,
         )  # fmt: skip
+
+    @functools.cached_property
+    def _described(self) -> dict[str, Any]:
+        return describe_objective(self._objective)
+
+    def _device(self) -> str:
+        return self._objective.torch_device().type if isinstance(self._objective, Task) else ""
 
     def _check_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
-        given = describe_objective(self._objective)
-        different = task_differences(self._study.task or given, given, ignoring=("seeds",))
+        given = self._study.task or self._described
+        different = task_differences(given, self._described, ignoring=("seeds",))
         if different:
             lines = "\n  ".join(different)
             raise StudyError(
                 f"the task differs from the one that study {self._study.name!r} searched with:\n  {lines}"
             )
 
-    def _made(self, pool: list[_Contender], lease: Lease) -> Verdict:
+    def _made(self, pool: list[Contender], lease: Lease) -> Verdict:
         kept = kept_weights(self._objective)
-        baseline = _Contender(self._baseline.record, None)
+        baseline = Contender(self._baseline.record, None)
         finalists = pool if self._names else self._finalists(pool, baseline)
-        earlier = self._storage.count_looks(
-            self._study,
-            self._test_data(),
-            comparisons_of([contender.is_catalog for contender in finalists]),
-            lease,
-        )
+        seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._count)
+        comparisons = self._comparisons(finalists, seeds)
+        earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
-        self._bar.expect(len(contenders) * self._count * self._runs_each())
-        number = len(self._storage.confirmations(self._study.id))
-        seeds = seed_list(self._study.seed, f"confirm {number}", self._count)
+        expected = len(contenders) * self._count * self._runs_each()
+        self._bar.expect(max(0, expected - self._unfinished.left))
         runs = self._trainings.tuned([item.record for item in contenders], seeds)
         measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
         verdict = judge(
@@ -194,9 +188,29 @@ class Confirmation:
         )
         return dataclasses.replace(verdict, kept_weights=kept)
 
+    def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
+        """A key for each comparison, of everything that its result depends on.
+
+        The study is part of it: what a task or an objective describes of itself is not its source text, and equal
+        descriptions are no proof of equal results. So a study that is made again is looked at again.
+        """
+        common = [
+            self._study.id,
+            self._study.created,
+            versions(),
+            self._device(),
+            self._described,
+            list(seeds),
+            activations_of(self._baseline.record),
+        ]
+        each = [[item.number, activations_of(item.record)] for item in finalists]
+        every = comparisons_of([item.is_catalog for item in finalists])
+        with_catalog = [each] * (every - len(each))
+        return [digest([*common, pair]) for pair in (*each, *with_catalog)]
+
     # step 1: finalists
 
-    def _pool(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+    def _pool(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """The best trials, and the best catalog row besides; with several objectives, of the front."""
         if self._names:
             return self._front(trials)
@@ -206,14 +220,14 @@ class Confirmation:
                 "no trial is complete yet: call study.optimize(task, n_trials=...) first"
             )
         contenders = [
-            _Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
+            Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
         ]
         pool = contenders[: _POOL * self._top_k]
         if not any(contender.is_catalog for contender in pool):
             pool += [contender for contender in contenders if contender.is_catalog][:1]
         return pool
 
-    def _front(self, trials: Sequence[TrialRecord]) -> list[_Contender]:
+    def _front(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
         ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
         if not ranked:
@@ -223,7 +237,7 @@ class Confirmation:
         last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
         places = {round(last * at / max(1, wanted - 1)) for at in range(wanted)}
         return [
-            _Contender(
+            Contender(
                 trial.candidate,
                 trial.number,
                 trial.value or 0.0,
@@ -236,10 +250,14 @@ class Confirmation:
             for trial in (ranked[place] for place in sorted(places))
         ]
 
-    def _finalists(self, pool: list[_Contender], baseline: _Contender) -> list[_Contender]:
+    def _finalists(self, pool: list[Contender], baseline: Contender) -> list[Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
         seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
-        wanted = [(item.record, seed, 0) for item in (baseline, *pool) for seed in seeds]
+        wanted = [
+            (position, item.record, seed, 0)
+            for position, item in enumerate((baseline, *pool))
+            for seed in seeds
+        ]
         scores = self._trainings.scores(wanted, "search")
         for contender in (baseline, *pool):
             contender.fresh = [scores.pop(0) for _ in seeds]
@@ -247,11 +265,11 @@ class Confirmation:
         shrunk = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
         means = table.mean(axis=1) * self._sign
         order = sorted(range(len(pool)), key=lambda index: (-shrunk[index], -means[index], index))
-        kept: list[_Contender] = []
-        catalog: _Contender | None = None
+        kept: list[Contender] = []
+        catalog: Contender | None = None
         for index in order:
             contender = pool[index]
-            if _same_training(contender, baseline):
+            if same_training(contender, baseline):
                 continue
             if contender.is_catalog and catalog is None:
                 catalog = contender
@@ -268,7 +286,7 @@ class Confirmation:
             kept.append(catalog)
         return kept
 
-    def _table(self, contenders: Sequence[_Contender]) -> np.ndarray[Any, Any]:
+    def _table(self, contenders: Sequence[Contender]) -> np.ndarray[Any, Any]:
         """Validation scores, shape (contenders, seeds); a diverged seed is the worst value seen."""
         seen = [
             score.test for item in contenders for score in item.fresh if score.test is not None
@@ -286,7 +304,7 @@ class Confirmation:
     # steps 2 and 3: learning rates on validation data, scores on test data
 
     def _measured(
-        self, contender: _Contender, runs: Sequence[dict[int, Score]]
+        self, contender: Contender, runs: Sequence[dict[int, Score]]
     ) -> tuple[Measured, bool]:
         """Scores on test data at the tuned and at the given learning rate; whether the objective was blind.
 
@@ -310,7 +328,7 @@ class Confirmation:
             self._trainings.learning_rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
-            _as_json(contender.record),
+            as_json(contender.record),
             contender.others,
         )
         return measured, any(scores[0].blind for scores in runs)
@@ -340,42 +358,26 @@ class Confirmation:
             return self._objective.data_hash("test")
         return f"objective of study {self._study.id}"
 
-    def _key(self, pool: list[_Contender]) -> str:
+    def _key(self, pool: list[Contender]) -> str:
         """Hash of everything this verdict depends on."""
         data = [
             [contender.number for contender in pool],
             self._top_k,
             self._count,
-            self._baseline.record.label,
+            identity(self._baseline.record),
             self._min_effect,
-            describe_objective(self._objective),
+            self._described,
             self._test_data(),
         ]
-        return hashlib.sha256(json.dumps(data, default=str).encode()).hexdigest()
+        return digest(data)
 
     def _runs_each(self) -> int:
         """Trainings for one contender and seed: three learning rates, and one more in about half of the cases."""
         return 4 if isinstance(self._objective, Task) else 1
 
-    def _forecast(self, pool: list[_Contender]) -> int:
+    def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""
         if self._names:
             return (len(pool) + 1) * self._count * self._runs_each()
         contenders = min(self._top_k, len(pool)) + 2
         return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
-
-
-def _as_json(record: CandidateRecord) -> dict[str, Any] | None:
-    """Of one activation its own data, of several theirs by group, None for the model unchanged."""
-    if record.is_baseline:
-        return None
-    items = {group: item.to_json() for group, item in record.activations.items()}
-    return items[SHARED] if set(items) == {SHARED} else {"groups": items}
-
-
-def _same_training(a: _Contender, b: _Contender) -> bool:
-    """Whether two are one function under two names: every epoch's loss equal to the last bit on every seed.
-
-    Scores alone would not do: accuracies on a few hundred samples coincide by chance.
-    """
-    return any(score.losses for score in a.fresh) and a.fresh == b.fresh

@@ -18,10 +18,13 @@ _shown = weakref.WeakSet["Progress"]()
 class Progress:
     """A bar over trainings that shows the best so far."""
 
-    def __init__(self, title: str, total: int | None, shown: bool, unit: str = "trial") -> None:
+    def __init__(
+        self, title: str, total: int | None, shown: bool, unit: str = "trial", done: int = 0
+    ) -> None:
         self._bar = tqdm(
             desc=title,
             total=total,
+            initial=done,
             unit=unit,
             disable=not shown,
             dynamic_ncols=True,

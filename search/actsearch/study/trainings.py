@@ -5,33 +5,21 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from actsearch.evaluation import Evaluator, Request
 from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.records import CandidateRecord, Outcome
+from actsearch.records import CandidateRecord, Outcome, Score
 from actsearch.study.progress import Progress
+from actsearch.study.unfinished import Unfinished
 from actsearch.task import Task
 
-__all__ = ["Score", "Trainings"]
+__all__ = ["Trainings"]
 
 _log = logging.getLogger("actsearch")
 
 _GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
 _GRID_REACH = 3  # and the grid is extended up to three steps to either side
-
-
-@dataclass(frozen=True)
-class Score:
-    """One training: its validation and its test score, None where it diverged."""
-
-    valid: float | None
-    test: float | None
-    blind: bool
-    losses: tuple[
-        float | None, ...
-    ] = ()  # of each epoch, on validation data where they were measured
 
 
 class Trainings:
@@ -41,44 +29,68 @@ class Trainings:
         last_reason: why a training failed, the latest; empty if none has.
     """
 
-    def __init__(self, objective: ObjectiveCallable, sign: int, bar: Progress) -> None:
+    def __init__(
+        self, objective: ObjectiveCallable, sign: int, bar: Progress, unfinished: Unfinished
+    ) -> None:
         """Args:
         objective: what is trained.
         sign: 1 where larger scores are better, else -1.
         bar: advances with each training.
+        unfinished: has those that an interrupted call has made, and is given each new one as it ends.
         """
         self._objective = objective
         self._evaluator = Evaluator(objective)
         self._sign = sign
         self._bar = bar
+        self._unfinished = unfinished
         self.last_reason = ""
 
     def scores(
         self,
-        wanted: Sequence[tuple[CandidateRecord, int, int]],
+        wanted: Sequence[tuple[int, CandidateRecord, int, int]],
         phase: Literal["search", "confirm"],
     ) -> list[Score]:
-        """A score for each candidate, seed and step of the grid.
+        """A score for each contender (its position and record), seed and step of the grid.
 
-        In the search phase, ``test`` is the validation score.
+        In the search phase, ``test`` is the validation score. Each is stored with those that were trained in the same
+        pass, before the next pass begins.
         """
-        requests = [
-            Request(record, (seed,), phase=phase, lr=self.learning_rate(step))
-            for record, seed, step in wanted
-        ]
-        found: list[Score] = []
-        while len(found) < len(requests):
-            rest = requests[len(found) :]
-            part = rest[: self._evaluator.batch_for(rest)]
-            for request, outcome in zip(part, self._evaluator.together(part), strict=True):
-                self._bar.note(f"{phase} {request.record.label or 'baseline'}"[:40])
-                self._bar.advance()
-                found.append(self._score(request, outcome))
-        return found
+        requests = {
+            self._unfinished.key(phase, *item, rate): Request(
+                item[1], (item[2],), phase=phase, lr=rate
+            )
+            for item in wanted
+            for rate in [self.learning_rate(item[3])]
+        }
+        found = {
+            key: score for key in requests if (score := self._unfinished.take(key)) is not None
+        }
+        rest = [key for key in requests if key not in found]
+        while rest:
+            asked = [requests[key] for key in rest]
+            part = asked[: self._evaluator.batch_for(asked)]
+            outcomes = self._evaluator.together(part)
+            ended = {
+                key: self._score(request, outcome)
+                for key, request, outcome in zip(rest, part, outcomes, strict=False)
+            }
+            self._unfinished.add(ended)
+            found |= ended
+            rest = rest[len(part) :]
+            self._advance(part)
+        self.last_reason = next(
+            (found[key].reason for key in reversed(requests) if found[key].reason),
+            self.last_reason,
+        )
+        return [found[key] for key in requests]
+
+    def _advance(self, part: Sequence[Request]) -> None:
+        for request in part:
+            self._bar.note(f"{request.phase} {request.record.label or 'baseline'}"[:40])
+            self._bar.advance()
 
     def _score(self, request: Request, outcome: Outcome) -> Score:
         if outcome.reason:
-            self.last_reason = outcome.reason
             _log.info("confirm: %s: %s", request.record.label or "baseline", outcome.reason)
         evaluation = outcome.evaluations[0]
         epochs = evaluation.epochs
@@ -86,7 +98,7 @@ class Trainings:
         losses = tuple(
             epoch.train_loss if epoch.valid_loss is None else epoch.valid_loss for epoch in epochs
         )
-        return Score(valid, evaluation.value, outcome.validation_only, losses)
+        return Score(valid, evaluation.value, outcome.validation_only, losses, outcome.reason)
 
     def tuned(
         self, records: Sequence[CandidateRecord], seeds: Sequence[int]
@@ -103,7 +115,7 @@ class Trainings:
         places = itertools.product(steps, range(len(records)), range(len(seeds)))
         wanted = [(which, at, step) for step, which, at in places]
         while wanted:
-            asked = [(records[which], seeds[at], step) for which, at, step in wanted]
+            asked = [(which, records[which], seeds[at], step) for which, at, step in wanted]
             for (which, at, step), score in zip(
                 wanted, self.scores(asked, "confirm"), strict=True
             ):

@@ -1,0 +1,51 @@
+"""The candidates that a verdict compares, and what tells them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from actsearch.records import SHARED, CandidateRecord, Score
+from actsearch.study.unfinished import activations_of
+
+__all__ = ["Contender", "as_json", "identity", "same_training"]
+
+
+@dataclass
+class Contender:
+    """One candidate on its way to the verdict."""
+
+    record: CandidateRecord
+    number: int | None
+    searched: float = 0.0  # value in the search
+    fresh: list[Score] = field(default_factory=list)  # on the fresh seeds, validation data
+    others: dict[str, float] = field(default_factory=dict)  # in further objectives, in the search
+
+    @property
+    def is_catalog(self) -> bool:
+        """Whether it is one catalog row at all sites."""
+        item = self.record.activations.get(SHARED)
+        return item is not None and item.name is not None
+
+
+def as_json(record: CandidateRecord) -> dict[str, Any] | None:
+    """Of one activation its own data, of several theirs by group, None for the model unchanged."""
+    if record.is_baseline:
+        return None
+    items = {group: item.to_json() for group, item in record.activations.items()}
+    return items[SHARED] if set(items) == {SHARED} else {"groups": items}
+
+
+def identity(record: CandidateRecord) -> Any:
+    """What a candidate is known by: its label, unless that leaves something out, as digits of a hyperparameter."""
+    items = record.activations.values()
+    is_exact = all(item.label in (item.name, item.formula) for item in items)
+    return record.label if is_exact else activations_of(record)
+
+
+def same_training(a: Contender, b: Contender) -> bool:
+    """Whether two are one function under two names: every epoch's loss equal to the last bit on every seed.
+
+    Scores alone would not do: accuracies on a few hundred samples coincide by chance.
+    """
+    return any(score.losses for score in a.fresh) and a.fresh == b.fresh
