@@ -20,7 +20,7 @@ from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, p
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.sqlite import Sqlite
 
-__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
+__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "redacted", "retried"]
 
 SCHEMA = "0006"
 """Revision of the schema that this version reads and writes."""
@@ -237,6 +237,21 @@ class Database:
     def close(self) -> None:
         """Give back every connection."""
         self._backend.engine.dispose()
+
+
+def is_ours(url: str) -> bool:
+    """Whether there is a database of actsearch, of whichever version; nothing is made or changed."""
+    try:
+        backend = _backend(Opening(parsed(url), create=False, read_only=True))
+    except StorageError:
+        return False
+    try:
+        with backend.engine.connect() as connection:
+            return VERSION_TABLE in sa.inspect(connection).get_table_names()
+    except exc.SQLAlchemyError:
+        return False
+    finally:
+        backend.engine.dispose()
 
 
 def _backend(opening: Opening) -> Backend:

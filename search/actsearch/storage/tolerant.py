@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _SHOWN = 200
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _DEEPEST = 100  # levels of JSON data: everything that walks through it recurses
 _LONGEST_NAME = 200  # of a catalog row
 
@@ -44,7 +46,16 @@ def json_value(text: Any) -> Any:
         return None
     if len(text) > 2 * _DEEPEST and not _is_shallow(text, value):
         return None
-    return value
+    return _encodable(value) if isinstance(text, str) and _HALF.search(text) else value
+
+
+def _encodable(value: Any) -> Any:
+    """The same data, halves of surrogate pairs in its texts as their escapes: no encoding could write them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
 def _is_shallow(text: Any, value: Any) -> bool:
