@@ -1,8 +1,8 @@
 """Writing into an Optuna storage so that what is there afterwards is a whole study, or none of ours.
 
 Optuna stores a study, its attributes and each of its trials in transactions of their own. A new SQLite file is
-therefore made beside its place. In a storage that exists, a second, empty study stands there for as long as the first is
-being written: where a later export finds it, the first was cut off, and is made again.
+therefore made beside its place. In a storage that exists, a second, empty study stands there for as long as the first
+is being written: where a later export finds it, the first was cut off, and is made again.
 """
 
 from __future__ import annotations

@@ -87,11 +87,15 @@ def plain(value: Any, width: int = 500) -> str:
         width: longer ones are cut.
     """
     line = value if isinstance(value, str) else str(value)
-    if len(line) > width:
-        line = line[: width - 1] + "…"
+    line = _cut(line, width)
     if line.isprintable():
         return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return _cut("".join(shown), width)
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def text(value: Any) -> str:
