@@ -59,7 +59,7 @@ def make(path: Path) -> None:
     )
     groups.enqueue_trial({"depth:1/3": "relu", "depth:2/3": "sin", "depth:3/3": "x*tanh(x)"})
     groups.optimize(_task(), n_trials=2, show_progress_bar=False)
-    groups.confirm(_task(), top_k=1, seeds=2, show_progress_bar=False)
+    groups.confirm(_task(), top_k=2, seeds=2, show_progress_bar=False)
     two = acs.create_study(
         study_name="two", storage=url, strategy="random", directions=("minimize", "minimize")
     )

@@ -51,7 +51,7 @@ def placed(data: Mapping[str, Any]) -> Placed:
             one = _activation(stored)
             record, activation = CandidateRecord({SHARED: one}), one.to_json()
     except (ActsearchError, TypeError, ValueError, OverflowError) as error:
-        return Placed(f"{UNREADABLE}: {plain(error)}", UNREADABLE, None)
+        return Placed(plain(f"{UNREADABLE}: {error}"), UNREADABLE, None)
     return Placed(record.formula, record.label, activation)
 
 
