@@ -15,7 +15,8 @@ from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
-from actsearch.storage import Storage, absolute_url, storage_url
+from actsearch.report.writing import write_whole
+from actsearch.storage import Storage, absolute_url, redacted, storage_url
 
 __all__ = ["main"]
 
@@ -175,25 +176,26 @@ def _export(options: argparse.Namespace) -> int:
     )
     if kind not in _TO:
         options.usage_error(f"--to: write one of {', '.join(_TO)}, and where to, not {kind!r}")
-    reader = Reader(storage_url(options.storage))
+    url = storage_url(options.storage)
+    reader = Reader(url)
     study = reader.study(options.study)
     trials = reader.trials(study, epochs=kind != "csv", diagnostics=kind == "json")
     count = f"{len(trials)} trials"
-    try:
-        if kind == "optuna":
-            from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
+    if kind == "optuna":
+        from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
 
-            count = f"{export_to_optuna(study, trials, storage_url(target))} trained trials"
-        elif kind == "json":
-            Path(target).write_text(study_json(study, trials, reader.verdicts(study)), "utf-8")
-        else:
-            table = trials_frame(trials, disarm=True, objectives=objective_names(study))
-            # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
-            table.to_csv(target, index=False, lineterminator="\r\n")
-    except OSError as error:
-        print(f"actsearch: cannot write {target}: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"{count} of {_shown(study.name)} written to {target}")
+        written = export_to_optuna(study, trials, storage_url(target), url)
+        count, target = f"{written} trained trials", redacted(target)
+    elif kind == "json":
+        text = study_json(study, trials, reader.verdicts(study))
+        write_whole(target, lambda file: file.write(text), url)
+    else:
+        table = trials_frame(trials, disarm=True, objectives=objective_names(study))
+        # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
+        write_whole(
+            target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url
+        )
+    print(f"{count} of {_shown(study.name)} written to {_shown(target)}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
         )
     if isinstance(what, ActivationRecord):  # from a database: its texts are read like any other
         if what.name is not None:
-            return _catalog_record(what.name, dict(what.hyperparameters))
+            return _catalog_record(*_stored_settings(what))
         return describe(what.formula)
     if isinstance(what, Activation):
         return what.record
@@ -56,6 +57,16 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
     raise ActivationError(
         f"an activation is a catalog name, a formula or an Expression, not {type(what).__name__}"
     )
+
+
+def _stored_settings(record: ActivationRecord) -> tuple[str, dict[str, Value]]:
+    """Name and hyperparameters of a record that may hold anything in their place."""
+    name, given = record.name, record.hyperparameters
+    if not isinstance(name, str):
+        raise ActivationError(f"the name of an activation is a text, not {type(name).__name__}")
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ActivationError(f"the stored hyperparameters of {name} are not numbers by name")
+    return name, dict(given)
 
 
 def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationRecord:

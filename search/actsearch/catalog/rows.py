@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from actsearch.errors import ActivationError, nearest
-from actsearch.expression import Expression, parse
+from actsearch.expression import Expression, Limits, parse
 
 __all__ = ["PER", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
 
@@ -45,20 +46,23 @@ class Hyperparameter:
 
     def checked(self, value: Value, owner: str) -> Value:
         """Return the value in its type, or raise ActivationError with the range."""
-        where = f"{owner}: {self.name}={value!r}"
+        where = f"{owner}: {self.name}={_shown(value)}"
         if self.choices:
             for choice in self.choices:
                 if value == choice and isinstance(value, str) == isinstance(choice, str):
                     return choice
             raise ActivationError(f"{where} is not one of {', '.join(map(repr, self.choices))}")
         if isinstance(self.default, str):
-            if not isinstance(value, str):
-                raise ActivationError(f"{where} is not a text")
+            if not isinstance(value, str) or len(value) > Limits.LENGTH:
+                raise ActivationError(
+                    f"{where} is not a text of at most {Limits.LENGTH} characters"
+                )
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ActivationError(f"{where} is not a number")
-        if not self.low <= value <= self.high:
-            raise ActivationError(f"{where} is outside its range [{self.low:g}, {self.high:g}]")
+        low, high = max(self.low, -Limits.NUMBER), min(self.high, Limits.NUMBER)
+        if not low <= value <= high:
+            raise ActivationError(f"{where} is outside its range [{low:g}, {high:g}]")
         if not isinstance(self.default, int):
             return float(value)
         if value != int(value):
@@ -131,7 +135,7 @@ class Row:
         for name in given:
             if name not in known:
                 hint = nearest(name, known) if known else "; it has none"
-                raise ActivationError(f"{self.name} has no hyperparameter {name!r}{hint}")
+                raise ActivationError(f"{self.name} has no hyperparameter {_shown(name)}{hint}")
         return {
             name: setting.checked(given.get(name, setting.default), self.name)
             for name, setting in known.items()
@@ -165,6 +169,15 @@ class Row:
             if setting.name in values and values[setting.name] != setting.default
         ]
         return f"{self.name}({', '.join(shown)})" if shown else self.name
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, shortened where it is long."""
+    return _REPR.repr(value)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
 
 
 def _short(value: Value) -> str:
@@ -201,7 +214,7 @@ class Catalog(Mapping[str, Row]):
     def __getitem__(self, name: str) -> Row:
         if name not in self:
             known = {*self._rows, *self._aliases}
-            raise ActivationError(f"no activation is called {name!r}" + nearest(name, known))
+            raise ActivationError(f"no activation is called {_shown(name)}" + nearest(name, known))
         return self._rows[self._aliases.get(name, name)]
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -16,6 +16,7 @@ from actsearch.export.learned import Learned, learned_values, with_learned
 from actsearch.export.origin import origin
 from actsearch.export.several import joined
 from actsearch.export.subject import class_name_of, record_of, records_of
+from actsearch.export.words import comment, docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, TrialRecord
@@ -93,11 +94,12 @@ def to_python(
         note: further words for the head of the file.
 
     Raises:
-        ActivationError: for forms without a formula, and for learned values that do not fit.
+        ActivationError: for forms without a formula, for learned values that do not fit, and for what a database holds
+            in the place of an activation.
     """
     row = what.winner if isinstance(what, Verdict) else what
-    if isinstance(row, VerdictRow) and row.verdict == "baseline" and row.activation is None:
-        return f"# Nothing was confirmed to be better: keep {' '.join(row.label.split())}.\n"
+    if isinstance(row, VerdictRow) and _is_unchanged_model(row):
+        return f"# Nothing was confirmed to be better: keep {comment(row.label)}.\n"
     note = " ".join(filter(None, (_origin(what), note)))
     if several := records_of(row):
         if learned is not None:
@@ -126,12 +128,16 @@ def to_python(
     needed = "".join(f"\n\n{text}" for call, text in _HELPERS.items() if f"{call}(" in body)
     head = (_HEAD if "F." in body else _HEAD.replace(_FUNCTIONAL, "")).format(
         helpers=needed,
-        title=f"{record.label}, found with actsearch.",
+        title=f"{docstring(record.label)}, found with actsearch.",
         where=_where(record, note, values),
         name=class_name,
         doc=_doc(record, row),
     )
     return head + textwrap.indent(body, "    ")
+
+
+def _is_unchanged_model(row: VerdictRow) -> bool:
+    return row.verdict == "baseline" and row.activation is None and not row.is_damaged
 
 
 def _origin(what: Any) -> str:
@@ -149,7 +155,7 @@ def _origin(what: Any) -> str:
 def _doc(record: ActivationRecord, row: Row | None) -> str:
     """The class's docstring."""
     if row is None or row.widens is None:
-        return f"f(x) = {record.formula}"
+        return f"f(x) = {docstring(record.formula)}"
     times = row.width(record.hyperparameters)
     return (
         f"The largest of each {times} neighbouring channels: {times} c channels in, c out.\n\n"
@@ -158,7 +164,7 @@ def _doc(record: ActivationRecord, row: Row | None) -> str:
 
 
 def _where(record: ActivationRecord, note: str, values: Mapping[str, torch.Tensor]) -> str:
-    lines = [f"Formula: {record.formula}"]
+    lines = [f"Formula: {docstring(record.formula)}"]
     if values:
         lines.append("Parameters start at the values that they learned.")
     what = with_learned(record, values) if values else record
@@ -167,7 +173,7 @@ def _where(record: ActivationRecord, note: str, values: Mapping[str, torch.Tenso
     except ActivationError:
         lines.append("Initialisation gain: none (the second moment is not finite)")
     if note:
-        lines.append(" ".join(note.replace('"""', "").replace("\\", "/").split()))
+        lines.append(docstring(note))
     return "\n".join(lines) + "\n"
 
 

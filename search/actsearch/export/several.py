@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from actsearch.export.subject import class_name_of
+from actsearch.export.words import docstring
 from actsearch.records import ActivationRecord
 
 __all__ = ["joined"]
@@ -39,10 +40,9 @@ def joined(
     code = "\n\n".join(blocks)
     imports = [line for line in _IMPORTS if line != _IMPORTS[2] or "F." in code]
     places = "".join(f"    {group!r}: {names[item.label]},\n" for group, item in items.items())
-    words = " ".join(note.replace('"""', "").replace("\\", "/").split())
     head = "Several activations, found with actsearch, each for a group of sites."
     return (
-        f'"""{head}\n\n{words}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{code}\n\n"
+        f'"""{head}\n\n{docstring(note)}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{code}\n\n"
         "# group of sites: a path or pattern of module names, or a band of the depth, first to last\n"
         f"ACTIVATIONS = {{\n{places}}}\n"
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from actsearch.activation import describe
 from actsearch.errors import ActivationError
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow
+from actsearch.storage import tolerant
+from actsearch.storage.tolerant import plain
 
 __all__ = ["class_name_of", "record_of", "records_of"]
 
@@ -22,7 +25,7 @@ def records_of(what: Any) -> dict[str, ActivationRecord]:
         return records_of(what.winner)
     if isinstance(what, VerdictRow):
         stored = (what.activation or {}).get("groups", {})
-        found = {group: ActivationRecord.from_json(item) for group, item in stored.items()}
+        found = {str(group): _stored(item) for group, item in stored.items()}
     else:
         if isinstance(record := getattr(what, "record", what), TrialRecord):
             record = record.candidate
@@ -51,14 +54,24 @@ def record_of(what: Any) -> ActivationRecord:
             "to_python, or place all with candidate.place(model)"
         )
     if isinstance(what, VerdictRow):
+        if what.is_damaged:
+            raise ActivationError(
+                f"what this line of a verdict stands for cannot be read ({plain(what.formula)}): "
+                "the database was changed by another program, or holds what a newer version wrote"
+            )
         if what.activation is not None:
-            return ActivationRecord.from_json(what.activation)
+            return describe(_stored(what.activation))
         if what.verdict == "baseline":
             raise ActivationError(
-                f"this is the model unchanged, not an activation: keep {' '.join(what.label.split())}"
+                f"this is the model unchanged, not an activation: keep {plain(what.label)}"
             )
         return describe(what.formula)
     return describe(getattr(what, "candidate", what))
+
+
+def _stored(item: Any) -> ActivationRecord:
+    """JSON data of an activation; :func:`describe` refuses what is not valid."""
+    return tolerant.activation(dict(item) if isinstance(item, Mapping) else item)
 
 
 def class_name_of(record: ActivationRecord) -> str:

@@ -37,7 +37,7 @@ def study_json(
             for created, verdict in verdicts
         ],
     }
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    return _text(document)
 
 
 def trial_json(study_name: str, trial: TrialRecord) -> str:
@@ -48,7 +48,13 @@ def trial_json(study_name: str, trial: TrialRecord) -> str:
         trial: with its epochs and diagnostics, if they are wanted.
     """
     document = {"format": 1, "study": {"name": study_name}, "trials": [_trial(trial)]}
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    return _text(document)
+
+
+def _text(document: Any) -> str:
+    """As text that every encoding of Unicode can write: halves of surrogate pairs are escaped, as JSON has it."""
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:

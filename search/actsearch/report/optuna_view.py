@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,10 +20,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from actsearch.catalog import CATALOG, Hyperparameter
-from actsearch.errors import StorageError
 from actsearch.expression import Limits
 from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of
+from actsearch.report.optuna_storage import write
 
 __all__ = ["export_to_optuna", "optuna_study"]
 
@@ -57,9 +56,9 @@ def optuna_study(
             ],
             storage=storage,
         )
-        if study.objectives:
+        made.set_user_attr("actsearch", _origin(study))
+        if len(study.objectives) == len(made.directions):
             made.set_metric_names(list(study.objectives))
-        made.set_user_attr("actsearch", {"seed": study.seed, "strategy": dict(study.strategy)})
         names = sorted(
             {
                 item.name or _COMPOSED
@@ -69,7 +68,7 @@ def optuna_study(
         )
         made.add_trials(
             [
-                _frozen(trial, names, max(1, len(study.directions)))
+                _frozen(trial, names, len(made.directions))
                 for trial in trials
                 if trial.state in _STATES and not trial.state.is_open
             ]
@@ -77,32 +76,31 @@ def optuna_study(
     return made
 
 
-def export_to_optuna(study: StudyRecord, trials: Sequence[TrialRecord], url: str) -> int:
-    """Write a study into an Optuna storage; returns the number of trials written.
+def export_to_optuna(
+    study: StudyRecord, trials: Sequence[TrialRecord], url: str, storage: str = ""
+) -> int:
+    """Write a study into an Optuna storage, whole or not at all; returns the number of trials written.
+
+    Args:
+        study: which.
+        trials: its trials, with their epochs.
+        url: the Optuna storage.
+        storage: URL of the storage that they come from.
 
     Raises:
-        StorageError: if the storage cannot be written or holds a study of that name.
+        StorageError: if the storage is one of actsearch, cannot be written, or holds a study of that name; one that an
+            export that was cut off left there is made again.
     """
-    try:
-        return len(_written(study, trials, url))
-    except optuna.exceptions.DuplicatedStudyError:
-        raise StorageError(
-            f"{url} holds an Optuna study {study.name!r} already: delete it there or give another URL"
-        ) from None
-    except Exception as error:  # whatever Optuna's database layer raises
-        raise StorageError(f"cannot write the Optuna storage {url}: {error}") from error
+    with _quiet():
+        return write(
+            study.name, _origin(study), url, storage, lambda at: optuna_study(study, trials, at)
+        )
 
 
-def _written(study: StudyRecord, trials: Sequence[TrialRecord], url: str) -> list[FrozenTrial]:
-    """Write it whole, or leave nothing of it."""
-    try:
-        return optuna_study(study, trials, url).trials
-    except optuna.exceptions.DuplicatedStudyError:
-        raise
-    except BaseException:
-        with contextlib.suppress(Exception), _quiet():
-            optuna.delete_study(study_name=study.name, storage=url)
-        raise
+def _origin(study: StudyRecord) -> dict[str, Any]:
+    """What tells a study from others of its name, as JSON data."""
+    created = None if study.created is None else study.created.isoformat()
+    return {"seed": study.seed, "strategy": dict(study.strategy), "created": created}
 
 
 def _choice(trial: TrialRecord) -> str | None:
@@ -171,7 +169,7 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
     """Whether Optuna takes a value: one that a user enqueued may lie outside of what is searched."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -185,7 +183,10 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
 
 def _naive(moment: Any) -> Any:
     """Optuna keeps local time without a zone."""
-    return None if moment is None else moment.astimezone().replace(tzinfo=None)
+    try:
+        return None if moment is None else moment.astimezone().replace(tzinfo=None)
+    except (OverflowError, OSError, ValueError):  # in the year 1 or 9999
+        return None
 
 
 @contextmanager

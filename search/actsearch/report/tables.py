@@ -135,9 +135,17 @@ def objective_names(study: StudyRecord) -> tuple[str, ...]:
     return study.objectives or tuple(str(at) for at in range(len(study.directions)))
 
 
+_BREAKS = ("\t", "\r", "\n")
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
+
+
 def disarmed(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: a quote before = + - @, tab and line breaks."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """A text that no spreadsheet takes for a formula: a quote before = + - @, also of full width, tab and line breaks.
+
+    Space before them is looked through, as spreadsheets that trim their cells do.
+    """
+    first = text.lstrip()[:1]
+    return "'" + text if text[:1] in _BREAKS or (first and first in _FORMULA) else text
 
 
 def trials_frame(

@@ -87,7 +87,8 @@ def read(
     found = counts(session, study_id).get(study_id, {})
     with no_collection():
         result = session.connection().execute(_READ.where(wanted), bound)
-        names, rows = list(result.keys()), result.all()
+        names = list(result.keys())
+        rows = [row for row in result if type(row.number) is int]  # as trials are read
         columns = zip(*rows, strict=True) if rows else [()] * len(names)
         stored: dict[str, Sequence[Any]] = dict(zip(names, columns, strict=True))
         cells = _cells(stored)
@@ -107,7 +108,7 @@ def _others(
     cells: list[list[float | None]] = [[None] * len(ids) for _ in range(objectives)]
     place = {trial_id: at for at, trial_id in enumerate(ids)}
     for trial_id, objective, value, text in session.execute(_OTHERS.where(wanted), bound):
-        if objective < objectives:
+        if trial_id in place and type(objective) is int and objective < objectives:
             cells[objective][place[trial_id]] = tolerant.number(value, text)
     return {f"value_{at}": cells[at] for at in range(1, objectives)}
 

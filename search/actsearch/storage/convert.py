@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from actsearch.errors import StorageError
 from actsearch.records import (
     SHARED,
     CandidateRecord,
@@ -61,10 +62,20 @@ def _metrics_json(metrics: Mapping[str, float]) -> dict[str, Any]:
 
 
 def study_record(row: StudyRow) -> StudyRecord:
-    """Row to record."""
+    """Row to record.
+
+    Raises:
+        StorageError: its seed is no whole number: with another one it would be another search.
+    """
+    name = tolerant.text(row.name)
+    if type(row.seed) is not int:
+        raise StorageError(
+            f"study {tolerant.plain(name)!r} cannot be read, its stored seed {tolerant.plain(row.seed, 40)!r} is not a "
+            "whole number: another program changed it; restore the database from a backup"
+        )
     return StudyRecord(
         row.id,
-        row.name,
+        name,
         row.seed,
         row.direction if row.direction in ("maximize", "minimize") else None,
         tolerant.mapping(row.space),
@@ -110,7 +121,8 @@ def trial_row(study_id: int, record: TrialRecord, environment: int) -> dict[str,
 def _candidate(row: sa.Row[Any]) -> CandidateRecord:
     stored = row.activations if isinstance(row.activations, dict) else {SHARED: row.activations}
     activations = {group: tolerant.activation(item) for group, item in stored.items()}
-    return CandidateRecord(activations, row.operation, tolerant.whole_numbers(row.parents))
+    operation = tolerant.text(row.operation)
+    return CandidateRecord(activations, operation, tolerant.whole_numbers(row.parents))
 
 
 def trial_record(
@@ -127,11 +139,11 @@ def trial_record(
         _candidate(row),
         tolerant.number(row.value, row.nonfinite),
         tolerant.number(row.spread, row.spread_nonfinite),
-        mistaken or row.reason,
-        row.fingerprint,
-        row.alias,
-        row.mirror,
-        row.duplicate_of,
+        mistaken or tolerant.text(row.reason),
+        tolerant.text(row.fingerprint),
+        tolerant.text(row.alias),
+        tolerant.text(row.mirror),
+        tolerant.whole_number(row.duplicate_of),
         tolerant.texts(row.warnings),
         tolerant.mapping(row.user_attrs),
         evaluations,
@@ -139,10 +151,14 @@ def trial_record(
         row.created,
         row.started,
         row.completed,
-        versions.get(row.proposed_in, {}),
-        versions.get(row.trained_in, {}),
+        _versions(versions, row.proposed_in),
+        _versions(versions, row.trained_in),
         values,
     )
+
+
+def _versions(known: Mapping[int, Mapping[str, str]], key: Any) -> Mapping[str, str]:
+    return known.get(key, {}) if type(key) is int else {}
 
 
 def value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:
@@ -177,9 +193,9 @@ def evaluation_record(
             for name, item in tolerant.mapping(row.metrics).items()
             if (value := tolerant.number(item)) is not None
         },
-        tuple(epoch_record(epoch) for epoch in epochs),
+        tuple(epoch_record(epoch) for epoch in epochs if type(epoch.epoch) is int),
         tolerant.number(row.seconds) or 0.0,
-        row.reason,
+        tolerant.text(row.reason),
         diagnostics,
     )
 

@@ -22,7 +22,7 @@ from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.sqlite import Sqlite
 from actsearch.storage.url import parsed, shown_url
 
-__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
+__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "redacted", "retried"]
 
 SCHEMA = "0007"
 """Revision of the schema that this version reads and writes."""
@@ -78,10 +78,7 @@ class Database:
         where = parsed(url)
         self.url = shown_url(url)
         self._read_only = read_only
-        opening = Opening(where, self.url, create, read_only)
-        self._backend: Backend = (
-            Sqlite(opening) if where.drivername == "sqlite" else PostgreSQL(opening)
-        )
+        self._backend = _backend(Opening(where, self.url, create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
         part_at_forks(self._backend.engine)
@@ -255,3 +252,22 @@ def _found_schema(connection: Connection) -> tuple[str | None, set[str]]:
         return None, tables
     query = f"SELECT version_num FROM {VERSION_TABLE}"
     return str(connection.exec_driver_sql(query).scalar()), tables
+
+
+def is_ours(url: str) -> bool:
+    """Whether there is a database of actsearch, of whichever version; nothing is made or changed."""
+    try:
+        backend = _backend(Opening(parsed(url), shown_url(url), create=False, read_only=True))
+    except StorageError:
+        return False
+    try:
+        with backend.engine.connect() as connection:
+            return VERSION_TABLE in sa.inspect(connection).get_table_names()
+    except exc.SQLAlchemyError:
+        return False
+    finally:
+        backend.engine.dispose()
+
+
+def _backend(opening: Opening) -> Backend:
+    return Sqlite(opening) if opening.url.drivername == "sqlite" else PostgreSQL(opening)

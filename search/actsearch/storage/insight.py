@@ -83,7 +83,8 @@ def record(row: EvaluationRow, rows: Sequence[DiagnosticsRow]) -> Diagnostics | 
     if not rows:
         return None
     start, end = (tuple(_site(item) for item in rows if item.stage == stage) for stage in _STAGES)
-    return Diagnostics(start, end, row.parameters_added, tolerant.number(row.loss_gap))
+    added = tolerant.whole_number(row.parameters_added)
+    return Diagnostics(start, end, added, tolerant.number(row.loss_gap))
 
 
 def _site(row: DiagnosticsRow) -> SiteDiagnostics:
@@ -91,7 +92,7 @@ def _site(row: DiagnosticsRow) -> SiteDiagnostics:
     numbers = {name: tolerant.number(getattr(row, name), texts.get(name)) for name in DIAGNOSED}
     learned: Mapping[str, Any] = tolerant.mapping(row.learned)
     return SiteDiagnostics(
-        row.site,
+        tolerant.text(row.site),
         tolerant.whole_numbers(row.shape),
         histogram=_numbers(row.histogram),
         learned={name: _numbers(values) for name, values in learned.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from actsearch.errors import StudyError, nearest
+from actsearch.errors import StorageError, StudyError, nearest
 from actsearch.records import Aim, Outcome, Score, StudyRecord, TrialRecord
 from actsearch.storage import columns as narrow
 from actsearch.storage import confirming, convert, trials
@@ -28,6 +29,8 @@ from actsearch.storage.tables import (
 )
 
 __all__ = ["Confirmation", "Storage"]
+
+_log = logging.getLogger("actsearch")
 
 _STAMP = sa.select(
     *(
@@ -139,10 +142,15 @@ class Storage:
 
     @retried
     def studies(self) -> list[StudyRecord]:
-        """Every study, oldest first."""
+        """Every study, oldest first; one that cannot be read is left out and logged."""
+        found = []
         with self.database.reading() as session:
-            rows = session.scalars(sa.select(StudyRow).order_by(StudyRow.id))
-            return [convert.study_record(row) for row in rows]
+            for row in session.scalars(sa.select(StudyRow).order_by(StudyRow.id)):
+                try:
+                    found.append(convert.study_record(row))
+                except StorageError as error:
+                    _log.warning("%s", error)
+        return found
 
     @retried
     def update_study(self, study_id: int, lease: Lease, **changes: Any) -> None:

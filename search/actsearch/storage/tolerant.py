@@ -7,31 +7,105 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from actsearch.expression import Limits
 from actsearch.records import ActivationRecord, TrialState
 
 __all__ = [
+    "UNREADABLE",
     "activation",
     "json_value",
     "mapping",
     "number",
+    "plain",
     "settings",
     "state",
+    "text",
     "texts",
+    "whole_number",
     "whole_numbers",
 ]
 
 _SHOWN = 200
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_DEEPEST = 100  # levels of JSON data: everything that walks through it recurses
+_LONGEST_NAME = 200  # of a catalog row
+
+UNREADABLE = "unreadable"
+"""Label of an activation that cannot be read; its formula begins with it and says why."""
 
 
 def json_value(text: Any) -> Any:
-    """JSON as data; None for text that is none."""
+    """JSON as data; None for text that is not JSON, or is nested too deeply."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return None
+    if len(text) > 2 * _DEEPEST and not _is_shallow(text, value):
+        return None
+    return _encodable(value) if isinstance(text, str) and _HALF.search(text) else value
+
+
+def _encodable(value: Any) -> Any:
+    """The same data, halves of surrogate pairs in its texts as their escapes: no encoding could write them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_shallow(text: Any, value: Any) -> bool:
+    """Whether data is nested at most so deeply; most of it is told from the number of its brackets."""
+    brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(text.count(bracket) for bracket in brackets) <= _DEEPEST:
+        return True
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return True
+    return False
+
+
+def plain(value: Any, width: int = 500) -> str:
+    """One line of text in which nothing but characters that can be seen is left, the others as their escapes.
+
+    Control characters, every separator of lines, characters that turn the direction of writing and halves of surrogate
+    pairs are escaped, so that neither a terminal nor a reader of source files takes them for more than text.
+
+    Args:
+        value: a text, or what is shown as one.
+        width: longer ones are cut.
+    """
+    line = value if isinstance(value, str) else str(value)
+    line = _cut(line, width)
+    if line.isprintable():
+        return line
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return _cut("".join(shown), width)
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def text(value: Any) -> str:
+    """A text as it is; what is stored in the place of one, as a text."""
+    return value if type(value) is str else "" if value is None else str(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number; None for anything else."""
+    return value if type(value) is int else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -64,20 +138,28 @@ def number(value: Any, text: Any = None) -> float | None:
         return math.nan
 
 
-def state(text: Any) -> tuple[TrialState, str]:
-    """A state; for a word that is none, FAILED with a reason."""
+def state(word: Any) -> tuple[TrialState, str]:
+    """A state; for a word that is no state, FAILED with a reason."""
     try:
-        return TrialState(text), ""
+        return TrialState(word), ""
     except ValueError:
-        return TrialState.FAILED, f"its stored state {str(text)[:_SHOWN]!r} is none"
+        return TrialState.FAILED, f"its stored state {plain(word, _SHOWN)!r} is not a state"
 
 
 def activation(item: Any) -> ActivationRecord:
-    """A stored activation; what is none becomes a formula that no reader takes."""
+    """A stored activation; anything else becomes a formula that no reader takes."""
     if isinstance(item, dict):
         name, given = item.get("name"), item.get("hyperparameters")
-        if (name is None or isinstance(name, str)) and isinstance(given, dict):
-            return ActivationRecord(
-                str(item.get("formula")), name, given, str(item.get("label", ""))
-            )
-    return ActivationRecord(f"unreadable: {str(item)[:_SHOWN]}", label="unreadable")
+        if _is_name(name) and isinstance(given, dict):
+            formula, label = str(item.get("formula")), str(item.get("label", ""))
+            return ActivationRecord(formula[: _LONGEST + 1], name, given, label[: _LONGEST + 1])
+    return ActivationRecord(f"{UNREADABLE}: {plain(item, _SHOWN)}", label=UNREADABLE)
+
+
+def _is_name(name: Any) -> bool:
+    return name is None or (isinstance(name, str) and len(name) <= _LONGEST_NAME)
+
+
+_LONGEST = (
+    Limits.LENGTH
+)  # of a formula: no reader takes a longer one, and so its end is not needed

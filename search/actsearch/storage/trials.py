@@ -56,6 +56,8 @@ _START = (
     .values(state=TrialState.RUNNING.value, started=bindparam("now"), trained_in=bindparam("here"))
 )
 
+_MOST_OBJECTIVES = 1000  # no study has as many
+
 _PUT_BACK = (
     _TRIALS.update()
     .where(_THIS, _TRIALS.c.state == TrialState.RUNNING.value)
@@ -108,6 +110,7 @@ def read(
                 row, found, evaluations.get(row.id, ()), _values(row, more.get(row.id))
             )
             for row in rows
+            if type(row.number) is int  # one that another program changed is no trial any more
         ]
 
 
@@ -116,8 +119,11 @@ def _other_values(
 ) -> dict[int, list[float | None]]:
     """By trial id, the values in all objectives but the first."""
     found: dict[int, list[float | None]] = defaultdict(list)
-    for trial_id, _, value, text in session.execute(query, {"of_study": study_id}):
-        found[trial_id].append(tolerant.number(value, text))
+    for trial_id, objective, value, text in session.execute(query, {"of_study": study_id}):
+        values = found[trial_id]
+        if type(objective) is int and objective < _MOST_OBJECTIVES:
+            values += [None] * (objective - 1 - len(values))  # one that is missing moves no other
+            values.append(tolerant.number(value, text))
     return found
 
 
@@ -299,6 +305,8 @@ def _evaluations(
     seen = insight.read(session, of_trials) if diagnostics else {}
     found: dict[int, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:
+        if type(row.seed) is not int:  # another program changed it
+            continue
         look = insight.record(row, seen.get(row.id, ()))
         found[row.trial_id].append(convert.evaluation_record(row, epochs.get(row.id, []), look))
     return {trial_id: tuple(items) for trial_id, items in found.items()}

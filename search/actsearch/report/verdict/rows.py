@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from actsearch.errors import StorageError
+from actsearch.report.verdict import stored
 from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
+from actsearch.storage.tolerant import UNREADABLE, plain
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
 
@@ -66,6 +68,11 @@ class VerdictRow:
     is_catalog: bool = False
     activation: Mapping[str, Any] | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether its activation was stored and cannot be read; ``formula`` then says why."""
+        return self.label == UNREADABLE and self.activation is None
 
 
 @dataclass(frozen=True)
@@ -241,8 +248,11 @@ class Verdict:
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         """Read :meth:`to_json` output.
 
+        What is returned holds valid activations, numbers and plain texts alone; a line whose activation cannot be read
+        is kept with its numbers and says so, see :attr:`VerdictRow.is_damaged`.
+
         Raises:
-            StorageError: for data that is none.
+            StorageError: for data that is not a verdict.
         """
         try:
             return cls._read(data)
@@ -255,7 +265,7 @@ class Verdict:
             OverflowError,
         ) as error:
             raise StorageError(
-                f"a stored verdict cannot be read ({type(error).__name__}: {error}): "
+                f"a stored verdict cannot be read ({type(error).__name__}: {plain(error)}): "
                 "it was changed by another program, or is damaged"
             ) from None
 
@@ -265,18 +275,23 @@ class Verdict:
         rows = tuple(_row(item) for item in data["rows"])
         against = data["versus_catalog"]
         min_effect = data.get("min_effect")
+        if baseline.verdict != "baseline" or any(row.verdict == "baseline" for row in rows):
+            raise ValueError("its baseline is not the line that is called so")
+        winner = (baseline, *rows)[stored.whole(data["winner"])]
+        if winner.verdict not in ("baseline", "better"):
+            raise ValueError(f"its winner is called {winner.verdict!r}")
         return cls(
-            study_name=str(data["study_name"]),
-            metric=str(data["metric"]),
-            direction=_one_of(data["direction"], Direction),
-            seeds=int(data["seeds"]),
-            comparisons=int(data["comparisons"]),
+            study_name=plain(data["study_name"]),
+            metric=plain(data["metric"]),
+            direction=stored.one_of(data["direction"], Direction),
+            seeds=stored.whole(data["seeds"], 1),
+            comparisons=stored.whole(data["comparisons"]),
             baseline=baseline,
             rows=rows,
-            winner=(baseline, *rows)[data["winner"]],
+            winner=winner,
             versus_catalog=None if against is None else _row(against),
-            visible_difference=float(data["visible_difference"]),
-            min_effect=None if min_effect is None else float(min_effect),
+            visible_difference=stored.number(data["visible_difference"]),
+            min_effect=None if min_effect is None else stored.number(min_effect),
             validation_only=bool(data.get("validation_only")),
             kept_weights=KeptWeights.read(data.get("kept_weights")),
             shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
@@ -284,11 +299,11 @@ class Verdict:
 
 
 def readable(
-    stored: Iterable[tuple[datetime, Mapping[str, Any]]],
+    confirmations: Iterable[tuple[datetime, Mapping[str, Any]]],
 ) -> list[tuple[datetime, Verdict]]:
     """Stored verdicts with their time; what cannot be read is left out and logged."""
     found = []
-    for created, data in stored:
+    for created, data in confirmations:
         try:
             found.append((created, Verdict.from_json(data)))
         except StorageError as error:
@@ -319,31 +334,28 @@ def _cut(text: str, width: int) -> str:
 
 def _row(data: Mapping[str, Any]) -> VerdictRow:
     """A stored row; numbers that were not finite are texts there."""
-    rate, number, activation = map(data.get, ("learning_rate", "number", "activation"))
+    rate, trial = map(data.get, ("learning_rate", "number"))
+    what = stored.placed(data)
     return VerdictRow(
-        formula=str(data["formula"]),
-        label=str(data["label"]),
-        mean=float(data["mean"]),
-        difference=float(data["difference"]),
-        low=float(data["low"]),
-        high=float(data["high"]),
-        p_value=float(data["p_value"]),
-        verdict=_one_of(data["verdict"], Word),
-        values=tuple(float(value) for value in data["values"]),
-        as_given=float(data["as_given"]),
-        learning_rate=None if rate is None else float(rate),
-        diverged=int(data.get("diverged", 0)),
-        number=None if number is None else int(number),
+        formula=what.formula,
+        label=what.label,
+        mean=stored.number(data["mean"]),
+        difference=stored.number(data["difference"]),
+        low=stored.number(data["low"]),
+        high=stored.number(data["high"]),
+        p_value=stored.number(data["p_value"]),
+        verdict=stored.one_of(data["verdict"], Word),
+        values=stored.numbers(data["values"]),
+        as_given=stored.number(data["as_given"]),
+        learning_rate=None if rate is None else stored.number(rate),
+        diverged=stored.whole(data.get("diverged", 0)),
+        number=None if trial is None else stored.whole(trial),
         is_catalog=bool(data.get("is_catalog")),
-        activation=None if activation is None else dict(activation),
-        others={str(name): float(value) for name, value in (data.get("others") or {}).items()},
+        activation=what.activation,
+        others={
+            plain(name): stored.number(value) for name, value in (data.get("others") or {}).items()
+        },
     )
-
-
-def _one_of(word: Any, words: Any) -> Any:
-    if word not in get_args(words):
-        raise ValueError(f"{str(word)[:40]!r} is none of {', '.join(get_args(words))}")
-    return word
 
 
 def _without_nonfinite(data: Any) -> Any:

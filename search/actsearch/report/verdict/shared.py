@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from actsearch.report.verdict import stored
 
 __all__ = ["SharedRows"]
 
-_SETS = ("train", "valid")
+Searched = Literal["train", "valid"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class SharedRows:
         relabelled: how many of the shared have other targets there.
     """
 
-    other: str
+    other: Searched
     shared: int
     rows: int
     relabelled: int = 0
@@ -44,7 +46,5 @@ class SharedRows:
         Raises:
             ValueError, KeyError, TypeError: for other data.
         """
-        if (other := data["other"]) not in _SETS:
-            raise ValueError(f"shared rows name {str(other)[:40]!r}, not train or valid")
-        shared, rows, relabelled = (int(data[key]) for key in ("shared", "rows", "relabelled"))
-        return cls(str(other), shared, rows, relabelled)
+        counts = (stored.whole(data[key]) for key in ("shared", "rows", "relabelled"))
+        return cls(stored.one_of(data["other"], Searched), *counts)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actsearch.report.verdict.stored import share
+
 __all__ = ["KeptWeights"]
 
 
@@ -33,8 +35,8 @@ class KeptWeights:
     @classmethod
     def read(cls, data: Mapping[str, Any] | None) -> KeptWeights | None:
         """From JSON data; None for None."""
-        return None if data is None else cls(float(data["kept"]), float(data["frozen"]))
+        return None if data is None else cls(share(data["kept"]), share(data["frozen"]))
 
 
-def _share(share: float) -> str:
-    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"
+def _share(part: float) -> str:
+    return f"{part:.0%}" if part in (0, 1) or 0.01 <= part <= 0.99 else f"{part:.1%}"

@@ -1,0 +1,28 @@
+"""Text within generated source: whatever it says, it stays text."""
+
+from __future__ import annotations
+
+import re
+
+from actsearch.expression import Limits
+from actsearch.storage.tolerant import plain
+
+__all__ = ["comment", "docstring"]
+
+_LONGEST = Limits.LENGTH  # so that no formula is cut
+_ENCODING = re.compile(
+    r"coding(?=[:=])"
+)  # PEP 263: in a comment at the top it says how a file is to be read
+
+
+def docstring(text: str) -> str:
+    """A text on one line that no docstring between triple double quotes ends with, or is changed by."""
+    line = plain(" ".join(text.split()), _LONGEST)
+    line = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return line[:-1] + '\\"' if line.endswith('"') else line
+
+
+def comment(text: str) -> str:
+    """A text on one line for a comment, also on the first line of a file."""
+    line = plain(" ".join(text.split()), _LONGEST)
+    return _ENCODING.sub("coding ", line)

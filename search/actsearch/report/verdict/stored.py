@@ -1,0 +1,125 @@
+"""The door for stored verdicts: what goes through it is a valid activation, a number, or plain text.
+
+A database may have been changed by another program, and what a verdict holds goes into code that people paste. So
+nothing is kept as it was stored: activations are made anew from the catalog and the formula language, and texts lose
+what a terminal, a source file or a spreadsheet could take for more than text. No torch here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
+
+from actsearch.catalog import CATALOG
+from actsearch.errors import ActsearchError
+from actsearch.expression import parse
+from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.storage import tolerant
+from actsearch.storage.tolerant import UNREADABLE, plain
+
+__all__ = ["Placed", "number", "numbers", "one_of", "placed", "share", "whole"]
+
+_NONFINITE = ("nan", "inf", "-inf")  # as JSON data has them
+
+
+class Placed(NamedTuple):
+    """What a line of a verdict placed into the model.
+
+    Attributes:
+        formula: its formula, or the label of the baseline.
+        label: short text for tables.
+        activation: as JSON data; None for the model unchanged, and for what cannot be read.
+    """
+
+    formula: str
+    label: str
+    activation: Mapping[str, Any] | None
+
+
+def placed(data: Mapping[str, Any]) -> Placed:
+    """The activation of a stored line, made anew; formula and label say "unreadable" where there is no valid one."""
+    stored = data.get("activation")
+    if stored is None:
+        return Placed(plain(data["formula"]), plain(data["label"]), None)
+    try:
+        if isinstance(stored, dict) and "groups" in stored:
+            groups = {group: _activation(item) for group, item in _groups(stored["groups"])}
+            record = CandidateRecord(groups)
+            activation = {"groups": {group: item.to_json() for group, item in groups.items()}}
+        else:
+            one = _activation(stored)
+            record, activation = CandidateRecord({SHARED: one}), one.to_json()
+    except (ActsearchError, TypeError, ValueError, OverflowError) as error:
+        return Placed(plain(f"{UNREADABLE}: {error}"), UNREADABLE, None)
+    return Placed(record.formula, record.label, activation)
+
+
+def _groups(stored: Any) -> list[tuple[str, Any]]:
+    if not isinstance(stored, dict) or not stored:
+        raise ValueError("its groups of sites are not a mapping")
+    for group in stored:
+        if not group.isprintable():
+            raise ValueError(f"'{plain(group)}' is not a name of sites")
+    return list(stored.items())
+
+
+def _activation(item: Any) -> ActivationRecord:
+    """A stored activation as the catalog and the formula language write it."""
+    given = tolerant.activation(item)
+    if given.formula.startswith(UNREADABLE):
+        raise ValueError(given.formula.removeprefix(f"{UNREADABLE}: "))
+    if given.name is None:
+        formula = str(parse(given.formula))
+        return ActivationRecord(formula, label=formula)
+    row = CATALOG[given.name]
+    values = row.bind(given.hyperparameters)
+    # the start of a fitted row is fitted with torch: here its stored formula has to do, which is read as any other
+    formula = str(parse(given.formula)) if row.fitted else row.text(values)
+    return ActivationRecord(formula, row.name, values, plain(row.label(values)))
+
+
+def number(value: Any) -> float:
+    """A number; one that is not finite is a text in JSON data.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(value, str) and value in _NONFINITE:
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{plain(value, _SHORT)!r} is not a number")
+    return float(value)
+
+
+def numbers(values: Any) -> tuple[float, ...]:
+    """A list of numbers; ValueError for anything else."""
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{plain(values, _SHORT)!r} is not a list of numbers")
+    return tuple(number(value) for value in values)
+
+
+def whole(value: Any, low: int = 0) -> int:
+    """A whole number from ``low`` on; ValueError for anything else."""
+    if type(value) is not int or not low <= value <= _LARGEST:
+        raise ValueError(f"{plain(value, _SHORT)!r} is not a whole number from {low} on")
+    return value
+
+
+def one_of(word: Any, words: Any) -> Any:
+    """One of the words of a Literal; ValueError for anything else."""
+    if not isinstance(word, str) or word not in get_args(words):
+        raise ValueError(f"{plain(word, _SHORT)!r} is not one of {', '.join(get_args(words))}")
+    return word
+
+
+def share(value: Any) -> float:
+    """A number from 0 to 1; ValueError for anything else."""
+    found = number(value)
+    if math.isnan(found) or not 0 <= found <= 1:
+        raise ValueError(f"{found} is not a share")
+    return found
+
+
+_SHORT = 40
+_LARGEST = 2**63 - 1  # what a database holds

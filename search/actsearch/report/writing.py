@@ -1,0 +1,174 @@
+"""Files that are written whole or not at all: beside their place first, and then put into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from actsearch.errors import StorageError
+from actsearch.storage import file_of
+
+__all__ = ["beside", "is_same_file", "put", "sqlite_file", "write_whole"]
+
+_HEADS = (
+    b"SQLite format 3\0",  # a database
+    b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83",  # its write-ahead log, in either byte order
+    b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",  # its rollback journal
+)  # fmt: skip
+_COMPANIONS = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+_PART = ".actsearch-part"  # the end of the name of a file that is being written
+_SHOWN = 40  # characters of the target's name in that name, which may have 255 bytes in all
+_FORGOTTEN = 3600.0  # seconds after which such a file is one that a killed process left
+
+
+def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "") -> None:
+    """Write a text file; what stood in its place before stays, whole, until the new one is on the disk.
+
+    A symbolic link stays one, and the file that it leads to is replaced; permissions stay as they were. Into a pipe or
+    a device is written as it is.
+
+    Args:
+        target: where to.
+        write: writes the text into an opened file, which keeps ends of lines as they are given.
+        storage: URL of the storage that is read, which must not be overwritten.
+
+    Raises:
+        StorageError: the target is a database, a folder or write-protected, or cannot be written.
+    """
+    try:
+        path = _checked(Path(target), storage)
+        if path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                write(file)
+            return
+        path = path.resolve()
+        with beside(path) as part:
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                write(file)
+            put(part, path)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; NUL in a name
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"cannot write {target}: {reason}") from error
+
+
+def _checked(path: Path, storage: str) -> Path:
+    """The path of a file that may be overwritten.
+
+    The storage itself is told by ``stat`` alone: to open and close a database takes away the locks that this process
+    has on it. Any other file is looked into.
+    """
+    if path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder; name a file in it")
+    own = sqlite_file(storage) if storage else None
+    if own is not None:
+        for end in ("", *_COMPANIONS):
+            if is_same_file(path, own.with_name(own.name + end)):
+                raise _refused(path, "is the storage that is exported, or belongs to it")
+    if _is_companion(path.resolve()):
+        raise _refused(path, "belongs to the database beside it")
+    if path.is_file():
+        if not os.access(path, os.W_OK):
+            raise StorageError(f"cannot write {path}: it is write-protected")
+        if _is_database(path):
+            raise _refused(path, "is an SQLite database")
+    return path
+
+
+def _refused(path: Path, why: str) -> StorageError:
+    return StorageError(f"{path} {why}, and is not overwritten; name another file to export to")
+
+
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file, through links of either kind; also where there is none yet."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.resolve() == other.resolve()
+
+
+def _is_companion(path: Path) -> bool:
+    """Whether SQLite would take a file for the log or journal of a database beside it."""
+    return any(
+        path.name.endswith(end) and _is_database(path.with_name(path.name.removesuffix(end)))
+        for end in _COMPANIONS
+    )
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file begins as a database of SQLite, or a log or journal of one, does."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start.startswith(_HEADS)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for one in memory, and for any other database.
+
+    Raises:
+        StorageError: it begins as such a URL, and is not one.
+    """
+    if not url.startswith("sqlite"):
+        return None  # an Optuna storage may be on a server that ours never are on
+    path = file_of(url)
+    return None if path is None else path.absolute()
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A new empty file in the folder of ``path``, to be :func:`put` there; removed afterwards if it was not.
+
+    Its name is ``.NAME.RANDOM.actsearch-part``. Those for the same target that killed processes left more than an hour
+    ago are removed.
+
+    Raises:
+        OSError: the folder is missing or cannot be written.
+    """
+    folder, start = path.parent, f".{path.name[:_SHOWN]}."
+    for left in [item for item in folder.iterdir() if _is_forgotten(item, start)]:
+        left.unlink(missing_ok=True)
+    part = folder / f"{start}{secrets.token_hex(8)}{_PART}"
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask
+    try:
+        yield part
+    finally:
+        for end in ("", *_COMPANIONS):
+            part.with_name(part.name + end).unlink(missing_ok=True)
+
+
+def _is_forgotten(path: Path, start: str) -> bool:
+    if not path.name.startswith(start) or _PART not in path.name:
+        return False
+    try:
+        return time.time() - path.stat().st_mtime > _FORGOTTEN
+    except OSError:
+        return False
+
+
+def put(part: Path, path: Path) -> None:
+    """Put a finished file in its place, with the permissions of the one that was there, safe from a loss of power."""
+    with contextlib.suppress(OSError):
+        before = path.stat()
+        part.chmod(before.st_mode & 0o7777)
+        os.chown(part, before.st_uid, before.st_gid)  # may be refused: then it is the writer's
+    _sync(part)
+    os.replace(part, path)
+    with contextlib.suppress(OSError):  # some file systems cannot do that with a folder
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
