@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,17 +25,17 @@ from actsearch.training.diagnose import (
     site_diagnostics,
     undisturbed,
 )
-from actsearch.training.loop import TrainingResult
+from actsearch.training.loop import TrainingResult, plain_attention
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.follow import Follower
-from actsearch.training.stack.losses import across, loss_for_all
+from actsearch.training.stack.losses import across, fits_all, loss_for_all, with_value
 from actsearch.training.stack.model import Member, StackedModel
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
 from actsearch.training.stack.spread import gathered, rows_of
 from actsearch.training.stack.watch import Watch
 
-__all__ = ["StackedFit", "fit_stack", "fit_together", "plain_attention"]
+__all__ = ["StackedFit", "fit_stack", "fit_together"]
 
 _SMALLEST_PART = 4  # members of a stack in a thread of its own
 
@@ -48,13 +47,19 @@ def fit_together(
     on_test: bool = False,
     watch: Watch | None = None,
     diagnose: bool = False,
+    side_by_side: int | None = None,
 ) -> list[TrainingResult]:
-    """Train several models at once; as :func:`fit_stack`, of which it makes one for each thread that torch may use.
+    """Train several models at once; as :func:`fit_stack`, of which it may make several side by side.
 
-    Each of a stack's many small operations is too small to be shared out between threads.
+    Each of a small stack's many operations is too small to be shared out between threads.
+
+    Args:
+        side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
+            torch may use. With 1, the stack has all of torch's threads for each operation.
     """
     threads = torch.get_num_threads()
-    parts = min(threads, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
+    most = threads if side_by_side is None else side_by_side
+    parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
     with isolated_random(0), plain_attention():
         if parts < 2:
             return fit_stack(task, members, on_test=on_test, watch=watch, diagnose=diagnose)
@@ -68,28 +73,6 @@ def fit_together(
                 return _fit_in_step(task, shares, on_test, watch, diagnose, pool.map)
         finally:
             torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention as products and a softmax: ``vmap`` has no rule for the fused kernels. Counts for all threads."""
-    fused: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
-        (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
-        (
-            torch.backends.cuda.mem_efficient_sdp_enabled,
-            torch.backends.cuda.enable_mem_efficient_sdp,
-        ),
-        (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
-        (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
-    )
-    before = [is_on() for is_on, _ in fused]
-    try:
-        for _, switch in fused:
-            switch(False)
-        yield
-    finally:
-        for (_, switch), was_on in zip(fused, before, strict=True):
-            switch(was_on)
 
 
 def _is_separable(task: Task) -> bool:
@@ -353,12 +336,20 @@ class StackedFit:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
             inputs, target = inputs_and_targets(batch)
             outputs = self.model.run(forward, inputs, dims=(dims,))
-            assert task.loss is not None
-            if self._loss is not None and isinstance(outputs, Tensor):
-                loss = self._loss(outputs, across(outputs, target, dims))
-            else:
-                loss = torch.vmap(task.loss, in_dims=(0, dims))(outputs, target)
+            loss = self._loss_of(outputs, target, dims)
         return loss, full_precision(outputs), target, dims
+
+    def _loss_of(self, outputs: Any, target: Any, dims: int | None) -> Tensor:
+        """The task's loss of each member, the very number of single training."""
+        loss = self.task.loss
+        assert loss is not None
+        rows = rows_of(outputs, self.model.count)
+        targets = [target] * len(rows) if dims is None else rows_of(target, len(rows))
+        if self._loss is None or not fits_all(outputs, target, dims):
+            return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
+        with torch.no_grad():
+            values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]
+        return with_value(self._loss(outputs, across(outputs, target, dims)), torch.stack(values))
 
     def _autocast(self) -> Any:
         return torch.autocast(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.training.dropout import KeyedDropout, dropout_masks
+from actsearch.training.stack.apart import Apart
 from actsearch.training.stack.lift import Lift
 from actsearch.training.stack.linear import stacked_linear
 from actsearch.training.stack.per_slice import StackedSite, Unstackable
@@ -57,6 +58,9 @@ class _StackedDropout(nn.Module):
             raise Unstackable("it has dropout inside of torch.utils.checkpoint")
         masks = dropout_masks(self._streams, x.shape[1:], x)
         return x * (masks if len(self._streams) == 1 else masks[self.seed_of])
+
+
+_NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 class _Places:
@@ -128,6 +132,12 @@ class StackedModel:
             _set(self.base, path, site)
         self._lead_linear_layers()
         self._places = _Places(self.base)
+        self._apart = Apart(self._lift)
+
+    @property
+    def unproven(self) -> frozenset[str]:
+        """Names of functions met so far that may round otherwise in a stack."""
+        return frozenset(self._apart.unproven)
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
@@ -212,7 +222,7 @@ class StackedModel:
 
         def one(index: Tensor, state: dict[str, Tensor], *given: Any) -> Any:
             self._lift.member = index
-            with self._places.holding(state):
+            with self._places.holding(state), self._apart if self._lift.short else _NOTHING:
                 return function(self.base, *given)
 
         in_dims = (0, dict.fromkeys(mapped, 0), *dims)

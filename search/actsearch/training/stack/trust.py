@@ -13,8 +13,8 @@ from actsearch.placement import forward
 from actsearch.placement.probe import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
-from actsearch.training.loop import Fit
-from actsearch.training.stack.fit import StackedFit, plain_attention
+from actsearch.training.loop import Fit, plain_attention
+from actsearch.training.stack.fit import StackedFit
 from actsearch.training.stack.model import Member
 from actsearch.training.stack.per_slice import Unstackable
 
