@@ -107,7 +107,9 @@ class Apart(TorchFunctionMode):
 
     @staticmethod
     def _can_be_apart(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        is_known = name in _ARITHMETIC or name in _ELEMENTWISE or name in _PRODUCTS or name in _SUMS
+        is_known = (
+            name in _ARITHMETIC or name in _ELEMENTWISE or name in _PRODUCTS or name in _SUMS
+        )
         writes = kwargs.get("inplace") or "out" in kwargs or name in _WRITING
         return bool(is_known and not writes and not _holds_stacked([*args, *kwargs.values()]))
 

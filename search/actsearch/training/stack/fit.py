@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,13 +30,13 @@ from actsearch.training.loop import TrainingResult, plain_attention
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.follow import Follower
 from actsearch.training.stack.losses import across, fits_all, loss_for_all, with_value
-from actsearch.training.stack.model import Member, StackedModel
+from actsearch.training.stack.model import Member, StackedModel, goes_apart
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
 from actsearch.training.stack.spread import gathered, rows_of
 from actsearch.training.stack.watch import Watch
 
-__all__ = ["StackedFit", "fit_stack", "fit_together"]
+__all__ = ["StackedFit", "attention_for", "fit_stack", "fit_together"]
 
 _SMALLEST_PART = 4  # members of a stack in a thread of its own
 
@@ -60,7 +61,7 @@ def fit_together(
     threads = torch.get_num_threads()
     most = threads if side_by_side is None else side_by_side
     parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
-    with isolated_random(0), plain_attention():
+    with isolated_random(0), attention_for(task):
         if parts < 2:
             return fit_stack(task, members, on_test=on_test, watch=watch, diagnose=diagnose)
         share = -(-len(members) // parts)
@@ -73,6 +74,29 @@ def fit_together(
                 return _fit_in_step(task, shares, on_test, watch, diagnose, pool.map)
         finally:
             torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def attention_for(task: Task) -> Iterator[None]:
+    """Attention as in single training, or as products and a softmax where it is mapped: ``vmap`` has no rule for the
+    fused kernels. Counts for all threads.
+    """
+    cuda = torch.backends.cuda
+    fused: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
+        (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+        (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+        (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
+    )
+    switched = () if goes_apart(task.torch_device()) else fused
+    before = [is_on() for is_on, _ in switched]
+    with plain_attention():
+        try:
+            for _, switch in switched:
+                switch(False)
+            yield
+        finally:
+            for (_, switch), was_on in zip(switched, before, strict=True):
+                switch(was_on)
 
 
 def _is_separable(task: Task) -> bool:
@@ -343,9 +367,15 @@ class StackedFit:
         """The task's loss of each member, the very number of single training."""
         loss = self.task.loss
         assert loss is not None
+        is_usual = self._loss is not None and fits_all(outputs, target, dims)
+        if not goes_apart(self.device):
+            if is_usual and self._loss is not None:
+                return self._loss(outputs, across(outputs, target, dims))
+            mapped: Tensor = torch.vmap(loss, in_dims=(0, dims))(outputs, target)
+            return mapped
         rows = rows_of(outputs, self.model.count)
         targets = [target] * len(rows) if dims is None else rows_of(target, len(rows))
-        if self._loss is None or not fits_all(outputs, target, dims):
+        if self._loss is None or not is_usual:
             return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
         with torch.no_grad():
             values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]

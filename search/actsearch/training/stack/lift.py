@@ -70,6 +70,7 @@ class Lift:
             kwargs: likewise.
             cut: takes a stacked tensor apart.
         """
+        assert self.member is not None
         level = maybe_get_level(self.member)
         stacked: dict[int, Tensor] = {}
         for item in (*args, *kwargs.values()):
@@ -89,18 +90,21 @@ class Lift:
             ]
             joined = _joined(results)
         if isinstance(joined, tuple):
-            return tuple(_add_batch_dim(i, 0, level) if isinstance(i, Tensor) else i for i in joined)
+            return tuple(
+                _add_batch_dim(i, 0, level) if isinstance(i, Tensor) else i for i in joined
+            )
         return _add_batch_dim(joined, 0, level)
 
     def at_once(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
         """Call a function of each number alone for all members; None where it could round otherwise than for each."""
+        assert self.member is not None
         level = maybe_get_level(self.member)
         stacked = _remove_batch_dim(x, level, self.count, 0)
         if not fills_vectors(stacked):
             return None
         with temporarily_pop_interpreter_stack(), torch._C.DisableTorchFunction():
             result = function(stacked)
-        return _add_batch_dim(result, 0, level)  # type: ignore[no-any-return]
+        return _add_batch_dim(result, 0, level)
 
 
 def is_stacked(item: Any) -> bool:
@@ -113,6 +117,8 @@ _VECTORS = 64  # numbers; torch computes so many at a time, and those that are l
 
 def fills_vectors(stacked: Tensor) -> bool:
     """Whether no member's numbers, side by side with the others', come into the end that is computed in another way."""
+    if stacked.device.type != "cpu":
+        return True
     return stacked[0].numel() % _VECTORS == 0 and stacked.is_contiguous()
 
 
@@ -133,6 +139,8 @@ def _joined(results: Sequence[Any]) -> Any:
             for column in (list(each) for each in zip(*results, strict=True))
         )
     return torch.stack(list(results))
+
+
 class _Lifted(torch.autograd.Function):
     """The public way. Its ``vmap`` is called on the level outside, and nothing else of it."""
 

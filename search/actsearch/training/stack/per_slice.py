@@ -133,6 +133,17 @@ class StackedSite(nn.Module):
             if owner == member
         }
 
+    def gradients_of(self, member: int) -> dict[str, Tensor]:
+        """The gradients of the numbers that a member's activation learns, by name."""
+        return {
+            name: parameter.grad[row]
+            for parameter, owners, names in zip(
+                self.learned, self.owners, self._names, strict=True
+            )
+            for row, (owner, name) in enumerate(zip(owners, names, strict=True))
+            if owner == member and parameter.grad is not None
+        }
+
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
 
@@ -167,7 +178,7 @@ class StackedSite(nn.Module):
     ) -> Tensor:
         size, module, keeps = group
         if keeps and size > 1 and not fills_vectors(x):
-            each = [self._one((1, module, False), row, args, kwargs) for row in x.split(1)]
+            each = [self._one((1, module, False), row, args, kwargs) for row in torch.split(x, 1)]
             return torch.cat(each)
         if not keeps:
             x = x.squeeze(0)
