@@ -102,7 +102,7 @@ def fit(
 
 @contextlib.contextmanager
 def plain_attention() -> Iterator[None]:
-    """torch's layers of transformers step by step: the kernel that does a whole layer, in evaluation alone, rounds otherwise.
+    """torch's layers of transformers step by step: its kernel for a whole layer, in evaluation alone, rounds otherwise.
 
     Counts for all threads.
     """

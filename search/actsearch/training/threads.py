@@ -1,7 +1,7 @@
 """How many of torch's threads a training takes: one, where its operations are too small to be shared out.
 
-The number of threads decides in which order torch sums, and so the last bits of what is trained. What is small is found from
-the task alone, so that its values are the same with any number of threads, in this process and in a child.
+The number of threads decides in which order torch sums, and so the last bits of what is trained. What is small is found
+from the task alone, so that its values are the same with any number of threads, in this process and in a child.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from actsearch.task import Batches, Task, inputs_and_targets
 __all__ = ["is_small", "threads_for"]
 
 _SMALL = 20_000_000
-"""Multiplications in a forward pass of one batch, a millisecond or two of one core: below, several threads gain little."""
+"""Multiplications in a forward pass of one batch, a millisecond or two of one core: below, threads gain little."""
 
 _known: WeakKeyDictionary[Task, bool] = WeakKeyDictionary()
 

@@ -131,14 +131,31 @@ def own_rows(stacked: Tensor) -> Sequence[Tensor]:
 
 
 def _joined(results: Sequence[Any]) -> Any:
-    """Members' results as one: tensors stacked."""
+    """Members' results as one: tensors stacked, whose gradients will begin in memory as in single training."""
     first = results[0]
     if isinstance(first, tuple):
         return tuple(
-            torch.stack(column) if isinstance(column[0], Tensor) else column[0]
+            _stacked(column) if isinstance(column[0], Tensor) else column[0]
             for column in (list(each) for each in zip(*results, strict=True))
         )
-    return torch.stack(list(results))
+    return _stacked(results)
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    is_aligned = rows[0].numel() * rows[0].element_size() % _ALIGNED == 0
+    if is_aligned or not rows[0].requires_grad:
+        return torch.stack(list(rows))
+    return torch.stack([_OwnGradient.apply(row) for row in rows])  # type: ignore[no-untyped-call]
+
+
+class _OwnGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0].clone()
 
 
 class _Lifted(torch.autograd.Function):

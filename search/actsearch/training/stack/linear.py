@@ -86,8 +86,8 @@ _LINE = 64  # bytes to which a place in memory matters
 _alike: dict[Any, bool] = {}
 """Whether a batched product of tensors so laid out, with so many threads, gave what single ones give.
 
-Which of its kernels MKL takes depends on shapes, layout, place in memory and threads, and on nothing else: it is tried once
-for each, with random numbers.
+Which of its kernels MKL takes depends on shapes, layout, place in memory and threads, and on nothing else: it is tried
+once for each, with random numbers.
 """
 
 
