@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -29,6 +31,7 @@ from actsearch.records import CandidateRecord, Diagnostics, EpochRecord, Outcome
 from actsearch.task import Task
 from actsearch.training import TrainingResult
 from actsearch.training.stack import Watch
+from actsearch.training.threads import is_small, threads_for
 
 __all__ = ["Evaluator", "Request"]
 
@@ -86,16 +89,28 @@ class Evaluator:
         if isinstance(objective, Task) and request.lr is not None:
             objective = objective.replace(lr=request.lr)
         judge = self._judge(request)
-        outcome = evaluate(
-            request.record,
-            objective,
-            request.seeds,
-            number=request.number,
-            phase=request.phase,
-            judge=judge,
-        )
+        with self._threads():
+            outcome = evaluate(
+                request.record,
+                objective,
+                request.seeds,
+                number=request.number,
+                phase=request.phase,
+                judge=judge,
+            )
         self._enter(judge)
         return self._with_values(outcome, request)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """torch's threads as the objective's trainings take them, alone and in a stack."""
+        if not isinstance(self.objective, Task):
+            return nullcontext()
+        return threads_for(self.objective)
+
+    def _share_threads(self) -> None:
+        """Small stacks are trained side by side, a large one takes all threads for each operation."""
+        assert self.stacker is not None
+        self.stacker.side_by_side = torch.get_num_threads() if is_small(self.stacker.task) else 1
 
     def _with_values(self, outcome: Outcome, request: Request) -> Outcome:
         """All objectives of a trial; a verdict asks for the first alone."""
@@ -138,8 +153,13 @@ class Evaluator:
         run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
         return judged(summed([run], request.phase, cut.seconds), judge)
 
-    def together(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Train several candidates, in stacks where the task allows it; requests of one phase, by number."""
+    def together(self, requests: Sequence[Request], *, inexact: bool = False) -> list[Outcome]:
+        """Train several candidates, in stacks where these give what each gets alone.
+
+        Args:
+            requests: of one phase, by number.
+            inexact: also in stacks that may give other last bits.
+        """
         if self.stacker is None or self.stacker.refusal or len(requests) < 2:
             return [self.alone(request) for request in requests]
         task, phase = self.stacker.task, requests[0].phase
@@ -150,7 +170,10 @@ class Evaluator:
         ]
         on_test = phase == "confirm" and task.test is not None
         watch = self._watch(requests)
-        results = iter(self.stacker.train(trainings, on_test=on_test, watch=watch))
+        self._share_threads()
+        with self._threads():
+            trained = self.stacker.train(trainings, on_test=on_test, watch=watch, inexact=inexact)
+        results = iter(trained)
         return [
             self._outcome(request, [next(results) for _ in request.seeds]) for request in requests
         ]
@@ -211,9 +234,12 @@ class Evaluator:
         return Watch(frozenset(epochs), leaving)
 
     def batch_for(self, requests: Sequence[Request]) -> int:
-        """How many candidates to train in one pass: 1, or as many as a stack takes, by a short measurement.
+        """How many candidates to train in one pass: 1, or as many as a stack takes.
 
-        Measured once for a task, on the first requests that are worth it; all later ones follow.
+        More than 1 where a stack gives what single training gives, and was measured to be faster: that decides how long
+        it takes, and no value. On a GPU, where a stack may give other last bits, nothing that is measured decides.
+
+        Asked once for a task, on the first requests that are worth it; all later ones follow.
         """
         if self.stacker is None:
             return 1
@@ -236,8 +262,12 @@ class Evaluator:
         measured, gain = _gains.get(task, (0, 0.0))
         if measured == threads:
             return self.stacker.largest if gain >= _GAIN else 1
-        gain = self.stacker.gain(sorted(trainings, key=lambda item: item.key))
-        if gain > 0:
+        self._share_threads()
+        with self._threads():
+            gain = self.stacker.gain(sorted(trainings, key=lambda item: item.key))
+        if gain > 0 and task.torch_device().type != "cpu":
+            gain = math.inf
+        elif gain > 0:
             _gains[task] = (threads, gain)
             count = min(len(trainings), self.stacker.largest, MEASURED)
             together = "are trained together" if gain >= _GAIN else "would be no faster together"

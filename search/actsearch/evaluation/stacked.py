@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actsearch.activation import describe
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.run import parameters_added, prepared
-from actsearch.records import CandidateRecord
+from actsearch.records import SHARED, CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
@@ -21,7 +22,11 @@ __all__ = ["LARGEST_STACK", "MEASURED", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
-_CHECKED = 3  # members that are compared with single training
+_PROBES = (
+    "relu",
+    "sin",
+    "x*sigmoid(param(1.0)*x)",
+)  # their training together is compared with single training
 MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
 LARGEST_STACK = 128  # members of a stack; more gain little and cost memory
@@ -51,18 +56,30 @@ class Stacker:
     Attributes:
         task: whose model is trained.
         refusal: why nothing of this task is stacked; empty while it is.
-        bit_equal: whether all stacks so far were checked to be equal to single training to the last bit.
         largest: most members of a stack; halved when memory runs out.
+        side_by_side: stacks that may be trained at the same time, each with one of torch's threads.
+        differences: for each structure of models that was checked, why a stack of them may give other last bits than
+            single training; empty if it does not.
     """
 
     task: Task
     refusal: str = ""
-    bit_equal: bool = True
     largest: int = LARGEST_STACK
-    _trusted: set[Any] = field(default_factory=set)
+    side_by_side: int = 1
+    differences: dict[Any, str] = field(default_factory=dict)
+
+    @property
+    def bit_equal(self) -> bool:
+        """Whether all stacks so far were found equal to single training to the last bit."""
+        return not any(self.differences.values())
 
     def train(
-        self, trainings: Sequence[Training], *, on_test: bool, watch: Watch | None = None
+        self,
+        trainings: Sequence[Training],
+        *,
+        on_test: bool,
+        watch: Watch | None = None,
+        inexact: bool = False,
     ) -> list[TrainingResult | None]:
         """Train what can be trained together.
 
@@ -70,6 +87,7 @@ class Stacker:
             trainings: one for each candidate and seed.
             on_test: whether to measure on test data.
             watch: which of them leave before their end.
+            inexact: whether also stacks that may give other last bits than single training are wanted.
 
         Returns:
             A result for each; None for one that has to be trained alone.
@@ -79,7 +97,9 @@ class Stacker:
             return results
         for indices in self._stacks(trainings):
             own = watch and watch.within(indices)
-            found = self._train_stack([trainings[index] for index in indices], on_test, own)
+            found = self._train_stack(
+                [trainings[index] for index in indices], on_test, own, inexact
+            )
             for index, result in zip(indices, found, strict=True):
                 results[index] = result
         return results
@@ -92,7 +112,7 @@ class Stacker:
         return [order[start : start + share] for start in range(0, len(order), max(share, 1))]
 
     def _train_stack(
-        self, trainings: Sequence[Training], on_test: bool, watch: Watch | None
+        self, trainings: Sequence[Training], on_test: bool, watch: Watch | None, inexact: bool
     ) -> list[TrainingResult | None]:
         results: list[TrainingResult | None] = [None] * len(trainings)
         members = [_member(self.task, training) for training in trainings]
@@ -101,7 +121,8 @@ class Stacker:
             if member is not None:
                 groups.setdefault(_signature(member), []).append(index)
         for signature, indices in groups.items():
-            if len(indices) < 2 or not self._trusts(signature, [trainings[i] for i in indices]):
+            own = [trainings[index] for index in indices]
+            if len(indices) < 2 or not self._allows(signature, own, inexact):
                 continue
             stack: list[Any] = [members[index] for index in indices]
             found = self._fit(stack, on_test, watch and watch.within(indices))
@@ -114,7 +135,12 @@ class Stacker:
     ) -> Sequence[TrainingResult | None]:
         try:
             return fit_together(
-                self.task, members, on_test=on_test, watch=watch, diagnose=not on_test
+                self.task,
+                members,
+                on_test=on_test,
+                watch=watch,
+                diagnose=not on_test,
+                side_by_side=self.side_by_side,
             )
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
@@ -127,28 +153,58 @@ class Stacker:
                 self._refuse(error)
             return [None] * len(members)
 
-    def _trusts(self, signature: Any, trainings: Sequence[Training]) -> bool:
-        """Whether models of this structure may be stacked; found out where it is first asked."""
+    def _allows(self, signature: Any, trainings: Sequence[Training], inexact: bool) -> bool:
+        """Whether models of this structure may be stacked; found out where it is first asked.
+
+        On a GPU also where that gives other last bits: there it is most of the speed.
+        """
         if self.refusal:
             return False
-        if signature not in self._trusted:
-            last = len(trainings) - 1
-            picked = sorted({round(last * share / (_CHECKED - 1)) for share in range(_CHECKED)})
+        if signature not in self.differences:
             try:
-                self._check([trainings[index] for index in picked])
+                self.differences[signature] = self._check(self._probes(signature, trainings))
             except Exception as error:
                 self._refuse(error)
                 return False
-            self._trusted.add(signature)
-        return True
+            self._say(self.differences[signature])
+        is_gpu = self.task.torch_device().type != "cpu"
+        return inexact or is_gpu or not self.differences[signature]
 
-    def _check(self, trainings: Sequence[Training]) -> None:
-        given = [Training(item.record, item.seed, self.task.lr) for item in trainings]
+    def _probes(self, signature: Any, trainings: Sequence[Training]) -> list[Training]:
+        """What is compared with single training: always the same for models of one structure.
+
+        What is found then does not depend on which candidates happen to come first.
+        """
+        groups = list(trainings[0].record.activations) or [SHARED]
+        probes = [
+            Training(CandidateRecord(dict.fromkeys(groups, describe(name))), seed, self.task.lr)
+            for seed, name in enumerate(_PROBES)
+        ]
+        members = [_member(self.task, item) for item in probes]
+        if all(item is not None and _signature(item) == signature for item in members):
+            return probes
+        first = trainings[0].record  # as one that makes the layers before it wider
+        return [Training(first, seed, self.task.lr) for seed in range(len(_PROBES))]
+
+    def _check(self, given: Sequence[Training]) -> str:
         members = [_member(self.task, item, strict=True) for item in given]
         alone = [_member(self.task, item, strict=True) for item in given]
-        self.bit_equal &= check_stack(
-            self.task, [m for m in members if m], [m.model for m in alone if m]
-        )
+        return check_stack(self.task, [m for m in members if m], [m.model for m in alone if m])
+
+    def _say(self, difference: str) -> None:
+        if not difference:
+            return
+        if self.task.torch_device().type == "cpu":
+            _log.info(
+                "trained together, candidates of this task may get other last digits than one at a time, since %s: "
+                "they are trained one at a time unless the executor is given a batch",
+                difference,
+            )
+        else:
+            _log.info(
+                "on a GPU, what is trained together may get other last digits than one at a time, and with them other "
+                "trials follow: acs.Local(batch=1) trains one at a time"
+            )
 
     def _refuse(self, error: Exception) -> None:
         text = str(error).strip().splitlines()
@@ -165,7 +221,7 @@ class Stacker:
         """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
         picked = trainings[: min(self.largest, MEASURED)]
         stack = self._alike(picked)
-        if len(stack) < 2 or not self._trusts(_signature(stack[0]), picked):
+        if len(stack) < 2 or not self._allows(_signature(stack[0]), picked, inexact=False):
             return 0.0
         self._timed(stack, picked[0])  # what runs first pays for what torch loads only then
         return self._timed(self._alike(picked), picked[0])
@@ -184,7 +240,7 @@ class Stacker:
         started = time.perf_counter()
         fit(short, alone.model, alone.seed)
         between = time.perf_counter()
-        fit_together(short, stack)
+        fit_together(short, stack, side_by_side=self.side_by_side)
         return (between - started) * len(stack) / (time.perf_counter() - between)
 
 

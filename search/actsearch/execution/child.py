@@ -149,7 +149,7 @@ def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) ->
         else:
             assert work is not None
             jobs: Sequence[Job]
-            jobs, work.evaluator.competition, work.evaluator.open_numbers = message
-            outcomes = work.together(jobs) if len(jobs) > 1 else [work(jobs[0])]
+            jobs, work.evaluator.competition, work.evaluator.open_numbers, inexact = message
+            outcomes = work.together(jobs, inexact=inexact) if len(jobs) > 1 else [work(jobs[0])]
             stacker = work.evaluator.stacker
             replies.send("done", (outcomes, None if stacker is None else stacker.largest))

@@ -26,20 +26,23 @@ class Local:
     """In this process: several candidates in one pass, or one after the other.
 
     Attributes:
-        batch: trials trained, and stored, together; 1 for one after the other, None to have it measured.
+        batch: trials trained, and stored, together; 1 for one after the other. None for as many as a stack takes where
+            their values are those of one after the other, to the last digit, and it is faster. A number is taken as it
+            is: some models' values then have other last digits in stacks of other sizes, the log says whose, and as
+            proposals follow from values, another batch may come to other trials.
     """
 
     def __init__(self, batch: int | None = None) -> None:
         self.batch = checked_batch(batch)
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
-        """As given, or as measured."""
+        """As given, or as found for the objective."""
         return self.batch or work.batch_for(jobs)
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
         """Train the jobs in one go."""
         if len(jobs) > 1:
-            yield list(zip(jobs, work.together(jobs), strict=True))
+            yield list(zip(jobs, work.together(jobs, inexact=self.batch is not None), strict=True))
         elif jobs:
             yield [(jobs[0], work(jobs[0]))]
 

@@ -42,7 +42,7 @@ class Processes:
         count: of children.
         trial_timeout: seconds that one trial may take, or None.
         memory_limit: bytes of main memory that one child may use, or None.
-        batch: candidates trained in one pass; 1 for one after the other, None to have it measured.
+        batch: candidates trained in one pass; 1 for one after the other, None and numbers as in :class:`Local`.
     """
 
     def __init__(
@@ -181,7 +181,9 @@ class Processes:
         for seat in self._children:
             if waiting and not seat.jobs:
                 seat.jobs = waiting.popleft()
-                seat.child.send((seat.jobs, competition, tuple(self._unsettled)))
+                seat.child.send(
+                    (seat.jobs, competition, tuple(self._unsettled), self.batch is not None)
+                )
                 if seat.is_ready:
                     self._start_clock(seat)
 

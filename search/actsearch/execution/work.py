@@ -36,12 +36,17 @@ class Work:
         """Train one job."""
         return self.evaluator.alone(self._request(job))
 
-    def together(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Train several, in one pass where the objective allows it; the outcomes are the same."""
-        return self.evaluator.together([self._request(job) for job in jobs])
+    def together(self, jobs: Sequence[Job], *, inexact: bool = False) -> list[Outcome]:
+        """Train several, in one pass where the objective allows it and the outcomes are the same.
+
+        Args:
+            jobs: by number.
+            inexact: also where their last digits may be others.
+        """
+        return self.evaluator.together([self._request(job) for job in jobs], inexact=inexact)
 
     def batch_for(self, jobs: Sequence[Job]) -> int:
-        """How many of the jobs to train in one pass, by a short measurement."""
+        """How many of the jobs to train in one pass; more than 1 where the outcomes are the same, and it is faster."""
         return self.evaluator.batch_for([self._request(job) for job in jobs])
 
     def settle(self, job: Job, outcome: Outcome) -> Outcome:

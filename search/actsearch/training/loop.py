@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from actsearch.training.dropout import key_dropout
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.optimizer import build_optimizer, build_schedule
 
-__all__ = ["Fit", "TrainingResult", "fit", "seed_streams"]
+__all__ = ["Fit", "TrainingResult", "fit", "plain_attention", "seed_streams"]
 
 Report = Callable[[int, float], bool | None]
 
@@ -82,7 +83,7 @@ def fit(
     stopped = ""
     start = run.look(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
-    with isolated_random(derive(seed, "dropout")):
+    with isolated_random(derive(seed, "dropout")), plain_attention():
         try:
             for epoch in range(1, task.epochs + 1):
                 epochs.append(run.epoch(epoch))
@@ -97,6 +98,20 @@ def fit(
     seconds = time.perf_counter() - started
     seen = finished(start, end, epochs, added)
     return TrainingResult(metrics, tuple(epochs), stopped, seconds, seen)
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """torch's layers of transformers step by step: its kernel for a whole layer, in evaluation alone, rounds otherwise.
+
+    Counts for all threads.
+    """
+    was_on = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_on)
 
 
 def seed_streams(model: nn.Module, seed: int) -> None:

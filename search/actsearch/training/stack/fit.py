@@ -26,17 +26,17 @@ from actsearch.training.diagnose import (
     site_diagnostics,
     undisturbed,
 )
-from actsearch.training.loop import TrainingResult
+from actsearch.training.loop import TrainingResult, plain_attention
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.follow import Follower
-from actsearch.training.stack.losses import across, loss_for_all
-from actsearch.training.stack.model import Member, StackedModel
+from actsearch.training.stack.losses import across, fits_all, loss_for_all, with_value
+from actsearch.training.stack.model import Member, StackedModel, goes_apart
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.per_slice import Unstackable
 from actsearch.training.stack.spread import gathered, rows_of
 from actsearch.training.stack.watch import Watch
 
-__all__ = ["StackedFit", "fit_stack", "fit_together", "plain_attention"]
+__all__ = ["StackedFit", "attention_for", "fit_stack", "fit_together"]
 
 _SMALLEST_PART = 4  # members of a stack in a thread of its own
 
@@ -48,14 +48,20 @@ def fit_together(
     on_test: bool = False,
     watch: Watch | None = None,
     diagnose: bool = False,
+    side_by_side: int | None = None,
 ) -> list[TrainingResult]:
-    """Train several models at once; as :func:`fit_stack`, of which it makes one for each thread that torch may use.
+    """Train several models at once; as :func:`fit_stack`, of which it may make several side by side.
 
-    Each of a stack's many small operations is too small to be shared out between threads.
+    Each of a small stack's many operations is too small to be shared out between threads.
+
+    Args:
+        side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
+            torch may use. With 1, the stack has all of torch's threads for each operation.
     """
     threads = torch.get_num_threads()
-    parts = min(threads, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
-    with isolated_random(0), plain_attention():
+    most = threads if side_by_side is None else side_by_side
+    parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
+    with isolated_random(0), attention_for(task):
         if parts < 2:
             return fit_stack(task, members, on_test=on_test, watch=watch, diagnose=diagnose)
         share = -(-len(members) // parts)
@@ -71,25 +77,26 @@ def fit_together(
 
 
 @contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention as products and a softmax: ``vmap`` has no rule for the fused kernels. Counts for all threads."""
+def attention_for(task: Task) -> Iterator[None]:
+    """Attention as in single training, or as products and a softmax where it is mapped: ``vmap`` has no rule for the
+    fused kernels. Counts for all threads.
+    """
+    cuda = torch.backends.cuda
     fused: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
-        (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
-        (
-            torch.backends.cuda.mem_efficient_sdp_enabled,
-            torch.backends.cuda.enable_mem_efficient_sdp,
-        ),
-        (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
-        (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+        (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+        (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+        (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
     )
-    before = [is_on() for is_on, _ in fused]
-    try:
-        for _, switch in fused:
-            switch(False)
-        yield
-    finally:
-        for (_, switch), was_on in zip(fused, before, strict=True):
-            switch(was_on)
+    switched = () if goes_apart(task.torch_device()) else fused
+    before = [is_on() for is_on, _ in switched]
+    with plain_attention():
+        try:
+            for _, switch in switched:
+                switch(False)
+            yield
+        finally:
+            for (_, switch), was_on in zip(switched, before, strict=True):
+                switch(was_on)
 
 
 def _is_separable(task: Task) -> bool:
@@ -353,12 +360,26 @@ class StackedFit:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
             inputs, target = inputs_and_targets(batch)
             outputs = self.model.run(forward, inputs, dims=(dims,))
-            assert task.loss is not None
-            if self._loss is not None and isinstance(outputs, Tensor):
-                loss = self._loss(outputs, across(outputs, target, dims))
-            else:
-                loss = torch.vmap(task.loss, in_dims=(0, dims))(outputs, target)
+            loss = self._loss_of(outputs, target, dims)
         return loss, full_precision(outputs), target, dims
+
+    def _loss_of(self, outputs: Any, target: Any, dims: int | None) -> Tensor:
+        """The task's loss of each member, the very number of single training."""
+        loss = self.task.loss
+        assert loss is not None
+        is_usual = self._loss is not None and fits_all(outputs, target, dims)
+        if not goes_apart(self.device):
+            if is_usual and self._loss is not None:
+                return self._loss(outputs, across(outputs, target, dims))
+            mapped: Tensor = torch.vmap(loss, in_dims=(0, dims))(outputs, target)
+            return mapped
+        rows = rows_of(outputs, self.model.count)
+        targets = [target] * len(rows) if dims is None else rows_of(target, len(rows))
+        if self._loss is None or not is_usual:
+            return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
+        with torch.no_grad():
+            values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]
+        return with_value(self._loss(outputs, across(outputs, target, dims)), torch.stack(values))
 
     def _autocast(self) -> Any:
         return torch.autocast(

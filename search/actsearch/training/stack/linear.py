@@ -1,4 +1,4 @@
-"""The linear layers of all members in one batched product each."""
+"""The linear layers of all members in one batched product each, where that gives what single training gives."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-__all__ = ["stacked_linear"]
+from actsearch.training.stack.lift import own_rows
+
+__all__ = ["products", "stacked_linear"]
 
 
 def stacked_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
@@ -25,12 +28,12 @@ def stacked_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     Returns:
         Shape ``(members, ..., out)``.
     """
-    rows = x.reshape(x.shape[0], -1, x.shape[-1])
     if torch.is_autocast_enabled(x.device.type):  # which casts for each operation by itself
-        across = weight.transpose(1, 2)
-        result = rows @ across if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, across)
-    else:
-        result = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+        biases = [None] * len(x) if bias is None else bias.unbind(0)
+        each = zip(own_rows(x), own_rows(weight), biases, strict=True)
+        return torch.stack([F.linear(*own) for own in each])
+    rows = x.reshape(x.shape[0], -1, x.shape[-1])
+    result = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
     stacked: Tensor = result.reshape(*x.shape[:-1], weight.shape[1])
     return stacked
 
@@ -39,10 +42,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        across = weight.transpose(1, 2)
-        if bias is None or _is_tiny(x, across):
-            return _products(x, across, bias)
-        return torch.baddbmm(bias.unsqueeze(1), x, across)
+        return products(x, weight.transpose(1, 2), bias)
 
     @staticmethod
     @once_differentiable
@@ -50,23 +50,76 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            _products(grad, weight) if for_x else None,
-            _products(grad.transpose(1, 2), x) if for_weight else None,
+            products(grad, weight) if for_x else None,
+            products(grad.transpose(1, 2), x) if for_weight else None,
             grad.sum(1) if for_bias else None,
         )
 
 
-_TINY = 400  # multiplications; below, torch.bmm sums in a loop of its own, in another order than torch.mm
+def products(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a @ b (+ bias) for every member, to the last bit what ``torch.mm`` and ``torch.addmm`` give for one.
+
+    On a GPU in one batched product, which need not be equal.
+
+    Args:
+        a: shape ``(members, n, k)``.
+        b: shape ``(members, k, m)``.
+        bias: shape ``(members, m)``.
+    """
+    if a.device.type != "cpu" or _is_batched_alike(a, b, bias):
+        return torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b)
+    return _apart(a, b, bias)
 
 
-def _is_tiny(a: Tensor, b: Tensor) -> bool:
-    return a.shape[1] * a.shape[2] * b.shape[2] < _TINY
-
-
-def _products(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a @ b (+ bias) for every member."""
-    if not _is_tiny(a, b):
-        return torch.bmm(a, b)
+def _apart(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    """One product after the other, of what begins in memory where it does for one."""
+    rows = zip(own_rows(a), own_rows(b), strict=True)
     if bias is None:
-        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
-    return torch.stack([torch.addmm(c, x, y) for x, y, c in zip(a, b, bias, strict=True)])
+        return torch.stack([x @ y for x, y in rows])
+    return torch.stack([torch.addmm(c, x, y) for (x, y), c in zip(rows, bias, strict=True)])
+
+
+_TINY = 400  # multiplications; below, torch.bmm sums in a loop of its own, in another order than torch.mm
+_TRIALS = 3  # of random numbers
+_LINE = 64  # bytes to which a place in memory matters
+
+_alike: dict[Any, bool] = {}
+"""Whether a batched product of tensors so laid out, with so many threads, gave what single ones give.
+
+Which of its kernels MKL takes depends on shapes, layout, place in memory and threads, and on nothing else: it is tried
+once for each, with random numbers.
+"""
+
+
+def _is_batched_alike(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
+    if a.shape[1] * a.shape[2] * b.shape[2] < _TINY:
+        return False
+    given = (a, b) if bias is None else (a, b, bias)
+    key = (torch.get_num_threads(), *((*_layout(item), item.dtype) for item in given))
+    known = _alike.get(key)
+    if known is None:
+        known = _alike[key] = all(_agrees(seed, *given) for seed in range(_TRIALS))
+    return known
+
+
+def _layout(item: Tensor) -> tuple[Any, ...]:
+    return item.shape, item.stride(), item.data_ptr() % _LINE
+
+
+@torch.no_grad()
+def _agrees(seed: int, a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = _random_like(a, generator), _random_like(b, generator)
+    if bias is None:
+        return torch.equal(torch.bmm(a, b), _apart(a, b, None))
+    bias = _random_like(bias, generator)
+    return torch.equal(torch.baddbmm(bias.unsqueeze(1), a, b), _apart(a, b, bias))
+
+
+def _random_like(item: Tensor, generator: torch.Generator) -> Tensor:
+    """Random numbers in the same layout, at the same place within a line of memory."""
+    size, line = item.element_size(), _LINE // item.element_size()
+    span = 1 + sum((n - 1) * step for n, step in zip(item.shape, item.stride(), strict=True))
+    memory = torch.empty(span + line, dtype=item.dtype).normal_(generator=generator)
+    start = (item.data_ptr() - memory.data_ptr()) % _LINE // size
+    return memory.as_strided(item.shape, item.stride(), start)

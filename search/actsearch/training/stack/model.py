@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.training.dropout import KeyedDropout, dropout_masks
+from actsearch.training.stack import lift
+from actsearch.training.stack.apart import Apart
 from actsearch.training.stack.lift import Lift
 from actsearch.training.stack.linear import stacked_linear
 from actsearch.training.stack.per_slice import StackedSite, Unstackable
 
-__all__ = ["Member", "StackedModel", "Unstackable"]
+__all__ = ["Member", "StackedModel", "Unstackable", "goes_apart"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ class _StackedDropout(nn.Module):
             raise Unstackable("it has dropout inside of torch.utils.checkpoint")
         masks = dropout_masks(self._streams, x.shape[1:], x)
         return x * (masks if len(self._streams) == 1 else masks[self.seed_of])
+
+
+def goes_apart(device: torch.device) -> bool:
+    """Whether what could round otherwise is computed member by member: not on a GPU, whose calls cost too much."""
+    return device.type == "cpu" and lift.HAS_SHORTCUT
+
+
+_NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 class _Places:
@@ -116,6 +126,7 @@ class StackedModel:
         self.parameters: dict[str, nn.Parameter] = {}
         self.buffers: dict[str, Tensor] = {}
         self.sites: dict[str, StackedSite] = {}
+        self._names = [[name for name, _ in m.model.named_parameters()] for m in members]
         self._stack_state(members)
         first = [next(m for m in members if m.seed == seed).model for seed in seeds]
         self.base = members[0].model
@@ -128,6 +139,12 @@ class StackedModel:
             _set(self.base, path, site)
         self._lead_linear_layers()
         self._places = _Places(self.base)
+        self._apart = Apart(self._lift) if goes_apart(device) else None
+
+    @property
+    def unproven(self) -> frozenset[str]:
+        """Names of functions met so far that may round otherwise in a stack; "vmap" where all may."""
+        return frozenset({"vmap"} if self._apart is None else self._apart.unproven)
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
@@ -147,6 +164,7 @@ class StackedModel:
             parameter.data = parameter.data[torch.tensor(own, dtype=torch.long, device=of.device)]
         self.buffers = {name: buffer[of] for name, buffer in self.buffers.items()}
         self.count = self._lift.count = len(rows)
+        self._names = [self._names[row] for row in rows]
         self._index = self._index[: self.count]
         self.seed_of = self.seed_of[of]
         for module in self.base.modules():
@@ -212,7 +230,7 @@ class StackedModel:
 
         def one(index: Tensor, state: dict[str, Tensor], *given: Any) -> Any:
             self._lift.member = index
-            with self._places.holding(state):
+            with self._places.holding(state), self._apart or _NOTHING:
                 return function(self.base, *given)
 
         in_dims = (0, dict.fromkeys(mapped, 0), *dims)
@@ -220,6 +238,18 @@ class StackedModel:
             return torch.vmap(one, in_dims=in_dims)(self._index, mapped, *inputs)
         finally:
             self._lift.member = None
+
+    def gradients(self, member: int) -> list[Tensor]:
+        """A member's own gradients, in the order in which its model alone has its parameters."""
+        found = {
+            name: item.grad[member]
+            for name, item in self.parameters.items()
+            if item.grad is not None
+        }
+        for path, site in self.sites.items():
+            for name, grad in site.gradients_of(member).items():
+                found[f"{path}.{name}"] = grad
+        return [found[name] for name in self._names[member] if name in found]
 
     def train(self, mode: bool = True) -> None:
         """Set the mode of every member."""

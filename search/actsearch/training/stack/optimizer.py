@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
+from torch.nn.utils import get_total_norm
 
 from actsearch.task import Task
 from actsearch.training.optimizer import build_schedule, on_groups
@@ -121,26 +122,13 @@ class StackedOptimizer:
     def _clip_gradients(self, largest: float) -> None:
         """As ``torch.nn.utils.clip_grad_norm_`` does for one model."""
         model = self._model
-        norms: list[Tensor] = []
-        rows: list[tuple[Tensor, Tensor | None]] = []
-        for item in model.trained:
+        norms = [get_total_norm(model.gradients(member)) for member in range(model.count)]
+        factor = (largest / (torch.stack(norms) + 1e-6)).clamp(max=1.0)
+        everyone = list(range(model.count))
+        for item, owners in [*((item, everyone) for item in model.trained), *model.learned]:
             if item.grad is not None:
-                norms.append(
-                    item.grad.flatten(1).norm(dim=1) if item.dim() > 1 else item.grad.abs()
-                )
-                rows.append((item.grad, None))
-        for item, owners in model.learned:
-            if item.grad is not None:
-                own = item.grad.flatten(1).norm(dim=1) if item.dim() > 1 else item.grad.abs()
-                of = torch.tensor(owners, device=own.device)
-                # one member may own several rows of one shape: each is a tensor of its own
-                norms.extend(_spread(own, of, model.count))
-                rows.append((item.grad, of))
-        total = torch.stack(norms).norm(dim=0)
-        factor = (largest / (total + 1e-6)).clamp(max=1.0)
-        for grad, members in rows:
-            factors = factor if members is None else factor[members]
-            grad.mul_(factors.view(-1, *(1 for _ in grad.shape[1:])))
+                own = factor[torch.tensor(owners, device=factor.device)]
+                item.grad.mul_(own.view(-1, *(1 for _ in item.grad.shape[1:])))
 
 
 def _moved(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
@@ -163,18 +151,3 @@ def _in_one_call(optimizer: optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None and not group.get("fused"):
             group["foreach"] = True
-
-
-def _spread(own: Tensor, of: Tensor, count: int) -> list[Tensor]:
-    """Norms by row as norms by member, 0 for those that own none; several where a member owns several rows."""
-    found: list[Tensor] = []
-    left = torch.arange(len(of), device=of.device)
-    while len(left):
-        owners = of[left]
-        first = torch.ones_like(owners, dtype=torch.bool)
-        first[1:] = owners[1:] != owners[:-1]
-        spread = own.new_zeros(count)
-        spread[owners[first]] = own[left[first]]
-        found.append(spread)
-        left = left[~first]
-    return found

@@ -13,7 +13,7 @@ from actsearch.activation.module import RandomActivation
 from actsearch.activation.special import Maxout
 from actsearch.placement import Called
 from actsearch.placement.known import IN_PLACE
-from actsearch.training.stack.lift import Lift
+from actsearch.training.stack.lift import Lift, fills_vectors
 
 __all__ = ["StackedSite", "Unstackable", "group_key"]
 
@@ -133,6 +133,17 @@ class StackedSite(nn.Module):
             if owner == member
         }
 
+    def gradients_of(self, member: int) -> dict[str, Tensor]:
+        """The gradients of the numbers that a member's activation learns, by name."""
+        return {
+            name: parameter.grad[row]
+            for parameter, owners, names in zip(
+                self.learned, self.owners, self._names, strict=True
+            )
+            for row, (owner, name) in enumerate(zip(owners, names, strict=True))
+            if owner == member and parameter.grad is not None
+        }
+
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
 
@@ -165,7 +176,10 @@ class StackedSite(nn.Module):
     def _one(
         self, group: tuple[int, nn.Module, bool], x: Tensor, args: Any, kwargs: Any
     ) -> Tensor:
-        _, module, keeps = group
+        size, module, keeps = group
+        if keeps and size > 1 and not fills_vectors(x):
+            each = [self._one((1, module, False), row, args, kwargs) for row in torch.split(x, 1)]
+            return torch.cat(each)
         if not keeps:
             x = x.squeeze(0)
         if isinstance(module, Called):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from actsearch.placement.probe import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import Fit
-from actsearch.training.stack.fit import StackedFit, plain_attention
+from actsearch.training.stack.fit import StackedFit, attention_for
 from actsearch.training.stack.model import Member
 from actsearch.training.stack.per_slice import Unstackable
 
@@ -26,8 +27,8 @@ _STEP = 0.3  # of the way that the weights went; Adam makes full steps of gradie
 # a bias before a batch normalisation, and sends them either way
 
 
-def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module]) -> bool:
-    """Compare losses, weights and outputs over two steps.
+def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module]) -> str:
+    """Compare losses, weights and outputs over the first steps.
 
     Args:
         task: what is trained, at the members' learning rate.
@@ -35,35 +36,51 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
         alone: their models once more, built in the same way; used up as well.
 
     Returns:
-        Whether weights and outputs are equal to the last bit. The losses of the training batches need not be: the
-        stack sums them in another order.
+        Why a stack may give other last bits than single training: losses, weights or outputs that do, or functions of
+        which that is not known. Empty if it does not.
 
     Raises:
         Unstackable: they differ by more than rounding.
     """
-    with isolated_random(0), plain_attention(), warnings.catch_warnings():
+    with isolated_random(0), attention_for(task), warnings.catch_warnings():
         warnings.filterwarnings("error", message="There is a performance drop")  # member by member
         stack = StackedFit(task, members)
         fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
         starts = [_state(fit.model) for fit in fits]
-        _run(stack, fits)
+        equal = _run(stack, fits)
         steps = [_compare_steps(stack, fits[i], i, starts[i]) for i in range(len(fits))]
-        return _compare_outputs(stack, fits) and all(steps)
+        equal = _compare_outputs(stack, fits) and all(steps) and equal
+        if stack.model.unproven:
+            return "it calls " + ", ".join(sorted(stack.model.unproven))
+        return "" if equal else "its sums are taken in another order there"
 
 
-def _run(stack: StackedFit, fits: Sequence[Fit]) -> None:
-    """Two steps of both."""
-    own = [itertools.islice(iter(fit.train), _STEPS) for fit in fits]
+def _run(stack: StackedFit, fits: Sequence[Fit]) -> bool:
+    """The first steps of both, and one with as few samples as the last batch has; whether all losses are equal."""
+    equal = True
+    own = [_batches(fit.task, fit.train) for fit in fits]
     stack.model.train()
     for fit in fits:
         fit.model.train()
-    for batches, *singles in zip(zip(*stack.train, strict=True), *own, strict=False):
+    shared = zip(*(_batches(stack.task, batches) for batches in stack.train), strict=True)
+    for batches, *singles in zip(shared, *own, strict=False):
         losses = stack.loss(batches)[0]
         for index, (fit, batch) in enumerate(zip(fits, singles, strict=True)):
             loss = fit.loss(batch)[0]
-            _compare("the loss", losses[index], loss)
+            equal &= _compare("the loss", losses[index], loss)
             fit.update(loss)
         stack.update(losses)
+    return equal
+
+
+def _batches(task: Task, batches: Batches) -> Iterator[Any]:
+    """The first ones, then the beginning of one that is as short as the last, where that is known."""
+    batch: Any = None
+    for batch in itertools.islice(iter(batches), _STEPS):
+        yield batch
+    left = len(task.train[0]) % task.batch_size if isinstance(task.train, tuple) else 0
+    if left and isinstance(batch, tuple) and left < len(batch[0]):
+        yield tuple(item[:left].clone() for item in batch)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
@@ -100,12 +117,16 @@ def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, 
 def _compare_outputs(stack: StackedFit, fits: Sequence[Fit]) -> bool:
     """In evaluation mode, on the first validation batch, with the same weights."""
     task = stack.task
-    if task.step is not None:
-        return True
     batch = next(iter(Batches(task.valid, task.batch_size, stack.device, None)))
-    inputs = inputs_and_targets(batch)[0]
     stack.model.train(False)
     equal = True
+    if task.step is not None:
+        losses = stack.loss([batch] * len(stack.model.seeds))[0]
+        for index, fit in enumerate(fits):
+            fit.model.eval()
+            equal &= _compare("the loss in evaluation", losses[index], fit.loss(batch)[0])
+        return equal
+    inputs = inputs_and_targets(batch)[0]
     for row, fit in zip(stack.outputs(inputs), fits, strict=True):
         fit.model.eval()
         expected = list(tensors(forward(fit.model, inputs)))

@@ -1,0 +1,101 @@
+"""How many of torch's threads a training takes: one, where its operations are too small to be shared out.
+
+The number of threads decides in which order torch sums, and so the last bits of what is trained. What is small is found
+from the task alone, so that its values are the same with any number of threads, in this process and in a child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from actsearch.placement import forward
+from actsearch.placement.random_streams import isolated_random
+from actsearch.seeds import derive
+from actsearch.task import Batches, Task, inputs_and_targets
+
+__all__ = ["is_small", "threads_for"]
+
+_SMALL = 20_000_000
+"""Multiplications in a forward pass of one batch, a millisecond or two of one core: below, threads gain little."""
+
+_known: WeakKeyDictionary[Task, bool] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def threads_for(task: Task) -> Iterator[None]:
+    """One thread for what is trained meanwhile, if the task is small; else those that torch may use."""
+    before = torch.get_num_threads()
+    if before == 1 or not is_small(task):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def is_small(task: Task) -> bool:
+    """Whether a batch is too little work to be shared out; False for what cannot be told, and where no CPU computes."""
+    known = _known.get(task)
+    if known is None:
+        known = _known[task] = task.torch_device().type == "cpu" and _work(task) < _SMALL
+    return known
+
+
+def _work(task: Task) -> float:
+    """Multiplications in a forward pass of the unchanged model; inf where that cannot be told."""
+    before = torch.get_num_threads()
+    try:
+        with isolated_random(derive(0, "init")), torch.no_grad():
+            torch.set_num_threads(1)
+            model = task.build().to(task.torch_device())
+            if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+                return math.inf  # one operation, whatever it takes
+            batch = next(iter(Batches(task.train, task.batch_size, task.torch_device(), 0)))
+            with _Counting() as counted:
+                if task.step is not None:
+                    task.step(model, batch)
+                else:
+                    forward(model, inputs_and_targets(batch)[0])
+            return float(counted.work)
+    except Exception:  # the user's model and data: training it will say what is wrong
+        return math.inf
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts multiplications, or numbers where an operation sums none."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.work = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        first = result[0] if isinstance(result, (tuple, list)) and result else result
+        if isinstance(first, Tensor):
+            self.work += first.numel() * _summed(func.overloadpacket.__name__, args)
+        return result
+
+
+def _summed(name: str, args: Any) -> int:
+    """Products that go into one number of the result."""
+    if name in ("mm", "bmm", "mv", "dot"):
+        return int(args[0].shape[-1])
+    if name in ("addmm", "baddbmm", "addmv"):
+        return int(args[1].shape[-1])
+    if "convolution" in name:
+        return int(args[1][0].numel())
+    if name.startswith("_scaled_dot_product"):
+        return 2 * int(args[1].shape[-2])
+    return 1
