@@ -1,7 +1,7 @@
 """Trainings of a verdict that is not made yet; a look by what is looked at, unknown of those of before."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 
 revision = "0007"
 down_revision = "0006"
@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     op.create_table(
         "open_confirmations",
         sa.Column("id", sa.Integer(), nullable=False),
