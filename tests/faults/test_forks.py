@@ -186,10 +186,17 @@ def test_a_child_ends_by_sigterm(distance: Callable[..., float]) -> None:
             codes.extend(_terminated(10))
         return distance(candidate, run)
 
+    def outer(candidate: acs.Candidate, run: acs.Run) -> float:
+        inner = acs.create_study(study_name="inner", strategy="random", direction="minimize")
+        inner.optimize(objective, n_trials=3, show_progress_bar=False)
+        return 1.0
+
     before = signal.getsignal(signal.SIGTERM)
     study = acs.create_study(study_name="s", strategy="random", direction="minimize")
     study.optimize(objective, n_trials=3, show_progress_bar=False)
-    assert codes == [-signal.SIGTERM] * 10
+    study = acs.create_study(study_name="outer", strategy="random", direction="minimize")
+    study.optimize(outer, n_trials=1, show_progress_bar=False)
+    assert codes == [-signal.SIGTERM] * 20
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import threading
-import weakref
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,7 +19,7 @@ _log = logging.getLogger("actsearch")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_inside = weakref.WeakSet["StopSignals"]()
+_inside: list[StopSignals] = []  # the outermost first
 
 Handler = Callable[[int, FrameType | None], Any] | int
 
@@ -48,7 +47,7 @@ class StopSignals:
         self._before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> StopSignals:
-        _inside.add(self)
+        _inside.append(self)
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 before = signal.getsignal(number)
@@ -64,7 +63,8 @@ class StopSignals:
         traceback: TracebackType | None,
     ) -> None:
         self.restore()
-        _inside.discard(self)
+        with contextlib.suppress(ValueError):  # a fork has forgotten it
+            _inside.remove(self)
 
     def pass_on(self) -> None:
         """Outside again: hand the signal that came to whoever handled it before us."""
@@ -101,25 +101,25 @@ def _deliver(number: int) -> None:
         signal.raise_signal(number)
 
 
-class _AtFork:
-    """Signals wait while the process forks, so that none reaches a fork that still handles it as its parent does."""
+class _AtFork(threading.local):
+    """Signals wait while a thread forks, so that none reaches a fork that still handles it as its parent does."""
 
-    def __init__(self) -> None:
-        self._mask: set[Any] = set()
+    mask: set[Any] | None = None  # what waited before
 
     def before(self) -> None:
         if _inside:
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
     def in_parent(self) -> None:
-        if _inside:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        if self.mask is not None:
+            mask, self.mask = self.mask, None
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def in_child(self) -> None:
-        for signals in list(_inside):
+        for signals in reversed(_inside):  # each gives back what it found
             signals.restore()
-        self.in_parent()
         _inside.clear()
+        self.in_parent()
 
 
 if hasattr(os, "register_at_fork"):
