@@ -38,19 +38,20 @@ def _mlp(rng: random.Random) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
 
 def _cnn(rng: random.Random) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
     one, two, side = rng.choice([2, 3, 5, 8]), rng.choice([3, 4, 7]), rng.choice([5, 6, 7])
-    pool = rng.choice(
-        [lambda: nn.MaxPool2d(2), lambda: nn.AvgPool2d(2), lambda: nn.AdaptiveAvgPool2d(2)]
+    pool: Callable[[int], nn.Module] = rng.choice(
+        [nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d]
     )
 
     def build() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(2, one, 3, padding=1), nn.BatchNorm2d(one), nn.ReLU(), pool(),
+            nn.Conv2d(2, one, 3, padding=1), nn.BatchNorm2d(one), nn.ReLU(), pool(2),
             nn.Conv2d(one, two, 2), nn.GroupNorm(1, two), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3),
         )  # fmt: skip
 
     def with_shapes() -> nn.Module:
         model = build()
-        model.eval()(torch.zeros(2, 2, side, side))
+        model.eval()
+        model(torch.zeros(2, 2, side, side))
         return model.train()
 
     return with_shapes, (2, side, side)

@@ -129,20 +129,25 @@ def _rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], -1)
 
 
+def _mean(rows: Tensor) -> Tensor:
+    """Of each row by itself: with several threads, torch sums one row in another order than one of many."""
+    return torch.cat([row.mean(1) for row in torch.split(rows, 1)])
+
+
 def _moments(x: Tensor) -> dict[str, Tensor]:
     numbers = _rows(x).double()
-    mean = numbers.mean(1)
-    return {"mean": mean, "sd": (numbers - mean.unsqueeze(1)).square().mean(1).sqrt()}
+    mean = _mean(numbers)
+    return {"mean": mean, "sd": _mean((numbers - mean.unsqueeze(1)).square()).sqrt()}
 
 
 def _outputs(x: Tensor, y: Tensor) -> dict[str, Tensor]:
     is_zero = y == 0
     samples = is_zero.reshape(y.shape[0], y.shape[1] if y.dim() > 1 else 1, -1)
-    power = _rows(x).double().square().mean(1)
+    power = _mean(_rows(x).double().square())
     return {
         "zeros": _rows(is_zero).double().mean(1),
         "dead": samples.all(1).double().mean(1),
-        "gain": (_rows(y).double().square().mean(1) / power).sqrt(),
+        "gain": (_mean(_rows(y).double().square()) / power).sqrt(),
     }
 
 
@@ -174,6 +179,10 @@ def _histogram(x: Tensor) -> Tensor:
     return counts.view(members, bins).double() / max(1, numbers.shape[1])
 
 
+def _norm(rows: Tensor) -> Tensor:
+    return torch.cat([torch.linalg.vector_norm(row, dim=1) for row in torch.split(rows, 1)])
+
+
 def gradient_norms(loss: Tensor, calls: Sequence[Seen], lead: int) -> list[Tensor | None]:
     """For each call, the norm of the loss's gradient with respect to what arrived, by member."""
     wanted = [seen.x for seen in calls if seen.x.requires_grad]
@@ -182,7 +191,7 @@ def gradient_norms(loss: Tensor, calls: Sequence[Seen], lead: int) -> list[Tenso
     for seen in calls:
         grad = next(found) if seen.x.requires_grad else None
         rows = None if grad is None else _rows(grad if lead else grad.unsqueeze(0))
-        norms.append(None if rows is None else torch.linalg.vector_norm(rows.double(), dim=1))
+        norms.append(None if rows is None else _norm(rows.double()))
     return norms
 
 
