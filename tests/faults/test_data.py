@@ -454,6 +454,14 @@ class Broken(Items):
         return super().__getitem__(index)
 
 
+class Ready(Dataset[Any]):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return _rows(32 * index, 32 * index + 32)
+
+
 def _first(dataset: Dataset[Any]) -> DataLoader[Any]:
     weights = [1.0] * 40 + [0.0] * 24
     return DataLoader(dataset, batch_size=8, sampler=WeightedRandomSampler(weights, 64))
@@ -464,7 +472,7 @@ OTHER: dict[str, Callable[[], Any]] = {
     "random items": lambda: Augmented(0, 64),
     "a loader's own choice": lambda: _first(TensorDataset(X[:64], Y[:64])),
     "a dataset that raises": lambda: _first(Broken(0, 64)),
-    "batches made elsewhere": lambda: DataLoader([(X[:32], Y[:32])], batch_size=None),
+    "batches made elsewhere": lambda: DataLoader(Ready(), batch_size=None),
 }
 
 

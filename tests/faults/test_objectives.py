@@ -160,7 +160,11 @@ def test_optunas_trial_pruned_prunes(
     sqlite_url: str, executor: str, error: type[Exception], several: bool
 ) -> None:
     """Invariant: PRUNED with what was reported last, never best; the other trials as without it."""
-    made = {"alone": acs.Local(1), "together": acs.Local(3), "processes": acs.Processes(2)}
+    made: dict[str, Any] = {
+        "alone": acs.Local(1),
+        "together": acs.Local(3),
+        "processes": acs.Processes(2),
+    }
     goal: dict[str, Any] = (
         {"directions": ("minimize", "minimize")} if several else {"direction": "minimize"}
     )

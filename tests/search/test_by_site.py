@@ -44,7 +44,7 @@ ROWS, LABELS = ALL_ROWS[:60], ALL_LABELS[:60]
 
 
 def _task(model: Any = Net, **settings: Any) -> acs.Task:
-    thirds = zip(ALL_ROWS.split(60), ALL_LABELS.split(60), strict=True)
+    thirds = zip(torch.split(ALL_ROWS, 60), torch.split(ALL_LABELS, 60), strict=True)
     parts = dict(zip(("train", "valid", "test"), thirds, strict=True))
     given: dict[str, Any] = {"epochs": 1, "loss": F.cross_entropy, "metric": "accuracy", **parts}
     return acs.Task(model=model, **given | settings)
