@@ -24,7 +24,7 @@ class SharedRows:
         relabelled: how many of the shared have other targets there.
     """
 
-    other: Searched
+    other: str
     shared: int
     rows: int
     relabelled: int = 0
