@@ -25,6 +25,7 @@ from actsearch.errors import StorageError
 from actsearch.expression import Limits
 from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of
+from actsearch.storage import Secrets, parsed, redacted
 
 __all__ = ["export_to_optuna", "optuna_study"]
 
@@ -83,14 +84,16 @@ def export_to_optuna(study: StudyRecord, trials: Sequence[TrialRecord], url: str
     Raises:
         StorageError: if the storage cannot be written or holds a study of that name.
     """
+    secrets = Secrets(parsed(url))  # what cannot be read Optuna would repeat, with the password
     try:
         return len(_written(study, trials, url))
     except optuna.exceptions.DuplicatedStudyError:
         raise StorageError(
-            f"{url} holds an Optuna study {study.name!r} already: delete it there or give another URL"
+            f"{redacted(url)} holds an Optuna study {study.name!r} already: delete it there or give another URL"
         ) from None
     except Exception as error:  # whatever Optuna's database layer raises
-        raise StorageError(f"cannot write the Optuna storage {url}: {error}") from error
+        text = f"cannot write the Optuna storage {redacted(url)}: {secrets.cleaned(str(error))}"
+        raise StorageError(text) from secrets.origin(error)
 
 
 def _written(study: StudyRecord, trials: Sequence[TrialRecord], url: str) -> list[FrozenTrial]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from actsearch.errors import StorageError
+from actsearch.storage.redaction import is_ambiguous, redacted, shown
 from actsearch.storage.tolerant import json_value
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Opening",
     "cause",
     "parsed",
-    "redacted",
 ]
 
 BUSY_SECONDS = 60  # a writer waits this long for another one
@@ -43,14 +42,14 @@ class Opening:
         read_only: never write.
     """
 
-    url: URL
+    url: URL = field(repr=False)  # it holds the password
     create: bool
     read_only: bool
 
     @property
     def shown(self) -> str:
         """The URL for messages."""
-        return self.url.render_as_string(hide_password=True)
+        return shown(self.url)
 
 
 class Backend(Protocol):
@@ -84,23 +83,24 @@ def parsed(url: str) -> URL:
     """Read a storage URL.
 
     Raises:
-        StorageError: it is none.
+        StorageError: it is not a valid one, or can be read in two ways.
     """
     try:
-        return make_url(url)
+        read = make_url(url)
+        if not is_ambiguous(url, read):
+            return read
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise StorageError(
-            f"{redacted(url)!r} is no storage URL; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
-            "or postgresql+psycopg://USER@HOST/DATABASE"
-        ) from None
-
-
-def redacted(url: str) -> str:
-    """A storage URL without its password, for messages."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (exc.ArgumentError, ValueError):
-        return re.sub(r":[^:@/]*@", ":***@", str(url))
+        pass
+    text = redacted(url)
+    hint = (
+        " (the rest is hidden, it may hold a password; check the port, and write @ : / ? # in a user name "
+        "or a password as %40 %3A %2F %3F %23)"
+    )
+    raise StorageError(
+        f"{text!r} is not a storage URL{hint if text.endswith('***') else ''}; "
+        "write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
+        "or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    )
 
 
 def cause(error: exc.DBAPIError) -> str:

@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, parsed, redacted
+from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, parsed
 from actsearch.storage.postgresql import PostgreSQL
+from actsearch.storage.redaction import Secrets, redacted
 from actsearch.storage.sqlite import Sqlite
 
-__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "redacted", "retried"]
+__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "retried"]
 
 SCHEMA = "0006"
 """Revision of the schema that this version reads and writes."""
@@ -75,7 +76,9 @@ class Database:
         """
         self.url = redacted(url)
         self._read_only = read_only
-        self._backend = _backend(Opening(parsed(url), create, read_only))
+        read = parsed(url)
+        self._secrets = Secrets(read)
+        self._backend = _backend(Opening(read, create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
         with self.translated(), self._decoded():
@@ -206,11 +209,14 @@ class Database:
             return self._backend.engine.connect()
         except exc.OperationalError as error:
             if self._backend.remote:
-                raise self._lost(error) from error
+                raise self._lost(error) from self._secrets.origin(error)
             raise
 
     def _lost(self, error: exc.DBAPIError) -> ConnectionLost:
-        return ConnectionLost(f"{self.url}: {cause(error)}{self._backend.advice(error)}")
+        return ConnectionLost(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")
+
+    def _cause(self, error: exc.DBAPIError) -> str:
+        return self._secrets.cleaned(cause(error))
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -219,15 +225,17 @@ class Database:
             yield
         except ActsearchError:
             raise
-        except exc.IntegrityError as error:
-            raise StorageError(f"{self.url} refused a write: {cause(error)}") from error
-        except exc.DBAPIError as error:
-            if error.connection_invalidated and self._backend.remote:
-                raise self._lost(error) from error
-            advice = self._backend.advice(error)
-            raise StorageError(f"{self.url}: {cause(error)}{advice}") from error
         except exc.SQLAlchemyError as error:
-            raise StorageError(f"{self.url}: {error}") from error
+            raise self._translation(error) from self._secrets.origin(error)
+
+    def _translation(self, error: exc.SQLAlchemyError) -> StorageError:
+        if not isinstance(error, exc.DBAPIError):
+            return StorageError(f"{self.url}: {self._secrets.cleaned(str(error))}")
+        if isinstance(error, exc.IntegrityError):
+            return StorageError(f"{self.url} refused a write: {self._cause(error)}")
+        if error.connection_invalidated and self._backend.remote:
+            return self._lost(error)
+        return StorageError(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")
 
     @property
     def in_memory(self) -> bool:
