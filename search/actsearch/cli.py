@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
-import subprocess
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from actsearch.errors import ActsearchError
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
-from actsearch.storage import Storage
+from actsearch.storage import Storage, redacted
 
-__all__ = ["main"]
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+__all__ = [
+    "DEFAULT_STORAGE",
+    "STORAGE_VARIABLE",
+    "Parser",
+    "become_dashboard",
+    "main",
+    "storage_url",
+]
 
 DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
+STORAGE_VARIABLE = "ACTSEARCH_STORAGE"
+"""Environment variable with the storage where none is named: a password need not be typed, nor stand in ``ps``."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Whose messages show no password of a URL among the arguments."""
+
+    given: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end."""
+        super().error(without_passwords(message, Parser.given))
+
+
+def without_passwords(message: str, arguments: Sequence[str]) -> str:
+    """A message that repeats an argument which is a URL, or should have been one, without its password."""
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if _may_hold_password(value) and "***" in (shown := redacted(value)):
+            for form in (value, repr(value)[1:-1], _shown(value)):
+                message = message.replace(form, shown)
+    return message
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 an error that was explained, 2 wrong usage."""
+    given = Parser.given = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
     except ActsearchError as error:
-        print(f"actsearch: {_shown(error, lines=True)}", file=sys.stderr)
+        text = without_passwords(_shown(error, lines=True), given)
+        print(f"actsearch: {text}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         return 0
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="actsearch",
         description="Look at activation searches. A search is started from Python: see the README.",
     )
@@ -61,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_care(commands)
 
     dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
-    dashboard.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    dashboard.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
     dashboard.add_argument("--port", type=int, default=None)
     dashboard.add_argument("--no-browser", action="store_true", help="only serve")
     dashboard.set_defaults(command=_dashboard)
@@ -84,7 +120,7 @@ def _add_export(commands: Commands) -> None:
 
 def _add_care(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
-    doctor.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    doctor.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
     doctor.set_defaults(command=_doctor)
 
     unlock = commands.add_parser("unlock", help="take the lease of a study from a process")
@@ -99,16 +135,29 @@ _TO = {
     "json": "everything: settings, trials with their epochs, verdicts",
     "optuna": "an Optuna storage, sqlite:///FILE",
 }
-_STORAGE_HELP = f"storage URL or database file (default {DEFAULT_STORAGE})"
+_STORAGE_HELP = (
+    f"storage URL or database file (default ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE})"
+)
+_INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="URL", help=_STORAGE_HELP)
+    parser.add_argument("--storage", default=_default_storage(), metavar="URL", help=_STORAGE_HELP)
+
+
+def _default_storage() -> str:
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def storage_url(text: str) -> str:
     """A storage URL; a plain file name becomes one."""
-    return text if "://" in text else f"sqlite:///{text}"
+    return text if _may_hold_password(text) else f"sqlite:///{text}"
+
+
+def _may_hold_password(text: str) -> bool:
+    """Whether a text is a URL, or no file but like a mistyped one, or like a driver's ``host=... password=...``."""
+    mistyped = r"(?![a-z]:[\\/])[^@]*:[^@]*@|.*(pass|pwd)\w*\s*="
+    return "://" in text or bool(re.match(mistyped, text, re.I | re.S) and not Path(text).exists())
 
 
 def _shown(text: object, *, lines: bool = False) -> str:
@@ -198,7 +247,7 @@ def _export(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"actsearch: cannot write {target}: {error.strerror}", file=sys.stderr)
         return 1
-    print(f"{count} of {_shown(study.name)} written to {target}")
+    print(f"{count} of {_shown(study.name)} written to {without_passwords(target, [target])}")
     return 0
 
 
@@ -255,23 +304,27 @@ def _dashboard(options: argparse.Namespace) -> int:
         return 1
     url = storage_url(options.storage)
     Reader(url).close()  # says now what is wrong with the storage
-    command = [sys.executable, "-m", "actsearch_dashboard", _absolute(url)]
-    command += ["--port", str(options.port)] if options.port is not None else []
-    command += ["--no-browser"] if options.no_browser else []
-    process = subprocess.Popen(command)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the server has it too, and ends
-            continue
+    return become_dashboard(url, options.port, not options.no_browser)
 
 
-def _absolute(url: str) -> str:
-    """A SQLite URL with an absolute path, so that the server may start anywhere."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix):
-        return url
-    return prefix + str(Path(url.removeprefix(prefix)).resolve())
+def become_dashboard(url: str, port: int | None, open_browser: bool) -> int:
+    """Serve the dashboard in place of this process: what ends one of two processes would leave the other behind.
+
+    The URL goes into the environment, not among the arguments, which every user of the machine sees.
+    """
+    flags = ["--port", str(port)] if port is not None else []
+    flags += [] if open_browser else ["--no-browser"]
+    environment = os.environ | {STORAGE_VARIABLE: url}
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execve(
+            sys.executable,
+            [sys.executable, "-P", "-m", "actsearch_dashboard", *flags],
+            environment,
+        )
+    os.environ[STORAGE_VARIABLE] = url  # on Windows a new program would be a second process
+    code: int = importlib.import_module("actsearch_dashboard.__main__").main(flags)
+    return code
 
 
 if __name__ == "__main__":
