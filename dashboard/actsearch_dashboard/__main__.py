@@ -1,27 +1,44 @@
-"""``python -m actsearch_dashboard STORAGE``: what ``actsearch dashboard`` starts."""
+"""``python -m actsearch_dashboard [STORAGE]``: what ``actsearch dashboard`` becomes."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
-
-from actsearch_dashboard.launch import launch
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and serve; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    """Read the command line and serve in this process; returns the exit code."""
+    # takes half a second
+    from actsearch.cli import STORAGE_VARIABLE, Parser, become_dashboard
+    from actsearch.storage import storage_url
+    from actsearch_dashboard.launch import launch
+
+    Parser.given = sys.argv[1:] if arguments is None else arguments
+    parser = Parser(
         prog="python -m actsearch_dashboard",
         description="Show the studies of a storage in the browser, on 127.0.0.1. Nothing is written to it.",
     )
-    parser.add_argument("storage", help="as in sqlite:///studies/actsearch.db")
+    parser.add_argument(
+        "storage",
+        nargs="?",
+        help=f"as in sqlite:///studies/actsearch.db; without it what ${STORAGE_VARIABLE} says",
+    )
     parser.add_argument("--port", type=_port, default=None, help="8501, or the next free one")
     parser.add_argument("--no-browser", action="store_true", help="open no browser window")
     given = parser.parse_args(arguments)
-    return launch(given.storage, given.port, not given.no_browser)
+    storage = given.storage or os.environ.get(STORAGE_VARIABLE)
+    if not storage:
+        parser.error(f"name a storage, or set {STORAGE_VARIABLE}")
+    if given.storage and arguments is None and os.name == "posix":
+        # again, without the storage among the arguments
+        return become_dashboard(storage, given.port, not given.no_browser)
+    os.environ.pop(STORAGE_VARIABLE, None)  # a browser that is started must not inherit it
+    return launch(storage_url(storage), given.port, not given.no_browser)
 
 
 def _port(text: str) -> int:
@@ -32,4 +49,6 @@ def _port(text: str) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it serves, Ctrl-C ends it at once
     sys.exit(main())

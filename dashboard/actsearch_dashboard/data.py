@@ -23,7 +23,7 @@ from actsearch.errors import StorageError
 from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
-from actsearch.storage import file_of
+from actsearch.storage import file_of, redacted
 from actsearch_dashboard.text import cut
 
 __all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
@@ -97,7 +97,7 @@ class Made:
 class Store:
     """A storage as the pages see it; each call asks the database only if its file has changed."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     reader: Reader
     identity: Stamp = ()
 
@@ -111,7 +111,10 @@ class Store:
     def name(self) -> str:
         """Short name of the storage."""
         path = file_of(self.url)
-        return path.name if path is not None else self.url.split("@")[-1]
+        if path is not None:
+            return path.name
+        place = redacted(self.url).partition("://")[2].partition("?")[0]
+        return place.rpartition("@")[2]
 
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""

@@ -1,4 +1,4 @@
-"""``python -m actsearch_dashboard.server run ...``: Streamlit's own command line, with what the pages need loaded.
+"""The Streamlit server, with what the pages need loaded, and with no settings but ours.
 
 Streamlit runs a page's imports when the first browser asks: whoever opens the dashboard would wait for them then.
 """
@@ -7,20 +7,83 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
+from pathlib import Path
+from typing import Any
 
 import pandas  # noqa: F401
 import plotly.graph_objects  # noqa: F401
-from streamlit.web.cli import main
+from streamlit import config, net_util
+from streamlit.web import bootstrap
 
 import actsearch.catalog
 import actsearch.report  # noqa: F401
 from actsearch_dashboard import ahead, figures, optuna_figures  # noqa: F401
 
-__all__ = ["main"]
+__all__ = ["serve", "settings"]
 
-if __name__ == "__main__":
+_SCRIPT = str(Path(__file__).parent / "entry" / "serve.py")
+
+_BLUE, _SKY = (
+    "#0072B2",
+    "#56B4E9",
+)  # of the palette: Streamlit's red would be a colour without a meaning
+
+
+def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
+    """What is set of Streamlit's options; each of them matters even if it is the default of some version."""
+    return {
+        "server.address": address,
+        "server.port": port,
+        "server.headless": not open_browser,
+        "server.enableXsrfProtection": True,
+        "server.enableCORS": True,
+        "server.corsAllowedOrigins": [],
+        "server.allowedHosts": [address, "localhost"],  # against DNS rebinding
+        "server.fileWatcherType": "none",
+        "server.enableStaticServing": False,
+        "server.enableAgentApi": False,
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "viewer",
+        "client.disableDataExport": True,  # its CSV would not disarm formulas for spreadsheets, ours does
+        "logger.hideWelcomeMessage": True,  # and an advertisement over the right corner of each page
+        "runner.magicEnabled": False,
+        "theme.light.primaryColor": _BLUE,
+        "theme.dark.primaryColor": _SKY,
+    }
+
+
+def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
+    """Serve until Ctrl-C or SIGTERM; returns the exit code. Only in the main thread.
+
+    Args:
+        storage_url: what to show.
+        address: where to listen.
+        port: likewise.
+        open_browser: open a browser window.
+    """
+    _close_doors()
+    chosen = settings(address, port, open_browser)
+    known = getattr(config, "_config_options_template", chosen)  # an older Streamlit lacks some
+    bootstrap.load_config_options({name: chosen[name] for name in chosen if name in known})
     # With the first element of all, Streamlit asks who called it: half a second, unless the modules' paths are known.
     inspect.stack()
     gc.freeze()  # or all that was loaded is looked through for garbage after each run of a page
     ahead.read_newest()
-    main(prog_name="streamlit")
+    try:
+        bootstrap.run(_SCRIPT, False, [storage_url], {})
+    except SystemExit as ended:  # the port is taken: said by Streamlit
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def _close_doors() -> None:
+    """Leave what the user has set for other Streamlit apps to those, and ask nobody who this machine is.
+
+    A setting of theirs may load fonts or a theme from elsewhere, switch usage statistics on, or let other origins in.
+    Streamlit compares a foreign Origin with the addresses of this machine, and asks a server outside for one of them.
+    """
+    for name in [name for name in os.environ if name.startswith("STREAMLIT_")]:
+        del os.environ[name]
+    vars(config).update(get_config_files=lambda _name: [])
+    vars(net_util).update(get_internal_ip=lambda: None, get_external_ip=lambda: None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
-import subprocess
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from actsearch.errors import ActsearchError
 from actsearch.records import StudyRecord, TrialRecord, TrialState
@@ -15,31 +16,64 @@ from actsearch.report import Reader, leaderboard, objective_names, pareto_front,
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_whole
-from actsearch.storage import Storage, absolute_url, redacted, storage_url
+from actsearch.storage import Storage, may_hold_password, redacted, storage_url
 
-__all__ = ["main"]
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+__all__ = [
+    "DEFAULT_STORAGE",
+    "STORAGE_VARIABLE",
+    "Parser",
+    "become_dashboard",
+    "main",
+]
 
 DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
+STORAGE_VARIABLE = "ACTSEARCH_STORAGE"
+"""Environment variable with the storage where none is named: a password need not be typed, nor stand in ``ps``."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Whose messages show no password of a URL among the arguments."""
+
+    given: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end."""
+        super().error(without_passwords(message, Parser.given))
+
+
+def without_passwords(message: str, arguments: Sequence[str]) -> str:
+    """A message that repeats an argument which is a URL, or should have been one, without its password."""
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if may_hold_password(value) and "***" in (shown := redacted(value)):
+            for form in (value, repr(value)[1:-1], _shown(value)):
+                message = message.replace(form, shown)
+    return message
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 an error that was explained, 2 wrong usage."""
+    given = Parser.given = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
     except ActsearchError as error:
-        print(f"actsearch: {_shown(error, lines=True)}", file=sys.stderr)
+        text = without_passwords(_shown(error, lines=True), given)
+        print(f"actsearch: {text}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         return 0
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="actsearch",
         description="Look at activation searches. A search is started from Python: see the README.",
     )
@@ -61,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_care(commands)
 
     dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
-    dashboard.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    dashboard.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
     dashboard.add_argument("--port", type=int, default=None)
     dashboard.add_argument("--no-browser", action="store_true", help="only serve")
     dashboard.set_defaults(command=_dashboard)
@@ -84,7 +118,7 @@ def _add_export(commands: Commands) -> None:
 
 def _add_care(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
-    doctor.add_argument("storage", nargs="?", default=DEFAULT_STORAGE, help=_STORAGE_HELP)
+    doctor.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
     doctor.set_defaults(command=_doctor)
 
     unlock = commands.add_parser("unlock", help="take the lease of a study from a process")
@@ -99,11 +133,18 @@ _TO = {
     "json": "everything: settings, trials with their epochs, verdicts",
     "optuna": "an Optuna storage, sqlite:///FILE",
 }
-_STORAGE_HELP = f"storage URL or database file (default {DEFAULT_STORAGE})"
+_STORAGE_HELP = (
+    f"storage URL or database file (default ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE})"
+)
+_INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="URL", help=_STORAGE_HELP)
+    parser.add_argument("--storage", default=_default_storage(), metavar="URL", help=_STORAGE_HELP)
+
+
+def _default_storage() -> str:
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def _shown(text: object, *, lines: bool = False) -> str:
@@ -184,7 +225,7 @@ def _export(options: argparse.Namespace) -> int:
         from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
 
         written = export_to_optuna(study, trials, storage_url(target), url)
-        count, target = f"{written} trained trials", redacted(target)
+        count = f"{written} trained trials"
     elif kind == "json":
         text = study_json(study, trials, reader.verdicts(study))
         write_whole(target, lambda file: file.write(text), url)
@@ -194,7 +235,8 @@ def _export(options: argparse.Namespace) -> int:
         write_whole(
             target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url
         )
-    print(f"{count} of {_shown(study.name)} written to {_shown(target)}")
+    where = without_passwords(target, [target])
+    print(f"{count} of {_shown(study.name)} written to {_shown(where)}")
     return 0
 
 
@@ -251,15 +293,27 @@ def _dashboard(options: argparse.Namespace) -> int:
         return 1
     url = storage_url(options.storage)
     Reader(url).close()  # says now what is wrong with the storage
-    command = [sys.executable, "-m", "actsearch_dashboard", absolute_url(url)]
-    command += ["--port", str(options.port)] if options.port is not None else []
-    command += ["--no-browser"] if options.no_browser else []
-    process = subprocess.Popen(command)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the server has it too, and ends
-            continue
+    return become_dashboard(url, options.port, not options.no_browser)
+
+
+def become_dashboard(url: str, port: int | None, open_browser: bool) -> int:
+    """Serve the dashboard in place of this process: what ends one of two processes would leave the other behind.
+
+    The URL goes into the environment, not among the arguments, which every user of the machine sees.
+    """
+    flags = ["--port", str(port)] if port is not None else []
+    flags += [] if open_browser else ["--no-browser"]
+    environment = os.environ | {STORAGE_VARIABLE: url}
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execve(
+            sys.executable,
+            [sys.executable, "-P", "-m", "actsearch_dashboard", *flags],
+            environment,
+        )
+    os.environ[STORAGE_VARIABLE] = url  # on Windows a new program would be a second process
+    code: int = importlib.import_module("actsearch_dashboard.__main__").main(flags)
+    return code
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from actsearch_dashboard.launch import ADDRESS, command
+from actsearch_dashboard.launch import ADDRESS
 
 LIMITS = {"first paint": 3.0, "page change": 1.5, "refresh": 0.3}  # s, with 10,000 trials
 Time = tuple[float, float]  # on the clock, of the server's processor
@@ -83,7 +83,16 @@ def serving(url: str) -> Iterator[tuple[int, int]]:
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port = int(probe.getsockname()[1])
-    process = subprocess.Popen(command(url, port, open_browser=False), stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "actsearch_dashboard",
+        url,
+        "--no-browser",
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _wait(lambda: _healthy(port))
         yield port, process.pid

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-__all__ = ["Server", "missing", "running_server"]
+__all__ = ["GUARDED", "Server", "missing", "running_server"]
 
 _USER = "postgres"  # whom Debian's package makes
+GUARDED = "guarded"
+"""The one user of the server whose password is asked for; make the role first."""
 
 
 def _programs() -> Path | None:
@@ -59,6 +61,8 @@ class Server:
                 f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n"
                 "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\n"
             )
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"local all {GUARDED} scram-sha-256\n" + rules.read_text())
         self._run("pg_ctl", "start", "--wait", f"--log={self.folder}/log")
 
     def restart(self) -> None:

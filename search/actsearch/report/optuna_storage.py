@@ -20,8 +20,9 @@ from optuna.storages import RDBStorage
 
 from actsearch.errors import StorageError
 from actsearch.report.writing import beside, is_same_file, put, sqlite_file
-from actsearch.storage import redacted
+from actsearch.storage import Secrets, redacted
 from actsearch.storage.database import is_ours
+from actsearch.storage.url import any_url
 
 __all__ = ["write"]
 
@@ -43,6 +44,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
         StorageError: the storage is one of ours, cannot be written, or holds another study of that name.
     """
     shown = redacted(url)
+    secrets = Secrets(any_url(url))  # what cannot be read Optuna would repeat, with the password
     _check(url, own)
     path = sqlite_file(url)
     try:
@@ -60,8 +62,10 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
     except OSError as error:
         raise StorageError(f"cannot write {shown}: {error.strerror or error}") from error
     except Exception as error:  # whatever Optuna's database layer raises
-        said = str(error).replace(url, shown)
-        raise StorageError(f"cannot write the Optuna storage {shown}: {said}") from error
+        said = secrets.cleaned(str(error))
+        raise StorageError(f"cannot write the Optuna storage {shown}: {said}") from secrets.origin(
+            error
+        )
 
 
 def _check(url: str, own: str) -> None:

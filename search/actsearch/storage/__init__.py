@@ -1,12 +1,13 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
 from actsearch.storage.confirming import Begun
-from actsearch.storage.database import Database, redacted
+from actsearch.storage.database import Database
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, Standing
+from actsearch.storage.redaction import Secrets, may_hold_password, redacted
 from actsearch.storage.store import Confirmation, Storage
-from actsearch.storage.url import absolute_url, file_of, storage_url
+from actsearch.storage.url import absolute_url, file_of, parsed, storage_url
 
 __all__ = [
     "Begun",
@@ -14,10 +15,13 @@ __all__ = [
     "Database",
     "Lease",
     "Overview",
+    "Secrets",
     "Standing",
     "Storage",
     "absolute_url",
     "file_of",
+    "may_hold_password",
+    "parsed",
     "redacted",
     "storage_url",
     "versions",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import exc
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 
 from actsearch.errors import StorageError
 from actsearch.storage.tolerant import json_value
@@ -22,7 +21,6 @@ __all__ = [
     "ConnectionLost",
     "Opening",
     "cause",
-    "redacted",
 ]
 
 BUSY_SECONDS = 60  # a writer waits this long for another one
@@ -44,7 +42,7 @@ class Opening:
         read_only: never write.
     """
 
-    url: URL
+    url: URL = field(repr=False)  # it holds the password
     shown: str
     create: bool
     read_only: bool
@@ -78,14 +76,6 @@ class Backend(Protocol):
 
     def advice(self, error: exc.DBAPIError) -> str:
         """What a user can do about an error, beginning with "; "; empty if nothing is known."""
-
-
-def redacted(url: str) -> str:
-    """A storage URL without its password, for messages."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (exc.ArgumentError, ValueError):
-        return re.sub(r":[^:@/]*@", ":***@", str(url))
 
 
 def cause(error: exc.DBAPIError) -> str:

@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause, redacted
+from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause
 from actsearch.storage.forks import between_forks, part_at_forks
 from actsearch.storage.postgresql import PostgreSQL
+from actsearch.storage.redaction import Secrets
 from actsearch.storage.sqlite import Sqlite
 from actsearch.storage.url import parsed, shown_url
 
-__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "redacted", "retried"]
+__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retried"]
 
 SCHEMA = "0007"
 """Revision of the schema that this version reads and writes."""
@@ -78,6 +79,7 @@ class Database:
         where = parsed(url)
         self.url = shown_url(url)
         self._read_only = read_only
+        self._secrets = Secrets(where)
         self._backend = _backend(Opening(where, self.url, create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
@@ -212,11 +214,14 @@ class Database:
             return self._backend.engine.connect()
         except exc.OperationalError as error:
             if self._backend.remote:
-                raise self._lost(error) from error
+                raise self._lost(error) from self._secrets.origin(error)
             raise
 
     def _lost(self, error: exc.DBAPIError) -> ConnectionLost:
-        return ConnectionLost(f"{self.url}: {cause(error)}{self._backend.advice(error)}")
+        return ConnectionLost(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")
+
+    def _cause(self, error: exc.DBAPIError) -> str:
+        return self._secrets.cleaned(cause(error))
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -225,15 +230,17 @@ class Database:
             yield
         except ActsearchError:
             raise
-        except exc.IntegrityError as error:
-            raise StorageError(f"{self.url} refused a write: {cause(error)}") from error
-        except exc.DBAPIError as error:
-            if error.connection_invalidated and self._backend.remote:
-                raise self._lost(error) from error
-            advice = self._backend.advice(error)
-            raise StorageError(f"{self.url}: {cause(error)}{advice}") from error
         except exc.SQLAlchemyError as error:
-            raise StorageError(f"{self.url}: {error}") from error
+            raise self._translation(error) from self._secrets.origin(error)
+
+    def _translation(self, error: exc.SQLAlchemyError) -> StorageError:
+        if not isinstance(error, exc.DBAPIError):
+            return StorageError(f"{self.url}: {self._secrets.cleaned(str(error))}")
+        if isinstance(error, exc.IntegrityError):
+            return StorageError(f"{self.url} refused a write: {self._cause(error)}")
+        if error.connection_invalidated and self._backend.remote:
+            return self._lost(error)
+        return StorageError(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")
 
     @property
     def in_memory(self) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
 from actsearch.storage.backend import BUSY_SECONDS, JSON, Opening
+from actsearch.storage.redaction import split_secrets
 
 __all__ = ["PostgreSQL"]
 
@@ -36,16 +37,22 @@ class PostgreSQL:
 
     def __init__(self, opening: Opening) -> None:
         self._shown = opening.shown
-        url = opening.url.set(drivername="postgresql+psycopg")
+        url, secrets = split_secrets(opening.url.set(drivername="postgresql+psycopg"))
+        arguments = _arguments(opening) | secrets
         try:
-            self.engine = sa.create_engine(
-                url, pool_pre_ping=True, connect_args=_arguments(opening), **JSON
-            )
+            self.engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments, **JSON)
         except ImportError as error:
             raise StorageError(
                 f"{opening.shown}: no driver for PostgreSQL is installed ({error}); "
                 "pip install 'actsearch[postgresql]'"
             ) from error
+        except (
+            exc.ArgumentError,
+            ValueError,
+        ):  # such as more ports than hosts; its text may hold the URL
+            raise StorageError(
+                f"{opening.shown} cannot be read; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+            ) from None
 
         @event.listens_for(self.engine, "begin")
         def on_begin(connection: Connection) -> None:

@@ -12,9 +12,17 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from actsearch.errors import StorageError
-from actsearch.storage.backend import redacted
+from actsearch.storage.redaction import is_ambiguous, may_hold_password, redacted
 
-__all__ = ["absolute_url", "file_of", "parsed", "shown_url", "sqlite_url", "storage_url"]
+__all__ = [
+    "absolute_url",
+    "any_url",
+    "file_of",
+    "parsed",
+    "shown_url",
+    "sqlite_url",
+    "storage_url",
+]
 
 _SCHEME = re.compile(r"[\w+]+://")
 _MEMORY = ":memory:"
@@ -30,6 +38,10 @@ _EXAMPLES = (
     "write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
     "or postgresql+psycopg://USER@HOST/DATABASE"
 )
+_HIDDEN = (
+    " (the rest is hidden, it may hold a password; check the port, and write @ : / ? # in a user name "
+    "or a password as %40 %3A %2F %3F %23)"
+)
 
 
 def parsed(url: str | URL) -> URL:
@@ -43,7 +55,7 @@ def parsed(url: str | URL) -> URL:
     """
     text = _text_of(url)
     if not _SCHEME.match(text):
-        raise StorageError(f"{shown_url(text)!r} is not a storage URL; {_corrected(text)}")
+        raise _no_url(text, _corrected(text))
     kind, _, rest = text.partition("://")
     system, _, driver = kind.partition("+")
     if system.lower() == "sqlite":
@@ -55,7 +67,7 @@ def parsed(url: str | URL) -> URL:
             )
         return URL.create("sqlite", database=database)
     if kind in _POSTGRESQL:
-        return _server(text)
+        return any_url(text)
     if system in ("postgres", "postgresql"):
         raise StorageError(
             f"{shown_url(text)}: this version reaches PostgreSQL through psycopg; "
@@ -68,7 +80,7 @@ def parsed(url: str | URL) -> URL:
 
 def storage_url(text: str) -> str:
     """A storage URL; the plain name of a file becomes one."""
-    return text if _SCHEME.match(text) else sqlite_url(text)
+    return text if may_hold_password(text) else sqlite_url(text)
 
 
 def sqlite_url(path: str | Path) -> str:
@@ -121,11 +133,25 @@ def _corrected(text: str) -> str:
     return f"write {_suggested(path)}" if plain else _EXAMPLES
 
 
-def _server(text: str) -> URL:
+def any_url(text: str) -> URL:
+    """Read the URL of a database of any kind, such as an Optuna storage's.
+
+    Raises:
+        StorageError: it cannot be read, or in two ways.
+    """
     try:
-        return make_url(text)
+        read = make_url(text)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is not a number
-        raise StorageError(f"{shown_url(text)!r} is not a storage URL; {_EXAMPLES}") from None
+        raise _no_url(text, _EXAMPLES) from None
+    if is_ambiguous(text, read):
+        raise _no_url(text, _EXAMPLES)
+    return read
+
+
+def _no_url(text: str, advice: str) -> StorageError:
+    shown = shown_url(text)
+    hidden = _HIDDEN if shown.endswith("***") else ""
+    return StorageError(f"{shown!r} is not a storage URL{hidden}; {advice}")
 
 
 def _sqlite_file(rest: str, shown: str) -> str | None:
@@ -157,8 +183,9 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
 
 
 def _suggested(path: str) -> str:
-    """The URL to write for a path, as far as it can be guessed."""
-    return sqlite_url(os.path.expanduser(path.removeprefix("file:").strip()).rstrip("/"))
+    """The URL to write for a path, as far as it can be guessed; without the path if it may hold a password."""
+    right = sqlite_url(os.path.expanduser(path.removeprefix("file:").strip()).rstrip("/"))
+    return right if redacted(right) == right else "sqlite:///FILE"
 
 
 def _refuse_text(text: str, shown: str) -> None:

@@ -1,0 +1,163 @@
+"""What of a storage URL may be shown: never what may be a password, in whatever part of it that stands.
+
+Only what is known to be harmless is shown, and a URL that cannot be read shows no more than how it begins: a password
+with an unescaped ``/``, ``@`` or ``:`` moves its own parts to where a host or a database is expected.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, make_url
+
+__all__ = ["Secrets", "is_ambiguous", "may_hold_password", "redacted", "shown", "split_secrets"]
+
+_HIDDEN = "***"
+_QUOTED = quote(_HIDDEN)
+
+_PUBLIC = frozenset(
+    "application_name channel_binding client_encoding connect_timeout dbname fallback_application_name gssencmode "
+    "gsslib host hostaddr keepalives keepalives_count keepalives_idle keepalives_interval krbsrvname "
+    "load_balance_hosts options passfile port replication require_auth requirepeer service ssl_max_protocol_version "
+    "ssl_min_protocol_version sslcert sslcompression sslcrl sslcrldir sslkey sslmode sslnegotiation sslrootcert sslsni "
+    "target_session_attrs tcp_user_timeout user".split()
+)
+"""Options of libpq whose values are no secrets; the value of any other option is hidden."""
+
+_NAMED = frozenset(
+    ["password", "sslpassword", "passwd", "pwd"]
+)  # hidden, but said that they are there
+_SUSPECT = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key|@|;", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE)
+_HOST = re.compile(r"[\w.:%,~/-]*")
+_USER = re.compile(r"[\w.@+ -]*")
+_DATABASE = re.compile(r"[^@:=?&;]*")
+_LARGEST_PORT = 65535
+
+
+def redacted(url: object) -> str:
+    """A storage URL for messages, without what may be a password; of one that cannot be read only its beginning."""
+    try:
+        read = make_url(url)  # type: ignore[arg-type]  # what else a user hands over is refused by it
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        return _beginning(str(url))
+    return _beginning(str(url)) if is_ambiguous(url, read) else shown(read)
+
+
+def may_hold_password(text: str) -> bool:
+    """Whether a text is a URL, or no file but like a mistyped one, or like a driver's ``host=... password=...``."""
+    mistyped = r"(?![a-z]:[\\/])[^@]*:[^@]*@|.*(pass|pwd)\w*\s*="
+    is_file = os.path.exists(text) if "\0" not in text else False
+    return "://" in text or bool(re.match(mistyped, text, re.I | re.S) and not is_file)
+
+
+def _beginning(text: str) -> str:
+    """What of a text that is not a URL cannot be a secret: the scheme, or all of a plain file name."""
+    scheme = re.match(r"\s*([A-Za-z][\w+]*)://", text)
+    if scheme:
+        return f"{scheme[1]}://{_HIDDEN}"
+    return text if _DATABASE.fullmatch(text) or _is_harmless(text) else _HIDDEN
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether a text without a scheme is a file name with a prefix at most, as in ``sqlite:/study.db`` or ``C:\\``."""
+    return bool(re.match(r"(sqlite:|file:|[A-Za-z]:[\\/])[^@=?&;]*$", text))
+
+
+def is_ambiguous(text: object, url: URL) -> bool:
+    """Whether a URL was read in another way than it was meant: an unescaped ``@``, ``/`` or ``:`` in a password."""
+    without_user = url.username is None and url.password is None
+    if url.get_backend_name() == "sqlite" and without_user:
+        return False  # a path may hold all of them
+    if url.port is not None and not 0 < url.port <= _LARGEST_PORT:
+        return True
+    head = "" if isinstance(text, URL) else str(text).partition("://")[2].partition("?")[0]
+    return not _HOST.fullmatch(url.host or "") or head.count("@") > (0 if without_user else 1)
+
+
+def shown(url: URL) -> str:
+    """A storage URL that was read, for messages."""
+    query: dict[str, str | tuple[str, ...]] = {}
+    for name, value in url.query.items():
+        if _is_public(name, value):
+            query[name] = value
+        else:
+            query[name if name.lower() in _NAMED else _HIDDEN] = _HIDDEN
+    user, database = url.username, url.database
+    if user is not None and not _USER.fullmatch(user):
+        user = _HIDDEN
+    if database is not None and not _is_plain(url, database):
+        database = _HIDDEN
+    parts = URL.create(
+        url.drivername, user, url.password, url.host, url.port, database, query
+    ).render_as_string(hide_password=True)
+    return parts.replace(_QUOTED, _HIDDEN)
+
+
+def _is_plain(url: URL, database: str) -> bool:
+    if url.get_backend_name() == "sqlite":
+        return not _ASSIGNED.search(database)
+    return bool(_DATABASE.fullmatch(database))
+
+
+def _is_public(name: str, value: str | tuple[str, ...]) -> bool:
+    return name in _PUBLIC and not _SUSPECT.search("".join(value))
+
+
+def split_secrets(url: URL) -> tuple[URL, dict[str, str]]:
+    """A URL without its secrets, and those as arguments for the driver: what an engine holds it shows in its repr."""
+    hidden = {name: value for name, value in url.query.items() if not _is_public(name, value)}
+    public = {name: value for name, value in url.query.items() if name not in hidden}
+    bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, public)
+    arguments = {} if url.password is None else {"password": str(url.password)}
+    for name, value in hidden.items():
+        arguments[name] = value if isinstance(value, str) else value[-1]
+    return bare, arguments
+
+
+class Secrets:
+    """The passwords of a storage URL, kept in order to recognise them in what a driver says."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, url: URL) -> None:
+        found = _secrets(url.password, url.query)
+        self._texts = {form for text in found for form in (text, quote(text), quote_plus(text))}
+
+    def __repr__(self) -> str:
+        return f"Secrets({_HIDDEN})"
+
+    def cleaned(self, text: str) -> str:
+        """A driver's words; as a whole hidden if a secret is among them, as the rest would tell what it is."""
+        if any(secret in text for secret in self._texts):
+            return "what the driver says is not shown, because it holds a password"
+        return text
+
+    def origin(self, error: BaseException) -> BaseException | None:
+        """An error to be named as the cause of ours; None if a traceback would show a secret with it."""
+        texts = "\n".join(str(item) for item in _chain(error))
+        return error if self.cleaned(texts) == texts else None
+
+
+def _secrets(password: object, query: Mapping[str, str | tuple[str, ...]]) -> Iterator[str]:
+    if password:
+        yield str(password)
+    for name, value in query.items():
+        if not _is_public(name, value):
+            yield from filter(None, [value] if isinstance(value, str) else value)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error with all that a traceback prints before it, and what the driver raised."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        item = waiting.pop()
+        if item is not None and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            waiting += [item.__cause__, item.__context__, getattr(item, "orig", None)]
