@@ -166,3 +166,17 @@ def test_the_number_of_threads_changes_no_value_of_a_small_task(kind: str) -> No
     ]
     for other in others:
         assert other() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_child_processes_make_the_same_trials(kind: str) -> None:
+    """They choose as this process does, each with its share of the threads."""
+    found = []
+    for executor in (None, acs.Processes(2), acs.Processes(2, batch=5)):
+        study = acs.create_study(study_name="s", strategy="genetic", seed=3)
+        study.optimize(
+            task_of(kind, epochs=1), n_trials=12, executor=executor, show_progress_bar=False
+        )
+        found.append(_trials(study))
+    assert found[1:] == found[:1] * 2

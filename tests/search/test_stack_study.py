@@ -65,8 +65,9 @@ def test_the_next_study_of_a_task_does_not_measure_again(caplog: pytest.LogCaptu
 
 
 @pytest.mark.usefixtures("always")
-def test_a_verdict_is_that_of_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = task_of("mlp", epochs=1, seeds=1)
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
+def test_a_verdict_is_that_of_one_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(kind, epochs=1, seeds=1)
     together = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
     monkeypatch.setattr(Evaluator, "batch_for", lambda self, requests: 1)
     alone = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
