@@ -243,7 +243,7 @@ def check_python(code: str, folder: Path) -> None:
     tree = ast.parse(source)  # from bytes: a comment may name another encoding
     for statement in tree.body:
         assert isinstance(statement, _STATEMENTS), ast.dump(statement)
-    texts = {id(node.value) for node in ast.walk(tree) if _is_docstring(node)}
+    texts = {id(text) for node in ast.walk(tree) if (text := _docstring(node)) is not None}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             assert ast.unparse(node) in (
@@ -267,5 +267,6 @@ def check_python(code: str, folder: Path) -> None:
     file.unlink()
 
 
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def _docstring(node: ast.AST) -> ast.Constant | None:
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return node.value if is_text else None

@@ -8,8 +8,6 @@ is being written: where a later export finds it, the first was cut off, and is m
 from __future__ import annotations
 
 import contextlib
-import functools
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +20,7 @@ from actsearch.errors import StorageError
 from actsearch.report.writing import beside, is_same_file, put, sqlite_file
 from actsearch.storage import Secrets, redacted
 from actsearch.storage.database import is_ours
+from actsearch.storage.sqlite import connector
 from actsearch.storage.url import any_url
 
 __all__ = ["write"]
@@ -139,8 +138,7 @@ def _opened(url: str, path: Path | None) -> Iterator[Any]:
     if path is None:
         storage = RDBStorage(url)
     else:
-        connect = functools.partial(sqlite3.connect, str(path), check_same_thread=False)
-        storage = RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connect})
+        storage = RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connector(path)})
     try:
         yield storage
     finally:

@@ -43,9 +43,18 @@ def redacted(url: object) -> str:
     """A storage URL for messages, without what may be a password; of one that cannot be read only its beginning."""
     try:
         read = make_url(url)  # type: ignore[arg-type]  # what else a user hands over is refused by it
-    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        if isinstance(url, str) and _is_plain_file(url, read):
+            return url
+        return _beginning(str(url)) if is_ambiguous(url, read) else shown(read)
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number, half of a character
         return _beginning(str(url))
-    return _beginning(str(url)) if is_ambiguous(url, read) else shown(read)
+
+
+def _is_plain_file(text: str, url: URL) -> bool:
+    """Whether a URL is the path of a file and nothing more: that is shown as it was written."""
+    more = (url.username, url.password, *url.query.values())
+    is_file = url.get_backend_name() == "sqlite" and all(item is None for item in more)
+    return is_file and not _ASSIGNED.search(text)
 
 
 def may_hold_password(text: str) -> bool:

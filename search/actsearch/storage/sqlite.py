@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +23,7 @@ from actsearch.errors import StorageError
 from actsearch.storage.backend import BUSY_SECONDS, JSON, READ_SECONDS, Opening
 from actsearch.storage.file import LostLog, WatchedFile, located
 
-__all__ = ["Sqlite"]
+__all__ = ["Sqlite", "connector"]
 
 
 class Sqlite:
@@ -162,3 +164,8 @@ def _needs_a_picture(location: str) -> bool:
     except (sqlite3.DatabaseError, ValueError):
         pass  # said by the check of the schema
     return False
+
+
+def connector(path: Path) -> Callable[[], sqlite3.Connection]:
+    """Opens the file of another library's database by its path, made if it is missing."""
+    return functools.partial(sqlite3.connect, str(path), check_same_thread=False)
