@@ -243,7 +243,10 @@ def check_python(code: str, folder: Path) -> None:
     tree = ast.parse(source)  # from bytes: a comment may name another encoding
     for statement in tree.body:
         assert isinstance(statement, _STATEMENTS), ast.dump(statement)
-    texts = {id(node.value) for node in ast.walk(tree) if _is_docstring(node)}
+    texts: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            texts.add(id(node.value))  # a docstring
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             assert ast.unparse(node) in (
@@ -265,7 +268,3 @@ def check_python(code: str, folder: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     file.unlink()
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
