@@ -41,6 +41,7 @@ from actsearch.seeds import seed_list
 from actsearch.strategies import Context, RandomSearch, Space
 from actsearch.training import fit
 from actsearch.training.stack import fit_together
+from actsearch.training.threads import threads_for
 
 LIMITS = {32: 5.0, 128: 7.0}  # times single training, digits MLP, two cores
 PARTS = ("mlp", "cnn", "transformer", "choice", "confirm", "memory")
@@ -157,7 +158,8 @@ def measured(kind: str, mix: str, count: int, where: str, rounds: int, epochs: i
             for record in few:
                 member = _member(task, Training(record, 1, task.lr), strict=True)
                 assert member is not None
-                fit(task, member.model, 1)
+                with threads_for(task):  # as a study does
+                    fit(task, member.model, 1)
             between = time.perf_counter()
             together()
             ended = time.perf_counter()

@@ -1,4 +1,7 @@
-"""The same seed makes the same trials with the default executor, however fast or slow the machine is meanwhile."""
+"""The same seed makes the same trials with the default executor, however fast or slow the machine is meanwhile.
+
+What is searched for is the loss: its last digit says what an accuracy on a few samples hides.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ evaluator._WORTH = 0  # so that these small tasks, too, are measured and stacked
 print("READY", flush=True)
 study = acs.create_study(study_name="s", storage=url, strategy=strategy, seed=3, load_if_exists=True)
 for count in counts:
-    study.optimize(task_of(kind), total_trials=count, show_progress_bar=False,
+    study.optimize(task_of(kind, metric="loss"), total_trials=count, show_progress_bar=False,
                    callbacks=[lambda study, trial: print("DONE", trial.number, flush=True)])
 print("END", flush=True)
 """
@@ -85,7 +88,10 @@ def test_no_clock_decides_which_trials_are_made(
         study = acs.create_study(study_name="s", strategy=strategy, seed=3)
         for count in counts:
             study.optimize(
-                task_of(kind, epochs=1), n_trials=count, executor=executor, show_progress_bar=False
+                task_of(kind, epochs=1, metric="loss"),
+                n_trials=count,
+                executor=executor,
+                show_progress_bar=False,
             )
         found.append(_trials(study))
         most.append((len(sizes), max(sizes, default=0)))
@@ -146,7 +152,7 @@ def _thread_values(kind: str, threads: int, batch: int | None) -> list[Any]:
     try:
         study = acs.create_study(study_name="s", strategy="random", seed=1)
         study.optimize(
-            task_of(kind, epochs=1),
+            task_of(kind, epochs=1, metric="loss"),
             n_trials=6,
             executor=acs.Local(batch=batch),
             show_progress_bar=False,
@@ -176,7 +182,10 @@ def test_child_processes_make_the_same_trials(kind: str) -> None:
     for executor in (None, acs.Processes(2), acs.Processes(2, batch=5)):
         study = acs.create_study(study_name="s", strategy="genetic", seed=3)
         study.optimize(
-            task_of(kind, epochs=1), n_trials=12, executor=executor, show_progress_bar=False
+            task_of(kind, epochs=1, metric="loss"),
+            n_trials=12,
+            executor=executor,
+            show_progress_bar=False,
         )
         found.append(_trials(study))
     assert found[1:] == found[:1] * 2

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,8 +25,9 @@ from actsearch.training.diagnose import (
     site_diagnostics,
     undisturbed,
 )
-from actsearch.training.loop import TrainingResult, plain_attention
+from actsearch.training.loop import TrainingResult
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
+from actsearch.training.stack.attention import attention_for
 from actsearch.training.stack.follow import Follower
 from actsearch.training.stack.losses import across, fits_all, loss_for_all, with_value
 from actsearch.training.stack.model import Member, StackedModel, goes_apart
@@ -36,7 +36,7 @@ from actsearch.training.stack.per_slice import Unstackable
 from actsearch.training.stack.spread import gathered, rows_of
 from actsearch.training.stack.watch import Watch
 
-__all__ = ["StackedFit", "attention_for", "fit_stack", "fit_together"]
+__all__ = ["StackedFit", "fit_stack", "fit_together"]
 
 _SMALLEST_PART = 4  # members of a stack in a thread of its own
 
@@ -74,29 +74,6 @@ def fit_together(
                 return _fit_in_step(task, shares, on_test, watch, diagnose, pool.map)
         finally:
             torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def attention_for(task: Task) -> Iterator[None]:
-    """Attention as in single training, or as products and a softmax where it is mapped: ``vmap`` has no rule for the
-    fused kernels. Counts for all threads.
-    """
-    cuda = torch.backends.cuda
-    fused: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
-        (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
-        (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
-        (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
-    )
-    switched = () if goes_apart(task.torch_device()) else fused
-    before = [is_on() for is_on, _ in switched]
-    with plain_attention():
-        try:
-            for _, switch in switched:
-                switch(False)
-            yield
-        finally:
-            for (_, switch), was_on in zip(switched, before, strict=True):
-                switch(was_on)
 
 
 def _is_separable(task: Task) -> bool:

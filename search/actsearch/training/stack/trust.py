@@ -15,7 +15,8 @@ from actsearch.placement.probe import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import Fit
-from actsearch.training.stack.fit import StackedFit, attention_for
+from actsearch.training.stack.attention import attention_for
+from actsearch.training.stack.fit import StackedFit
 from actsearch.training.stack.model import Member
 from actsearch.training.stack.per_slice import Unstackable
 
