@@ -20,6 +20,7 @@ from actsearch.report import Verdict
 from actsearch.storage import Lease, Storage, environment
 from actsearch.study.study import Study
 
+PROOF = 1  # training of those that are stored is made again, by a call that goes on
 TRAININGS = 24  # of a confirmation: 15 to choose the finalists, 9 on fresh seeds
 SMALL = acs.Space(activations=["leaky_relu", "tanh", "sin"])
 
@@ -132,7 +133,10 @@ def test_it_ends_as_one_that_was_not_and_trains_nothing_twice(
     assert _confirm(study, interrupting) == unbroken[0][0]
     assert _confirm(study, interrupting, top_k=2) == unbroken[0][1]
     if not isinstance(interrupting, InterruptingTask):
-        assert interrupting.ended == unbroken[1]
+        once = unbroken[
+            1
+        ]  # and the first of them once more, which proves that nothing was changed
+        assert interrupting.ended == once[:after] + once[:1] + once[after:]
     rows = counts(sqlite_url)
     assert rows["open_confirmations"] == rows["confirmation_trainings"] == 0
 
@@ -197,6 +201,33 @@ def test_a_study_that_is_made_again_is_looked_at_again(
         comparisons.append(_confirm(study, interrupting).comparisons)
         acs.delete_study(study_name="s", storage=sqlite_url)
     assert comparisons[1] == 2 * comparisons[0]
+
+
+@pytest.mark.parametrize("after", [4, 17])
+def test_a_changed_objective_begins_anew_and_is_looked_at_again(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture, after: int
+) -> None:
+    """Its description is the same: what was stored must not become half of a verdict on something else."""
+
+    class Changed(Interrupting):
+        __qualname__ = Interrupting.__qualname__
+
+        def __call__(self, candidate: acs.Candidate, run: acs.Run) -> float:
+            return -super().__call__(candidate, run)
+
+    interrupting, changed = Interrupting(), Changed()
+    study = _searched(interrupting, sqlite_url)
+    _interrupted(study, interrupting, after)
+    looks = counts(sqlite_url)["looks"]
+    verdict = _confirm(study, changed)
+    assert "begins anew" in caplog.text
+    assert len(changed.ended) == TRAININGS + PROOF
+    assert (
+        max(row.mean for row in (verdict.baseline, *verdict.rows)) < 0
+    )  # none of the first's scores is in it
+    assert (
+        verdict.comparisons == 3 + looks
+    )  # two with the baseline, one with the best of the catalog
 
 
 def test_other_versions_begin_anew(
@@ -280,7 +311,7 @@ def test_a_baseline_that_could_not_be_trained_is_said_with_its_reason_again(
     assert said[1].replace("\\x00", "\0") == said[0]
     with pytest.raises(acs.StudyError, match="could not be trained"):
         _confirm(study, failing)
-    assert len(failing.ended) == trained  # nothing was left to train
+    assert len(failing.ended) == trained + PROOF  # nothing was left to train
 
 
 def test_baselines_that_only_look_alike_are_two(sqlite_url: str) -> None:
@@ -361,7 +392,7 @@ def test_it_is_made_again(sqlite_url: str, tmp_path_factory: pytest.TempPathFact
         )
         assert changed.rowcount == 2
     assert _confirm(study, interrupting) == expected
-    assert len(interrupting.ended) == TRAININGS + 2
+    assert len(interrupting.ended) == TRAININGS + 2 + PROOF
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,9 @@ class Backend(Protocol):
     def committed(self, transaction: int | None) -> bool:
         """Whether a transaction whose connection broke during its commit was stored; waits until that is known."""
 
+    def is_full(self, error: exc.DBAPIError) -> bool:
+        """Whether a connection was refused because there are too many for the moment."""
+
     def advice(self, error: exc.DBAPIError) -> str:
         """What a user can do about an error, beginning with "; "; empty if nothing is known."""
 

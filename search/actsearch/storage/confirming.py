@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from actsearch.storage.tables import (
     utc_now,
 )
 
-__all__ = ["Begun", "add_scores", "begin", "count_looks", "finish", "interrupted"]
+__all__ = ["Begun", "add_scores", "begin", "begin_anew", "count_looks", "finish", "interrupted"]
 
 _log = logging.getLogger("actsearch")
 
@@ -37,11 +38,13 @@ class Begun:
         id: of its row.
         number: 0-based, in the order in which the confirmations of a study were begun; it keeps it when others are
             begun or stored before it ends.
+        created: when it was begun, or begun anew.
         scores: of the trainings that are stored, by key.
     """
 
     id: int
     number: int
+    created: datetime
     scores: Mapping[str, Score] = field(default_factory=dict)
 
 
@@ -80,7 +83,15 @@ def begin(session: Session, study_id: int, key: str, device: str) -> Begun:
         row.environment_id, row.device = here, device
     if type(row.number) is not int or row.number < 0:  # another program wrote it
         row.number = _next_number(session, study_id)
-    return Begun(row.id, row.number, _scores(session, row.id))
+    return Begun(row.id, row.number, row.created, _scores(session, row.id))
+
+
+def begin_anew(session: Session, begun: Begun) -> Begun:
+    """Drop the trainings of a confirmation; it keeps its number, and begins now."""
+    session.execute(_trainings_of(begun.id))
+    row = session.get_one(OpenConfirmationRow, begun.id)
+    row.created = utc_now()
+    return Begun(row.id, begun.number, row.created)
 
 
 def _next_number(session: Session, study_id: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ _OLDER = [
 ]  # what it brings up to its own when it writes
 
 VERSION_TABLE = "actsearch_schema"
+_random = random.SystemRandom()
 _PAUSES = (0, 1, 2, 4, 8, 15)  # seconds before a transaction whose connection broke is made again
 
 
@@ -210,12 +212,17 @@ class Database:
             ) from error
 
     def _connected(self) -> Connection:
-        try:
-            return self._backend.engine.connect()
-        except exc.OperationalError as error:
-            if self._backend.remote:
-                raise self._lost(error) from self._secrets.origin(error)
-            raise
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return self._backend.engine.connect()
+            except exc.OperationalError as error:
+                pause = next(pauses, None) if self._backend.is_full(error) else None
+                if pause is None:
+                    if self._backend.remote:
+                        raise self._lost(error) from self._secrets.origin(error)
+                    raise
+            time.sleep(pause + _random.random())  # not all of those that wait at the same moment
 
     def _lost(self, error: exc.DBAPIError) -> ConnectionLost:
         return ConnectionLost(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")

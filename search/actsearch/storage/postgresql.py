@@ -106,6 +106,8 @@ class PostgreSQL:
             return "; make room and run again, finished trials are kept"
         if state == "42501":
             return "; give this user the right to make and use tables in this database"
+        if self.is_full(error):
+            return "; the server has no connection left: end other programs, or raise its max_connections"
         if "does not exist" in said and "database" in said:
             return "; make the database with createdb, create_study then fills it"
         if "authentication failed" in said or "no password supplied" in said:
@@ -113,6 +115,11 @@ class PostgreSQL:
         if state is None or state.startswith(("08", "57")):
             return "; check that the server runs and can be reached at this address"
         return ""
+
+    def is_full(self, error: exc.DBAPIError) -> bool:
+        """Whether the server has no connection left for the moment."""
+        full = ("too many clients", "too many connections", "remaining connection slots")
+        return any(text in str(error.orig) for text in full)
 
 
 def _arguments(opening: Opening) -> dict[str, Any]:

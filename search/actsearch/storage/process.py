@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 __all__ = ["began_after", "mark_of_this", "runs"]
 
+_ENDED = ("Z", "X", "x")  # states of a process that has ended: zombie, dead
 _NAMESPACES = ("pid", "time")  # the second moves the clock by which the start of a process is told
 
 
@@ -70,8 +71,10 @@ def _runs_here(pid: int, start: str) -> bool:
         return False
     except PermissionError:  # it runs, as another user
         pass
-    # process numbers are used again, after a restart of a container at once
-    return _start(pid) in ("", start)
+    if (status := _status(pid)) is None:
+        return True
+    # process numbers are used again, after a restart of a container at once; and a zombie may never be waited for
+    return _start_in(status) == start and _state_in(status) not in _ENDED
 
 
 def _mark() -> _Mark:
@@ -88,14 +91,21 @@ def _parsed(mark: str) -> _Mark:
     return _Mark(*str(mark).split(" ", 2))
 
 
-def _start(pid: int) -> str:
-    """When a process began, as the kernel counts it; "" where that is not told."""
+def _status(pid: int) -> str | None:
+    """What the kernel tells of a process; None where that is not told."""
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
-            return ""  # this /proc shows another namespace, in which the number is another process
+            return (
+                None  # this /proc shows another namespace, in which the number is another process
+            )
     except OSError:
-        return ""
-    return _start_in(_read(f"/proc/{pid}/stat"))
+        return None
+    status = _read(f"/proc/{pid}/stat")
+    return status if _start_in(status) else None
+
+
+def _state_in(status: str) -> str:
+    return status.rpartition(")")[2].split()[0]
 
 
 def _start_in(status: str) -> str:

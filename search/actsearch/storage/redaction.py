@@ -46,7 +46,10 @@ def redacted(url: object) -> str:
         if isinstance(url, str) and _is_plain_file(url, read):
             return url
         return _beginning(str(url)) if is_ambiguous(url, read) else shown(read)
-    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number, half of a character
+    except (
+        exc.ArgumentError,
+        ValueError,
+    ):  # ValueError: a port that is no number, half of a character
         return _beginning(str(url))
 
 

@@ -25,6 +25,8 @@ from actsearch.storage.file import LostLog, WatchedFile, located
 
 __all__ = ["Sqlite", "connector"]
 
+_random = random.SystemRandom()  # the global stream is the user's
+
 
 class Sqlite:
     """A database in a file, or in memory."""
@@ -124,7 +126,7 @@ class Sqlite:
                         ) from error
                     if time.monotonic() > ends:
                         raise StorageError(f"{self._shown}: {error}{self._held}") from error
-                time.sleep(random.uniform(0.001, 0.05))  # not in step with those who do the same
+                time.sleep(_random.uniform(0.001, 0.05))  # not in step with those who do the same
 
     @property
     def _held(self) -> str:
@@ -136,6 +138,10 @@ class Sqlite:
 
     def committed(self, transaction: int | None) -> bool:
         """False, as no connection to a file breaks."""
+        return False
+
+    def is_full(self, error: exc.DBAPIError) -> bool:
+        """False: a file has no limit of connections."""
         return False
 
     def advice(self, error: exc.DBAPIError) -> str:

@@ -384,6 +384,13 @@ class Storage:
             return confirming.interrupted(session, study_id)
 
     @retried
+    def begin_confirmation_anew(self, begun: Begun, lease: Lease) -> Begun:
+        """Drop the trainings that are stored of a confirmation."""
+        with self.database.writing() as session:
+            lease.check(session)
+            return confirming.begin_anew(session, begun)
+
+    @retried
     def add_scores(self, begun: Begun, scores: Mapping[str, Score], lease: Lease) -> None:
         """Store trainings of a confirmation that have ended, by their keys."""
         with self.database.writing() as session:

@@ -191,13 +191,15 @@ class Confirmation:
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
 
-        The study is part of it: what a task or an objective describes of itself is not its source text, and equal
-        descriptions are no proof of equal results. So a study that is made again is looked at again.
+        The study is part of it, and the moment at which this confirmation was begun: what a task or an objective
+        describes of itself is not its source text, and equal descriptions are no proof of equal results. So a study
+        that is made again, and a confirmation that begins anew, are looked at again.
         """
         common = [
             self._study.id,
             self._study.created,
             versions(),
+            self._unfinished.begun,
             self._device(),
             self._described,
             list(seeds),

@@ -335,13 +335,18 @@ class Driver:
         # closed also on an exception, whose traceback would keep it, and its processes, alive
         with contextlib.closing(self._executor.run(jobs, self._work)) as answers:
             for part in answers:
-                outcomes = {job.number: outcome for job, outcome in part}
+                outcomes = {job.number: outcome for job, outcome in part if self._counts(outcome)}
                 ended = [open_trials.pop(number) for number in outcomes]
-                self._store(ended, outcomes, started, listeners, progress)
+                if ended:
+                    self._store(ended, outcomes, started, listeners, progress)
                 if self._is_over():
                     self._executor.stop()
         if open_trials:  # the executor was told to stop
             self._storage.put_back_trials(self._study.id, list(open_trials), self._lease)
+
+    def _counts(self, outcome: Outcome) -> bool:
+        """Whether a trial ended by itself: a signal may have ended processes that it needed as well."""
+        return self._signals.number is None or outcome.state is not TrialState.FAILED
 
     def _store(
         self,

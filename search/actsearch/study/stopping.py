@@ -30,7 +30,8 @@ class StopSignals:
     When all is stored and given back, the first signal goes on to whoever handled it before: a script ends with
     KeyboardInterrupt, or by SIGTERM, as it would without a study. Signals that are ignored, or handled outside of
     Python, are left alone, and in threads other than the main one nothing is touched. A fork handles signals as
-    before: a process that the objective starts by forking ends by them.
+    before, and ends by them, but for the first Ctrl-C: a terminal sends it to all its processes, and workers of a
+    DataLoader must live for the running trials to end.
 
     Attributes:
         number: the signal that came; None while there was none.
@@ -116,10 +117,25 @@ class _AtFork(threading.local):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def in_child(self) -> None:
+        is_running = any(
+            signals.number is None and signal.SIGINT in signals._before for signals in _inside
+        )
         for signals in reversed(_inside):  # each gives back what it found
             signals.restore()
         _inside.clear()
+        if is_running:
+            _spare_one_interrupt()
         self.in_parent()
+
+
+def _spare_one_interrupt() -> None:
+    """Let the first Ctrl-C pass."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def pass_by(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, pass_by)
 
 
 if hasattr(os, "register_at_fork"):

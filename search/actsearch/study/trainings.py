@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
+
+import torch
 
 from actsearch.evaluation import Evaluator, Request
 from actsearch.evaluation.evaluate import ObjectiveCallable
@@ -44,6 +47,13 @@ class Trainings:
         self._bar = bar
         self._unfinished = unfinished
         self.last_reason = ""
+        # on a GPU what was trained in a stack may have other last bits than alone, and so prove nothing
+        on_gpu = (
+            objective.torch_device().type != "cpu"
+            if isinstance(objective, Task)
+            else torch.cuda.is_available()
+        )
+        self._is_proven = on_gpu  # whether a stored training was made once more
 
     def scores(
         self,
@@ -62,9 +72,7 @@ class Trainings:
             for item in wanted
             for rate in [self.learning_rate(item[3])]
         }
-        found = {
-            key: score for key in requests if (score := self._unfinished.take(key)) is not None
-        }
+        found = self._kept(requests)
         rest = [key for key in requests if key not in found]
         while rest:
             asked = [requests[key] for key in rest]
@@ -83,6 +91,30 @@ class Trainings:
             self.last_reason,
         )
         return [found[key] for key in requests]
+
+    def _kept(self, requests: Mapping[str, Request]) -> dict[str, Score]:
+        """Results that an interrupted call stored, where the first of them comes out the same again.
+
+        What a task or an objective describes of itself is not its source text: a ``forward`` that was changed since
+        would give one verdict from two models.
+        """
+        found = {
+            key: score for key in requests if (score := self._unfinished.take(key)) is not None
+        }
+        if not found or self._is_proven:
+            return found
+        key, stored = next(iter(found.items()))
+        now = self._score(requests[key], self._evaluator.alone(requests[key]))
+        if repr(now) != repr(replace(stored, reason=now.reason)):
+            _log.warning(
+                "a confirmation that was interrupted begins anew: the training of %s under seed %d, which is stored, "
+                "gives another result now; the model, the objective or what they use was changed",
+                requests[key].record.label or "the baseline", requests[key].seeds[0],
+            )  # fmt: skip
+            self._unfinished.begin_anew()
+            found = {}
+        self._is_proven = True
+        return found
 
     def _advance(self, part: Sequence[Request]) -> None:
         for request in part:

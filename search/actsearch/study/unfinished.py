@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from actsearch.records import CandidateRecord, Score, StudyRecord
@@ -38,6 +39,11 @@ class Unfinished:
         self.number = self._begun.number
 
     @property
+    def begun(self) -> datetime:
+        """When it was begun; another moment after :meth:`begin_anew`."""
+        return self._begun.created
+
+    @property
     def left(self) -> int:
         """How many were stored by an interrupted call and have not been taken yet."""
         return len(self._left)
@@ -63,6 +69,11 @@ class Unfinished:
         """
         settings = [phase, position, activations_of(record), seed, step, learning_rate]
         return digest([self._key, *settings])
+
+    def begin_anew(self) -> None:
+        """Drop what an interrupted call stored: the same training gives another result now."""
+        self._begun = self._storage.begin_confirmation_anew(self._begun, self._lease)
+        self._left = {}
 
     def take(self, key: str) -> Score | None:
         """The result of a training that an interrupted call stored; None if it has to be trained."""
