@@ -6,13 +6,11 @@ import csv
 import ctypes
 import json
 import os
-import random
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -203,10 +201,11 @@ def test_what_cannot_be_written_is_said_and_stays(mine: Path, protected: str) ->
 
 KILLED = """
 import os, resource, signal, sys
+import sqlalchemy as sa
 from actsearch.cli import main
 
-moment, limit, *words = sys.argv[1:]
-count = 0
+moment, limit, last, *words = sys.argv[1:]
+count = commits = 0
 watched = ("open", "os.rename", "os.remove", "os.chmod", "os.chown", "os.listdir", "os.scandir")
 
 
@@ -221,10 +220,20 @@ def hook(event, _):
 if int(limit):  # the kernel ends the process in the middle of a write
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+@sa.event.listens_for(sa.engine.Engine, "commit")
+def before_commit(_):
+    global commits
+    commits += 1
+    if commits == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 sys.addaudithook(hook)
-sys.exit(main(words))
+code = main(words)
+print(commits)
+sys.exit(code)
 """
-"""An export that is killed at some access to files, or when a file grows above a size."""
+"""An export that is killed at some access to files, when a file grows above a size, or before some commit."""
 
 
 def _words(kind: str, target: object) -> list[str]:
@@ -247,7 +256,7 @@ def test_killed_at_any_access_to_a_file_the_old_one_or_the_new_one_is_there(
     killed, moment = 0, 1
     while True:
         target.write_text("before")
-        child = launcher.start(KILLED, moment, 0, *_words(kind, target))
+        child = launcher.start(KILLED, moment, 0, 0, *_words(kind, target))
         ended = child.wait()
         assert target.read_text("utf-8") == "before" or _is_whole(target)
         left = set(_files(Path.cwd())) - {"mine.db", target.name}
@@ -270,7 +279,7 @@ def test_killed_in_the_middle_of_a_write_it_leaves_the_old_file(
 ) -> None:
     target = Path("out.json").absolute()
     target.write_text("before")
-    child = launcher.start(KILLED, 0, room, *_words("json", target))
+    child = launcher.start(KILLED, 0, room, 0, *_words("json", target))
     assert child.wait() == -25, child.errors  # SIGXFSZ
     assert target.read_text() == "before"
     (left,) = set(_files(Path.cwd())) - {"mine.db", "out.json"}
@@ -312,15 +321,8 @@ def _is_complete(url: str) -> bool:
     return "actsearch_complete" in optuna.load_study(study_name="s", storage=url).user_attrs
 
 
-def _kill_after(launcher: Launcher, words: list[str], seconds: float) -> int:
-    child = launcher.start(KILLED, 0, 0, *words)
-    time.sleep(seconds)
-    child.kill()
-    return child.wait()
-
-
 @pytest.mark.parametrize("exists", [True, False])
-@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_an_optuna_export_that_was_killed_is_made_again(
     mine: Path, launcher: Launcher, exists: bool, kills: int
 ) -> None:
@@ -329,17 +331,16 @@ def test_an_optuna_export_that_was_killed_is_made_again(
         other = optuna.create_study(study_name="other", storage=url)
         other.add_trial(optuna.trial.create_trial(value=1.0))
     whole = {"s": _TRIALS, **({"other": 1} if exists else {})}
-    start = time.monotonic()
-    assert (
-        launcher.start(KILLED, 0, 0, *_words("optuna", f"sqlite:///{target.parent}/t.db")).wait()
-        == 0
+    whole_run = launcher.start(
+        KILLED, 0, 0, 0, *_words("optuna", f"sqlite:///{target.parent}/t.db")
     )
-    lasts, shuffled, cut_off = time.monotonic() - start, random.Random(0), 0
+    assert whole_run.wait() == 0, whole_run.errors
+    commits, begun = int(whole_run.lines[-1]), 0
     for turn in range(kills):
-        ended = _kill_after(
-            launcher, _words("optuna", url), lasts * (turn + shuffled.random()) / kills
-        )
-        cut_off += ended == -9
+        last = 1 + (commits - 1) * (turn + 1) // (kills + 1)
+        child = launcher.start(KILLED, 0, 0, last, *_words("optuna", url))
+        assert child.wait() == -9, child.errors
+        begun += exists and len(_state(url)) > 1
         is_complete = target.exists() and _is_complete(url)
         if exists:
             assert _state(url)["other"] == 1
@@ -353,7 +354,7 @@ def test_an_optuna_export_that_was_killed_is_made_again(
             optuna.delete_study(study_name="s", storage=url)
         else:
             target.unlink()
-    assert cut_off >= kills // 2
+    assert begun >= kills // 2 or not exists
 
 
 @pytest.mark.parametrize("attribute", [None, ("user", 1), ("actsearch", {"seed": 5})])
