@@ -554,6 +554,7 @@ class TestLease:
             storage.lease(study).acquire()
         before = counts(database_url)
         outcome = Outcome(TrialState.COMPLETE, 0.5)
+        begun = Begun(1, 0, datetime.now(UTC))
         writes: list[Callable[[], Any]] = [
             lambda: storage.add_trials(study.id, [waiting()], lease),
             lambda: storage.start_trials(study.id, [0], lease),
@@ -563,7 +564,8 @@ class TestLease:
             lambda: storage.add_confirmation(study.id, "k", {}, lease),
             lambda: storage.count_looks(study, "d", ["a"], lease),
             lambda: storage.begin_confirmation(study.id, "k", "cpu", lease),
-            lambda: storage.add_scores(Begun(1, 0), {"k": Score(0.5, 0.5, False)}, lease),
+            lambda: storage.begin_confirmation_anew(begun, lease),
+            lambda: storage.add_scores(begun, {"k": Score(0.5, 0.5, False)}, lease),
         ]
         for write in writes:
             with pytest.raises(acs.StudyError, match="no longer ours"):
