@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
@@ -84,18 +89,27 @@ def _warned(task: acs.Task) -> list[str]:
 # shared rows
 
 
+class Reads:
+    """Counts over all copies of a data set, since it has no __dict__ and is shared by them."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Items(Dataset[Any]):
     """A data set of its own kind, whose items are read one by one."""
 
     def __init__(self, start: int, stop: int) -> None:
         self.rows = range(start, stop)
-        self.read = 0
+        self.reads = Reads()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Any:
-        self.read += 1
+        self.reads.count += 1
         return X[self.rows[index]], int(Y[self.rows[index]])
 
 
@@ -201,6 +215,47 @@ def test_inputs_from_a_small_set_are_expected_to_return() -> None:
     assert "share 120 of 120 rows" in _refused(task.replace(test=parts[0]))  # the very same rows
 
 
+def _xor(count: int) -> Pair:
+    bits = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(count, 1)
+    return bits, (bits[:, 0] != bits[:, 1]).long()
+
+
+def _factors() -> Pair:
+    rows = torch.cartesian_prod(torch.arange(4.0), torch.arange(5.0))
+    return rows, (rows[:, 0] + rows[:, 1] > 3).long()
+
+
+@pytest.mark.parametrize("kind", ["XOR", "XOR repeated", "factorial", "one data set"])
+def test_a_table_of_all_combinations_has_no_new_rows_to_give(kind: str) -> None:
+    inputs, labels = _factors()
+    few = torch.tensor([1, 7, 12, 18])
+    rows = TensorDataset(*_xor(1))
+    train, test = {
+        "XOR": (_xor(1), _xor(1)),
+        "XOR repeated": (_xor(16), _xor(4)),
+        "factorial": ((inputs, labels), (inputs[few], labels[few])),
+        "one data set": (rows, rows),
+    }[kind]
+    two = lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))  # noqa: E731
+    said = _warned(_task(model=two, train=train, valid=train, test=test))
+    assert "test and train share" in said[0]
+    assert "about all combinations of their values, so hardly any can be new" in said[0]
+
+
+def test_a_grid_of_measured_numbers_is_no_table_and_the_way_out_is_named() -> None:
+    grid = torch.cartesian_prod(torch.linspace(-1, 1, 10), torch.linspace(-1, 1, 10))
+    one = torch.linspace(-1, 1, 8)[:, None]
+    for inputs in (grid, one):
+        targets = inputs.prod(1, keepdim=True)
+        width = inputs.shape[1]
+        task = _task(
+            model=lambda width=width: nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 1)),
+            train=(inputs, targets), valid=(inputs + 0.01, targets), test=(inputs[::2], targets[::2]),
+            loss=F.mse_loss, metric="mse",
+        )  # fmt: skip
+        assert "or leave test= out (a search needs none; confirm() does)" in _refused(task)
+
+
 def test_an_oversampled_training_set_is_no_small_set() -> None:
     """Every row stands there three times, and those of the test data once each: they are copies."""
     x, y = _rows(0, 120)
@@ -214,7 +269,7 @@ def test_items_of_a_dataset_are_compared_and_those_of_the_test_data_only_by_conf
     with pytest.warns(acs.ActsearchWarning, match="valid and train share 5 of 65 rows") as caught:
         study = _search(task)
     assert len(caught) == 1
-    assert test.read == 0
+    assert test.reads.count == 0
     with pytest.warns(acs.ActsearchWarning, match="test and valid share 2 of 62 rows") as caught:
         verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
     assert len(caught) == 1
@@ -314,6 +369,30 @@ def test_a_model_that_imputes_them_is_left_alone(caplog: pytest.LogCaptureFixtur
     assert "train inputs hold 1 NaN in 1 of 120 rows" in caplog.text
 
 
+class Attends(nn.Module):
+    """Attention whose mask, of 0 and -inf, is added to its scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores, self.out = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        return self.out(torch.softmax(self.scores(x) + mask, 1) * x)
+
+
+def test_an_additive_attention_mask_is_left_alone() -> None:
+    mask = torch.zeros(240, 4)
+    mask[::3, 2:] = -INF
+    parts = {name: (X[a:b], mask[a:b], Y[a:b]) for name, (a, b) in PLACES.items()}
+    assert _warned(_task(model=Attends, **parts)) == []
+    mask[5] = -INF  # nothing is left to attend to
+    assert "train inputs[1] hold" in _refused(_task(model=Attends, **parts))
+    mask[5] = 0
+    mask[7, 0] = 0.5  # a number, so no mask
+    (said,) = _warned(_task(model=Attends, **parts))
+    assert "train inputs[1] hold 80 inf in 40 of 120 rows" in said
+
+
 def test_an_activation_that_hides_inf_is_not_relied_upon() -> None:
     """tanh(inf) is 1: the loss is finite, and a candidate that bounds nothing would be blamed."""
     numbers: dict[str, Any] = {"model": _one_output, "loss": F.mse_loss, "metric": "mse"}
@@ -331,13 +410,80 @@ def test_an_activation_that_hides_inf_is_not_relied_upon() -> None:
 # labels
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "loss"])
-@pytest.mark.parametrize("which", ["train", "valid", "test"])
-def test_one_class_is_refused(metric: str, which: str) -> None:
-    places = {"train": (0, 120), "valid": (120, 180), "test": (180, 240)}
-    a, b = places[which]
-    said = _refused(_task(**{which: (X[a:b], torch.ones(b - a).long())}, metric=metric))
-    assert f"all {b - a} {which} labels are 1" in said
+def _wrapped_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target)
+
+
+PLACES = {"train": (0, 120), "valid": (120, 180), "test": (180, 240)}
+
+
+def _ones(which: str) -> dict[str, Pair]:
+    a, b = PLACES[which]
+    return {which: (X[a:b], torch.ones(b - a).long())}
+
+
+@pytest.mark.parametrize("which", PLACES)
+def test_one_class_scored_by_accuracy_is_refused(which: str) -> None:
+    a, b = PLACES[which]
+    assert f"all {b - a} {which} labels are 1" in _refused(_task(**_ones(which)))
+
+
+@pytest.mark.parametrize(
+    "loss", [F.cross_entropy, nn.CrossEntropyLoss(), functools.partial(F.cross_entropy), _wrapped_cross_entropy]
+)  # fmt: skip
+def test_one_class_is_refused_in_train_and_a_warning_elsewhere(loss: Any) -> None:
+    assert "all 120 train labels are 1" in _refused(
+        _task(**_ones("train"), metric="loss", loss=loss)
+    )
+    for which, rows in (("valid", 60), ("test", 60)):
+        (said,) = _warned(_task(**_ones(which), metric="loss", loss=loss))
+        assert said == f"all {rows} {which} labels are 1: check that they are meant"
+
+
+def test_counts_that_are_one_value_are_a_warning() -> None:
+    """Integers are no classes where the loss takes them for numbers."""
+    counts = {name: (X[a:b], torch.zeros(b - a, 1).long()) for name, (a, b) in PLACES.items()}
+    poisson = lambda output, target: F.poisson_nll_loss(output, target.float())  # noqa: E731
+    said = _warned(_task(**counts, model=_one_output, loss=poisson, metric="loss"))
+    assert [text.split(" labels")[0] for text in said] == ["all 120 train", "all 60 valid", "all 60 test"]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_masks_of_background_alone_are_counted_in_rows(metric: str) -> None:
+    pixels, masks = torch.randn(24, 1, 4, 4), (torch.arange(24 * 16) % 2).reshape(24, 4, 4)
+    settings: dict[str, Any] = {
+        "model": lambda: nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)),
+        "metric": metric, "test": None,
+    }  # fmt: skip
+    valid = pixels[16:], torch.zeros_like(masks[16:])
+    (said,) = _warned(_task(**settings, train=(pixels[:16], masks[:16]), valid=valid))
+    assert said == "the labels of all 8 valid rows are 0: check that they are meant"
+    train = pixels[:16], torch.zeros_like(masks[:16])
+    refused = _refused(_task(**settings, train=train, valid=(pixels[16:], masks[16:])))
+    assert "the labels of all 16 train rows are 0" in refused
+
+
+@pytest.mark.parametrize("which", PLACES)
+@pytest.mark.parametrize(
+    ("loss", "ignored"),
+    [(F.cross_entropy, -100), (_wrapped_cross_entropy, -100), (nn.CrossEntropyLoss(ignore_index=255), 255)],
+)  # fmt: skip
+def test_labels_that_the_loss_leaves_out_everywhere_are_refused(
+    which: str, loss: Any, ignored: int
+) -> None:
+    a, b = PLACES[which]
+    data = {which: (X[a:b], torch.full((b - a,), ignored))}
+    said = _refused(_task(**data, loss=loss, metric="loss"))
+    assert f"all {b - a} labels of {which} are {ignored}, which the loss leaves out" in said
+
+
+def test_minus_100_is_a_number_to_a_loss_of_numbers() -> None:
+    cold = {name: (X[a:b], torch.full((b - a, 1), -100)) for name, (a, b) in PLACES.items()}
+    square = lambda output, target: F.mse_loss(output, target.float())  # noqa: E731
+    said = _warned(_task(**cold, model=_one_output, loss=square, metric="loss"))
+    assert said[0] == "all 120 train labels are -100: check that they are meant"
+    unused = lambda output, target: output.square().mean()  # noqa: E731
+    assert _warned(_task(**cold, model=_one_output, loss=unused, metric="loss")) == []
 
 
 def test_targets_of_one_number_are_a_warning_and_placeholders_are_not() -> None:
@@ -503,4 +649,126 @@ def test_it_is_said_once_for_a_task() -> None:
 def test_making_a_task_looks_at_nothing() -> None:
     rows = Items(0, 120)
     _task(train=rows, test=rows, valid=_with(NAN, 0, 0, _rows(120, 180)))
-    assert rows.read == 0
+    assert rows.reads.count == 0
+
+
+# data sets that are read for a look
+
+
+class File(io.FileIO):
+    """Closes itself at its end, without a warning."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Lazy(Dataset[Any]):
+    """Opens its file when the first item is read, as data sets for workers are to."""
+
+    def __init__(self, path: str, start: int, stop: int) -> None:
+        self.path, self.rows = path, range(start, stop)
+        self.files: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        if self.path not in self.files:
+            self.files[self.path] = File(self.path)
+        file, row = self.files[self.path], self.rows[index]
+        file.seek(20 * row)
+        time.sleep(2e-4)  # another reader of the same open file would move on here
+        numbers = torch.frombuffer(bytearray(file.read(20)), dtype=torch.float32)
+        assert torch.equal(numbers[:4], X[row]), "the row of another worker was read"
+        return numbers[:4], numbers[4].long()
+
+
+class Wraps(Dataset[Any]):
+    """Hands on the items of another data set."""
+
+    def __init__(self, inner: Dataset[Any]) -> None:
+        self.inner = inner
+
+    def __len__(self) -> int:
+        return len(self.inner)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inner[index]
+
+
+@pytest.fixture
+def lazy(tmp_path: Path) -> Callable[[int, int], Lazy]:
+    path = tmp_path / "rows.bin"
+    path.write_bytes(torch.cat([X, Y[:, None].float()], 1).numpy().tobytes())
+    return lambda start, stop: Lazy(str(path), start, stop)
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: rows, Wraps], ids=["itself", "in another"])
+def test_a_file_that_is_opened_lazily_is_not_shared_among_workers(
+    lazy: Callable[[int, int], Lazy], wrap: Callable[[Any], Dataset[Any]]
+) -> None:
+    """Each worker reads the rows it asks for; items read before it was started left nothing open."""
+    sets = {name: lazy(*place) for name, place in PLACES.items()}
+    loaders = {
+        name: DataLoader(wrap(rows), batch_size=16, num_workers=2) for name, rows in sets.items()
+    }
+    assert _warned(_task(**loaders)) == []
+    assert [rows.files for rows in sets.values()] == [{}, {}, {}]
+
+
+class Opened(Lazy):
+    """Has its file open from the first."""
+
+    def __init__(self, path: str, start: int, stop: int) -> None:
+        super().__init__(path, start, stop)
+        self.files[path] = File(path)
+
+    def __del__(self) -> None:
+        self.files[self.path].close()
+
+
+def test_an_open_file_stays_open(lazy: Callable[[int, int], Lazy]) -> None:
+    """A copy that is dropped must not close what it shares with the user's object."""
+    path = lazy(0, 1).path
+    train, valid = Opened(path, 0, 120), Opened(path, 120, 180)
+    assert _warned(_task(train=train, valid=Wraps(valid), test=None)) == []
+    assert not train.files[path].closed
+    assert not valid.files[path].closed
+
+
+def test_a_look_before_the_search_opens_no_file_of_the_users_object(
+    lazy: Callable[[int, int], Lazy],
+) -> None:
+    """Else the task could not be sent to a child process."""
+    train, valid = lazy(0, 120), DataLoader(lazy(120, 180), batch_size=16)
+    task = _task(train=train, valid=valid, test=None)
+    study = acs.create_study(study_name="s", strategy="random")
+    study.optimize(task, n_trials=1, executor=acs.Processes(1), show_progress_bar=False)
+    assert train.files == valid.dataset.files == {}  # type: ignore[attr-defined]
+    assert "COMPLETE" in [trial.state.name for trial in study.trials]
+
+
+class Endless(Dataset[Any]):
+    """Declares more items than there is memory to number."""
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index % 240], Y[index % 240]
+
+
+def test_a_data_set_of_any_declared_length_is_looked_at_in_little_memory() -> None:
+    """To number its rows would take 8 TB."""
+    rows = Endless()
+    half = 1 << 39
+
+    def drawn(source: Dataset[Any]) -> DataLoader[Any]:
+        sampler = RandomSampler(source, replacement=True, num_samples=64)  # type: ignore[arg-type]
+        return DataLoader(source, batch_size=16, sampler=sampler)
+
+    assert _warned(_task(train=drawn(rows), test=None)) == []
+    parts = {"train": Subset(rows, range(half)), "valid": Subset(rows, range(half, 2 * half))}
+    check_data(_task(**parts, test=_rows(0, 60)), _model)
+    with pytest.raises(acs.TaskError, match=f"test and valid share {1 << 40} of {1 << 40} rows"):
+        check_data(_task(train=_rows(0, 60), valid=rows, test=rows), _model)

@@ -30,7 +30,9 @@ def _compared(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Overlap | N
 
 @settings(max_examples=60, deadline=None)
 @given(
-    width=st.integers(1, 9),
+    width=st.one_of(
+        st.integers(1, 9), st.integers(64, 150)
+    ),  # of wide rows a part is hashed first
     counts=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     values=st.integers(1, 3),
     seed=st.integers(0, 2**20),
@@ -41,7 +43,10 @@ def test_counts_are_those_of_a_comparison_of_all_pairs(
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(count: int) -> tuple[Tensor, Tensor]:
-        inputs = torch.randint(0, values, (count, width), generator=generator).float()
+        inputs = torch.zeros(count, width)
+        inputs[:, -9:] = torch.randint(
+            0, values, (count, min(width, 9)), generator=generator
+        ).float()
         return inputs, torch.randint(0, 2, (count,), generator=generator)
 
     (x, y), (u, v) = one, other = drawn(counts[0]), drawn(counts[1])
@@ -95,6 +100,29 @@ def test_rows_of_another_form_share_nothing() -> None:
     x, y = torch.randn(8, 4), torch.arange(8)
     assert _compared((x, y), (x[:, :3], y)) is None
     assert _compared((x, y), (x, x[:, :1], y)) is None
+
+
+def test_wide_rows_are_compared_in_little_memory() -> None:
+    """400 MB of equal rows are compared 16 MB at a time, whatever the width."""
+    x, y = torch.zeros(1, 1_000_000).expand(100, -1), torch.arange(100)
+    tables = tables_of(
+        {name: read_rows(origin_of((x, y)), has_target=True) for name in ("test", "train")}
+    )
+    assert [len(part) for part in tables["test"].steps(np.arange(100))] == [4] * 25
+
+
+def test_a_long_look_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="actsearch")
+    x, y = torch.arange(400_000).float()[:, None].expand(-1, 240), torch.arange(400_000) % 2
+    for count, lines in ((1000, 0), (400_000, 1)):
+        task = acs.Task(
+            model=lambda: nn.Sequential(nn.Linear(240, 2), nn.ReLU(), nn.Linear(2, 2)),
+            train=(x[:count], y[:count]), valid=(x[:8] - 10, y[:8]), loss=F.cross_entropy,
+        )  # fmt: skip
+        check_data(task, task.build)
+        said = [item.message for item in caplog.records if "looking through" in item.message]
+        assert len(said) == lines
+    assert said == ["looking through 0.4 GB of data, once for this task"]
 
 
 @pytest.mark.slow

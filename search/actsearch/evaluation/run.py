@@ -25,7 +25,7 @@ from actsearch.placement import (
 from actsearch.placement.probe import observed
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
-from actsearch.task import Task, inputs_and_targets
+from actsearch.task import Task, inputs_and_targets, reading_copy
 from actsearch.training import TrainingResult, fit, isolated_random
 
 __all__ = ["Phase", "Run", "TrialPruned", "parameters_added", "prepared", "sample_of"]
@@ -251,10 +251,11 @@ def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
 def _first_batch(task: Task) -> Any:
     if isinstance(task.train, tuple):
         return tuple(tensor[:2] for tensor in task.train)
+    train = reading_copy(task.train)
     with isolated_random(0):
-        if hasattr(task.train, "batch_size"):
-            return next(iter(task.train))
-        item = task.train[0]
+        if hasattr(train, "batch_size"):
+            return next(iter(train))
+        item = train[0]
         if task.step is not None:
             return default_collate([item]) if isinstance(item, Mapping) else None
     return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)

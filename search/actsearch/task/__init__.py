@@ -1,5 +1,6 @@
 """What is optimised: the user's model, data, loss, metric and budget."""
 
+from actsearch.task.copies import reading_copy
 from actsearch.task.data import Batches, inputs_and_targets, to_device
 from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
 from actsearch.task.task import Task
@@ -11,6 +12,7 @@ __all__ = [
     "Metric",
     "Task",
     "inputs_and_targets",
+    "reading_copy",
     "resolve_metric",
     "to_device",
 ]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
+from actsearch.task.copies import reading_copy
 
 __all__ = [
     "Batches",
@@ -239,6 +240,7 @@ def describe_source(source: Any) -> dict[str, Any]:
 def _items_digest(source: Any, length: int) -> str:
     """Hash of evenly spread items of a data set, random transforms seeded; "" where an item cannot be had."""
     digest = hashlib.sha256()
+    source = reading_copy(source)  # loaders start their workers later
     with global_streams:
         state = random.getstate()
         try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
-from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.task import Batches, Task, inputs_and_targets, reading_copy
 from actsearch.training.loop import Fit
 from actsearch.training.memory import is_out_of_memory
 
@@ -28,7 +28,8 @@ def check_task(task: Task, model: nn.Module) -> None:
     Raises:
         TaskError: naming the data set and the shapes that do not fit.
     """
-    fit = Fit(task, model, 0)
+    copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
+    fit = Fit(task.replace(**copies), model, 0)
     for name, batches in (("train", fit.train), ("valid", fit.valid)):
         if name == "valid" and task.evaluate is not None:
             continue

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -37,6 +37,8 @@ _PACKAGE = str(Path(__file__).parents[2])
 _PAIRS = (("test", "train"), ("test", "valid"), ("valid", "train"))
 
 _DECIDED = {"test": "the verdict", "valid": "the search"}
+
+_MUCH = 1 << 28  # bytes that take about a second
 
 T = TypeVar("T")
 
@@ -107,6 +109,17 @@ def _attempt(what: str, action: Callable[[], T]) -> T | None:
         return None
 
 
+def _announce(rows: Iterable[Rows]) -> None:
+    """Say that the look at much data takes a while."""
+    size = sum(
+        part[:1].numel() * part.element_size() * len(item)
+        for item in rows
+        for part in [*item.inputs.values()] + ([] if item.target is None else [item.target])
+    )
+    if size > _MUCH:
+        _log.info("looking through %.1f GB of data, once for this task", size / 1e9)
+
+
 class _Data:
     """The data sets of a task, as far as they can be read.
 
@@ -133,6 +146,7 @@ class _Data:
                 self._read(name, origin, has_target=task.step is None)
         self.tables: Mapping[str, Table] = {}
         if self.rows:
+            _announce(self.rows.values())
             self.tables = _attempt("which rows are equal", lambda: tables_of(self.rows)) or {}
         pairs = [_attempt(f"{a} and {b}", lambda a=a, b=b: self._overlap(a, b)) for a, b in _PAIRS]  # type: ignore[misc]
         self.overlaps: list[Overlap] = [item for item in pairs if item is not None]
@@ -164,7 +178,7 @@ class _Data:
             return found or by_position
         return dataclasses.replace(
             found,
-            same=found.same or by_position.same,
+            same=found.same or (by_position.same and not found.is_of_table),
             matched=found.matched | by_position.matched,
         )
 
@@ -175,7 +189,7 @@ class _Data:
             counts = "; ".join(item.counts for item in of_test)
             yield Finding(
                 f"{counts}: scores on rows that the search has seen say nothing about new ones; "
-                "give test= rows of their own",
+                "give test= rows of their own, or leave test= out (a search needs none; confirm() does)",
                 refused=True,
             )
             return
@@ -183,9 +197,7 @@ class _Data:
             what = f"{_DECIDED[item.name]} may favour what remembers them"
             if item.name == "valid" and item.same:
                 what = "every trial is scored on what it was trained on"
-            yield Finding(
-                f"{item.counts}{_expected(item)}: {what}; remove them from one of the two"
-            )
+            yield Finding(f"{item.counts}{_expected(item)}: {what}{_advice(item)}")
 
 
 def _is_known(of_test: list[Overlap]) -> bool:
@@ -199,10 +211,11 @@ def _is_known(of_test: list[Overlap]) -> bool:
 
 
 def _expected(item: Overlap) -> str:
-    if item.distinct is None:
-        return ""
-    different, count = item.distinct
-    return f" ({item.other} holds {different} different inputs in {count} rows, so some are to be expected)"
+    return f" ({item.expected})" if item.expected else ""
+
+
+def _advice(item: Overlap) -> str:
+    return "" if item.is_of_table else "; remove them from one of the two"
 
 
 def _other_findings(task: Task, build: Callable[[], nn.Module], data: _Data) -> Iterator[Finding]:

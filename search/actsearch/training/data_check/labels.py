@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from actsearch.task import Task
 from actsearch.training.data_check.finding import Finding
 from actsearch.training.data_check.probe import Probe
-from actsearch.training.data_check.rows import Rows
+from actsearch.training.data_check.rows import Origin, Rows
 
 __all__ = ["label_findings"]
 
 _log = logging.getLogger("actsearch")
 
-_IGNORED = -100  # torch's label for what is not to be learned
+_IGNORED = -100  # torch's label for what is not to be learned, unless ignore_index says another
 _PROBED = 64
 _LISTED = 5
 _CLASS_LOSSES = (F.cross_entropy, F.nll_loss)
@@ -40,6 +40,9 @@ def label_findings(task: Task, rows: Mapping[str, Rows], probe: Probe) -> Iterat
     known = {name: item for name, item in labels.items() if item is not None and len(item)}
     classes = None
     for name, item in known.items():
+        if (left_out := _all_left_out(task, name, item, rows[name], probe)) is not None:
+            yield left_out
+            continue
         yield from _constant(task, name, item, rows[name], probe)
         if _is_integer(item):
             classes = classes or _classes(rows[name], probe)
@@ -66,33 +69,74 @@ def _is_class_loss(loss: Any) -> bool:
     return loss in _CLASS_LOSSES or isinstance(loss, _CLASS_LOSS_MODULES)
 
 
+def _ignored(loss: Any) -> int:
+    """The label that a loss leaves out."""
+    while isinstance(loss, functools.partial):
+        if "ignore_index" in loss.keywords:
+            return int(loss.keywords["ignore_index"])
+        loss = loss.func
+    return int(loss.ignore_index) if isinstance(loss, _CLASS_LOSS_MODULES) else _IGNORED
+
+
+def _all_left_out(
+    task: Task, name: str, labels: Tensor, rows: Rows, probe: Probe
+) -> Finding | None:
+    """Nothing but the label that the loss leaves out: nothing is learned from them, or measured on them."""
+    ignored = _ignored(task.loss)
+    if not _is_integer(labels) or not bool((labels == ignored).all()):
+        return None
+    if not _is_class_loss(task.loss) and not (
+        _asked(probe.leaves_out, rows, default=False) and _asked(probe.uses_targets, rows)
+    ):
+        return None
+    return Finding(
+        f"all {labels.numel()} labels of {name} are {ignored}, which the loss leaves out; give rows with labels",
+        refused=True,
+    )
+
+
 def _constant(
     task: Task, name: str, labels: Tensor, rows: Rows, probe: Probe
 ) -> Iterator[Finding]:
     """All targets one value.
 
-    Refused where they are classes: integers that the loss depends on, or scored by accuracy; and for r2, which is then
-    not defined. Numbers may well be one value, as the residual of a differential equation that shall be 0: a warning.
+    Refused where they are classes, in train, or scored by accuracy; and for r2, which is then not defined. A part of
+    the data may be one class, such as masks of background alone: a warning for valid and test. So may numbers, such as
+    counts, or the residual of a differential equation that shall be 0.
     Where the loss is the same with other targets they are placeholders, as an autoencoder has them: nothing is said.
     """
-    counted = labels[labels != _IGNORED] if _is_integer(labels) else labels
-    if len(labels) < 2 or not counted.numel() or not bool((counted == counted.flatten()[0]).all()):
+    kept = labels[labels != _ignored(task.loss)] if _is_integer(labels) else labels
+    counted = kept if kept.numel() else labels
+    if len(labels) < 2 or not bool((counted == counted.flatten()[0]).all()):
         return
     metric = _metric(task)
-    value = counted.flatten()[0].item()
-    text = f"all {len(labels)} {name} labels are {value}"
-    if metric == "accuracy":
+    is_flat = labels.numel() == len(labels)
+    is_number = labels.is_floating_point() or labels.is_complex()
+    text = _all_are(name, labels, counted.flatten()[0].item(), "labels")
+    if metric == "accuracy" and (is_flat or name == "train"):
         yield Finding(f"{text}: accuracy on one class tells nothing; give rows of others", True)
         return
     if metric == "r2" and name != "train":
         yield Finding(f"{text}: r2 is not defined on them; give others, or another metric", True)
         return
-    if metric not in ("mse", "mae", "r2") and not _uses_targets(rows, probe):
+    if metric not in ("mse", "mae", "r2") and not _asked(probe.uses_targets, rows):
         return
-    if labels.is_floating_point() or labels.is_complex():
-        yield Finding(f"all {len(labels)} {name} targets are {value}: check that they are meant")
-    else:
+    if name == "train" and not is_number and _are_classes(task, rows, probe):
         yield Finding(f"{text}: one class tells nothing; give rows of others", refused=True)
+    else:
+        what = "targets" if is_number else "labels"
+        text = _all_are(name, labels, counted.flatten()[0].item(), what)
+        yield Finding(f"{text}: check that they are meant")
+
+
+def _all_are(name: str, labels: Tensor, value: float, what: str) -> str:
+    if labels.numel() == len(labels):
+        return f"all {len(labels)} {name} {what} are {value}"
+    return f"the {what} of all {len(labels)} {name} rows are {value}"
+
+
+def _are_classes(task: Task, rows: Rows, probe: Probe) -> bool:
+    return _is_class_loss(task.loss) or _asked(probe.is_of_classes, rows, default=False)
 
 
 def _classes(rows: Rows, probe: Probe) -> int | None:
@@ -103,12 +147,15 @@ def _classes(rows: Rows, probe: Probe) -> int | None:
         return None
 
 
-def _uses_targets(rows: Rows, probe: Probe) -> bool:
+def _asked(
+    question: Callable[[Origin, Sequence[int]], bool], rows: Rows, *, default: bool = True
+) -> bool:
+    """What a probe says of the first rows; the default where the user's model or loss raises."""
     try:
-        return probe.uses_targets(rows.origin, range(min(_PROBED, len(rows))))
+        return question(rows.origin, range(min(_PROBED, len(rows))))
     except Exception as error:  # the user's model and loss: anything
         _log.debug("the loss was not tried on other targets", exc_info=error)
-        return True
+        return default
 
 
 def _outside(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actsearch.training.data_check.rows import Origin, Rows
+from actsearch.training.data_check.discrete import is_full_table
+from actsearch.training.data_check.rows import Origin, Rows, as_array
 
 __all__ = ["Overlap", "Table", "common_origin", "compare", "tables_of"]
 
@@ -21,7 +22,10 @@ Matches = npt.NDArray[np.int64]  # shape (rows,): the row of the other data set,
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment; odd, so that no bit is lost
 _HALF = np.uint64(32)
-_COMPARED = 1 << 16  # hits that are compared at once
+_COMPARED = 1 << 24  # bytes of rows that are compared at once
+_WIDE = 64  # numbers of a row from which on a part of them is hashed first
+_SAMPLED = 16  # of these, at least
+_TABLE = 1 << 17  # different inputs beyond which there is no table of all combinations
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Overlap:
         same: whether all of the first stand in the other, inputs and targets, and not by chance: see :func:`compare`.
         is_definite: whether shared rows are copies, and not to be expected of rows drawn anew.
         matched: rows of the first that stand in the other with their targets, shape (rows,).
-        distinct: different inputs of the other and its rows, where shared ones are to be expected; else None.
+        expected: why shared rows are to be expected, for a message; empty if they are not.
+        is_of_table: whether the other holds every combination of its inputs' values, so that no row can be new.
     """
 
     name: str
@@ -50,7 +55,8 @@ class Overlap:
     same: bool
     matched: npt.NDArray[np.bool_]
     is_definite: bool = True
-    distinct: tuple[int, int] | None = None
+    expected: str = ""
+    is_of_table: bool = False
 
     @property
     def counts(self) -> str:
@@ -90,9 +96,58 @@ class Table:
         count = len(rows.inputs)
         for start, chunk in rows.chunks(self._parts):
             which = slice(start, start + len(chunk[0]))
+            chunk[:count] = [_sampled(part) for part in chunk[:count]]
             data = [_bytes(part, dtype) for part, dtype in zip(chunk, dtypes, strict=True)]
             self.inputs[which] = _hashes(data[:count], 0)
             self.whole[which] = self.inputs[which] * _ODD + _hashes(data[count:], 1)
+
+    @cached_property
+    def is_sampled(self) -> bool:
+        """Whether a part of each row was hashed."""
+        return any(part[:1].numel() >= _WIDE for part in self.rows.inputs.values())
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        parts = zip(self._parts, self._dtypes, strict=True)
+        return sum(part[:1].numel() * dtype.itemsize for part, dtype in parts)
+
+    def steps(self, rows: Matches) -> Iterator[Matches]:
+        """Some rows, a few at a time, so that their bytes take little memory."""
+        step = max(1, _COMPARED // max(1, self.row_bytes))
+        for start in range(0, len(rows), step):
+            yield rows[start : start + step]
+
+    def hash_whole(self, rows: Matches) -> None:
+        """Hash all numbers of some rows."""
+        for which in self.steps(rows):
+            new = _hashes([self.bytes_at(which, targets=False)], 2)
+            self.whole[which] += (new - self.inputs[which]) * _ODD
+            self.inputs[which] = new
+        vars(self).pop("order", None)
+
+    def first_rows(self) -> Tensor | None:
+        """The different inputs, a row each, shape (distinct, numbers); None for inputs that are wide or complex."""
+        parts = list(self.rows.inputs.values())
+        if self.is_sampled or any(part.is_complex() for part in parts):
+            return None
+        ordered = self.inputs[self.order]
+        first = self.order[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+        listed = [self.rows.take(part, first).reshape(len(first), -1).double() for part in parts]
+        return torch.cat(listed, 1)
+
+    @cached_property
+    def is_balanced(self) -> bool:
+        """Whether every different input stands there equally often."""
+        ordered = self.inputs[self.order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+        return len(np.unique(np.diff(starts))) == 1
+
+    @cached_property
+    def is_table(self) -> bool:
+        """Whether every combination of its inputs' values stands there."""
+        rows = self.first_rows() if self.distinct <= _TABLE else None
+        return rows is not None and is_full_table(rows)
 
     def bytes_at(self, which: npt.NDArray[np.int64], *, targets: bool) -> npt.NDArray[np.uint8]:
         """Some rows as bytes."""
@@ -126,7 +181,40 @@ def tables_of(rows: Mapping[str, Rows]) -> dict[str, Table]:
     alike = {name: item for name, item in rows.items() if _form(item) == _form(first)}
     columns = zip(*(_all_parts(item) for item in alike.values()), strict=True)
     dtypes = [_common({part.dtype for part in column}) for column in columns]
-    return {name: Table(name, item, dtypes) for name, item in alike.items()}
+    tables = {name: Table(name, item, dtypes) for name, item in alike.items()}
+    if any(table.is_sampled for table in tables.values()):
+        _hash_alike(list(tables.values()))
+    return tables
+
+
+def _hash_alike(tables: Sequence[Table]) -> None:
+    """Of rows whose sampled numbers are equal, hash all numbers; others differ already."""
+    alike = [
+        [_repeated(one)] + [_known(one, other) for other in tables if other is not one]
+        for one in tables
+    ]
+    for table, found in zip(tables, alike, strict=True):
+        if len(rows := np.flatnonzero(np.logical_or.reduce(found))):
+            table.hash_whole(rows)
+
+
+def _repeated(table: Table) -> npt.NDArray[np.bool_]:
+    """Rows whose hash stands more than once in a data set."""
+    ordered = table.inputs[table.order]
+    equal = np.concatenate([[False], ordered[1:] == ordered[:-1], [False]])
+    found = np.empty(len(ordered), np.bool_)
+    found[table.order] = equal[1:] | equal[:-1]
+    return found
+
+
+def _known(one: Table, other: Table) -> npt.NDArray[np.bool_]:
+    """Rows whose hash stands in another data set as well."""
+    a, b = one.inputs[one.order], other.inputs[other.order]
+    found = np.empty(len(a), np.bool_)
+    found[one.order] = (
+        b[np.minimum(np.searchsorted(b, a), len(b) - 1)] == a
+    )  # quick, as both are sorted
+    return found
 
 
 def _all_parts(rows: Rows) -> list[Tensor]:
@@ -139,6 +227,12 @@ def _form(rows: Rows) -> tuple[object, ...]:
 
 def _common(dtypes: set[torch.dtype]) -> torch.dtype:
     return dtypes.pop() if len(dtypes) == 1 else torch.float64
+
+
+def _sampled(part: Tensor) -> Tensor:
+    """Evenly spread numbers of each row."""
+    width = part[:1].numel()
+    return part if width < _WIDE else part.reshape(len(part), -1)[:, :: width // _SAMPLED]
 
 
 def _bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
@@ -174,10 +268,9 @@ def compare(one: Table, other: Table) -> Overlap | None:
     All of one being in the other counts as *the same* when inputs and targets agree, and it is not to be expected:
     where the inputs come from a small set (truth tables, categories, token ids), rows drawn anew repeat the old ones,
     and the test data may be sound. So it is the same where that cannot be, see :func:`_drawn_anew`, or where the rows
-    are equal one by one, in order.
+    are equal one by one, in order. Of a table of all combinations no row can be new, in whatever order it stands.
     """
-    everywhere = np.arange(len(one.inputs))
-    inputs = _matches(one, other, everywhere, other.order, targets=False)
+    inputs = _matches(one, other, one.order, other.order, targets=False)
     shared = inputs >= 0
     if not shared.any():
         return None
@@ -188,7 +281,8 @@ def compare(one: Table, other: Table) -> Overlap | None:
     matched = whole >= 0
     first = int(np.flatnonzero(shared)[0])
     in_order = one.distinct > 1 and np.array_equal(one.whole, other.whole)
-    expected = _drawn_anew(one, other)
+    of_table = other.is_table and one.is_balanced
+    expected = of_table or _drawn_anew(one, other)
     return Overlap(
         one.name,
         other.name,
@@ -196,11 +290,19 @@ def compare(one: Table, other: Table) -> Overlap | None:
         int(shared.sum()),
         int((shared & ~matched).sum()),
         (first, int(whole[first] if matched[first] else inputs[first])),
-        bool(matched.all()) and (in_order or not expected),
+        bool(matched.all()) and (in_order and not of_table or not expected),
         matched,
         not expected,
-        (other.distinct, len(other.inputs)) if expected else None,
+        _reason(other) if expected else "",
+        of_table,
     )
+
+
+def _reason(other: Table) -> str:
+    counts = f"{other.distinct} different inputs in {len(other.inputs)} rows"
+    if other.is_table:
+        return f"{other.name} holds {counts}, about all combinations of their values, so hardly any can be new"
+    return f"{other.name} holds {counts}, so some are to be expected"
 
 
 def _drawn_anew(one: Table, other: Table) -> bool:
@@ -229,8 +331,7 @@ def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets
     at = np.minimum(np.searchsorted(b, a), len(b) - 1)  # the first of equal ones
     found: Matches = np.full(len(one.inputs), -1, np.int64)
     hits = np.flatnonzero(b[at] == a)
-    for start in range(0, len(hits), _COMPARED):
-        part = hits[start : start + _COMPARED]
+    for part in one.steps(hits):
         own, theirs = rows[part], order[at[part]]
         equal = one.bytes_at(own, targets=targets) == other.bytes_at(theirs, targets=targets)
         exact = equal.all(axis=1)
@@ -242,13 +343,31 @@ def common_origin(name: str, one: Origin, other_name: str, other: Origin) -> Ove
     """The same by position, for two parts of one data set object; None if they are not, or share nothing."""
     if one.base is not other.base:
         return None
-    known, first = np.unique(other.positions, return_index=True)
-    at = np.minimum(np.searchsorted(known, one.positions), len(known) - 1)
-    matched = known[at] == one.positions
+    if _is_one_range(one.positions, other.positions):  # of any length
+        matched = np.broadcast_to(np.True_, len(one.positions))
+        return Overlap(name, other_name, len(matched), len(matched), 0, (0, 0), True, matched)
+    if _are_apart(one.positions, other.positions):
+        return None
+    own, theirs = as_array(one.positions), as_array(other.positions)
+    known, first = np.unique(theirs, return_index=True)
+    at = np.minimum(np.searchsorted(known, own), len(known) - 1)
+    matched = known[at] == own
     if not matched.any():
         return None
-    row = int(np.flatnonzero(matched)[0])
+    row = int(np.argmax(matched))
     count = int(matched.sum())
     place = (row, int(first[at[row]]))
     is_whole = bool(matched.all())
     return Overlap(name, other_name, len(matched), count, 0, place, is_whole, matched)
+
+
+def _is_one_range(one: Matches | range, other: Matches | range) -> bool:
+    return isinstance(one, range) and isinstance(other, range) and one == other
+
+
+def _are_apart(one: Matches | range, other: Matches | range) -> bool:
+    """Whether one ends before the other starts; seen without listing them."""
+    if not (isinstance(one, range) and isinstance(other, range)):
+        return False
+    a, b = sorted([one[0], one[-1]]), sorted([other[0], other[-1]])
+    return a[1] < b[0] or b[1] < a[0]

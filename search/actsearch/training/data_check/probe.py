@@ -76,14 +76,51 @@ class Probe:
             return None
         return output.shape[1] if output.shape[1] > 1 else None
 
+    def is_of_classes(self, origin: Origin, which: Sequence[int]) -> bool:
+        """Whether the targets are classes, seen by a loss that takes those of these rows, and none that has no output.
+
+        Raises:
+            Exception: whatever the user's model and loss raise on these rows.
+        """
+        output, target, loss = self._tried(origin, which)
+        if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
+            return False
+        loss(output, target)
+        try:
+            loss(output, torch.full_like(target, output.shape[1]))
+        except IndexError:
+            return True
+        return False
+
+    def leaves_out(self, origin: Origin, which: Sequence[int]) -> bool:
+        """Whether the loss leaves these rows out: it is not finite, or the same whatever the model's output is.
+
+        Raises:
+            Exception: whatever the user's model and loss raise on these rows.
+        """
+        output, target, loss = self._tried(origin, which)
+        found = loss(output, target)
+        if not isinstance(output, Tensor) or not bool(torch.isfinite(found).all()):
+            return True
+        other = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
+        return bool((found == loss(other.to(output.dtype), target)).all())
+
     def uses_targets(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss on these rows would be another with other targets; they may be placeholders."""
+        output, target, loss = self._tried(origin, which)
+        return bool((loss(output, target) != loss(output, _other(target))).any())
+
+    def _tried(
+        self, origin: Origin, which: Sequence[int]
+    ) -> tuple[Any, Tensor, Callable[[Any, Tensor], Tensor]]:
+        """The model's output on these rows, their targets, and the task's loss of the two."""
         loss = self._task.loss
         assert loss is not None
+        if isinstance(loss, nn.Module):
+            loss = copy.deepcopy(loss).to(_CPU)
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
-            output = forward(self._copy(), inputs)
-            return bool((loss(output, target) != loss(output, _other(target))).any())
+            return forward(self._copy(), inputs), target, torch.no_grad()(loss)
 
     def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
         fit = Fit(task, copy.deepcopy(self._build()), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from torch.utils.data import (
 )
 
 from actsearch.placement.random_streams import isolated_random
+from actsearch.task import reading_copy
 
-__all__ = ["Origin", "Rows", "Unreadable", "origin_of", "read_rows"]
+__all__ = ["Origin", "Rows", "Unreadable", "as_array", "is_random", "origin_of", "read_rows"]
 
 Positions = npt.NDArray[np.int64]
 
 _ITEMS = 2048  # of a Dataset that is no TensorDataset; more could take as long as an epoch
+_POSITIONS = 1 << 26  # of a range; a longer one is not made an array
 _SECONDS = 2.0  # for reading them; an item may be a file
 _CHUNK = 1 << 22  # numbers that are looked at together: they stay in the cache
 
@@ -45,13 +48,24 @@ class Origin:
 
     Attributes:
         base: the data set below all loaders and subsets.
-        positions: the rows of it, in order.
+        positions: the rows of it, in order; as a range where they are one, since a data set may declare any length.
         collate: makes a batch of its items.
     """
 
     base: Any
-    positions: Positions
+    positions: Positions | range
     collate: Callable[[list[Any]], Any] = default_collate
+
+    def at(self, which: slice | Sequence[int]) -> Positions:
+        """Some of the positions."""
+        if isinstance(which, slice):
+            return as_array(self.positions[which])
+        return np.array([self.positions[index] for index in which], dtype=np.int64)
+
+    @cached_property
+    def readable(self) -> Any:
+        """The data set to read items of: a copy, so that a file opened for them is not shared by a loader's workers."""
+        return reading_copy(self.base)
 
     @property
     def is_in_memory(self) -> bool:
@@ -62,12 +76,12 @@ class Origin:
 
     def batch(self, which: Sequence[int]) -> Any:
         """A batch of some rows, as training would get it; random transforms are seeded."""
-        chosen = self.positions[list(which)]
+        chosen = self.at(which)
         if isinstance(self.base, tuple):
             at = torch.from_numpy(chosen)
             return tuple(tensor[at.to(tensor.device)] for tensor in self.base)
         with isolated_random(0):
-            return self.collate([self.base[int(position)] for position in chosen])
+            return self.collate([self.readable[int(position)] for position in chosen])
 
 
 @dataclass(frozen=True)
@@ -129,27 +143,61 @@ def origin_of(source: Any) -> Origin:
         Unreadable: a stream, or a loader that chooses its rows in a way of its own.
     """
     if isinstance(source, tuple):
-        return Origin(source, np.arange(len(source[0])))
+        return Origin(source, range(len(source[0])))
     if isinstance(source, DataLoader):
         below = origin_of(source.dataset)
         chosen = _sampled(source, len(below.positions))
-        positions = below.positions if chosen is None else below.positions[chosen]
+        positions = below.positions if chosen is None else _chosen(below.positions, chosen)
         return Origin(below.base, positions, source.collate_fn)
     if isinstance(source, IterableDataset):
         raise Unreadable("it is a stream")
     if type(source) is Subset:
         below = origin_of(source.dataset)
-        return Origin(below.base, below.positions[np.asarray(source.indices, dtype=np.int64)])
-    return Origin(source, np.arange(len(source)))
+        return Origin(below.base, _chosen(below.positions, source.indices))
+    return Origin(source, range(len(source)))
 
 
-def _sampled(loader: DataLoader[Any], length: int) -> Positions | None:
-    """The rows that a loader takes; None for all."""
+def as_array(positions: Positions | range) -> Positions:
+    """Positions as an array.
+
+    Raises:
+        Unreadable: a range that would take much memory.
+    """
+    if not isinstance(positions, range):
+        return positions
+    if len(positions) > _POSITIONS:
+        raise Unreadable(f"its {len(positions)} rows are not listed")
+    return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
+
+
+def _chosen(positions: Positions | range, indices: Any) -> Positions | range:
+    """Positions at some indices; a range of a range stays one."""
+    is_inside = isinstance(indices, range) and (
+        not indices
+        or (min(indices[0], indices[-1]) >= 0 and max(indices[0], indices[-1]) < len(positions))
+    )
+    if isinstance(positions, range) and is_inside:
+        if not indices:
+            return range(0)
+        step = positions.step * indices.step
+        start = positions[indices[0]]
+        return range(start, start + step * len(indices), step)
+    at = as_array(indices) if isinstance(indices, range) else np.asarray(list(indices), np.int64)
+    if not isinstance(positions, range):
+        return positions[at]
+    if at.size and not (-len(positions) <= at.min() and at.max() < len(positions)):
+        raise IndexError("a subset's indices lie outside its data set")
+    at = np.where(at < 0, at + len(positions), at)
+    return positions.start + positions.step * at
+
+
+def _sampled(loader: DataLoader[Any], length: int) -> Any:
+    """Indices of the rows that a loader takes; None for all."""
     sampler = loader.sampler
     if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
         raise Unreadable("its loader makes its batches in a way of its own")
     if type(sampler) is SubsetRandomSampler:
-        return np.asarray(list(sampler.indices), dtype=np.int64)
+        return sampler.indices
     if type(sampler) is SequentialSampler:
         return None
     if isinstance(sampler, RandomSampler) and type(sampler) is RandomSampler:
@@ -174,7 +222,7 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
     parts, is_read = _parts(origin)
     every = is_read or len(origin.positions) == _length(parts)
     if every and not is_read:
-        every = bool((origin.positions == np.arange(len(origin.positions))).all())
+        every = _is_in_order(origin.positions)
     target: Tensor | None = None
     if isinstance(parts, (tuple, list)) and len(parts) >= 2 and has_target:
         *parts, last = parts
@@ -182,7 +230,13 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
             raise Unreadable("its targets are not one tensor")
         target = last
     inputs = dict(_named(parts))
-    return Rows(inputs, target, None if every else origin.positions, origin)
+    return Rows(inputs, target, None if every else origin.at(slice(None)), origin)
+
+
+def _is_in_order(positions: Positions | range) -> bool:
+    if isinstance(positions, range):
+        return positions == range(len(positions))
+    return bool((positions == np.arange(len(positions))).all())
 
 
 def _parts(origin: Origin) -> tuple[Any, bool]:
@@ -205,7 +259,7 @@ def _joined(child: Any) -> tuple[Tensor, ...]:
     below = origin_of(child)
     if type(below.base) is not TensorDataset:
         raise Unreadable("it is put together from other data")
-    at = torch.from_numpy(below.positions)
+    at = torch.from_numpy(below.at(slice(None)))
     return tuple(tensor[at.to(tensor.device)] for tensor in below.base.tensors)
 
 
@@ -226,7 +280,7 @@ def _read_items(origin: Origin) -> Any:
         for position in positions:
             if time.monotonic() > deadline:
                 raise Unreadable(f"its items take more than {_SECONDS:.0f} s to read")
-            items.append(origin.base[int(position)])
+            items.append(origin.readable[int(position)])
     return default_collate(items)
 
 
@@ -237,7 +291,7 @@ def is_random(origin: Origin) -> bool:
     read = []
     for seed in (0, 1):
         with isolated_random(seed):
-            read.append(default_collate([origin.base[int(origin.positions[0])]]))
+            read.append(default_collate([origin.readable[int(origin.positions[0])]]))
     first, second = (list(_named(parts)) for parts in read)
     return any(not torch.equal(a, b) for (_, a), (_, b) in zip(first, second, strict=True))
 

@@ -41,8 +41,9 @@ def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> I
     """NaN and inf in one data set, counted.
 
     They are refused where the model gives no finite loss on them (in training, no finite gradient). A model that
-    imputes NaN is left alone. Of inf there is a warning even so: an activation that bounds it, as tanh does, hides it,
-    and a candidate that does not would be blamed.
+    imputes NaN is left alone, and so is a mask of 0 and -inf that is added to the scores of attention. Of other inf
+    there is a warning even so: an activation that bounds it, as tanh does, hides it, and a candidate that does not
+    would be blamed.
 
     Args:
         name: train, valid or test.
@@ -55,10 +56,22 @@ def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> I
         parts.append(("targets", rows.target))
     for what, part in parts:
         if (bad := _not_finite(rows, part)) is not None:
-            yield from _judged(name, what, rows, bad, probe if is_probed else None)
+            is_mask = not bad.nan and _is_mask(rows, part)
+            yield from _judged(
+                name, what, rows, bad, probe if is_probed else None, is_mask=is_mask
+            )
 
 
-def _judged(name: str, what: str, rows: Rows, bad: _Bad, probe: Probe | None) -> Iterator[Finding]:
+def _is_mask(rows: Rows, part: Tensor) -> bool:
+    """Whether a tensor holds 0 and -inf alone."""
+    return all(
+        bool(((chunk == 0) | (chunk == -torch.inf)).all()) for _, (chunk,) in rows.chunks([part])
+    )
+
+
+def _judged(
+    name: str, what: str, rows: Rows, bad: _Bad, probe: Probe | None, *, is_mask: bool
+) -> Iterator[Finding]:
     kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
     text = (
         f"{name} {what} hold {' and '.join(kinds)} in {len(bad.rows)} of {len(rows)} rows "
@@ -73,7 +86,7 @@ def _judged(name: str, what: str, rows: Rows, bad: _Bad, probe: Probe | None) ->
             _log.debug("the model was not tried on rows that are not finite", exc_info=error)
     if trouble:
         yield Finding(f"{text}, and {trouble}: {advice}", refused=True)
-    elif trouble == "" and not bad.inf:
+    elif trouble == "" and (is_mask or not bad.inf):
         _log.info("%s; the model gives a finite loss on them", text)
     else:
         yield Finding(f"{text}: {advice}, or candidates fail that your model does without")

@@ -1,0 +1,103 @@
+"""Copies of data sets to read a few items of, so that the user's own stay as they were."""
+
+from __future__ import annotations
+
+import copy
+import random
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+__all__ = ["reading_copy"]
+
+_WALKED = 1000  # longer lists and dicts are copied, and their items shared
+_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
+
+
+def reading_copy(source: Any) -> Any:
+    """A copy of a data set that shares its numbers, and none of what reading an item sets.
+
+    A data set may open its file when the first item is read. Were that done on the user's own object before a loader
+    starts its workers, these would share one open file and its position, and read wrong rows without an error; nor
+    could the object be sent to a child process. So objects written in Python are copied with what they hold, tensors,
+    arrays and whatever does not take a copy (open files, locks) are shared, and random generators are copied.
+
+    Args:
+        source: a data set, or a loader; a loader with workers is returned as it is, since it reads in these.
+    """
+    try:
+        return _copied(source, {})
+    except Exception:  # the user's objects: anything
+        return source
+
+
+def _copied(item: Any, known: dict[int, Any]) -> Any:
+    """A copy of one object; `known` holds what was copied before, by id, since objects may hold each other."""
+    if id(item) in known:
+        return known[id(item)]
+    if isinstance(item, _RANDOM):
+        known[id(item)] = copy.deepcopy(item)
+    elif isinstance(item, torch.Generator):
+        known[id(item)] = item.clone_state()
+    elif type(item) in (list, dict, set):
+        known[id(item)] = item.copy()
+        _fill(known[id(item)], known)
+    elif type(item) is tuple and 0 < len(item) <= _WALKED:
+        return tuple(_copied(part, known) for part in item)
+    elif isinstance(item, types.MethodType):
+        return types.MethodType(item.__func__, _copied(item.__self__, known))
+    elif isinstance(item, DataLoader):
+        return item if item.num_workers else _copied_loader(item, known)
+    elif _is_plain(item):
+        _copy_object(item, known)
+    return known.get(id(item), item)
+
+
+def _fill(container: Any, known: dict[int, Any]) -> None:
+    """Put copies in place of what a copied list or dict holds."""
+    if isinstance(container, set) or len(container) > _WALKED:
+        return
+    places = container if isinstance(container, dict) else range(len(container))
+    for place in list(places):
+        container[place] = _copied(container[place], known)
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether an object is written in Python and is copied by copying its attributes."""
+    own: Any = type(item)
+    plain: Any = object
+    return (
+        isinstance(getattr(item, "__dict__", None), dict)
+        and not isinstance(item, (type, Tensor, np.ndarray, nn.Module))
+        and own.__reduce_ex__ is plain.__reduce_ex__
+        and own.__reduce__ is plain.__reduce__
+    )
+
+
+def _without_end(own: type) -> type:
+    """A class whose objects close nothing when they end: what a copy shares is still in use."""
+    return type(own.__name__, (own,), {"__del__": lambda self: None, "__module__": own.__module__})
+
+
+def _copy_object(item: Any, known: dict[int, Any]) -> None:
+    try:
+        twin = copy.copy(item)
+    except Exception:  # the user's object: anything; then it is shared
+        return
+    if twin is item or not isinstance(getattr(twin, "__dict__", None), dict):
+        return
+    if hasattr(twin, "__del__"):
+        twin.__class__ = _without_end(type(item))
+    known[id(item)] = twin
+    for name, value in list(vars(twin).items()):
+        vars(twin)[name] = _copied(value, known)
+
+
+def _copied_loader(loader: DataLoader[Any], known: dict[int, Any]) -> DataLoader[Any]:
+    twin = known[id(loader)] = copy.copy(loader)
+    vars(twin)["dataset"] = _copied(loader.dataset, known)  # a loader refuses to be given another
+    return twin
