@@ -18,7 +18,12 @@ from streamlit.web import bootstrap
 
 import actsearch.catalog
 import actsearch.report  # noqa: F401
-from actsearch_dashboard import ahead, figures, optuna_figures  # noqa: F401
+from actsearch_dashboard import (
+    ahead,
+    figures,  # noqa: F401
+    optuna_figures,  # noqa: F401
+    same_origin,
+)
 
 __all__ = ["serve", "settings"]
 
@@ -64,6 +69,7 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
     """
     _close_doors()
     chosen = settings(address, port, open_browser)
+    same_origin.install(chosen["server.allowedHosts"])
     known = getattr(config, "_config_options_template", chosen)  # an older Streamlit lacks some
     bootstrap.load_config_options({name: chosen[name] for name in chosen if name in known})
     # With the first element of all, Streamlit asks who called it: half a second, unless the modules' paths are known.

@@ -58,7 +58,12 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 an error that was explained, 2 wrong usage."""
     given = Parser.given = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # after an option argparse leaves a last word out that may be missing
+    if rest and (len(rest) > 1 or rest[0].startswith("-") or options.last is not None):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.storage = _given_storage(options, rest[0] if rest else options.last)
     try:
         code: int = options.command(options)
     except ActsearchError as error:
@@ -95,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_care(commands)
 
     dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
-    dashboard.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
+    _add_storage(dashboard)
     dashboard.add_argument("--port", type=int, default=None)
     dashboard.add_argument("--no-browser", action="store_true", help="only serve")
     dashboard.set_defaults(command=_dashboard)
@@ -113,12 +118,12 @@ def _add_export(commands: Commands) -> None:
     target.add_argument(
         "--to", nargs=2, metavar=("csv|json|optuna", "TARGET"), help="the same, in two words"
     )
-    export.set_defaults(command=_export, usage_error=export.error)
+    export.set_defaults(command=_export)
 
 
 def _add_care(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
-    doctor.add_argument("storage", nargs="?", default=_default_storage(), help=_STORAGE_HELP)
+    _add_storage(doctor)
     doctor.set_defaults(command=_doctor)
 
     unlock = commands.add_parser("unlock", help="take the lease of a study from a process")
@@ -140,7 +145,18 @@ _INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--storage", default=_default_storage(), metavar="URL", help=_STORAGE_HELP)
+    """After the other words of a command, as its last one."""
+    parser.add_argument("last", nargs="?", metavar="STORAGE", help=_STORAGE_HELP)
+    parser.add_argument("--storage", metavar="URL", help="the same")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def _given_storage(options: argparse.Namespace, last: str | None) -> str:
+    """The storage that is named by the last word of a command or by ``--storage``; where it is not, the default."""
+    named = [item for item in (last, options.storage) if item is not None]
+    if len(named) > 1 and storage_url(named[0]) != storage_url(named[1]):
+        options.usage_error("two different storages are named, by --storage and by the last word")
+    return named[0] if named else _default_storage()
 
 
 def _default_storage() -> str:

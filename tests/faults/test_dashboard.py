@@ -155,6 +155,12 @@ def test_no_other_page_is_let_in_and_nobody_outside_is_asked(
         for origin, status in [
             (own, b" 101 "),
             (foreign, b" 403 "),
+            (f"http://{ADDRESS}:{port + 1}", b" 403 "),  # another server of this machine
+            (f"http://localhost:{port}", b" 403 "),  # another name than that of the page
+            (f"http://{ADDRESS}", b" 403 "),
+            (f"https://{ADDRESS}:{port}", b" 403 "),
+            (f"{own}.evil.example", b" 403 "),
+            (f"{own}@evil.example", b" 403 "),
             ("null", b" 403 "),
             (own, b" 101 "),
         ]:
@@ -163,6 +169,10 @@ def test_no_other_page_is_let_in_and_nobody_outside_is_asked(
         request, headers = dashboard.stream(foreign)
         for host in ("evil.example", f"evil.example:{port}"):  # as after DNS rebinding
             assert b" 403 " in dashboard.answer(request, **headers | {"Host": host})
+            assert b" 403 " in dashboard.answer("GET / HTTP/1.1", Host=host)
+        tunnel = "localhost:9000"  # as behind ssh -L 9000:127.0.0.1:...
+        request, headers = dashboard.stream(f"http://{tunnel}")
+        assert b" 101 " in dashboard.answer(request, **headers | {"Host": tunnel})
         answer = dashboard.answer("GET /_stcore/host-config HTTP/1.1", Origin=foreign)
         assert b"access-control-allow-origin: *" not in answer.lower()
         assert not _answers_at("127.0.0.2", port)

@@ -154,8 +154,11 @@ def test_what_was_there_is_replaced_with_its_permissions_and_links(mine: Path, k
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (".", "it is a folder"), ("nowhere/file", "No such file"), ("loop", "cannot write"),
-        ("a\0b", "cannot write"), ("n" * 300, "File name too long"), ("", "it is a folder"),
+        (".", "it is a folder"), ("nowhere/file", "make it first: mkdir -p "), ("loop", "cannot write"),
+        ("a\0b", "cannot write"), ("n" * 300, "File name too long"), ("", "the file to write is empty; give one"),
+        ("-", "write /dev/stdout for the standard output"), ("~/x.csv", "write {home}/x.csv, or ./~/x.csv"),
+        ("host=h password=x", "give the name of a file"), ("postgresql://u:x@h", "give the name of a file"),
+        ("x.db-wal", "write x-wal.db"), ("x.csv-journal", "write x-journal.csv"), ("x-SHM", "write x-SHM.db"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_to_write_is_said(
@@ -163,7 +166,18 @@ def test_what_is_no_file_to_write_is_said(
 ) -> None:
     Path("loop").symlink_to("loop")
     assert _export(kind, target) == 1
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert says.format(home=Path.home()) in said
+    assert "password=x" not in said
+    assert set(_files(Path.cwd())) == {"mine.db"}
+
+
+def test_an_optuna_storage_gets_no_name_that_sqlite_deletes(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _export("optuna", "o.db-wal") == 1
+    assert "write sqlite:///o-wal.db" in capsys.readouterr().err
+    assert _export("optuna", "o-wal.db") == 0
 
 
 _DROP, _OVERRIDE = 24, 1  # prctl(2), capabilities(7): without it root is a user like others

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -152,6 +154,62 @@ def test_a_command_that_fails_shows_none(
         assert written.out + written.err
 
 
+@pytest.mark.parametrize("url", READ + UNREADABLE)
+def test_in_the_place_of_a_name_it_shows_none(
+    url: str, stored: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = acs.create_study(
+        study_name="new", storage=stored, strategy="random", load_if_exists=True
+    )
+    calls: list[Callable[[], object]] = [
+        lambda: acs.load_study(study_name=url, storage=stored),
+        lambda: acs.delete_study(study_name=url, storage=stored),
+        lambda: acs.create_study(study_name="t", storage=stored, warm_start_from=url),
+        lambda: acs.create_study(
+            study_name="new", storage=stored, warm_start_from=url, load_if_exists=True
+        ),
+        lambda: acs.load_study(study_name=url.encode(), storage=stored),  # type: ignore[arg-type]
+        lambda: acs.create_study(study_name=url.encode(), storage=stored),  # type: ignore[arg-type]
+    ]
+    if "://" in url:
+        calls.append(lambda: acs.create_study(study_name=url, storage=stored))
+    for call in calls:
+        with pytest.raises(acs.ActsearchError) as caught:
+            call()
+        _check("".join(traceback.format_exception(caught.value)))
+    assert made.study_name == "new"
+    _check(caplog.text)
+
+
+def test_a_stored_name_shows_none(tmp_path: Path) -> None:
+    """As an earlier version took it."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    name = f"postgresql://u:{SECRET}@h/db"
+    acs.create_study(study_name="s", storage=url, strategy="random")._storage.database.close()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as base:
+        base.execute("UPDATE studies SET name = ?", (name,))
+        base.commit()
+    for wrong in ("t", name + "x"):
+        with pytest.raises(acs.StudyError, match="u:[*][*][*]@h") as caught:
+            acs.load_study(study_name=wrong, storage=url)
+        _check(str(caught.value))
+    acs.delete_study(study_name=name, storage=url)
+
+
+@pytest.mark.parametrize("text", [item for item in UNREADABLE if "/" not in item])
+def test_a_file_of_such_a_name_changes_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "=" in text:
+        Path(text).touch()
+    for words in (["list", "--storage", text], ["doctor", text], ["show", "s", text]):
+        assert cli.main(words) == 1
+    written = capfd.readouterr()
+    _check(written.out + written.err)
+
+
 def test_the_variable_is_the_default_and_is_not_shown(
     stored: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +231,7 @@ def test_what_is_no_secret_is_shown() -> None:
     assert redacted("sqlite:////home/a@b/pass/mine.db").endswith("mine.db")
     url = "postgresql+psycopg://user@[::1]:5432/db?application_name=mine&sslmode=require"
     assert redacted(url) == url
+    assert redacted("sqlite:///x.db?timeout=30") == "sqlite:///x.db?timeout=***"
     assert redacted("postgresql://u:p@h/db?password=p") == "postgresql://u:***@h/db?password=***"
 
 

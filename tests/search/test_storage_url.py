@@ -71,6 +71,10 @@ REFUSED: dict[Any, str] = {  # and what is to be written instead
     "sqlite:///.": "sqlite:///actsearch.db",
     "sqlite:/// x.db": "sqlite:///x.db",
     "sqlite:///x.db\n": "sqlite:///x.db",
+    "sqlite:///x.db-wal": "sqlite:///x-wal.db",
+    "sqlite:///studies/x.db-shm": "sqlite:///studies/x-shm.db",
+    "sqlite:///x-journal": "sqlite:///x-journal.db",
+    "sqlite:///x.sqlite-WAL": "sqlite:///x-WAL.sqlite",
     "sqlite:///x\0.db": "NUL",
     "sqlite:///x%00.db": "NUL",
     "sqlite:///x\ud800.db": "ordinary characters",
@@ -154,6 +158,7 @@ def test_it_is_refused_with_the_right_spelling(here: Path, url: Any, opener: str
     assert REFUSED[url].format(home=os.environ["HOME"]) in said
     assert "hunter2" not in said
     said.encode()  # a terminal can show it
+    assert said.isprintable()
     assert _everything(here.parent) == before
 
 
@@ -277,6 +282,27 @@ def test_a_url_object_names_its_file_literally(here: Path, name: str) -> None:
     assert _made(here) == {name}
     with pytest.raises(acs.StorageError, match="takes no options"):
         OPENERS["load_study"](sa.URL.create("sqlite", database="plain.db", query={"mode": "ro"}))
+
+
+@pytest.mark.parametrize("end", ["-wal", "-journal", "-shm"])
+def test_no_database_is_taken_for_the_log_of_another(here: Path, end: str) -> None:
+    """SQLite deletes such a file; one may have been made by an earlier version, or by another program."""
+    _create("sqlite:///other.db")
+    (here / "other.db").rename(here / f"x.db{end}")
+    before = (here / f"x.db{end}").read_bytes()
+    named = [f"sqlite:///x.db{end}"] + (["sqlite:///x.db"] if end != "-shm" else [])
+    for url in named:
+        for opener in OPENERS.values():
+            if opener is OPENERS["create_study"] or url != "sqlite:///x.db":
+                with pytest.raises(acs.StorageError, match=rf"x{end}\.db"):
+                    opener(url)
+    (here / "link.db").symlink_to(f"x.db{end}")
+    with pytest.raises(acs.StorageError, match=rf"write sqlite:///.*x{end}\.db, after renaming"):
+        acs.load_study(study_name="s", storage="sqlite:///link.db")
+    assert (here / f"x.db{end}").read_bytes() == before
+    (here / f"x.db{end}").rename(here / f"x{end}.db")
+    acs.load_study(study_name="s", storage=f"sqlite:///x{end}.db")
+    _create("sqlite:///x.db")
 
 
 def test_a_folder_that_was_deleted_is_said(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from optuna.storages import RDBStorage
 
 from actsearch.errors import StorageError
 from actsearch.report.writing import beside, is_same_file, put, sqlite_file
-from actsearch.storage import Secrets, redacted
+from actsearch.storage import Secrets
 from actsearch.storage.database import is_ours
+from actsearch.storage.file import renamed
 from actsearch.storage.sqlite import connector
-from actsearch.storage.url import any_url
+from actsearch.storage.url import any_url, shown_url, sqlite_url
 
 __all__ = ["write"]
 
@@ -42,7 +43,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
     Raises:
         StorageError: the storage is one of ours, cannot be written, or holds another study of that name.
     """
-    shown = redacted(url)
+    shown = shown_url(url)
     secrets = Secrets(any_url(url))  # what cannot be read Optuna would repeat, with the password
     _check(url, own)
     path = sqlite_file(url)
@@ -69,7 +70,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
 
 def _check(url: str, own: str) -> None:
     """Refuse what can be no Optuna storage: a database of ours, and one that ends with the process."""
-    shown, path = redacted(url), sqlite_file(url)
+    shown, path = shown_url(url), sqlite_file(url)
     if path is None and url.startswith("sqlite"):
         raise StorageError(f"{shown} would be in memory and lost at once: write sqlite:///FILE")
     source = sqlite_file(own) if own else None
@@ -77,6 +78,11 @@ def _check(url: str, own: str) -> None:
         raise StorageError(
             f"{path} is a folder; an Optuna storage is a file: sqlite:///{path}/optuna.db"
         )
+    for name in () if path is None else (path, path.resolve()):
+        if (right := renamed(name)) is not None:
+            raise StorageError(
+                f"{shown} is not written: SQLite deletes a file of such a name; write {sqlite_url(right)}"
+            )
     is_source = path is not None and source is not None and is_same_file(path, source)
     if is_source or is_ours(url):
         raise StorageError(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from actsearch.errors import StorageError
-from actsearch.storage import file_of
+from actsearch.storage import file_of, may_hold_password
+from actsearch.storage.file import COMPANIONS, renamed
 
 __all__ = ["beside", "is_same_file", "put", "sqlite_file", "write_whole"]
 
@@ -20,7 +22,6 @@ _HEADS = (
     b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83",  # its write-ahead log, in either byte order
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",  # its rollback journal
 )  # fmt: skip
-_COMPANIONS = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
 _PART = ".actsearch-part"  # the end of the name of a file that is being written
 _SHOWN = 40  # characters of the target's name in that name, which may have 255 bytes in all
 _FORGOTTEN = 3600.0  # seconds after which such a file is one that a killed process left
@@ -38,9 +39,10 @@ def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "
         storage: URL of the storage that is read, which must not be overwritten.
 
     Raises:
-        StorageError: the target is a database, a folder or write-protected, or cannot be written.
+        StorageError: the target is a database, a folder or write-protected, cannot be written, or was hardly meant.
     """
     try:
+        _check_meant(target)
         path = _checked(Path(target), storage)
         if path.exists() and not path.is_file():
             with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -56,6 +58,31 @@ def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "
         raise StorageError(f"cannot write {target}: {reason}") from error
 
 
+def _check_meant(target: str) -> None:
+    """Refuse a target that would make a file of a name that nobody wants."""
+    if not target:
+        raise StorageError("the name of the file to write is empty; give one, as in trials.csv")
+    if target == "-":
+        raise StorageError(
+            "- would be a file of that name; write /dev/stdout for the standard output, ./- for the file"
+        )
+    if may_hold_password(target):
+        raise StorageError(
+            "the name of the file to write looks like a URL or like connection settings, which may hold a password; "
+            "give the name of a file, as in trials.csv"
+        )
+    expanded = os.path.expanduser(target)
+    if expanded != target:
+        raise StorageError(
+            f"cannot write {target}: ~ is not expanded here; write {expanded}, or ./{target} for that name"
+        )
+    folder = Path(target).resolve().parent
+    if not os.path.lexists(folder):
+        raise StorageError(
+            f"cannot write {target}: there is no folder {folder}; make it first: mkdir -p {shlex.quote(str(folder))}"
+        )
+
+
 def _checked(path: Path, storage: str) -> Path:
     """The path of a file that may be overwritten.
 
@@ -66,11 +93,16 @@ def _checked(path: Path, storage: str) -> Path:
         raise StorageError(f"cannot write {path}: it is a folder; name a file in it")
     own = sqlite_file(storage) if storage else None
     if own is not None:
-        for end in ("", *_COMPANIONS):
+        for end in ("", *COMPANIONS):
             if is_same_file(path, own.with_name(own.name + end)):
                 raise _refused(path, "is the storage that is exported, or belongs to it")
-    if _is_companion(path.resolve()):
-        raise _refused(path, "belongs to the database beside it")
+    for name in (path, path.resolve()):
+        if _is_companion(name):
+            raise _refused(path, "belongs to the database beside it")
+        if (right := renamed(name)) is not None:
+            raise StorageError(
+                f"cannot write {path}: SQLite takes a file of such a name for its own and deletes it; write {right}"
+            )
     if path.is_file():
         if not os.access(path, os.W_OK):
             raise StorageError(f"cannot write {path}: it is write-protected")
@@ -95,7 +127,7 @@ def _is_companion(path: Path) -> bool:
     """Whether SQLite would take a file for the log or journal of a database beside it."""
     return any(
         path.name.endswith(end) and _is_database(path.with_name(path.name.removesuffix(end)))
-        for end in _COMPANIONS
+        for end in COMPANIONS
     )
 
 
@@ -141,7 +173,7 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        for end in ("", *_COMPANIONS):
+        for end in ("", *COMPANIONS):
             part.with_name(part.name + end).unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ from actsearch.storage.database import Database
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, Standing
-from actsearch.storage.redaction import Secrets, may_hold_password, redacted
+from actsearch.storage.redaction import Secrets, may_hold_password, quoted, redacted
 from actsearch.storage.store import Confirmation, Storage
 from actsearch.storage.url import absolute_url, file_of, parsed, storage_url
 
@@ -22,6 +22,7 @@ __all__ = [
     "file_of",
     "may_hold_password",
     "parsed",
+    "quoted",
     "redacted",
     "storage_url",
     "versions",

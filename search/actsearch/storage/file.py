@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from actsearch.errors import StorageError
+from actsearch.storage.redaction import printable
 from actsearch.storage.url import sqlite_url
 
-__all__ = ["LostLog", "WatchedFile", "located"]
+__all__ = ["COMPANIONS", "LostLog", "WatchedFile", "located", "renamed"]
 
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""Ends of the names of the files that SQLite keeps beside a database, and deletes when it is done with them."""
+
+_MAGIC = b"SQLite format 3\0"
 _LONGEST_NAME = 255 - len("-journal")  # bytes, with what SQLite hangs on
 _LONGEST_PATH = 500  # bytes; SQLite takes 512, with what it hangs on
 _SHOWN = 100  # characters of a path that is too long
@@ -103,6 +108,15 @@ def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
     return None if status is None else (status.st_dev, status.st_ino)
 
 
+def renamed(path: Path) -> Path | None:
+    """What to name a file instead that SQLite would take for one of its own, and delete; None if it would not."""
+    end = next((end for end in COMPANIONS if path.name.lower().endswith(end)), None)
+    if end is None:
+        return None
+    stem = Path(path.name[: -len(end)])
+    return path.with_name(f"{stem.stem}{end}{stem.suffix or '.db'}")
+
+
 def located(name: str, create: bool) -> Path:
     """A database file, absolute, so that a later change of the folder leads nowhere else; made if it is to be.
 
@@ -111,14 +125,16 @@ def located(name: str, create: bool) -> Path:
     Raises:
         StorageError: it is missing, cannot be made, or is not a file that SQLite can take.
     """
+    shown = printable(name)
     try:
         path = Path(name).resolve()
         _check_length(path)
+        _check_name(Path(name), path)
         with _MAKING:
             if not path.exists():
                 if not create:
                     raise StorageError(
-                        f"there is no database at {name}; create_study makes one, "
+                        f"there is no database at {shown}; create_study makes one, "
                         "and a relative path starts from the current folder"
                     )
                 _make(path)
@@ -128,18 +144,46 @@ def located(name: str, create: bool) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{name} cannot be opened: {reason}; check the path and its permissions"
+            f"{shown} cannot be opened: {printable(reason)}; check the path and its permissions"
         ) from None
     if stat.S_ISDIR(mode):
         raise StorageError(
-            f"{name} is a folder; a storage is a file: {sqlite_url(Path(name) / 'actsearch.db')}"
+            f"{shown} is a folder; a storage is a file: {sqlite_url(Path(name) / 'actsearch.db')}"
         )
     if not stat.S_ISREG(mode):
         raise StorageError(
-            f"{name} is a device or a pipe, which keeps nothing; give a file, as in sqlite:///studies/actsearch.db"
+            f"{shown} is a device or a pipe, which keeps nothing; give a file, as in sqlite:///studies/actsearch.db"
         )
     _check_size(path)
     return path
+
+
+def _check_name(given: Path, path: Path) -> None:
+    """Raises StorageError where SQLite would take the file for another database's log, or a database for its log."""
+    for one in (given, path):
+        if (right := renamed(one)) is not None:
+            raise StorageError(
+                f"{printable(one)} is how SQLite names a file that it keeps beside a database and deletes, "
+                f"so no database may be named so; write {sqlite_url(right)}"
+                + (", after renaming the file, if it is a database" if one.exists() else "")
+            )
+    for end in ("-wal", "-journal"):  # to open and close -shm would take away locks on it
+        beside = path.with_name(path.name + end)
+        if _is_database(beside):
+            raise StorageError(
+                f"{printable(beside)} is a database, which SQLite would take for the log of {printable(path)} and "
+                f"delete, so this is not opened; rename it first, as in {printable(renamed(beside))}"
+            )
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def _check_length(path: Path) -> None:
@@ -147,12 +191,12 @@ def _check_length(path: Path) -> None:
     last = len(os.fsencode(path.name))
     if last > _LONGEST_NAME or longest > _LONGEST_NAME + len("-journal"):
         raise StorageError(
-            f"the name of a file or folder is too long, {longest} bytes: {str(path)[:_SHOWN]}...; "
+            f"the name of a file or folder is too long, {longest} bytes: {printable(path)[:_SHOWN]}...; "
             f"give the file one of at most {_LONGEST_NAME} bytes, folders of 255"
         )
     if length > _LONGEST_PATH:
         raise StorageError(
-            f"the path is too long for SQLite, {length} bytes from / on: {str(path)[:_SHOWN]}...; "
+            f"the path is too long for SQLite, {length} bytes from / on: {printable(path)[:_SHOWN]}...; "
             f"put the file where it has at most {_LONGEST_PATH}"
         )
 
@@ -161,14 +205,16 @@ def _make(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+        raise StorageError(
+            f"cannot make the folder {printable(path.parent)}: {error.strerror}"
+        ) from None
     try:
         path.touch(exist_ok=False)
     except FileExistsError:
         pass  # by another process, meanwhile
     except OSError as error:
         raise StorageError(
-            f"cannot make the file {path}: {error.strerror}; check that its folder can be written"
+            f"cannot make the file {printable(path)}: {error.strerror}; check that its folder can be written"
         ) from None
 
 
@@ -184,7 +230,7 @@ def _check_size(path: Path) -> None:
         return  # whoever opens it says why
     if size % _SMALLEST_PAGE and not any(_has_content(path, end) for end in ("-wal", "-journal")):
         raise StorageError(
-            f"{path} is damaged or not a database: it was cut off, or something else wrote it; "
+            f"{printable(path)} is damaged or not a database: it was cut off, or something else wrote it; "
             "restore it from a backup"
         )
 

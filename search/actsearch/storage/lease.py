@@ -21,6 +21,7 @@ from actsearch.errors import StorageError, StudyError
 from actsearch.records import Aim
 from actsearch.storage.database import Database, retried
 from actsearch.storage.process import began_after, mark_of_this, runs
+from actsearch.storage.redaction import without_password
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
 __all__ = ["Holder", "Lease", "is_alive"]
@@ -84,7 +85,7 @@ class Lease:
     def __init__(self, database: Database, study_id: int, study_name: str) -> None:
         self._database = database
         self._study_id = study_id
-        self._study_name = study_name
+        self._study_name = without_password(study_name)
         self._released = threading.Event()
         self.token = uuid.uuid4().hex
 

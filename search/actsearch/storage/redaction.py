@@ -14,7 +14,17 @@ from urllib.parse import quote, quote_plus
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
-__all__ = ["Secrets", "is_ambiguous", "may_hold_password", "redacted", "shown", "split_secrets"]
+__all__ = [
+    "Secrets",
+    "is_ambiguous",
+    "may_hold_password",
+    "printable",
+    "quoted",
+    "redacted",
+    "shown",
+    "split_secrets",
+    "without_password",
+]
 
 _HIDDEN = "***"
 _QUOTED = quote(_HIDDEN)
@@ -28,9 +38,12 @@ _PUBLIC = frozenset(
 )
 """Options of libpq whose values are no secrets; the value of any other option is hidden."""
 
-_NAMED = frozenset(
-    ["password", "sslpassword", "passwd", "pwd"]
-)  # hidden, but said that they are there
+_NAMED = _PUBLIC | frozenset(
+    "cache cached_statements check_same_thread detect_types immutable isolation_level mode nolock passwd password "
+    "psow pwd sslpassword timeout uri vfs".split()
+)
+"""Options that are said to be there, with a hidden value; the name of any other may be a part of a password."""
+
 _SUSPECT = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key|@|;", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE)
 _HOST = re.compile(r"[\w.:%,~/-]*")
@@ -61,10 +74,30 @@ def _is_plain_file(text: str, url: URL) -> bool:
 
 
 def may_hold_password(text: str) -> bool:
-    """Whether a text is a URL, or no file but like a mistyped one, or like a driver's ``host=... password=...``."""
-    mistyped = r"(?![a-z]:[\\/])[^@]*:[^@]*@|.*(pass|pwd)\w*\s*="
+    """Whether a text is a URL, or like a driver's ``host=... password=...``, or no file but like a mistyped URL."""
+    if "://" in text or re.search(r"(pass|pwd)\w*\s*=", text, re.I):
+        return True
     is_file = os.path.exists(text) if "\0" not in text else False
-    return "://" in text or bool(re.match(mistyped, text, re.I | re.S) and not is_file)
+    return bool(re.match(r"(?![a-z]:[\\/])[^@]*:[^@]*@", text, re.I) and not is_file)
+
+
+def without_password(name: str) -> str:
+    """The name of a study for messages; where a URL stands in its place, that without a password."""
+    if may_hold_password(name) and _HIDDEN in (shown := redacted(name)):
+        return shown
+    return name
+
+
+def quoted(name: object) -> str:
+    """What was given as the name of a study, in quotes, without a password."""
+    return repr(without_password(name)) if isinstance(name, str) else without_password(repr(name))
+
+
+def printable(text: object) -> str:
+    """A text with what would change a terminal, or not reach it, as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 def _beginning(text: str) -> str:

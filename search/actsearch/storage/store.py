@@ -20,6 +20,7 @@ from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database, retried
 from actsearch.storage.lease import Lease, is_alive
 from actsearch.storage.overview import Overview, Standing, everything, standing_of
+from actsearch.storage.redaction import quoted, without_password
 from actsearch.storage.tables import (
     ConfirmationRow,
     LeaseRow,
@@ -95,7 +96,7 @@ class Storage:
                 return convert.study_record(taken)
             if taken is not None:
                 raise StudyError(
-                    f"there is a study {record.name!r} in {self.database.url} already: "
+                    f"there is a study {quoted(record.name)} in {self.database.url} already: "
                     "use load_if_exists=True, load_study, or another name"
                 )
             row = StudyRow(
@@ -129,8 +130,9 @@ class Storage:
             row = _find(session, name)
             if row is None:
                 names = session.scalars(sa.select(StudyRow.name)).all()
-                hint = nearest(name, names) if names else "; it holds no study"
-                raise StudyError(f"there is no study {name!r} in {self.database.url}{hint}")
+                known = map(without_password, names)
+                hint = nearest(name, known) if names else "; it holds no study"
+                raise StudyError(f"there is no study {quoted(name)} in {self.database.url}{hint}")
             return convert.study_record(row)
 
     @retried
@@ -172,10 +174,10 @@ class Storage:
         with self.database.writing() as session:
             row = _find(session, study.name)
             if row is None or row.id != study.id:
-                raise StudyError(f"study {study.name!r} was deleted meanwhile")
+                raise StudyError(f"study {quoted(study.name)} was deleted meanwhile")
             if row.direction not in (None, direction):
                 raise StudyError(
-                    f"the direction of study {study.name!r} is {row.direction!r}: make another one"
+                    f"the direction of study {quoted(study.name)} is {row.direction!r}: make another one"
                 )
             if row.direction is None and session.get(LeaseRow, row.id) is not None:
                 return False

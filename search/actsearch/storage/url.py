@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from actsearch.errors import StorageError
-from actsearch.storage.redaction import is_ambiguous, may_hold_password, redacted
+from actsearch.storage.redaction import is_ambiguous, may_hold_password, printable, redacted
 
 __all__ = [
     "absolute_url",
@@ -109,7 +109,7 @@ def absolute_url(url: str) -> str:
 
 def shown_url(url: str) -> str:
     """A storage URL for messages: without a password, and of what a terminal can show."""
-    return redacted(url).encode("utf-8", "backslashreplace").decode()
+    return printable(redacted(url))
 
 
 def _text_of(url: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
-from actsearch.storage import Storage, versions
+from actsearch.storage import Storage, quoted, versions
 from actsearch.strategies import Space, Strategy, make_strategy
 from actsearch.study.directions import given_directions, refuse_pruner
 from actsearch.study.study import Study
@@ -134,7 +134,12 @@ def _other_objectives(stored: StudyRecord, ways: Sequence[str], names: Sequence[
 
 def _check_arguments(study_name: object, seed: object, pruner: object) -> None:
     if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
-        raise StudyError(f"study_name must be a text that is not empty, not {study_name!r}")
+        raise StudyError(f"study_name must be a text that is not empty, not {quoted(study_name)}")
+    if "://" in study_name and "***" in (shown := quoted(study_name)):
+        raise StudyError(
+            f"study_name is a URL with a password, {shown}, and a name is shown to everybody; "
+            "give the URL as storage=, and the study a name"
+        )
     if seed is not None and (
         isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
     ):

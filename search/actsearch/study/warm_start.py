@@ -9,7 +9,7 @@ from actsearch.activation import describe
 from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import SHARED, CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
-from actsearch.storage import Storage
+from actsearch.storage import Storage, quoted
 from actsearch.strategies import WARM_START as AS_WARM_START
 from actsearch.strategies import Space
 from actsearch.study.study import Study
@@ -104,7 +104,7 @@ class WarmStart:
         had = stored.user_attrs.get(WARM_START, {})
         found = []
         if had.get("study") != name:
-            found.append(f"warm_start_from: {name!r}, stored {had.get('study')!r}")
+            found.append(f"warm_start_from: {quoted(name)}, stored {quoted(had.get('study'))}")
         elif had.get("top_k") != _checked(top_k):
             found.append(f"warm_start_top_k: {_checked(top_k)}, stored {had.get('top_k')}")
         return found
@@ -115,7 +115,7 @@ def _read(source: Study | str, storage: Storage) -> tuple[StudyRecord, list[Tria
         return source.record, [trial.record for trial in source.trials]
     if not isinstance(source, str):
         raise StudyError(
-            f"warm_start_from must be a study or the name of one in this storage, not {source!r}"
+            f"warm_start_from must be a study or the name of one in this storage, not {quoted(source)}"
         )
     record = storage.study(source)
     return record, storage.trials(record.id)

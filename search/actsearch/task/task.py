@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import numbers
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -163,8 +164,12 @@ class Task:
         is_list = isinstance(seeds, (list, tuple, range)) or (
             isinstance(seeds, np.ndarray) and seeds.ndim == 1
         )
-        if not is_list or not 1 <= len(seeds) <= _MOST_SEEDS or not all(map(_is_integer, seeds)):
+        fits = is_list and 1 <= len(seeds) <= _MOST_SEEDS
+        wrong = [i for i, seed in enumerate(seeds) if not _is_integer(seed)] if fits else []
+        if not fits or wrong:
             shown = f"{type(seeds).__name__} of {len(seeds)}" if is_list else repr(seeds)
+            if wrong:
+                shown += f": seeds[{wrong[0]}] is {reprlib.repr(seeds[wrong[0]])}"
             raise TaskError(
                 f"seeds must be how many, or a list of at most {_MOST_SEEDS} different integers, not {shown}"
             )
