@@ -90,7 +90,7 @@ def _copy_object(item: Any, known: dict[int, Any]) -> None:
         return
     if twin is item or not isinstance(getattr(twin, "__dict__", None), dict):
         return
-    if hasattr(twin, "__del__"):
+    if hasattr(type(item), "__del__"):
         twin.__class__ = _without_end(type(item))
     known[id(item)] = twin
     for name, value in list(vars(twin).items()):

@@ -293,14 +293,14 @@ def compare(one: Table, other: Table) -> Overlap | None:
         bool(matched.all()) and (in_order and not of_table or not expected),
         matched,
         not expected,
-        _reason(other) if expected else "",
+        _reason(other, of_table=of_table) if expected else "",
         of_table,
     )
 
 
-def _reason(other: Table) -> str:
+def _reason(other: Table, *, of_table: bool) -> str:
     counts = f"{other.distinct} different inputs in {len(other.inputs)} rows"
-    if other.is_table:
+    if of_table:
         return f"{other.name} holds {counts}, about all combinations of their values, so hardly any can be new"
     return f"{other.name} holds {counts}, so some are to be expected"
 
