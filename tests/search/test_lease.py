@@ -326,3 +326,20 @@ def test_every_method_that_writes_checks_it_or_is_known_not_to() -> None:
     unchecked = {name for name, text in writing.items() if "lease.check(session)" not in text}
     assert unchecked == {"create_study", "set_direction"}
     assert len(writing) >= 8
+
+
+def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
+    """A zombie keeps its number, and some parents, as the first process of a container, never ask for its end."""
+    script = "from actsearch.storage.process import mark_of_this; print(mark_of_this(), flush=True); input()"
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
+    assert child.stdout is not None
+    mark = child.stdout.readline().strip()
+    assert runs(socket.gethostname(), child.pid, mark) is True
+    child.kill()
+    until = time.monotonic() + 30
+    while runs(socket.gethostname(), child.pid, mark) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert Path(f"/proc/{child.pid}/stat").exists()  # it was not waited for
+    assert runs(socket.gethostname(), child.pid, mark) is False
+    child.communicate()
