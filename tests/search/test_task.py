@@ -509,7 +509,7 @@ def test_a_seed_that_is_no_integer_is_named(seeds: list[object], says: str) -> N
     data = (torch.zeros(4, 2), torch.zeros(4, 1))
     with pytest.raises(acs.TaskError) as caught:
         acs.Task(
-            model=lambda: nn.Linear(2, 1), train=data, valid=data, epochs=1, loss="mse", batch_size=2,
+            model=lambda: nn.Linear(2, 1), train=data, valid=data, epochs=1, loss=F.mse_loss, batch_size=2,
             metric="mse", seeds=seeds,  # type: ignore[arg-type]
         )  # fmt: skip
     assert f"seeds{says}" in str(caught.value)
