@@ -499,3 +499,17 @@ def test_other_items_of_a_dataset_are_another_task() -> None:
     assert same == again
     assert same["train"] != other["train"]
     assert same["valid"] == other["valid"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [([1.5], "[0] is 1.5"), ([3, "a"], "[1] is 'a'"), ([True], "[0] is True"), ([1, None], "[1] is None")],
+)  # fmt: skip
+def test_a_seed_that_is_no_integer_is_named(seeds: list[object], says: str) -> None:
+    data = (torch.zeros(4, 2), torch.zeros(4, 1))
+    with pytest.raises(acs.TaskError) as caught:
+        acs.Task(
+            model=lambda: nn.Linear(2, 1), train=data, valid=data, epochs=1, loss=F.mse_loss, batch_size=2,
+            metric="mse", seeds=seeds,  # type: ignore[arg-type]
+        )  # fmt: skip
+    assert f"seeds{says}" in str(caught.value)

@@ -53,6 +53,8 @@ def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
             put(part, path)
+    except StorageError:  # a RuntimeError too
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; NUL in a name
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"cannot write {target}: {reason}") from error

@@ -113,8 +113,8 @@ def renamed(path: Path) -> Path | None:
     end = next((end for end in COMPANIONS if path.name.lower().endswith(end)), None)
     if end is None:
         return None
-    stem = Path(path.name[: -len(end)])
-    return path.with_name(f"{stem.stem}{end}{stem.suffix or '.db'}")
+    stem, kept = Path(path.name[: -len(end)]), path.name[-len(end) :]
+    return path.with_name(f"{stem.stem}{kept}{stem.suffix or '.db'}")
 
 
 def located(name: str, create: bool) -> Path:
