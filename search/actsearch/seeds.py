@@ -6,9 +6,11 @@ does so inside of :data:`global_streams`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 from actsearch.errors import StudyError
@@ -42,9 +44,23 @@ class GlobalStreams:
         self._lock = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
+        self._patient = set[int]()  # threads that wait without end
+
+    @contextlib.contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Inside, this thread waits as long as it takes: no clock may decide what becomes of a trial."""
+        me = threading.get_ident()
+        is_outermost = me not in self._patient
+        self._patient.add(me)
+        try:
+            yield
+        finally:
+            if is_outermost:
+                self._patient.discard(me)
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=_PATIENCE):
+        patience = -1 if threading.get_ident() in self._patient else _PATIENCE
+        if not self._lock.acquire(timeout=patience):
             raise StudyError(
                 f"another thread of this process has used the global random streams of torch, random and numpy for "
                 f"{_PATIENCE:g} s, as a training does: make this call before or after it, or in a process of its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -219,3 +220,30 @@ def test_a_training_that_waits_for_such_a_call_does_not_hang(
     study = _study("one")
     with pytest.raises(acs.ActsearchError, match="another thread of this process has used"):
         _optimize(study, dataclasses.replace(task, step=step))
+
+
+def test_a_call_of_another_thread_that_takes_long_fails_no_trial(
+    task: acs.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search waits for it; only what is called beside a search gives up after a while."""
+    monkeypatch.setattr("actsearch.seeds._PATIENCE", 0.1)
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(2, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            begun.set()
+            time.sleep(0.5)
+            return self.last(torch.relu(self.first(x)))
+
+    begun = threading.Event()
+    model, x = Slow(), torch.randn(4, 2)
+    thread = threading.Thread(target=acs.place, args=(model, "gelu"), kwargs={"sample": x})
+    thread.start()
+    begun.wait(60)
+    disturbed = _alone("one", task)
+    thread.join(60)
+    assert "FAILED" not in {row[1] for row in disturbed}
+    assert disturbed == _alone("one", task)

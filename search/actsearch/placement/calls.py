@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from actsearch.errors import StudyError
 from actsearch.placement.forwards import forwards
 from actsearch.placement.kernels import Kernels, kernel_name
 from actsearch.placement.known import (
@@ -182,6 +183,8 @@ def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
         return with_gradients_if_asked(
             lambda gradients: _watched(model, sample, training, gradients)
         )
+    except StudyError:  # another thread keeps the random streams: nothing is wrong with the model
+        raise
     except Exception as error:
         raise runs_not(error) from error
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from actsearch.errors import StudyError
+from actsearch.seeds import global_streams
 
 __all__ = ["only_one"]
 
@@ -48,7 +49,8 @@ def only_one(study_name: str, call: Literal["optimize", "confirm"]) -> Iterator[
                 )
         _turns.append(turn)
     try:
-        yield
+        with global_streams.waited_for():
+            yield
     finally:
         with _lock, contextlib.suppress(ValueError):  # a fork has forgotten it
             _turns.remove(turn)
