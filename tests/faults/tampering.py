@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import json
 import re
@@ -40,6 +41,20 @@ def _task(**changes: Any) -> acs.Task:
     return acs.Task(**settings | changes)
 
 
+def _interrupt(study: acs.Study) -> None:
+    """Begin a verdict that is not made: the test data are looked at, and some trainings are stored."""
+
+    left = iter([True] * 12)
+
+    def model() -> nn.Module:
+        if next(left, False):
+            return _model()
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        study.confirm(_task(model=model), top_k=1, seeds=3, show_progress_bar=False)
+
+
 def make(path: Path) -> None:
     """Studies "s", "groups" and "two" with trials, verdicts, waiting trials and a lease."""
     url = f"sqlite:///{path}"
@@ -53,6 +68,7 @@ def make(path: Path) -> None:
     study.optimize(_task(), n_trials=4, show_progress_bar=False)
     study.confirm(_task(), top_k=2, seeds=2, baseline="gelu", show_progress_bar=False)
     study.confirm(_task(), top_k=1, seeds=2, show_progress_bar=False)
+    _interrupt(study)
     study.enqueue_trial("sin(x)")
     groups = acs.create_study(
         study_name="groups", storage=url, strategy="random", space=acs.Space(sites="per_depth")

@@ -132,7 +132,7 @@ def _cells(stored: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     for at, word in enumerate(stored["state"]):
         cells["reason"][at] = states[word][1] or cells["reason"][at]
     cells["parents"] = [tolerant.whole_numbers(item) for item in _json(stored["parents"])]
-    placed = [tolerant.mapping(item) for item in _json(stored["activations"])]
+    placed = [tolerant.attributes(item) for item in _json(stored["activations"])]
     cells["name"] = [_name(item.get(SHARED)) for item in placed]
     cells["groups"] = [len(item) or 1 for item in placed]
     return {name: cells[name] for name in FIELDS}

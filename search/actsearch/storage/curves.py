@@ -33,7 +33,7 @@ def first_curves(session: Session, study_id: int, steps: Iterable[int] | None) -
         query = query.where(EpochRow.epoch.in_(sorted(steps)))
     found: Curves = {}
     for number, step, value, texts in session.execute(query):
-        value = tolerant.number(value, tolerant.mapping(texts).get("valid_metric"))
+        value = tolerant.number(value, tolerant.attributes(texts).get("valid_metric"))
         if value is not None:
             found.setdefault(number, []).append((step, value))
     return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from actsearch.records import ActivationRecord, TrialState
 __all__ = [
     "UNREADABLE",
     "activation",
+    "attributes",
     "json_value",
     "mapping",
     "number",
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 _SHOWN = 200
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _DEEPEST = 100  # levels of JSON data: everything that walks through it recurses
 _LONGEST_NAME = 200  # of a catalog row
 
@@ -46,7 +45,7 @@ def json_value(text: Any) -> Any:
         return None
     if len(text) > 2 * _DEEPEST and not _is_shallow(text, value):
         return None
-    return _encodable(value) if isinstance(text, str) and _HALF.search(text) else value
+    return value
 
 
 def _encodable(value: Any) -> Any:
@@ -108,19 +107,24 @@ def whole_number(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    """A JSON object."""
+def attributes(value: Any) -> Mapping[str, Any]:
+    """A JSON object of the user's, as it was given."""
     return value if isinstance(value, dict) else {}
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A JSON object of ours."""
+    return _encodable(value) if isinstance(value, dict) else {}
 
 
 def settings(value: Any) -> Mapping[str, Any] | None:
     """A JSON object, or None where there is none."""
-    return value if isinstance(value, dict) else None
+    return _encodable(value) if isinstance(value, dict) else None
 
 
 def texts(value: Any) -> tuple[str, ...]:
     """A JSON list of texts."""
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+    return tuple(str(_encodable(item)) for item in value) if isinstance(value, list) else ()
 
 
 def whole_numbers(value: Any) -> tuple[int, ...]:

@@ -278,7 +278,7 @@ class Verdict:
         if baseline.verdict != "baseline" or any(row.verdict == "baseline" for row in rows):
             raise ValueError("its baseline is not the line that is called so")
         winner = (baseline, *rows)[stored.whole(data["winner"])]
-        if winner.verdict not in ("baseline", "better"):
+        if winner.verdict in ("worse", "equivalent"):  # the first version may have named others
             raise ValueError(f"its winner is called {winner.verdict!r}")
         return cls(
             study_name=plain(data["study_name"]),
