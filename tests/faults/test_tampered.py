@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import logging
 import re
@@ -287,25 +288,22 @@ def test_a_field_that_was_changed_runs_nowhere(
 
 
 TABLES = ("studies", "environments", "trials", "trial_values", "evaluations", "epochs", "diagnostics",
-          "confirmations", "looks", "leases", "actsearch_schema")  # fmt: skip
+          "confirmations", "open_confirmations", "confirmation_trainings", "looks", "leases",
+          "actsearch_schema")  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("what", list(hostile(Path("ran"), 1)))
-def test_every_field_with_every_value_runs_nowhere(
-    whole: Path,
-    tmp_path: Path,
-    marker: Path,
-    capsys: pytest.CaptureFixture[str],
-    table: str,
-    what: str,
+def test_every_field_with_one_value_after_the_other_runs_nowhere(
+    whole: Path, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture[str], table: str
 ) -> None:
-    value, copy = hostile(marker)[what], tmp_path / "copy.db"
+    """All of them with all values would take a day: each field has the next value in turn."""
+    copy, values = tmp_path / "copy.db", itertools.cycle(hostile(marker).items())
     logging.getLogger("actsearch").setLevel(logging.ERROR)
-    for field in fields(whole):
-        if field.table == table and tamper(whole, copy, field, value):
+    for field in [field for field in fields(whole) if field.table == table]:
+        what, value = next(values)
+        if tamper(whole, copy, field, value):
             try:
                 _every_way_out(copy, tmp_path, capsys, field)
             except BaseException as error:
