@@ -31,6 +31,7 @@ from actsearch.placement.probe import run, runs_not, tensors, with_gradients_if_
 from actsearch.placement.recorder import Recorder
 from actsearch.placement.scripted import Compiled
 from actsearch.placement.seen import Key, Seen
+from actsearch.seeds import global_streams
 
 __all__ = ["Untraceable", "seen_in_run", "seen_in_trace"]
 
@@ -68,11 +69,14 @@ def seen_in_trace(model: nn.Module, training: bool = False) -> Seen:
         for name, item in inspect.signature(model.forward).parameters.items()
         if item.default is not item.empty
     }
-    try:
-        with forwards(model, tracer.around):
-            graph = tracer.trace(model, concrete_args=given or None)
-    except Exception as error:  # whatever the model's own code raises when it is given a proxy
-        raise Untraceable(f"torch.fx cannot trace this model{_because(error)}") from error
+    with (
+        global_streams
+    ):  # while it traces, torch.fx changes what every thread's modules call: no training may run
+        try:
+            with forwards(model, tracer.around):
+                graph = tracer.trace(model, concrete_args=given or None)
+        except Exception as error:  # whatever the model's own code raises when it is given a proxy
+            raise Untraceable(f"torch.fx cannot trace this model{_because(error)}") from error
     for node in graph.nodes:
         if (key := tracer.found.get(node)) is not None:
             _follow(node, key, tracer.recorder.seen, model)
