@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import threading
 import traceback
 from typing import Any
 
@@ -102,6 +103,7 @@ class _Tracer(fx.Tracer):
         self.recorder.enter("")
         self.recorder.begins("")
         self.found: dict[fx.Node, Key] = {}
+        self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.recorder.activations or isinstance(m, Compiled):
@@ -111,6 +113,10 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if (
+            threading.get_ident() != self._thread
+        ):  # torch.fx changes what modules of every thread call
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         inner = m.module if isinstance(m, _WRAPPERS) else getattr(m, "_orig_mod", None)
         self.recorder.enter(path)
