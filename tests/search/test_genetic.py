@@ -415,13 +415,13 @@ class TestMutations:
 def test_it_improves_on_its_first_population() -> None:
     space = Space(activations=["relu", "sigmoid"])
     gains = []
-    for seed in range(5):
+    for seed in range(12):  # one seed's gain is 1.0 to 1e12: of five, the median says little
         history = _evolve(acs.Genetic(), 8, Context(space, seed, "minimize"))
         first = min(trial.value for trial in history[:32] if trial.value is not None)
         best = min(trial.value for trial in history if trial.value is not None)
         gains.append(first / max(best, 1e-12))
     assert statistics.median(gains) > 3
-    assert sum(gain > 1.5 for gain in gains) >= 3
+    assert sum(gain > 1.5 for gain in gains) >= 8
 
 
 @pytest.mark.parametrize(
