@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
-from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
+from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
 from actsearch.storage import file_of, redacted
@@ -157,9 +157,9 @@ class StudyView:
         return self.store.reader.is_running(self.record)
 
     @property
-    def aim(self) -> Aim | None:
+    def run_goal(self) -> RunGoal | None:
         """What the process that drives the study is about, if it said so; never cached."""
-        return self.store.reader.aim(self.record)
+        return self.store.reader.run_goal(self.record)
 
     def trials(self) -> list[TrialRecord]:
         """Trials in order, duplicates with the value of what they repeat; of more than 5,000 take :meth:`frame`."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from actsearch.records import Aim, TrialState
+from actsearch.records import RunGoal, TrialState
 
 __all__ = ["Pace", "pace_of"]
 
@@ -41,25 +41,27 @@ class Pace:
     left: float | None
 
 
-def pace_of(trials: pd.DataFrame, aim: Aim | None = None, now: datetime | None = None) -> Pace:
+def pace_of(
+    trials: pd.DataFrame, goal: RunGoal | None = None, now: datetime | None = None
+) -> Pace:
     """Tell the pace from the trials of a study.
 
     Args:
         trials: at least one, as :data:`actsearch.report.COLUMNS`.
-        aim: what its driver has said.
+        goal: what its driver has said.
         now: the present moment.
     """
     batches = (trials["created"].diff() > _TOGETHER).cumsum()
     counted = trials["state"]
-    target = aim.target if aim is not None else None
+    target = goal.target if goal is not None else None
     if target is None:
         counted = counted[batches == batches.iloc[-1]]
     done = int(counted.isin(_TRAINED).sum())
     size = done + int(counted.isin(_OPEN).sum()) if target is None else max(target, done)
-    per_hour = _per_hour(trials["completed"], aim.since if aim is not None else None)
+    per_hour = _per_hour(trials["completed"], goal.since if goal is not None else None)
     left = 3600 * (size - done) / per_hour if per_hour and size > done else None
-    if aim is not None and aim.until is not None:
-        limit = max(0.0, (aim.until - (now or datetime.now(UTC))).total_seconds())
+    if goal is not None and goal.until is not None:
+        limit = max(0.0, (goal.until - (now or datetime.now(UTC))).total_seconds())
         left = limit if left is None or target is None else min(left, limit)
     return Pace(int(batches.iloc[-1]) + 1, size, done, target is not None, per_hour, left or None)
 

@@ -90,8 +90,8 @@ def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
 
 def confirming_since(view: StudyView) -> datetime | None:
     """When the process that drives the study began to confirm, if it does; never cached."""
-    aim = view.aim if view.is_running else None
-    return aim.since if aim is not None and aim.purpose == "confirm" else None
+    goal = view.run_goal if view.is_running else None
+    return goal.since if goal is not None and goal.purpose == "confirm" else None
 
 
 def confirming(view: StudyView) -> bool:

@@ -285,7 +285,7 @@ def _unlock(options: argparse.Namespace) -> int:
     if not options.yes and not _agreed("Take the lease away? [y/N] "):
         print("nothing changed")
         return 1
-    if not lease.break_open(holder):
+    if not lease.force_release(holder):
         print("the lease has changed hands meanwhile: nothing changed")
         return 1
     print("unlocked")

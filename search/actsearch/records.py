@@ -12,7 +12,7 @@ __all__ = [
     "HISTOGRAM_EDGES",
     "SHARED",
     "ActivationRecord",
-    "Aim",
+    "RunGoal",
     "CandidateRecord",
     "Diagnostics",
     "EpochRecord",
@@ -316,7 +316,7 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class Aim:
+class RunGoal:
     """What the process that drives a study is about.
 
     Attributes:

@@ -19,9 +19,9 @@ import actsearch as acs
 from actsearch.records import (
     SHARED,
     ActivationRecord,
-    Aim,
     CandidateRecord,
     Outcome,
+    RunGoal,
     TrialRecord,
     TrialState,
 )
@@ -251,15 +251,15 @@ def test_pace_is_that_of_what_was_asked_for_and_of_this_call() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     rested = _ended([0, 1, 2, 6000, 6000, 6002, 6002])  # four days passed in between
     since = begin + timedelta(minutes=5998)
-    pace = pace_of(rested, Aim("search", target=27, since=since))
+    pace = pace_of(rested, RunGoal("search", target=27, since=since))
     assert (pace.is_whole, pace.done, pace.size) == (True, 7, 27)
     assert pace.per_hour == pytest.approx(4 / (4 / 60))
     assert pace.left == pytest.approx(20 * 60)
     until = begin + timedelta(minutes=6010)
     now = begin + timedelta(minutes=6003)
-    soon = pace_of(rested, Aim("search", target=27, until=until, since=since), now)
+    soon = pace_of(rested, RunGoal("search", target=27, until=until, since=since), now)
     assert soon.left == pytest.approx(7 * 60)
-    timed = pace_of(rested, Aim("search", until=until, since=since), now)
+    timed = pace_of(rested, RunGoal("search", until=until, since=since), now)
     assert not timed.is_whole
     assert timed.left == pytest.approx(7 * 60)
 
@@ -270,7 +270,7 @@ def test_a_whole_stack_that_ends_at_once_has_a_pace() -> None:
     assert pace_of(stacks).per_hour == pytest.approx(64 * 60)
     first = _ended([1.0] * 64)
     assert pace_of(first).per_hour is None
-    assert pace_of(first, Aim("search", since=begin)).per_hour == pytest.approx(64 * 60)
+    assert pace_of(first, RunGoal("search", since=begin)).per_hour == pytest.approx(64 * 60)
 
 
 def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
@@ -279,10 +279,10 @@ def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
     storage = Storage(f"sqlite:///{copied}")
     lease = storage.lease(storage.study("plain"))
     lease.acquire()
-    lease.announce(Aim("search", target=50))
+    lease.publish_goal(RunGoal("search", target=50))
     (bar,) = opened("study", copied, study="plain").get("progress")
     assert bar.proto.text.startswith("2 of 50 trials ended")
-    lease.announce(Aim("confirm"))
+    lease.publish_goal(RunGoal("confirm"))
     app = opened("study", copied, study="plain")
     assert not app.exception
     assert not app.get("progress")

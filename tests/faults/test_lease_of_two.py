@@ -25,7 +25,7 @@ import actsearch as acs
 from actsearch.storage import lease
 
 if len(sys.argv) > 2:  # seconds that are long for a user, and too long for a test
-    lease._STALE, lease._WATCH, lease._BEAT = lease.timedelta(seconds=2), 4, 0.3
+    lease._STALE_AFTER, lease._WATCH_SECONDS, lease._HEARTBEAT_SECONDS = lease.timedelta(seconds=2), 4, 0.3
 go_on = True
 
 
@@ -163,11 +163,11 @@ def test_that_of_a_container_with_the_same_host_name_stays_while_it_lives(
         study = acs.load_study(study_name="s", storage=url)
         with pytest.raises(acs.StudyError, match=r"is being run by .*\(process 1, "):
             study.optimize(objective, total_trials=6, show_progress_bar=False)
-        monkeypatch.setattr("actsearch.storage.lease._STALE", timedelta(0))
+        monkeypatch.setattr("actsearch.storage.lease._STALE_AFTER", timedelta(0))
         with pytest.raises(acs.StudyError, match="is being run by"):  # it is watched, and beats
             study.optimize(objective, total_trials=6, show_progress_bar=False)
         driver.close()
-        monkeypatch.setattr("actsearch.storage.lease._WATCH", 1)
+        monkeypatch.setattr("actsearch.storage.lease._WATCH_SECONDS", 1)
         study.optimize(objective, total_trials=6, show_progress_bar=False)
     finally:
         driver.close()
@@ -185,7 +185,7 @@ def test_of_two_containers_with_one_host_name_one_drives(
         second.say("start")
         assert second.read().startswith("REFUSED study 's' is being run by")
         first.close()
-        time.sleep(3)  # a sign of life is no longer fresh after two
+        time.sleep(3)  # a heartbeat is no longer fresh after two
         third.in_a_trial().say("once")
         assert third.read() == "END"
     finally:

@@ -79,7 +79,7 @@ class _Ways:
             trials = self.tried(lambda: reader.trials(record, epochs=True, diagnostics=True)) or []  # noqa: B023
             self.tried(lambda: reader.frame(record))  # noqa: B023
             self.tried(lambda: reader.pruning(record, [trial.number for trial in trials]))  # noqa: B023
-            self.tried(lambda: reader.aim(record))  # noqa: B023
+            self.tried(lambda: reader.run_goal(record))  # noqa: B023
             for trial in trials:
                 json.loads(trial_json(record.name, trial), parse_constant=pytest.fail)
                 seen = diagnostics_of(trial)

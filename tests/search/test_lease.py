@@ -64,7 +64,7 @@ def test_another_machines_is_taken_over_once_it_is_stale(
     minutes: float,
     taken: bool,
 ) -> None:
-    monkeypatch.setattr("actsearch.storage.lease._WATCH", 0.2)
+    monkeypatch.setattr("actsearch.storage.lease._WATCH_SECONDS", 0.2)
     storage.lease(study).acquire()
     _set(database_url, host="elsewhere", renewed=datetime.now(UTC) - timedelta(minutes=minutes))
     if taken:
@@ -107,7 +107,7 @@ def test_that_of_a_process_that_cannot_be_seen_is_judged_by_its_signs_of_life(
     is_silent: bool,
 ) -> None:
     """The host name is ours, and no process here has its number."""
-    monkeypatch.setattr("actsearch.storage.lease._WATCH", 0.2)
+    monkeypatch.setattr("actsearch.storage.lease._WATCH_SECONDS", 0.2)
     storage.lease(study).acquire()
     gone = _living()
     process = " ".join(ELSEWHERE[where](*_mark(gone)))
@@ -147,10 +147,10 @@ def test_of_this_machine_before_it_was_started_anew(
     beats: bool,
 ) -> None:
     """It need not be ten minutes ago; but a machine of the same name that lives is seen to beat."""
-    monkeypatch.setattr("actsearch.storage.lease._WATCH", 2 if beats else 0.2)
+    monkeypatch.setattr("actsearch.storage.lease._WATCH_SECONDS", 2 if beats else 0.2)
     began = datetime.now(UTC) - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
     monkeypatch.setattr(
-        "actsearch.storage.lease._STALE", datetime.now(UTC) - began + timedelta(days=1)
+        "actsearch.storage.lease._STALE_AFTER", datetime.now(UTC) - began + timedelta(days=1)
     )
     storage.lease(study).acquire()
     before = began - timedelta(seconds=60)
@@ -230,7 +230,7 @@ def test_another_machines_stays_while_it_gives_signs_of_life(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its clock is years behind, and it lives."""
-    monkeypatch.setattr("actsearch.storage.lease._WATCH", 3)
+    monkeypatch.setattr("actsearch.storage.lease._WATCH_SECONDS", 3)
     storage.lease(study).acquire()
     _set(database_url, host="elsewhere", renewed=LONG_AGO)
     later = {"renewed": LONG_AGO + timedelta(seconds=15)}
@@ -247,7 +247,7 @@ def test_it_is_renewed_however_long_a_trial_takes(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("actsearch.storage.lease._BEAT", 0.05)
+    monkeypatch.setattr("actsearch.storage.lease._HEARTBEAT_SECONDS", 0.05)
     lease = storage.lease(study)
     lease.acquire()
     _set(database_url, renewed=LONG_AGO)
@@ -257,7 +257,7 @@ def test_it_is_renewed_however_long_a_trial_takes(
     assert _renewed(database_url) > LONG_AGO
     lease.release()
     assert lease.holder() is None
-    assert not lease.beat()  # nothing comes back to life
+    assert not lease.heartbeat()  # nothing comes back to life
 
 
 def test_of_many_who_find_none_one_gets_it(
@@ -288,7 +288,7 @@ def test_the_message_says_who_where_and_since_when(
     with pytest.raises(acs.StudyError) as caught:
         storage.lease(study).acquire()
     for word in ("'s'", "alice", socket.gethostname(), f"process {os.getpid()}", "since 3.0 h",
-                 "last sign of life 0 s ago", "actsearch unlock"):  # fmt: skip
+                 "last heartbeat 0 s ago", "actsearch unlock"):  # fmt: skip
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -298,13 +298,13 @@ def test_broken_open_it_is_lost(storage: Storage, study: StudyRecord) -> None:
     lease.acquire()
     holder = lease.holder()
     assert holder is not None
-    assert lease.break_open(holder)
-    assert not lease.break_open(holder)
+    assert lease.force_release(holder)
+    assert not lease.force_release(holder)
     with pytest.raises(acs.StudyError, match="held by nobody"):
         storage.add_trials(study.id, [waiting()], lease)
     second = storage.lease(study)
     second.acquire()
-    assert not lease.break_open(holder)  # that of another is left alone
+    assert not lease.force_release(holder)  # that of another is left alone
     with pytest.raises(acs.StudyError, match="no longer ours"):
         storage.add_trials(study.id, [waiting()], lease)
 

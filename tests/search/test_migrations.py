@@ -108,7 +108,7 @@ class TestFrozen:
             context = MigrationContext.configure(opened, opts=options)
             differences = compare_metadata(context, Base.metadata)
         assert [item for item in differences if VERSION_TABLE not in str(item)] == []
-        # its driver was on another host, which would be watched for a sign of life
+        # its driver was on another host, which would be watched for a heartbeat
         assert main(["unlock", "frozen", "--storage", url, "--yes"]) == 0
         study.optimize(distance, n_trials=2, show_progress_bar=False)  # the interrupted ones
         assert [study.trials[number].state.name for number in (6, 7)] == ["COMPLETE"] * 2

@@ -30,7 +30,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import Reader
-from actsearch.storage import Begun, Lease, Storage, environment, versions
+from actsearch.storage import Lease, OpenConfirmation, Storage, environment, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
 from actsearch.storage.process import mark_of_this
 from actsearch.storage.tables import Base, LeaseRow, TrialRow
@@ -554,7 +554,7 @@ class TestLease:
             storage.lease(study).acquire()
         before = counts(database_url)
         outcome = Outcome(TrialState.COMPLETE, 0.5)
-        begun = Begun(1, 0, datetime.now(UTC))
+        begun = OpenConfirmation(1, 0, datetime.now(UTC))
         writes: list[Callable[[], Any]] = [
             lambda: storage.add_trials(study.id, [waiting()], lease),
             lambda: storage.start_trials(study.id, [0], lease),
@@ -564,7 +564,7 @@ class TestLease:
             lambda: storage.add_confirmation(study.id, "k", {}, lease),
             lambda: storage.count_looks(study, "d", ["a"], lease),
             lambda: storage.begin_confirmation(study.id, "k", "cpu", lease),
-            lambda: storage.begin_confirmation_anew(begun, lease),
+            lambda: storage.restart_confirmation(begun, lease),
             lambda: storage.add_scores(begun, {"k": Score(0.5, 0.5, False)}, lease),
         ]
         for write in writes:

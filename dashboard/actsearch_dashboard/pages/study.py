@@ -131,7 +131,7 @@ def _running(view: StudyView, frame: pd.DataFrame) -> None:
             "process was killed. In that case call study.optimize again: it goes on where it stopped.",
             icon=":material/hourglass_disabled:",
         )
-    pace = pace_of(frame, view.aim)
+    pace = pace_of(frame, view.run_goal)
     st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actsearch.errors import ActsearchError
 from actsearch.halving import SuccessiveHalving
-from actsearch.records import Aim, StudyRecord, TrialRecord, TrialState
+from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
     frame_of,
     merged_columns,
@@ -20,7 +20,7 @@ from actsearch.report.columns import (
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.tables import resolve_duplicates
 from actsearch.report.verdict import Verdict, readable
-from actsearch.storage import Overview, Standing, Storage
+from actsearch.storage import Overview, Storage, StudyProgress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,9 +123,9 @@ class Reader:
             return StudySummary(study, dict.fromkeys(TrialState, 0), None, False, None, 0)
         counts, verdicts, is_running = overview
         if before is not None and before.counts == counts:
-            found = Standing(before.best, before.line, before.last_change)
+            found = StudyProgress(before.best, before.line, before.last_change)
         else:
-            found = self._storage.standing(study, sum(counts.values()), _POINTS)
+            found = self._storage.progress(study, sum(counts.values()), _POINTS)
         best, line, change = found
         return StudySummary(study, counts, best, is_running, change, verdicts, line)
 
@@ -133,9 +133,9 @@ class Reader:
         """Whether a process drives the study now."""
         return self._storage.is_running(study.id)
 
-    def aim(self, study: StudyRecord) -> Aim | None:
+    def run_goal(self, study: StudyRecord) -> RunGoal | None:
         """What the process that drives the study is about; None if nobody drives it or it did not say."""
-        return self._storage.aim(study.id)
+        return self._storage.run_goal(study.id)
 
     def trials(
         self,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from actsearch.records import SHARED
 from actsearch.storage import tolerant
-from actsearch.storage.overview import counts
+from actsearch.storage.overview import count_trials
 from actsearch.storage.tables import Base
 from actsearch.storage.trials import no_collection
 
@@ -84,7 +84,7 @@ def read(
     bound: dict[str, Any] = {"of_study": study_id, "since": since}
     if numbers:
         wanted = wanted | _TRIALS.c.number.in_(sorted(numbers))
-    found = counts(session, study_id).get(study_id, {})
+    found = count_trials(session, study_id).get(study_id, {})
     with no_collection():
         result = session.connection().execute(_READ.where(wanted), bound)
         names = list(result.keys())

@@ -23,7 +23,15 @@ from actsearch.storage.tables import (
     utc_now,
 )
 
-__all__ = ["Begun", "add_scores", "begin", "begin_anew", "count_looks", "finish", "interrupted"]
+__all__ = [
+    "OpenConfirmation",
+    "add_scores",
+    "begin",
+    "restart",
+    "count_looks",
+    "finish",
+    "interrupted",
+]
 
 _log = logging.getLogger("actsearch")
 
@@ -31,7 +39,7 @@ _NONFINITE = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
-class Begun:
+class OpenConfirmation:
     """A confirmation whose verdict is not stored yet.
 
     Attributes:
@@ -48,7 +56,7 @@ class Begun:
     scores: Mapping[str, Score] = field(default_factory=dict)
 
 
-def begin(session: Session, study_id: int, key: str, device: str) -> Begun:
+def begin(session: Session, study_id: int, key: str, device: str) -> OpenConfirmation:
     """The row of a confirmation, made if it is not there; trainings of other versions or devices are dropped.
 
     Args:
@@ -83,15 +91,15 @@ def begin(session: Session, study_id: int, key: str, device: str) -> Begun:
         row.environment_id, row.device = here, device
     if type(row.number) is not int or row.number < 0:  # another program wrote it
         row.number = _next_number(session, study_id)
-    return Begun(row.id, row.number, row.created, _scores(session, row.id))
+    return OpenConfirmation(row.id, row.number, row.created, _scores(session, row.id))
 
 
-def begin_anew(session: Session, begun: Begun) -> Begun:
+def restart(session: Session, begun: OpenConfirmation) -> OpenConfirmation:
     """Drop the trainings of a confirmation; it keeps its number, and begins now."""
     session.execute(_trainings_of(begun.id))
     row = session.get_one(OpenConfirmationRow, begun.id)
     row.created = utc_now()
-    return Begun(row.id, begun.number, row.created)
+    return OpenConfirmation(row.id, begun.number, row.created)
 
 
 def _next_number(session: Session, study_id: int) -> int:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError, StudyError
-from actsearch.records import Aim
+from actsearch.records import RunGoal
 from actsearch.storage.database import Database, retried
 from actsearch.storage.process import began_after, mark_of_this, runs
 from actsearch.storage.redaction import without_password
@@ -28,9 +28,11 @@ __all__ = ["Holder", "Lease", "is_alive"]
 
 _log = logging.getLogger("actsearch")
 
-_BEAT = 15.0  # seconds between two signs of life, however long a trial takes
-_WATCH = 40.0  # a takeover from another machine waits so long for a sign of life
-_STALE = timedelta(minutes=10)  # without a sign of life another machine's driver is taken for dead
+_HEARTBEAT_SECONDS = 15.0  # seconds between two heartbeats, however long a trial takes
+_WATCH_SECONDS = 40.0  # a takeover from another machine waits so long for a heartbeat
+_STALE_AFTER = timedelta(
+    minutes=10
+)  # without a heartbeat another machine's driver is taken for dead
 
 _LARGEST = 2**63 - 1  # that a database takes
 
@@ -51,7 +53,7 @@ class Holder:
 
     Attributes:
         alive: whether that process still runs, as far as can be seen from here.
-        here: whether that was seen; else it is judged by its signs of life.
+        here: whether that was seen; else it is judged by its heartbeats.
     """
 
     token: str
@@ -64,13 +66,13 @@ class Holder:
     here: bool
 
     def is_silent_since(self, before: Holder | None) -> bool:
-        """Whether it is the holder of before, without a sign of life since."""
+        """Whether it is the holder of before, without a heartbeat since."""
         return before is not None and (self.token, self.renewed) == (before.token, before.renewed)
 
     def __str__(self) -> str:
         return (
             f"{_line(self.owner)} on {_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
-            f"last sign of life {_age(self.renewed)} ago)"
+            f"last heartbeat {_age(self.renewed)} ago)"
         )
 
 
@@ -79,7 +81,7 @@ class Lease:
 
     While it is held, a thread with a connection of its own renews it: other machines see that its process lives,
     however long a trial takes. Clocks decide nothing for good: who takes over from another machine first waits for a
-    sign of life, and each write of the one who lost it is refused.
+    heartbeat, and each write of the one who lost it is refused.
     """
 
     def __init__(self, database: Database, study_id: int, study_name: str) -> None:
@@ -105,7 +107,7 @@ class Lease:
         except BaseException:
             _held.discard(self.token)
             raise
-        self._start_beating()
+        self._start_heartbeats()
 
     @retried
     def _take(self, watched: Holder | None) -> None:
@@ -143,13 +145,13 @@ class Lease:
         )
 
     def _watch(self, holder: Holder) -> None:
-        """Of another machine or container only the lease is seen, and a clock may be wrong: wait for a sign of life."""
+        """Of another machine or container only the lease is seen, and a clock may be wrong: wait for a heartbeat."""
         if holder.here:
             return
-        _log.info("study %s: waiting for a sign of life of %s", self._study_name, holder)
-        until = time.monotonic() + _WATCH
+        _log.info("study %s: waiting for a heartbeat of %s", self._study_name, holder)
+        until = time.monotonic() + _WATCH_SECONDS
         while time.monotonic() < until:
-            time.sleep(min(1.0, _WATCH / 4))
+            time.sleep(min(1.0, _WATCH_SECONDS / 4))
             now = self.holder()
             if now is None:
                 return
@@ -164,7 +166,7 @@ class Lease:
             return None if row is None else _holder(row)
 
     @retried
-    def break_open(self, holder: Holder) -> bool:
+    def force_release(self, holder: Holder) -> bool:
         """Take the lease away from a holder; whether it still had it. What that one then writes is refused."""
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
@@ -174,14 +176,14 @@ class Lease:
             return True
 
     @retried
-    def announce(self, aim: Aim) -> None:
+    def publish_goal(self, goal: RunGoal) -> None:
         """Tell readers what this driver is about; StudyError when another one has taken over."""
         with self._database.writing() as session:
             self.check(session)
             row = session.get_one(LeaseRow, self._study_id)
-            row.purpose, row.until = aim.purpose, aim.until
-            is_storable = aim.target is not None and aim.target <= _LARGEST
-            row.target = aim.target if is_storable else None
+            row.purpose, row.until = goal.purpose, goal.until
+            is_storable = goal.target is not None and goal.target <= _LARGEST
+            row.target = goal.target if is_storable else None
 
     def check(self, session: Session) -> None:
         """Inside a write transaction: still ours, and renewed.
@@ -221,31 +223,31 @@ class Lease:
             if row is not None and row.token == self.token:
                 session.delete(row)
 
-    def _start_beating(self) -> None:
+    def _start_heartbeats(self) -> None:
         if self._database.in_memory:
             return  # nobody else can see it, and there is one connection for all
         self._released.clear()
         threading.Thread(
-            target=_beat,
+            target=_send_heartbeats,
             args=(weakref.ref(self), self._released),
             name=f"lease of study {self._study_id}",
             daemon=True,
         ).start()
 
-    def beat(self) -> bool:
-        """One sign of life; whether the lease is still ours."""
+    def heartbeat(self) -> bool:
+        """One heartbeat; whether the lease is still ours."""
         with self._database.writing() as session:
             return self._renew(session)
 
 
-def _beat(reference: weakref.ref[Lease], released: threading.Event) -> None:
+def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -> None:
     """Renew a lease until it is given back, lost, or forgotten."""
-    while not released.wait(_BEAT):
+    while not released.wait(_HEARTBEAT_SECONDS):
         lease = reference()
         if lease is None:
             return
         with contextlib.suppress(StorageError):  # busy or unreachable: there is a next time
-            if not lease.beat():
+            if not lease.heartbeat():
                 return  # the driver is told at its next write
         del lease
 
@@ -258,7 +260,7 @@ def is_alive(row: LeaseRow) -> bool:
     if row.renewed is None or began_after(row.host, row.process, row.renewed):
         return False  # this machine was started anew; should it be one of the same name, the watch sees it live
     # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
-    return abs(utc_now() - row.renewed) < _STALE
+    return abs(utc_now() - row.renewed) < _STALE_AFTER
 
 
 def _holder(row: LeaseRow) -> Holder:

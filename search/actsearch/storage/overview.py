@@ -14,7 +14,7 @@ from actsearch.storage import tolerant, trials
 from actsearch.storage.lease import is_alive
 from actsearch.storage.tables import ConfirmationRow, LeaseRow, TrialRow, TrialValueRow
 
-__all__ = ["Overview", "Standing", "counts", "everything", "standing_of"]
+__all__ = ["Overview", "StudyProgress", "count_trials", "read_overviews", "read_progress"]
 
 _LARGEST = 1.7976931348623157e308
 
@@ -35,7 +35,7 @@ class Overview(NamedTuple):
     is_running: bool
 
 
-class Standing(NamedTuple):
+class StudyProgress(NamedTuple):
     """How the trials of one study did.
 
     Attributes:
@@ -49,7 +49,7 @@ class Standing(NamedTuple):
     last_change: datetime | None
 
 
-def counts(session: Session, study_id: int | None = None) -> dict[int, Counts]:
+def count_trials(session: Session, study_id: int | None = None) -> dict[int, Counts]:
     """By study id, how many trials are in each state; answered from an index."""
     query = sa.select(TrialRow.study_id, TrialRow.state, sa.func.count()).group_by(
         TrialRow.study_id, TrialRow.state
@@ -63,12 +63,12 @@ def counts(session: Session, study_id: int | None = None) -> dict[int, Counts]:
     return found
 
 
-def everything(session: Session) -> dict[int, Overview]:
+def read_overviews(session: Session) -> dict[int, Overview]:
     """By study id, of every study with trials, a verdict or a driver."""
     query = sa.select(ConfirmationRow.study_id, sa.func.count()).group_by(ConfirmationRow.study_id)
     verdicts = {study_id: count for study_id, count in session.execute(query)}
     running = {row.study_id for row in session.scalars(sa.select(LeaseRow)) if is_alive(row)}
-    by_study = counts(session)
+    by_study = count_trials(session)
     return {
         study_id: Overview(
             by_study.get(study_id, dict.fromkeys(TrialState, 0)),
@@ -79,9 +79,9 @@ def everything(session: Session) -> dict[int, Overview]:
     }
 
 
-def standing_of(
+def read_progress(
     session: Session, study_id: int, direction: str | None, total: int, points: int
-) -> Standing:
+) -> StudyProgress:
     """Best trial, history line and last change of one study.
 
     Args:
@@ -103,7 +103,7 @@ def standing_of(
     number = session.scalar(
         sa.select(TrialRow.number).where(*of_study).order_by(order, TrialRow.number).limit(1)
     )
-    return Standing(
+    return StudyProgress(
         None if number is None else trials.read(session, study_id, numbers=[number])[0],
         () if number is None else _line(session, of_study, direction, total, points),
         session.scalar(

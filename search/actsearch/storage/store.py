@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError, StudyError, nearest
-from actsearch.records import Aim, Outcome, Score, StudyRecord, TrialRecord
+from actsearch.records import Outcome, RunGoal, Score, StudyRecord, TrialRecord
 from actsearch.storage import columns as narrow
 from actsearch.storage import confirming, convert, trials
-from actsearch.storage.confirming import Begun
+from actsearch.storage.confirming import OpenConfirmation
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import Database, retried
 from actsearch.storage.lease import Lease, is_alive
-from actsearch.storage.overview import Overview, Standing, everything, standing_of
+from actsearch.storage.overview import Overview, StudyProgress, read_overviews, read_progress
 from actsearch.storage.redaction import quoted, without_password
 from actsearch.storage.tables import (
     ConfirmationRow,
@@ -216,26 +216,26 @@ class Storage:
             return row is not None and is_alive(row)
 
     @retried
-    def aim(self, study_id: int) -> Aim | None:
+    def run_goal(self, study_id: int) -> RunGoal | None:
         """What the living process that holds the lease of a study is about; None if nobody does or it was not said."""
         with self.database.reading() as session:
             row = session.get(LeaseRow, study_id)
             if row is None or row.purpose not in ("search", "confirm") or not is_alive(row):
                 return None
             target = row.target if isinstance(row.target, int) else None
-            return Aim(row.purpose, target, row.until, row.acquired)
+            return RunGoal(row.purpose, target, row.until, row.acquired)
 
     @retried
     def overview(self) -> dict[int, Overview]:
         """By study id, what is counted in every study with trials, a verdict or a driver."""
         with self.database.reading() as session:
-            return everything(session)
+            return read_overviews(session)
 
     @retried
-    def standing(self, study: StudyRecord, total: int, points: int) -> Standing:
-        """How the trials of a study did; see :func:`actsearch.storage.overview.standing_of`."""
+    def progress(self, study: StudyRecord, total: int, points: int) -> StudyProgress:
+        """How the trials of a study did; see :func:`actsearch.storage.overview.read_progress`."""
         with self.database.reading() as session:
-            return standing_of(session, study.id, study.direction, total, points)
+            return read_progress(session, study.id, study.direction, total, points)
 
     @retried
     def stamp(self) -> tuple[object, ...]:
@@ -366,7 +366,9 @@ class Storage:
             return Confirmation("", row.number, row.verdict, row.created)
 
     @retried
-    def begin_confirmation(self, study_id: int, key: str, device: str, lease: Lease) -> Begun:
+    def begin_confirmation(
+        self, study_id: int, key: str, device: str, lease: Lease
+    ) -> OpenConfirmation:
         """Begin a confirmation, or go on with the one that was interrupted under the same key.
 
         Args:
@@ -386,14 +388,16 @@ class Storage:
             return confirming.interrupted(session, study_id)
 
     @retried
-    def begin_confirmation_anew(self, begun: Begun, lease: Lease) -> Begun:
+    def restart_confirmation(self, begun: OpenConfirmation, lease: Lease) -> OpenConfirmation:
         """Drop the trainings that are stored of a confirmation."""
         with self.database.writing() as session:
             lease.check(session)
-            return confirming.begin_anew(session, begun)
+            return confirming.restart(session, begun)
 
     @retried
-    def add_scores(self, begun: Begun, scores: Mapping[str, Score], lease: Lease) -> None:
+    def add_scores(
+        self, begun: OpenConfirmation, scores: Mapping[str, Score], lease: Lease
+    ) -> None:
         """Store trainings of a confirmation that have ended, by their keys."""
         with self.database.writing() as session:
             lease.check(session)

@@ -17,7 +17,7 @@ from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
 from actsearch.placement import sites
 from actsearch.records import (
-    Aim,
+    RunGoal,
     Score,
     StudyRecord,
     TrialRecord,
@@ -110,7 +110,7 @@ class Confirmation:
         try:
             if (stored := self._stored(key)) is not None:
                 return stored  # another process made it just now
-            lease.announce(Aim("confirm"))
+            lease.publish_goal(RunGoal("confirm"))
             self._unfinished = Unfinished(self._storage, self._study, key, self._device(), lease)
             self._say_forecast(trials, pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left

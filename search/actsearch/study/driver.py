@@ -119,7 +119,7 @@ class Driver:
             left = limits.remaining(0, self._history.trained)
             if left == 0:
                 return
-            self._lease.announce(limits.aim(left, self._history.trained))
+            self._lease.publish_goal(limits.run_goal(left, self._history.trained))
             self._say_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)

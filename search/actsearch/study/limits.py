@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from actsearch.errors import StudyError
-from actsearch.records import Aim
+from actsearch.records import RunGoal
 
 __all__ = ["Limits"]
 
@@ -39,10 +39,10 @@ class Limits:
             left.append(self.total_trials - trained_in_all)
         return max(0, min(left)) if left else None
 
-    def aim(self, left: int | None, trained: int) -> Aim:
+    def run_goal(self, left: int | None, trained: int) -> RunGoal:
         """What a search says that begins now, with so many trials left of so many trained."""
         until = None
         if self.timeout is not None:
             with contextlib.suppress(OverflowError):  # later than any date
                 until = datetime.now(UTC) + timedelta(seconds=self.timeout)
-        return Aim("search", None if left is None else trained + left, until)
+        return RunGoal("search", None if left is None else trained + left, until)

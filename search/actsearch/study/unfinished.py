@@ -72,7 +72,7 @@ class Unfinished:
 
     def begin_anew(self) -> None:
         """Drop what an interrupted call stored: the same training gives another result now."""
-        self._begun = self._storage.begin_confirmation_anew(self._begun, self._lease)
+        self._begun = self._storage.restart_confirmation(self._begun, self._lease)
         self._left = {}
 
     def take(self, key: str) -> Score | None:

@@ -8,13 +8,13 @@ import pytest
 from storage_cases import study_record
 
 import actsearch as acs
-from actsearch.records import Aim
+from actsearch.records import RunGoal
 from actsearch.report import Reader
 from actsearch.storage import Storage
 
 
 def test_a_search_says_how_many_trials_it_will_have_and_until_when(database_url: str) -> None:
-    seen: list[Aim | None] = []
+    seen: list[RunGoal | None] = []
     study = acs.create_study(
         study_name="s", storage=database_url, strategy="random", direction="maximize"
     )
@@ -22,13 +22,13 @@ def test_a_search_says_how_many_trials_it_will_have_and_until_when(database_url:
     (record,) = reader.studies()
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
-        seen.append(reader.aim(record))
+        seen.append(reader.run_goal(record))
         return float(len(candidate.formula))
 
     study.optimize(objective, n_trials=2)
     study.optimize(objective, n_trials=3, timeout=3600)
     study.optimize(objective, n_trials=10, total_trials=6)
-    assert [aim and (aim.purpose, aim.target) for aim in seen] == (
+    assert [goal and (goal.purpose, goal.target) for goal in seen] == (
         [("search", 2)] * 2 + [("search", 5)] * 3 + [("search", 6)]
     )
     first, second = seen[0], seen[2]
@@ -38,7 +38,7 @@ def test_a_search_says_how_many_trials_it_will_have_and_until_when(database_url:
     assert second.until is not None
     assert second.since is not None
     assert timedelta(minutes=59) < second.until - second.since < timedelta(minutes=61)
-    assert reader.aim(record) is None
+    assert reader.run_goal(record) is None
     reader.close()
 
 
@@ -51,9 +51,9 @@ def test_a_confirmation_says_so(database_url: str) -> None:
     (record,) = reader.studies()
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
-        aim = reader.aim(record)
-        assert aim is not None
-        seen.append(aim.purpose)
+        goal = reader.run_goal(record)
+        assert goal is not None
+        seen.append(goal.purpose)
         return float(run.seed % 97)
 
     study.optimize(objective, n_trials=2)
@@ -74,10 +74,10 @@ def test_limits_beyond_every_number_and_date_are_none(
     )
     reader = Reader(database_url)
     (record,) = reader.studies()
-    seen: list[Aim | None] = []
+    seen: list[RunGoal | None] = []
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
-        seen.append(reader.aim(record))
+        seen.append(reader.run_goal(record))
         study.stop()
         return 1.0
 
@@ -92,13 +92,13 @@ def test_a_driver_that_is_gone_is_about_nothing(database_url: str) -> None:
     study = storage.create_study(study_record())
     lease = storage.lease(study)
     lease.acquire()
-    assert storage.aim(study.id) is None  # not said yet
-    lease.announce(Aim("search", 7, datetime(2030, 1, 1, tzinfo=UTC)))
-    found = storage.aim(study.id)
+    assert storage.run_goal(study.id) is None  # not said yet
+    lease.publish_goal(RunGoal("search", 7, datetime(2030, 1, 1, tzinfo=UTC)))
+    found = storage.run_goal(study.id)
     assert found is not None
     assert (found.target, found.until) == (7, datetime(2030, 1, 1, tzinfo=UTC))
     lease.release()
-    assert storage.aim(study.id) is None
+    assert storage.run_goal(study.id) is None
     with pytest.raises(acs.StudyError, match="no longer ours"):
-        lease.announce(Aim("confirm"))
+        lease.publish_goal(RunGoal("confirm"))
     storage.database.close()
