@@ -15,14 +15,14 @@ from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.halving import Judge
 from actsearch.placement import (
-    Look,
+    ModelAnalysis,
     Placement,
+    expose_sites,
     initialise_for_gain,
-    open_sites,
-    place_seen,
-    structure,
+    model_structure,
+    place_analyzed,
 )
-from actsearch.placement.probe import observed
+from actsearch.placement.probe import observe_output
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets, reading_copy
@@ -189,7 +189,9 @@ def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = Fals
     with isolated_random(0):  # a user's model may draw from any generator where it is run
         look = _look(task, model)
         placement = (
-            open_sites(look, model) if record.is_baseline else place_seen(look, model, record)
+            expose_sites(look, model)
+            if record.is_baseline
+            else place_analyzed(look, model, record)
         )
     if task.gain == "auto" and not record.is_baseline:
         with isolated_random(derive(seed, "gain")):
@@ -213,15 +215,15 @@ def _size(model: nn.Module) -> int | None:
     return sum(item.numel() for item in parameters)
 
 
-_looks: WeakKeyDictionary[Task, tuple[Any, Look]] = WeakKeyDictionary()
+_looks: WeakKeyDictionary[Task, tuple[Any, ModelAnalysis]] = WeakKeyDictionary()
 
 
-def _look(task: Task, model: nn.Module) -> Look:
+def _look(task: Task, model: nn.Module) -> ModelAnalysis:
     """What was seen of a task's model; looked at once, since its candidates differ in their activations alone."""
-    built = structure(model)
+    built = model_structure(model)
     known = _looks.get(task)
     if known is None or known[0] != built:
-        known = _looks[task] = (built, Look(model, sample_of(task, model)))
+        known = _looks[task] = (built, ModelAnalysis(model, sample_of(task, model)))
     return known[1]
 
 
@@ -241,7 +243,7 @@ def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
     sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
     try:
         if set(sample) <= set(inspect.signature(model.forward).parameters):
-            observed(model, sample)
+            observe_output(model, sample)
             return sample
     except Exception:  # a step may well prepare a batch first: anything
         pass

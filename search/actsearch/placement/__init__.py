@@ -1,23 +1,23 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
-from actsearch.placement.called import Called
-from actsearch.placement.choose import Where, bands, matching, selected
+from actsearch.placement.analysis import ModelAnalysis, model_structure
+from actsearch.placement.choose import Where, bands, match_sites, select_sites
+from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.look import Look, structure
 from actsearch.placement.place import (
     Placement,
     Replacement,
-    open_sites,
+    expose_sites,
     place,
-    place_seen,
+    place_analyzed,
     pre_activations,
 )
 from actsearch.placement.probe import SiteTrace, forward, trace
 from actsearch.placement.sites import Site, Sites, sites
 
 __all__ = [
-    "Called",
-    "Look",
+    "FunctionModule",
+    "ModelAnalysis",
     "Placement",
     "Replacement",
     "Site",
@@ -25,15 +25,15 @@ __all__ = [
     "Sites",
     "Where",
     "bands",
-    "matching",
+    "match_sites",
     "forward",
     "initialise_for_gain",
-    "open_sites",
+    "expose_sites",
     "place",
-    "place_seen",
+    "place_analyzed",
     "pre_activations",
-    "selected",
+    "select_sites",
     "sites",
-    "structure",
+    "model_structure",
     "trace",
 ]

@@ -22,15 +22,15 @@ from torch.overrides import TorchFunctionMode
 from actsearch.errors import StudyError
 from actsearch.placement.forwards import forwards
 from actsearch.placement.kernels import Kernels, kernel_name
-from actsearch.placement.known import (
+from actsearch.placement.known_activations import (
     CALLS,
     METHODS,
     PASSING_MODULES,
     name_of,
 )
-from actsearch.placement.probe import run, runs_not, tensors, with_gradients_if_asked
+from actsearch.placement.probe import run, sample_run_error, tensors, with_gradients_if_asked
 from actsearch.placement.recorder import Recorder
-from actsearch.placement.scripted import Compiled
+from actsearch.placement.script_modules import ScriptModuleProxy
 from actsearch.placement.seen import Key, Seen
 from actsearch.seeds import global_streams
 
@@ -106,7 +106,7 @@ class _Tracer(fx.Tracer):
         self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.recorder.activations or isinstance(m, Compiled):
+        if module_qualified_name in self.recorder.activations or isinstance(m, ScriptModuleProxy):
             return True
         if parametrize.is_parametrized(m):  # whose class torch makes, in a module of its own
             return type(m).__mro__[1].__module__.startswith("torch.nn.modules")
@@ -196,7 +196,7 @@ def seen_in_run(model: nn.Module, sample: Any, training: bool = False) -> Seen:
     except StudyError:  # another thread keeps the random streams: nothing is wrong with the model
         raise
     except Exception as error:
-        raise runs_not(error) from error
+        raise sample_run_error(error) from error
 
 
 def _watched(model: nn.Module, sample: Any, training: bool, gradients: bool) -> Seen:

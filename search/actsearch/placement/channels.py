@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["ChannelAxes", "Following", "lost_after", "tensors"]
+__all__ = ["ChannelAxes", "ChannelAxisTracker", "lost_after", "tensors"]
 
 State = int | str | None
 """Axis of the channels, why it is lost, or None for a tensor that no function made, as inputs."""
@@ -108,7 +108,7 @@ class _Given:
     is_weight: bool
 
 
-class Following(TorchFunctionMode):
+class ChannelAxisTracker(TorchFunctionMode):
     """Keeps up with the functions that run."""
 
     def __init__(self, axes: ChannelAxes) -> None:

@@ -10,19 +10,19 @@ from typing import Any, get_args
 from torch import nn
 
 from actsearch.errors import PlacementError, nearest
-from actsearch.placement.known import class_of
+from actsearch.placement.known_activations import class_of
 from actsearch.placement.sites import Site, SiteRole, Sites
 
-__all__ = ["Where", "bands", "matching", "selected"]
+__all__ = ["Where", "bands", "match_sites", "select_sites"]
 
 Where = str | type[nn.Module] | tuple[float, float] | Callable[[Site], bool] | Sequence[Any] | None
-"""See :func:`selected`."""
+"""See :func:`select_sites`."""
 
 _ROLES = get_args(SiteRole)
 _GROUP = re.compile(r"depth:(\d+)/(\d+)")
 
 
-def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
+def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
     """The sites that are meant.
 
     Args:
@@ -57,7 +57,7 @@ def selected(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         last = max(len(hidden) - 1, 1)
         return [site for index, site in enumerate(hidden) if low <= index / last <= high]
     if isinstance(where, (list, tuple)):
-        chosen = {site.path for item in where for site in selected(found, item, model)}
+        chosen = {site.path for item in where for site in select_sites(found, item, model)}
         return [site for site in found if site.path in chosen]
     raise PlacementError(
         f"where={where!r} names no sites: give a role, a path or pattern, a module class, two shares of the depth, or "
@@ -84,10 +84,10 @@ def _named(found: Sites, name: str) -> list[Site]:
         return list(found)
     if name in _ROLES:
         return [site for site in found if site.role == name]
-    return matching(found, name)
+    return match_sites(found, name)
 
 
-def matching(found: Sites, name: str) -> list[Site]:
+def match_sites(found: Sites, name: str) -> list[Site]:
     """The site at a path, whatever its role, or the hidden sites that match a pattern or a group; at least one.
 
     A group is ``"depth:1/3"``, the first of three bands of depth.

@@ -7,13 +7,15 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from actsearch.placement.called import Called
-from actsearch.placement.known import IN_PLACE, METHODS, name_of
+from actsearch.placement.function_module import FunctionModule
+from actsearch.placement.known_activations import IN_PLACE, METHODS, name_of
 
-__all__ = ["open_graphs"]
+__all__ = ["expose_graph_calls"]
 
 
-def open_graphs(model: nn.Module, named: Callable[[nn.Module, Sequence[str]], list[str]]) -> None:
+def expose_graph_calls(
+    model: nn.Module, named: Callable[[nn.Module, Sequence[str]], list[str]]
+) -> None:
     """Change each ``torch.fx.GraphModule`` inside of a model, in place; it computes the same.
 
     Its forward is generated anew by every copy, so that no call in it could be known by its place in the code.
@@ -48,7 +50,7 @@ def _open(owner: fx.GraphModule, node: fx.Node, name: str, path: str) -> None:
     function = getattr(Tensor, target) if node.op == "call_method" else target
     keywords = {key: value for key, value in node.kwargs.items() if key != "input"}
     in_place = bool(function in IN_PLACE or keywords.pop("inplace", False))
-    owner.add_submodule(path, Called(function, name, node.args[1:], keywords))
+    owner.add_submodule(path, FunctionModule(function, name, node.args[1:], keywords))
     graph = owner.graph
     with graph.inserting_before(node):
         if in_place:  # later nodes may look at x alone

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.prune import BasePruningMethod
 
-__all__ = ["carry_hooks"]
+__all__ = ["transfer_hooks"]
 
 _HOOKS = (
     "_forward_pre_hooks",
@@ -26,7 +26,7 @@ _HOOKS = (
 )
 
 
-def carry_hooks(old: nn.Module, new: nn.Module) -> None:
+def transfer_hooks(old: nn.Module, new: nn.Module) -> None:
     """Put the hooks of a module on another one, behind those that it has.
 
     Those of torch itself, which belong to weights or submodules of the old one (pruning, observers for quantisation),

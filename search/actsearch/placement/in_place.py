@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from actsearch.activation import Activation, pieces_of
-from actsearch.placement.known import is_activation
-from actsearch.placement.probe import observed, tensors
+from actsearch.placement.known_activations import is_activation
+from actsearch.placement.probe import observe_output, tensors
 from actsearch.placement.redirect import become, writing
 
-__all__ = ["counts_on_writing", "write_over"]
+__all__ = ["relies_on_inplace", "make_inplace"]
 
 
-def counts_on_writing(model: nn.Module, sample: Any) -> bool:
+def relies_on_inplace(model: nn.Module, sample: Any) -> bool:
     """Whether a model computes something else when its in-place activation modules write nothing over.
 
     So does ``h + b(act(h))`` with ``act = nn.ReLU(inplace=True)``; most models look at the result alone, and are spared
@@ -32,10 +32,10 @@ def counts_on_writing(model: nn.Module, sample: Any) -> bool:
     ]
     if not modules or sample is None:
         return bool(modules)
-    usual = list(tensors(observed(model, sample)))
+    usual = list(tensors(observe_output(model, sample)))
     for module in modules:
         module.inplace = False
-    without = list(tensors(observed(model, sample)))
+    without = list(tensors(observe_output(model, sample)))
     for module in modules:
         module.inplace = True
     return not all(
@@ -44,7 +44,7 @@ def counts_on_writing(model: nn.Module, sample: Any) -> bool:
     )
 
 
-def write_over(module: nn.Module) -> None:
+def make_inplace(module: nn.Module) -> None:
     """Make an activation write its result over what it is given, unless it changes the shape."""
     if isinstance(module, Activation) and pieces_of(module) > 1:
         return

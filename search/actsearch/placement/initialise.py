@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from actsearch.activation import Activation, gain, pieces_of
 from actsearch.placement.place import Placement
 from actsearch.placement.probe import trace
-from actsearch.placement.widen import level
+from actsearch.placement.widen import equalize_pieces
 
 __all__ = ["initialise_for_gain"]
 
@@ -45,7 +45,7 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
             continue
         _draw(layer, gain(module))
         if (pieces := pieces_of(module)) > 1:
-            level(seen[path].between, pieces)
+            equalize_pieces(seen[path].between, pieces)
         done[layer] = path
     return tuple(done.values())
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from actsearch.placement.known import CALLS, NORMALISING
+from actsearch.placement.known_activations import CALLS, NORMALISING
 
 __all__ = ["Kernels", "kernel_name"]
 

@@ -12,13 +12,17 @@ from torch import nn
 
 from actsearch.activation import Activation
 from actsearch.errors import PlacementError
-from actsearch.placement.called import Called
 from actsearch.placement.calls import Untraceable, seen_in_run, seen_in_trace
-from actsearch.placement.graphs import open_graphs
-from actsearch.placement.known import MODULES, is_activation, name_of
+from actsearch.placement.function_module import FunctionModule
+from actsearch.placement.graphs import expose_graph_calls
+from actsearch.placement.known_activations import MODULES, is_activation, name_of
 from actsearch.placement.redirect import Calls, become, lead, paused
 from actsearch.placement.seen import Call, Seen
-from actsearch.placement.written import code_of, methods_of, named_by_forward
+from actsearch.placement.source_names import (
+    activations_named_by_forward,
+    unwrapped_code,
+    user_methods,
+)
 
 __all__ = ["Found", "make_modular", "pause"]
 
@@ -61,7 +65,7 @@ def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None
     Raises:
         PlacementError: if the model does not run on the sample.
     """
-    open_graphs(model, _names)
+    expose_graph_calls(model, _names)
     shared = _separate(model)
     _hold(model)
     seen, how, reason = (
@@ -107,7 +111,7 @@ def _separate(model: nn.Module) -> dict[str, nn.Module]:
 
 def pause(module: nn.Module) -> None:
     """Keep a module's own calls of functions from being taken for those of the module that uses it."""
-    if not isinstance(module, Called) and not hasattr(type(module), "_actsearch_base"):
+    if not isinstance(module, FunctionModule) and not hasattr(type(module), "_actsearch_base"):
         become(module, paused(type(module)))
         if isinstance(module, Activation):
             module.bind_forward()
@@ -121,7 +125,7 @@ def _hold(model: nn.Module) -> None:
             continue
         for name, function in held.items():
             del vars(module)[name]
-            module._modules[name] = Called(function, str(_held_name(function)))
+            module._modules[name] = FunctionModule(function, str(_held_name(function)))
         if not type(module).__module__.startswith("torch.nn."):
             lead(module, held, Calls())
 
@@ -181,14 +185,14 @@ def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[st
         )
     names = dict(zip(calls, _names(owner, kinds), strict=True))
     for call, name in names.items():
-        owner._modules[name] = Called(call.function, call.name)
+        owner._modules[name] = FunctionModule(call.function, call.name)
     at = {(call.place, call.passed): name for call, name in names.items()}
     at |= {(place, None): "" for place in repeated}
     in_order = tuple(zip(names.values(), kinds, strict=True))
     methods = {
         name: places
-        for name, function in methods_of(type(owner)).items()
-        if (places := seen.through.get((path, code_of(function)))) is not None
+        for name, function in user_methods(type(owner)).items()
+        if (places := seen.through.get((path, unwrapped_code(function)))) is not None
     }
     lead(owner, names.values(), Calls(in_order, at, path not in seen.varying, methods))
     return {call: f"{path}.{name}".lstrip(".") for call, name in names.items()}
@@ -200,7 +204,7 @@ def _guard(model: nn.Module) -> None:
         calls = vars(module).get("_actsearch_calls")
         if (calls is not None and (calls.at or calls.guarded)) or "forward" in vars(module):
             continue
-        if named_by_forward(module) and not is_activation(module):
+        if activations_named_by_forward(module) and not is_activation(module):
             lead(module, (), Calls(guarded=True))
 
 

@@ -13,23 +13,30 @@ from torch import nn
 from actsearch.activation import Activation, activation, describe, expression_of, pieces_of
 from actsearch.catalog import CATALOG, START_SLOPE
 from actsearch.errors import ActivationError, PlacementError
-from actsearch.placement.called import Called
-from actsearch.placement.choose import Where, bands, matching, selected
-from actsearch.placement.hooks import carry_hooks
-from actsearch.placement.in_place import write_over
-from actsearch.placement.known import NORMALISING, kind_of, name_of
-from actsearch.placement.look import Look
+from actsearch.placement.analysis import ModelAnalysis
+from actsearch.placement.choose import Where, bands, match_sites, select_sites
+from actsearch.placement.function_module import FunctionModule
+from actsearch.placement.hooks import transfer_hooks
+from actsearch.placement.in_place import make_inplace
+from actsearch.placement.known_activations import NORMALISING, kind_of, name_of
 from actsearch.placement.modular import Found, make_modular, pause
 from actsearch.placement.probe import PASSING, SiteTrace, trace
-from actsearch.placement.quantised import check_not_quantised
-from actsearch.placement.sites import Site, Sites, copied, looked_at, unwrapped
+from actsearch.placement.quantised import refuse_quantised_sites
+from actsearch.placement.sites import Site, Sites, _analyze, copied, unwrapped
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Placement", "Replacement", "open_sites", "place", "place_seen", "pre_activations"]
+__all__ = [
+    "Placement",
+    "Replacement",
+    "expose_sites",
+    "place",
+    "place_analyzed",
+    "pre_activations",
+]
 
 _Plan = dict[str, ActivationRecord | nn.Module]
 _START = describe("leaky_relu", negative_slope=START_SLOPE)
@@ -112,7 +119,7 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
             of them, one for each of as many bands of depth; or a mapping to one of them from a path, from a pattern
             such as ``"encoder.*"`` for hidden sites, or from ``"depth:1/3"``, the first of three bands. A later key
             counts more than an earlier one.
-        where: which sites, see :func:`actsearch.placement.selected`: None for every hidden one.
+        where: which sites, see :func:`actsearch.placement.select_sites`: None for every hidden one.
         sample: one batch of inputs. With it the model is run and watched, without it traced by torch.fx, to find
             activations that are called as functions. It is also needed to infer channels for parameters learned per
             channel, and the layer to be made wider, unless the site follows its layer in an ``nn.Sequential``.
@@ -124,10 +131,12 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord) and record.is_baseline:
         return Placement(copied(model), ())
-    return place_seen(Look(model, sample), model, act, where)
+    return place_analyzed(ModelAnalysis(model, sample), model, act, where)
 
 
-def place_seen(look: Look, model: nn.Module, act: Any, where: Where = None) -> Placement:
+def place_analyzed(
+    look: ModelAnalysis, model: nn.Module, act: Any, where: Where = None
+) -> Placement:
     """As :func:`place`, in a model that was looked at already, or one that is built in the same way."""
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord):
@@ -135,7 +144,7 @@ def place_seen(look: Look, model: nn.Module, act: Any, where: Where = None) -> P
         act = record.activations[SHARED] if is_shared else record.activations
     shell, places, sample = look.shell, look.sites, look.sample
     plan = _planned(places, act, where, shell)
-    check_not_quantised(shell, plan, sample)
+    refuse_quantised_sites(shell, plan, sample)
     seen = _watched(look, plan)
     _check_channels(plan, seen, sample)
     model = unwrapped(model)
@@ -154,7 +163,7 @@ def place_seen(look: Look, model: nn.Module, act: Any, where: Where = None) -> P
     )
 
 
-def open_sites(look: Look, model: nn.Module) -> Placement:
+def expose_sites(look: ModelAnalysis, model: nn.Module) -> Placement:
     """A deep copy that computes the same, in which every hidden activation is a submodule; none is replaced.
 
     Args:
@@ -186,10 +195,10 @@ def _planned(found: Sites, act: Any, where: Where, model: nn.Module) -> _Plan:
         plan = {
             site.path: _resolved(item)
             for name, item in act.items()
-            for site in matching(found, name)
+            for site in match_sites(found, name)
         }
     else:
-        chosen = selected(found, where, model)
+        chosen = select_sites(found, where, model)
         acts = list(act) if isinstance(act, (list, tuple)) else [act]
         if chosen and len(acts) > len(chosen):
             raise PlacementError(
@@ -267,9 +276,9 @@ def _replaced(
     """Put a module at a site of the copy, on its device, in its dtype and mode."""
     old = changed.get_submodule(path)
     new = new.train(old.training)
-    carry_hooks(old, new)
+    transfer_hooks(old, new)
     if writes and getattr(old, "inplace", None) is True:
-        write_over(new)
+        make_inplace(new)
     parameter = next((p for p in changed.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         new = new.to(device=parameter.device, dtype=parameter.dtype)
@@ -312,12 +321,12 @@ def _built(
 
 
 def _name(module: nn.Module) -> str:
-    if isinstance(module, Called):
+    if isinstance(module, FunctionModule):
         return module.name
     return module.record.label if isinstance(module, Activation) else type(module).__name__
 
 
-def _watched(look: Look, plan: _Plan) -> Mapping[str, SiteTrace]:
+def _watched(look: ModelAnalysis, plan: _Plan) -> Mapping[str, SiteTrace]:
     """What arrives at each planned site whose activation must know."""
     needed = [
         path
@@ -375,7 +384,7 @@ def _times(shell: nn.Module, plan: _Plan) -> dict[str, int]:
 
 def pre_activations(model: nn.Module, sample: Any) -> dict[str, SiteTrace]:
     """What arrives at each hidden site of a model, in eval mode, for one batch of inputs, by path."""
-    shell, found, _ = looked_at(model, sample)
+    shell, found, _ = _analyze(model, sample)
     return trace(shell, [site.path for site in found if site.role == "hidden"], sample)
 
 

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from actsearch.errors import ActsearchError, PlacementError
-from actsearch.placement.channels import ChannelAxes, Following, lost_after, tensors
+from actsearch.placement.channels import ChannelAxes, ChannelAxisTracker, lost_after, tensors
 from actsearch.placement.random_streams import isolated_random
-from actsearch.placement.scripted import Compiled, is_scripted
+from actsearch.placement.script_modules import ScriptModuleProxy, is_scripted
 
 __all__ = [
     "SiteTrace",
     "forward",
-    "observed",
+    "observe_output",
     "run",
-    "runs_not",
+    "sample_run_error",
     "tensors",
     "trace",
     "with_gradients_if_asked",
@@ -103,7 +103,7 @@ def trace(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, Site
     except ActsearchError:
         raise
     except Exception as error:
-        raise runs_not(error) from error
+        raise sample_run_error(error) from error
 
 
 def _traced(
@@ -120,7 +120,7 @@ def _traced(
         for path in paths
     ]
     try:
-        with Following(watch.axes):
+        with ChannelAxisTracker(watch.axes):
             run(model, sample, gradients=gradients)
     finally:
         for hook in hooks:
@@ -128,7 +128,7 @@ def _traced(
     return watch.seen
 
 
-def runs_not(error: Exception) -> PlacementError:
+def sample_run_error(error: Exception) -> PlacementError:
     """What to say of a model that raised an error on a sample."""
     return PlacementError(
         f"the model does not run on the sample input: {type(error).__name__}: {error}; "
@@ -150,7 +150,7 @@ def with_gradients_if_asked(attempt: Callable[[bool], _T]) -> _T:
     return attempt(True)
 
 
-def observed(model: nn.Module, sample: Any) -> Any:
+def observe_output(model: nn.Module, sample: Any) -> Any:
     """A model's output for a sample in eval mode, see :func:`run`; with gradients only where it asks for them."""
     return with_gradients_if_asked(lambda gradients: run(model, sample, gradients=gradients))
 
@@ -221,7 +221,7 @@ class _Watch:
             self.axes.remember(output, output.dim() - 1)
         elif isinstance(module, _CHANNELS_FIRST):
             self.axes.remember(output, 1)
-        elif isinstance(module, Compiled) and output.dim() > 2:
+        elif isinstance(module, ScriptModuleProxy) and output.dim() > 2:
             self.axes.remember(output, lost_after("a ScriptModule"))
         elif state is None and inputs and isinstance(inputs[0], Tensor):
             if inputs[0].shape == output.shape:  # a kernel that no function of torch called

@@ -10,10 +10,10 @@ from torch import nn
 from actsearch.errors import PlacementError
 from actsearch.placement.probe import trace
 
-__all__ = ["check_not_quantised"]
+__all__ = ["refuse_quantised_sites"]
 
 
-def check_not_quantised(model: nn.Module, paths: Iterable[str], sample: Any) -> None:
+def refuse_quantised_sites(model: nn.Module, paths: Iterable[str], sample: Any) -> None:
     """Refuse sites at which quantised numbers arrive; without a sample, any in such a model.
 
     Layers quantised dynamically take and give floating-point numbers.

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import activation as torch_activations
 
-from actsearch.placement.frames import Place, is_torch_s, standing
-from actsearch.placement.known import is_activation
+from actsearch.placement.call_site import Place, is_torch_s, standing
+from actsearch.placement.known_activations import is_activation
 from actsearch.placement.redirect import Calls
 from actsearch.placement.seen import Call, Key, Seen
 

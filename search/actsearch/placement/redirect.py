@@ -21,10 +21,10 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
-from actsearch.placement.called import Called, running
-from actsearch.placement.children import Children
-from actsearch.placement.frames import Place, is_torch_s, standing
-from actsearch.placement.known import CALLS, IN_PLACE, METHODS
+from actsearch.placement.call_site import Place, is_torch_s, standing
+from actsearch.placement.function_module import FunctionModule, running
+from actsearch.placement.hidden_children import HiddenChildrenDict
+from actsearch.placement.known_activations import CALLS, IN_PLACE, METHODS
 
 __all__ = ["Calls", "become", "lead", "paused", "redirected", "writing"]
 
@@ -95,7 +95,7 @@ class _Redirect(TorchFunctionMode):
     def answer(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         """What a submodule gives in the place of a function."""
         site: Any = self.owner.get_submodule(name)
-        if isinstance(site, Called):
+        if isinstance(site, FunctionModule):
             return site(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
         in_place = func in IN_PLACE or kwargs.get("inplace")  # who called may look at x alone
@@ -127,7 +127,11 @@ class _Redirect(TorchFunctionMode):
                 f"{type(self.owner).__name__} calls {name} in {place[1]} where no call was seen when its activations "
                 "were looked for; give a sample that takes this way"
             )
-        if site and here.repeated and not isinstance(self.owner.get_submodule(site), Called):
+        if (
+            site
+            and here.repeated
+            and not isinstance(self.owner.get_submodule(site), FunctionModule)
+        ):
             raise PlacementError(
                 f"{type(self.owner).__name__} calls {name} inside of torch.utils.checkpoint or of an "
                 "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
@@ -152,12 +156,12 @@ class _Redirect(TorchFunctionMode):
 def lead(owner: Any, names: Iterable[str], calls: Calls) -> None:
     """Lead calls of a module's forward to submodules that were added to it, which no forward meets by itself."""
     known = owner._modules
-    added = known.added if isinstance(known, Children) else ()
-    children = known.everything() if isinstance(known, Children) else known
+    added = known.added if isinstance(known, HiddenChildrenDict) else ()
+    children = known.everything() if isinstance(known, HiddenChildrenDict) else known
     before: Calls = vars(owner).get("_actsearch_calls", Calls())
     all_calls = before.joined(calls)
     vars(owner).update(
-        _modules=Children(children, (*added, *names)),
+        _modules=HiddenChildrenDict(children, (*added, *names)),
         _actsearch_calls=all_calls,
     )
     base = vars(type(owner)).get("_actsearch_base", type(owner))
@@ -172,7 +176,7 @@ def become(module: nn.Module, kind: type[nn.Module]) -> None:
 def redirected(base: type[nn.Module], methods: tuple[str, ...] = ()) -> type[nn.Module]:
     """The class with calls led to submodules, as an instance's ``_actsearch_calls`` says.
 
-    Compiled, its forward is one graph with what calls it, or is left to Python.
+    ScriptModuleProxy, its forward is one graph with what calls it, or is left to Python.
 
     Args:
         base: the user's class.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
-from actsearch.placement.frames import Place
+from actsearch.placement.call_site import Place
 
 __all__ = ["Call", "Key", "Seen"]
 

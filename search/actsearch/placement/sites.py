@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from actsearch.activation import Activation, pieces_of
 from actsearch.errors import PlacementError
-from actsearch.placement.called import Called
-from actsearch.placement.known import (
+from actsearch.placement.function_module import FunctionModule
+from actsearch.placement.known_activations import (
     GATES,
     MODULES,
     NORMALISING,
@@ -23,10 +23,14 @@ from actsearch.placement.known import (
     kind_of,
 )
 from actsearch.placement.modular import Found, make_modular
-from actsearch.placement.scripted import Compiled, not_scripted, seal_scripted
-from actsearch.placement.written import named_by_other_methods
+from actsearch.placement.script_modules import (
+    ScriptModuleProxy,
+    refuse_script_module,
+    replace_script_modules,
+)
+from actsearch.placement.source_names import activations_in_unrun_methods
 
-__all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "looked_at", "sites", "unwrapped"]
+__all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "_analyze", "sites", "unwrapped"]
 
 SiteRole = Literal["hidden", "gate", "output"]
 
@@ -112,16 +116,16 @@ def sites(model: nn.Module, sample: Any = None) -> Sites:
     """
     if not isinstance(model, nn.Module):
         raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
-    return looked_at(model, sample)[1]
+    return _analyze(model, sample)[1]
 
 
-def looked_at(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
+def _analyze(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
     """A copy of a model, to be run and watched, in which every activation is a submodule.
 
     It has weights of its own: a forward may write to them.
     """
-    shell = copied(not_scripted(unwrapped(model)))
-    seal_scripted(shell)
+    shell = copied(refuse_script_module(unwrapped(model)))
+    replace_script_modules(shell)
     found = make_modular(shell, sample)
     return shell, listed(shell, found), found
 
@@ -182,7 +186,7 @@ def listed(model: nn.Module, found: Found) -> Sites:
 def _described(module: nn.Module) -> tuple[Literal["module", "function"], str]:
     return (
         ("function", module.name)
-        if isinstance(module, Called)
+        if isinstance(module, FunctionModule)
         else ("module", type(module).__name__)
     )
 
@@ -223,7 +227,7 @@ def _notes(model: nn.Module, found: Found) -> Iterator[str]:
         shown = ", ".join(unreached[:5]) + (", ..." if len(unreached) > 5 else "")
         yield f"Did not run, so that functions called there were not seen: {shown}."
     for path, module in model.named_modules():
-        if isinstance(module, Compiled):
+        if isinstance(module, ScriptModuleProxy):
             yield f"{path}: {module} is a ScriptModule, compiled by torch.jit, and stays as it is."
     fused: dict[str, list[str]] = {}
     for path, module in model.named_modules():
@@ -247,7 +251,7 @@ def _other_methods(model: nn.Module, found: Found) -> Iterator[tuple[str, str]]:
     ran = {code for _, code in found.seen.through}
     for module in model.modules():
         if found.how != "listed" and not is_activation(module):
-            for method, name in named_by_other_methods(module, ran):
+            for method, name in activations_in_unrun_methods(module, ran):
                 yield f"{type(module).__name__}.{method}", name
 
 

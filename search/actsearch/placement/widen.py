@@ -15,9 +15,9 @@ from torch.nn.utils import parametrize
 
 from actsearch.catalog import START_SLOPE, start_slopes
 from actsearch.errors import PlacementError
-from actsearch.placement.probe import SiteTrace, observed, tensors
+from actsearch.placement.probe import SiteTrace, observe_output, tensors
 
-__all__ = ["Widening", "check_start", "level", "plan_widenings", "widen"]
+__all__ = ["Widening", "check_start", "equalize_pieces", "plan_widenings", "widen"]
 
 _KEEPING = (nn.Identity, nn.modules.dropout._DropoutNd)  # take any number of channels
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
@@ -188,7 +188,7 @@ def _scale(module: nn.Module, times: int) -> None:
 
 
 @torch.no_grad()
-def level(between: Iterable[nn.Module], times: int) -> None:
+def equalize_pieces(between: Iterable[nn.Module], times: int) -> None:
     """Take the start slopes back from widened batch normalisations: every piece as the first, whose slope is 1.
 
     For pieces that are drawn independently, which nothing needs to tell apart.
@@ -230,7 +230,7 @@ def check_start(
         f"several layers: give each its own, or {_ADVICE}"
     )
     try:
-        found, wanted = observed(placed, sample), observed(expected, sample)
+        found, wanted = observe_output(placed, sample), observe_output(expected, sample)
     except Exception as error:
         raise PlacementError(
             f"with {what}, the model does not run: {type(error).__name__}: {error}; {advice}"

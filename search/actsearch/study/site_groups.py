@@ -9,7 +9,7 @@ from typing import Any
 from actsearch.errors import PlacementError, SpaceError, StudyError
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.run import sample_of
-from actsearch.placement import Sites, matching, sites
+from actsearch.placement import Sites, match_sites, sites
 from actsearch.records import StudyRecord
 from actsearch.seeds import derive
 from actsearch.strategies import SiteGroups, Space
@@ -116,7 +116,7 @@ def _matched(groups: SiteGroups, found: Sites) -> dict[str, list[str]]:
     owner: dict[str, str] = {}
     for pattern in (key for group in groups.keys for key in group):
         try:
-            paths[pattern] = [site.path for site in matching(found, pattern)]
+            paths[pattern] = [site.path for site in match_sites(found, pattern)]
         except PlacementError as error:
             raise SpaceError(f"sites: the pattern {pattern!r} names no group: {error}") from error
         for path in paths[pattern]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from actsearch.activation import Activation
 from actsearch.activation.module import RandomActivation
 from actsearch.activation.special import Maxout
-from actsearch.placement import Called
-from actsearch.placement.known import IN_PLACE
+from actsearch.placement import FunctionModule
+from actsearch.placement.known_activations import IN_PLACE
 from actsearch.training.stack.lift import Lift, fills_vectors
 
 __all__ = ["StackedSite", "Unstackable", "group_key"]
@@ -34,7 +34,7 @@ def group_key(module: nn.Module) -> Any:
         if isinstance(module, (RandomActivation, Maxout)):
             return None
         return (type(module), module.record.formula, module.record.name, module.extra_repr())
-    if isinstance(module, Called):
+    if isinstance(module, FunctionModule):
         return (module.function, repr(module.arguments), repr(module.keywords))
     if type(module).__module__ == "torch.nn.modules.activation" and type(module) is not nn.RReLU:
         return (type(module), repr(module))
@@ -182,7 +182,7 @@ class StackedSite(nn.Module):
             return torch.cat(each)
         if not keeps:
             x = x.squeeze(0)
-        if isinstance(module, Called):
+        if isinstance(module, FunctionModule):
             x = x.clone() if module.function in IN_PLACE else x
             result = module(x, *args, **kwargs)
         else:

@@ -9,7 +9,7 @@ from torch import nn
 
 from actsearch.errors import PlacementError
 
-__all__ = ["Compiled", "is_scripted", "not_scripted", "seal_scripted"]
+__all__ = ["ScriptModuleProxy", "is_scripted", "refuse_script_module", "replace_script_modules"]
 
 
 def is_scripted(module: Any) -> bool:
@@ -17,7 +17,7 @@ def is_scripted(module: Any) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
-def not_scripted(model: nn.Module) -> nn.Module:
+def refuse_script_module(model: nn.Module) -> nn.Module:
     """The model, if it is not a ScriptModule.
 
     Raises:
@@ -31,7 +31,7 @@ def not_scripted(model: nn.Module) -> nn.Module:
     return model
 
 
-class Compiled(nn.Module):
+class ScriptModuleProxy(nn.Module):
     """A ScriptModule in a model that is run and watched, closed to what looks for submodules and puts hooks on them."""
 
     def __init__(self, script: Any) -> None:
@@ -42,7 +42,7 @@ class Compiled(nn.Module):
         """What the ScriptModule computes."""
         return self._script[0](*args, **kwargs)
 
-    def train(self, mode: bool = True) -> Compiled:
+    def train(self, mode: bool = True) -> ScriptModuleProxy:
         """Set the mode of the ScriptModule too, if it still has one."""
         if hasattr(self._script[0], "training"):
             self._script[0].train(mode)
@@ -59,15 +59,15 @@ class Compiled(nn.Module):
         return _name(self._script[0])
 
 
-def seal_scripted(model: nn.Module) -> None:
-    """Put a :class:`Compiled` in the place of each outermost ScriptModule inside of a model, in place."""
-    sealed: dict[int, Compiled] = {}
+def replace_script_modules(model: nn.Module) -> None:
+    """Put a :class:`ScriptModuleProxy` in the place of each outermost ScriptModule inside of a model, in place."""
+    sealed: dict[int, ScriptModuleProxy] = {}
     for parent in list(model.modules()):
         if is_scripted(parent):
             continue
         for name, child in parent._modules.items():
             if child is not None and is_scripted(child):
-                one = sealed.setdefault(id(child), Compiled(child))
+                one = sealed.setdefault(id(child), ScriptModuleProxy(child))
                 parent._modules[name] = one.train(getattr(child, "training", False))
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from actsearch.placement.called import running
-from actsearch.placement.frames import goes_through_in_a_forward
+from actsearch.placement.call_site import goes_through_in_a_forward
+from actsearch.placement.function_module import running
 
-__all__ = ["Children"]
+__all__ = ["HiddenChildrenDict"]
 
 
-class Children(dict[str, Any]):
+class HiddenChildrenDict(dict[str, Any]):
     """The submodules of a module, of which no forward meets those that were added for sites.
 
     A forward may go through its submodules, as that of nn.Sequential does, or through those of a part of it; everybody
@@ -50,12 +50,12 @@ class Children(dict[str, Any]):
         """Names and modules, whoever asks."""
         return dict(super().items())
 
-    def copy(self) -> Children:
+    def copy(self) -> HiddenChildrenDict:
         """As DataParallel makes for its replicas."""
-        return Children(self.everything(), self.added)
+        return HiddenChildrenDict(self.everything(), self.added)
 
     def __reduce__(self) -> Any:
-        return Children, (self.everything(), self.added)
+        return HiddenChildrenDict, (self.everything(), self.added)
 
 
 def _by_a_forward() -> bool:

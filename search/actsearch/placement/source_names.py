@@ -12,11 +12,16 @@ from typing import Any
 
 from torch import fx, nn
 
-from actsearch.placement.frames import is_torch_s
-from actsearch.placement.known import CALLS, METHODS, NORMALISING, name_of
-from actsearch.placement.scripted import is_scripted
+from actsearch.placement.call_site import is_torch_s
+from actsearch.placement.known_activations import CALLS, METHODS, NORMALISING, name_of
+from actsearch.placement.script_modules import is_scripted
 
-__all__ = ["code_of", "methods_of", "named_by_forward", "named_by_other_methods"]
+__all__ = [
+    "unwrapped_code",
+    "user_methods",
+    "activations_named_by_forward",
+    "activations_in_unrun_methods",
+]
 
 _SPELLINGS = {
     str(getattr(function, "__name__", "")): name for function, name in CALLS.items()
@@ -30,7 +35,7 @@ _Chain = tuple[str, ...]
 """Names in a row, as ``("F", "relu")``; an empty first one for the attribute of something computed."""
 
 
-def methods_of(kind: type[nn.Module]) -> dict[str, FunctionType]:
+def user_methods(kind: type[nn.Module]) -> dict[str, FunctionType]:
     """The plain methods that a class of the user's and its bases define, those of torch left out, by name."""
     first: dict[str, Any] = {}
     for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
@@ -43,7 +48,7 @@ def methods_of(kind: type[nn.Module]) -> dict[str, FunctionType]:
         and not (name.startswith("__") and name.endswith("__"))
         and name != "forward"
         and not _runs_later(value)
-        and not _is_torch_s(code_of(value))
+        and not _is_torch_s(unwrapped_code(value))
     }
 
 
@@ -56,7 +61,7 @@ def _runs_later(function: FunctionType) -> bool:
     )
 
 
-def code_of(function: FunctionType) -> CodeType:
+def unwrapped_code(function: FunctionType) -> CodeType:
     """Of what a decorator like ``torch.no_grad`` wraps."""
     return _unwrapped(function).__code__
 
@@ -70,7 +75,7 @@ def _is_torch_s(code: CodeType) -> bool:
     return is_torch_s(("", code.co_filename, 0, 0))
 
 
-def named_by_forward(module: nn.Module) -> set[str]:
+def activations_named_by_forward(module: nn.Module) -> set[str]:
     """Activation functions that a forward names, or what it uses of its own class and file.
 
     Not those in code of torch, nor those that normalise, in whose place nothing is put.
@@ -85,7 +90,7 @@ def _reached(module: nn.Module) -> list[FunctionType]:
     if is_scripted(module) or isinstance(module, fx.GraphModule):
         return []
     forward = type(module).forward
-    if not isinstance(forward, FunctionType) or _is_torch_s(code_of(forward)):
+    if not isinstance(forward, FunctionType) or _is_torch_s(unwrapped_code(forward)):
         return []
     found = [_unwrapped(forward)]
     for function in found:  # which grows
@@ -107,7 +112,7 @@ def _defined(kind: type[nn.Module], name: str) -> list[FunctionType]:
     return [function for function in inner if not _is_torch_s(function.__code__)]
 
 
-def named_by_other_methods(
+def activations_in_unrun_methods(
     module: nn.Module, ran: Iterable[CodeType]
 ) -> Iterator[tuple[str, str]]:
     """Methods of the user's own classes that no run went through, with an activation function that each names.
@@ -120,8 +125,8 @@ def named_by_other_methods(
         Name of the method and of the function; none for methods that forward names.
     """
     known = {*ran, *(function.__code__ for function in _reached(module))}
-    for name, function in methods_of(type(module)).items():
-        code = code_of(function)
+    for name, function in user_methods(type(module)).items():
+        code = unwrapped_code(function)
         if code not in known and not code.co_filename.startswith(_LIBRARIES):
             named = sorted(set(_named(module, _unwrapped(function))) - set(NORMALISING))
             if named:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["Called", "running"]
+__all__ = ["FunctionModule", "running"]
 
 
 _METHOD = types.MethodDescriptorType  # of a tensor, which torch.fx has only by name
@@ -24,7 +24,7 @@ class _Running(threading.local):
 running = _Running()
 
 
-class Called(nn.Module):
+class FunctionModule(nn.Module):
     """An activation function as a module: what stood at a site before it was changed.
 
     Attributes:

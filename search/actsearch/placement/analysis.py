@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from actsearch.errors import PlacementError
-from actsearch.placement.in_place import counts_on_writing
+from actsearch.placement.in_place import relies_on_inplace
 from actsearch.placement.probe import SiteTrace, trace
-from actsearch.placement.sites import looked_at
+from actsearch.placement.sites import _analyze
 
-__all__ = ["Look", "structure"]
+__all__ = ["ModelAnalysis", "model_structure"]
 
 
-class Look:
+class ModelAnalysis:
     """A model run and watched, or traced, once.
 
     Attributes:
@@ -28,7 +28,7 @@ class Look:
     """
 
     def __init__(self, model: nn.Module, sample: Any = None) -> None:
-        """Look at a model.
+        """Find its activations.
 
         Raises:
             PlacementError: if it does not run on the sample.
@@ -36,12 +36,12 @@ class Look:
         if not isinstance(model, nn.Module):
             raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
         self.sample = sample
-        self.shell, self.sites, self.found = looked_at(model, sample)
+        self.shell, self.sites, self.found = _analyze(model, sample)
 
     @functools.cached_property
     def writes(self) -> bool:
         """Whether the model counts on its activations writing over their inputs."""
-        return counts_on_writing(self.shell, self.sample)
+        return relies_on_inplace(self.shell, self.sample)
 
     @functools.cached_property
     def _traces(self) -> Mapping[str, SiteTrace]:
@@ -52,7 +52,7 @@ class Look:
         return {path: self._traces[path] for path in paths if path in self._traces}
 
 
-def structure(model: nn.Module) -> tuple[Any, ...]:
+def model_structure(model: nn.Module) -> tuple[Any, ...]:
     """Equal for models that are built in the same way: the same modules, and weights of the same shapes."""
     modules = [(path, type(module), module.extra_repr()) for path, module in model.named_modules()]
     shapes = [

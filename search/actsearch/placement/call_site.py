@@ -174,6 +174,6 @@ def goes_through_in_a_forward(runs: bool) -> bool:
 def _looks_on_behalf(frame: FrameType) -> bool:
     """Whether a frame only passes on what another asked for: of a container, or ``children``."""
     module = frame.f_globals.get("__name__")
-    return module in ("torch.nn.modules.container", "actsearch.placement.children") or (
+    return module in ("torch.nn.modules.container", "actsearch.placement.hidden_children") or (
         module == _CALLING and frame.f_code.co_name in _GOING_THROUGH
     )

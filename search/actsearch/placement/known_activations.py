@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.nn.modules import activation as torch_activations
 
 from actsearch.activation import Activation
-from actsearch.placement.called import Called
-from actsearch.placement.scripted import is_scripted
+from actsearch.placement.function_module import FunctionModule
+from actsearch.placement.script_modules import is_scripted
 from actsearch.seeds import global_streams
 
 __all__ = [
@@ -76,7 +76,7 @@ METHODS = {
 
 MODULES: tuple[type[nn.Module], ...] = (
     Activation,
-    Called,
+    FunctionModule,
     *(
         getattr(torch_activations, name)
         for name in torch_activations.__all__
@@ -100,7 +100,7 @@ def name_of(value: Any) -> str | None:
 
 def kind_of(module: nn.Module) -> str:
     """Name of the function that a module is, as far as the sets of names here go: its class in small letters."""
-    if isinstance(module, Called):
+    if isinstance(module, FunctionModule):
         return module.name
     name = type(module).__name__.lower()
     return {"logsoftmax": "log_softmax", "softmax2d": "softmax"}.get(name, name)
@@ -108,10 +108,10 @@ def kind_of(module: nn.Module) -> str:
 
 def class_of(module: nn.Module) -> type[nn.Module]:
     """Class of a module; of a function, that of torch's module for it: ``nn.LeakyReLU`` for leaky_relu."""
-    if not isinstance(module, Called):
+    if not isinstance(module, FunctionModule):
         return type(module)
     spelling = module.name.replace("_", "")
-    return next((one for one in MODULES if one.__name__.lower() == spelling), Called)
+    return next((one for one in MODULES if one.__name__.lower() == spelling), FunctionModule)
 
 
 def is_activation(module: nn.Module) -> bool:
