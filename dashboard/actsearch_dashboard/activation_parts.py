@@ -10,7 +10,7 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
-from actsearch.records import SHARED, ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
+from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
 from actsearch.report import diagnostics_of, pooled_histogram
 from actsearch_dashboard import figures
 from actsearch_dashboard.choosing import trial_link
@@ -193,7 +193,7 @@ def show_activation(
             st.caption(f"catalog row {markdown(record.label)}")
         show_facts(record)
     seen = diagnostics_of(trial)
-    mine = _mine(view, group, seen)
+    mine = seen if trial.candidate.single is not None else _mine(view, group, seen)
     with left:
         _function(record, mine, f"{trial.number} {group}")
     if mine is not None and any(site.learned for site in mine.start):
@@ -202,8 +202,8 @@ def show_activation(
 
 def _mine(view: StudyView, group: str, seen: Diagnostics | None) -> Diagnostics | None:
     """What was seen at the sites of one group."""
-    if seen is None or group == SHARED:
-        return seen
+    if seen is None:
+        return None
     attrs = view.record.user_attrs.get("site_groups")
     places = attrs.get("sites", {}).get(group) if isinstance(attrs, Mapping) else None
     wanted = {str(place) for place in places} if isinstance(places, list) else {group}

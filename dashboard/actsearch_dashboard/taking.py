@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch.records import SHARED, CandidateRecord, TrialRecord
+from actsearch.records import CandidateRecord, TrialRecord
 from actsearch_dashboard.activation_parts import checked
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.text import csv_text, markdown, one_line
@@ -59,8 +59,7 @@ def _python(view: StudyView, trial: TrialRecord) -> str | None:
         return None
     try:
         clean = {group: checked(item) for group, item in trial.candidate.activations.items()}
-        what = clean[SHARED] if set(clean) == {SHARED} else CandidateRecord(clean)
-        return to_python(what, note=one_line(_origin(view, trial)))
+        return to_python(CandidateRecord(clean), note=one_line(_origin(view, trial)))
     except (ActsearchError, ValueError, TypeError) as error:
         st.info(f"No Python for it: {markdown(str(error))}", icon=":material/info:")
         return None

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 SHARED = "*"
-"""Group name of an activation placed at every hidden site."""
+"""Group name of an activation placed at every hidden site. Only placement and storage need it: see CandidateRecord."""
 
 
 class TrialState(enum.Enum):
@@ -100,10 +100,57 @@ class CandidateRecord:
     operation: str = ""
     parents: tuple[int, ...] = ()
 
+    @classmethod
+    def shared(
+        cls, item: ActivationRecord, operation: str = "", parents: tuple[int, ...] = ()
+    ) -> CandidateRecord:
+        """One activation for all hidden sites."""
+        return cls({SHARED: item}, operation, parents)
+
     @property
     def is_baseline(self) -> bool:
         """Whether this is the user's model unchanged."""
         return not self.activations
+
+    @property
+    def single(self) -> ActivationRecord | None:
+        """The activation of all hidden sites; None where groups have their own, and for the model unchanged."""
+        return self.activations.get(SHARED) if len(self.activations) == 1 else None
+
+    @property
+    def by_group(self) -> dict[str, ActivationRecord]:
+        """The activations of groups of sites; empty where one is shared by all."""
+        return {group: item for group, item in self.activations.items() if group != SHARED}
+
+    def at(self, group: str) -> ActivationRecord | None:
+        """The activation of a group: its own, or the one for all other sites; None if there is neither."""
+        return self.activations.get(group, self.activations.get(SHARED))
+
+    def aligned(
+        self, other: CandidateRecord
+    ) -> list[tuple[ActivationRecord | None, ActivationRecord | None]]:
+        """The activations of two candidates in each group that one of them names, ordered by group."""
+        groups = self.by_group.keys() | other.by_group.keys()
+        if not groups or (SHARED in self.activations and SHARED in other.activations):
+            groups.add(SHARED)
+        return [(self.at(group), other.at(group)) for group in sorted(groups)]
+
+    def uniform(self, item: ActivationRecord) -> CandidateRecord:
+        """A candidate with one activation in each group of this one."""
+        return CandidateRecord(dict.fromkeys(self.activations or (SHARED,), item))
+
+    def to_json(self) -> dict[str, Any] | None:
+        """A shared activation's own data, those of several under "groups", None for the model unchanged."""
+        if self.is_baseline:
+            return None
+        if (item := self.single) is not None:
+            return item.to_json()
+        return {"groups": {group: item.to_json() for group, item in self.activations.items()}}
+
+    @staticmethod
+    def groups_in(data: Any) -> Any:
+        """Data of activations by group in :meth:`to_json` output; nothing is checked."""
+        return data["groups"] if isinstance(data, dict) and "groups" in data else {SHARED: data}
 
     @property
     def formula(self) -> str:
@@ -116,8 +163,8 @@ class CandidateRecord:
         return self._joined("label")
 
     def _joined(self, what: str) -> str:
-        if set(self.activations) == {SHARED}:
-            return str(getattr(self.activations[SHARED], what))
+        if (one := self.single) is not None:
+            return str(getattr(one, what))
         groups: dict[str, list[str]] = {}
         for group, item in self.activations.items():
             groups.setdefault(str(getattr(item, what)), []).append(group)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from actsearch.records import SHARED, TrialRecord
+from actsearch.records import TrialRecord
 from actsearch.report import diagnostics_of, leaders, objective_names, remarks
 from actsearch_dashboard import activation_parts as parts
 from actsearch_dashboard import figures, taking
@@ -111,7 +111,7 @@ def _groups(trial: TrialRecord) -> list[str]:
     """The groups of sites to show: the only one, or that which is chosen of several."""
     groups = list(trial.candidate.activations)
     if len(groups) < 2:
-        if groups and groups[0] != SHARED:
+        if groups and trial.candidate.single is None:
             st.subheader(f"At {markdown(cut(groups[0]))}", anchor=False)
         return groups
     chosen = st.segmented_control(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from actsearch.catalog import CATALOG, Hyperparameter, Row, Value
 from actsearch.errors import ActivationError, ActsearchError
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.report import twins_of
 from actsearch_dashboard import figures
 from actsearch_dashboard.activation_parts import latex_of, plainly, show_facts
@@ -291,5 +291,5 @@ def _relatives(view: StudyView, record: ActivationRecord) -> None:
     else:
         st.markdown("No trial of it is this function.")
     show_twins(view, twins, "playground")
-    nearest_table(view, CandidateRecord({SHARED: record}))
+    nearest_table(view, CandidateRecord.shared(record))
     st.caption(f"Fingerprint `{identity.identity}`")

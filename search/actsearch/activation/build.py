@@ -17,7 +17,7 @@ from actsearch.activation.special import SPECIAL
 from actsearch.catalog import CATALOG, Value
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
-from actsearch.records import SHARED, ActivationRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["activation", "describe", "expression_of", "pieces_of"]
 
@@ -50,10 +50,9 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
     if isinstance(what, (str, Expression)):
         formula = str(parse(what))
         return ActivationRecord(formula, label=formula)
-    record = getattr(what, "record", None)
-    activations = getattr(record, "activations", None)
-    if isinstance(activations, dict) and set(activations) == {SHARED}:
-        return describe(activations[SHARED])
+    record = what if isinstance(what, CandidateRecord) else getattr(what, "record", None)
+    if isinstance(record, CandidateRecord) and record.single is not None:
+        return describe(record.single)
     raise ActivationError(
         f"an activation is a catalog name, a formula or an Expression, not {type(what).__name__}"
     )

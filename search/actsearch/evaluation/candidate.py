@@ -12,7 +12,7 @@ from actsearch.activation import Activation, activation, describe, expression_of
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression
 from actsearch.placement import Placement, place
-from actsearch.records import SHARED, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["Candidate"]
 
@@ -41,7 +41,7 @@ class Candidate:
             return cls(what)
         if isinstance(what, Mapping):
             return cls(_several(what))
-        return cls(CandidateRecord({SHARED: describe(what, **hyperparameters)}, operation="user"))
+        return cls(CandidateRecord.shared(describe(what, **hyperparameters), operation="user"))
 
     @classmethod
     def baseline(cls) -> Candidate:
@@ -78,8 +78,8 @@ class Candidate:
         """Put the activation into a copy of a model; see :func:`actsearch.place`."""
         return place(model, self.record, sample=sample)
 
-    def _shared(self) -> Any:
-        if SHARED not in self.record.activations:
+    def _shared(self) -> ActivationRecord:
+        if self.record.single is None:
             raise ActivationError(
                 "this candidate is the model unchanged and has no activation of its own: use "
                 "candidate.place(model), or name a baseline, as in confirm(..., baseline='relu')"
@@ -87,7 +87,7 @@ class Candidate:
                 else "this candidate has several activations: use candidate.place(model), or choose one of "
                 f"candidate.record.activations: {', '.join(self.record.activations)}"
             )
-        return self.record.activations[SHARED]
+        return self.record.single
 
     def __str__(self) -> str:
         return self.label or "the model unchanged"

@@ -58,10 +58,7 @@ def cost(what: object, shape: Sequence[int], *, device: str | torch.device = "cp
         raise ActivationError(f"shape must be positive integers, as (64, 128), not {shape!r}")
     candidate = Candidate.of(getattr(what, "candidate", what))
     channels = shape[1] if len(shape) > 1 else None
-    module = activation(
-        candidate.record.activations["*"] if "*" in candidate.record.activations else candidate,
-        channels=channels,
-    ).to(device)
+    module = activation(candidate, channels=channels).to(device)
     with isolated_random(0):
         x = torch.randn(tuple(shape), device=device)
         return Cost(*interleaved([module, nn.ReLU()], x))

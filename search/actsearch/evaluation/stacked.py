@@ -11,7 +11,7 @@ from typing import Any
 from actsearch.activation import describe
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.run import parameters_added, prepared
-from actsearch.records import SHARED, CandidateRecord
+from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
@@ -175,15 +175,15 @@ class Stacker:
 
         What is found then does not depend on which candidates happen to come first.
         """
-        groups = list(trainings[0].record.activations) or [SHARED]
+        first = trainings[0].record
         probes = [
-            Training(CandidateRecord(dict.fromkeys(groups, describe(name))), seed, self.task.lr)
+            Training(first.uniform(describe(name)), seed, self.task.lr)
             for seed, name in enumerate(_PROBES)
         ]
         members = [_member(self.task, item) for item in probes]
         if all(item is not None and _signature(item) == signature for item in members):
             return probes
-        first = trainings[0].record  # as one that makes the layers before it wider
+        # a candidate that makes the layers before it wider is like itself alone
         return [Training(first, seed, self.task.lr) for seed in range(len(_PROBES))]
 
     def _check(self, given: Sequence[Training]) -> str:

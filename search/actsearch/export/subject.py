@@ -7,7 +7,7 @@ from typing import Any
 
 from actsearch.activation import describe
 from actsearch.errors import ActivationError
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import plain
@@ -24,15 +24,13 @@ def records_of(what: Any) -> dict[str, ActivationRecord]:
     if isinstance(what, Verdict):
         return records_of(what.winner)
     if isinstance(what, VerdictRow):
-        stored = (what.activation or {}).get("groups", {})
-        found = {str(group): _stored(item) for group, item in stored.items()}
-    else:
-        if isinstance(record := getattr(what, "record", what), TrialRecord):
-            record = record.candidate
-        found = dict(record.activations) if isinstance(record, CandidateRecord) else {}
-    if set(found) <= {SHARED}:
+        stored = CandidateRecord.groups_in(what.activation or {})
+        record: Any = CandidateRecord({str(key): _stored(item) for key, item in stored.items()})
+    elif isinstance(record := getattr(what, "record", what), TrialRecord):
+        record = record.candidate
+    if not isinstance(record, CandidateRecord) or record.single is not None:
         return {}
-    return {group: describe(item) for group, item in found.items()}
+    return {group: describe(item) for group, item in record.activations.items()}
 
 
 def record_of(what: Any) -> ActivationRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from actsearch.records import SHARED, TrialRecord, TrialState
+from actsearch.records import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def columns_of(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFra
 
 
 def _name(trial: TrialRecord) -> str:
-    item = trial.candidate.activations.get(SHARED)
+    item = trial.candidate.single
     return "" if item is None or item.name is None else item.name
 
 

@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 
 from actsearch.catalog import CATALOG, Hyperparameter
 from actsearch.expression import Limits
-from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
+from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of
 from actsearch.report.optuna_storage import write
 
@@ -103,18 +103,12 @@ def _origin(study: StudyRecord) -> dict[str, Any]:
     return {"seed": study.seed, "strategy": dict(study.strategy), "created": created}
 
 
-def _choice(trial: TrialRecord) -> str | None:
-    item = trial.candidate.activations.get(SHARED)
-    return None if item is None else item.name or _COMPOSED
-
-
 def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTrial:
     parameters: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
-    if (choice := _choice(trial)) is not None:
-        parameters["activation"] = choice
+    if (item := trial.candidate.single) is not None:
+        parameters["activation"] = choice = item.name or _COMPOSED
         distributions["activation"] = CategoricalDistribution(names)
-        item = trial.candidate.activations[SHARED]
         row = CATALOG[item.name] if item.name is not None and item.name in CATALOG else None
         for setting in row.searched if row else ():
             value, distribution = item.hyperparameters.get(setting.name), _distribution(setting)
@@ -124,11 +118,10 @@ def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTria
         if item.name is None:
             parameters["composed.size"] = _size(item.formula)
             distributions["composed.size"] = IntDistribution(1, Limits.SIZE)
-    for group, item in trial.candidate.activations.items():
-        if group != SHARED:
-            name = f"{group} activation"
-            parameters[name] = item.name or _COMPOSED
-            distributions[name] = CategoricalDistribution(names)
+    for group, item in trial.candidate.by_group.items():
+        name = f"{group} activation"
+        parameters[name] = item.name or _COMPOSED
+        distributions[name] = CategoricalDistribution(names)
     state = _STATES[trial.state]
     values = [value for value in trial.values or (trial.value,) if value is not None]
     # a pruned trial has one value, however many objectives there are: Optuna takes all or none

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from actsearch.errors import StudyError
 from actsearch.pareto import front
-from actsearch.records import SHARED, StudyRecord, TrialRecord, TrialState
+from actsearch.records import StudyRecord, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,10 +219,6 @@ def trials_frame(
 def _labels_by_group(trials: Sequence[TrialRecord]) -> list[dict[str, str]]:
     """Of each trial with several activations, their labels by name of the column."""
     return [
-        {
-            f"activation {group}": item.label
-            for group, item in trial.candidate.activations.items()
-            if group != SHARED
-        }
+        {f"activation {group}": item.label for group, item in trial.candidate.by_group.items()}
         for trial in trials
     ]

@@ -15,7 +15,7 @@ from actsearch.activation import describe
 from actsearch.activation.function import scalar_module
 from actsearch.catalog import Value
 from actsearch.errors import ActsearchError
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["Neighbour", "closest", "distance"]
 
@@ -71,13 +71,8 @@ def closest(
 
 
 def _apart(one: CandidateRecord, other: CandidateRecord) -> float:
-    groups = {*one.activations, *other.activations} - {SHARED}
-    if not groups or (SHARED in one.activations and SHARED in other.activations):
-        groups.add(SHARED)
     squares = []
-    for group in sorted(groups):
-        left = one.activations.get(group) or one.activations.get(SHARED)
-        right = other.activations.get(group) or other.activations.get(SHARED)
+    for left, right in one.aligned(other):
         if left is None or right is None:
             return math.inf
         try:

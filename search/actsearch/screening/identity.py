@@ -23,7 +23,7 @@ from actsearch.activation import (
 )
 from actsearch.catalog import CATALOG, Value
 from actsearch.expression import canonical
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["Identity", "fingerprint", "identify", "perturbed_modules", "points"]
 
@@ -96,8 +96,8 @@ def identify(what: Any) -> Identity:
     if isinstance(record, CandidateRecord):
         if record.is_baseline:
             return Identity(*[_hash("unchanged")] * 3)
-        if set(record.activations) == {SHARED}:
-            return _identify(describe(record.activations[SHARED]))
+        if record.single is not None:
+            return _identify(describe(record.single))
         parts = {group: _identify(item) for group, item in sorted(record.activations.items())}
         return Identity(
             _hash(*(f"{group}={part.identity}" for group, part in parts.items())),

@@ -6,7 +6,7 @@ import numpy as np
 
 from actsearch.activation import curve, expression_of
 from actsearch.catalog import CATALOG
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["near_clone"]
 
@@ -19,17 +19,7 @@ def near_clone(a: CandidateRecord, b: CandidateRecord) -> bool:
     Two activations are, that differ by less than a tenth of their norm, sqrt(E[(f - g)^2]), z ~ N(0, 1). Learned forms
     are compared at their start, and only with forms of as many parameters.
     """
-    groups = a.activations.keys() | b.activations.keys()
-    if groups > {SHARED}:
-        groups -= {SHARED}
-    pairs = [
-        (
-            a.activations.get(group, a.activations.get(SHARED)),
-            b.activations.get(group, b.activations.get(SHARED)),
-        )
-        for group in groups
-    ]
-    return bool(pairs) and all(_are_close(first, second) for first, second in pairs)
+    return all(_are_close(first, second) for first, second in a.aligned(b))
 
 
 def _are_close(first: ActivationRecord | None, second: ActivationRecord | None) -> bool:

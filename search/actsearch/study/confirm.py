@@ -37,7 +37,7 @@ from actsearch.report import (
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
-from actsearch.study.contender import Contender, as_json, identity, same_training
+from actsearch.study.contender import Contender, identity, same_training
 from actsearch.study.fine_tuning import kept_weights
 from actsearch.study.preparation import (
     describe_objective,
@@ -330,7 +330,7 @@ class Confirmation:
             self._trainings.learning_rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
-            as_json(contender.record),
+            contender.record.to_json(),
             contender.others,
         )
         return measured, any(scores[0].blind for scores in runs)

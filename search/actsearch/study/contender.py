@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from actsearch.records import SHARED, CandidateRecord, Score
+from actsearch.records import CandidateRecord, Score
 from actsearch.study.unfinished import activations_of
 
-__all__ = ["Contender", "as_json", "identity", "same_training"]
+__all__ = ["Contender", "identity", "same_training"]
 
 
 @dataclass
@@ -24,16 +24,7 @@ class Contender:
     @property
     def is_catalog(self) -> bool:
         """Whether it is one catalog row at all sites."""
-        item = self.record.activations.get(SHARED)
-        return item is not None and item.name is not None
-
-
-def as_json(record: CandidateRecord) -> dict[str, Any] | None:
-    """Of one activation its own data, of several theirs by group, None for the model unchanged."""
-    if record.is_baseline:
-        return None
-    items = {group: item.to_json() for group, item in record.activations.items()}
-    return items[SHARED] if set(items) == {SHARED} else {"groups": items}
+        return self.record.single is not None and self.record.single.name is not None
 
 
 def identity(record: CandidateRecord) -> Any:

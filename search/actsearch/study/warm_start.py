@@ -7,7 +7,7 @@ from typing import Any
 
 from actsearch.activation import describe
 from actsearch.errors import ActsearchError, StudyError
-from actsearch.records import SHARED, CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
 from actsearch.storage import Storage, quoted
 from actsearch.strategies import WARM_START as AS_WARM_START
@@ -131,7 +131,7 @@ def _checked(top_k: int | None) -> int:
 
 def _outside(candidate: CandidateRecord, space: Space, source: StudyRecord) -> str:
     """Why a candidate lies outside of a space; empty for one inside."""
-    if set(candidate.activations) != {SHARED}:
+    if candidate.single is None:
         if space.sites == "shared":
             return "is not one activation for all sites"
         if space.to_json()["sites"] != source.space.get("sites") or space.to_json().get(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 from actsearch.catalog import CATALOG
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, plain
 
@@ -43,16 +43,11 @@ def placed(data: Mapping[str, Any]) -> Placed:
     if stored is None:
         return Placed(plain(data["formula"]), plain(data["label"]), None)
     try:
-        if isinstance(stored, dict) and "groups" in stored:
-            groups = {group: _activation(item) for group, item in _groups(stored["groups"])}
-            record = CandidateRecord(groups)
-            activation = {"groups": {group: item.to_json() for group, item in groups.items()}}
-        else:
-            one = _activation(stored)
-            record, activation = CandidateRecord({SHARED: one}), one.to_json()
+        groups = _groups(CandidateRecord.groups_in(stored))
+        record = CandidateRecord({group: _activation(item) for group, item in groups})
     except (ActsearchError, TypeError, ValueError, OverflowError) as error:
         return Placed(plain(f"{UNREADABLE}: {error}"), UNREADABLE, None)
-    return Placed(record.formula, record.label, activation)
+    return Placed(record.formula, record.label, record.to_json())
 
 
 def _groups(stored: Any) -> list[tuple[str, Any]]:
