@@ -1,12 +1,12 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
-from actsearch.storage.confirming import OpenConfirmation
+from actsearch.storage.confirmations import Confirmation, OpenConfirmation
 from actsearch.storage.database import Database
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, StudyProgress
 from actsearch.storage.redaction import Secrets, may_hold_password, quoted, redacted
-from actsearch.storage.store import Confirmation, Storage
+from actsearch.storage.store import Storage
 from actsearch.storage.url import absolute_url, file_of, parsed, storage_url
 
 __all__ = [

@@ -14,7 +14,7 @@ from actsearch.records import SHARED
 from actsearch.storage import tolerant
 from actsearch.storage.overview import count_trials
 from actsearch.storage.tables import Base
-from actsearch.storage.trials import no_collection
+from actsearch.storage.trial_reader import no_collection
 
 __all__ = ["FIELDS", "Columns", "read"]
 

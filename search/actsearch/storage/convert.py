@@ -36,6 +36,7 @@ __all__ = [
     "finite",
     "spread_columns",
     "study_record",
+    "study_row",
     "trial_record",
     "trial_row",
     "value_row",
@@ -87,6 +88,24 @@ def study_record(row: StudyRow) -> StudyRecord:
         tolerant.settings(row.pruner),
         tolerant.texts(row.directions),
         tolerant.texts(row.objectives),
+    )
+
+
+def study_row(record: StudyRecord) -> StudyRow:
+    """A new study as a row; its id is assigned by the database."""
+    return StudyRow(
+        name=record.name,
+        seed=record.seed,
+        direction=record.direction,
+        space=dict(record.space),
+        strategy=dict(record.strategy),
+        task=None if record.task is None else dict(record.task),
+        versions=dict(record.versions),
+        user_attrs=dict(record.user_attrs),
+        created=utc_now(),
+        pruner=None if record.pruner is None else dict(record.pruner),
+        directions=list(record.directions) or None,
+        objectives=list(record.objectives) or None,
     )
 
 

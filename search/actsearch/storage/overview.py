@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.records import TrialRecord, TrialState
-from actsearch.storage import tolerant, trials
+from actsearch.storage import tolerant
 from actsearch.storage.lease import is_alive
 from actsearch.storage.tables import ConfirmationRow, LeaseRow, TrialRow, TrialValueRow
+from actsearch.storage.trial_reader import read_trials
 
 __all__ = ["Overview", "StudyProgress", "count_trials", "read_overviews", "read_progress"]
 
@@ -104,7 +105,7 @@ def read_progress(
         sa.select(TrialRow.number).where(*of_study).order_by(order, TrialRow.number).limit(1)
     )
     return StudyProgress(
-        None if number is None else trials.read(session, study_id, numbers=[number])[0],
+        None if number is None else read_trials(session, study_id, numbers=[number])[0],
         () if number is None else _line(session, of_study, direction, total, points),
         session.scalar(
             sa.select(sa.func.max(TrialRow.completed)).where(TrialRow.study_id == study_id)
