@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import postgresql_server
+import processor_time
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import actsearch as acs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A test that takes more than a second is marked slow, or fails."""
+    config.pluginmanager.register(processor_time.ProcessorTime(), "processor_time")
 
 
 @pytest.hookimpl(tryfirst=True)

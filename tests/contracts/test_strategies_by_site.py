@@ -232,7 +232,8 @@ def test_one_group_alone_is_a_search_for_shared_activations(name: str) -> None:
     assert _proposed(name, history, band) == _proposed(name, history, shared)
 
 
-def test_sites_that_nobody_knows_are_asked_for() -> None:
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_sites_that_nobody_knows_are_asked_for(name: str) -> None:
     context = Context(Space(sites="per_site"), 0, "maximize")
     with pytest.raises(acs.SpaceError, match="not known yet"):
-        make_strategy("random").propose([], 3, context)
+        make_strategy(name).propose([], 3, context)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,6 +26,7 @@ __all__ = [
     "check_file",
     "ended_trials",
     "rows_of",
+    "search",
 ]
 
 SEARCH = """
@@ -208,6 +210,24 @@ class Launcher:
         self._process.wait()
         self._process.stdout.close()
         self._folder.cleanup()
+
+
+def search(
+    path: Path,
+    objective: Callable[[acs.Candidate, acs.Run], float],
+    total: int,
+    *callbacks: Callable[[acs.Study, acs.Trial], None],
+) -> acs.Study:
+    """A search in this process for the smallest value, up to so many trained trials in all; begun or gone on with."""
+    study = acs.create_study(
+        study_name="s",
+        storage=f"sqlite:///{path}",
+        strategy="random",
+        direction="minimize",
+        load_if_exists=True,
+    )
+    study.optimize(objective, total_trials=total, callbacks=callbacks, show_progress_bar=False)
+    return study
 
 
 def rows_of(url: str) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driven import check_file
+from driven import check_file, search
 
 import actsearch as acs
 from actsearch.cli import main
@@ -27,18 +27,6 @@ OPENERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _search(path: Path, objective: Objective, total: int, *callbacks: Any) -> acs.Study:
-    study = acs.create_study(
-        study_name="s",
-        storage=f"sqlite:///{path}",
-        strategy="random",
-        direction="minimize",
-        load_if_exists=True,
-    )
-    study.optimize(objective, total_trials=total, callbacks=callbacks, show_progress_bar=False)
-    return study
-
-
 def _values(study: acs.Study) -> list[tuple[int, float | None]]:
     return [(trial.number, trial.value) for trial in study.trials]
 
@@ -50,7 +38,7 @@ def _names(folder: Path) -> set[str]:
 @pytest.fixture
 def path(tmp_path: Path, distance: Objective) -> Path:
     """A study with three trials, closed."""
-    _search(tmp_path / "study.db", distance, 3)._storage.database.close()
+    search(tmp_path / "study.db", distance, 3)._storage.database.close()
     return tmp_path / "study.db"
 
 
@@ -85,14 +73,14 @@ def test_one_that_is_made_during_a_run_stops_it(
             os.link(path, second)
 
     with pytest.raises(acs.StorageError, match=REFUSED):
-        _search(path, distance, 3 + 8, link)
+        search(path, distance, 3 + 8, link)
     with pytest.raises(acs.StorageError, match=REFUSED):
-        _search(second, distance, 3 + 8)
+        search(second, distance, 3 + 8)
     assert not path.with_name("second.db-wal").exists()
     second.unlink()
-    study = _search(path, distance, 3 + 8)
+    study = search(path, distance, 3 + 8)
     assert set(reported) <= set(_values(study))
-    assert _values(study) == _values(_search(path.with_name("unbroken.db"), distance, 3 + 8))
+    assert _values(study) == _values(search(path.with_name("unbroken.db"), distance, 3 + 8))
     study._storage.database.close()
     check_file(path)
 
@@ -123,7 +111,7 @@ def test_a_symbolic_link_shares_the_one_log(path: Path, distance: Objective, kin
         if kind == "chain":
             (elsewhere / "chain.db").symlink_to("study.db")
             other = elsewhere / "chain.db"
-    one, two = _search(path, distance, 4), _search(other, distance, 6)
+    one, two = search(path, distance, 4), search(other, distance, 6)
     assert _values(one) == _values(two)
     assert sum(trial.state.is_trained for trial in one.trials) == 6
     assert path.with_name("study.db-wal").exists()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driven import check_file
+from driven import check_file, search
 
 import actsearch as acs
 from actsearch.report import Reader
@@ -40,18 +40,6 @@ def _held(path: Path, seconds: float) -> Iterator[None]:
         process.kill()
 
 
-def _search(path: Path, objective: Objective, callbacks: list[Callable[..., None]]) -> acs.Study:
-    study = acs.create_study(
-        study_name="s",
-        storage=f"sqlite:///{path}",
-        strategy="random",
-        direction="minimize",
-        load_if_exists=True,
-    )
-    study.optimize(objective, total_trials=12, callbacks=callbacks, show_progress_bar=False)
-    return study
-
-
 @pytest.mark.parametrize("seconds", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_the_run_goes_on_when_the_lock_is_gone(
     tmp_path: Path, distance: Objective, seconds: float
@@ -73,9 +61,9 @@ def test_the_run_goes_on_when_the_lock_is_gone(
         elif len(reported) == 6:
             waited.append(time.monotonic())
 
-    study = _search(path, distance, [lock])
+    study = search(path, distance, 12, lock)
     assert waited[1] - waited[0] > 0.8 * seconds
-    unbroken = _search(tmp_path / "unbroken.db", distance, [])
+    unbroken = search(tmp_path / "unbroken.db", distance, 12)
     assert [(t.number, t.state, t.value) for t in study.trials] == [
         (t.number, t.state, t.value) for t in unbroken.trials
     ]
@@ -85,7 +73,7 @@ def test_the_run_goes_on_when_the_lock_is_gone(
 
 def test_so_do_opening_and_resuming(tmp_path: Path, distance: Objective) -> None:
     path = tmp_path / "study.db"
-    _search(path, distance, [])._storage.database.close()
+    search(path, distance, 12)._storage.database.close()
     with _held(path, 0.5):
         study = acs.load_study(study_name="s", storage=f"sqlite:///{path}")
         study.optimize(distance, total_trials=13, show_progress_bar=False)
@@ -109,8 +97,8 @@ def test_a_lock_that_stays_ends_the_run_with_a_sentence(
     with pytest.raises(
         acs.StorageError, match="locked; another program has held it for 0.2 s, end that"
     ):
-        _search(path, distance, [lock])
+        search(path, distance, 12, lock)
     held.__exit__(None, None, None)
-    study = _search(path, distance, [lock])
+    study = search(path, distance, 12, lock)
     assert [t.number for t in study.trials if t.state.is_trained] == reported
     assert len(set(reported)) == 12

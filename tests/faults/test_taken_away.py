@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from driven import check_file, ended_trials
+from driven import check_file, ended_trials, search
 
 import actsearch as acs
 from actsearch.report import Reader
@@ -20,18 +20,6 @@ Callback = Callable[[acs.Study, acs.Trial], None]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "study.db"
-
-
-def _search(path: Path, objective: Objective, total: int, *callbacks: Callback) -> acs.Study:
-    study = acs.create_study(
-        study_name="s",
-        storage=f"sqlite:///{path}",
-        strategy="random",
-        direction="minimize",
-        load_if_exists=True,
-    )
-    study.optimize(objective, total_trials=total, callbacks=callbacks, show_progress_bar=False)
-    return study
 
 
 def _after(count: int, action: Callable[[], object]) -> Callback:
@@ -57,17 +45,17 @@ def test_a_deleted_one_stops_the_run_and_none_is_made(
                 item.unlink()
 
     with pytest.raises(acs.StorageError, match="was deleted or moved away.*put it back"):
-        _search(path, distance, 8, _after(after, delete))
+        search(path, distance, 8, _after(after, delete))
     assert not path.exists()
 
 
 def test_one_that_is_moved_away_and_put_back_goes_on(path: Path, distance: Objective) -> None:
     aside = path.with_name("aside.db")
     with pytest.raises(acs.StorageError, match="put it back"):
-        _search(path, distance, 8, _after(4, lambda: path.rename(aside)))
+        search(path, distance, 8, _after(4, lambda: path.rename(aside)))
     aside.rename(path)
-    study = _search(path, distance, 8)
-    unbroken = _search(path.with_name("unbroken.db"), distance, 8)
+    study = search(path, distance, 8)
+    unbroken = search(path.with_name("unbroken.db"), distance, 8)
     assert [(t.number, t.value) for t in study.trials] == [
         (t.number, t.value) for t in unbroken.trials
     ]
@@ -77,15 +65,15 @@ def test_one_that_is_moved_away_and_put_back_goes_on(path: Path, distance: Objec
 def test_one_that_is_replaced_is_left_as_it_is(path: Path, distance: Objective) -> None:
     """Invariant: what somebody puts in the place of an open database is never written by who had the old one."""
     other = path.with_name("other.db")
-    _search(other, distance, 2)._storage.database.close()
+    search(other, distance, 2)._storage.database.close()
     before = other.read_bytes()
     with pytest.raises(acs.StorageError, match="was replaced by another file"):
-        _search(path, distance, 8, _after(4, lambda: other.replace(path)))
+        search(path, distance, 8, _after(4, lambda: other.replace(path)))
     assert path.read_bytes() == before
 
 
 def test_nobody_can_go_on_with_a_handle_of_a_deleted_one(path: Path, distance: Objective) -> None:
-    study = _search(path, distance, 2)
+    study = search(path, distance, 2)
     path.unlink()
     actions: list[Callable[[], object]] = [
         lambda: study.trials,
@@ -105,7 +93,7 @@ def test_who_only_looks_says_so_and_goes_on_with_a_restored_one(
     path: Path, distance: Objective
 ) -> None:
     """A dashboard stays open over a backup that is put back."""
-    _search(path, distance, 3)._storage.database.close()
+    search(path, distance, 3)._storage.database.close()
     backup = path.read_bytes()
     reader = Reader(f"sqlite:///{path}")
     (study,) = reader.studies()
@@ -113,7 +101,7 @@ def test_who_only_looks_says_so_and_goes_on_with_a_restored_one(
     with pytest.raises(acs.StorageError, match="was deleted or moved away"):
         reader.studies()
     path.write_bytes(backup)
-    _search(path, distance, 5)
+    search(path, distance, 5)
     assert sum(trial.state.is_trained for trial in reader.trials(study)) == 5
     reader.close()
 
@@ -131,21 +119,21 @@ def test_a_log_or_its_index_removed_during_a_run_loses_nothing(
         reported.append(trial.number)
 
     with pytest.raises(acs.StorageError, match=f"{name} was removed while"):
-        _search(path, distance, 8, remember, _after(after, removed.unlink))
+        search(path, distance, 8, remember, _after(after, removed.unlink))
     assert len(reported) == after
     check_file(path)
     ended = ended_trials(path)
     assert all(ended[number][0] == "COMPLETE" for number in reported)
-    assert [t.number for t in _search(path, distance, 8).trials if t.state.is_trained][
+    assert [t.number for t in search(path, distance, 8).trials if t.state.is_trained][
         :after
     ] == reported
 
 
 def _left_by_a_kill(path: Path, objective: Objective) -> list[int]:
     """Database, -wal and -shm as a killed process leaves them; numbers of the finished trials."""
-    study = _search(path, objective, 2)
+    study = search(path, objective, 2)
     study._storage.database.close()  # so far is in the database itself
-    study = _search(path, objective, 6)
+    study = search(path, objective, 6)
     for end in ("", "-wal", "-shm"):
         source = Path(f"{path}{end}")
         source.with_name("left.db" + end).write_bytes(source.read_bytes())
@@ -176,7 +164,7 @@ def test_a_log_that_is_removed_after_a_kill_takes_only_its_own_trials(
     kept = {number for number, (state, _) in ended_trials(left).items() if state == "COMPLETE"}
     check_file(left)
     assert kept == set(finished[:2])
-    again, whole = _search(left, distance, 6), _search(path, distance, 6)
+    again, whole = search(left, distance, 6), search(path, distance, 6)
     assert [(t.number, t.state, t.value) for t in again.trials] == [
         (t.number, t.state, t.value) for t in whole.trials
     ]
@@ -184,7 +172,7 @@ def test_a_log_that_is_removed_after_a_kill_takes_only_its_own_trials(
 
 def test_closing_a_database_leaves_no_log_behind(path: Path, distance: Objective) -> None:
     """So that whoever copies the file alone has everything."""
-    study = _search(path, distance, 3)
+    study = search(path, distance, 3)
     study._storage.database.close()
     assert [item.name for item in path.parent.iterdir()] == ["study.db"]
     with closing(sqlite3.connect(path)) as connection:
