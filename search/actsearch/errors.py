@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 __all__ = [
     "ActivationError",
     "ActsearchError",
@@ -15,7 +12,6 @@ __all__ = [
     "StorageError",
     "StudyError",
     "TaskError",
-    "nearest",
 ]
 
 
@@ -68,17 +64,3 @@ class StorageError(ActsearchError, RuntimeError):
 
 class ActsearchWarning(UserWarning):
     """Something a user should know although the call goes on."""
-
-
-_LONGEST = 100  # of a name for which a similar one is looked for, which takes long for long ones
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for a misspelt name: ``"; did you mean 'relu'?"``, or the known names."""
-    names = sorted(known)
-    spelt = {item.lower(): item for item in names}  # ReLU is meant to be relu
-    close = difflib.get_close_matches(str(name)[:_LONGEST].lower(), spelt, n=3, cutoff=0.6)
-    if close:
-        return "; did you mean " + " or ".join(repr(spelt[item]) for item in close) + "?"
-    listed = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
-    return f"; known: {listed}" if names else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from actsearch.checks import check_field, check_integer
 from actsearch.errors import StudyError
 from actsearch.seeds import derive
 
@@ -47,11 +48,7 @@ class SuccessiveHalving:
     def __post_init__(self) -> None:
         least = {"min_resource": 1, "reduction_factor": 2, "min_early_stopping_rate": 0}
         for name, smallest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise StudyError(
-                    f"{name} must be an integer of at least {smallest}, not {value!r}"
-                )
+            check_field(self, name, check_integer, StudyError, low=smallest)
 
     def step(self, rung: int) -> int:
         """Epoch, 1-based, at which a rung is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, SupportsIndex
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from actsearch.activation.build import activation, describe
 from actsearch.activation.function import curve
 from actsearch.activation.module import Activation
+from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Call, Expression, Limits, Number, X
 
@@ -83,7 +83,7 @@ def approximate(
     Raises:
         ActivationError: not a function of one number, not finite on the interval, or arguments out of range.
     """
-    count = _count(hinges)
+    count = check_integer("hinges", hinges, ActivationError, low=1, high=_MOST)
     low, high = _ends(interval)
     fitted = curve(what, low, high, _POINTS)
     label = describe(what).label
@@ -103,17 +103,6 @@ def approximate(
     check = curve(what, low, high, _CHECKED)
     off = np.abs(check.y - curve(tree, low, high, _CHECKED).y).max()
     return HingeSum(str(tree), float(off), knots, (low, high))
-
-
-def _count(hinges: Any) -> int:
-    """The number of hinges, of any integer type."""
-    try:
-        count = 0 if isinstance(hinges, bool) else operator.index(hinges)
-    except TypeError:
-        count = 0
-    if not 1 <= count <= _MOST:
-        raise ActivationError(f"hinges must be an integer from 1 to {_MOST}, not {hinges!r}")
-    return count
 
 
 def _ends(interval: Any) -> tuple[float, float]:

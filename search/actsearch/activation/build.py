@@ -15,6 +15,7 @@ from actsearch.activation.fitted import fitted_expression
 from actsearch.activation.module import Activation, FormulaActivation, catalog_function
 from actsearch.activation.special import SPECIAL
 from actsearch.catalog import CATALOG, Value
+from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, CandidateRecord
@@ -122,12 +123,9 @@ def activation(
         ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
         FormulaError: a formula that cannot be read.
     """
-    if channels is not None and (
-        isinstance(channels, bool) or not isinstance(channels, int) or channels < 1
-    ):
-        raise ActivationError(f"channels must be a positive integer, not {channels!r}")
-    if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
-        raise ActivationError(f"channel_axis must be an integer, not {channel_axis!r}")
+    if channels is not None:
+        channels = check_integer("channels", channels, ActivationError, low=1)
+    channel_axis = check_integer("channel_axis", channel_axis, ActivationError)
     if isinstance(what, Activation) and not hyperparameters and channels is None:
         return copy.deepcopy(what)
     if isinstance(what, str) and channels is not None and "per" not in hyperparameters:

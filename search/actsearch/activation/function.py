@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from actsearch.activation.build import activation, describe, pieces_of
 from actsearch.activation.module import Activation
 from actsearch.catalog import CATALOG, start_slopes
+from actsearch.checks import check_number
 from actsearch.errors import ActivationError
 
 __all__ = ["Curve", "at_start", "curve", "scalar_module", "value_and_gradient"]
@@ -110,8 +110,8 @@ def curve(
     Raises:
         ActivationError: if it is not a function of one number, or there is no such channel.
     """
-    if not all(isinstance(end, (int, float)) and math.isfinite(end) for end in (low, high)):
-        raise ActivationError(f"low and high must be finite numbers, not {low!r} and {high!r}")
+    low = check_number("low", low, ActivationError)
+    high = check_number("high", high, ActivationError)
     module = scalar_module(what, channel)
     grid = torch.linspace(low, high, points, dtype=torch.float64)
     y, dy = value_and_gradient(module, grid.unsqueeze(1))

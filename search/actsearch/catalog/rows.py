@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from actsearch.errors import ActivationError, nearest
+from actsearch.checks import check_integer, check_number, check_one_of, is_number, nearest, shown
+from actsearch.errors import ActivationError
 from actsearch.expression import Expression, Limits, parse
 
 __all__ = ["PER", "Catalog", "Hyperparameter", "Role", "Row", "Tier", "Value"]
@@ -46,28 +45,21 @@ class Hyperparameter:
 
     def checked(self, value: Value, owner: str) -> Value:
         """Return the value in its type, or raise ActivationError with the range."""
-        where = f"{owner}: {self.name}={_shown(value)}"
+        name = f"{owner}: {self.name}"
         if self.choices:
-            for choice in self.choices:
-                if value == choice and isinstance(value, str) == isinstance(choice, str):
-                    return choice
-            raise ActivationError(f"{where} is not one of {', '.join(map(repr, self.choices))}")
+            return check_one_of(name, value, self.choices, ActivationError)
         if isinstance(self.default, str):
             if not isinstance(value, str) or len(value) > Limits.LENGTH:
                 raise ActivationError(
-                    f"{where} is not a text of at most {Limits.LENGTH} characters"
+                    f"{name} must be a text of at most {Limits.LENGTH} characters, not {shown(value)}"
                 )
             return value
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise ActivationError(f"{where} is not a number")
         low, high = max(self.low, -Limits.NUMBER), min(self.high, Limits.NUMBER)
-        if not low <= value <= high:
-            raise ActivationError(f"{where} is outside its range [{low:g}, {high:g}]")
         if not isinstance(self.default, int):
-            return float(value)
-        if value != int(value):
-            raise ActivationError(f"{where} is not a whole number")
-        return int(value)
+            return float(check_number(name, value, ActivationError, low=low, high=high))
+        if is_number(value) and float(value).is_integer():
+            value = int(value)  # JSON may hold 3 as 3.0
+        return check_integer(name, value, ActivationError, low=int(low), high=int(high))
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ class Row:
         for name in given:
             if name not in known:
                 hint = nearest(name, known) if known else "; it has none"
-                raise ActivationError(f"{self.name} has no hyperparameter {_shown(name)}{hint}")
+                raise ActivationError(f"{self.name} has no hyperparameter {shown(name)}{hint}")
         return {
             name: setting.checked(given.get(name, setting.default), self.name)
             for name, setting in known.items()
@@ -171,15 +163,6 @@ class Row:
         return f"{self.name}({', '.join(shown)})" if shown else self.name
 
 
-def _shown(value: object) -> str:
-    """A value as Python writes it, shortened where it is long."""
-    return _REPR.repr(value)
-
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
-
-
 def _short(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.{_DIGITS}g}"
 
@@ -202,9 +185,8 @@ class Catalog(Mapping[str, Row]):
 
     def names(self, tier: Tier | None = None, role: Role | None = None) -> list[str]:
         """Names in table order, of one tier or role if given; ActivationError for one that is none."""
-        for given, known in ((tier, get_args(Tier)), (role, get_args(Role))):
-            if given is not None and given not in known:
-                raise ActivationError(f"{given!r} is not one of {', '.join(known)}")
+        check_one_of("tier", tier, (None, *get_args(Tier)), ActivationError)
+        check_one_of("role", role, (None, *get_args(Role)), ActivationError)
         return [
             row.name
             for row in self._rows.values()
@@ -214,7 +196,7 @@ class Catalog(Mapping[str, Row]):
     def __getitem__(self, name: str) -> Row:
         if name not in self:
             known = {*self._rows, *self._aliases}
-            raise ActivationError(f"no activation is called {_shown(name)}" + nearest(name, known))
+            raise ActivationError(f"no activation is called {shown(name)}{nearest(name, known)}")
         return self._rows[self._aliases.get(name, name)]
 
     def get(self, name: str, default: Any = None) -> Any:

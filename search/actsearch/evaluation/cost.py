@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.activation import activation
+from actsearch.checks import is_integer
 from actsearch.errors import ActivationError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.training import isolated_random
@@ -54,7 +55,7 @@ def cost(what: object, shape: Sequence[int], *, device: str | torch.device = "cp
         ActivationError: a shape that is none.
         FormulaError: a formula that cannot be read.
     """
-    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+    if not shape or not all(is_integer(length) and length > 0 for length in shape):
         raise ActivationError(f"shape must be positive integers, as (64, 128), not {shape!r}")
     candidate = Candidate.of(getattr(what, "candidate", what))
     channels = shape[1] if len(shape) > 1 else None

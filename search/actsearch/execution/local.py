@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from actsearch.checks import check_integer
 from actsearch.errors import StudyError
 from actsearch.execution.work import Job, Work
 from actsearch.records import Outcome
@@ -17,9 +18,7 @@ def checked_batch(batch: int | None) -> int | None:
     Raises:
         StudyError: neither a positive integer nor None.
     """
-    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-        raise StudyError(f"batch must be a positive integer or None, not {batch!r}")
-    return batch
+    return None if batch is None else check_integer("batch", batch, StudyError, low=1)
 
 
 class Local:

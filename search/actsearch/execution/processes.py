@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.execution.children import Child, Event
 from actsearch.execution.guard import Guard
@@ -63,12 +64,11 @@ class Processes:
         Raises:
             StudyError: a setting has no meaning.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise StudyError(f"the number of processes must be a positive integer, not {count!r}")
-        is_number = isinstance(trial_timeout, (int, float)) and not isinstance(trial_timeout, bool)
-        if trial_timeout is not None and not (is_number and trial_timeout > 0):
-            raise StudyError(f"trial_timeout must be above 0 seconds, not {trial_timeout!r}")
-        self.count = count
+        if trial_timeout is not None:
+            check_number(
+                "trial_timeout (seconds)", trial_timeout, StudyError, above=0, finite=False
+            )
+        self.count = check_integer("the number of processes", count, StudyError, low=1)
         self.trial_timeout = trial_timeout
         self.memory_limit = _bytes(memory_limit)
         self.batch = checked_batch(batch)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from actsearch.errors import FormulaError, nearest
+from actsearch.checks import is_number, nearest
+from actsearch.errors import FormulaError
 from actsearch.operators import OPERATORS, Operator
 
 __all__ = [
@@ -151,7 +152,7 @@ X = Variable()
 
 
 def _checked(value: float, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise FormulaError(f"{what} must be a number, not {value!r}")
     if not abs(value) <= Limits.NUMBER:  # also refuses NaN
         raise FormulaError(f"{what} must be finite and at most {Limits.NUMBER:g} in size")

@@ -8,7 +8,8 @@ import re
 import warnings
 from collections.abc import Mapping
 
-from actsearch.errors import FormulaError, nearest
+from actsearch.checks import is_number, nearest
+from actsearch.errors import FormulaError
 from actsearch.expression.nodes import Call, Expression, Limits, Number, Parameter, X
 from actsearch.operators import OPERATORS
 
@@ -147,7 +148,7 @@ class _Reader:
 
     def _number(self, node: ast.Constant) -> float:
         value = node.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             raise self._error(f"{str(value)[:30]!r} is not a number", node)
         if not abs(value) <= Limits.NUMBER:
             raise self._error(f"number is too large: at most {Limits.NUMBER:g}", node)

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from torch import nn
 
-from actsearch.errors import PlacementError, nearest
+from actsearch.checks import is_number, nearest
+from actsearch.errors import PlacementError
 from actsearch.placement.known_activations import class_of
 from actsearch.placement.sites import Site, SiteRole, Sites
 
@@ -52,7 +53,11 @@ def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         ]
     if callable(where) and not isinstance(where, type):
         return [site for site in found if _holds(where, site)]
-    if isinstance(where, tuple) and len(where) == 2 and all(_is_share(end) for end in where):
+    if (
+        isinstance(where, tuple)
+        and len(where) == 2
+        and all(is_number(end) and 0 <= end <= 1 for end in where)
+    ):
         low, high = where
         last = max(len(hidden) - 1, 1)
         return [site for index, site in enumerate(hidden) if low <= index / last <= high]
@@ -73,10 +78,6 @@ def _holds(where: Callable[[Site], bool], site: Site) -> bool:
             f"the function given as where= raised {type(error).__name__} for the site {site.path!r}: {error}; it takes "
             "a Site, with path, kind, type, order, role and aliases, and says whether it is meant"
         ) from error
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _named(found: Sites, name: str) -> list[Site]:

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from actsearch.errors import StorageError, StudyError, nearest
+from actsearch.checks import nearest
+from actsearch.errors import StorageError, StudyError
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.storage.convert import study_record, study_row
 from actsearch.storage.database import retried

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from actsearch.errors import SpaceError, nearest
+from actsearch.checks import check_known
+from actsearch.errors import SpaceError
 from actsearch.strategies.base import Context, Strategy, observations, value_of, worst_value
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import WARM_START, BySite, phase_of
@@ -55,9 +56,8 @@ def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
         name, settings = what, {}
     else:
         raise SpaceError(f"strategy must be a name or a strategy such as Genetic(), not {what!r}")
-    if name not in STRATEGIES:
-        raise SpaceError(f"unknown strategy {name!r}" + nearest(str(name), STRATEGIES))
+    name = check_known("strategy", name, STRATEGIES, SpaceError)
     try:
-        return STRATEGIES[str(name)](**settings)
+        return STRATEGIES[name](**settings)
     except TypeError as error:
         raise SpaceError(f"strategy {name}: {error}") from None

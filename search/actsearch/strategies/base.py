@@ -19,8 +19,6 @@ from actsearch.strategies.space import Space
 __all__ = [
     "Context",
     "Strategy",
-    "check_count",
-    "check_share",
     "observations",
     "points_of",
     "value_of",
@@ -97,20 +95,6 @@ class Strategy(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data; two that differ are different strategies."""
         return {"name": self.name, "settings": dataclasses.asdict(self)}
-
-
-def check_count(name: str, value: Any, largest: float = math.inf) -> None:
-    """Refuse a setting that is no integer from 1 to ``largest``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-        limit = "" if largest == math.inf else f" of at most {largest:g}"
-        raise SpaceError(f"{name} must be a positive integer{limit}, not {value!r}")
-
-
-def check_share(name: str, value: Any) -> None:
-    """Refuse a setting that is no number from 0 to 1."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= 1:
-        raise SpaceError(f"{name} must be from 0 to 1, not {value!r}")
 
 
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:

@@ -23,11 +23,12 @@ from optuna.distributions import (
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.checks import check_field, check_integer
+from actsearch.errors import SpaceError
 from actsearch.pareto import fronts
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import (
     Context,
-    check_count,
     observations,
     points_of,
     value_of,
@@ -66,8 +67,8 @@ class Bayesian(BySite):
     candidates: int = 24
 
     def __post_init__(self) -> None:
-        check_count("batch", self.batch, _LARGEST_BATCH)
-        check_count("candidates", self.candidates)
+        check_field(self, "batch", check_integer, SpaceError, low=1, high=_LARGEST_BATCH)
+        check_field(self, "candidates", check_integer, SpaceError, low=1)
 
     def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """The baselines not yet proposed, all together; then ``batch``."""

@@ -11,10 +11,12 @@ from typing import ClassVar
 
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.checks import check_field, check_share
+from actsearch.errors import SpaceError
 from actsearch.expression import Call, Expression, Number, Parameter, X
 from actsearch.operators import OPERATORS
 from actsearch.records import SHARED, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, check_share
+from actsearch.strategies.base import Context
 from actsearch.strategies.by_site import BySite, Draw, Standing
 from actsearch.strategies.rules import allowed
 from actsearch.strategies.space import Space
@@ -38,7 +40,7 @@ class RandomSearch(BySite):
     formulas: float = 0.5
 
     def __post_init__(self) -> None:
-        check_share("formulas", self.formulas)
+        check_field(self, "formulas", check_share, SpaceError)
 
     @property
     def batch(self) -> int:  # type: ignore[override]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actsearch.catalog import CATALOG
-from actsearch.errors import SpaceError, nearest
+from actsearch.checks import check_field, check_integer, check_known, check_one_of
+from actsearch.errors import SpaceError
 from actsearch.expression import Limits, parse
 from actsearch.operators import OPERATORS
 from actsearch.records import SHARED
@@ -81,18 +82,12 @@ class Space:
         return _chosen(self.operators, recommended, every, "operator")
 
     def _check_limits(self) -> None:
-        for name, low, high in (
-            ("max_size", 3, Limits.SIZE),
-            ("max_depth", 2, Limits.DEPTH),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise SpaceError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+        check_field(self, "max_size", check_integer, SpaceError, low=3, high=Limits.SIZE)
+        check_field(self, "max_depth", check_integer, SpaceError, low=2, high=Limits.DEPTH)
         self._check_sites()
 
     def _check_fixed(self) -> None:
-        if not isinstance(self.learned, bool):
-            raise SpaceError(f"learned must be True or False, not {self.learned!r}")
+        check_one_of("learned", self.learned, (True, False), SpaceError)
         if self.learned:
             return
         learned = [name for name in self.activation_names if CATALOG[name].learned]
@@ -109,14 +104,12 @@ class Space:
             raise SpaceError(
                 f"sites must be 'shared', 'per_depth', 'per_site' or a mapping from patterns, not {self.sites!r}"
             )
-        bands = self.depth_bands
-        if bands is not None and (
-            isinstance(bands, bool) or not isinstance(bands, int) or bands < 1
-        ):
-            raise SpaceError(f"depth_bands must be a positive integer, not {bands!r}")
-        if bands is not None and self.sites != "per_depth":
+        if self.depth_bands is None:
+            return
+        check_field(self, "depth_bands", check_integer, SpaceError, low=1)
+        if self.sites != "per_depth":
             raise SpaceError(
-                f"depth_bands={bands} is for sites='per_depth', and sites={self.sites!r}"
+                f"depth_bands={self.depth_bands} is for sites='per_depth', and sites={self.sites!r}"
             )
 
     @property
@@ -237,5 +230,4 @@ def _check(names: tuple[str, ...], known: list[str], kind: str) -> None:
     if not names:
         raise SpaceError(f"the space holds no {kind}: name at least one")
     for name in names:
-        if name not in known:
-            raise SpaceError(f"unknown {kind} {name!r}" + nearest(name, known))
+        check_known(kind, name, known, SpaceError)

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
@@ -72,11 +73,10 @@ class Confirmation:
         baseline: Any,
         min_effect: float | None,
     ) -> None:
-        for name, value, low in (("top_k", top_k, 1), ("seeds", seeds, 2)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise StudyError(f"{name} must be an integer of at least {low}, not {value!r}")
-        if min_effect is not None and not min_effect > 0:
-            raise StudyError(f"min_effect must be above 0, not {min_effect!r}")
+        top_k = check_integer("top_k", top_k, StudyError, low=1)
+        seeds = check_integer("seeds", seeds, StudyError, low=2)
+        if min_effect is not None:
+            min_effect = check_number("min_effect", min_effect, StudyError, above=0)
         if isinstance(objective, Task) and objective.test is None:
             raise TaskError(
                 "confirm needs data the search never saw: give the Task test=(inputs, targets)"

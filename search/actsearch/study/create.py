@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from actsearch.checks import check_integer
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
@@ -58,7 +59,9 @@ def create_study(
         StorageError: the database cannot be opened or is not ours.
         SpaceError: the space or strategy is none.
     """
-    _check_arguments(study_name, seed, pruner)
+    _check_arguments(study_name, pruner)
+    if seed is not None:
+        seed = check_integer("seed", seed, StudyError, low=0, high=2**31 - 1)
     ways, names = given_directions(direction, directions)
     refuse_pruner(pruner, ways)
     if warm_start_top_k is not None and warm_start_from is None:
@@ -132,7 +135,7 @@ def _other_objectives(stored: StudyRecord, ways: Sequence[str], names: Sequence[
     return found
 
 
-def _check_arguments(study_name: object, seed: object, pruner: object) -> None:
+def _check_arguments(study_name: object, pruner: object) -> None:
     if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
         raise StudyError(f"study_name must be a text that is not empty, not {quoted(study_name)}")
     if "://" in study_name and "***" in (shown := quoted(study_name)):
@@ -140,10 +143,6 @@ def _check_arguments(study_name: object, seed: object, pruner: object) -> None:
             f"study_name is a URL with a password, {shown}, and a name is shown to everybody; "
             "give the URL as storage=, and the study a name"
         )
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31
-    ):
-        raise StudyError(f"seed must be an integer from 0 to 2**31 - 1, not {seed!r}")
     if pruner is not None and not isinstance(pruner, SuccessiveHalving):
         raise StudyError(f"pruner must be acs.SuccessiveHalving(...) or None, not {pruner!r}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actsearch.checks import check_one_of
 from actsearch.errors import StudyError
 from actsearch.evaluation import Objectives
 from actsearch.evaluation.evaluate import ObjectiveCallable
@@ -22,8 +23,7 @@ def given_directions(direction: Any, directions: Any) -> tuple[tuple[str, ...], 
     Raises:
         StudyError: they are none, or both arguments were given.
     """
-    if direction not in (None, *_WAYS):
-        raise StudyError(f"direction must be 'maximize', 'minimize' or None, not {direction!r}")
+    check_one_of("direction", direction, (*_WAYS, None), StudyError)
     if directions is None:
         return (() if direction is None else (direction,)), ()
     if direction is not None:

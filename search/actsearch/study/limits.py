@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from actsearch.checks import check_field, check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.records import RunGoal
 
@@ -22,13 +23,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("n_trials", "total_trials"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 0
-            ):
-                raise StudyError(f"{name} must be an integer of at least 0, not {value!r}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise StudyError(f"timeout must be above 0 seconds, not {self.timeout!r}")
+            if getattr(self, name) is not None:
+                check_field(self, name, check_integer, StudyError, low=0)
+        if self.timeout is not None:
+            check_number("timeout (seconds)", self.timeout, StudyError, above=0, finite=False)
 
     def remaining(self, trained_here: int, trained_in_all: int) -> int | None:
         """How many more trials may be trained; None for no limit on their number."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from actsearch.checks import check_one_of
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate
 from actsearch.evaluation.evaluate import ObjectiveCallable
@@ -188,8 +189,7 @@ class Study:
             PlacementError: the model has nothing to replace.
             KeyboardInterrupt: after Ctrl-C.
         """
-        if task_changed not in ("refuse", "accept"):
-            raise StudyError(f"task_changed must be 'refuse' or 'accept', not {task_changed!r}")
+        check_one_of("task_changed", task_changed, ("refuse", "accept"), StudyError)
         if n_trials is None and total_trials is None and timeout is None:
             n_trials = _DEFAULT_TRIALS
         limits = Limits(n_trials, total_trials, timeout)

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from actsearch.activation import describe
+from actsearch.checks import check_integer
 from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
@@ -44,7 +45,7 @@ class WarmStart:
         old, trials = _read(source, storage)
         self._name = old.name
         self._source = old
-        self._top = _checked(top_k)
+        self._top = _resolve_top_k(top_k)
         self._space = space
         self.trials: list[TrialRecord] = []
         self._left_out: list[dict[str, Any]] = []
@@ -105,8 +106,8 @@ class WarmStart:
         found = []
         if had.get("study") != name:
             found.append(f"warm_start_from: {quoted(name)}, stored {quoted(had.get('study'))}")
-        elif had.get("top_k") != _checked(top_k):
-            found.append(f"warm_start_top_k: {_checked(top_k)}, stored {had.get('top_k')}")
+        elif had.get("top_k") != _resolve_top_k(top_k):
+            found.append(f"warm_start_top_k: {_resolve_top_k(top_k)}, stored {had.get('top_k')}")
         return found
 
 
@@ -121,12 +122,8 @@ def _read(source: Study | str, storage: Storage) -> tuple[StudyRecord, list[Tria
     return record, storage.trials(record.id)
 
 
-def _checked(top_k: int | None) -> int:
-    if top_k is None:
-        return _TOP
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-        raise StudyError(f"warm_start_top_k must be an integer of at least 1, not {top_k!r}")
-    return top_k
+def _resolve_top_k(top_k: int | None) -> int:
+    return _TOP if top_k is None else check_integer("warm_start_top_k", top_k, StudyError, low=1)
 
 
 def _outside(candidate: CandidateRecord, space: Space, source: StudyRecord) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from actsearch.errors import TaskError, nearest
+from actsearch.checks import check_known
+from actsearch.errors import TaskError
 
 __all__ = ["METRICS", "Accumulator", "Direction", "Metric", "resolve_metric"]
 
@@ -163,11 +164,9 @@ def resolve_metric(metric: Any, has_evaluate: bool) -> Metric:
         TaskError: unknown name.
     """
     if isinstance(metric, str):
-        if metric in METRICS:
-            return METRICS[metric]
-        if has_evaluate:
+        if has_evaluate and metric not in METRICS:
             return Metric(metric, None, None, for_training=False)
-        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, METRICS))
+        return METRICS[check_known("metric", metric, METRICS, TaskError)]
     if callable(metric):
         higher = getattr(metric, "higher_is_better", None)
         direction: Direction | None = (

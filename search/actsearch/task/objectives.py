@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actsearch.errors import TaskError, nearest
+from actsearch.checks import check_known
+from actsearch.errors import TaskError
 from actsearch.task.metrics import METRICS, Direction, Metric
 
 __all__ = ["DIAGNOSED", "MEASURED", "check_objectives", "direction_of"]
@@ -44,7 +45,7 @@ def check_objectives(
     known = {*METRICS, *MEASURED, metric.name}
     for name in names:
         if not isinstance(name, str) or (name not in known and not has_evaluate):
-            raise TaskError(f"unknown objective {name!r}" + nearest(str(name), sorted(known)))
+            check_known("objective", name, known, TaskError)
     if len(set(names)) < len(names):
         raise TaskError(f"objectives name one twice: {', '.join(names)}")
     if names[0] != metric.name:

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import math
-import numbers
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
-from actsearch.errors import TaskError, nearest
+from actsearch.checks import (
+    check_field,
+    check_integer,
+    check_known,
+    check_number,
+    check_one_of,
+    is_integer,
+)
+from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
 from actsearch.task.data import as_source, describe_source, tensor_digest
 from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
@@ -131,41 +138,30 @@ class Task:
             object.__setattr__(self, "objectives", names)
 
     def _check_numbers(self) -> None:
-        for name, at_most in (("epochs", _MOST_EPOCHS), ("batch_size", _LARGEST_BATCH)):
-            value = getattr(self, name)
-            if not _is_integer(value) or value < 1:
-                raise TaskError(f"{name} must be an integer of at least 1, not {value!r}")
-            if value > at_most:
-                raise TaskError(f"{name} must be an integer of at most {at_most}, not {value!r}")
-            object.__setattr__(self, name, int(value))  # numpy's integers are no JSON data
-        if not (_is_number(self.lr) and self.lr > 0):
-            raise TaskError(f"lr must be a number above 0, not {self.lr!r}")
-        if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
-            raise TaskError(
-                f"weight_decay must be a number of at least 0, not {self.weight_decay!r}"
-            )
-        clip = self.clip_grad_norm
-        if clip is not None and not (_is_number(clip) and clip > 0):
-            raise TaskError(f"clip_grad_norm must be a number above 0, not {clip!r}")
+        check_field(self, "epochs", check_integer, TaskError, low=1, high=_MOST_EPOCHS)
+        check_field(self, "batch_size", check_integer, TaskError, low=1, high=_LARGEST_BATCH)
+        check_field(self, "lr", check_number, TaskError, above=0)
+        check_field(self, "weight_decay", check_number, TaskError, low=0)
+        if self.clip_grad_norm is not None:
+            check_field(self, "clip_grad_norm", check_number, TaskError, above=0)
         self._check_seeds()
 
     def _check_seeds(self) -> None:
         seeds: Any = self.seeds
-        if _is_integer(seeds):
-            if seeds < 1:
-                raise TaskError(f"seeds must be at least 1, not {seeds!r}")
+        if is_integer(seeds):
+            seeds = check_integer("seeds", seeds, TaskError, low=1)
             if seeds > _MOST_SEEDS:
                 raise TaskError(
                     f"seeds={seeds!r} would train each candidate so many times, at most {_MOST_SEEDS}: "
                     f"for the seed itself give seeds=[...]"
                 )
-            object.__setattr__(self, "seeds", int(seeds))
+            object.__setattr__(self, "seeds", seeds)
             return
         is_list = isinstance(seeds, (list, tuple, range)) or (
             isinstance(seeds, np.ndarray) and seeds.ndim == 1
         )
         fits = is_list and 1 <= len(seeds) <= _MOST_SEEDS
-        wrong = [i for i, seed in enumerate(seeds) if not _is_integer(seed)] if fits else []
+        wrong = [i for i, seed in enumerate(seeds) if not is_integer(seed)] if fits else []
         if not fits or wrong:
             shown = f"{type(seeds).__name__} of {len(seeds)}" if is_list else repr(seeds)
             if wrong:
@@ -188,19 +184,16 @@ class Task:
             if not callable(value) and (value is not None or name == "optimizer"):
                 raise TaskError(f"{name} must be a function, not {value!r}")
         schedule = self.schedule
-        if not (schedule is None or callable(schedule) or schedule in tuple(SCHEDULES)):
-            raise TaskError(f"unknown schedule {schedule!r}" + nearest(str(schedule), SCHEDULES))
-        if not isinstance(self.diagnostics, bool):
-            raise TaskError(f"diagnostics must be True or False, not {self.diagnostics!r}")
-        if self.gain not in (None, "auto"):
-            raise TaskError(f"gain must be None or 'auto', not {self.gain!r}")
+        if schedule is not None and not callable(schedule):
+            check_known("schedule", schedule, SCHEDULES, TaskError)
+        check_one_of("diagnostics", self.diagnostics, (True, False), TaskError)
+        check_one_of("gain", self.gain, (None, "auto"), TaskError)
         if self.gain == "auto" and (isinstance(self.model, nn.Module) or self.step is not None):
             raise TaskError(
                 "gain='auto' draws weights anew: give a function that builds the model, "
                 "and data as (inputs, targets)"
             )
-        if self.amp not in (None, "bfloat16", torch.bfloat16):
-            raise TaskError(f"amp must be None or 'bfloat16', not {self.amp!r}")
+        check_one_of("amp", self.amp, (None, "bfloat16", torch.bfloat16), TaskError)
         self.torch_device()
 
     def __call__(self, candidate: Any, run: _Trainer) -> Mapping[str, float]:
@@ -309,14 +302,6 @@ class Task:
             "train": self.data_hash("train"),
             "valid": self.data_hash("valid"),
         }
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _weights(model: Any) -> str:

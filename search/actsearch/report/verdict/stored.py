@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from actsearch.catalog import CATALOG
+from actsearch.checks import is_number
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, CandidateRecord
@@ -82,7 +83,7 @@ def number(value: Any) -> float:
     """
     if isinstance(value, str) and value in _NONFINITE:
         return float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ValueError(f"{plain(value, _SHORT)!r} is not a number")
     return float(value)
 

@@ -16,15 +16,14 @@ from deap import tools
 
 from actsearch.activation import describe, expression_of
 from actsearch.catalog import CATALOG
-from actsearch.errors import FormulaError
+from actsearch.checks import check_field, check_integer, check_share
+from actsearch.errors import FormulaError, SpaceError
 from actsearch.expression import Expression
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint, simplified
 from actsearch.seeds import global_streams
 from actsearch.strategies.base import (
     Context,
-    check_count,
-    check_share,
     observations,
     points_of,
     value_of,
@@ -94,8 +93,8 @@ class Genetic(BySite):
 
     def __post_init__(self) -> None:
         for name in ("population", "elites", "first_batch", "batch", "tournament"):
-            check_count(name, getattr(self, name))
-        check_share("crossover", self.crossover)
+            check_field(self, name, check_integer, SpaceError, low=1)
+        check_field(self, "crossover", check_share, SpaceError)
 
     def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
