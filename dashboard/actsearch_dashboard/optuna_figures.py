@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import logging
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from optuna import visualization
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord
 from actsearch.report import objective_names
 from actsearch.report.optuna_view import optuna_study
+from actsearch.silence import silence
 
 __all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "FigureError", "draw"]
 
@@ -104,8 +104,7 @@ def draw(
         FigureError: too few trials, or none with what the figure shows.
     """
     try:
-        with warnings.catch_warnings(), _silent_optuna():
-            warnings.simplefilter("ignore")  # Optuna's hints are for programmers
+        with silence("optuna", Warning, level=logging.ERROR):  # its hints are for programmers
             if not any(trial.state.is_trained for trial in trials):
                 raise FigureError(_FEW)
             made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
@@ -134,21 +133,6 @@ def _target(study: StudyRecord, objective: int) -> dict[str, Any]:
         "target": lambda trial: trial.values[objective],
         "target_name": _escape(names[objective]),
     }
-
-
-def _silent_optuna() -> Any:
-    return _Verbosity()
-
-
-class _Verbosity:
-    """Inside, Optuna logs errors only."""
-
-    def __enter__(self) -> None:
-        self._before = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        optuna.logging.set_verbosity(self._before)
 
 
 def _escaped_study(study: StudyRecord) -> StudyRecord:

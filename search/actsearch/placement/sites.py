@@ -29,6 +29,7 @@ from actsearch.placement.script_modules import (
     replace_script_modules,
 )
 from actsearch.placement.source_names import activations_in_unrun_methods
+from actsearch.text_table import align_columns
 
 __all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "_analyze", "sites", "unwrapped"]
 
@@ -80,13 +81,7 @@ class Sites(list[Site]):
     def __str__(self) -> str:
         rows = [("path", "kind", "type", "role")]
         rows += [(site.path, site.kind, site.type, site.role) for site in self]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [
-            "  ".join(
-                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
-            )
-            for row in rows
-        ]
+        lines = align_columns(rows)
         roles = ", ".join(
             f"{count} {role}"
             for role in ("hidden", "gate", "output")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -24,6 +22,7 @@ from actsearch.expression import Limits
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of
 from actsearch.report.optuna_storage import write
+from actsearch.silence import silence
 
 __all__ = ["export_to_optuna", "optuna_study"]
 
@@ -47,7 +46,7 @@ def optuna_study(
     that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the others anew, ours is the user
     attribute ``number``.
     """
-    with _quiet():
+    with silence("optuna", optuna.exceptions.ExperimentalWarning):
         made = optuna.create_study(
             study_name=study.name,
             directions=[
@@ -91,7 +90,7 @@ def export_to_optuna(
         StorageError: if the storage is one of actsearch, cannot be written, or holds a study of that name; one that an
             export that was cut off left there is made again.
     """
-    with _quiet():
+    with silence("optuna", optuna.exceptions.ExperimentalWarning):
         return write(
             study.name, _origin(study), url, storage, lambda at: optuna_study(study, trials, at)
         )
@@ -180,15 +179,3 @@ def _naive(moment: Any) -> Any:
         return None if moment is None else moment.astimezone().replace(tzinfo=None)
     except (OverflowError, OSError, ValueError):  # in the year 1 or 9999
         return None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

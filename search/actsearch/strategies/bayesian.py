@@ -7,7 +7,6 @@ import datetime
 import functools
 import heapq
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from actsearch.checks import check_field, check_integer
 from actsearch.errors import SpaceError
 from actsearch.pareto import fronts
 from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.silence import silence
 from actsearch.strategies.base import (
     Context,
     observations,
@@ -81,7 +81,7 @@ class Bayesian(BySite):
         if missing := self._missing(history, context):
             return [CandidateRecord({SHARED: item}, operation="baseline") for item in missing[:n]]
         seen = _Seen(history)
-        with _quiet():
+        with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(history, context)
             study = self._study(history, context, names)
             return [self._ask(study, names, seen) for _ in range(n)]
@@ -107,7 +107,7 @@ class Bayesian(BySite):
             items = groups.items(trial.candidate) or ()
             return {f"{group}.": item for group, item in enumerate(items) if item.name in chosen}
 
-        with _quiet():
+        with silence("optuna", optuna.exceptions.ExperimentalWarning):
             study = self._study(history, context, names, read)
             yield lambda group, current: self._drawn(study, names, f"{group}.")
 
@@ -326,16 +326,3 @@ def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, Ba
 def _suggested(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:
     value: Value = trial._suggest(name, _distribution(setting))
     return setting.rounded(value)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No chatter of Optuna about a study that lives for one proposal; its verbosity is given back."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

@@ -15,6 +15,7 @@ from actsearch.report.verdict import stored
 from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
 from actsearch.storage.tolerant import UNREADABLE, plain
+from actsearch.text_table import align_columns
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
 
@@ -206,14 +207,7 @@ class Verdict:
             lines.append(
                 self._line(dataclasses.replace(against, label=label, mean=self.winner.mean))
             )
-        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-        rows = [
-            "  ".join(
-                cell.ljust(width) if column in (0, len(header) - 1) else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
+        rows = align_columns(lines, right=range(1, len(header) - 1))
         return "\n".join([rows[0], "-" * max(map(len, rows)), *rows[1:]])
 
     def _line(self, row: VerdictRow) -> list[str]:
