@@ -23,7 +23,7 @@ from actsearch.errors import StorageError
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
-from actsearch.storage import file_of, redacted
+from actsearch.storage import file_of, redact
 from actsearch_dashboard.text import cut
 
 __all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
@@ -113,7 +113,7 @@ class Store:
         path = file_of(self.url)
         if path is not None:
             return path.name
-        place = redacted(self.url).partition("://")[2].partition("?")[0]
+        place = redact(self.url).partition("://")[2].partition("?")[0]
         return place.rpartition("@")[2]
 
     def studies(self) -> list[StudyRecord]:

@@ -16,7 +16,7 @@ from actsearch.report import Reader, leaderboard, objective_names, pareto_front,
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_whole
-from actsearch.storage import Storage, may_hold_password, redacted, storage_url
+from actsearch.storage import Storage, may_hold_password, redact, storage_url
 
 __all__ = [
     "DEFAULT_STORAGE",
@@ -45,7 +45,7 @@ def without_passwords(message: str, arguments: Sequence[str]) -> str:
     """A message that repeats an argument which is a URL, or should have been one, without its password."""
     for argument in arguments:
         value = argument.partition("=")[2] if argument.startswith("--") else argument
-        if may_hold_password(value) and "***" in (shown := redacted(value)):
+        if may_hold_password(value) and "***" in (shown := redact(value)):
             for form in (value, repr(value)[1:-1], _shown(value)):
                 message = message.replace(form, shown)
     return message

@@ -24,7 +24,7 @@ from streamlit.testing.v1 import AppTest
 import actsearch as acs
 from actsearch import cli
 from actsearch.report import Reader
-from actsearch.storage import Storage, redacted
+from actsearch.storage import Storage, redact
 from actsearch_dashboard import __main__ as dashboard_main
 from actsearch_dashboard import ahead
 from actsearch_dashboard.data import open_store
@@ -122,7 +122,7 @@ def test_a_call_that_fails_shows_none(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
-    _check(redacted(url))
+    _check(redact(url))
     for call in CALLS.values():
         try:
             call(url)
@@ -227,12 +227,12 @@ def test_the_variable_is_the_default_and_is_not_shown(
 
 
 def test_what_is_no_secret_is_shown() -> None:
-    assert redacted("studies/mine.db") == "studies/mine.db"
-    assert redacted("sqlite:////home/a@b/pass/mine.db").endswith("mine.db")
+    assert redact("studies/mine.db") == "studies/mine.db"
+    assert redact("sqlite:////home/a@b/pass/mine.db").endswith("mine.db")
     url = "postgresql+psycopg://user@[::1]:5432/db?application_name=mine&sslmode=require"
-    assert redacted(url) == url
-    assert redacted("sqlite:///x.db?timeout=30") == "sqlite:///x.db?timeout=***"
-    assert redacted("postgresql://u:p@h/db?password=p") == "postgresql://u:***@h/db?password=***"
+    assert redact(url) == url
+    assert redact("sqlite:///x.db?timeout=30") == "sqlite:///x.db?timeout=***"
+    assert redact("postgresql://u:p@h/db?password=p") == "postgresql://u:***@h/db?password=***"
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from storage_cases import outside, study_record, waiting
 import actsearch as acs
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage
-from actsearch.storage.process import mark_of_this, runs
+from actsearch.storage.process import is_running_process, process_mark
 from actsearch.storage.tables import LeaseRow
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ def _living() -> subprocess.Popen[bytes]:
 
 def _mark(process: subprocess.Popen[bytes]) -> list[str]:
     """What a lease of that process says of it: boot, start, and namespaces."""
-    boot, _, namespaces = mark_of_this().split(" ", 2)
+    boot, _, namespaces = process_mark().split(" ", 2)
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return [boot, fields[19], namespaces]
 
@@ -186,8 +186,8 @@ def test_one_that_beats_when_it_would_be_taken_over_keeps_it(
 
 RUNS = """
 import sys
-from actsearch.storage.process import runs
-print(runs(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+from actsearch.storage.process import is_running_process
+print(is_running_process(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
 """
 
 
@@ -205,12 +205,12 @@ def test_a_process_that_runs_but_cannot_be_read_lives() -> None:
     finally:
         living.kill()
         living.wait()
-    assert runs(asked[0], living.pid, asked[2]) is False
+    assert is_running_process(asked[0], living.pid, asked[2]) is False
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31, 2**70])
 def test_a_number_that_no_process_has_is_of_none_that_runs(pid: int) -> None:
-    assert runs(socket.gethostname(), pid, mark_of_this()) is False
+    assert is_running_process(socket.gethostname(), pid, process_mark()) is False
 
 
 def test_a_link_to_the_database_leads_to_the_same_lease(tmp_path: Path) -> None:
@@ -319,27 +319,31 @@ def test_every_method_that_writes_checks_it_or_is_known_not_to() -> None:
     """New studies belong to nobody yet; a direction is set without one only where none lies on the study; trials
     that a user enqueues are added without a lease."""
     methods = [
-        item for item in ast.walk(ast.parse(inspect.getsource(Storage)))
+        item
+        for part in Storage.__mro__[:-1]
+        for item in ast.walk(ast.parse(inspect.getsource(part)))
         if isinstance(item, ast.FunctionDef)
-    ]  # fmt: skip
-    writing = {item.name: text for item in methods if "writing()" in (text := ast.unparse(item))}
-    unchecked = {name for name, text in writing.items() if "lease.check(session)" not in text}
+    ]
+    writing = {item.name: text for item in methods if "writing(" in (text := ast.unparse(item))}
+    checked = "lease.check(session)" in writing.pop("_writing")
+    unchecked = {name for name, text in writing.items() if "self._writing(lease)" not in text}
+    assert checked
     assert unchecked == {"create_study", "set_direction"}
     assert len(writing) >= 8
 
 
 def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
     """A zombie keeps its number, and some parents, as the first process of a container, never ask for its end."""
-    script = "from actsearch.storage.process import mark_of_this; print(mark_of_this(), flush=True); input()"
+    script = "from actsearch.storage.process import process_mark; print(process_mark(), flush=True); input()"
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     child = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
     assert child.stdout is not None
     mark = child.stdout.readline().strip()
-    assert runs(socket.gethostname(), child.pid, mark) is True
+    assert is_running_process(socket.gethostname(), child.pid, mark) is True
     child.kill()
     until = time.monotonic() + 30
-    while runs(socket.gethostname(), child.pid, mark) and time.monotonic() < until:
+    while is_running_process(socket.gethostname(), child.pid, mark) and time.monotonic() < until:
         time.sleep(0.01)
     assert Path(f"/proc/{child.pid}/stat").exists()  # it was not waited for
-    assert runs(socket.gethostname(), child.pid, mark) is False
+    assert is_running_process(socket.gethostname(), child.pid, mark) is False
     child.communicate()

@@ -23,7 +23,7 @@ from actsearch.records import (
     StudyRecord,
 )
 from actsearch.report import Reader
-from actsearch.storage import Lease, Storage, redacted
+from actsearch.storage import Lease, Storage, redact
 from actsearch.storage.database import VERSION_TABLE
 from actsearch.storage.tables import Base
 
@@ -207,7 +207,7 @@ class TestOpening:
         while error is not None:
             assert "hunter2" not in str(error)
             error = None if error.__suppress_context__ else error.__cause__ or error.__context__
-        assert "hunter2" not in redacted(url)
+        assert "hunter2" not in redact(url)
         well_formed = url.endswith(("@host", "@host/db", ":3306/db")) and "://" in url
         assert ("host" if well_formed else "check the port") in str(caught.value)
 

@@ -32,7 +32,7 @@ from actsearch.records import (
 from actsearch.report import Reader
 from actsearch.storage import Lease, OpenConfirmation, Storage, environment, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
-from actsearch.storage.process import mark_of_this
+from actsearch.storage.process import process_mark
 from actsearch.storage.tables import Base, LeaseRow, TrialRow
 
 
@@ -682,7 +682,7 @@ def test_a_process_number_that_is_used_again_does_not_hold_the_lease(
     earlier.acquire()
     with pytest.raises(acs.StudyError, match="is being run"):  # our own process: alive
         storage.lease(study).acquire()
-    boot, _, namespaces = mark_of_this().split(" ", 2)
+    boot, _, namespaces = process_mark().split(" ", 2)
     with outside(database_url) as connection:
         connection.exec_driver_sql(f"UPDATE leases SET process = '{boot} 17 {namespaces}'")
     assert not storage.is_running(study.id)

@@ -10,7 +10,7 @@ from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow
 from actsearch.storage import tolerant
-from actsearch.storage.tolerant import plain
+from actsearch.storage.tolerant import one_line
 
 __all__ = ["class_name_of", "record_of", "records_of"]
 
@@ -54,14 +54,14 @@ def record_of(what: Any) -> ActivationRecord:
     if isinstance(what, VerdictRow):
         if what.is_damaged:
             raise ActivationError(
-                f"what this line of a verdict stands for cannot be read ({plain(what.formula)}): "
+                f"what this line of a verdict stands for cannot be read ({one_line(what.formula)}): "
                 "the database was changed by another program, or holds what a newer version wrote"
             )
         if what.activation is not None:
             return describe(_stored(what.activation))
         if what.verdict == "baseline":
             raise ActivationError(
-                f"this is the model unchanged, not an activation: keep {plain(what.label)}"
+                f"this is the model unchanged, not an activation: keep {one_line(what.label)}"
             )
         return describe(what.formula)
     return describe(getattr(what, "candidate", what))

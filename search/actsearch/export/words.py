@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from actsearch.expression import Limits
-from actsearch.storage.tolerant import plain
+from actsearch.storage.tolerant import one_line
 
 __all__ = ["comment", "docstring"]
 
@@ -17,12 +17,12 @@ _ENCODING = re.compile(
 
 def docstring(text: str) -> str:
     """A text on one line that no docstring between triple double quotes ends with, or is changed by."""
-    line = plain(" ".join(text.split()), _LONGEST)
+    line = one_line(" ".join(text.split()), _LONGEST)
     line = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return line[:-1] + '\\"' if line.endswith('"') else line
 
 
 def comment(text: str) -> str:
     """A text on one line for a comment, also on the first line of a file."""
-    line = plain(" ".join(text.split()), _LONGEST)
+    line = one_line(" ".join(text.split()), _LONGEST)
     return _ENCODING.sub("coding ", line)

@@ -11,7 +11,7 @@ from actsearch.records import ActivationRecord, StudyRecord, TrialRecord, TrialS
 from actsearch.report.tables import state_counts
 from actsearch.report.verdict import readable
 from actsearch.storage import Storage
-from actsearch.storage.health import checks
+from actsearch.storage.health import check_database
 
 __all__ = ["Line", "examine"]
 
@@ -41,7 +41,7 @@ def examine(url: str) -> list[Line]:
         return [Line("storage", str(error), True)]
     lines: list[Line] = []
     try:
-        for what, found in checks(storage.database):
+        for what, found in check_database(storage.database):
             lines += [Line(what, text, True) for text in found] or [Line(what, "ok")]
         for study in storage.studies():
             lines += _study(storage, study)

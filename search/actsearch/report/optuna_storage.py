@@ -20,9 +20,9 @@ from actsearch.errors import StorageError
 from actsearch.report.writing import beside, is_same_file, put, sqlite_file
 from actsearch.storage import Secrets
 from actsearch.storage.database import is_ours
-from actsearch.storage.file import renamed
+from actsearch.storage.file import suggest_name
 from actsearch.storage.sqlite import connector
-from actsearch.storage.url import any_url, shown_url, sqlite_url
+from actsearch.storage.url import display_url, parse_any_url, sqlite_url
 
 __all__ = ["write"]
 
@@ -43,8 +43,10 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
     Raises:
         StorageError: the storage is one of ours, cannot be written, or holds another study of that name.
     """
-    shown = shown_url(url)
-    secrets = Secrets(any_url(url))  # what cannot be read Optuna would repeat, with the password
+    shown = display_url(url)
+    secrets = Secrets(
+        parse_any_url(url)
+    )  # what cannot be read Optuna would repeat, with the password
     _check(url, own)
     path = sqlite_file(url)
     try:
@@ -62,7 +64,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
     except OSError as error:
         raise StorageError(f"cannot write {shown}: {error.strerror or error}") from error
     except Exception as error:  # whatever Optuna's database layer raises
-        said = secrets.cleaned(str(error))
+        said = secrets.clean(str(error))
         raise StorageError(f"cannot write the Optuna storage {shown}: {said}") from secrets.origin(
             error
         )
@@ -70,7 +72,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
 
 def _check(url: str, own: str) -> None:
     """Refuse what can be no Optuna storage: a database of ours, and one that ends with the process."""
-    shown, path = shown_url(url), sqlite_file(url)
+    shown, path = display_url(url), sqlite_file(url)
     if path is None and url.startswith("sqlite"):
         raise StorageError(f"{shown} would be in memory and lost at once: write sqlite:///FILE")
     source = sqlite_file(own) if own else None
@@ -79,7 +81,7 @@ def _check(url: str, own: str) -> None:
             f"{path} is a folder; an Optuna storage is a file: sqlite:///{path}/optuna.db"
         )
     for name in () if path is None else (path, path.resolve()):
-        if (right := renamed(name)) is not None:
+        if (right := suggest_name(name)) is not None:
             raise StorageError(
                 f"{shown} is not written: SQLite deletes a file of such a name; write {sqlite_url(right)}"
             )

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from actsearch.errors import StorageError
 from actsearch.storage import file_of, may_hold_password
-from actsearch.storage.file import COMPANIONS, renamed
+from actsearch.storage.file import COMPANIONS, suggest_name
 
 __all__ = ["beside", "is_same_file", "put", "sqlite_file", "write_whole"]
 
@@ -101,7 +101,7 @@ def _checked(path: Path, storage: str) -> Path:
     for name in (path, path.resolve()):
         if _is_companion(name):
             raise _refused(path, "belongs to the database beside it")
-        if (right := renamed(name)) is not None:
+        if (right := suggest_name(name)) is not None:
             raise StorageError(
                 f"cannot write {path}: SQLite takes a file of such a name for its own and deletes it; write {right}"
             )

@@ -5,9 +5,9 @@ from actsearch.storage.database import Database
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, StudyProgress
-from actsearch.storage.redaction import Secrets, may_hold_password, quoted, redacted
+from actsearch.storage.redaction import Secrets, may_hold_password, quote_name, redact
 from actsearch.storage.store import Storage
-from actsearch.storage.url import absolute_url, file_of, parsed, storage_url
+from actsearch.storage.url import absolute_url, file_of, parse_url, storage_url
 
 __all__ = [
     "OpenConfirmation",
@@ -21,9 +21,9 @@ __all__ = [
     "absolute_url",
     "file_of",
     "may_hold_password",
-    "parsed",
-    "quoted",
-    "redacted",
+    "parse_url",
+    "quote_name",
+    "redact",
     "storage_url",
     "versions",
 ]

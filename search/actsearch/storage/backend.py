@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine
@@ -15,16 +16,24 @@ from actsearch.storage.tolerant import json_value
 
 __all__ = [
     "BUSY_SECONDS",
-    "READ_SECONDS",
+    "DISK_FULL",
     "JSON",
+    "READ_SECONDS",
     "Backend",
     "ConnectionLost",
-    "Opening",
-    "cause",
+    "OpenRequest",
+    "held_by_another",
 ]
 
-BUSY_SECONDS = 60  # a writer waits this long for another one
-READ_SECONDS = 10  # who only looks, this long: a page that is silent for a minute looks dead
+BUSY_SECONDS = 60  # how long a writer waits for another one
+READ_SECONDS = 10  # how long a reader waits: a page that is silent for a minute looks dead
+
+DISK_FULL = "; make room and run again, finished trials are kept"
+
+
+def held_by_another(seconds: float) -> str:
+    """Advice where a lock was waited for in vain."""
+    return f"; another program has held it for {seconds} s, end that and try again"
 
 
 class ConnectionLost(StorageError):
@@ -32,11 +41,11 @@ class ConnectionLost(StorageError):
 
 
 @dataclass(frozen=True)
-class Opening:
+class OpenRequest:
     """How a database is to be opened.
 
     Attributes:
-        url: where it is, as :func:`actsearch.storage.url.parsed` has read it.
+        url: where it is, as :func:`actsearch.storage.url.parse_url` has read it.
         shown: the URL for messages.
         create: make it if it is missing.
         read_only: never write.
@@ -48,42 +57,49 @@ class Opening:
     read_only: bool
 
 
-class Backend(Protocol):
-    """One kind of database."""
+class Backend:
+    """One kind of database. A subclass overrides what it does in its own way.
+
+    Attributes:
+        engine: of SQLAlchemy.
+        resource: what a user gives actsearch for itself: "a file", "a database".
+        immutable: whether it is opened as a snapshot that never refreshes.
+        remote: whether it is reached over a connection that may break.
+    """
 
     engine: Engine
-    immutable: bool
-    remote: bool  # reached over a connection that may break
-    own: str  # what a user gives actsearch for itself: "a file", "a database"
+    resource: str
+    immutable = False
+    remote = False
 
-    def ready_to_write(self) -> None:
+    def prepare_writing(self) -> None:
         """Called once the database is known to be ours and will be written."""
 
-    def alone(self) -> AbstractContextManager[object]:
+    def exclusive(self) -> AbstractContextManager[object]:
         """What a transaction holds from before its beginning to after its end, where threads share a connection."""
+        return contextlib.nullcontext()
 
-    def before(self) -> None:
+    def before_transaction(self) -> None:
         """Called before a transaction."""
 
-    def failed(self, error: BaseException) -> None:
-        """Called when one has failed, with its connection given back."""
+    def after_failure(self, error: BaseException) -> None:
+        """Called when a transaction has failed, with its connection given back."""
 
-    def transaction(self, connection: Connection) -> int | None:
-        """Inside a write transaction: the number under which :meth:`committed` knows it later."""
+    def transaction_id(self, connection: Connection) -> int | None:
+        """Inside a write transaction: the number under which :meth:`was_committed` knows it later."""
+        return None
 
-    def committed(self, transaction: int | None) -> bool:
+    def was_committed(self, transaction: int | None) -> bool:
         """Whether a transaction whose connection broke during its commit was stored; waits until that is known."""
+        return False
 
     def is_full(self, error: exc.DBAPIError) -> bool:
         """Whether a connection was refused because there are too many for the moment."""
+        return False
 
     def advice(self, error: exc.DBAPIError) -> str:
         """What a user can do about an error, beginning with "; "; empty if nothing is known."""
-
-
-def cause(error: exc.DBAPIError) -> str:
-    """What the database itself said."""
-    return str(error.orig).strip() if error.orig is not None else str(error)
+        raise NotImplementedError
 
 
 def _read_json(text: Any) -> Any:
@@ -95,11 +111,10 @@ def _write_json(value: Any) -> str:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise StorageError(f"what cannot be written as JSON cannot be stored: {error}") from error
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair: no database takes it but escaped
-            return json.dumps(value, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: no database takes it but escaped
+        return json.dumps(value, allow_nan=False)
     return text
 
 
@@ -107,3 +122,4 @@ JSON: dict[str, Any] = {
     "json_deserializer": _read_json,
     "json_serializer": _write_json,
 }
+"""Arguments of an engine."""

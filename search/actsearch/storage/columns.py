@@ -131,7 +131,7 @@ def _cells(stored: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     cells["state"] = [states[word][0].value for word in stored["state"]]
     for at, word in enumerate(stored["state"]):
         cells["reason"][at] = states[word][1] or cells["reason"][at]
-    cells["parents"] = [tolerant.whole_numbers(item) for item in _json(stored["parents"])]
+    cells["parents"] = [tolerant.integers(item) for item in _json(stored["parents"])]
     placed = [tolerant.attributes(item) for item in _json(stored["activations"])]
     cells["name"] = [_name(item.get(SHARED)) for item in placed]
     cells["groups"] = [len(item) or 1 for item in placed]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from actsearch.records import Score, StudyRecord
 from actsearch.storage.convert import finite
-from actsearch.storage.database import retried
+from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.environment import environment_id
 from actsearch.storage.lease import Lease
 from actsearch.storage.repository import Repository
@@ -71,7 +71,7 @@ class OpenConfirmation:
 class ConfirmationRepository(Repository):
     """Reads and writes verdicts."""
 
-    @retried
+    @retry_lost_connection
     def confirmations(self, study_id: int | None = None) -> list[Confirmation]:
         """Stored verdicts, oldest first, of one study or of all."""
         query = (
@@ -84,7 +84,7 @@ class ConfirmationRepository(Repository):
         with self.database.reading() as session:
             return [_confirmation(row, name) for row, name in session.execute(query)]
 
-    @retried
+    @retry_lost_connection
     def find_confirmation(self, study_id: int, key: str) -> Confirmation | None:
         """The verdict stored under a key of its settings, if there is one."""
         query = sa.select(ConfirmationRow).filter_by(study_id=study_id, key=key)
@@ -92,7 +92,7 @@ class ConfirmationRepository(Repository):
             row = session.scalars(query).one_or_none()
             return None if row is None else _confirmation(row)
 
-    @retried
+    @retry_lost_connection
     def begin_confirmation(
         self, study_id: int, key: str, device: str, lease: Lease
     ) -> OpenConfirmation:
@@ -132,7 +132,7 @@ class ConfirmationRepository(Repository):
                 row.number = _next_number(session, study_id)
             return OpenConfirmation(row.id, row.number, row.created, _scores(session, row.id))
 
-    @retried
+    @retry_lost_connection
     def restart_confirmation(self, begun: OpenConfirmation, lease: Lease) -> OpenConfirmation:
         """Drop the trainings of a confirmation; it keeps its number, and begins now."""
         with self._writing(lease) as session:
@@ -141,7 +141,7 @@ class ConfirmationRepository(Repository):
             row.created = utc_now()
             return OpenConfirmation(row.id, begun.number, row.created)
 
-    @retried
+    @retry_lost_connection
     def interrupted_confirmations(self, study_id: int) -> list[int]:
         """Of each confirmation without a verdict, how many trainings are stored; oldest first."""
         stored = (
@@ -153,7 +153,7 @@ class ConfirmationRepository(Repository):
         with self.database.reading() as session:
             return list(session.scalars(query.order_by(OpenConfirmationRow.id)))
 
-    @retried
+    @retry_lost_connection
     def add_scores(
         self, begun: OpenConfirmation, scores: Mapping[str, Score], lease: Lease
     ) -> None:
@@ -174,7 +174,7 @@ class ConfirmationRepository(Repository):
                 for key, score in scores.items()
             )
 
-    @retried
+    @retry_lost_connection
     def count_looks(
         self, study: StudyRecord, test_data: str, comparisons: Sequence[str], lease: Lease
     ) -> int:
@@ -216,7 +216,7 @@ class ConfirmationRepository(Repository):
             )
             return int(session.scalar(before) or 0)
 
-    @retried
+    @retry_lost_connection
     def add_confirmation(
         self, study_id: int, key: str, verdict: Mapping[str, Any], lease: Lease
     ) -> None:

@@ -71,8 +71,8 @@ def study_record(row: StudyRow) -> StudyRecord:
     name = tolerant.text(row.name)
     if type(row.seed) is not int:
         raise StorageError(
-            f"study {tolerant.plain(name)!r} cannot be read, its stored seed {tolerant.plain(row.seed, 40)!r} is not a "
-            "whole number: another program changed it; restore the database from a backup"
+            f"study {tolerant.one_line(name)!r} cannot be read, its stored seed {tolerant.one_line(row.seed, 40)!r} "
+            "is not a whole number: another program changed it; restore the database from a backup"
         )
     return StudyRecord(
         row.id,
@@ -141,7 +141,7 @@ def _candidate(row: sa.Row[Any]) -> CandidateRecord:
     stored = row.activations if isinstance(row.activations, dict) else {SHARED: row.activations}
     activations = {group: tolerant.activation(item) for group, item in stored.items()}
     operation = tolerant.text(row.operation)
-    return CandidateRecord(activations, operation, tolerant.whole_numbers(row.parents))
+    return CandidateRecord(activations, operation, tolerant.integers(row.parents))
 
 
 def trial_record(
@@ -162,7 +162,7 @@ def trial_record(
         tolerant.text(row.fingerprint),
         tolerant.text(row.alias),
         tolerant.text(row.mirror),
-        tolerant.whole_number(row.duplicate_of),
+        tolerant.integer(row.duplicate_of),
         tolerant.texts(row.warnings),
         tolerant.attributes(row.user_attrs),
         evaluations,

@@ -17,21 +17,19 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
-from actsearch.storage.backend import Backend, ConnectionLost, Opening, cause
-from actsearch.storage.forks import between_forks, part_at_forks
+from actsearch.storage.backend import Backend, ConnectionLost, OpenRequest
+from actsearch.storage.forks import detach_at_forks, hold_forks
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.redaction import Secrets
 from actsearch.storage.sqlite import Sqlite
-from actsearch.storage.url import parsed, shown_url
+from actsearch.storage.url import display_url, parse_url
 
-__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retried"]
+__all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retry_lost_connection"]
 
 SCHEMA = "0007"
 """Revision of the schema that this version reads and writes."""
 
-_OLDER = [
-    f"{number:04}" for number in range(1, int(SCHEMA))
-]  # what it brings up to its own when it writes
+_OLDER = [f"{number:04}" for number in range(1, int(SCHEMA))]  # upgraded when they are written
 
 VERSION_TABLE = "actsearch_schema"
 _random = random.SystemRandom()
@@ -42,7 +40,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def retried(method: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def retry_lost_connection(method: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """A method that is one transaction is called again when the connection to the server broke.
 
     Only when nothing of it was stored: a commit whose answer was lost is looked up, see :meth:`Database.writing`.
@@ -65,12 +63,12 @@ class Database:
 
     Attributes:
         url: as given, for messages.
-        immutable: opened from a folder that cannot be written, as a picture that never refreshes.
+        immutable: opened from a folder that cannot be written, as a snapshot that never refreshes.
     """
 
     def __init__(self, url: str, *, create: bool = False, read_only: bool = False) -> None:
         """Args:
-        url: such as ``sqlite:///studies/actsearch.db``, see :func:`actsearch.storage.url.parsed`; ``sqlite://``
+        url: such as ``sqlite:///studies/actsearch.db``, see :func:`actsearch.storage.url.parse_url`; ``sqlite://``
             lives in memory; ``postgresql+psycopg://user@host/database`` is on a server.
         create: make the file and its folder, and the tables, if missing; a server's database must exist.
         read_only: never write.
@@ -78,18 +76,18 @@ class Database:
         Raises:
             StorageError: cannot be opened, missing, not ours, or of a newer version.
         """
-        where = parsed(url)
-        self.url = shown_url(url)
+        where = parse_url(url)
+        self.url = display_url(url)
         self._read_only = read_only
         self._secrets = Secrets(where)
-        self._backend = _backend(Opening(where, self.url, create, read_only))
+        self._backend = _backend(OpenRequest(where, self.url, create, read_only))
         self.immutable = self._backend.immutable
         weakref.finalize(self, self._backend.engine.dispose)
-        part_at_forks(self._backend.engine)
-        with self.translated(), self._decoded(), between_forks():
+        detach_at_forks(self._backend.engine)
+        with self.translating(), self._translate_damage(), hold_forks():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
-                self._backend.ready_to_write()
+                self._backend.prepare_writing()
 
     def _check_schema(self, create: bool, read_only: bool) -> None:
         with self._begin(write=False) as connection:
@@ -98,7 +96,7 @@ class Database:
         from actsearch.storage.migrations import upgrade  # alembic loads slowly: only when needed
 
         with self._begin(write=True) as connection:  # all of it or nothing
-            if self._needs_upgrade(connection, create, read_only):  # nobody did it meanwhile
+            if self._needs_upgrade(connection, create, read_only):  # another may have done it
                 upgrade(connection, SCHEMA, VERSION_TABLE)
 
     def _needs_upgrade(self, connection: Connection, create: bool, read_only: bool) -> bool:
@@ -107,7 +105,7 @@ class Database:
         Raises:
             StorageError: it is neither, or must stay as it is.
         """
-        found, tables = _found_schema(connection)
+        found, tables = _read_schema(connection)
         if found == SCHEMA:
             return False
         if found in _OLDER:
@@ -125,7 +123,7 @@ class Database:
         if tables:
             raise StorageError(
                 f"{self.url} is a database of something else (tables: {', '.join(sorted(tables)[:5])}); "
-                f"give actsearch {self._backend.own} of its own"
+                f"give actsearch {self._backend.resource} of its own"
             )
         if not create:
             raise StorageError(f"{self.url} is empty: create_study puts a study into it")
@@ -133,8 +131,8 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session on one consistent picture of the database."""
-        with self.translated(), self._decoded(), self._explained():
+        """A session on one consistent snapshot of the database."""
+        with self.translating(), self._translate_damage(), self._explain_schema():
             with self._begin(write=False) as connection:
                 with Session(connection, expire_on_commit=False) as session:
                     yield session
@@ -148,7 +146,7 @@ class Database:
         """
         if self._read_only:
             raise StorageError(f"{self.url} was opened for reading only")
-        with self.translated(), self._begin(write=True) as connection:
+        with self.translating(), self._begin(write=True) as connection:
             with Session(connection, expire_on_commit=False) as session:
                 yield session
                 session.flush()
@@ -156,32 +154,39 @@ class Database:
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._backend.alone())
-            self._backend.before()
-            stack.enter_context(between_forks())
-            stack.enter_context(self._failing())
-            connection = stack.enter_context(self._connected())
-            connection = connection.execution_options(actsearch_write=write)
-            transaction = connection.begin()
-            number = self._backend.transaction(connection) if write else None
+            stack.enter_context(self._backend.exclusive())
+            self._backend.before_transaction()
+            stack.enter_context(hold_forks())
             try:
-                yield connection
-            except BaseException:
-                if transaction.is_active:
-                    with contextlib.suppress(exc.SQLAlchemyError):
-                        transaction.rollback()
+                with self._connect() as connection, self._transaction(connection, write) as begun:
+                    yield begun
+            except StorageError as error:
+                self._backend.after_failure(error)
                 raise
-            try:
-                transaction.commit()
-            except exc.DBAPIError as error:
-                if not (
-                    write and error.connection_invalidated and self._backend.committed(number)
-                ):
-                    raise
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Where a newer version has changed the schema meanwhile, say so rather than which table is missed."""
+    def _transaction(self, connection: Connection, write: bool) -> Iterator[Connection]:
+        connection = connection.execution_options(actsearch_write=write)
+        transaction = connection.begin()
+        number = self._backend.transaction_id(connection) if write else None
+        try:
+            yield connection
+        except BaseException:
+            if transaction.is_active:
+                # a rollback that fails, on a connection that broke, must not hide the error
+                with contextlib.suppress(exc.SQLAlchemyError):
+                    transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except exc.DBAPIError as error:
+            is_unsure = write and error.connection_invalidated
+            if not (is_unsure and self._backend.was_committed(number)):
+                raise
+
+    @contextlib.contextmanager
+    def _explain_schema(self) -> Iterator[None]:
+        """Where a newer version has changed the schema meanwhile, report that rather than the missing table."""
         try:
             yield
         except exc.DBAPIError as error:
@@ -191,16 +196,8 @@ class Database:
             raise
 
     @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError as error:
-            self._backend.failed(error)
-            raise
-
-    @contextlib.contextmanager
-    def _decoded(self) -> Iterator[None]:
-        """Turn what damaged texts and numbers do to whoever reads them into StorageError."""
+    def _translate_damage(self) -> Iterator[None]:
+        """Turn what reading damaged texts and numbers raises into StorageError."""
         try:
             yield
         except ActsearchError:
@@ -211,7 +208,7 @@ class Database:
                 "restore it from a backup"
             ) from error
 
-    def _connected(self) -> Connection:
+    def _connect(self) -> Connection:
         pauses = iter(_PAUSES)
         while True:
             try:
@@ -222,16 +219,18 @@ class Database:
                     if self._backend.remote:
                         raise self._lost(error) from self._secrets.origin(error)
                     raise
-            time.sleep(pause + _random.random())  # not all of those that wait at the same moment
+            time.sleep(
+                pause + _random.random()
+            )  # so that not all that wait try at the same moment
 
     def _lost(self, error: exc.DBAPIError) -> ConnectionLost:
         return ConnectionLost(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")
 
     def _cause(self, error: exc.DBAPIError) -> str:
-        return self._secrets.cleaned(cause(error))
+        return self._secrets.clean(str(error if error.orig is None else error.orig).strip())
 
     @contextlib.contextmanager
-    def translated(self) -> Iterator[None]:
+    def translating(self) -> Iterator[None]:
         """Turn SQLAlchemy's errors into StorageError with what to do."""
         try:
             yield
@@ -242,7 +241,7 @@ class Database:
 
     def _translation(self, error: exc.SQLAlchemyError) -> StorageError:
         if not isinstance(error, exc.DBAPIError):
-            return StorageError(f"{self.url}: {self._secrets.cleaned(str(error))}")
+            return StorageError(f"{self.url}: {self._secrets.clean(str(error))}")
         if isinstance(error, exc.IntegrityError):
             return StorageError(f"{self.url} refused a write: {self._cause(error)}")
         if error.connection_invalidated and self._backend.remote:
@@ -259,7 +258,7 @@ class Database:
         self._backend.engine.dispose()
 
 
-def _found_schema(connection: Connection) -> tuple[str | None, set[str]]:
+def _read_schema(connection: Connection) -> tuple[str | None, set[str]]:
     """Revision that a database has, None if it is not ours, and the names of its tables."""
     tables = set(sa.inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
@@ -271,7 +270,9 @@ def _found_schema(connection: Connection) -> tuple[str | None, set[str]]:
 def is_ours(url: str) -> bool:
     """Whether there is a database of actsearch, of whichever version; nothing is made or changed."""
     try:
-        backend = _backend(Opening(parsed(url), shown_url(url), create=False, read_only=True))
+        backend = _backend(
+            OpenRequest(parse_url(url), display_url(url), create=False, read_only=True)
+        )
     except StorageError:
         return False
     try:
@@ -283,5 +284,5 @@ def is_ours(url: str) -> bool:
         backend.engine.dispose()
 
 
-def _backend(opening: Opening) -> Backend:
-    return Sqlite(opening) if opening.url.drivername == "sqlite" else PostgreSQL(opening)
+def _backend(request: OpenRequest) -> Backend:
+    return Sqlite(request) if request.url.drivername == "sqlite" else PostgreSQL(request)

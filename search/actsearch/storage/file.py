@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from actsearch.errors import StorageError
-from actsearch.storage.redaction import printable
+from actsearch.storage.redaction import escape_unprintable
 from actsearch.storage.url import sqlite_url
 
-__all__ = ["COMPANIONS", "LostLog", "WatchedFile", "located", "renamed"]
+__all__ = ["COMPANIONS", "LostLog", "WatchedFile", "locate_file", "suggest_name"]
 
 COMPANIONS = ("-wal", "-shm", "-journal")
 """Ends of the names of the files that SQLite keeps beside a database, and deletes when it is done with them."""
@@ -108,7 +108,7 @@ def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
     return None if status is None else (status.st_dev, status.st_ino)
 
 
-def renamed(path: Path) -> Path | None:
+def suggest_name(path: Path) -> Path | None:
     """What to name a file instead that SQLite would take for one of its own, and delete; None if it would not."""
     end = next((end for end in COMPANIONS if path.name.lower().endswith(end)), None)
     if end is None:
@@ -117,7 +117,7 @@ def renamed(path: Path) -> Path | None:
     return path.with_name(f"{stem.stem}{kept}{stem.suffix or '.db'}")
 
 
-def located(name: str, create: bool) -> Path:
+def locate_file(name: str, create: bool) -> Path:
     """A database file, absolute, so that a later change of the folder leads nowhere else; made if it is to be.
 
     Where symbolic links lead, since the log lies beside the file.
@@ -125,7 +125,7 @@ def located(name: str, create: bool) -> Path:
     Raises:
         StorageError: it is missing, cannot be made, or is not a file that SQLite can take.
     """
-    shown = printable(name)
+    shown = escape_unprintable(name)
     try:
         path = Path(name).resolve()
         _check_length(path)
@@ -144,7 +144,7 @@ def located(name: str, create: bool) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{shown} cannot be opened: {printable(reason)}; check the path and its permissions"
+            f"{shown} cannot be opened: {escape_unprintable(reason)}; check the path and its permissions"
         ) from None
     if stat.S_ISDIR(mode):
         raise StorageError(
@@ -161,9 +161,9 @@ def located(name: str, create: bool) -> Path:
 def _check_name(given: Path, path: Path) -> None:
     """Raises StorageError where SQLite would take the file for another database's log, or a database for its log."""
     for one in (given, path):
-        if (right := renamed(one)) is not None:
+        if (right := suggest_name(one)) is not None:
             raise StorageError(
-                f"{printable(one)} is how SQLite names a file that it keeps beside a database and deletes, "
+                f"{escape_unprintable(one)} is how SQLite names a file that it keeps beside a database and deletes, "
                 f"so no database may be named so; write {sqlite_url(right)}"
                 + (", after renaming the file, if it is a database" if one.exists() else "")
             )
@@ -171,8 +171,9 @@ def _check_name(given: Path, path: Path) -> None:
         beside = path.with_name(path.name + end)
         if _is_database(beside):
             raise StorageError(
-                f"{printable(beside)} is a database, which SQLite would take for the log of {printable(path)} and "
-                f"delete, so this is not opened; rename it first, as in {printable(renamed(beside))}"
+                f"{escape_unprintable(beside)} is a database, which SQLite would take for the log of "
+                f"{escape_unprintable(path)} and delete, so this is not opened; "
+                f"rename it first, as in {escape_unprintable(suggest_name(beside))}"
             )
 
 
@@ -191,12 +192,12 @@ def _check_length(path: Path) -> None:
     last = len(os.fsencode(path.name))
     if last > _LONGEST_NAME or longest > _LONGEST_NAME + len("-journal"):
         raise StorageError(
-            f"the name of a file or folder is too long, {longest} bytes: {printable(path)[:_SHOWN]}...; "
+            f"the name of a file or folder is too long, {longest} bytes: {escape_unprintable(path)[:_SHOWN]}...; "
             f"give the file one of at most {_LONGEST_NAME} bytes, folders of 255"
         )
     if length > _LONGEST_PATH:
         raise StorageError(
-            f"the path is too long for SQLite, {length} bytes from / on: {printable(path)[:_SHOWN]}...; "
+            f"the path is too long for SQLite, {length} bytes from / on: {escape_unprintable(path)[:_SHOWN]}...; "
             f"put the file where it has at most {_LONGEST_PATH}"
         )
 
@@ -206,7 +207,7 @@ def _make(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"cannot make the folder {printable(path.parent)}: {error.strerror}"
+            f"cannot make the folder {escape_unprintable(path.parent)}: {error.strerror}"
         ) from None
     try:
         path.touch(exist_ok=False)
@@ -214,7 +215,7 @@ def _make(path: Path) -> None:
         pass  # by another process, meanwhile
     except OSError as error:
         raise StorageError(
-            f"cannot make the file {printable(path)}: {error.strerror}; check that its folder can be written"
+            f"cannot make the file {escape_unprintable(path)}: {error.strerror}; check that its folder can be written"
         ) from None
 
 
@@ -230,7 +231,7 @@ def _check_size(path: Path) -> None:
         return  # whoever opens it says why
     if size % _SMALLEST_PAGE and not any(_has_content(path, end) for end in ("-wal", "-journal")):
         raise StorageError(
-            f"{printable(path)} is damaged or not a database: it was cut off, or something else wrote it; "
+            f"{escape_unprintable(path)} is damaged or not a database: it was cut off, or something else wrote it; "
             "restore it from a backup"
         )
 

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import StaticPool
 
-__all__ = ["between_forks", "part_at_forks"]
+__all__ = ["hold_forks", "detach_at_forks"]
 
 _PATIENCE = 5.0  # seconds that a fork waits for transactions of other threads
 
@@ -30,7 +30,7 @@ _engines = weakref.WeakSet[Engine]()
 _in_use: dict[int, Any] = {}  # connections in a transaction, by id
 
 
-def part_at_forks(engine: Engine) -> None:
+def detach_at_forks(engine: Engine) -> None:
     """From now on forks begin without the connections of an engine, and open their own."""
     if isinstance(engine.pool, StaticPool):
         return  # in memory: a fork has a copy, of which nobody else knows
@@ -48,7 +48,7 @@ def part_at_forks(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def between_forks() -> Iterator[None]:
+def hold_forks() -> Iterator[None]:
     """No other thread forks inside, or only after waiting for some seconds."""
     me = threading.get_ident()
     with _gate:

@@ -12,12 +12,12 @@ from actsearch.records import TrialState
 from actsearch.storage.database import VERSION_TABLE, Database
 from actsearch.storage.tables import Base
 
-__all__ = ["checks"]
+__all__ = ["check_database"]
 
 _MANY = 5  # so many lines of one kind are enough
 
 
-def checks(database: Database) -> Iterator[tuple[str, list[str]]]:
+def check_database(database: Database) -> Iterator[tuple[str, list[str]]]:
     """Each check with what it found: the file, the schema, rows of nothing, trials that contradict themselves."""
     with database.reading() as session:
         connection = session.connection()

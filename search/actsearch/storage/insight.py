@@ -83,7 +83,7 @@ def record(row: EvaluationRow, rows: Sequence[DiagnosticsRow]) -> Diagnostics | 
     if not rows:
         return None
     start, end = (tuple(_site(item) for item in rows if item.stage == stage) for stage in _STAGES)
-    added = tolerant.whole_number(row.parameters_added)
+    added = tolerant.integer(row.parameters_added)
     return Diagnostics(start, end, added, tolerant.number(row.loss_gap))
 
 
@@ -93,7 +93,7 @@ def _site(row: DiagnosticsRow) -> SiteDiagnostics:
     learned: Mapping[str, Any] = tolerant.mapping(row.learned)
     return SiteDiagnostics(
         tolerant.text(row.site),
-        tolerant.whole_numbers(row.shape),
+        tolerant.integers(row.shape),
         histogram=_numbers(row.histogram),
         learned={name: _numbers(values) for name, values in learned.items()},
         **numbers,

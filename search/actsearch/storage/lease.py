@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 
 from actsearch.errors import StorageError, StudyError
 from actsearch.records import RunGoal
-from actsearch.storage.database import Database, retried
-from actsearch.storage.process import began_after, mark_of_this, runs
-from actsearch.storage.redaction import without_password
+from actsearch.storage.database import Database, retry_lost_connection
+from actsearch.storage.process import booted_after, is_running_process, process_mark
+from actsearch.storage.redaction import hide_password
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
 
 __all__ = ["Holder", "Lease", "is_alive"]
@@ -87,7 +87,7 @@ class Lease:
     def __init__(self, database: Database, study_id: int, study_name: str) -> None:
         self._database = database
         self._study_id = study_id
-        self._study_name = without_password(study_name)
+        self._study_name = hide_password(study_name)
         self._released = threading.Event()
         self.token = uuid.uuid4().hex
 
@@ -109,7 +109,7 @@ class Lease:
             raise
         self._start_heartbeats()
 
-    @retried
+    @retry_lost_connection
     def _take(self, watched: Holder | None) -> None:
         with self._database.writing() as session:
             if session.get(StudyRow, self._study_id) is None:
@@ -132,7 +132,7 @@ class Lease:
                     owner=_owner(),
                     host=socket.gethostname(),
                     pid=os.getpid(),
-                    process=mark_of_this(),
+                    process=process_mark(),
                     acquired=now,
                     renewed=now,
                 )
@@ -158,14 +158,14 @@ class Lease:
             if not now.is_silent_since(holder):
                 raise self._taken(now)
 
-    @retried
+    @retry_lost_connection
     def holder(self) -> Holder | None:
         """Who holds the lease; None if nobody does."""
         with self._database.reading() as session:
             row = session.get(LeaseRow, self._study_id)
             return None if row is None else _holder(row)
 
-    @retried
+    @retry_lost_connection
     def force_release(self, holder: Holder) -> bool:
         """Take the lease away from a holder; whether it still had it. What that one then writes is refused."""
         with self._database.writing() as session:
@@ -175,7 +175,7 @@ class Lease:
             session.delete(row)
             return True
 
-    @retried
+    @retry_lost_connection
     def publish_goal(self, goal: RunGoal) -> None:
         """Tell readers what this driver is about; StudyError when another one has taken over."""
         with self._database.writing() as session:
@@ -211,7 +211,7 @@ class Lease:
         renewed: int = session.connection().execute(_RENEW, ours).rowcount
         return renewed == 1
 
-    @retried
+    @retry_lost_connection
     def release(self) -> None:
         """Give the lease back; no error if it is gone. A fork of the process that holds it leaves it alone."""
         if self.token in _of_parent:
@@ -254,10 +254,10 @@ def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -
 
 def is_alive(row: LeaseRow) -> bool:
     """Whether the process that took a lease still runs, as far as can be seen from here."""
-    seen = runs(row.host, row.pid, row.process)
+    seen = is_running_process(row.host, row.pid, row.process)
     if seen is not None:
         return seen
-    if row.renewed is None or began_after(row.host, row.process, row.renewed):
+    if row.renewed is None or booted_after(row.host, row.process, row.renewed):
         return False  # this machine was started anew; should it be one of the same name, the watch sees it live
     # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
     return abs(utc_now() - row.renewed) < _STALE_AFTER
@@ -272,7 +272,7 @@ def _holder(row: LeaseRow) -> Holder:
         row.acquired,
         row.renewed,
         is_alive(row) and not _is_left_behind(row),
-        runs(row.host, row.pid, row.process) is not None,
+        is_running_process(row.host, row.pid, row.process) is not None,
     )
 
 
@@ -282,7 +282,7 @@ def _line(text: object) -> str:
 
 def _is_left_behind(row: LeaseRow) -> bool:
     """Whether it is this process's own, which could not give it back: the disk was full."""
-    ours = (socket.gethostname(), os.getpid(), mark_of_this())
+    ours = (socket.gethostname(), os.getpid(), process_mark())
     return (row.host, row.pid, row.process) == ours and row.token not in _held
 
 

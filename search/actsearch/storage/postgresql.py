@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import Any
 
@@ -11,47 +10,60 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
-from actsearch.storage.backend import BUSY_SECONDS, JSON, Opening
+from actsearch.storage.backend import (
+    BUSY_SECONDS,
+    DISK_FULL,
+    JSON,
+    Backend,
+    OpenRequest,
+    held_by_another,
+)
 from actsearch.storage.redaction import split_secrets
 
 __all__ = ["PostgreSQL"]
 
 _LOCK = 0x616374736561  # "actsea": our key among the advisory locks of a database
 
-# a driver that was stopped in the middle of a transaction must not keep the others out for ever
+# The advisory lock makes it one writer at a time, as in SQLite, so that code is right for both. A driver that was
+# stopped in the middle of a transaction must not keep the others out for ever: the server ends its session.
 _BEGIN_WRITE = (
     f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', true), "
     f"set_config('idle_in_transaction_session_timeout', '{BUSY_SECONDS}s', true), "
     f"pg_advisory_xact_lock({_LOCK}), txid_current()"
 )
+# REPEATABLE READ: all statements of a reader see one snapshot; the default sees a new one with each statement
 _BEGIN_READ = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _TRANSACTION = "actsearch_transaction"
 
 
-class PostgreSQL:
+_ADVICE = {  # by SQLSTATE
+    "55P03": held_by_another(BUSY_SECONDS),  # lock_not_available
+    "53100": DISK_FULL,
+    "42501": "; give this user the right to make and use tables in this database",
+}
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
+
+
+class PostgreSQL(Backend):
     """A database of a server."""
 
-    own = "a database"
+    resource = "a database"
     remote = True
-    immutable = False
 
-    def __init__(self, opening: Opening) -> None:
-        self._shown = opening.shown
-        url, secrets = split_secrets(opening.url.set(drivername="postgresql+psycopg"))
-        arguments = _arguments(opening) | secrets
+    def __init__(self, request: OpenRequest) -> None:
+        self._shown = request.shown
+        url, secrets = split_secrets(request.url.set(drivername="postgresql+psycopg"))
+        arguments = _arguments(request) | secrets
         try:
             self.engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments, **JSON)
         except ImportError as error:
             raise StorageError(
-                f"{opening.shown}: no driver for PostgreSQL is installed ({error}); "
+                f"{request.shown}: no driver for PostgreSQL is installed ({error}); "
                 "pip install 'actsearch[postgresql]'"
             ) from error
-        except (
-            exc.ArgumentError,
-            ValueError,
-        ):  # such as more ports than hosts; its text may hold the URL
+        except (exc.ArgumentError, ValueError):  # as more ports than hosts; it may quote the URL
             raise StorageError(
-                f"{opening.shown} cannot be read; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+                f"{request.shown} cannot be read; write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
             ) from None
 
         @event.listens_for(self.engine, "begin")
@@ -62,24 +74,11 @@ class PostgreSQL:
             row = connection.exec_driver_sql(_BEGIN_WRITE).one()
             connection.info[_TRANSACTION] = row[-1]
 
-    def ready_to_write(self) -> None:
-        """Nothing to do."""
-
-    def alone(self) -> contextlib.AbstractContextManager[object]:
-        """Nothing: every transaction has a connection of its own."""
-        return contextlib.nullcontext()
-
-    def before(self) -> None:
-        """Nothing to do."""
-
-    def failed(self, error: BaseException) -> None:
-        """Nothing to do."""
-
-    def transaction(self, connection: Connection) -> int | None:
+    def transaction_id(self, connection: Connection) -> int | None:
         """The server's own number of the transaction."""
         return int(connection.info[_TRANSACTION])
 
-    def committed(self, transaction: int | None) -> bool:
+    def was_committed(self, transaction: int | None) -> bool:
         """Ask the server what became of a transaction; it may be about to end it, or be starting again."""
         for _ in range(BUSY_SECONDS):
             try:
@@ -97,32 +96,27 @@ class PostgreSQL:
         )
 
     def advice(self, error: exc.DBAPIError) -> str:
-        """What to do about a server that is not there, a missing database, rights, a lock."""
-        said = str(error.orig)
+        """What to do about an unreachable server, a missing database, missing rights, a lock."""
+        message = str(error.orig)
         state = getattr(error.orig, "sqlstate", None)
-        if state == "55P03":
-            return f"; another program has held it for {BUSY_SECONDS} s, end that and try again"
-        if state == "53100":
-            return "; make room and run again, finished trials are kept"
-        if state == "42501":
-            return "; give this user the right to make and use tables in this database"
+        if state in _ADVICE:
+            return _ADVICE[state]
         if self.is_full(error):
             return "; the server has no connection left: end other programs, or raise its max_connections"
-        if "does not exist" in said and "database" in said:
+        if "does not exist" in message and "database" in message:
             return "; make the database with createdb, create_study then fills it"
-        if "authentication failed" in said or "no password supplied" in said:
+        if "authentication failed" in message or "no password supplied" in message:
             return "; check the user and the password in the URL"
-        if state is None or state.startswith(("08", "57")):
+        if state is None or state.startswith(("08", "57")):  # connection, operator intervention
             return "; check that the server runs and can be reached at this address"
         return ""
 
     def is_full(self, error: exc.DBAPIError) -> bool:
         """Whether the server has no connection left for the moment."""
-        full = ("too many clients", "too many connections", "remaining connection slots")
-        return any(text in str(error.orig) for text in full)
+        return any(text in str(error.orig) for text in _FULL)
 
 
-def _arguments(opening: Opening) -> dict[str, Any]:
-    """Timeouts and a name for the server's list of connections, where the URL does not say them."""
+def _arguments(request: OpenRequest) -> dict[str, Any]:
+    """Timeouts and a name for the server's list of connections, where the URL does not set them."""
     ours = {"connect_timeout": "10", "application_name": "actsearch"}
-    return {name: value for name, value in ours.items() if name not in opening.url.query}
+    return {name: value for name, value in ours.items() if name not in request.url.query}

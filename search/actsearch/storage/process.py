@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["began_after", "mark_of_this", "runs"]
+__all__ = ["booted_after", "process_mark", "is_running_process"]
 
 _ENDED = ("Z", "X", "x")  # states of a process that has ended: zombie, dead
 _NAMESPACES = ("pid", "time")  # the second moves the clock by which the start of a process is told
@@ -28,19 +28,19 @@ class _Mark(NamedTuple):
     namespaces: str = ""  # older versions did not write them
 
 
-def mark_of_this() -> str:
+def process_mark() -> str:
     """This process among all that ever had its number: boot, start and namespaces; "" where there is no /proc."""
     mark = _mark()
     return " ".join(mark).strip() if mark.start else ""
 
 
-def runs(host: str, pid: int, mark: str) -> bool | None:
+def is_running_process(host: str, pid: int, mark: str) -> bool | None:
     """Whether a process runs; None where that cannot be seen from here.
 
     Args:
         host: its machine.
         pid: its number there.
-        mark: what :func:`mark_of_this` said in it.
+        mark: what :func:`process_mark` said in it.
     """
     if host != socket.gethostname():
         return None
@@ -53,7 +53,7 @@ def runs(host: str, pid: int, mark: str) -> bool | None:
     return True if not theirs.namespaces and _runs_here(pid, theirs.start) else None
 
 
-def began_after(host: str, mark: str, moment: datetime) -> bool:
+def booted_after(host: str, mark: str, moment: datetime) -> bool:
     """Whether this machine may be the one of the mark, started anew since that moment."""
     own, theirs = _mark(), _parsed(mark)
     if host != socket.gethostname() or not own.boot or not theirs.boot or own.boot == theirs.boot:

@@ -18,12 +18,12 @@ __all__ = [
     "Secrets",
     "is_ambiguous",
     "may_hold_password",
-    "printable",
-    "quoted",
-    "redacted",
+    "escape_unprintable",
+    "quote_name",
+    "redact",
     "shown",
     "split_secrets",
-    "without_password",
+    "hide_password",
 ]
 
 _HIDDEN = "***"
@@ -52,7 +52,7 @@ _DATABASE = re.compile(r"[^@:=?&;]*")
 _LARGEST_PORT = 65535
 
 
-def redacted(url: object) -> str:
+def redact(url: object) -> str:
     """A storage URL for messages, without what may be a password; of one that cannot be read only its beginning."""
     try:
         read = make_url(url)  # type: ignore[arg-type]  # what else a user hands over is refused by it
@@ -81,19 +81,19 @@ def may_hold_password(text: str) -> bool:
     return bool(re.match(r"(?![a-z]:[\\/])[^@]*:[^@]*@", text, re.I) and not is_file)
 
 
-def without_password(name: str) -> str:
+def hide_password(name: str) -> str:
     """The name of a study for messages; where a URL stands in its place, that without a password."""
-    if may_hold_password(name) and _HIDDEN in (shown := redacted(name)):
+    if may_hold_password(name) and _HIDDEN in (shown := redact(name)):
         return shown
     return name
 
 
-def quoted(name: object) -> str:
+def quote_name(name: object) -> str:
     """What was given as the name of a study, in quotes, without a password."""
-    return repr(without_password(name)) if isinstance(name, str) else without_password(repr(name))
+    return repr(hide_password(name)) if isinstance(name, str) else hide_password(repr(name))
 
 
-def printable(text: object) -> str:
+def escape_unprintable(text: object) -> str:
     """A text with what would change a terminal, or not reach it, as escapes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
@@ -176,7 +176,7 @@ class Secrets:
     def __repr__(self) -> str:
         return f"Secrets({_HIDDEN})"
 
-    def cleaned(self, text: str) -> str:
+    def clean(self, text: str) -> str:
         """A driver's words; as a whole hidden if a secret is among them, as the rest would tell what it is."""
         if any(secret in text for secret in self._texts):
             return "what the driver says is not shown, because it holds a password"
@@ -185,7 +185,7 @@ class Secrets:
     def origin(self, error: BaseException) -> BaseException | None:
         """An error to be named as the cause of ours; None if a traceback would show a secret with it."""
         texts = "\n".join(str(item) for item in _chain(error))
-        return error if self.cleaned(texts) == texts else None
+        return error if self.clean(texts) == texts else None
 
 
 def _secrets(password: object, query: Mapping[str, str | tuple[str, ...]]) -> Iterator[str]:

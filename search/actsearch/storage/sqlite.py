@@ -20,45 +20,62 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import StorageError
-from actsearch.storage.backend import BUSY_SECONDS, JSON, READ_SECONDS, Opening
-from actsearch.storage.file import LostLog, WatchedFile, located
+from actsearch.storage.backend import (
+    BUSY_SECONDS,
+    DISK_FULL,
+    JSON,
+    READ_SECONDS,
+    Backend,
+    OpenRequest,
+    held_by_another,
+)
+from actsearch.storage.file import LostLog, WatchedFile, locate_file
 
 __all__ = ["Sqlite", "connector"]
 
-_random = random.SystemRandom()  # the global stream is the user's
+_random = random.SystemRandom()  # the global stream belongs to the user
 
 
-class Sqlite:
+_ADVICE = (  # by what SQLite says
+    ("full", DISK_FULL),
+    (
+        "disk I/O",
+        "; make room, or lift the limit on a file's size, and run again, finished trials are kept",
+    ),
+    ("readonly", "; check that the file and its folder can be written"),
+    ("unable to open", "; check that the file and its folder can be written"),
+)
+
+
+class Sqlite(Backend):
     """A database in a file, or in memory."""
 
-    own = "a file"
-    remote = False
+    resource = "a file"
 
-    def __init__(self, opening: Opening) -> None:
-        self._shown = opening.shown
-        self.immutable = False
+    def __init__(self, request: OpenRequest) -> None:
+        self._shown = request.shown
+        self._read_only = request.read_only
+        self._patience = READ_SECONDS if request.read_only else BUSY_SECONDS
         self._file: WatchedFile | None = None
-        self._alone: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        self._read_only = opening.read_only
-        self._patience = READ_SECONDS if opening.read_only else BUSY_SECONDS
-        if opening.url.database is None:
-            self._alone = threading.RLock()  # threads share the one connection, in turns
+        self._exclusive: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if request.url.database is None:
+            self._exclusive = threading.RLock()  # threads share the one connection, in turns
             shared = {"check_same_thread": False}
             self.engine = sa.create_engine(
                 "sqlite://", poolclass=StaticPool, connect_args=shared, **JSON
             )
         else:
-            create = opening.create and not opening.read_only
-            self._file = WatchedFile(located(str(opening.url.database), create))
+            create = request.create and not request.read_only
+            self._file = WatchedFile(locate_file(str(request.url.database), create))
             self._file.remember()
             self._file.check()
-            self.engine = self._opened(self._file.path, opening.read_only)
+            self.engine = self._file_engine(self._file.path)
         self._listen()
 
-    def _opened(self, path: Path, read_only: bool) -> Engine:
-        mode = "ro" if read_only else "rw"  # never "rwc": a file that vanishes is not made anew
+    def _file_engine(self, path: Path) -> Engine:
+        mode = "ro" if self._read_only else "rw"  # never "rwc", which makes a missing file anew
         location = "file:" + quote(os.fsencode(path)) + f"?mode={mode}"
-        if read_only and _needs_a_picture(location):
+        if self._read_only and _requires_immutable(location):
             location += "&immutable=1"
             self.immutable = True
 
@@ -73,12 +90,16 @@ class Sqlite:
         )
 
     def _listen(self) -> None:
-        """Say BEGIN ourselves: sqlite3 opens no transaction for DDL, and upgrades reads to writes unsafely."""
+        """Say BEGIN ourselves: sqlite3 opens no transaction for DDL, and begins a write as a read.
+
+        A read that becomes a write fails at once when somebody else writes; BEGIN IMMEDIATE waits for its turn.
+        """
 
         @event.listens_for(self.engine, "connect")
         def on_connect(connection: sqlite3.Connection, _: Any) -> None:
             connection.isolation_level = None
-            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA foreign_keys = ON")  # off by default, for old programs
+            # in WAL mode a killed process loses nothing with NORMAL, and a commit need not wait for the disk
             connection.execute("PRAGMA synchronous = NORMAL")
 
         @event.listens_for(self.engine, "begin")
@@ -90,12 +111,12 @@ class Sqlite:
                 if write:
                     self._file.check_log(connection.info)
 
-    def alone(self) -> contextlib.AbstractContextManager[object]:
+    def exclusive(self) -> contextlib.AbstractContextManager[object]:
         """A lock for a database in memory; every transaction on a file has a connection of its own."""
-        return self._alone
+        return self._exclusive
 
-    def before(self) -> None:
-        """Say that the file is gone; who only looks goes on with what is there now, such as a backup put back."""
+    def before_transaction(self) -> None:
+        """Refuse a file that is gone; a reader goes on with the one that is there now, such as a restored backup."""
         if self._file is None:
             return
         if self._read_only and self._file.is_replaced:
@@ -103,15 +124,15 @@ class Sqlite:
             self._file.remember()
         self._file.check()
 
-    def failed(self, error: BaseException) -> None:
-        """Closing writes into the file what a removed log held."""
+    def after_failure(self, error: BaseException) -> None:
+        """Closing the connections writes into the file what a removed log held."""
         if isinstance(error, LostLog):
             self.engine.dispose()
 
-    def ready_to_write(self) -> None:
-        """Let readers and the writer go on at the same time; kept in the file, so only said once it is ours.
+    def prepare_writing(self) -> None:
+        """Let readers and the writer go on at the same time (WAL); stored in the file, so only done once it is ours.
 
-        SQLite does not wait for a lock where it changes this, lest two that do both wait for the other.
+        SQLite does not wait for a lock here, since two connections that change the mode would wait for each other.
         """
         ends = time.monotonic() + self._patience
         with contextlib.closing(self.engine.raw_connection()) as connection:
@@ -125,50 +146,37 @@ class Sqlite:
                             f"{self._shown}: {error}; check that the file and its folder can be written"
                         ) from error
                     if time.monotonic() > ends:
-                        raise StorageError(f"{self._shown}: {error}{self._held}") from error
-                time.sleep(_random.uniform(0.001, 0.05))  # not in step with those who do the same
-
-    @property
-    def _held(self) -> str:
-        return f"; another program has held it for {self._patience} s, end that and try again"
-
-    def transaction(self, connection: Connection) -> int | None:
-        """None: no connection to a file breaks."""
-        return None
-
-    def committed(self, transaction: int | None) -> bool:
-        """False, as no connection to a file breaks."""
-        return False
-
-    def is_full(self, error: exc.DBAPIError) -> bool:
-        """False: a file has no limit of connections."""
-        return False
+                        advice = held_by_another(self._patience)
+                        raise StorageError(f"{self._shown}: {error}{advice}") from error
+                time.sleep(
+                    _random.uniform(0.001, 0.05)
+                )  # out of step with others that do the same
 
     def advice(self, error: exc.DBAPIError) -> str:
         """What to do about a lock, a full disk, missing permissions, a damaged file."""
-        said = str(error.orig)
-        if "locked" in said:
-            return self._held
-        if "full" in said:
-            return "; make room and run again, finished trials are kept"
-        if "disk I/O" in said:
-            return "; make room, or lift the limit on a file's size, and run again, finished trials are kept"
-        if "readonly" in said or "unable to open" in said:
-            return "; check that the file and its folder can be written"
+        message = str(error.orig)
+        if "locked" in message:
+            return held_by_another(self._patience)
+        for words, advice in _ADVICE:
+            if words in message:
+                return advice
         if not isinstance(error, (exc.OperationalError, exc.ProgrammingError)):
             return "; it is damaged or not a database: restore it from a backup"
         return ""
 
 
-def _needs_a_picture(location: str) -> bool:
-    """Whether a file can be read only as something that never changes: its folder cannot be written."""
+def _requires_immutable(location: str) -> bool:
+    """Whether a file can be read only as a snapshot that never changes: its folder cannot be written.
+
+    In WAL mode even a reader makes a -shm file beside the database.
+    """
     try:
         with contextlib.closing(sqlite3.connect(location, uri=True, timeout=0)) as probe:
             probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         return "locked" not in str(error)  # by another program, for the moment
     except (sqlite3.DatabaseError, ValueError):
-        pass  # said by the check of the schema
+        pass  # the check of the schema reports it
     return False
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from actsearch.records import StudyRecord
 from actsearch.storage.confirmations import ConfirmationRepository
-from actsearch.storage.database import retried
+from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.overview import Overview, StudyProgress, read_overviews, read_progress
 from actsearch.storage.studies import StudyRepository
 from actsearch.storage.tables import ConfirmationRow, LeaseRow, StudyRow, TrialRow
@@ -33,19 +33,19 @@ _STAMP = sa.select(
 class Storage(StudyRepository, TrialRepository, ConfirmationRepository):
     """Studies, trials and verdicts in one database; each method is one transaction."""
 
-    @retried
+    @retry_lost_connection
     def overview(self) -> dict[int, Overview]:
         """By study id, what is counted in every study with trials, a verdict or a driver."""
         with self.database.reading() as session:
             return read_overviews(session)
 
-    @retried
+    @retry_lost_connection
     def progress(self, study: StudyRecord, total: int, points: int) -> StudyProgress:
         """How the trials of a study did; see :func:`actsearch.storage.overview.read_progress`."""
         with self.database.reading() as session:
             return read_progress(session, study.id, study.direction, total, points)
 
-    @retried
+    @retry_lost_connection
     def stamp(self) -> tuple[object, ...]:
         """A value that changes with every write that a reader could show; cheap to ask for."""
         with self.database.reading() as session:

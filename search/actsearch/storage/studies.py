@@ -13,9 +13,9 @@ from actsearch.checks import nearest
 from actsearch.errors import StorageError, StudyError
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.storage.convert import study_record, study_row
-from actsearch.storage.database import retried
+from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.lease import Lease, is_alive
-from actsearch.storage.redaction import quoted, without_password
+from actsearch.storage.redaction import hide_password, quote_name
 from actsearch.storage.repository import Repository
 from actsearch.storage.tables import LeaseRow, StudyRow
 from actsearch.storage.trials import insert_trials
@@ -28,7 +28,7 @@ _log = logging.getLogger("actsearch")
 class StudyRepository(Repository):
     """Reads and writes studies and their leases."""
 
-    @retried
+    @retry_lost_connection
     def create_study(
         self,
         record: StudyRecord,
@@ -48,7 +48,7 @@ class StudyRepository(Repository):
             row = _find(session, record.name)
             if row is not None and not load_if_exists:
                 raise StudyError(
-                    f"there is a study {quoted(record.name)} in {self.database.url} already: "
+                    f"there is a study {quote_name(record.name)} in {self.database.url} already: "
                     "use load_if_exists=True, load_study, or another name"
                 )
             if row is None:
@@ -58,7 +58,7 @@ class StudyRepository(Repository):
                 insert_trials(session.connection(), row.id, first)
             return study_record(row)
 
-    @retried
+    @retry_lost_connection
     def study(self, name: str) -> StudyRecord:
         """Read one study.
 
@@ -68,19 +68,21 @@ class StudyRepository(Repository):
         with self.database.reading() as session:
             row = _find(session, name)
             if row is None:
-                known = list(map(without_password, session.scalars(sa.select(StudyRow.name))))
+                known = list(map(hide_password, session.scalars(sa.select(StudyRow.name))))
                 hint = nearest(name, known) if known else "; it holds no study"
-                raise StudyError(f"there is no study {quoted(name)} in {self.database.url}{hint}")
+                raise StudyError(
+                    f"there is no study {quote_name(name)} in {self.database.url}{hint}"
+                )
             return study_record(row)
 
-    @retried
+    @retry_lost_connection
     def find_study(self, name: str) -> StudyRecord | None:
         """Read one study, if there is one of that name."""
         with self.database.reading() as session:
             row = _find(session, name)
             return None if row is None else study_record(row)
 
-    @retried
+    @retry_lost_connection
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first; one that cannot be read is left out and logged."""
         records = []
@@ -92,13 +94,13 @@ class StudyRepository(Repository):
                     _log.warning("%s", error)
         return records
 
-    @retried
+    @retry_lost_connection
     def update_study(self, study_id: int, lease: Lease, **changes: Any) -> None:
         """Set direction, task or user_attrs of a study that is leased."""
         with self._writing(lease) as session:
             session.execute(sa.update(StudyRow).where(StudyRow.id == study_id).values(**changes))
 
-    @retried
+    @retry_lost_connection
     def set_direction(self, study: StudyRecord, direction: str) -> bool:
         """Set the direction where neither the study nor a metric has set it yet, unless the study is leased.
 
@@ -111,10 +113,10 @@ class StudyRepository(Repository):
         with self.database.writing() as session:
             row = _find(session, study.name)
             if row is None or row.id != study.id:
-                raise StudyError(f"study {quoted(study.name)} was deleted meanwhile")
+                raise StudyError(f"study {quote_name(study.name)} was deleted meanwhile")
             if row.direction not in (None, direction):
                 raise StudyError(
-                    f"the direction of study {quoted(study.name)} is {row.direction!r}: make another one"
+                    f"the direction of study {quote_name(study.name)} is {row.direction!r}: make another one"
                 )
             if row.direction is None and session.get(LeaseRow, row.id) is not None:
                 return False
@@ -135,7 +137,7 @@ class StudyRepository(Repository):
         finally:
             lease.release()
 
-    @retried
+    @retry_lost_connection
     def _delete(self, record: StudyRecord, lease: Lease) -> None:
         with self._writing(lease) as session:
             session.execute(sa.delete(StudyRow).where(StudyRow.id == record.id))
@@ -144,14 +146,14 @@ class StudyRepository(Repository):
         """A lease on a study, not yet acquired."""
         return Lease(self.database, study.id, study.name)
 
-    @retried
+    @retry_lost_connection
     def is_running(self, study_id: int) -> bool:
         """Whether a living process holds the lease of a study."""
         with self.database.reading() as session:
             row = session.get(LeaseRow, study_id)
             return row is not None and is_alive(row)
 
-    @retried
+    @retry_lost_connection
     def run_goal(self, study_id: int) -> RunGoal | None:
         """The goal of the living process that holds the lease of a study; None without one, or one not published."""
         with self.database.reading() as session:

@@ -89,7 +89,7 @@ class StorableText(TypeDecorator[str]):
         return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-Whole = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
+Int64 = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
 
 _LARGEST = "1.7976931348623157e308"
 _WORDS = "('nan', 'inf', '-inf')"
@@ -137,7 +137,7 @@ class StudyRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    seed: Mapped[int] = mapped_column(Whole)
+    seed: Mapped[int] = mapped_column(Int64)
     direction: Mapped[str | None] = mapped_column()
     space: Mapped[dict[str, Any]]
     strategy: Mapped[dict[str, Any]]
@@ -232,13 +232,13 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
-    seed: Mapped[int] = mapped_column(Whole)
+    seed: Mapped[int] = mapped_column(Int64)
     value: Mapped[float | None]
     metrics: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     reason: Mapped[str]
     nonfinite: Mapped[str | None]
-    parameters_added: Mapped[int | None] = mapped_column(Whole)
+    parameters_added: Mapped[int | None] = mapped_column(Int64)
     loss_gap: Mapped[float | None]
 
     __table_args__ = (
@@ -388,5 +388,5 @@ class LeaseRow(Base):
     acquired: Mapped[datetime]
     renewed: Mapped[datetime]
     purpose: Mapped[str | None]
-    target: Mapped[int | None] = mapped_column(Whole)
+    target: Mapped[int | None] = mapped_column(Int64)
     until: Mapped[datetime | None]

@@ -20,13 +20,13 @@ __all__ = [
     "json_value",
     "mapping",
     "number",
-    "plain",
+    "one_line",
     "settings",
     "state",
     "text",
     "texts",
-    "whole_number",
-    "whole_numbers",
+    "integer",
+    "integers",
 ]
 
 _SHOWN = 200
@@ -75,7 +75,7 @@ def _is_shallow(text: Any, value: Any) -> bool:
     return False
 
 
-def plain(value: Any, width: int = 500) -> str:
+def one_line(value: Any, width: int = 500) -> str:
     """One line of text in which nothing but characters that can be seen is left, the others as their escapes.
 
     Control characters, every separator of lines, characters that turn the direction of writing and halves of surrogate
@@ -102,7 +102,7 @@ def text(value: Any) -> str:
     return value if type(value) is str else "" if value is None else str(value)
 
 
-def whole_number(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """A whole number; None for anything else."""
     return value if type(value) is int else None
 
@@ -127,7 +127,7 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(str(_encodable(item)) for item in value) if isinstance(value, list) else ()
 
 
-def whole_numbers(value: Any) -> tuple[int, ...]:
+def integers(value: Any) -> tuple[int, ...]:
     """A JSON list of integers."""
     return tuple(item for item in value if type(item) is int) if isinstance(value, list) else ()
 
@@ -147,7 +147,7 @@ def state(word: Any) -> tuple[TrialState, str]:
     try:
         return TrialState(word), ""
     except ValueError:
-        return TrialState.FAILED, f"its stored state {plain(word, _SHOWN)!r} is not a state"
+        return TrialState.FAILED, f"its stored state {one_line(word, _SHOWN)!r} is not a state"
 
 
 def activation(item: Any) -> ActivationRecord:
@@ -157,7 +157,7 @@ def activation(item: Any) -> ActivationRecord:
         if _is_name(name) and isinstance(given, dict):
             formula, label = str(item.get("formula")), str(item.get("label", ""))
             return ActivationRecord(formula[: _LONGEST + 1], name, given, label[: _LONGEST + 1])
-    return ActivationRecord(f"{UNREADABLE}: {plain(item, _SHOWN)}", label=UNREADABLE)
+    return ActivationRecord(f"{UNREADABLE}: {one_line(item, _SHOWN)}", label=UNREADABLE)
 
 
 def _is_name(name: Any) -> bool:

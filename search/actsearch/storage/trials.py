@@ -19,7 +19,7 @@ from actsearch.records import EvaluationRecord, Outcome, TrialRecord, TrialState
 from actsearch.storage import columns as narrow
 from actsearch.storage import convert, insight
 from actsearch.storage.curves import Curves, first_curves
-from actsearch.storage.database import retried
+from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.environment import environment_id, versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.repository import Repository
@@ -63,7 +63,7 @@ _GIVEN = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.se
 class TrialRepository(Repository):
     """Reads and writes trials."""
 
-    @retried
+    @retry_lost_connection
     def trials(
         self,
         study_id: int,
@@ -87,7 +87,7 @@ class TrialRepository(Repository):
                 session, study_id, since, numbers, epochs=epochs, diagnostics=diagnostics
             )
 
-    @retried
+    @retry_lost_connection
     def columns(
         self, study_id: int, objectives: int = 1, *, since: int = 0, numbers: Sequence[int] = ()
     ) -> narrow.Columns:
@@ -95,13 +95,13 @@ class TrialRepository(Repository):
         with self.database.reading() as session:
             return narrow.read(session, study_id, since, numbers, objectives)
 
-    @retried
+    @retry_lost_connection
     def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:
         """By number of trial, the metric's values (step, value) under its first seed; at some steps, or at all."""
         with self.database.reading() as session:
             return first_curves(session, study_id, steps)
 
-    @retried
+    @retry_lost_connection
     def add_trials(
         self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
     ) -> list[TrialRecord]:
@@ -116,7 +116,7 @@ class TrialRepository(Repository):
         with self.database.writing() if lease is None else self._writing(lease) as session:
             return insert_trials(session.connection(), study_id, records)
 
-    @retried
+    @retry_lost_connection
     def screen_trial(self, study_id: int, record: TrialRecord, lease: Lease) -> None:
         """Store what screening said of a trial that was enqueued."""
         with self._writing(lease) as session:
@@ -125,7 +125,7 @@ class TrialRepository(Repository):
             changes = {name: row[name] for name in _SCREENED}
             connection.execute(_SCREEN, _parameters(study_id, record.number, **changes))
 
-    @retried
+    @retry_lost_connection
     def start_trials(self, study_id: int, numbers: Sequence[int], lease: Lease) -> datetime:
         """Mark trials RUNNING; returns when."""
         now = utc_now()
@@ -136,7 +136,7 @@ class TrialRepository(Repository):
             _execute(session.connection(), _START, rows)
         return now
 
-    @retried
+    @retry_lost_connection
     def put_back_trials(self, study_id: int, numbers: Sequence[int], lease: Lease) -> None:
         """Mark RUNNING trials WAITING again: they were never started."""
         waiting = {"state": TrialState.WAITING.value, "started": None, "trained_in": None}
@@ -144,7 +144,7 @@ class TrialRepository(Repository):
             rows = [_parameters(study_id, number, **waiting) for number in numbers]
             _execute(session.connection(), _PUT_BACK, rows)
 
-    @retried
+    @retry_lost_connection
     def finish_trials(
         self, study_id: int, outcomes: Mapping[int, Outcome], lease: Lease
     ) -> datetime:

@@ -12,14 +12,14 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from actsearch.errors import StorageError
-from actsearch.storage.redaction import is_ambiguous, may_hold_password, printable, redacted
+from actsearch.storage.redaction import escape_unprintable, is_ambiguous, may_hold_password, redact
 
 __all__ = [
     "absolute_url",
-    "any_url",
+    "parse_any_url",
     "file_of",
-    "parsed",
-    "shown_url",
+    "parse_url",
+    "display_url",
     "sqlite_url",
     "storage_url",
 ]
@@ -44,7 +44,7 @@ _HIDDEN = (
 )
 
 
-def parsed(url: str | URL) -> URL:
+def parse_url(url: str | URL) -> URL:
     """Read a storage URL. Of a SQLite URL, the database is the path of the file, None in memory.
 
     A path is read as SQLAlchemy 2.1 does: ``%3F`` stands for ``?``. Earlier versions take it as it is written, so where
@@ -59,22 +59,22 @@ def parsed(url: str | URL) -> URL:
     kind, _, rest = text.partition("://")
     system, _, driver = kind.partition("+")
     if system.lower() == "sqlite":
-        database = _sqlite_file(rest, shown_url(text))
+        database = _sqlite_file(rest, display_url(text))
         if system != "sqlite" or driver not in ("", "pysqlite"):
             right = "sqlite://" if database is None else sqlite_url(database)
             raise StorageError(
-                f"{shown_url(text)}: this version reaches SQLite through Python's sqlite3; write {right}"
+                f"{display_url(text)}: this version reaches SQLite through Python's sqlite3; write {right}"
             )
         return URL.create("sqlite", database=database)
     if kind in _POSTGRESQL:
-        return any_url(text)
+        return parse_any_url(text)
     if system in ("postgres", "postgresql"):
         raise StorageError(
-            f"{shown_url(text)}: this version reaches PostgreSQL through psycopg; "
+            f"{display_url(text)}: this version reaches PostgreSQL through psycopg; "
             "write postgresql+psycopg://USER@HOST/DATABASE"
         )
     raise StorageError(
-        f"{shown_url(text)}: this version stores in SQLite and PostgreSQL; {_EXAMPLES}"
+        f"{display_url(text)}: this version stores in SQLite and PostgreSQL; {_EXAMPLES}"
     )
 
 
@@ -94,9 +94,9 @@ def file_of(url: str) -> Path | None:
     """The file of a SQLite URL; None in memory and on a server.
 
     Raises:
-        StorageError: as :func:`parsed`.
+        StorageError: as :func:`parse_url`.
     """
-    read = parsed(url)
+    read = parse_url(url)
     is_file = read.drivername == "sqlite" and read.database is not None
     return Path(str(read.database)) if is_file else None
 
@@ -107,9 +107,9 @@ def absolute_url(url: str) -> str:
     return url if path is None else sqlite_url(path.resolve())
 
 
-def shown_url(url: str) -> str:
+def display_url(url: str) -> str:
     """A storage URL for messages: without a password, and of what a terminal can show."""
-    return printable(redacted(url))
+    return escape_unprintable(redact(url))
 
 
 def _text_of(url: Any) -> str:
@@ -133,7 +133,7 @@ def _corrected(text: str) -> str:
     return f"write {_suggested(path)}" if plain else _EXAMPLES
 
 
-def any_url(text: str) -> URL:
+def parse_any_url(text: str) -> URL:
     """Read the URL of a database of any kind, such as an Optuna storage's.
 
     Raises:
@@ -149,7 +149,7 @@ def any_url(text: str) -> URL:
 
 
 def _no_url(text: str, advice: str) -> StorageError:
-    shown = shown_url(text)
+    shown = display_url(text)
     hidden = _HIDDEN if shown.endswith("***") else ""
     return StorageError(f"{shown!r} is not a storage URL{hidden}; {advice}")
 
@@ -185,7 +185,7 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
 def _suggested(path: str) -> str:
     """The URL to write for a path, as far as it can be guessed; without the path if it may hold a password."""
     right = sqlite_url(os.path.expanduser(path.removeprefix("file:").strip()).rstrip("/"))
-    return right if redacted(right) == right else "sqlite:///FILE"
+    return right if redact(right) == right else "sqlite:///FILE"
 
 
 def _refuse_text(text: str, shown: str) -> None:

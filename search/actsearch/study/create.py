@@ -9,7 +9,7 @@ from actsearch.checks import check_integer
 from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
-from actsearch.storage import Storage, quoted, versions
+from actsearch.storage import Storage, quote_name, versions
 from actsearch.strategies import Space, Strategy, make_strategy
 from actsearch.study.directions import given_directions, refuse_pruner
 from actsearch.study.study import Study
@@ -137,8 +137,10 @@ def _other_objectives(stored: StudyRecord, ways: Sequence[str], names: Sequence[
 
 def _check_arguments(study_name: object, pruner: object) -> None:
     if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
-        raise StudyError(f"study_name must be a text that is not empty, not {quoted(study_name)}")
-    if "://" in study_name and "***" in (shown := quoted(study_name)):
+        raise StudyError(
+            f"study_name must be a text that is not empty, not {quote_name(study_name)}"
+        )
+    if "://" in study_name and "***" in (shown := quote_name(study_name)):
         raise StudyError(
             f"study_name is a URL with a password, {shown}, and a name is shown to everybody; "
             "give the URL as storage=, and the study a name"

@@ -10,7 +10,7 @@ from actsearch.checks import check_integer
 from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
-from actsearch.storage import Storage, quoted
+from actsearch.storage import Storage, quote_name
 from actsearch.strategies import WARM_START as AS_WARM_START
 from actsearch.strategies import Space
 from actsearch.study.study import Study
@@ -105,7 +105,9 @@ class WarmStart:
         had = stored.user_attrs.get(WARM_START, {})
         found = []
         if had.get("study") != name:
-            found.append(f"warm_start_from: {quoted(name)}, stored {quoted(had.get('study'))}")
+            found.append(
+                f"warm_start_from: {quote_name(name)}, stored {quote_name(had.get('study'))}"
+            )
         elif had.get("top_k") != _resolve_top_k(top_k):
             found.append(f"warm_start_top_k: {_resolve_top_k(top_k)}, stored {had.get('top_k')}")
         return found
@@ -116,7 +118,7 @@ def _read(source: Study | str, storage: Storage) -> tuple[StudyRecord, list[Tria
         return source.record, [trial.record for trial in source.trials]
     if not isinstance(source, str):
         raise StudyError(
-            f"warm_start_from must be a study or the name of one in this storage, not {quoted(source)}"
+            f"warm_start_from must be a study or the name of one in this storage, not {quote_name(source)}"
         )
     record = storage.study(source)
     return record, storage.trials(record.id)

@@ -14,7 +14,7 @@ from actsearch.errors import StorageError
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
-from actsearch.storage.tolerant import UNREADABLE, plain
+from actsearch.storage.tolerant import UNREADABLE, one_line
 from actsearch.text_table import align_columns
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
@@ -259,7 +259,7 @@ class Verdict:
             OverflowError,
         ) as error:
             raise StorageError(
-                f"a stored verdict cannot be read ({type(error).__name__}: {plain(error)}): "
+                f"a stored verdict cannot be read ({type(error).__name__}: {one_line(error)}): "
                 "it was changed by another program, or is damaged"
             ) from None
 
@@ -275,8 +275,8 @@ class Verdict:
         if winner.verdict in ("worse", "equivalent"):  # the first version may have named others
             raise ValueError(f"its winner is called {winner.verdict!r}")
         return cls(
-            study_name=plain(data["study_name"]),
-            metric=plain(data["metric"]),
+            study_name=one_line(data["study_name"]),
+            metric=one_line(data["metric"]),
             direction=stored.one_of(data["direction"], Direction),
             seeds=stored.whole(data["seeds"], 1),
             comparisons=stored.whole(data["comparisons"]),
@@ -347,7 +347,8 @@ def _row(data: Mapping[str, Any]) -> VerdictRow:
         is_catalog=bool(data.get("is_catalog")),
         activation=what.activation,
         others={
-            plain(name): stored.number(value) for name, value in (data.get("others") or {}).items()
+            one_line(name): stored.number(value)
+            for name, value in (data.get("others") or {}).items()
         },
     )
 

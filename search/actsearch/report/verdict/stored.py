@@ -1,4 +1,4 @@
-"""The door for stored verdicts: what goes through it is a valid activation, a number, or plain text.
+"""The door for stored verdicts: what goes through it is a valid activation, a number, or one_line text.
 
 A database may have been changed by another program, and what a verdict holds goes into code that people paste. So
 nothing is kept as it was stored: activations are made anew from the catalog and the formula language, and texts lose
@@ -17,7 +17,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.storage import tolerant
-from actsearch.storage.tolerant import UNREADABLE, plain
+from actsearch.storage.tolerant import UNREADABLE, one_line
 
 __all__ = ["Placed", "number", "numbers", "one_of", "placed", "share", "whole"]
 
@@ -42,12 +42,12 @@ def placed(data: Mapping[str, Any]) -> Placed:
     """The activation of a stored line, made anew; formula and label say "unreadable" where there is no valid one."""
     stored = data.get("activation")
     if stored is None:
-        return Placed(plain(data["formula"]), plain(data["label"]), None)
+        return Placed(one_line(data["formula"]), one_line(data["label"]), None)
     try:
         groups = _groups(CandidateRecord.groups_in(stored))
         record = CandidateRecord({group: _activation(item) for group, item in groups})
     except (ActsearchError, TypeError, ValueError, OverflowError) as error:
-        return Placed(plain(f"{UNREADABLE}: {error}"), UNREADABLE, None)
+        return Placed(one_line(f"{UNREADABLE}: {error}"), UNREADABLE, None)
     return Placed(record.formula, record.label, record.to_json())
 
 
@@ -56,7 +56,7 @@ def _groups(stored: Any) -> list[tuple[str, Any]]:
         raise ValueError("its groups of sites are not a mapping")
     for group in stored:
         if not group.isprintable():
-            raise ValueError(f"'{plain(group)}' is not a name of sites")
+            raise ValueError(f"'{one_line(group)}' is not a name of sites")
     return list(stored.items())
 
 
@@ -72,7 +72,7 @@ def _activation(item: Any) -> ActivationRecord:
     values = row.bind(given.hyperparameters)
     # the start of a fitted row is fitted with torch: here its stored formula has to do, which is read as any other
     formula = str(parse(given.formula)) if row.fitted else row.text(values)
-    return ActivationRecord(formula, row.name, values, plain(row.label(values)))
+    return ActivationRecord(formula, row.name, values, one_line(row.label(values)))
 
 
 def number(value: Any) -> float:
@@ -84,28 +84,28 @@ def number(value: Any) -> float:
     if isinstance(value, str) and value in _NONFINITE:
         return float(value)
     if not is_number(value):
-        raise ValueError(f"{plain(value, _SHORT)!r} is not a number")
+        raise ValueError(f"{one_line(value, _SHORT)!r} is not a number")
     return float(value)
 
 
 def numbers(values: Any) -> tuple[float, ...]:
     """A list of numbers; ValueError for anything else."""
     if not isinstance(values, (list, tuple)):
-        raise ValueError(f"{plain(values, _SHORT)!r} is not a list of numbers")
+        raise ValueError(f"{one_line(values, _SHORT)!r} is not a list of numbers")
     return tuple(number(value) for value in values)
 
 
 def whole(value: Any, low: int = 0) -> int:
     """A whole number from ``low`` on; ValueError for anything else."""
     if type(value) is not int or not low <= value <= _LARGEST:
-        raise ValueError(f"{plain(value, _SHORT)!r} is not a whole number from {low} on")
+        raise ValueError(f"{one_line(value, _SHORT)!r} is not a whole number from {low} on")
     return value
 
 
 def one_of(word: Any, words: Any) -> Any:
     """One of the words of a Literal; ValueError for anything else."""
     if not isinstance(word, str) or word not in get_args(words):
-        raise ValueError(f"{plain(word, _SHORT)!r} is not one of {', '.join(get_args(words))}")
+        raise ValueError(f"{one_line(word, _SHORT)!r} is not one of {', '.join(get_args(words))}")
     return word
 
 
