@@ -12,7 +12,7 @@ import actsearch as acs
 from actsearch.activation import describe
 from actsearch.evaluation import Evaluator
 from actsearch.execution import Executor, Job, Work
-from actsearch.records import SHARED, CandidateRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.strategies import STRATEGIES
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
@@ -33,7 +33,7 @@ Objective = Callable[[acs.Candidate, acs.Run], float]
 def _jobs(count: int) -> list[Job]:
     """Jobs whose numbers have gaps, as those of an interrupted study have."""
     return [
-        Job(3 * index + 1, CandidateRecord({SHARED: describe(name)}))
+        Job(3 * index + 1, CandidateRecord.shared(describe(name)))
         for index, name in enumerate(NAMES[:count])
     ]
 

@@ -16,9 +16,17 @@ import actsearch as acs
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG
 from actsearch.expression import parse
-from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint
-from actsearch.strategies import STRATEGIES, Context, Space, Strategy, make_strategy
+from actsearch.strategies import (
+    STRATEGIES,
+    Context,
+    Feature,
+    Space,
+    Strategy,
+    make_strategy,
+    refuse_unsupported,
+)
 
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
@@ -60,7 +68,7 @@ def _trial(number: int, state: TrialState, value: float | None, kind: int) -> Tr
     return TrialRecord(
         number,
         state,
-        CandidateRecord({SHARED: record}, "test"),
+        CandidateRecord.shared(record, "test"),
         value,
         0.01 if state is TrialState.COMPLETE else None,
         fingerprint=fingerprint(record),
@@ -132,8 +140,8 @@ class TestEveryStrategy:
         allowed = SPACES[space]
         proposals = self._propose(name, HISTORIES[history], _context(allowed))
         for candidate in proposals:
-            assert set(candidate.activations) == {SHARED}
-            item = candidate.activations[SHARED]
+            item = candidate.single
+            assert item is not None
             if item.name is not None:
                 assert item.name in allowed.activation_names
                 assert allowed.learned or not CATALOG[item.name].learned
@@ -151,7 +159,7 @@ class TestEveryStrategy:
         proposals = self._propose(name, HISTORIES[history], _context(SPACES["all"]))
         outputs = set(CATALOG.names(role="output"))
         assert outputs
-        assert not outputs & {item.activations[SHARED].name for item in proposals}
+        assert not outputs & {item.activations["*"].name for item in proposals}
 
     @pytest.mark.parametrize("n", [1, 2, 5])
     @pytest.mark.parametrize("history", ["none", "mixed"])
@@ -279,7 +287,9 @@ def _two(seed: int = 0, space: Space | None = None) -> Context:
     return Context(space or Space(), seed, "maximize", directions=TWO)
 
 
-@pytest.mark.parametrize("name", list(STRATEGIES))
+@pytest.mark.parametrize(
+    "name", [name for name, kind in STRATEGIES.items() if Feature.OBJECTIVES in kind.supports]
+)
 class TestTwoObjectives:
     @pytest.mark.parametrize("history", list(HISTORIES))
     def test_any_history_gives_a_whole_batch(self, name: str, history: str) -> None:
@@ -316,6 +326,27 @@ class TestTwoObjectives:
         alone = [[dataclasses.replace(t, value=t.values[1]) for t in given] for given in made]
         first, opposite = (make_strategy(name).propose(given, 8, _context()) for given in alone)
         assert (one == other) is (first == opposite)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+class TestFeatures:
+    ASKING: dict[Feature, dict[str, Any]] = {
+        Feature.OBJECTIVES: {"directions": 2},
+        Feature.GROUPS: {"groups": True},
+        Feature.PRUNING: {"pruning": True},
+    }
+
+    @pytest.mark.parametrize("feature", list(Feature))
+    def test_a_study_that_asks_for_more_is_refused(self, name: str, feature: Feature) -> None:
+        strategy = make_strategy(name)
+        if feature in strategy.supports:
+            refuse_unsupported(strategy, **self.ASKING[feature])
+            return
+        with pytest.raises(acs.SpaceError, match=f"{name!r} does not support {feature.value}"):
+            refuse_unsupported(strategy, **self.ASKING[feature])
+
+    def test_a_plain_study_is_never_refused(self, name: str) -> None:
+        refuse_unsupported(make_strategy(name))
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))

@@ -10,13 +10,23 @@ import pytest
 import torch
 
 import actsearch as acs
-from actsearch.activation import activation
+from actsearch.activation import activation, describe
 from actsearch.catalog import CATALOG
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
-from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import identify
-from actsearch.strategies import STRATEGIES, Context, SiteGroups, Space, make_strategy, phase_of
+from actsearch.strategies import (
+    STRATEGIES,
+    Context,
+    Feature,
+    SiteGroups,
+    Space,
+    make_strategy,
+    phase_of,
+)
+
+NAMES = [name for name, kind in STRATEGIES.items() if Feature.GROUPS in kind.supports]
 
 BEST = {0: "sin", 1: "relu", 2: "tanh"}
 """What each of three groups wants; no activation is good in all of them."""
@@ -100,7 +110,7 @@ def _of_phase(name: str, where: str, operation: str) -> list[TrialRecord]:
 
 
 @pytest.mark.parametrize("where", list(CONTEXTS))
-@pytest.mark.parametrize("name", list(STRATEGIES))
+@pytest.mark.parametrize("name", NAMES)
 class TestEveryStrategyBySite:
     def test_it_starts_with_one_activation_for_all_groups(self, name: str, where: str) -> None:
         context = CONTEXTS[where]
@@ -167,7 +177,7 @@ class TestEveryStrategyBySite:
     ) -> None:
         context = CONTEXTS[where]
         for trial in _searched(name, where, 120):
-            assert context.site_groups.spelt(trial.candidate) == trial.candidate
+            assert context.site_groups.normalized(trial.candidate) == trial.candidate
             for item in trial.candidate.activations.values():
                 if item.name is not None:
                     assert item.name in context.space.activation_names
@@ -212,7 +222,7 @@ class TestEveryStrategyBySite:
     ) -> None:
         context = CONTEXTS[where]
         groups = context.site_groups
-        item = acs.Candidate.of("sin").record.activations[SHARED]
+        item = describe("sin")
         warm = groups.candidate([item] * len(groups), "warm start")
         history = [_ended(0, warm, context, set())]
         made = _proposed(name, history, context)
@@ -220,19 +230,19 @@ class TestEveryStrategyBySite:
         assert all(candidate.parents == (0,) for candidate in made)
 
 
-@pytest.mark.parametrize("name", list(STRATEGIES))
+@pytest.mark.parametrize("name", NAMES)
 def test_one_group_alone_is_a_search_for_shared_activations(name: str) -> None:
     band = Context(Space(sites="per_depth", depth_bands=1), 0, "maximize")
     shared = Context(Space(), 0, "maximize")
     history = [
         dataclasses.replace(trial)
         for trial in _searched(name, "per_depth", 120)
-        if set(trial.candidate.activations) == {SHARED}
+        if trial.candidate.single is not None
     ]
     assert _proposed(name, history, band) == _proposed(name, history, shared)
 
 
-@pytest.mark.parametrize("name", list(STRATEGIES))
+@pytest.mark.parametrize("name", NAMES)
 def test_sites_that_nobody_knows_are_asked_for(name: str) -> None:
     context = Context(Space(sites="per_site"), 0, "maximize")
     with pytest.raises(acs.SpaceError, match="not known yet"):

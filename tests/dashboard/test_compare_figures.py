@@ -13,7 +13,6 @@ import pytest
 from scipy import stats
 
 from actsearch.records import (
-    SHARED,
     ActivationRecord,
     CandidateRecord,
     EpochRecord,
@@ -242,8 +241,8 @@ def test_pictures_of_what_cannot_be_read_are_empty(evil: str) -> None:
         ActivationRecord("x", name=evil, hyperparameters={evil: evil}),
         ActivationRecord("softmax(x)", name="softmax"),
     ):
-        assert picture(CandidateRecord({SHARED: item})) == ""
-        assert curves(CandidateRecord({SHARED: item})) == {}
+        assert picture(CandidateRecord.shared(item)) == ""
+        assert curves(CandidateRecord.shared(item)) == {}
     assert picture(CandidateRecord({})) == ""
 
 

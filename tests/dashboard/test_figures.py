@@ -10,7 +10,6 @@ import pytest
 
 from actsearch.errors import ActsearchError
 from actsearch.records import (
-    SHARED,
     ActivationRecord,
     CandidateRecord,
     EpochRecord,
@@ -29,7 +28,7 @@ def trial(
     label: str = "x",
     reason: str = "",
 ) -> TrialRecord:
-    candidate = CandidateRecord({SHARED: ActivationRecord("x", label=label)})
+    candidate = CandidateRecord.shared(ActivationRecord("x", label=label))
     return TrialRecord(number, state, candidate, value, reason=reason)
 
 

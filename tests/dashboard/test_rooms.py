@@ -357,7 +357,7 @@ def test_a_picture_of_a_storage_says_that_refresh_is_off(
 
 
 def test_filters_and_orders_know_missing_values() -> None:
-    candidate = CandidateRecord({SHARED: ActivationRecord("x", label="x")})
+    candidate = CandidateRecord.shared(ActivationRecord("x", label="x"))
     trials = columns_of(
         [
             TrialRecord(0, TrialState.FAILED, candidate, None, reason="Boom"),

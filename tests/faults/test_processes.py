@@ -30,7 +30,7 @@ from actsearch.activation import describe
 from actsearch.evaluation import Evaluator
 from actsearch.execution import Job, Work
 from actsearch.execution.child import read_message, write_message
-from actsearch.records import SHARED, CandidateRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, Outcome, TrialState
 
 NAMES = ("relu", "sin", "tanh", "elu")
 
@@ -65,7 +65,7 @@ SLOW = ("a segmentation fault", "killed")  # as os._exit, for the one who waits
 
 def _jobs() -> list[Job]:
     return [
-        Job(number, CandidateRecord({SHARED: describe(name)})) for number, name in enumerate(NAMES)
+        Job(number, CandidateRecord.shared(describe(name))) for number, name in enumerate(NAMES)
     ]
 
 

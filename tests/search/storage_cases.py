@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from actsearch.activation import describe
 from actsearch.records import (
-    SHARED,
     CandidateRecord,
     EpochRecord,
     EvaluationRecord,
@@ -34,7 +33,7 @@ def study_record(name: str = "s", seed: int = 0) -> StudyRecord:
 
 def waiting(formula: str = "x * tanh(x)", **settings: Any) -> TrialRecord:
     """A trial that is not stored."""
-    candidate = CandidateRecord({SHARED: describe(formula)}, "test", (1, 2))
+    candidate = CandidateRecord.shared(describe(formula), "test", (1, 2))
     return TrialRecord(-1, TrialState.WAITING, candidate, fingerprint="f", **settings)
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 import actsearch as acs
 from actsearch.activation import Activation, describe
-from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.report import VerdictRow
 
 FIXED = "max(x, 0.3) * tanh(x)"  # 0.3 stands in a buffer
@@ -82,7 +82,7 @@ class TestTheClass:
 
     def test_a_trial_and_a_line_of_a_verdict_name_one_too(self) -> None:
         record = describe(LEARNED)
-        trial = TrialRecord(0, TrialState.COMPLETE, CandidateRecord({SHARED: record}))
+        trial = TrialRecord(0, TrialState.COMPLETE, CandidateRecord.shared(record))
         row = VerdictRow(
             LEARNED, LEARNED, 0.9, 0, 0, 0, 1, "better", (0.9,), 0.9, activation=record.to_json()
         )

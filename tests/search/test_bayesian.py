@@ -11,8 +11,8 @@ import pytest
 import actsearch as acs
 from actsearch.activation import describe
 from actsearch.catalog import CATALOG
-from actsearch.records import SHARED, CandidateRecord, TrialRecord, TrialState
-from actsearch.strategies import Context, Space, Strategy
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
+from actsearch.strategies import Context, SiteGroups, Space, Strategy
 from actsearch.strategies.bayesian import _choices
 
 SPACE = Space(activations=["leaky_relu", "elu", "sin", "tanh", "softplus"])
@@ -21,7 +21,7 @@ BEST_SLOPE = 0.37
 
 def _slope_objective(candidate: CandidateRecord) -> float:
     """Highest, 1, for leaky_relu at the best slope; every other activation is at most 0.3."""
-    item = candidate.activations[SHARED]
+    item = candidate.activations["*"]
     if item.name != "leaky_relu":
         return 0.3 if item.name == "tanh" else 0.1
     return 1 - abs(float(item.hyperparameters["negative_slope"]) - BEST_SLOPE)
@@ -42,17 +42,18 @@ def _search(
     return history[:count]
 
 
-def _told(history: list[TrialRecord], context: Context) -> optuna.Study:
-    """What the sampler is told of a history."""
-    return acs.Bayesian()._study(history, context, _choices(history, context))
+def _reported(history: list[TrialRecord], context: Context) -> optuna.Study:
+    """What is reported to the sampler of a history."""
+    names = _choices(history, context)
+    return acs.Bayesian()._study(history, context, names, SiteGroups.shared())
 
 
 def _names(history: list[TrialRecord]) -> list[str | None]:
-    return [trial.candidate.activations[SHARED].name for trial in history]
+    return [trial.candidate.activations["*"].name for trial in history]
 
 
 def _slopes(history: list[TrialRecord]) -> list[float]:
-    items = [trial.candidate.activations[SHARED] for trial in history]
+    items = [trial.candidate.activations["*"] for trial in history]
     return [
         float(item.hyperparameters["negative_slope"])
         for item in items
@@ -66,7 +67,7 @@ def test_the_first_batch_is_every_activation_of_the_space_at_its_defaults() -> N
     names = context.space.activation_names
     assert strategy.batch_size([], context) == len(names) == len(set(names)) > 8
     first = strategy.propose([], len(names), context)
-    assert [item.activations[SHARED] for item in first] == [describe(name) for name in names]
+    assert [item.activations["*"] for item in first] == [describe(name) for name in names]
     assert {item.operation for item in first} == {"baseline"}
 
 
@@ -82,18 +83,18 @@ def test_later_batches_have_the_size_of_the_setting(batch: int) -> None:
 def test_baselines_that_were_tried_already_are_not_proposed_again() -> None:
     context = Context(SPACE, 0, "maximize")
     enqueued = [
-        TrialRecord(0, TrialState.FAILED, CandidateRecord({SHARED: describe("sin")}, "user")),
-        TrialRecord(1, TrialState.COMPLETE, CandidateRecord({SHARED: describe("x*x")}), 0.5),
+        TrialRecord(0, TrialState.FAILED, CandidateRecord.shared(describe("sin"), "user")),
+        TrialRecord(1, TrialState.COMPLETE, CandidateRecord.shared(describe("x*x")), 0.5),
     ]
     strategy = acs.Bayesian()
     batch = strategy.propose(enqueued, strategy.batch_size(enqueued, context), context)
-    names = {item.activations[SHARED].name for item in batch}
+    names = {item.activations["*"].name for item in batch}
     assert names == set(SPACE.activation_names) - {"sin"}
 
 
 def test_an_enqueued_variant_does_not_replace_the_baseline() -> None:
     context = Context(SPACE, 0, "maximize")
-    variant = CandidateRecord({SHARED: describe("leaky_relu", negative_slope=0.5)}, "user")
+    variant = CandidateRecord.shared(describe("leaky_relu", negative_slope=0.5), "user")
     history = [TrialRecord(0, TrialState.COMPLETE, variant, 0.5)]
     assert acs.Bayesian().batch_size(history, context) == len(SPACE.activation_names)
 
@@ -102,7 +103,7 @@ def test_a_proposal_has_the_settings_of_its_own_activation_alone() -> None:
     context = Context(Space(), 3, "maximize")
     strategy = acs.Bayesian()
     history = _search(strategy, 60, context, lambda candidate: len(candidate.formula) % 7 / 7)
-    later = [trial.candidate.activations[SHARED] for trial in history[20:]]
+    later = [trial.candidate.activations["*"] for trial in history[20:]]
     assert len({item.name for item in later}) > 3
     for item in later:
         assert item.name is not None
@@ -114,7 +115,7 @@ def test_the_sampler_is_told_settings_conditional_on_the_choice() -> None:
     context = Context(SPACE, 0, "maximize")
     strategy = acs.Bayesian()
     history = _search(strategy, 20, context)
-    told = _told(history, context).trials
+    told = _reported(history, context).trials
     assert len(told) == sum(bool(CATALOG[str(name)].searched) for name in _names(history)) > 10
     for trial in told:
         name = trial.params["activation"]
@@ -125,7 +126,7 @@ def test_the_sampler_is_told_settings_conditional_on_the_choice() -> None:
 def test_proposals_do_not_repeat_a_trial_while_there_is_something_new() -> None:
     space = Space(activations=["leaky_relu", "max_affine"])
     history = _search(acs.Bayesian(), 30, Context(space, 0, "maximize"))
-    formulas = [trial.candidate.activations[SHARED] for trial in history]
+    formulas = [trial.candidate.activations["*"] for trial in history]
     numbers = [str(item.to_json()) for item in formulas if item.name == "leaky_relu"]
     assert len(numbers) == len(set(numbers)) > 5
 
@@ -167,12 +168,12 @@ def test_failures_count_as_the_worst_value_and_are_avoided() -> None:
     context = Context(SPACE, 0, "minimize")
     strategy = acs.Bayesian()
     history = _search(strategy, 5, context)
-    slope = CandidateRecord({SHARED: describe("leaky_relu", negative_slope=0.3)})
+    slope = CandidateRecord.shared(describe("leaky_relu", negative_slope=0.3))
     failed = TrialRecord(5, TrialState.FAILED, slope, None)
     refused = TrialRecord(6, TrialState.REJECTED, slope, None)
     repeated = TrialRecord(7, TrialState.DUPLICATE, slope, duplicate_of=0)
-    told = _told([*history, failed, refused, repeated], context).trials
-    before = len(_told(history, context).trials)
+    told = _reported([*history, failed, refused, repeated], context).trials
+    before = len(_reported(history, context).trials)
     worst = max(trial.value or 0.0 for trial in history)
     assert [trial.value for trial in told[before:]] == [worst, worst]
 
@@ -183,7 +184,7 @@ def _numbered(count: int, context: Context) -> list[TrialRecord]:
         TrialRecord(
             number,
             TrialState.COMPLETE,
-            CandidateRecord({SHARED: describe("leaky_relu", negative_slope=number / count)}),
+            CandidateRecord.shared(describe("leaky_relu", negative_slope=number / count)),
             float(-number if context.direction == "maximize" else number),
         )
         for number in range(count)
@@ -191,9 +192,9 @@ def _numbered(count: int, context: Context) -> list[TrialRecord]:
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_of_a_long_history_the_best_quarter_and_the_latest_are_told(direction: str) -> None:
+def test_of_a_long_history_the_best_quarter_and_the_latest_are_reported(direction: str) -> None:
     context = Context(SPACE, 0, "maximize" if direction == "maximize" else "minimize")
-    told = _told(_numbered(1000, context), context).trials
+    told = _reported(_numbered(1000, context), context).trials
     numbers = [round(trial.params["leaky_relu.negative_slope"] * 1000) for trial in told]
     assert numbers == [*range(75), *range(775, 1000)]
 
@@ -201,7 +202,7 @@ def test_of_a_long_history_the_best_quarter_and_the_latest_are_told(direction: s
 @pytest.mark.parametrize("count", [299, 300])
 def test_a_short_history_is_told_whole(count: int) -> None:
     context = Context(SPACE, 0, "maximize")
-    assert len(_told(_numbered(count, context), context).trials) == count
+    assert len(_reported(_numbered(count, context), context).trials) == count
 
 
 @pytest.mark.parametrize("count", [8, 400])
@@ -211,25 +212,25 @@ def test_what_could_only_be_repeated_is_not_drawn(count: int) -> None:
     numbers = iter(range(count, count + 100))
     history += [
         TrialRecord(
-            next(numbers), TrialState.COMPLETE, CandidateRecord({SHARED: describe(name)}), 1.0
+            next(numbers), TrialState.COMPLETE, CandidateRecord.shared(describe(name)), 1.0
         )
         for name in SPACE.activation_names
     ]
     fixed = [name for name in SPACE.activation_names if not CATALOG[name].searched]
     assert fixed
-    told = _told(history, context).trials
+    told = _reported(history, context).trials
     assert not {trial.params["activation"] for trial in told} & set(fixed)
     proposed = acs.Bayesian().propose(history, 8, context)
-    assert {item.activations[SHARED].name for item in proposed} <= set(
-        SPACE.activation_names
-    ) - set(fixed)
+    assert {item.activations["*"].name for item in proposed} <= set(SPACE.activation_names) - set(
+        fixed
+    )
 
 
 def test_a_long_history_of_a_space_without_settings_is_fine() -> None:
     space = Space(activations=["tanh", "gelu"])
     context = Context(space, 0, "maximize")
     history = [
-        TrialRecord(number, TrialState.COMPLETE, CandidateRecord({SHARED: describe(name)}), 0.5)
+        TrialRecord(number, TrialState.COMPLETE, CandidateRecord.shared(describe(name)), 0.5)
         for number, name in enumerate(["tanh", "gelu"] * 200)
     ]
     assert len(acs.Bayesian().propose(history, 8, context)) == 8
@@ -254,7 +255,7 @@ def test_drawn_numbers_are_what_tables_show(strategy: Strategy) -> None:
         value
         for trial in history
         if trial.candidate.operation in ("tpe", "random catalog")
-        for value in trial.candidate.activations[SHARED].hyperparameters.values()
+        for value in trial.candidate.activations["*"].hyperparameters.values()
     ]
     assert len(drawn) > 10
     assert all(value == float(f"{value:.3g}") for value in drawn)

@@ -175,7 +175,7 @@ def test_what_others_changed_is_read_anew(study: Study, statement: str) -> None:
 def test_a_sample_holds_the_best_and_reaches_from_end_to_end(direction: str) -> None:
     count, most = 1000, 100
     trials = [
-        TrialRecord(at, TrialState.COMPLETE, CandidateRecord({SHARED: SINE}), value=(at * 37) % count)
+        TrialRecord(at, TrialState.COMPLETE, CandidateRecord.shared(SINE), value=(at * 37) % count)
         for at in range(count)
     ]  # fmt: skip
     frame = columns_of(trials)

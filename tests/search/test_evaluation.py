@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import actsearch as acs
 from actsearch.evaluation import Candidate, Run, TrialPruned, evaluate
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord, Outcome, TrialState
+from actsearch.records import ActivationRecord, CandidateRecord, Outcome, TrialState
 
 RELU = Candidate.of("relu").record
 PER_CHANNEL = 'tanh(param(1.0, per="channel") * x)'
@@ -371,7 +371,7 @@ def test_a_candidate_of_several_activations_has_no_single_module() -> None:
 
 
 def test_an_objective_gets_the_candidate_under_trial() -> None:
-    record = CandidateRecord({SHARED: ActivationRecord("x * sin(x)", label="wave")})
+    record = CandidateRecord.shared(ActivationRecord("x * sin(x)", label="wave"))
     seen = []
 
     def objective(candidate: Candidate, run: Run) -> float:

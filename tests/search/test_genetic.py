@@ -19,12 +19,13 @@ from actsearch.activation import describe
 from actsearch.catalog import CATALOG
 from actsearch.expression import Call, Expression, Number, Parameter, X, parse
 from actsearch.operators import OPERATORS
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint, screen
 from actsearch.strategies import Context, Space
-from actsearch.strategies.genetic.strategy import _Individual, _shape
 from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
+from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.population import Member, best_and_latest, members_of, tournament
 from actsearch.strategies.rules import allowed
 
 CONTEXT = Context(Space(), 0, "minimize")
@@ -51,7 +52,7 @@ def seeded() -> Iterator[None]:
 
 
 def _item(candidate: CandidateRecord) -> ActivationRecord:
-    return candidate.activations[SHARED]
+    return candidate.activations["*"]
 
 
 def _distance(candidate: CandidateRecord) -> float:
@@ -130,7 +131,7 @@ class TestBatches:
         assert len(set(identities)) == len(identities) > 120
 
     def test_too_few_parents_start_again_with_the_catalog(self) -> None:
-        failed = CandidateRecord({SHARED: describe("softmax", dim=1)}, "user")
+        failed = CandidateRecord.shared(describe("softmax", dim=1), "user")
         history = [TrialRecord(0, TrialState.REJECTED, failed, fingerprint="0" * 32)]
         proposals = acs.Genetic().propose(history, 24, CONTEXT)
         assert any(one.operation == "catalog" for one in proposals)
@@ -140,7 +141,7 @@ class TestBatches:
             TrialRecord(
                 number,
                 TrialState.COMPLETE,
-                CandidateRecord({SHARED: describe(f"x * tanh({number + 1} * x)")}),
+                CandidateRecord.shared(describe(f"x * tanh({number + 1} * x)")),
                 100.0 - number if number >= 5 else float(number),
                 fingerprint=str(number),
             )
@@ -222,27 +223,27 @@ def _nodes(tree: Expression) -> Iterator[Expression]:
 
 
 class TestTournament:
-    SMALL = _Individual(7, parse("tanh(x)"), 0.50)
-    LARGE = _Individual(3, parse("x * tanh(x) + sin(x)"), 0.49)
+    SMALL = Member(7, (describe("tanh(x)"),), 0.50)
+    LARGE = Member(3, (describe("x * tanh(x) + sin(x)"),), 0.49)
 
     @pytest.mark.parametrize(
         ("spread", "winner"), [(0.02, "small"), (0.005, "large"), (0.0, "large")]
     )
     def test_within_one_spread_the_smaller_wins(self, spread: float, winner: str) -> None:
-        strategy = acs.Genetic(tournament=12)  # both take part in all but one of 2,000 draws
-        chosen = strategy._parent([self.SMALL, self.LARGE], spread, CONTEXT)
+        # both take part in all but one of 2,000 draws
+        chosen = tournament([self.SMALL, self.LARGE], 12, spread, CONTEXT)
         assert chosen is (self.SMALL if winner == "small" else self.LARGE)
 
     @pytest.mark.parametrize("direction", ["minimize", "maximize"])
     def test_beyond_it_the_better_wins(self, direction: str) -> None:
         context = Context(Space(), 0, "minimize" if direction == "minimize" else "maximize")
-        rivals = [_Individual(number, parse("x * x"), float(number)) for number in range(5)]
-        chosen = acs.Genetic(tournament=60)._parent(rivals, 0.1, context)
+        rivals = [Member(number, (describe("x * x"),), float(number)) for number in range(5)]
+        chosen = tournament(rivals, 60, 0.1, context)
         assert chosen.number == (0 if direction == "minimize" else 4)
 
     def test_of_equals_the_earlier_wins(self) -> None:
-        rivals = [_Individual(number, parse("x * x"), 1.0) for number in (5, 2, 9)]
-        assert acs.Genetic(tournament=60)._parent(rivals, 0.0, CONTEXT).number == 2
+        rivals = [Member(number, (describe("x * x"),), 1.0) for number in (5, 2, 9)]
+        assert tournament(rivals, 60, 0.0, CONTEXT).number == 2
 
 
 class TestTrees:
@@ -435,7 +436,7 @@ def test_it_improves_on_its_first_population() -> None:
     ],
 )
 def test_a_shape_is_a_formula_without_its_numbers(one: str, other: str, alike: bool) -> None:
-    shapes = {_shape(str(parse(text))) for text in (one, other)}
+    shapes = {Member(0, (describe(text),), 0.0).shape for text in (one, other)}
     assert len(shapes) == (1 if alike else 2)
 
 
@@ -447,10 +448,11 @@ def test_a_formula_that_is_tuned_again_and_again_takes_one_place() -> None:
         TrialRecord(
             number,
             TrialState.COMPLETE,
-            CandidateRecord({SHARED: describe(formula)}),
+            CandidateRecord.shared(describe(formula)),
             float(80 - number),
         )
         for number, formula in enumerate(["x * tanh(x)", *tuned])
     ]
-    found = acs.Genetic(elites=1)._population(history, context)
-    assert [str(one.tree) for one in found] == ["x * tanh(x)", "sin(1.79 * x)"]
+    members = list(members_of(history, context, SiteGroups.shared()))
+    found = best_and_latest(members, context, latest=64, elites=1)
+    assert [one.items[0].formula for one in found] == ["x * tanh(x)", "sin(1.79 * x)"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import actsearch as acs
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.screening import screen
 
 Array = npt.NDArray[np.float64]
@@ -267,7 +267,7 @@ def test_a_learned_form_that_starts_as_a_line_is_not_refused_as_affine(name: str
 
 
 def _screened(record: ActivationRecord) -> Any:
-    return screen(CandidateRecord({SHARED: record}))
+    return screen(CandidateRecord.shared(record))
 
 
 @pytest.mark.parametrize(

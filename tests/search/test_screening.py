@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import actsearch as acs
 from actsearch.evaluation import Candidate
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.screening import Screening, screen
 
 
@@ -97,7 +97,7 @@ def test_a_form_that_does_not_keep_the_shape_is_refused(
 def test_a_stored_candidate_that_cannot_be_built_is_refused_not_raised(
     record: ActivationRecord,
 ) -> None:
-    result = screen(CandidateRecord({SHARED: record}))
+    result = screen(CandidateRecord.shared(record))
     assert not result.passed
     assert "\n" not in result.reason
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from actsearch.checks import check_known
 from actsearch.errors import SpaceError
-from actsearch.strategies.base import Context, Strategy, observations, value_of, worst_value
+from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import WARM_START, BySite, phase_of
 from actsearch.strategies.genetic import Genetic
@@ -19,17 +19,17 @@ __all__ = [
     "WARM_START",
     "Bayesian",
     "BySite",
+    "DEFAULT",
     "Context",
+    "Feature",
     "Genetic",
     "RandomSearch",
     "SiteGroups",
     "Space",
     "Strategy",
     "make_strategy",
-    "observations",
     "phase_of",
-    "value_of",
-    "worst_value",
+    "refuse_unsupported",
 ]
 
 STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
@@ -40,6 +40,9 @@ STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
     }
 )
 """Strategies by name."""
+
+DEFAULT = Bayesian.name
+"""What a study takes where none is given."""
 
 
 def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
@@ -61,3 +64,27 @@ def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
         return STRATEGIES[name](**settings)
     except TypeError as error:
         raise SpaceError(f"strategy {name}: {error}") from None
+
+
+def refuse_unsupported(
+    strategy: Strategy, *, directions: int = 1, groups: bool = False, pruning: bool = False
+) -> None:
+    """Refuse a study that asks for what its strategy has not declared.
+
+    Args:
+        strategy: of the study.
+        directions: how many objectives there are.
+        groups: whether groups of sites have activations of their own.
+        pruning: whether trials are given up early.
+
+    Raises:
+        SpaceError: says what is missing, and which strategies have it.
+    """
+    asked = {Feature.OBJECTIVES: directions > 1, Feature.GROUPS: groups, Feature.PRUNING: pruning}
+    for feature, is_asked in asked.items():
+        if is_asked and feature not in strategy.supports:
+            able = [name for name, kind in STRATEGIES.items() if feature in kind.supports]
+            raise SpaceError(
+                f"strategy {strategy.name!r} does not support {feature.value}; "
+                f"those that do: {', '.join(able) or 'none'}"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import enum
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,22 @@ from actsearch.strategies.space import Space
 
 __all__ = [
     "Context",
+    "Feature",
     "Strategy",
+    "is_measured",
     "observations",
     "points_of",
     "value_of",
     "worst_value",
 ]
+
+
+class Feature(enum.Enum):
+    """What a study may ask of its strategy."""
+
+    OBJECTIVES = "several objectives"
+    GROUPS = "an activation for each group of sites"
+    PRUNING = "trials that are given up early"
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,12 @@ class Context:
         """Which sites get an activation of their own.
 
         Raises:
-            SpaceError: for "per_site" while nobody has told the sites of the model.
+            SpaceError: for "per_site" while the sites of the model are not known.
         """
-        found = self.groups or self.space.site_groups()
-        if found is None:
+        groups = self.groups or self.space.site_groups()
+        if groups is None:
             raise SpaceError("sites='per_site': the sites of the model are not known yet")
-        return found
+        return groups
 
     def proposal_seed(self, history: Sequence[TrialRecord]) -> int:
         """Seed of one proposal: depends on the study's seed and the number of trials alone."""
@@ -72,9 +83,14 @@ class Strategy(abc.ABC):
     ``propose`` is called by a study's driver whenever every proposed trial has ended; it must depend on its
     arguments alone, so that a killed and resumed study proposes the same. A subclass is a frozen dataclass of
     JSON-ready settings; a fresh instance must propose what an old one would.
+
+    Attributes:
+        name: in ``STRATEGIES``.
+        supports: studies that ask for something else are refused.
     """
 
     name: ClassVar[str]
+    supports: ClassVar[frozenset[Feature]] = frozenset()
 
     @abc.abstractmethod
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
@@ -97,19 +113,33 @@ class Strategy(abc.ABC):
         return {"name": self.name, "settings": dataclasses.asdict(self)}
 
 
+def is_measured(trial: TrialRecord) -> bool:
+    """Whether a trial has a value of its own, at its end or where it was pruned."""
+    state = (
+        trial.state
+    )  # "is", as thousands of trials are asked each time: an enum's hash takes longer
+    return trial.value is not None and (state is TrialState.COMPLETE or state is TrialState.PRUNED)
+
+
+def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[TrialRecord]:
+    """Trials that tell something, in order: a DUPLICATE does not; refusals only if asked for."""
+    for trial in history:
+        state = trial.state
+        is_refused = state is TrialState.FAILED or (rejected and state is TrialState.REJECTED)
+        if is_refused or is_measured(trial):
+            yield trial
+
+
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     """The worst finite value so far (0 if there is none): what REJECTED and FAILED count as."""
-    complete, pruned = TrialState.COMPLETE, TrialState.PRUNED
-    values = [
-        trial.value
-        for trial in history
-        if trial.value is not None
-        and (trial.state is complete or trial.state is pruned)
-        and math.isfinite(trial.value)
-    ]
-    if not values:
-        return 0.0
-    return min(values) if context.direction == "maximize" else max(values)
+    values = (trial.value for trial in history if is_measured(trial))
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return (min if context.direction == "maximize" else max)(finite, default=0.0)
+
+
+def value_of(trial: TrialRecord, worst: float) -> float:
+    """What an observation counts as: its value, or the worst one where it has none."""
+    return trial.value if trial.value is not None and is_measured(trial) else worst
 
 
 def points_of(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:
@@ -119,40 +149,18 @@ def points_of(trials: Sequence[TrialRecord], context: Context) -> list[tuple[flo
         trials: what :func:`observations` gave.
         context: with several directions.
     """
-    count = len(context.directions)
-    whole = [values for trial in trials if (values := _whole(trial, count)) is not None]
+    points = [_finite_values(trial, len(context.directions)) for trial in trials]
+    complete = [point for point in points if point is not None]
     worst = tuple(
-        (min if way == "maximize" else max)(column, default=0.0)
-        for way, column in zip(
-            context.directions,
-            ([values[at] for values in whole] for at in range(count)),
-            strict=True,
+        (min if direction == "maximize" else max)(
+            (point[index] for point in complete), default=0.0
         )
+        for index, direction in enumerate(context.directions)
     )
-    return [_whole(trial, count) or worst for trial in trials]
+    return [worst if point is None else point for point in points]
 
 
-def _whole(trial: TrialRecord, count: int) -> tuple[float, ...] | None:
-    """A trial's values where it has all of them."""
-    known = tuple(v for v in trial.values if v is not None and math.isfinite(v))
-    is_complete = trial.state is TrialState.COMPLETE and len(known) == count
-    return known if is_complete else None
-
-
-def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[TrialRecord]:
-    """Trials that tell something, in order: a DUPLICATE does not; refusals only if asked for."""
-    complete, pruned = TrialState.COMPLETE, TrialState.PRUNED
-    failed, refused = TrialState.FAILED, TrialState.REJECTED
-    for trial in history:
-        state = trial.state
-        if state is complete or state is pruned:
-            if trial.value is not None:
-                yield trial
-        elif state is failed or (rejected and state is refused):
-            yield trial
-
-
-def value_of(trial: TrialRecord, worst: float) -> float:
-    """What an observation counts as: its value, or the worst one where it was trained to none."""
-    measured = trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED
-    return trial.value if measured and trial.value is not None else worst
+def _finite_values(trial: TrialRecord, count: int) -> tuple[float, ...] | None:
+    """A complete trial's values, if it has all of them."""
+    values = tuple(v for v in trial.values if v is not None and math.isfinite(v))
+    return values if trial.state is TrialState.COMPLETE and len(values) == count else None

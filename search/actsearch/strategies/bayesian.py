@@ -8,7 +8,7 @@ import functools
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,21 +25,23 @@ from actsearch.catalog import CATALOG, Hyperparameter, Value
 from actsearch.checks import check_field, check_integer
 from actsearch.errors import SpaceError
 from actsearch.pareto import fronts
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.silence import silence
 from actsearch.strategies.base import (
     Context,
+    Feature,
     observations,
     points_of,
     value_of,
     worst_value,
 )
-from actsearch.strategies.by_site import BySite, Draw, Standing
+from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
+from actsearch.strategies.groups import SiteGroups
 
 __all__ = ["Bayesian"]
 
-_HISTORY = 300  # told to the sampler: its cost grows with each trial it is told
-_TRIES = 12  # draws for one proposal before a repetition is let through
+_HISTORY = 300  # trials reported to the sampler: its cost grows with each of them
+_ATTEMPTS = 12  # draws for one proposal before a repetition is let through
 _LARGEST_BATCH = 8  # proposed together without news in between, more would be random search
 _CHOICE = "activation"
 
@@ -50,8 +52,8 @@ class Bayesian(BySite):
 
     The first logical batch is every activation of the space at its defaults, so that the known baselines are
     measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
-    settings to search or a few that were all tried, are neither told nor drawn. Drawn numbers have 3 digits. Of a long
-    history the best quarter and the latest are told, 300 at most. With several objectives it is Optuna's
+    settings to search or a few that were all tried, are neither reported nor drawn. Drawn numbers have 3 digits. Of a
+    long history the best quarter and the latest are reported, 300 at most. With several objectives it is Optuna's
     multi-objective TPE (Ozaki et al. 2022, JAIR 73).
 
     By site, each group has a choice and hyperparameters of its own in the sampler's model, and a draw for one group
@@ -63,6 +65,7 @@ class Bayesian(BySite):
     """
 
     name: ClassVar[str] = "bayesian"
+    supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
     batch: int = 8
     candidates: int = 24
 
@@ -79,44 +82,41 @@ class Bayesian(BySite):
     ) -> list[CandidateRecord]:
         """Baselines first, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
-            return [CandidateRecord({SHARED: item}, operation="baseline") for item in missing[:n]]
-        seen = _Seen(history)
+            return [CandidateRecord.shared(item, "baseline") for item in missing[:n]]
+        proposed = _ProposedKeys(history)
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(history, context)
-            study = self._study(history, context, names)
-            return [self._ask(study, names, seen) for _ in range(n)]
+            study = self._study(history, context, names, SiteGroups.shared())
+            return [self._ask(study, names, proposed) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
+        """Activations of the space that were not proposed at their defaults."""
         defaults = [describe(name) for name in context.space.activation_names]
-        missing = {_key(CandidateRecord({SHARED: item})): item for item in defaults}
-        for trial in history:  # all of them are among the first, as a rule
-            if not missing:
+        missing = {_key(item): item for item in defaults}
+        for item in _shared_items(history):
+            if not missing:  # all of them are among the first trials, as a rule
                 break
-            missing.pop(_key(trial.candidate), None)
+            missing.pop(_key(item), None)
         return list(missing.values())
 
     @contextlib.contextmanager
-    def drawing(
-        self, history: Sequence[TrialRecord], context: Context, standing: Standing
-    ) -> Iterator[Draw]:
+    def sampling(
+        self, history: Sequence[TrialRecord], context: Context, state: BySiteState
+    ) -> Iterator[GroupSampler]:
         """TPE for one group: its activation, and hyperparameters conditional on that."""
         names, groups = context.space.activation_names, context.site_groups
-        chosen = frozenset(names)
-
-        def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
-            items = groups.items(trial.candidate) or ()
-            return {f"{group}.": item for group, item in enumerate(items) if item.name in chosen}
-
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
-            study = self._study(history, context, names, read)
-            yield lambda group, current: self._drawn(study, names, f"{group}.")
+            study = self._study(history, context, names, groups)
+            yield GroupSampler(
+                lambda group, current: self._suggest(study, names, _prefix(groups, group))
+            )
 
     def _study(
         self,
         history: Sequence[TrialRecord],
         context: Context,
         names: Sequence[str],
-        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]] | None = None,
+        groups: SiteGroups,
     ) -> optuna.Study:
         """An Optuna study in memory, filled from the history.
 
@@ -124,7 +124,7 @@ class Bayesian(BySite):
             history: every trial so far.
             context: of the study.
             names: what is chosen from.
-            read: a trial's activations that are told, by the prefix of their parameters; the shared one by default.
+            groups: each has parameters of its own.
         """
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=0,
@@ -136,92 +136,90 @@ class Bayesian(BySite):
         )
         study = optuna.create_study(
             directions=[
-                optuna.study.StudyDirection[way.upper()]
-                for way in context.directions or (context.direction,)
+                optuna.study.StudyDirection[direction.upper()]
+                for direction in context.directions or (context.direction,)
             ],
             sampler=sampler,
         )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for items, values in self._told(history, context, read or _shared_among(names)):
+        for items, values in _reported(history, context, frozenset(names), groups):
             parameters: dict[str, Any] = {}
             known: dict[str, BaseDistribution] = {}
             for prefix, item in items.items():
                 name = str(item.name)
                 parameters[prefix + _CHOICE] = name
                 for setting in CATALOG[name].searched:
-                    value_of_setting = item.hyperparameters[setting.name]
-                    parameters[f"{prefix}{name}.{setting.name}"] = value_of_setting
+                    key = f"{prefix}{name}.{setting.name}"
+                    parameters[key] = item.hyperparameters[setting.name]
                 known |= distributions(name, prefix)
-            study.add_trial(_Told.of(parameters, known, values))
+            study.add_trial(_ReportedTrial.of(parameters, known, values))
         return study
 
-    def _told(
-        self,
-        history: Sequence[TrialRecord],
-        context: Context,
-        read: Callable[[TrialRecord], Mapping[str, ActivationRecord]],
-    ) -> list[tuple[Mapping[str, ActivationRecord], list[float]]]:
-        """Observations with activations that are told; of many, the best quarter of those and the latest."""
-        worst = worst_value(history, context)
-        observed = [
-            (trial, items)
-            for trial in observations(history, rejected=True)
-            if (items := read(trial))
-        ]
-        if len(observed) > _HISTORY:
-            kept = _best([trial for trial, _ in observed], context, worst)
-            for trial, _ in reversed(observed):
-                if len(kept) >= _HISTORY:
-                    break
-                kept.add(trial.number)
-            observed = [(trial, items) for trial, items in observed if trial.number in kept]
-        if context.directions:
-            points = points_of([trial for trial, _ in observed], context)
-            return [
-                (items, list(point)) for (_, items), point in zip(observed, points, strict=True)
-            ]
-        return [(items, [value_of(trial, worst)]) for trial, items in observed]
-
-    def _ask(self, study: optuna.Study, names: Sequence[str], seen: _Seen) -> CandidateRecord:
+    def _ask(
+        self, study: optuna.Study, names: Sequence[str], proposed: _ProposedKeys
+    ) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
-        for _ in range(_TRIES):
-            candidate = CandidateRecord({SHARED: self._drawn(study, names)}, operation="tpe")
-            if candidate not in seen:
+        for _ in range(_ATTEMPTS):
+            item = self._suggest(study, names)
+            if item not in proposed:
                 break
-        seen.add(candidate)
-        return candidate
+        proposed.add(item)
+        return CandidateRecord.shared(item, "tpe")
 
     @staticmethod
-    def _drawn(study: optuna.Study, names: Sequence[str], prefix: str = "") -> ActivationRecord:
+    def _suggest(study: optuna.Study, names: Sequence[str], prefix: str = "") -> ActivationRecord:
         trial = study.ask()
         name = trial.suggest_categorical(prefix + _CHOICE, list(names))
         values = {
-            setting.name: _suggested(trial, f"{prefix}{name}.{setting.name}", setting)
+            setting.name: _suggest_value(trial, f"{prefix}{name}.{setting.name}", setting)
             for setting in CATALOG[name].searched
         }
         return describe(name, **values)
 
 
+def _prefix(groups: SiteGroups, group: int) -> str:
+    """What the names of a group's parameters begin with."""
+    return f"{group}." if len(groups) > 1 else ""
+
+
+def _reported(
+    history: Sequence[TrialRecord], context: Context, names: frozenset[str], groups: SiteGroups
+) -> list[tuple[Mapping[str, ActivationRecord], list[float]]]:
+    """Activations among some names, by prefix, with their values; of many, the best quarter and the latest."""
+    worst = worst_value(history, context)
+    observed = []
+    for trial in observations(history, rejected=True):
+        items = enumerate(groups.items(trial.candidate) or ())
+        if chosen := {_prefix(groups, at): item for at, item in items if item.name in names}:
+            observed.append((trial, chosen))
+    if len(observed) > _HISTORY:
+        kept = _best([trial for trial, _ in observed], context, worst)
+        for trial, _ in reversed(observed):
+            if len(kept) >= _HISTORY:
+                break
+            kept.add(trial.number)
+        observed = [(trial, chosen) for trial, chosen in observed if trial.number in kept]
+    if context.directions:
+        points = points_of([trial for trial, _ in observed], context)
+        return [(chosen, list(point)) for (_, chosen), point in zip(observed, points, strict=True)]
+    return [(chosen, [value_of(trial, worst)]) for trial, chosen in observed]
+
+
 def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> set[int]:
-    """Numbers of the best quarter of what is told; with several objectives, front after front."""
+    """Numbers of the best quarter of what is reported; with several objectives, front after front."""
     count = _HISTORY // 4
     if context.directions:
-        found = fronts(points_of(observed, context), context.directions, count)[:count]
-        return {observed[at].number for at in found}
+        points = points_of(observed, context)
+        best = fronts(points, context.directions, count)[:count]
+        return {observed[index].number for index in best}
     sign = -1 if context.direction == "maximize" else 1
-    places = ((sign * value_of(trial, worst), trial.number) for trial in observed)
-    return {number for _, number in heapq.nsmallest(count, places)}
+    ranked = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+    return {number for _, number in heapq.nsmallest(count, ranked)}
 
 
-def _shared_among(names: Sequence[str]) -> Callable[[TrialRecord], Mapping[str, ActivationRecord]]:
-    """Reads a trial's activation for all sites, if it is one of some."""
-    chosen = frozenset(names)
-
-    def read(trial: TrialRecord) -> dict[str, ActivationRecord]:
-        item = trial.candidate.activations.get(SHARED)
-        return {"": item} if item is not None and item.name in chosen else {}
-
-    return read
+def _shared_items(history: Sequence[TrialRecord]) -> Iterator[ActivationRecord]:
+    """Activations that stood at all sites."""
+    return (item for trial in history if (item := trial.candidate.single) is not None)
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
@@ -233,46 +231,41 @@ def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
         if all(setting.choices for setting in CATALOG[name].searched)
     }
     tried: dict[str, set[tuple[object, ...]]] = {name: set() for name in few}
-    for trial in history:
-        item = trial.candidate.activations.get(SHARED)
-        if item is not None and item.name in few:
-            tried[item.name].add(_key(trial.candidate))
+    for item in _shared_items(history):
+        if item.name in few:
+            tried[item.name].add(_key(item))
     return [name for name in every if name not in few or len(tried[name]) < few[name]] or every
 
 
-def _key(candidate: CandidateRecord) -> tuple[object, ...]:
-    item = candidate.activations.get(SHARED)
-    if item is None:
-        return ()
+def _key(item: ActivationRecord) -> tuple[object, ...]:
     return item.name, item.formula, frozenset(item.hyperparameters.items())
 
 
-class _Seen:
-    """What was proposed before; only of activations that are drawn it is looked at closely."""
+class _ProposedKeys:
+    """What was proposed before; keys are made only of activations that are drawn again."""
 
     def __init__(self, history: Sequence[TrialRecord]) -> None:
-        self._unread: dict[str | None, list[CandidateRecord]] = defaultdict(list)
+        self._items: dict[str | None, list[ActivationRecord]] = defaultdict(list)
         self._keys: dict[str | None, set[tuple[object, ...]]] = {}
-        for trial in history:
-            if (item := trial.candidate.activations.get(SHARED)) is not None:
-                self._unread[item.name].append(trial.candidate)
+        for item in _shared_items(history):
+            self._items[item.name].append(item)
 
     def _of(self, name: str | None) -> set[tuple[object, ...]]:
         if name not in self._keys:
-            self._keys[name] = {_key(candidate) for candidate in self._unread[name]}
+            self._keys[name] = {_key(item) for item in self._items[name]}
         return self._keys[name]
 
-    def __contains__(self, candidate: CandidateRecord) -> bool:
-        return _key(candidate) in self._of(candidate.activations[SHARED].name)
+    def __contains__(self, item: ActivationRecord) -> bool:
+        return _key(item) in self._of(item.name)
 
-    def add(self, candidate: CandidateRecord) -> None:
-        self._of(candidate.activations[SHARED].name).add(_key(candidate))
+    def add(self, item: ActivationRecord) -> None:
+        self._of(item.name).add(_key(item))
 
 
-class _Told(optuna.trial.FrozenTrial):
+class _ReportedTrial(optuna.trial.FrozenTrial):
     """A past trial for a study that lives for one proposal, which may have it as it is.
 
-    Optuna makes a deep copy of each trial that it is told, and that takes longer than anything else about it.
+    Optuna makes a deep copy of each trial that is reported to it, and that takes longer than anything else about it.
     """
 
     @classmethod
@@ -281,7 +274,7 @@ class _Told(optuna.trial.FrozenTrial):
         parameters: dict[str, Any],
         distributions: dict[str, BaseDistribution],
         values: list[float],
-    ) -> _Told:
+    ) -> _ReportedTrial:
         """A complete trial."""
         now = datetime.datetime.now()
         return cls(
@@ -304,7 +297,7 @@ class _Told(optuna.trial.FrozenTrial):
         """None; Optuna asks every trial for each number that it draws."""
         return {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ReportedTrial:
         return self
 
 
@@ -323,6 +316,6 @@ def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, Ba
     return found
 
 
-def _suggested(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:
+def _suggest_value(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:
     value: Value = trial._suggest(name, _distribution(setting))
     return setting.rounded(value)

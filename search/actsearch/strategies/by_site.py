@@ -7,17 +7,18 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from actsearch.errors import ActsearchError
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord, TrialRecord, TrialState
-from actsearch.screening import fingerprint, identify
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
+from actsearch.screening import fingerprint
 from actsearch.seeds import derive
-from actsearch.strategies.base import Context, Strategy, observations, value_of, worst_value
+from actsearch.strategies.base import Context, Strategy
 from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.population import CandidateBatch, Child, Member, members_of
 
-__all__ = ["WARM_START", "BySite", "Child", "Draw", "Member", "Standing", "phase_of"]
+__all__ = ["WARM_START", "BySite", "BySiteState", "GroupSampler", "phase_of"]
 
 WARM_START = "warm start"
 """Operation of candidates that a study took over from another one."""
@@ -25,14 +26,10 @@ WARM_START = "warm start"
 _SHARED = 32  # shared candidates before groups begin to differ
 _EACH = 8  # candidates that change one group, for each group, before groups are mixed
 _MOST = 64  # and so many for all groups: a network of many sites must come to mixing as well
-_TRIES = 20  # attempts at one candidate that is new
+_ATTEMPTS = 20  # at one candidate that is new
 _ONE, _MIXED = "one group", "mixed groups"
 
 Phase = Literal["shared", "one", "mixed"]
-Draw = Callable[[int, ActivationRecord], ActivationRecord]
-"""A new activation for a group, given its number and the activation it has."""
-Child = tuple[Sequence[ActivationRecord], tuple[int, ...]]
-"""An activation for each group, and the numbers of the trials they come from."""
 
 
 def phase_of(history: Sequence[TrialRecord], context: Context) -> Phase:
@@ -62,16 +59,7 @@ def _changed_one(history: Sequence[TrialRecord]) -> int:
     return sum(trial.candidate.operation == _ONE for trial in history)
 
 
-@dataclass(frozen=True)
-class Member:
-    """A trial as its activations by group."""
-
-    number: int
-    items: tuple[ActivationRecord, ...]
-    value: float
-
-
-class Standing:
+class BySiteState:
     """What a search by site knows from its history.
 
     Attributes:
@@ -81,13 +69,9 @@ class Standing:
     """
 
     def __init__(self, history: Sequence[TrialRecord], context: Context, phase: Phase) -> None:
-        groups, worst = context.site_groups, worst_value(history, context)
+        groups = context.site_groups
         self.phase = phase
-        self.members = [
-            Member(trial.number, items, value_of(trial, worst))
-            for trial in observations(history, rejected=False)
-            if (items := groups.items(trial.candidate)) is not None
-        ]
+        self.members = list(members_of(history, context, groups))
         sign = -1 if context.direction == "maximize" else 1
         complete = {trial.number for trial in history if _is_start(trial, groups)}
         self.best = min(
@@ -101,7 +85,7 @@ class Standing:
         """One candidate was made: the next group has its turn."""
         self._turn += 1
 
-    def changing(self, rng: random.Random) -> list[int]:
+    def choose_groups(self, rng: random.Random) -> list[int]:
         """Groups to change: each in turn; when mixing, a random one, and with probability 1/2 each one more."""
         if self.phase == "one":
             return [self._turn % self._count]
@@ -109,6 +93,28 @@ class Standing:
         while count < self._count and rng.random() < 0.5:
             count += 1
         return sorted(rng.sample(range(self._count), count))
+
+
+class GroupSampler:
+    """A source of new activations for groups of sites, for one proposal.
+
+    Attributes:
+        sample: gives a new activation for a group, from its number and the activation it has.
+    """
+
+    def __init__(self, sample: Callable[[int, ActivationRecord], ActivationRecord]) -> None:
+        self.sample = sample
+
+    def change(self, base: Member, groups: Sequence[int], operation: str) -> Child:
+        """A member with a new activation in some groups."""
+        items = list(base.items)
+        for group in groups:
+            items[group] = self.sample(group, items[group])
+        return items, operation, (base.number,)
+
+    def mix(self, state: BySiteState, rng: random.Random) -> Child:
+        """A candidate of the last phase; here the best one with some groups changed."""
+        return self.change(state.best, state.choose_groups(rng), _MIXED)
 
 
 class BySite(Strategy):
@@ -119,7 +125,7 @@ class BySite(Strategy):
     :func:`phase_of` read the history alone. What is new is judged group by group: two candidates are the same when
     they have the same function in each.
 
-    A subclass says how it draws a new activation for one group, and may say how it mixes.
+    A subclass says how it samples a new activation for one group, and may say how it mixes.
     """
 
     batch: int
@@ -135,14 +141,10 @@ class BySite(Strategy):
         """Up to n shared candidates; those of the history that are not shared are to be left aside."""
 
     @abc.abstractmethod
-    def drawing(
-        self, history: Sequence[TrialRecord], context: Context, standing: Standing
-    ) -> AbstractContextManager[Draw]:
-        """A source of new activations for one group."""
-
-    def mixed(self, standing: Standing, context: Context, rng: random.Random, draw: Draw) -> Child:
-        """A candidate of the last phase; here the best one with some groups changed."""
-        return _changed(standing.best, standing.changing(rng), draw)
+    def sampling(
+        self, history: Sequence[TrialRecord], context: Context, state: BySiteState
+    ) -> AbstractContextManager[GroupSampler]:
+        """A source of new activations for groups, open while one batch is proposed."""
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """As the strategy says for shared candidates; ``batch`` later."""
@@ -160,55 +162,28 @@ class BySite(Strategy):
             if groups == SiteGroups.shared():
                 return found
             if found or len(groups) < 2 or not any(_is_start(one, groups) for one in history):
-                return [_spread(candidate, groups) for candidate in found]
+                return [groups.normalized(candidate) for candidate in found]
             phase = "one"  # the space has no other shared ones
-        standing = Standing(history, context, phase)
+        state = BySiteState(history, context, phase)
         rng = random.Random(derive(context.proposal_seed(history), "groups"))
-        seen = {trial.fingerprint for trial in history}
-        with self.drawing(history, context, standing) as draw:
-            made = [self._new(standing, context, rng, draw, seen) for _ in range(n)]
-        return [candidate for candidate in made if candidate is not None]
+        batch = CandidateBatch(history, groups)
+        with self.sampling(history, context, state) as sampler:
 
-    def _new(
-        self,
-        standing: Standing,
-        context: Context,
-        rng: random.Random,
-        draw: Draw,
-        seen: set[str],
-    ) -> CandidateRecord | None:
-        """A candidate that is new if that can be had in a number of attempts; None where none could be made."""
-        candidate = None
-        for _ in range(_TRIES):
-            with contextlib.suppress(
-                ActsearchError
-            ):  # numbers of a formula grew beyond the limits
-                if standing.phase == "one":
-                    items, parents = _changed(standing.best, standing.changing(rng), draw)
-                    operation = _ONE
-                else:
-                    items, parents = self.mixed(standing, context, rng, draw)
-                    operation = _MIXED
-                made = context.site_groups.candidate(items, operation, parents)
-                identity = identify(made).identity
-                candidate = made
-                if identity not in seen:
-                    seen.add(identity)
-                    break
-        standing.advance()
-        return candidate
+            def make() -> Child:
+                if state.phase == "one":
+                    return sampler.change(state.best, state.choose_groups(rng), _ONE)
+                items, _, parents = sampler.mix(state, rng)
+                return items, _MIXED, parents
 
-
-def _changed(base: Member, groups: Sequence[int], draw: Draw) -> Child:
-    items = list(base.items)
-    for group in groups:
-        items[group] = draw(group, items[group])
-    return items, (base.number,)
+            for _ in range(n):
+                batch.add(make, _ATTEMPTS, may_repeat=True)
+                state.advance()
+        return batch.accepted
 
 
 def _as_shared(history: Sequence[TrialRecord], groups: SiteGroups) -> Sequence[TrialRecord]:
     """A history in which candidates with one activation in every group are written as shared ones."""
-    return history if groups.whole else list(_rewritten(history, groups))
+    return history if groups.covers_all_sites else list(_rewritten(history, groups))
 
 
 def _rewritten(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[TrialRecord]:
@@ -217,15 +192,10 @@ def _rewritten(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[T
         if items is None or any(item != items[0] for item in items[1:]):
             yield trial
             continue
-        candidate = replace(trial.candidate, activations={SHARED: items[0]})
+        old = trial.candidate
         identity = trial.fingerprint
         if identity:
             with contextlib.suppress(ActsearchError):
                 identity = fingerprint(items[0])
-        yield replace(trial, candidate=candidate, fingerprint=identity)
-
-
-def _spread(candidate: CandidateRecord, groups: SiteGroups) -> CandidateRecord:
-    """A shared candidate as the groups write it."""
-    items = [candidate.activations[SHARED]] * len(groups)
-    return groups.candidate(items, candidate.operation, candidate.parents)
+        shared = CandidateRecord.shared(items[0], old.operation, old.parents)
+        yield replace(trial, candidate=shared, fingerprint=identity)

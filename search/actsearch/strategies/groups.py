@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,12 @@ class SiteGroups:
     Attributes:
         keys: for each group, in the order in which they are searched, the keys of its activation in a candidate:
             ``"depth:1/3"``, the path of a site, or one or more patterns.
-        whole: whether the groups are all hidden sites of the model and nothing else. One activation for every group
-            is then a shared one, and written as such; of named groups it is written for each.
+        covers_all_sites: whether the groups are all hidden sites of the model and nothing else. One activation for
+            every group is then a shared one, and written as such; of named groups it is written for each.
     """
 
     keys: tuple[tuple[str, ...], ...]
-    whole: bool
+    covers_all_sites: bool
 
     @classmethod
     def shared(cls) -> SiteGroups:
@@ -56,22 +56,18 @@ class SiteGroups:
 
     @functools.cached_property
     def _known(self) -> frozenset[str]:
-        return frozenset(self._every())
-
-    def _every(self) -> Iterator[str]:
-        return (key for group in self.keys for key in group)
+        return frozenset(key for group in self.keys for key in group)
 
     def items(self, candidate: CandidateRecord) -> tuple[ActivationRecord, ...] | None:
         """A candidate's activation in each group; None for one that is not made by these groups."""
-        found = candidate.activations
-        if not found or not found.keys() <= self._known | {SHARED}:
+        if candidate.is_baseline or not candidate.by_group.keys() <= self._known:
             return None
         items = []
-        for group in self.keys:
-            own = [found.get(key, found.get(SHARED)) for key in group]
-            if own[0] is None or any(item != own[0] for item in own[1:]):
+        for first, *others in self.keys:
+            item = candidate.at(first)
+            if item is None or any(candidate.at(key) != item for key in others):
                 return None
-            items.append(own[0])
+            items.append(item)
         return tuple(items)
 
     def candidate(
@@ -81,15 +77,17 @@ class SiteGroups:
         parents: tuple[int, ...] = (),
     ) -> CandidateRecord:
         """A candidate of one activation for each group; of one function everywhere, a shared one."""
-        if self.whole and (
+        if self.covers_all_sites and (
             all(item == items[0] for item in items[1:])
             or len({fingerprint(item) for item in items}) == 1
         ):
-            return CandidateRecord({SHARED: items[0]}, operation, parents)
-        spelt = {key: item for group, item in zip(self.keys, items, strict=True) for key in group}
-        return CandidateRecord(spelt, operation, parents)
+            return CandidateRecord.shared(items[0], operation, parents)
+        activations = {
+            key: item for group, item in zip(self.keys, items, strict=True) for key in group
+        }
+        return CandidateRecord(activations, operation, parents)
 
-    def spelt(self, candidate: CandidateRecord) -> CandidateRecord:
+    def normalized(self, candidate: CandidateRecord) -> CandidateRecord:
         """A candidate as these groups write it, so that equal ones are written equally.
 
         Raises:
@@ -103,7 +101,7 @@ class SiteGroups:
             raise SpaceError(
                 f"the candidate names {', '.join(candidate.activations)}: give one activation, or one for each "
                 f"group of the space ({groups})"
-                + (", the same for all patterns of a group" if not self.whole else "")
+                + (", the same for all patterns of a group" if not self.covers_all_sites else "")
             )
         return self.candidate(items, candidate.operation, candidate.parents)
 
@@ -114,7 +112,7 @@ class SiteGroups:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {"groups": [list(group) for group in self.keys], "whole": self.whole}
+        return {"groups": [list(group) for group in self.keys], "whole": self.covers_all_sites}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SiteGroups:

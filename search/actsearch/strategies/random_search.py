@@ -15,9 +15,9 @@ from actsearch.checks import check_field, check_share
 from actsearch.errors import SpaceError
 from actsearch.expression import Call, Expression, Number, Parameter, X
 from actsearch.operators import OPERATORS
-from actsearch.records import SHARED, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context
-from actsearch.strategies.by_site import BySite, Draw, Standing
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.strategies.base import Context, Feature
+from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.rules import allowed
 from actsearch.strategies.space import Space
 
@@ -37,6 +37,7 @@ class RandomSearch(BySite):
     """
 
     name: ClassVar[str] = "random"
+    supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
     formulas: float = 0.5
 
     def __post_init__(self) -> None:
@@ -56,23 +57,23 @@ class RandomSearch(BySite):
     ) -> list[CandidateRecord]:
         """Draw n candidates."""
         rng = random.Random(context.proposal_seed(history))
-        return [self._draw(rng, context.space) for _ in range(n)]
+        return [CandidateRecord.shared(*self._draw(rng, context.space)) for _ in range(n)]
 
     @contextlib.contextmanager
-    def drawing(
-        self, history: Sequence[TrialRecord], context: Context, standing: Standing
-    ) -> Iterator[Draw]:
+    def sampling(
+        self, history: Sequence[TrialRecord], context: Context, state: BySiteState
+    ) -> Iterator[GroupSampler]:
         """The same draws, whatever the group and what it has."""
         rng = random.Random(context.proposal_seed(history))
-        yield lambda group, current: self._draw(rng, context.space).activations[SHARED]
+        yield GroupSampler(lambda group, current: self._draw(rng, context.space)[0])
 
-    def _draw(self, rng: random.Random, space: Space) -> CandidateRecord:
+    def _draw(self, rng: random.Random, space: Space) -> tuple[ActivationRecord, str]:
+        """An activation, and how it was made."""
         if rng.random() < self.formulas:
-            formula = random_expression(rng, space)
-            return CandidateRecord({SHARED: describe(formula)}, operation="random formula")
+            return describe(random_expression(rng, space)), "random formula"
         name = rng.choice(space.activation_names)
         values = {setting.name: _value(rng, setting) for setting in CATALOG[name].searched}
-        return CandidateRecord({SHARED: describe(name, **values)}, operation="random catalog")
+        return describe(name, **values), "random catalog"
 
 
 def _value(rng: random.Random, setting: Hyperparameter) -> Value:

@@ -12,7 +12,6 @@ from actsearch.checks import check_field, check_integer, check_known, check_one_
 from actsearch.errors import SpaceError
 from actsearch.expression import Limits, parse
 from actsearch.operators import OPERATORS
-from actsearch.records import SHARED
 from actsearch.strategies.groups import SiteGroups
 
 __all__ = ["Space"]
@@ -206,7 +205,7 @@ def _check_patterns(patterns: Mapping[str, str | None]) -> None:
             raise SpaceError(
                 f"sites[{pattern!r}] must be the name of a group, or None for one of its own, not {name!r}"
             )
-    if SHARED in patterns and len(patterns) > 1:
+    if len(patterns) > 1 and "*" in patterns:
         raise SpaceError(
             "sites: the pattern '*' matches every site, and so overlaps with the others"
         )

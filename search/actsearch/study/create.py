@@ -10,7 +10,7 @@ from actsearch.errors import StudyError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage, quote_name, versions
-from actsearch.strategies import Space, Strategy, make_strategy
+from actsearch.strategies import DEFAULT, Space, Strategy, make_strategy, refuse_unsupported
 from actsearch.study.directions import given_directions, refuse_pruner
 from actsearch.study.study import Study
 from actsearch.study.warm_start import WARM_START, WarmStart
@@ -40,7 +40,7 @@ def create_study(
         study_name: its name, unique in the storage.
         storage: URL such as ``sqlite:///studies/actsearch.db``, with three slashes before a relative path and four
             before an absolute one; None keeps it in memory.
-        strategy: "bayesian" (default), "genetic", "random", or a strategy with settings.
+        strategy: a name in ``actsearch.strategies.STRATEGIES``, or a strategy with settings.
         space: what may be proposed; the recommended activations and operators by default.
         direction: which way the metric is better; None takes the metric's own.
         directions: likewise for several objectives, in the order of ``Task(objectives=...)``, or by name. A callable
@@ -66,7 +66,13 @@ def create_study(
     refuse_pruner(pruner, ways)
     if warm_start_top_k is not None and warm_start_from is None:
         raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
-    chosen = make_strategy(strategy or "bayesian")
+    chosen = make_strategy(strategy or DEFAULT)
+    refuse_unsupported(
+        chosen,
+        directions=len(ways),
+        groups=space is not None and space.sites != "shared",
+        pruning=pruner is not None,
+    )
     opened = Storage(_IN_MEMORY if storage is None else storage, create=True)
 
     def agreed(stored: StudyRecord) -> Study:

@@ -10,6 +10,7 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Objectives
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.records import StudyRecord
+from actsearch.strategies import make_strategy, refuse_unsupported
 from actsearch.task import Task
 
 __all__ = ["given_directions", "objectives_of", "refuse_pruner", "settled"]
@@ -90,6 +91,7 @@ def settled(study: StudyRecord, objective: ObjectiveCallable) -> dict[str, Any]:
             )
         ways = tuple(str(way) for way in own.values())
     refuse_pruner(study.pruner, ways)
+    refuse_unsupported(make_strategy(study.strategy), directions=len(ways))
     changes: dict[str, Any] = {}
     if study.directions != ways:
         changes["directions"] = list(ways)

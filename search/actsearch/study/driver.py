@@ -259,7 +259,7 @@ class Driver:
     ) -> TrialRecord:
         """A proposal as a trial: refused, a repetition, or waiting to be trained."""
         try:
-            identity = identify(self._groups.groups.spelt(candidate))
+            identity = identify(self._groups.groups.normalized(candidate))
         except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
             return TrialRecord(
                 number, TrialState.REJECTED, candidate, reason=str(error).splitlines()[0]

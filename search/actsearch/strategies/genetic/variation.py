@@ -14,7 +14,7 @@ from deap import gp
 from actsearch.expression import Expression, Number, Parameter, X
 from actsearch.strategies.genetic.trees import from_tree, leaf, to_tree
 
-__all__ = ["MUTATIONS", "crossover", "random_formula"]
+__all__ = ["MUTATIONS", "crossover", "mutate", "random_formula"]
 
 
 def random_formula(pset: Any) -> Expression:
@@ -146,3 +146,10 @@ MUTATIONS: dict[str, tuple[Mutation, float]] = {
     "scale": (scale, 1.5),
 }
 """Mutations with the weight of their choice."""
+
+
+def mutate(parent: Expression, pset: Any) -> tuple[str, Expression]:
+    """Name of a random mutation and what it makes."""
+    names = list(MUTATIONS)
+    (name,) = random.choices(names, [MUTATIONS[name][1] for name in names])
+    return name, MUTATIONS[name][0](parent, pset)
