@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch_dashboard import ahead, state
+from actsearch_dashboard import state
 from actsearch_dashboard.pages import (
     activation,
     compare,
@@ -62,12 +62,6 @@ def main() -> None:
     page = st.navigation([*pages.values(), *others])
     _study_box()
     page.run()
-    _load_once()
-
-
-@st.cache_resource(show_spinner=False)
-def _load_once() -> None:
-    ahead.load_torch(after=3.0)
 
 
 def _candidate() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
+from actsearch.errors import ActsearchError
 from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.report import Twins, leaders, twins_of
-from actsearch_dashboard.choosing import trial_link
+from actsearch_dashboard.components import OPENS, trial_table
 from actsearch_dashboard.data import Stamp, StudyView
-from actsearch_dashboard.parts import OPENS, trial_table
-from actsearch_dashboard.text import one_line
+from actsearch_dashboard.function_client import ask
+from actsearch_dashboard.text import markdown, one_line
+from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["nearest_table", "show_relatives", "show_twins"]
 
@@ -64,7 +68,11 @@ def nearest_table(
     """A table of the trained trials whose functions are closest; returns them."""
     numbers = _compared(view, number)
     store = view.store
-    found = _nearest(store.url, store.identity, view.record.id, numbers, candidate, view)
+    try:
+        found = _nearest(store.url, store.identity, view.record.id, numbers, candidate, view)
+    except ActsearchError as error:
+        st.info(markdown(error), icon=":material/info:")
+        return []
     if not found:
         st.caption("No other trained trial can be compared with it yet.")
         return []
@@ -100,11 +108,18 @@ def _nearest(
     _view: StudyView,
 ) -> list[tuple[TrialRecord, float]]:
     """Kept while the same trials are compared: a complete trial does not change."""
-    from actsearch.screening import closest
-
     others = _view.store.reader.trials(_view.record, numbers)
-    near = closest(candidate, [trial.candidate for trial in others], _SHOWN)
-    return [(others[item.place], item.distance) for item in near]
+    near = ask(
+        "find_closest",
+        what=_items(candidate),
+        others=[_items(trial.candidate) for trial in others],
+        count=_SHOWN,
+    )
+    return [(others[place], distance) for place, distance in near]
+
+
+def _items(candidate: CandidateRecord) -> dict[str, Any]:
+    return {group: item.to_json() for group, item in candidate.activations.items()}
 
 
 def _compared(view: StudyView, number: int | None) -> tuple[int, ...]:

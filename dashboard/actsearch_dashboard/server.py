@@ -19,9 +19,9 @@ from streamlit.web import bootstrap
 import actsearch.catalog
 import actsearch.report  # noqa: F401
 from actsearch_dashboard import (
-    ahead,
     figures,  # noqa: F401
     optuna_figures,  # noqa: F401
+    preload,
     same_origin,
 )
 
@@ -75,7 +75,7 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
     # With the first element of all, Streamlit asks who called it: half a second, unless the modules' paths are known.
     inspect.stack()
     gc.freeze()  # or all that was loaded is looked through for garbage after each run of a page
-    ahead.read_newest()
+    preload.read_newest()
     try:
         bootstrap.run(_SCRIPT, False, [storage_url], {})
     except SystemExit as ended:  # the port is taken: said by Streamlit

@@ -15,7 +15,7 @@ __all__ = [
     "PAGES",
     "START",
     "asked_trial",
-    "calm",
+    "show_errors",
     "chosen_study",
     "current_study",
     "go_to",
@@ -34,7 +34,7 @@ PAGES = "pages"
 Arguments = ParamSpec("Arguments")
 
 
-def calm(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
+def show_errors(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Show an error of ours as a message that says what to do, not as a traceback."""
 
     def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
@@ -138,7 +138,7 @@ def _refreshed(opened: Store, is_running: Callable[[], bool], body: Callable[[],
         return
     switched_on = st.toggle("Refresh live", value=True, key="live")
 
-    @calm
+    @show_errors
     def again() -> None:
         if not is_running():
             st.rerun()  # the whole page, once: over

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
+    "CURVE_POINTS",
     "HISTOGRAM_EDGES",
     "SHARED",
     "ActivationRecord",
     "RunGoal",
     "CandidateRecord",
+    "Curve",
     "Diagnostics",
     "EpochRecord",
     "EvaluationRecord",
@@ -79,10 +87,32 @@ class ActivationRecord:
             "label": self.label,
         }
 
+    @property
+    def digest(self) -> bytes:
+        """Hash of everything that decides which function it is: equal digests, equal functions."""
+        data = json.dumps(self.to_json() | {"label": ""}, sort_keys=True, default=str)
+        return hashlib.sha256(data.encode("utf-8", "backslashreplace")).digest()[:16]
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ActivationRecord:
         """Read :meth:`to_json` output."""
         return cls(str(data["formula"]), data["name"], data["hyperparameters"], str(data["label"]))
+
+
+CURVE_POINTS = tuple(
+    # Inputs mostly lie within [-3, 3]. A tenth apart, so that kinks at multiples of 0.1 fall on a point there.
+    tenth / 10
+    for tenth in (*range(-60, -30, 3), *range(-30, 31), *range(33, 61, 3))
+)
+"""Where the function of a trial is sampled to be drawn: 81 points on [-6, 6]."""
+
+
+class Curve(NamedTuple):
+    """A function and its derivative at points: three arrays of shape ``(n,)``."""
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    dy: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

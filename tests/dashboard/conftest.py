@@ -17,8 +17,6 @@ from streamlit.testing.v1 import AppTest
 from torch import nn
 
 import actsearch as acs
-import actsearch.export
-import actsearch.screening  # noqa: F401 - or pages would wait for it
 
 Opener = Callable[..., AppTest]
 

@@ -13,7 +13,7 @@ from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch.report import Reader
-from actsearch_dashboard import taking
+from actsearch_dashboard import export_panel
 
 Opener = Callable[..., AppTest]
 
@@ -127,6 +127,6 @@ def test_files_hold_the_trial_and_its_curves(whole: Path) -> None:
     assert found["candidate"]["formula"] == "x * tanh(x)"
     assert found["value"] == trial.value
     assert len(found["evaluations"][0]["diagnostics"]["end"]) == 1
-    lines = taking.curves_csv(trial).splitlines()
+    lines = export_panel.curves_csv(trial).splitlines()
     assert lines[0].startswith("seed,epoch,train_loss")
     assert len(lines) == 1 + 2  # two epochs under one seed

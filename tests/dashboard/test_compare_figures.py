@@ -6,8 +6,11 @@ import base64
 import json
 import math
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from scipy import stats
@@ -15,16 +18,24 @@ from scipy import stats
 from actsearch.records import (
     ActivationRecord,
     CandidateRecord,
+    Curve,
     EpochRecord,
     EvaluationRecord,
 )
 from actsearch.report import Measured, judge
 from actsearch_dashboard import figures, palette
 from actsearch_dashboard.formulas import facts, parts_of
+from actsearch_dashboard.functions import curves, pictures
 from actsearch_dashboard.pages.compare import named, written
-from actsearch_dashboard.pictures import curves, picture
 
 X = np.linspace(-4, 4, 9)
+VIEW: Any = SimpleNamespace(  # of a study whose functions are not stored
+    record=None, store=SimpleNamespace(reader=SimpleNamespace(functions=lambda *_: {}))
+)
+
+
+def curve(y: npt.NDArray[np.float64]) -> Curve:
+    return Curve(X, y, y)
 
 
 def evaluation(seed: int, *values: float | None) -> EvaluationRecord:
@@ -33,7 +44,7 @@ def evaluation(seed: int, *values: float | None) -> EvaluationRecord:
 
 
 def test_functions_have_a_colour_each_and_a_dash_a_group() -> None:
-    figure = figures.functions({"a": {"*": (X, X)}, "b": {"1": (X, -X), "2": (X, X**2)}})
+    figure = figures.functions({"a": {"*": curve(X)}, "b": {"1": curve(-X), "2": curve(X**2)}})
     assert [trace.line.color for trace in figure.data] == [
         palette.SERIES[0], palette.SERIES[1], palette.SERIES[1],
     ]  # fmt: skip
@@ -44,7 +55,7 @@ def test_functions_have_a_colour_each_and_a_dash_a_group() -> None:
 
 def test_functions_leave_a_gap_for_what_is_not_finite() -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
-        figure = figures.functions({"log": {"*": (X, np.log(X))}})
+        figure = figures.functions({"log": {"*": curve(np.log(X))}})
     assert np.isnan(figure.data[0].y[:5]).all()
 
 
@@ -183,7 +194,7 @@ def test_tradeoff_draws_the_first_against_each_other_with_the_front_highlighted(
 def test_hostile_text_in_these_figures_is_escaped(evil: str) -> None:
     steps = figures.progress(trials(ROWS), "maximize")
     for figure in (
-        figures.functions({evil: {evil: (X, X), "b": (X, X)}}),
+        figures.functions({evil: {evil: curve(X), "b": curve(X)}}),
         figures.median_curves({evil: [evaluation(0, 1.0)]}, evil),
         figures.distribution({evil: [1.0]}, "maximize", evil),
         figures.best_over({evil: steps}, "trials", "maximize", evil),
@@ -241,18 +252,19 @@ def test_pictures_of_what_cannot_be_read_are_empty(evil: str) -> None:
         ActivationRecord("x", name=evil, hyperparameters={evil: evil}),
         ActivationRecord("softmax(x)", name="softmax"),
     ):
-        assert picture(CandidateRecord.shared(item)) == ""
-        assert curves(CandidateRecord.shared(item)) == {}
-    assert picture(CandidateRecord({})) == ""
+        assert pictures(VIEW, [CandidateRecord.shared(item)]) == [""]
+        assert curves(VIEW, [item]) == [None]
+    assert pictures(VIEW, [CandidateRecord({})]) == [""]
 
 
 def test_curves_are_the_functions() -> None:
-    candidate = CandidateRecord({"1": ActivationRecord("x * tanh(x)"), "2": ActivationRecord("?")})
-    drawn = curves(candidate)
-    assert list(drawn) == ["1"]
-    x, y = drawn["1"]
-    assert np.allclose(y, x * np.tanh(x))
-    assert len(lines(picture(candidate))) == 1
+    items = {"1": ActivationRecord("x * tanh(x)"), "2": ActivationRecord("?")}
+    drawn, nothing = curves(VIEW, list(items.values()))
+    assert nothing is None
+    assert drawn is not None
+    assert np.allclose(drawn.y, drawn.x * np.tanh(drawn.x))
+    (picture,) = pictures(VIEW, [CandidateRecord(items)])
+    assert len(lines(picture)) == 1
 
 
 # Formulas

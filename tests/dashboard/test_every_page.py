@@ -1,4 +1,4 @@
-"""Every page with every kind of database, before torch is loaded, and from a folder that cannot be written."""
+"""Every page with every kind of database, without torch, and from a folder that cannot be written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from saying import said
 from streamlit.testing.v1 import AppTest
 
-from actsearch_dashboard import ahead
+from actsearch_dashboard import function_client
 from actsearch_dashboard.app import _PAGES
 
 Opener = Callable[..., AppTest]
@@ -65,15 +65,6 @@ def test_every_page_with_every_kind_of_database(
         assert "<img" not in chart.proto.spec
 
 
-NUMBERS = {  # what is to be seen although no function can be drawn
-    "leaderboard": "Best of the search",
-    "compare": "Paired differences",
-    "evolution": "Ancestry",
-    "activation": "Training",
-    "playground": "Playground",
-}
-
-
 def _child(storage: Path) -> int:
     """A trial with parents, if there is one."""
     with closing(sqlite3.connect(storage)) as base:
@@ -81,30 +72,20 @@ def _child(storage: Path) -> int:
         return base.execute(query).fetchone()[0] or 0
 
 
-@pytest.mark.parametrize("page", list(NUMBERS))
-def test_numbers_are_shown_while_torch_is_loaded(
-    opened: Opener,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    page: str,
+@pytest.mark.parametrize("page", ["activation", "leaderboard", "playground"])
+def test_what_needs_no_other_process_is_shown_although_none_answers(
+    opened: Opener, whole: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    name = "family" if page == "evolution" else "confirmed"  # the other has no ancestors
-    storage: Path = request.getfixturevalue("family" if page == "evolution" else "whole")
-    asked: list[float] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(ahead, "is_loaded", lambda: False)
-        patch.setattr(ahead, "load_torch", lambda after: asked.append(after))
-        app = opened(page, storage, study=name, trial=str(_child(storage)))
-        text = said(app)
-        assert "Functions will be drawn as soon as torch is loaded." in text
-        assert NUMBERS[page] in text
-        assert asked
-        tables = len(app.dataframe)
-        assert tables or page in ("activation", "playground")
-        assert app.metric or page != "activation"
-    app.run()
-    assert "as soon as torch is loaded" not in said(app)
-    assert len(app.dataframe) >= tables
+    monkeypatch.setattr(function_client._client, "start", lambda: None)
+    monkeypatch.setattr(function_client._client, "ask", lambda request: b"")
+    app = opened(page, whole, study="confirmed", trial="0")
+    text = said(app)
+    assert ("the process that loads torch ended" in text) == (page != "leaderboard")
+    if page == "activation":
+        assert app.metric
+        assert len(app.get("plotly_chart")) == 4
+    if page == "leaderboard":
+        assert app.dataframe[-1].value["function"].str.startswith("data:image/svg").all()
 
 
 WITHOUT_TORCH = """
@@ -116,7 +97,7 @@ class NoTorch:
             raise ImportError("torch is not to be loaded here")
 
 sys.meta_path.insert(0, NoTorch())
-from actsearch_dashboard import ahead
+from actsearch_dashboard import function_client
 ahead.load_torch = lambda after: None
 """
 
@@ -166,10 +147,9 @@ def _pages_in_a_process(
 
 
 @pytest.mark.slow
-def test_no_page_needs_torch_for_its_numbers(family: Path, tmp_path: Path) -> None:
+def test_no_page_needs_torch(family: Path, tmp_path: Path) -> None:
     said = _pages_in_a_process(WITHOUT_TORCH, family, tmp_path / "pages.py")
-    for page, text in said.items():
-        assert ("as soon as torch is loaded" in text) == (page in NUMBERS), text
+    assert not any("torch" in text for text in said.values())
 
 
 _DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS = 24, 1  # prctl(2), capabilities(7)
@@ -198,7 +178,7 @@ def test_every_page_of_a_storage_in_a_folder_that_cannot_be_written(
     folder.chmod(0o555)
     try:
         found = _pages_in_a_process(
-            WITH_TORCH, folder / "kept.db", tmp_path / "pages.py", _give_up_permissions
+            "import sys", folder / "kept.db", tmp_path / "pages.py", _give_up_permissions
         )
     finally:
         folder.chmod(0o755)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actsearch.errors import ActsearchError
+from actsearch.activation import curve
 from actsearch.records import (
     ActivationRecord,
     CandidateRecord,
@@ -171,14 +171,9 @@ def test_every_state_has_a_colour_of_its_own() -> None:
 
 
 def test_function_has_its_derivative_in_the_colours_of_the_page() -> None:
-    figure = figures.function(ActivationRecord("x * tanh(x)", label="<b>x</b>"))
+    figure = figures.function(curve("x * tanh(x)"))
     assert [trace.line.color for trace in figure.data] == [palette.BLUE, palette.ORANGE]
     assert not figure.layout.title.text
-
-
-def test_function_of_what_cannot_be_read() -> None:
-    with pytest.raises(ActsearchError):
-        figures.function(ActivationRecord("__import__('os')"))
 
 
 def _verdict(label: str) -> Verdict:

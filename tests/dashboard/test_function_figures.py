@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from actsearch.activation import curve
 from actsearch.records import HISTOGRAM_EDGES, ActivationRecord, SiteDiagnostics
 from actsearch.report import pooled_histogram
+from actsearch.screening import sampled
 from actsearch_dashboard import figures, palette
 from actsearch_dashboard.figures.function import bars, reach
+from actsearch_dashboard.functions import learned_curve
 
 BINS = len(HISTOGRAM_EDGES) + 1
 
@@ -49,7 +52,7 @@ def test_the_shares_of_the_normal_distribution() -> None:
 
 @pytest.mark.parametrize("formula", ["tanh(x)", "x * sigmoid(x)", "max(x, 0.1 * x)", "x**3"])
 def test_the_derivative_is_that_of_autograd(formula: str) -> None:
-    figure = figures.function(ActivationRecord(formula))
+    figure = figures.function(curve(formula))
     traces = {trace.name: trace for trace in figure.data}
     x = torch.tensor(traces["f(x)"].x, requires_grad=True)
     y = {
@@ -65,7 +68,7 @@ def test_the_derivative_is_that_of_autograd(formula: str) -> None:
 
 
 def test_the_histogram_stands_behind_the_function_on_an_axis_of_its_own() -> None:
-    figure = figures.function(ActivationRecord("tanh(x)"), met=one_bin(11))
+    figure = figures.function(curve("tanh(x)"), met=one_bin(11))
     assert [trace.type for trace in figure.data] == ["bar", "scatter", "scatter"]
     assert figure.data[0].yaxis == "y2"
     assert figure.layout.yaxis.overlaying == "y2"
@@ -75,11 +78,12 @@ def test_the_histogram_stands_behind_the_function_on_an_axis_of_its_own() -> Non
 
 def test_learned_numbers_move_the_function_and_leave_its_start_to_be_seen() -> None:
     record = ActivationRecord('param(1.0, per="channel") * x')
-    figure = figures.function(record, learned={"theta_0": [2.0, 4.0, math.nan], "other": [9.0]})
+    now = learned_curve(record, {"theta_0": [2.0, 4.0, math.nan], "other": [9.0]})
+    figure = figures.function(now, start=sampled(record))
     traces = {trace.name: trace for trace in figure.data}
     x = np.asarray(traces["f(x)"].x)
     assert np.allclose(traces["f(x)"].y, 3 * x)
-    assert np.allclose(traces["f at the start"].y, x)
+    assert np.allclose(traces["f at the start"].y, traces["f at the start"].x)
     assert traces["f at the start"].line.color == palette.BEFORE
 
 

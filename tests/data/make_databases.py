@@ -7,6 +7,7 @@ Rows are written as plain SQL, so that nothing of the present version but its mi
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,6 +133,14 @@ def _interrupted() -> Iterator[tuple[str, Any]]:
     }  # fmt: skip
 
 
+def _functions() -> Iterator[tuple[str, Any]]:
+    """That of trial 0 at 81 points, as if it were f(x) = 0.5 with the derivative 0.25."""
+    yield "functions", {
+        "study_id": 1, "digest": bytes.fromhex("d4fc17051f1d47dc9e4b79d3091f21d3"),
+        "samples": struct.pack("<162f", *[0.5] * 81, *[0.25] * 81),
+    }  # fmt: skip
+
+
 def _study() -> dict[str, Any]:
     return {
         "id": 1, "name": "frozen", "seed": 2**31 - 1, "direction": "minimize", "space": _SPACE,
@@ -168,6 +177,8 @@ def _rows(revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
     }  # fmt: skip
     if revision >= "0007":
         yield from _interrupted()
+    if revision >= "0008":
+        yield from _functions()
     aim = {"purpose": "search", "target": 100, "until": _TIME} if revision >= "0006" else {}
     yield "leases", aim | {
         "study_id": 1, "token": "t", "owner": "somebody", "host": "elsewhere", "pid": 1, "process": "",
@@ -175,17 +186,19 @@ def _rows(revision: str) -> Iterator[tuple[str, dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _literal(value: Any) -> str:
+def _literal(value: Any, dialect: str) -> str:
     if value is None:
         return "NULL"
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'" if dialect == "sqlite" else f"'\\x{value.hex()}'"
     if isinstance(value, (int, float)):
         return repr(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "'" + text.replace("'", "''") + "'"
 
 
-def _insert(table: str, row: Mapping[str, Any]) -> str:
-    values = ", ".join(_literal(value) for value in row.values())
+def _insert(table: str, row: Mapping[str, Any], dialect: str) -> str:
+    values = ", ".join(_literal(value, dialect) for value in row.values())
     return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})"
 
 
@@ -193,7 +206,7 @@ def fill(connection: sa.Connection, revision: str) -> None:
     """Make the tables of a revision and a study in them."""
     upgrade(connection, revision, VERSION_TABLE)
     for table, row in _rows(revision):
-        connection.exec_driver_sql(_insert(table, row))
+        connection.exec_driver_sql(_insert(table, row, connection.dialect.name))
 
 
 def _make(revision: str) -> None:

@@ -26,7 +26,6 @@ from actsearch import cli
 from actsearch.report import Reader
 from actsearch.storage import Storage, redact
 from actsearch_dashboard import __main__ as dashboard_main
-from actsearch_dashboard import ahead
 from actsearch_dashboard.data import open_store
 
 SECRET = "hunter2Sesam"
@@ -315,9 +314,6 @@ def test_words_of_a_driver_that_hold_it_are_hidden(server: Server) -> None:
 
 
 def test_a_page_shows_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        ahead, "load_torch", lambda after: None
-    )  # it would freeze the tests' own garbage
     for form, password in [(0, SECRET), (2, SECRET), (3, SECRET), (2, SECRET + "-wrong")]:
         url = _urls(server, password)[form]
         if password == SECRET:

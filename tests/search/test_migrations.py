@@ -23,7 +23,7 @@ from storage_cases import outside
 
 import actsearch as acs
 from actsearch.cli import main
-from actsearch.records import Score
+from actsearch.records import SHARED, Score
 from actsearch.report import Reader
 from actsearch.storage import Storage, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
@@ -79,6 +79,11 @@ def _check_contents(url: str, revision: str) -> None:
         assert len(seen.start) == len(seen.end) == 1
         assert (seen.end[0].gradient_norm, seen.end[0].gain) == (0.125, math.inf)
         assert math.isnan(seen.end[0].learned["theta_0"][1])
+    digest = trials[0].candidate.activations[SHARED].digest
+    functions = reader.functions(study, [digest, bytes(16)])
+    assert set(functions) == ({digest} if revision >= "0008" else set())
+    for curve in functions.values():
+        assert (curve.x[0], curve.y[80], curve.dy[80]) == (-6, 0.5, 0.25)
     ((_, verdict),) = reader.verdicts(study)
     assert verdict.winner.formula == "tanh(x)"
     reader.close()

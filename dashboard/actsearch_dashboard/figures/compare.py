@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from actsearch.records import EvaluationRecord
+from actsearch.records import Curve, EvaluationRecord
 from actsearch.report import Measured, Verdict, judge
 from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.figures.history import robust_range
@@ -27,7 +27,6 @@ __all__ = [
     "verdict_scores",
 ]
 
-Samples = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 Scores = dict[int, tuple[float | None, ...]]
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -38,16 +37,16 @@ def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
-def functions(drawn: Mapping[str, Mapping[str, Samples]]) -> go.Figure:
+def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
     """Functions overlaid: a colour a candidate, a dash a group of sites.
 
     Args:
-        drawn: x and y by name of the candidate and group.
+        drawn: curves by name of the candidate and group.
     """
     figure = go.Figure()
     seen = []
     for index, (name, groups) in enumerate(drawn.items()):
-        for nth, (group, (x, y)) in enumerate(groups.items()):
+        for nth, (group, (x, y, _)) in enumerate(groups.items()):
             seen.append(y[np.isfinite(y)])
             own = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
             figure.add_scatter(

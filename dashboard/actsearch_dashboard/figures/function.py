@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
-from actsearch.records import HISTOGRAM_EDGES, ActivationRecord
+from actsearch.records import HISTOGRAM_EDGES, Curve
 from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.palette import BEFORE, BLUE, GREY, INPUTS, ORANGE
-from actsearch_dashboard.text import markup
 
 __all__ = ["Bars", "bars", "function", "normal_shares", "reach"]
 
@@ -68,48 +67,26 @@ def reach(x: Any, *curves: Any) -> tuple[float, float]:
     return float(bottom - air), float(top + air)
 
 
-def function(
-    record: ActivationRecord,
-    low: float = -6.0,
-    high: float = 6.0,
-    *,
-    met: Sequence[float] = (),
-    learned: Mapping[str, Sequence[float]] | None = None,
-    beside: Sequence[tuple[str, ActivationRecord]] = (),
-) -> go.Figure:
-    """The activation with its derivative; loads torch.
+def function(now: Curve, *, start: Curve | None = None, met: Sequence[float] = ()) -> go.Figure:
+    """An activation with its derivative.
 
     Args:
-        record: which activation.
-        low: left end.
-        high: right end.
+        now: the function.
+        start: what it was before it learned, if that is to be drawn as well.
         met: shares of the inputs between the edges of the histogram, drawn behind it.
-        learned: values of its parameters, of which the mean counts; the function at its start is then drawn as well.
-        beside: names and records of others, to be compared with it.
-
-    Raises:
-        ActsearchError: it cannot be read, or is not a function of one number.
     """
-    from actsearch.activation import curve
-    from actsearch.export import averaged
-
     figure = go.Figure()
     if met:
         _draw_bars(figure, bars(met))
-    for name, other in beside:
-        sampled = curve(other, low, high)
-        _line(figure, sampled.x, sampled.y, markup(name, 24), GREY, 1.5, "dot")
-    start = curve(record, low, high)
-    now = curve(averaged(record, learned), low, high) if learned else start
-    if learned:
+    if start is not None:
         _line(figure, start.x, start.y, "f at the start", BEFORE, 2, "dot")
     _line(figure, now.x, now.y, "f(x)", BLUE, 3, "solid")
     _line(figure, now.x, now.dy, "f′(x)", ORANGE, 2, "dash")
     laid_out(figure, "x", "", 400)
     figure.add_hline(y=0, line_width=1, line_color=GREY, layer="below")
     figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
-    figure.update_xaxes(range=[low, high])
-    figure.update_yaxes(range=reach(now.x, now.y, now.dy, start.y))
+    figure.update_xaxes(range=[now.x[0], now.x[-1]])
+    figure.update_yaxes(range=reach(now.x, now.y, now.dy, now.y if start is None else start.y))
     if met:
         _behind(figure, max(bars(met).heights))
     return figure

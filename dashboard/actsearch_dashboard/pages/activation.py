@@ -9,30 +9,28 @@ import streamlit as st
 
 from actsearch.records import TrialRecord
 from actsearch.report import diagnostics_of, leaders, objective_names, remarks
-from actsearch_dashboard import activation_parts as parts
-from actsearch_dashboard import figures, taking
-from actsearch_dashboard.choosing import LISTED, closely, labels_of, typed_number
+from actsearch_dashboard import activation_panel, export_panel, figures, function_client
+from actsearch_dashboard.components import heading, no_trial_yet, show_figure
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
-from actsearch_dashboard.parts import heading, no_trial_yet, show_figure
-from actsearch_dashboard.pictures import can_draw
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.state import (
     asked_trial,
-    calm,
     current_study,
     go_to,
     live,
     remember_trial,
+    show_errors,
 )
 from actsearch_dashboard.text import cut, markdown, number, one_line, seconds
+from actsearch_dashboard.trial_picker import LISTED, closely, labels_of, typed_number
 
 __all__ = ["render"]
 
 _BOX = "trial_box"
 
 
-@calm
+@show_errors
 def render() -> None:
     """The page of one candidate."""
     view = current_study()
@@ -96,15 +94,18 @@ def _candidate(view: StudyView, chosen: int) -> None:
     _facts(view, trial)
     if trial.candidate.is_baseline:
         st.info("Your model unchanged: nothing was replaced.", icon=":material/info:")
-    drawable = can_draw()
-    for group in _groups(trial) if drawable else ():
-        item = trial.candidate.activations[group]
-        parts.show_activation(view, trial, group, item)
+    function_client.start()  # while it loads, everything that needs no other process is shown
+    items = trial.candidate.activations
+    filling = [
+        activation_panel.show_activation(view, trial, group, items[group])
+        for group in _groups(trial)
+    ]
     _training(view, trial)
     _inside(view, trial)
-    if drawable:
-        show_relatives(view, trial)
-        taking.show(view, trial)
+    for fill_in in filling:
+        fill_in()
+    show_relatives(view, trial)
+    export_panel.show(view, trial)
 
 
 def _groups(trial: TrialRecord) -> list[str]:
@@ -139,7 +140,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
         border=True,
     )
     row.metric("Time", seconds(trial.seconds), border=True)
-    parts.show_origin(view, trial)
+    activation_panel.show_origin(view, trial)
     for note in filter(None, (trial.reason, *trial.warnings)):
         st.text(one_line(note))
     _verdict(view, trial)
@@ -192,7 +193,7 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Inside the network", anchor=False)
     seen = diagnostics_of(trial)
     if seen is None:
-        st.caption("Nothing was seen inside: " + parts.WHY_NOTHING)
+        st.caption("Nothing was seen inside: " + activation_panel.WHY_NOTHING)
         return
     said = remarks(seen)
     for sentence in said:
@@ -212,4 +213,8 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     if st.button("Beside other candidates", icon=":material/layers:"):
         go_to("inside", study=view.record.name, candidates=str(trial.number))
     with st.expander("The numbers", icon=":material/table:"):
-        st.dataframe(parts.numbers_of(seen), hide_index=True, column_config=parts.NUMBERS)
+        st.dataframe(
+            activation_panel.numbers_of(seen),
+            hide_index=True,
+            column_config=activation_panel.NUMBERS,
+        )

@@ -10,19 +10,19 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.errors import StudyError
-from actsearch.records import TrialRecord
+from actsearch.records import CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
-from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.parts import (
+from actsearch_dashboard.components import (
     FOUR_DECIMALS,
     heading,
     no_trial_yet,
     show_figure,
     trial_table,
 )
-from actsearch_dashboard.pictures import can_draw, curves, picture
-from actsearch_dashboard.state import calm, current_study, live, store
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.functions import curves, pictures
+from actsearch_dashboard.state import current_study, live, show_errors, store
 from actsearch_dashboard.text import cut, markdown, moment, one_line
 
 __all__ = ["named", "render", "written"]
@@ -41,7 +41,7 @@ _CANDIDATES = {
 }
 
 
-@calm
+@show_errors
 def render() -> None:
     """The comparison page."""
     if _TRIALS not in st.query_params and _STUDIES in st.query_params:
@@ -130,15 +130,14 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     by_number = {trial.number: trial for trial in read}
     trials = [by_number[number] for number in numbers if number in by_number]
     names = {trial.number: _name(trial) for trial in trials}
-    drawable = can_draw()
-    _table(trials)
+    _table(view, trials)
     left, right = st.columns(2)
     with left:
         st.subheader("Functions", anchor=False)
-        drawn = {names[t.number]: curves(t.candidate) for t in trials} if drawable else {}
+        drawn = {names[trial.number]: _functions(view, trial) for trial in trials}
         if any(drawn.values()):
             show_figure(figures.functions(drawn), "functions")
-        elif drawable:
+        else:
             st.caption("None of these can be drawn as a function of one number.")
     with right:
         st.subheader("Training", anchor=False)
@@ -156,10 +155,17 @@ def _name(trial: TrialRecord) -> str:
     return f"#{trial.number} {one_line(trial.candidate.label) or 'your model'}"
 
 
-def _table(trials: Sequence[TrialRecord]) -> None:
+def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:
+    """A candidate's functions by group of sites; those that cannot be drawn are left out."""
+    items = trial.candidate.activations
+    found = zip(items, curves(view, list(items.values())), strict=True)
+    return {group: curve for group, curve in found if curve is not None}
+
+
+def _table(view: StudyView, trials: Sequence[TrialRecord]) -> None:
     table = pd.DataFrame(
         {
-            "function": [picture(trial.candidate) for trial in trials],
+            "function": pictures(view, [trial.candidate for trial in trials]),
             "trial": [trial.number for trial in trials],
             "activation": [one_line(t.candidate.label) or "your model" for t in trials],
             "state": [trial.state.value.lower() for trial in trials],
@@ -291,7 +297,6 @@ def _study_figures(views: Sequence[StudyView]) -> None:
 
 def _best_of_each(views: Sequence[StudyView]) -> None:
     st.subheader("Best formulas", anchor=False)
-    can_draw()
     for start in range(0, len(views), 3):
         row = views[start : start + 3]
         for view, place in zip(row, st.columns(min(3, len(views))), strict=False):
@@ -307,10 +312,12 @@ def _best_of(view: StudyView) -> None:
         return
     numbers = [int(number) for number in rows["number"]]
     trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
+    nothing = CandidateRecord({})
+    candidates = [trials[n].candidate if n in trials else nothing for n in numbers]
     st.dataframe(
         pd.DataFrame(
             {
-                "function": [picture(trials[n].candidate) if n in trials else "" for n in numbers],
+                "function": pictures(view, candidates),
                 "value": rows["value"].to_numpy(),
                 "activation": [one_line(label) or "your model" for label in rows["label"]],
             }

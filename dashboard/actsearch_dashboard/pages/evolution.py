@@ -12,9 +12,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import leaders
 from actsearch_dashboard import figures
-from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.formulas import facts
-from actsearch_dashboard.parts import (
+from actsearch_dashboard.components import (
     FOUR_DECIMALS,
     heading,
     no_trial_yet,
@@ -22,8 +20,10 @@ from actsearch_dashboard.parts import (
     show_figure,
     trial_table,
 )
-from actsearch_dashboard.pictures import can_draw, picture
-from actsearch_dashboard.state import asked_trial, calm, current_study, live, remember_trial
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.functions import pictures
+from actsearch_dashboard.state import asked_trial, current_study, live, remember_trial, show_errors
 from actsearch_dashboard.text import cut, markdown, one_line
 
 __all__ = ["render"]
@@ -60,7 +60,7 @@ _ANCESTORS = {
 }
 
 
-@calm
+@show_errors
 def render() -> None:
     """The evolution page."""
     view = current_study()
@@ -253,15 +253,19 @@ def _tree(found: figures.Ancestry) -> None:
 
 def _ancestors(view: StudyView, found: figures.Ancestry) -> None:
     """The same as a table, for the keyboard and for whole formulas."""
-    can_draw()
     numbers = [node.number for node in found.nodes]
-    trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
+    trials = view.store.reader.trials(view.record, numbers)
+    drawn = dict(
+        zip(
+            [trial.number for trial in trials],
+            pictures(view, [trial.candidate for trial in trials]),
+            strict=True,
+        )
+    )
     table = pd.DataFrame(
         [
             {
-                "function": picture(trials[node.number].candidate)
-                if node.number in trials
-                else "",
+                "function": drawn.get(node.number, ""),
                 "steps back": node.steps,
                 "trial": node.number,
                 "made by": one_line(node.operation) or "by hand",

@@ -9,20 +9,20 @@ import streamlit as st
 from actsearch.records import TrialRecord
 from actsearch.report import diagnostics_of, leaders, remarks
 from actsearch_dashboard import figures
-from actsearch_dashboard.activation_parts import NUMBERS, WHY_NOTHING, numbers_of
-from actsearch_dashboard.choosing import (
+from actsearch_dashboard.activation_panel import NUMBERS, WHY_NOTHING, numbers_of
+from actsearch_dashboard.components import heading, no_trial_yet, show_figure
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.figures.inside import sites_of
+from actsearch_dashboard.palette import GREY, SERIES
+from actsearch_dashboard.state import current_study, show_errors
+from actsearch_dashboard.text import cut, markdown
+from actsearch_dashboard.trial_picker import (
     UNCHANGED,
     closely,
     labels_of,
     trial_link,
     typed_number,
 )
-from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.figures.inside import sites_of
-from actsearch_dashboard.palette import GREY, SERIES
-from actsearch_dashboard.parts import heading, no_trial_yet, show_figure
-from actsearch_dashboard.state import calm, current_study
-from actsearch_dashboard.text import cut, markdown
 
 __all__ = ["render", "suggested"]
 
@@ -37,7 +37,7 @@ study.optimize(task, n_trials=100)
 """
 
 
-@calm
+@show_errors
 def render() -> None:
     """The page."""
     view = current_study()

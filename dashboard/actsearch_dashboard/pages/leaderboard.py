@@ -13,9 +13,7 @@ import streamlit as st
 from actsearch.records import StudyRecord
 from actsearch.report import Verdict, leaders, objective_names
 from actsearch_dashboard import figures
-from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.formulas import facts
-from actsearch_dashboard.parts import (
+from actsearch_dashboard.components import (
     FOUR_DECIMALS,
     OPENS,
     confirming,
@@ -25,8 +23,10 @@ from actsearch_dashboard.parts import (
     verdict_frame,
     verdict_words,
 )
-from actsearch_dashboard.pictures import can_draw, picture
-from actsearch_dashboard.state import calm, current_study, live
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.functions import pictures
+from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import moment, one_line
 
 __all__ = ["measured_cost", "ranking", "render"]
@@ -89,7 +89,7 @@ _COLUMNS = {
 }
 
 
-@calm
+@show_errors
 def render() -> None:
     """The leaderboard page."""
     view = current_study()
@@ -139,10 +139,9 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     value = one_line(view.metric)
     measured = measured_cost(view.record)
     columns = _columns(value, measured)
-    drawn = {}
-    if can_draw():
-        found = view.store.reader.trials(view.record, numbers)
-        drawn = {trial.number: picture(trial.candidate) for trial in found}
+    trials = view.store.reader.trials(view.record, numbers)
+    images = pictures(view, [trial.candidate for trial in trials])
+    drawn = {trial.number: image for trial, image in zip(trials, images, strict=True)}
     table = ranking(shown, value, verdict, drawn, measured, _objectives(view))
     trial_table(table, numbers, "leaderboard", columns, _ROW_HEIGHT, _HIGH)
     _fronts(view, ranked, measured)

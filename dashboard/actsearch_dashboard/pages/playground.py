@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import streamlit as st
 
 from actsearch.catalog import CATALOG, Hyperparameter, Row, Value
 from actsearch.errors import ActivationError, ActsearchError
-from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord, Curve
 from actsearch.report import twins_of
 from actsearch_dashboard import figures
-from actsearch_dashboard.activation_parts import latex_of, plainly, show_facts
+from actsearch_dashboard.activation_panel import latex_of, plainly, show_facts
+from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.parts import show_figure
-from actsearch_dashboard.pictures import can_draw
+from actsearch_dashboard.function_client import ask
+from actsearch_dashboard.functions import curve_from
 from actsearch_dashboard.relatives import nearest_table, show_twins
 from actsearch_dashboard.state import chosen_study, remember_study, store
 from actsearch_dashboard.text import cut, markdown
@@ -37,26 +39,24 @@ def render() -> None:
     st.caption(
         "Type a formula or take a row of the catalog, and see what it is. The address keeps it: links can be sent."
     )
-    if not can_draw():
-        return
     given = _given()
     row = _row_of(given[_FORMULA])
     left, right = st.columns([2, 3], gap="large")
     with left:
         _inputs(given[_FORMULA], row)
         settings = {} if row is None else _sliders(row, given)
-        record = _read(given[_FORMULA], settings)
-    if record is None:
+        found = _read(given[_FORMULA], settings)
+    if found is None:
         with right:
             _language()
         return
     with left:
-        _words(record)
+        _words(found.record)
     view = _view()
     with right:
-        _picture(record)
+        _picture(found)
     st.divider()
-    _in_study(view, record)
+    _in_study(view, found)
 
 
 def _given() -> Mapping[str, str]:
@@ -178,13 +178,32 @@ def choices_of(setting: Hyperparameter, value: Value) -> list[Value]:
     return sorted({*rounded, setting.default, value}, key=float)
 
 
-def _read(formula: str, settings: Mapping[str, Value]) -> ActivationRecord | None:
-    """What is meant, or why it cannot be read."""
-    from actsearch.activation import describe
+class _Found(NamedTuple):
+    """What was typed or chosen; ``curve`` is None where it is not a function of one number, as ``reason`` says."""
 
+    record: ActivationRecord
+    identity: tuple[str, str, str]
+    curve: Curve | None
+    reason: str
+
+
+@st.cache_data(max_entries=256, show_spinner="Computing ...")
+def _inspected(formula: str, settings: Mapping[str, Value]) -> _Found:
+    found = ask("inspect", what=formula, settings=settings)
+    curve = found["curve"]
+    return _Found(
+        ActivationRecord.from_json(found["activation"]),
+        tuple(found["identity"]),
+        None if curve is None else curve_from(curve),
+        found.get("reason", ""),
+    )
+
+
+def _read(formula: str, settings: Mapping[str, Value]) -> _Found | None:
+    """What is meant, or why it cannot be read."""
     try:
-        return describe(formula, **settings)
-    except (ActsearchError, ValueError, TypeError) as error:
+        return _inspected(formula, settings)
+    except ActsearchError as error:
         st.warning("This cannot be read yet:", icon=":material/edit:")
         st.code(plainly(error), language=None)
         return None
@@ -226,11 +245,9 @@ def _words(record: ActivationRecord) -> None:
 
 
 def _cost(record: ActivationRecord) -> None:
-    from actsearch.evaluation import cost
-
     try:
-        found = cost(record, _SHAPE)
-    except (ActsearchError, RuntimeError) as error:
+        found = ask("measure_cost", item=record.to_json(), shape=_SHAPE)
+    except ActsearchError as error:
         st.info(markdown(error), icon=":material/info:")
         return
     st.caption(
@@ -238,14 +255,13 @@ def _cost(record: ActivationRecord) -> None:
     )
 
 
-def _picture(record: ActivationRecord) -> None:
+def _picture(found: _Found) -> None:
     with st.container(border=True):
-        latex_of(record)
-    try:
-        figure = figures.function(record, met=figures.normal_shares())
-    except (ActsearchError, RuntimeError) as error:
-        st.info(markdown(error), icon=":material/info:")
+        latex_of(found.record)
+    if found.curve is None:
+        st.info(markdown(found.reason), icon=":material/info:")
         return
+    figure = figures.function(found.curve, met=figures.normal_shares())
     figure.data[0].name = "N(0, 1)"
     figure.update_layout(height=520)
     show_figure(figure, "playground function")
@@ -265,31 +281,28 @@ def _view() -> StudyView | None:
         return None
 
 
-def _in_study(view: StudyView | None, record: ActivationRecord) -> None:
+def _in_study(view: StudyView | None, found: _Found) -> None:
     """Which trials of the study are this function, and which are closest."""
     if view is None:
         st.caption("Open a storage with a study to see which of its trials are closest to this.")
         return
     st.subheader(f"In the study {markdown(cut(view.record.name, 60))}", anchor=False)
     try:
-        _relatives(view, record)
+        _relatives(view, found)
     except ActsearchError as error:
         st.info(markdown(error), icon=":material/info:")
 
 
-def _relatives(view: StudyView, record: ActivationRecord) -> None:
-    from actsearch.screening import identify
-
+def _relatives(view: StudyView, found: _Found) -> None:
     frame = view.frame()
     if not len(frame):
         st.caption("It has no trial yet.")
         return
-    identity = identify(record)
-    twins = twins_of(frame, *identity)
+    twins = twins_of(frame, *found.identity)
     if twins.same:
         st.markdown(":green[:material/check:] This function was proposed here.")
     else:
         st.markdown("No trial of it is this function.")
     show_twins(view, twins, "playground")
-    nearest_table(view, CandidateRecord.shared(record))
-    st.caption(f"Fingerprint `{identity.identity}`")
+    nearest_table(view, CandidateRecord.shared(found.record))
+    st.caption(f"Fingerprint `{found.identity[0]}`")

@@ -9,10 +9,10 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
+from actsearch_dashboard.components import FOUR_DECIMALS, OPENS
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
-from actsearch_dashboard.parts import FOUR_DECIMALS, OPENS
-from actsearch_dashboard.state import START, calm, go_to, live_list, store
+from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
 from actsearch_dashboard.text import ago, markdown, one_line
 
 __all__ = ["chosen", "render", "table"]
@@ -47,7 +47,7 @@ _COLUMNS = {
 }
 
 
-@calm
+@show_errors
 def render() -> None:
     """Every study with how it stands; a click on a row opens it."""
     st.header("Studies", anchor=False)

@@ -11,10 +11,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import leaders, objective_names
 from actsearch_dashboard import figures
-from actsearch_dashboard.choosing import trial_link
-from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
-from actsearch_dashboard.pace import Pace, pace_of
-from actsearch_dashboard.parts import (
+from actsearch_dashboard.components import (
     confirming,
     heading,
     no_trial_yet,
@@ -22,8 +19,11 @@ from actsearch_dashboard.parts import (
     show_figure,
     verdict_words,
 )
-from actsearch_dashboard.state import calm, current_study, live
+from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
+from actsearch_dashboard.pace import Pace, pace_of
+from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import ago, cut, markdown, number, seconds
+from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
 
@@ -34,7 +34,7 @@ _OPTIMISTIC = (
 _TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
-@calm
+@show_errors
 def render() -> None:
     """The study page."""
     view = current_study()

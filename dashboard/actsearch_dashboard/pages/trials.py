@@ -10,9 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
-from actsearch_dashboard.parts import (
+from actsearch_dashboard.components import (
     FOUR_DECIMALS,
     OPENS,
     SECONDS,
@@ -20,7 +18,9 @@ from actsearch_dashboard.parts import (
     no_trial_yet,
     trial_table,
 )
-from actsearch_dashboard.state import calm, current_study, live
+from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
+from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
 __all__ = ["ROWS", "csv_of", "render"]
@@ -54,7 +54,7 @@ _TEXTS = ["activation", "formula", "operation", "reason"]
 _MOST_REASONS = 20
 
 
-@calm
+@show_errors
 def render() -> None:
     """The trial table."""
     view = current_study()

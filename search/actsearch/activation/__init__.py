@@ -2,14 +2,13 @@
 
 from actsearch.activation.approximate import HingeSum, approximate
 from actsearch.activation.build import activation, describe, expression_of, pieces_of
-from actsearch.activation.function import Curve, at_start, curve, value_and_gradient
+from actsearch.activation.function import at_start, curve, sample, value_and_gradient
 from actsearch.activation.module import Activation, FormulaActivation, reseed_random_activations
 from actsearch.activation.moments import Moments, gain, moments
 from actsearch.activation.primitives import bind
 
 __all__ = [
     "Activation",
-    "Curve",
     "FormulaActivation",
     "HingeSum",
     "Moments",
@@ -24,5 +23,6 @@ __all__ = [
     "moments",
     "pieces_of",
     "reseed_random_activations",
+    "sample",
     "value_and_gradient",
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,16 +13,9 @@ from actsearch.activation.module import Activation
 from actsearch.catalog import CATALOG, start_slopes
 from actsearch.checks import check_number
 from actsearch.errors import ActivationError
+from actsearch.records import Curve
 
-__all__ = ["Curve", "at_start", "curve", "scalar_module", "value_and_gradient"]
-
-
-class Curve(NamedTuple):
-    """A function and its derivative at points: three arrays of shape ``(n,)``."""
-
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
-    dy: npt.NDArray[np.float64]
+__all__ = ["at_start", "curve", "sample", "scalar_module", "value_and_gradient"]
 
 
 def scalar_module(what: Any, channel: int | None = None) -> Activation:
@@ -112,7 +104,12 @@ def curve(
     """
     low = check_number("low", low, ActivationError)
     high = check_number("high", high, ActivationError)
-    module = scalar_module(what, channel)
     grid = torch.linspace(low, high, points, dtype=torch.float64)
-    y, dy = value_and_gradient(module, grid.unsqueeze(1))
-    return Curve(grid.numpy(), y.squeeze(1).numpy(), dy.squeeze(1).numpy())
+    return sample(scalar_module(what, channel), grid)
+
+
+def sample(module: nn.Module, points: Sequence[float] | Tensor) -> Curve:
+    """Values and derivatives of a module for one channel, such as :func:`scalar_module` makes, at points ``(n,)``."""
+    x = torch.as_tensor(points, dtype=torch.float64)
+    y, dy = value_and_gradient(module, x.unsqueeze(1))
+    return Curve(x.numpy(), y.squeeze(1).numpy(), dy.squeeze(1).numpy())

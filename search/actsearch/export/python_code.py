@@ -13,14 +13,13 @@ from actsearch.activation.program import fold
 from actsearch.catalog import CATALOG, Row
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, learned_values, with_learned
-from actsearch.export.origin import origin
 from actsearch.export.several import joined
 from actsearch.export.subject import class_name_of, record_of, records_of
 from actsearch.export.words import comment, docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, TrialRecord
-from actsearch.report import Verdict, VerdictRow
+from actsearch.report import Verdict, VerdictRow, origin
 
 if TYPE_CHECKING:
     import torch

@@ -6,6 +6,7 @@ Optuna, and the command line shall start at once.
 
 from actsearch.report.columns import COLUMNS, columns_of, leaders, sample
 from actsearch.report.insight import diagnostics_frame, diagnostics_of, pooled_histogram, remarks
+from actsearch.report.origin import origin
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
@@ -57,6 +58,7 @@ __all__ = [
     "resolve_duplicates",
     "mirrors",
     "objective_names",
+    "origin",
     "pareto_front",
     "place_of",
     "pooled_histogram",

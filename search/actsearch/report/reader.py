@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from actsearch.errors import ActsearchError
 from actsearch.halving import SuccessiveHalving
-from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
+from actsearch.records import Curve, RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
     frame_of,
     merged_columns,
@@ -150,6 +150,13 @@ class Reader:
             study.id, numbers=numbers, epochs=epochs, diagnostics=diagnostics
         )
         return resolve_duplicates(found)
+
+    def functions(self, study: StudyRecord, digests: Collection[bytes]) -> dict[bytes, Curve]:
+        """The functions that are stored with a study, by the digests of their activations.
+
+        Those of trials that were refused, repeated others, or were stored before schema 0008 are not.
+        """
+        return self._storage.functions(study.id, digests)
 
     def frame(self, study: StudyRecord, before: pd.DataFrame | None = None) -> pd.DataFrame:
         """The trials as columns, see :data:`actsearch.report.COLUMNS`; fast however many there are.

@@ -2,6 +2,7 @@
 
 from actsearch.screening.distance import Neighbour, closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
+from actsearch.screening.samples import sampled, samples_of
 from actsearch.screening.screen import Screening, screen
 from actsearch.screening.simplify import simplified
 
@@ -13,6 +14,8 @@ __all__ = [
     "distance",
     "fingerprint",
     "identify",
+    "sampled",
+    "samples_of",
     "screen",
     "simplified",
 ]

@@ -26,7 +26,7 @@ from actsearch.storage.url import display_url, parse_url
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retry_lost_connection"]
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """Revision of the schema that this version reads and writes."""
 
 _OLDER = [f"{number:04}" for number in range(1, int(SCHEMA))]  # upgraded when they are written

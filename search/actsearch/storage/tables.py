@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Text,
     TypeDecorator,
@@ -34,6 +35,7 @@ __all__ = [
     "EnvironmentRow",
     "EpochRow",
     "EvaluationRow",
+    "FunctionRow",
     "LeaseRow",
     "LookRow",
     "OpenConfirmationRow",
@@ -203,6 +205,21 @@ class TrialRow(Base):
         _text_beside("spread", "spread_nonfinite"),
         Index(None, "study_id", "state"),
     )
+
+
+class FunctionRow(Base):
+    """An activation of a study's trials as a function of one number: f and then f' at fixed points, single precision.
+
+    Trials with the same activation share a row; ``digest`` is :attr:`actsearch.records.ActivationRecord.digest`.
+    """
+
+    __tablename__ = "functions"
+
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
+    )
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    samples: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class TrialValueRow(Base):

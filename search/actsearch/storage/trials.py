@@ -6,7 +6,7 @@ Statements are made once, and rows are plain tuples and mappings: a study writes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,9 @@ from sqlalchemy import bindparam
 from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
-from actsearch.records import EvaluationRecord, Outcome, TrialRecord, TrialState
+from actsearch.records import Curve, EvaluationRecord, Outcome, TrialRecord, TrialState
 from actsearch.storage import columns as narrow
-from actsearch.storage import convert, insight
+from actsearch.storage import convert, functions, insight
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.environment import environment_id, versions
@@ -96,6 +96,12 @@ class TrialRepository(Repository):
             return narrow.read(session, study_id, since, numbers, objectives)
 
     @retry_lost_connection
+    def functions(self, study_id: int, digests: Collection[bytes]) -> dict[bytes, Curve]:
+        """The stored functions of a study, of those with some digests."""
+        with self.database.reading() as session:
+            return functions.read(session.connection(), study_id, digests)
+
+    @retry_lost_connection
     def curves(self, study_id: int, steps: Iterable[int] | None = None) -> Curves:
         """By number of trial, the metric's values (step, value) under its first seed; at some steps, or at all."""
         with self.database.reading() as session:
@@ -103,7 +109,11 @@ class TrialRepository(Repository):
 
     @retry_lost_connection
     def add_trials(
-        self, study_id: int, records: Sequence[TrialRecord], lease: Lease | None
+        self,
+        study_id: int,
+        records: Sequence[TrialRecord],
+        lease: Lease | None,
+        curves: Mapping[bytes, Curve] | None = None,
     ) -> list[TrialRecord]:
         """Store new trials; they are numbered on from the last one.
 
@@ -112,15 +122,24 @@ class TrialRepository(Repository):
             records: the trials; numbers in ``duplicate_of`` count from the first of these when negative
                 (-1 is the first, -2 the second), since final numbers are assigned here.
             lease: None only for trials that a user enqueues.
+            curves: the functions of the trials, by the digests of their activations.
         """
         with self.database.writing() if lease is None else self._writing(lease) as session:
+            functions.add(session.connection(), study_id, curves or {})
             return insert_trials(session.connection(), study_id, records)
 
     @retry_lost_connection
-    def screen_trial(self, study_id: int, record: TrialRecord, lease: Lease) -> None:
-        """Store what screening said of a trial that was enqueued."""
+    def screen_trial(
+        self,
+        study_id: int,
+        record: TrialRecord,
+        lease: Lease,
+        curves: Mapping[bytes, Curve] | None = None,
+    ) -> None:
+        """Store what screening said of a trial that was enqueued, and its functions, by digest."""
         with self._writing(lease) as session:
             connection = session.connection()
+            functions.add(connection, study_id, curves or {})
             row = convert.trial_row(study_id, record, environment_id(connection))
             changes = {name: row[name] for name in _SCREENED}
             connection.execute(_SCREEN, _parameters(study_id, record.number, **changes))

@@ -17,8 +17,8 @@ from actsearch.evaluation import Evaluator
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.stacked import LARGEST_STACK
 from actsearch.execution import Executor, Job, Local, Work
-from actsearch.records import CandidateRecord, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.screening import Identity, identify, screen
+from actsearch.records import CandidateRecord, Curve, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.screening import Identity, identify, samples_of, screen
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import Context, SiteGroups, Space, make_strategy
@@ -225,7 +225,7 @@ class Driver:
         records: list[TrialRecord] = []
         for candidate in candidates:
             records.append(self._screened(candidate, known, -1 - len(records)))
-        stored = self._storage.add_trials(self._study.id, records, self._lease)
+        stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
         self._take(stored)
         if any(trial.state.is_open for trial in stored):
             self._idle = 0
@@ -311,7 +311,7 @@ class Driver:
                     alias=result.alias,
                     mirror=result.mirror,
                 )
-                self._storage.screen_trial(self._study.id, trial, self._lease)
+                self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
                 self._history.put(trial)
             checked.append(trial)
         return checked
@@ -404,3 +404,8 @@ class Driver:
                 f"the first {len(trained)} trials of study {self._study.name!r} all failed in the same way: "
                 f"{reasons.pop()}; mend the objective and start a new study"
             )
+
+
+def _curves(trials: Iterable[TrialRecord]) -> dict[bytes, Curve]:
+    """The functions of the trials that are to be trained, as the dashboard draws them."""
+    return samples_of(trial.candidate for trial in trials if trial.state.is_open)

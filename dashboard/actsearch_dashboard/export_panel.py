@@ -10,8 +10,9 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.records import CandidateRecord, TrialRecord
-from actsearch_dashboard.activation_parts import checked
+from actsearch.report import origin
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import csv_text, markdown, one_line
 
 __all__ = ["curves_csv", "show"]
@@ -53,22 +54,23 @@ def _stem(name: str) -> str:
 
 def _python(view: StudyView, trial: TrialRecord) -> str | None:
     """One file; None, and words, where it cannot be written."""
-    from actsearch.export import to_python
-
     if trial.candidate.is_baseline:
         return None
     try:
-        clean = {group: checked(item) for group, item in trial.candidate.activations.items()}
-        return to_python(CandidateRecord(clean), note=one_line(_origin(view, trial)))
-    except (ActsearchError, ValueError, TypeError) as error:
-        st.info(f"No Python for it: {markdown(str(error))}", icon=":material/info:")
+        return _written(trial.candidate, one_line(_origin(view, trial)))
+    except ActsearchError as error:
+        st.info(f"No Python for it: {markdown(error)}", icon=":material/info:")
         return None
+
+
+@st.cache_data(max_entries=256, show_spinner="Writing Python ...")
+def _written(candidate: CandidateRecord, note: str) -> str:
+    items = {group: item.to_json() for group, item in candidate.activations.items()}
+    return str(ask("write_python", items=items, note=note))
 
 
 def _origin(view: StudyView, trial: TrialRecord) -> str:
     """Where the candidate comes from: study, trial and the newest verdict about it."""
-    from actsearch.export import origin
-
     for _, verdict in reversed(view.verdicts()):
         if (row := verdict.row(trial.number)) is not None:
             return origin(view.record.name, trial, verdict, row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actsearch.records import TrialRecord
-from actsearch.report import Verdict, VerdictRow
+from actsearch.report.verdict import Verdict, VerdictRow
 
 __all__ = ["origin"]
 

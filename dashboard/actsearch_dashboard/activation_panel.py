@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,16 +14,16 @@ from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
 from actsearch.report import diagnostics_of, pooled_histogram
 from actsearch_dashboard import figures
-from actsearch_dashboard.choosing import trial_link
+from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.parts import show_figure
+from actsearch_dashboard.functions import checked, curves, learned_curve, moments
 from actsearch_dashboard.text import cut, markdown, moment, number, one_line
+from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
+    "NOT_ONE_NUMBER",
     "NUMBERS",
     "WHY_NOTHING",
-    "checked",
-    "facts_of",
     "latex_of",
     "numbers_of",
     "plainly",
@@ -35,6 +36,8 @@ WHY_NOTHING = (
     "it was not trained yet, the objective is a function of your own, or the task has diagnostics=False. "
     "A Task looks at every replaced site before and after training."
 )
+
+NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
 
 _LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
 _LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
@@ -60,52 +63,6 @@ def plainly(error: object) -> str:
         line if len(line) <= 2 * _HALF else f"{line[:_HALF]} … {line[-_HALF:]}"
         for line in str(error).splitlines()
     )
-
-
-class Facts(NamedTuple):
-    """What can be computed from a function alone; None where it cannot."""
-
-    mean: float | None
-    second: float | None
-    gain: float | None
-    size: int | None
-    depth: int | None
-    learned: int | None
-
-
-def checked(item: ActivationRecord) -> ActivationRecord:
-    """The same activation, every word of it made anew: what is stored goes into code that people paste.
-
-    Raises:
-        ActsearchError: it cannot be read; ValueError and TypeError likewise, of what somebody tampered with.
-    """
-    from actsearch.activation import describe
-
-    if item.name is not None:
-        return describe(str(item.name), **dict(item.hyperparameters))
-    return describe(parse(item.formula))
-
-
-@st.cache_data(max_entries=512, show_spinner=False)
-def _facts(formula: str, name: str | None, settings: Mapping[str, Any]) -> Facts:
-    from actsearch.activation import moments
-
-    record = ActivationRecord(formula, name, settings)
-    mean = second = gain = None
-    try:
-        mean, second = moments(record)
-        gain = second**-0.5 if 0 < second < float("inf") else None
-    except (ActsearchError, RuntimeError):
-        pass  # not a function of one number
-    tree = tree_of(record)
-    if tree is None:
-        return Facts(mean, second, gain, None, None, None)
-    return Facts(mean, second, gain, tree.size, tree.depth, len(tree.parameters))
-
-
-def facts_of(record: ActivationRecord) -> Facts:
-    """Moments, gain and size, each computed once."""
-    return _facts(record.formula, record.name, dict(record.hyperparameters))
 
 
 def tree_of(record: ActivationRecord) -> Expression | None:
@@ -137,13 +94,15 @@ def _rounded(value: float | None) -> float | None:
 
 def show_facts(record: ActivationRecord) -> None:
     """Moments, gain and size as a small table."""
-    facts = facts_of(record)
+    mean, second = moments(record)
+    gain = second**-0.5 if second is not None and 0 < second < math.inf else None
+    tree = tree_of(record)
     cells = (
-        ("E[f(z)]", number(_rounded(facts.mean))),
-        ("E[f(z)²]", number(facts.second)),
-        ("gain", number(facts.gain)),
-        ("size", "–" if facts.size is None else str(facts.size)),
-        ("learned", "–" if facts.learned is None else str(facts.learned)),
+        ("E[f(z)]", number(_rounded(mean))),
+        ("E[f(z)²]", number(second)),
+        ("gain", number(gain)),
+        ("size", "–" if tree is None else str(tree.size)),
+        ("learned", "–" if tree is None else str(len(tree.parameters))),
     )
     with st.container(horizontal=True):  # unlike columns, it wraps where there is little room
         for name, text in cells:
@@ -172,8 +131,12 @@ def show_origin(view: StudyView, trial: TrialRecord) -> None:
 
 def show_activation(
     view: StudyView, trial: TrialRecord, group: str, item: ActivationRecord
-) -> None:
-    """Formula and function of one activation, on what arrived at its sites; what cannot be shown says why."""
+) -> Callable[[], None]:
+    """Formula and function of one activation, on what arrived at its sites; what cannot be shown says why.
+
+    Returns:
+        Fills in what another process computes, which may first have to be started: to be called at last.
+    """
     try:
         record = checked(item)
     except (ActsearchError, ValueError, TypeError) as error:
@@ -182,7 +145,7 @@ def show_activation(
         )
         st.code(one_line(item.formula), language=None, wrap_lines=True)
         st.code(plainly(error), language=None, wrap_lines=True)
-        return
+        return lambda: None
     left, right = st.columns([3, 2], gap="large")
     with right:
         st.markdown("**Formula**")
@@ -191,13 +154,23 @@ def show_activation(
         st.code(record.formula, language=None, wrap_lines=True)
         if record.name is not None:
             st.caption(f"catalog row {markdown(record.label)}")
-        show_facts(record)
+        facts = st.container()
     seen = diagnostics_of(trial)
     mine = seen if trial.candidate.single is not None else _mine(view, group, seen)
     with left:
-        _function(record, mine, f"{trial.number} {group}")
+        draw_learned = _function(view, item, mine, f"{trial.number} {group}")
     if mine is not None and any(site.learned for site in mine.start):
         _learned(mine, f"{trial.number} {group}")
+
+    def fill_in() -> None:
+        try:
+            with facts:
+                show_facts(record)
+            draw_learned()
+        except ActsearchError as error:
+            st.info(markdown(error), icon=":material/info:")
+
+    return fill_in
 
 
 def _mine(view: StudyView, group: str, seen: Diagnostics | None) -> Diagnostics | None:
@@ -213,11 +186,15 @@ def _mine(view: StudyView, group: str, seen: Diagnostics | None) -> Diagnostics 
     return Diagnostics(start, end) if start else None
 
 
-def _function(record: ActivationRecord, seen: Diagnostics | None, key: str) -> None:
+def _function(
+    view: StudyView, item: ActivationRecord, seen: Diagnostics | None, key: str
+) -> Callable[[], None]:
+    """The figure; where learned parameters count, which another process has to compute, returns what draws it."""
     st.markdown("**Function and derivative**")
     met: Sequence[float] = ()
-    learned = None
-    words = "Learned parameters at their start. " if facts_of(record).learned else ""
+    learned: dict[str, list[float]] = {}
+    tree = tree_of(item)
+    words = "Learned parameters at their start. " if tree is not None and tree.parameters else ""
     if seen is not None and seen.start:
         sites, stage = _look(seen, key)
         met = pooled_histogram(sites)
@@ -225,12 +202,23 @@ def _function(record: ActivationRecord, seen: Diagnostics | None, key: str) -> N
         if any(site.learned for site in sites):
             learned = _together(sites)
             words += "Learned parameters at their mean over these sites and their channels."
-    try:
-        show_figure(figures.function(record, met=met, learned=learned), f"function {key}")
-    except (ActsearchError, RuntimeError) as error:
-        st.info(markdown(error), icon=":material/info:")
-        return
-    st.caption(words)
+    (start,) = curves(view, [item])
+    place = st.container()
+    if start is None:
+        place.info(NOT_ONE_NUMBER, icon=":material/info:")
+        return lambda: None
+
+    def draw() -> None:
+        with place:
+            now = learned_curve(item, learned) if learned else start
+            before = start if learned else None
+            show_figure(figures.function(now, start=before, met=met), f"function {key}")
+            st.caption(words)
+
+    if learned:
+        return draw
+    draw()
+    return lambda: None
 
 
 def _look(seen: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:

@@ -1,0 +1,87 @@
+"""Asking a process of its own about functions: the dashboard's server does not load torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from actsearch.errors import ActsearchError
+
+__all__ = ["ask", "start"]
+
+_PATIENCE = 120.0  # seconds for one answer, the start of the process included
+# Where modules are found is handed on: the current folder might hold others of the same names.
+_CODE = """
+import sys
+sys.path[:] = {path!r}
+from actsearch.function_server import main
+sys.exit(main())
+"""
+
+
+class _Client:
+    """One process of :mod:`actsearch.function_server`, started when it is needed and again when it has ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of the conversation: several readers look at pages at once
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process unless it runs; it takes seconds to load torch, which this does not wait for."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CODE.format(path=sys.path)],
+                stdin=subprocess.PIPE,  # it ends when this is closed, however this process ends
+                stdout=subprocess.PIPE,
+                process_group=0,  # a terminal's Ctrl-C is for the server alone
+            )
+        return self._process
+
+    def ask(self, request: bytes) -> bytes:
+        """The answer to a request; b"" if the process ended instead."""
+        with self._lock:
+            process = self.start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            timer = threading.Timer(_PATIENCE, process.kill)
+            timer.start()
+            try:
+                process.stdin.write(request)
+                process.stdin.flush()
+                return process.stdout.readline()
+            except OSError:  # it has just ended
+                return b""
+            finally:
+                timer.cancel()
+
+
+_client = _Client()
+
+
+def start() -> None:
+    """Say that :func:`ask` will be called soon."""
+    with contextlib.suppress(OSError):
+        _client.start()
+
+
+def ask(call: str, **arguments: Any) -> Any:
+    """Call a function of :mod:`actsearch.function_server`.
+
+    Raises:
+        ActsearchError: it says what is wrong, or the process could not answer.
+    """
+    request = json.dumps({"call": call, **arguments}).encode() + b"\n"
+    try:
+        reply = _client.ask(request) or _client.ask(request)  # it may have ended for idleness
+        answer = json.loads(reply)
+    except (OSError, ValueError) as error:
+        raise ActsearchError(
+            "functions cannot be computed: the process that loads torch ended, see the terminal"
+        ) from error
+    if "error" in answer:
+        raise ActsearchError(answer["error"])
+    return answer["result"]
