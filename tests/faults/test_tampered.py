@@ -287,7 +287,7 @@ def test_a_field_that_was_changed_runs_nowhere(
     _every_way_out(copy, tmp_path, capsys, field)
 
 
-TABLES = ("studies", "environments", "trials", "trial_values", "evaluations", "epochs", "diagnostics",
+TABLES = ("studies", "environments", "trials", "trial_values", "evaluations", "epochs", "diagnostics", "functions",
           "confirmations", "open_confirmations", "confirmation_trainings", "looks", "leases",
           "actsearch_schema")  # fmt: skip
 
