@@ -145,7 +145,7 @@ def test_the_axis_is_the_one_written_here(case: str) -> None:
     if case == "embedding":
         x = torch.arange(30).view(shape) % 9
     seen = pre_activations(model, x)["act"]
-    assert (seen.channel_axis, seen.channels, seen.doubt) == (axis, channels, "")
+    assert (seen.channel_axis, seen.channels, seen.unknown_because) == (axis, channels, "")
     placed = acs.place(model, PER_CHANNEL, sample=x).model
     slope = torch.linspace(0.1, 0.9, channels)
     with torch.no_grad():

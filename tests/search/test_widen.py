@@ -578,5 +578,5 @@ def test_a_layer_that_cannot_be_widened_is_refused_with_what_is_there(
 def test_without_a_sample_the_layer_must_stand_right_before_in_a_sequential(
     model: nn.Module,
 ) -> None:
-    with pytest.raises(acs.PlacementError, match="cannot be told which: give sample="):
+    with pytest.raises(acs.PlacementError, match="which one is unknown: give sample="):
         acs.place(model, "maxout")

@@ -22,7 +22,7 @@ from actsearch.placement import (
     model_structure,
     place_analyzed,
 )
-from actsearch.placement.probe import observe_output
+from actsearch.placement.model_run import observe_output
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.seeds import derive
 from actsearch.task import Task, inputs_and_targets, reading_copy

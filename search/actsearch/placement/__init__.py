@@ -1,19 +1,20 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
-from actsearch.placement.analysis import ModelAnalysis, model_structure
-from actsearch.placement.choose import Where, bands, match_sites, select_sites
+from actsearch.placement.analysis import ModelAnalysis, model_structure, pre_activations, sites
+from actsearch.placement.choose import Where, match_sites, select_sites, split_by_depth
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.place import (
+from actsearch.placement.model_run import forward, observe_output
+from actsearch.placement.placing import (
     Placement,
     Replacement,
     expose_sites,
     place,
     place_analyzed,
-    pre_activations,
 )
-from actsearch.placement.probe import SiteTrace, forward, trace
-from actsearch.placement.sites import Site, Sites, sites
+from actsearch.placement.random_streams import isolated_random
+from actsearch.placement.site_list import Site, Sites
+from actsearch.placement.site_trace import SiteTrace, trace_sites
 
 __all__ = [
     "FunctionModule",
@@ -24,16 +25,18 @@ __all__ = [
     "SiteTrace",
     "Sites",
     "Where",
-    "bands",
-    "match_sites",
+    "expose_sites",
     "forward",
     "initialise_for_gain",
-    "expose_sites",
+    "isolated_random",
+    "match_sites",
+    "model_structure",
+    "observe_output",
     "place",
     "place_analyzed",
     "pre_activations",
     "select_sites",
     "sites",
-    "model_structure",
-    "trace",
+    "split_by_depth",
+    "trace_sites",
 ]

@@ -11,98 +11,120 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-__all__ = ["Place", "Standing", "goes_through_in_a_forward", "is_torch_s", "standing"]
+__all__ = ["CallSite", "CodePlace", "is_iterated_by_forward", "is_torch_code", "locate_call"]
 
-Place = tuple[str, str, int, int]
-"""Name of what is called; file, first line of the function that calls it, and offset of the instruction."""
-
-_NOT_THE_USERS = (
-    os.path.join(
-        os.path.dirname(torch.__file__), ""
-    ),  # with its separator: torchvision is another package
-    "<eval_with_key>",  # a compiled graph
+_TORCH_FILES = (
+    os.path.join(os.path.dirname(torch.__file__), ""),  # with its separator: not torchvision's
+    "<eval_with_key>",  # what torch.fx and torch.compile generate
 )
-_WITH_A_BACKWARD = ("torch.utils.checkpoint", "torch.autograd.function")
-_PASSED_ON = re.compile(
+_RERUN_IN_BACKWARD = ("torch.utils.checkpoint", "torch.autograd.function")
+# modules whose frames only pass a call on: it is made by whoever is above them
+_DISPATCHING = re.compile(
     r"(torch\.(overrides|nn\.functional|_tensor|_jit_internal|fx)|actsearch\.placement)(\..*)?"
 )
-_LEADING = "actsearch.placement.redirect"
-_WATCHING = "actsearch.placement.calls"
-_CALLING = torch_module.__name__
-_GOING_THROUGH = ("children", "named_children")
+# where a search upwards ends: at what runs a module's forward for us, by name, since these modules import this one
+_TRACERS = ("actsearch.placement.fx_trace", "actsearch.placement.run_trace")
+_REDIRECTED_FORWARD = ("actsearch.placement.redirect", "run_redirected")
+_NN_MODULE = torch_module.__name__
+
+
+class CodePlace(NamedTuple):
+    """A place in code where an activation function is called.
+
+    Attributes:
+        name: of what is called: two lambdas on one line, or two texts that were executed, have the same numbers.
+        file: of the function that calls it.
+        line: the first one of that function.
+        offset: of the instruction.
+    """
+
+    name: str
+    file: str
+    line: int
+    offset: int
 
 
 @dataclass(frozen=True)
-class Standing:
+class CallSite:
     """Where a call of an activation function stands.
 
     Attributes:
         place: in the user's code.
-        repeated: whether it is inside of ``torch.utils.checkpoint`` or an ``autograd.Function``, and its module's
+        is_rerun: whether it is inside of ``torch.utils.checkpoint`` or an ``autograd.Function``, and its module's
             forward is not. The backward pass of the first runs the call again outside of the forward, where nothing
-            leads it elsewhere; that of the second is written for what is called there.
-        hook: the module whose forward hook or pre-hook makes it; None for a call of a forward.
-        through: code of the functions that run, from the call up to its module's forward.
+            redirects it; that of the second is written for what is called there.
+        hook_owner: the module whose forward hook or pre-hook makes it; None for a call of a forward.
+        codes: of the functions that run, from the call up to its module's forward.
     """
 
-    place: Place
-    repeated: bool = False
-    hook: nn.Module | None = None
-    through: tuple[CodeType, ...] = ()
+    place: CodePlace
+    is_rerun: bool = False
+    hook_owner: nn.Module | None = None
+    codes: tuple[CodeType, ...] = ()
 
 
-@functools.lru_cache(maxsize=4096)
-def _passes_on(module: str) -> bool:
-    return _PASSED_ON.fullmatch(module) is not None
-
-
-def standing(name: str) -> Standing:
-    """Where the current call of an activation function stands.
-
-    The name belongs to its place: two lambdas on one line, or two texts that were executed, have the same numbers.
-    """
+def locate_call(name: str) -> CallSite:
+    """Where the current call of an activation function stands."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _passes_on(str(frame.f_globals.get("__name__"))):
+    while frame is not None and _is_dispatching(_module_name(frame)):
         frame = frame.f_back
     if frame is None:
-        return Standing((name, "", 0, 0))
+        return CallSite(CodePlace(name, "", 0, 0))
     code = frame.f_code
-    place = (name, code.co_filename, code.co_firstlineno, _instruction(code, frame.f_lasti))
-    through = []
+    offset = _start_of_call(code, frame.f_lasti)
+    place = CodePlace(name, code.co_filename, code.co_firstlineno, offset)
+    codes = []
     while frame is not None:
-        through.append(frame.f_code)
-        above, below = frame.f_back, frame
-        frame = above
-        if above is None:
+        codes.append(frame.f_code)
+        below, frame = frame, frame.f_back
+        if frame is None:
             break
-        module = above.f_globals.get("__name__")
-        if module in _WITH_A_BACKWARD:
-            return Standing(place, True, None, tuple(through))
-        if module == _CALLING:
-            return Standing(place, False, _hooked(above, below.f_code), tuple(through))
-        if module == _WATCHING or (module == _LEADING and above.f_code.co_name == "_led"):
+        module = _module_name(frame)
+        if module in _RERUN_IN_BACKWARD:
+            return CallSite(place, True, None, tuple(codes))
+        if module == _NN_MODULE:
+            return CallSite(place, False, _hook_owner(frame, below.f_code), tuple(codes))
+        if module in _TRACERS or _is_redirected_forward(frame):
             break
-    return Standing(place, False, None, tuple(through))
+    return CallSite(place, False, None, tuple(codes))
 
 
-def _instruction(code: CodeType, offset: int) -> int:
+def is_torch_code(file: str) -> bool:
+    """Whether a file is torch's, written or generated; calls in it are not redirected."""
+    return file.startswith(_TORCH_FILES)
+
+
+def _module_name(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+@functools.lru_cache(maxsize=4096)  # asked of every frame of every call
+def _is_dispatching(module: str) -> bool:
+    return _DISPATCHING.fullmatch(module) is not None
+
+
+def _is_redirected_forward(frame: FrameType) -> bool:
+    return (_module_name(frame), frame.f_code.co_name) == _REDIRECTED_FORWARD
+
+
+def _start_of_call(code: CodeType, offset: int) -> int:
     """Offset at which a call begins, whichever of its instructions runs.
 
-    Python 3.11 has two for each, and makes them one where a built-in is called often: what ``list(map(F.relu, rows))``
-    calls would seem to move after a few runs.
+    Python 3.11 has two for each, PRECALL and CALL, and makes them one where a built-in is called often: what
+    ``list(map(F.relu, rows))`` calls would seem to move after a few runs.
     """
-    starts = _starts(code)
+    starts = _call_starts(code)
     return starts[bisect.bisect_right(starts, offset) - 1]
 
 
-@functools.lru_cache(maxsize=4096)
-def _starts(code: CodeType) -> tuple[int, ...]:
+@functools.lru_cache(maxsize=4096)  # disassembling takes longer than the call
+def _call_starts(code: CodeType) -> tuple[int, ...]:
     """Offsets of the instructions of a function, the two of a call counted as one."""
     starts, before = [], ""
     for item in dis.get_instructions(code):
@@ -112,17 +134,13 @@ def _starts(code: CodeType) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def is_torch_s(place: Place) -> bool:
-    """Whether a call stands in code of torch, written or generated, which is not led elsewhere."""
-    return place[1].startswith(_NOT_THE_USERS)
-
-
-def _hooked(calling: FrameType, code: CodeType) -> nn.Module | None:
-    """The module that is called, if the code that its call runs is a hook's and not forward's."""
-    if calling.f_code.co_name != "inner":  # which torch defines for modules with hooks
+def _hook_owner(frame: FrameType, code: CodeType) -> nn.Module | None:
+    """The module whose call a frame is, if the code that it runs is a hook's and not forward's."""
+    # nn.Module._call_impl of torch 2.13 runs hooks and forward in a function of its own, `inner`
+    if frame.f_code.co_name != "inner":
         return None
-    module = calling.f_locals.get("self")
-    if isinstance(module, nn.Module) and any(_code(hook) is code for hook in _hooks(module)):
+    module = frame.f_locals.get("self")
+    if isinstance(module, nn.Module) and any(_code_of(hook) is code for hook in _hooks(module)):
         return module
     return None
 
@@ -134,7 +152,7 @@ def _hooks(module: nn.Module) -> Iterator[Any]:
     yield from torch_module._global_forward_hooks.values()
 
 
-def _code(function: Any) -> CodeType | None:
+def _code_of(function: Any) -> CodeType | None:
     """Of a function, a method, a partial, or an object that can be called."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -144,36 +162,33 @@ def _code(function: Any) -> CodeType | None:
     return getattr(function, "__code__", None)
 
 
-def goes_through_in_a_forward(runs: bool) -> bool:
-    """Whether who goes through the submodules of a module is a forward, its own or that of a module around it.
+def is_iterated_by_forward(is_active: bool) -> bool:
+    """Whether a forward goes through the submodules of a module just now, its own or that of a module around it.
 
     Torch itself does so to move, save or copy a model, also while a forward runs.
 
     Args:
-        runs: whether one is known to run.
+        is_active: whether a forward is known to run.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _looks_on_behalf(frame):
+    while frame is not None and _iterates_for_caller(frame):
         frame = frame.f_back
     if frame is None:
         return False
-    module = str(frame.f_globals.get("__name__"))
-    if (
-        module == _LEADING and frame.f_code.co_name == "_led"
-    ):  # the forward of nn.Sequential itself, of a class that has no other
+    if _is_redirected_forward(frame):  # of a class whose forward is that of nn.Sequential
         return True
-    if module.startswith(("torch.", "actsearch.")):
+    if _module_name(frame).startswith(("torch.", "actsearch.")):
         return False
-    while not runs and frame is not None:
-        if frame.f_code.co_name == "forward" or frame.f_globals.get("__name__") == _CALLING:
+    while not is_active and frame is not None:
+        if frame.f_code.co_name == "forward" or _module_name(frame) == _NN_MODULE:
             return True
         frame = frame.f_back
-    return runs
+    return is_active
 
 
-def _looks_on_behalf(frame: FrameType) -> bool:
-    """Whether a frame only passes on what another asked for: of a container, or ``children``."""
-    module = frame.f_globals.get("__name__")
+def _iterates_for_caller(frame: FrameType) -> bool:
+    """Whether a frame only passes submodules on: of a container, or ``children``."""
+    module = _module_name(frame)
     return module in ("torch.nn.modules.container", "actsearch.placement.hidden_children") or (
-        module == _CALLING and frame.f_code.co_name in _GOING_THROUGH
+        module == _NN_MODULE and frame.f_code.co_name in ("children", "named_children")
     )

@@ -12,9 +12,9 @@ from torch import nn
 from actsearch.checks import is_number, nearest
 from actsearch.errors import PlacementError
 from actsearch.placement.known_activations import class_of
-from actsearch.placement.sites import Site, SiteRole, Sites
+from actsearch.placement.site_list import Site, SiteRole, Sites
 
-__all__ = ["Where", "bands", "match_sites", "select_sites"]
+__all__ = ["Where", "match_sites", "select_sites", "split_by_depth"]
 
 Where = str | type[nn.Module] | tuple[float, float] | Callable[[Site], bool] | Sequence[Any] | None
 """See :func:`select_sites`."""
@@ -23,11 +23,11 @@ _ROLES = get_args(SiteRole)
 _GROUP = re.compile(r"depth:(\d+)/(\d+)")
 
 
-def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
+def select_sites(sites: Sites, where: Where, model: nn.Module) -> list[Site]:
     """The sites that are meant.
 
     Args:
-        found: every site.
+        sites: every site.
         where: None for the role "hidden"; a role, or "all"; a path; a pattern such as ``"encoder.*"``, a class of
             modules, or two shares of the depth, as ``(0.5, 1.0)`` for the second half, for hidden sites that match; a
             function of a :class:`Site`, for sites of any role; or a list of these, for what any of them matches. A
@@ -38,11 +38,11 @@ def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
     Raises:
         PlacementError: for a path or pattern that matches nothing, and for anything else than these.
     """
-    hidden = [site for site in found if site.role == "hidden"]
+    hidden = [site for site in sites if site.role == "hidden"]
     if where is None:
         return hidden
     if isinstance(where, str):
-        return _named(found, where)
+        return _sites_named(sites, where)
     if isinstance(where, nn.Module):
         raise PlacementError(
             f"where={type(where).__name__}() is an instance: give the class, where={type(where).__name__}"
@@ -52,7 +52,7 @@ def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
             one for one in hidden if issubclass(class_of(model.get_submodule(one.path)), where)
         ]
     if callable(where) and not isinstance(where, type):
-        return [site for site in found if _holds(where, site)]
+        return [site for site in sites if _matches(where, site)]
     if (
         isinstance(where, tuple)
         and len(where) == 2
@@ -62,15 +62,15 @@ def select_sites(found: Sites, where: Where, model: nn.Module) -> list[Site]:
         last = max(len(hidden) - 1, 1)
         return [site for index, site in enumerate(hidden) if low <= index / last <= high]
     if isinstance(where, (list, tuple)):
-        chosen = {site.path for item in where for site in select_sites(found, item, model)}
-        return [site for site in found if site.path in chosen]
+        chosen = {site.path for item in where for site in select_sites(sites, item, model)}
+        return [site for site in sites if site.path in chosen]
     raise PlacementError(
         f"where={where!r} names no sites: give a role, a path or pattern, a module class, two shares of the depth, or "
         "a function of a site"
     )
 
 
-def _holds(where: Callable[[Site], bool], site: Site) -> bool:
+def _matches(where: Callable[[Site], bool], site: Site) -> bool:
     try:
         return bool(where(site))
     except Exception as error:
@@ -80,15 +80,15 @@ def _holds(where: Callable[[Site], bool], site: Site) -> bool:
         ) from error
 
 
-def _named(found: Sites, name: str) -> list[Site]:
+def _sites_named(sites: Sites, name: str) -> list[Site]:
     if name == "all":
-        return list(found)
+        return list(sites)
     if name in _ROLES:
-        return [site for site in found if site.role == name]
-    return match_sites(found, name)
+        return [site for site in sites if site.role == name]
+    return match_sites(sites, name)
 
 
-def match_sites(found: Sites, name: str) -> list[Site]:
+def match_sites(sites: Sites, name: str) -> list[Site]:
     """The site at a path, whatever its role, or the hidden sites that match a pattern or a group; at least one.
 
     A group is ``"depth:1/3"``, the first of three bands of depth.
@@ -98,15 +98,15 @@ def match_sites(found: Sites, name: str) -> list[Site]:
             f"{name!r} names no sites: a key is a path, a pattern, or a band as 'depth:1/3'; "
             "anything else goes into where="
         )
-    known = {path: site for site in found for path in (site.path, *site.aliases)}
+    known = {path: site for site in sites for path in (site.path, *site.aliases)}
     if name in known:
         return [known[name]]
-    hidden = [site for site in found if site.role == "hidden"]
+    hidden = [site for site in sites if site.role == "hidden"]
     if group := _GROUP.fullmatch(name):
         band, count = int(group[1]), int(group[2])
         if not 1 <= band <= count <= len(hidden):
             raise PlacementError(f"{name!r}: there are {len(hidden)} hidden sites to be divided")
-        return bands(hidden, count)[band - 1]
+        return split_by_depth(hidden, count)[band - 1]
     paths = fnmatch.filter(known, name)
     if chosen := [site for site in hidden if not {site.path, *site.aliases}.isdisjoint(paths)]:
         return chosen
@@ -120,11 +120,11 @@ def match_sites(found: Sites, name: str) -> list[Site]:
         f"there is no activation at {name!r}"
         + (nearest(name, known) if known else "; there is none at all")
         + (f"; for the role, give where={name!r}" if name in _ROLES else "")
-        + "".join(f". {note}" for note in found.notes if found.how == "listed")
+        + "".join(f". {note}" for note in sites.notes if sites.how == "listed")
     )
 
 
-def bands(items: Sequence[Site], count: int) -> list[list[Site]]:
+def split_by_depth(items: Sequence[Site], count: int) -> list[list[Site]]:
     """Sites in so many groups of equal size, one site more in the first ones if it does not come out even."""
     share, more = divmod(len(items), count)
     groups, start = [], 0

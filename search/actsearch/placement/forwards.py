@@ -1,4 +1,4 @@
-"""Every forward of a model, taken through something else for a while."""
+"""Every forward of a model, called through something else for a while."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["forwards"]
+__all__ = ["wrap_forwards"]
 
 _Forward = Callable[..., Any]
 
 
 @contextlib.contextmanager
-def forwards(
-    model: nn.Module, around: Callable[[str, nn.Module, _Forward], _Forward]
+def wrap_forwards(
+    model: nn.Module, wrap: Callable[[str, nn.Module, _Forward], _Forward]
 ) -> Iterator[None]:
-    """Put something around each forward, also for calls that skip the module and its hooks, ``self.block.forward(x)``.
+    """Wrap each forward, also for calls that skip the module and its hooks, ``self.block.forward(x)``.
 
     Args:
         model: a copy of the user's model; afterwards it is as it was.
-        around: given path, module and forward of a module, returns what is called instead.
+        wrap: given path, module and forward of a module, returns what is called instead.
     """
     own: list[tuple[nn.Module, _Forward | None]] = []
     for path, module in model.named_modules():
         own.append((module, vars(module).get("forward")))
         forward = module.forward
-        vars(module)["forward"] = functools.wraps(forward)(around(path, module, forward))
+        vars(module)["forward"] = functools.wraps(forward)(wrap(path, module, forward))
     try:
         yield
     finally:

@@ -9,19 +9,33 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["FunctionModule", "running"]
+__all__ = ["Activating", "FunctionModule", "active"]
 
 
-_METHOD = types.MethodDescriptorType  # of a tensor, which torch.fx has only by name
-
-
-class _Running(threading.local):
+class _ActiveModule(threading.local):
     """The module whose forward runs in this thread, of those that :mod:`actsearch.placement` made or changed."""
 
     module: Any = None  # a module, or None
 
 
-running = _Running()
+active = _ActiveModule()
+
+
+class Activating:
+    """While the block runs, a module is the active one.
+
+    A class, not a generator: it is entered at every call of an activation, and torch.compile can look into it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.outer: Any = None
+
+    def __enter__(self) -> None:
+        self.outer, active.module = active.module, self.module
+
+    def __exit__(self, *error: object) -> None:
+        active.module = self.outer
 
 
 class FunctionModule(nn.Module):
@@ -48,16 +62,15 @@ class FunctionModule(nn.Module):
         self.keywords = dict(keywords or {})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The function itself, with whatever it was called with."""
-        outer, running.module = running.module, self
+        """What the function gives for the arguments of this call; of ``F.relu`` the shape of its input."""
         function = self.function
-        try:
-            if args and isinstance(args[0], fx.Proxy) and isinstance(function, _METHOD):
+        with Activating(self):
+            # torch.fx records a method of a tensor by its name: as a function it would be called with a proxy
+            is_method = isinstance(function, types.MethodDescriptorType)
+            if is_method and args and isinstance(args[0], fx.Proxy):
                 method = getattr(args[0], function.__name__)
                 return method(*args[1:], *self.arguments, **self.keywords, **kwargs)
             return function(*args, *self.arguments, **self.keywords, **kwargs)
-        finally:
-            running.module = outer
 
     def extra_repr(self) -> str:
         """Name of the function."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from actsearch.placement.call_site import goes_through_in_a_forward
-from actsearch.placement.function_module import running
+from actsearch.placement.call_site import is_iterated_by_forward
+from actsearch.placement.function_module import active
 
 __all__ = ["HiddenChildrenDict"]
 
@@ -20,31 +20,35 @@ class HiddenChildrenDict(dict[str, Any]):
     else sees all of them, and each can be had by its name.
     """
 
-    def __init__(self, items: Mapping[str, Any], added: Iterable[str]) -> None:
+    def __init__(self, items: Mapping[str, Any], hidden: Iterable[str]) -> None:
         super().__init__(items)
-        self.added = tuple(added)
+        self.hidden = tuple(hidden)
 
-    def _met(self) -> dict[str, Any]:
-        hidden = self.added if _by_a_forward() else ()
+    def _visible(self) -> dict[str, Any]:
+        # while torch.compile captures there are no frames, and what it captures is a forward
+        hides = torch.compiler.is_dynamo_compiling() or is_iterated_by_forward(
+            active.module is not None
+        )
+        hidden = self.hidden if hides else ()
         return {name: module for name, module in super().items() if name not in hidden}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._met())
+        return iter(self._visible())
 
     def __len__(self) -> int:
-        return len(self._met())
+        return len(self._visible())
 
     def keys(self) -> Any:
         """Names."""
-        return self._met().keys()
+        return self._visible().keys()
 
     def values(self) -> Any:
         """Modules."""
-        return self._met().values()
+        return self._visible().values()
 
     def items(self) -> Any:
         """Names and modules."""
-        return self._met().items()
+        return self._visible().items()
 
     def everything(self) -> dict[str, Any]:
         """Names and modules, whoever asks."""
@@ -52,15 +56,7 @@ class HiddenChildrenDict(dict[str, Any]):
 
     def copy(self) -> HiddenChildrenDict:
         """As DataParallel makes for its replicas."""
-        return HiddenChildrenDict(self.everything(), self.added)
+        return HiddenChildrenDict(self.everything(), self.hidden)
 
     def __reduce__(self) -> Any:
-        return HiddenChildrenDict, (self.everything(), self.added)
-
-
-def _by_a_forward() -> bool:
-    if (
-        torch.compiler.is_dynamo_compiling()
-    ):  # there are no frames, and what is captured is a forward
-        return True
-    return goes_through_in_a_forward(running.module is not None)
+        return HiddenChildrenDict, (self.everything(), self.hidden)

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from actsearch.activation import Activation, gain, pieces_of
-from actsearch.placement.place import Placement
-from actsearch.placement.probe import trace
+from actsearch.placement.placing import Placement
+from actsearch.placement.site_trace import trace_sites
 from actsearch.placement.widen import equalize_pieces
 
 __all__ = ["initialise_for_gain"]
@@ -21,7 +21,7 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
     """Draw the weights before each replaced site anew: N(0, g^2 / fan_in) with g = 1 / sqrt(E[f(z)^2]), biases 0.
 
     He et al. 2015 (arXiv:1502.01852, eq. 10), with the gain of the activation itself in the place of ReLU's sqrt(2). A
-    site whose layer cannot be told (after a sum or a reshape) keeps its weights, as does the unchanged model. Of a
+    site whose layer is unknown (after a sum or a reshape) keeps its weights, as does the unchanged model. Of a
     layer that was made wider, every piece is drawn for itself, and a batch normalisation after it treats them alike.
     Numbers are drawn from torch's global generator.
 
@@ -36,22 +36,22 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
         ActivationError: for an activation without a gain.
     """
     paths = [item.path for item in placement.replaced]
-    seen = trace(placement.model, paths, sample) if paths else {}
-    done: dict[nn.Module, str] = {}
+    traces = trace_sites(placement.model, paths, sample) if paths else {}
+    drawn: dict[nn.Module, str] = {}  # path by layer
     for path in paths:
         module = placement.model.get_submodule(path)
-        layer = seen[path].layer if path in seen else None
-        if layer is None or layer in done or not isinstance(module, Activation):
+        layer = traces[path].layer if path in traces else None
+        if layer is None or layer in drawn or not isinstance(module, Activation):
             continue
-        _draw(layer, gain(module))
+        _draw_weights(layer, gain(module))
         if (pieces := pieces_of(module)) > 1:
-            equalize_pieces(seen[path].between, pieces)
-        done[layer] = path
-    return tuple(done.values())
+            equalize_pieces(traces[path].between, pieces)
+        drawn[layer] = path
+    return tuple(drawn.values())
 
 
 @torch.no_grad()
-def _draw(layer: nn.Module, scale: float) -> None:
+def _draw_weights(layer: nn.Module, scale: float) -> None:
     layer.get_parameter("weight").normal_(0.0, scale / math.sqrt(_fan_in(layer)))
     if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
         bias.zero_()

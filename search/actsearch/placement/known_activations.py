@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.nn import functional as F
 from torch.nn.modules import activation as torch_activations
 
@@ -17,18 +18,9 @@ from actsearch.placement.script_modules import is_scripted
 from actsearch.seeds import global_streams
 
 __all__ = [
-    "CALLS",
-    "GATES",
-    "IN_PLACE",
-    "METHODS",
-    "MODULES",
-    "NORMALISING",
-    "SQUASHING",
-    "class_of",
-    "is_activation",
-    "kind_of",
-    "name_of",
-]
+    *("CALLS", "GATES", "IN_PLACE", "METHODS", "MODULES", "MULTIPLYING", "NORMALISING", "PASSING", "PASSING_MODULES"),
+    *("SHIFTING", "SQUASHING", "class_of", "is_activation", "kernel_name", "kind_of", "name_of"),
+]  # fmt: skip
 
 NORMALISING = ("softmax", "softmin", "log_softmax")
 """Functions whose outputs depend on more than their own input."""
@@ -89,6 +81,26 @@ MODULES: tuple[type[nn.Module], ...] = (
 PASSING_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 """Modules that change no number, or in training alone."""
 
+PASSING = frozenset(
+    "view reshape flatten unflatten unsqueeze squeeze expand expand_as permute transpose t contiguous to float half "
+    "type_as type clone dropout dropout2d repeat masked_fill movedim swapaxes __getitem__ getitem".split()
+)
+"""Names of functions and methods whose result is still the activation's."""
+
+SHIFTING = frozenset(
+    "add add_ __add__ __radd__ __iadd__ iadd sub sub_ rsub __sub__ __rsub__ __isub__ isub neg __neg__ div truediv "
+    "__truediv__ true_divide".split()
+)
+"""Likewise, where the other operand is a number or a buffer."""
+
+MULTIPLYING = frozenset(
+    "mul mul_ multiply __mul__ __rmul__ __imul__ imul matmul __matmul__ bmm baddbmm einsum".split()
+)
+"""Names of functions that an activation's result may be a gate in."""
+
+# fused attention and losses are made of the kernels of these, which are then no activations
+_KERNELS = frozenset(set(CALLS.values()) - {*NORMALISING, "logsigmoid"})
+
 
 def name_of(value: Any) -> str | None:
     """The name of a known function; None for anything else."""
@@ -96,6 +108,16 @@ def name_of(value: Any) -> str | None:
         return CALLS.get(value)
     except TypeError:  # not hashable
         return None
+
+
+def kernel_name(operator: Any) -> str | None:
+    """The activation function that an operator of ``torch.ops.aten`` computes; None for anything else."""
+    if isinstance(operator, OpOverload):
+        operator = operator.overloadpacket
+    if not isinstance(operator, OpOverloadPacket):
+        return None
+    name = operator.__name__.rstrip("_")
+    return name if name in _KERNELS else None
 
 
 def kind_of(module: nn.Module) -> str:

@@ -8,28 +8,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, fx, nn
 
-from actsearch.activation import Activation
 from actsearch.errors import PlacementError
-from actsearch.placement.calls import Untraceable, seen_in_run, seen_in_trace
+from actsearch.placement.derived_class import pause
+from actsearch.placement.execution import ExecutionTrace, FunctionCall
 from actsearch.placement.function_module import FunctionModule
-from actsearch.placement.graphs import expose_graph_calls
-from actsearch.placement.known_activations import MODULES, is_activation, name_of
-from actsearch.placement.redirect import Calls, become, lead, paused
-from actsearch.placement.seen import Call, Seen
+from actsearch.placement.fx_trace import Untraceable, trace_symbolically
+from actsearch.placement.known_activations import (
+    IN_PLACE,
+    METHODS,
+    MODULES,
+    is_activation,
+    name_of,
+)
+from actsearch.placement.model_run import preserve_modes
+from actsearch.placement.redirect import CallTable, redirect_calls
+from actsearch.placement.run_trace import trace_run
 from actsearch.placement.source_names import (
     activations_named_by_forward,
     unwrapped_code,
     user_methods,
 )
 
-__all__ = ["Found", "make_modular", "pause"]
+__all__ = ["Discovery", "make_modular", "redirects_calls"]
 
 
 @dataclass(frozen=True)
-class Found:
-    """How activations were looked for in a model.
+class Discovery:
+    """How activations were looked for in a model, and what was found.
 
     Attributes:
         how: "traced" by torch.fx, "run" on a sample, or "listed": modules and attributes alone.
@@ -37,7 +44,7 @@ class Found:
         order: paths in the order of running; what never ran is missing.
         gates: paths whose results multiply something else.
         outputs: paths whose results are returned.
-        seen: what ran.
+        execution: what ran.
         shared: the module that an activation shares with another site, by path of those that got a copy of it.
     """
 
@@ -46,16 +53,16 @@ class Found:
     order: tuple[str, ...]
     gates: frozenset[str]
     outputs: frozenset[str]
-    seen: Seen
+    execution: ExecutionTrace
     shared: Mapping[str, nn.Module]
 
 
-def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None) -> Found:
+def make_modular(model: nn.Module, sample: Any = None, like: Discovery | None = None) -> Discovery:
     """Turn activation functions that a model holds or calls into submodules, in place.
 
     Computes the same. A function held as an attribute becomes a module at that attribute; one that a ``forward`` calls
-    becomes a submodule with the function's name, to which the call is led. An activation module that several attributes
-    share becomes one for each of them; ``shared`` tells which, to be put back where nothing else is put.
+    becomes a submodule with the function's name, to which the call is redirected. An activation module that several
+    attributes share becomes one for each of them; ``shared`` tells which, to be put back where nothing else is put.
 
     Args:
         model: a copy of the user's model.
@@ -65,34 +72,81 @@ def make_modular(model: nn.Module, sample: Any = None, like: Found | None = None
     Raises:
         PlacementError: if the model does not run on the sample.
     """
-    expose_graph_calls(model, _names)
-    shared = _separate(model)
-    _hold(model)
-    seen, how, reason = (
-        _seen(model, sample) if like is None else (like.seen, like.how, like.reason)
+    _expose_graph_calls(model)
+    shared = _separate_shared(model)
+    _wrap_held_functions(model)
+    if like is None:
+        execution, how, reason = _trace_both_modes(model, sample)
+    else:
+        execution, how, reason = like.execution, like.how, like.reason
+    paths = {key: key for key in execution.order if isinstance(key, str)} | _redirect_all(
+        model, execution
     )
-    paths: dict[str | Call, str] = {key: key for key in seen.order if isinstance(key, str)}
-    owners = seen.by_owner()
-    for owner in dict.fromkeys([*owners, *(owner for owner, _ in seen.repeated)]):
-        paths |= _lead(model, owner, owners.get(owner, []), seen)
     if how != "listed":
-        _guard(model)
-    if any("_actsearch_calls" in vars(module) for module in model.modules()):
+        _guard_unseen_calls(model)
+    if redirects_calls(model):
         for module in model.modules():
             if is_activation(module):
                 pause(module)
-    return Found(
+    return Discovery(
         how,
         reason,
-        tuple(paths[key] for key in seen.order),
-        frozenset(paths[key] for key in seen.gates),
-        frozenset(paths[key] for key in seen.outputs),
-        seen,
+        tuple(paths[key] for key in execution.order),
+        frozenset(paths[key] for key in execution.gates),
+        frozenset(paths[key] for key in execution.outputs),
+        execution,
         shared,
     )
 
 
-def _separate(model: nn.Module) -> dict[str, nn.Module]:
+def redirects_calls(model: nn.Module) -> bool:
+    """Whether calls of any module are redirected: activations inside must then be paused."""
+    return any("_actsearch_calls" in vars(module) for module in model.modules())
+
+
+def _expose_graph_calls(model: nn.Module) -> None:
+    """Make submodules of the activation functions that each ``torch.fx.GraphModule`` calls, by changing its graph.
+
+    Its forward is generated anew by every copy, so that no call in it could be known by its place in the code.
+    """
+    for owner in list(model.modules()):
+        if isinstance(owner, fx.GraphModule):
+            calls = {node: name for node in owner.graph.nodes if (name := _called_name(node))}
+            names = _free_names(owner, list(calls.values()))
+            for (node, function), name in zip(calls.items(), names, strict=True):
+                _expose_node(owner, node, function, name)
+            if calls:
+                owner.recompile()
+
+
+def _called_name(node: fx.Node) -> str | None:
+    """Name of the activation function that a node calls on one tensor."""
+    if len(node.all_input_nodes) != 1:  # prelu with its weight
+        return None
+    if node.op == "call_function":
+        return name_of(node.target)
+    return METHODS.get(str(node.target)) if node.op == "call_method" else None
+
+
+def _expose_node(owner: fx.GraphModule, node: fx.Node, function: str, name: str) -> None:
+    (x,) = node.all_input_nodes
+    target: Any = node.target
+    called = getattr(Tensor, target) if node.op == "call_method" else target
+    keywords = {key: value for key, value in node.kwargs.items() if key != "input"}
+    in_place = bool(called in IN_PLACE or keywords.pop("inplace", False))
+    owner.add_submodule(name, FunctionModule(called, function, node.args[1:], keywords))
+    graph = owner.graph
+    with graph.inserting_before(node):
+        if in_place:  # later nodes may look at x alone
+            result = graph.call_module(name, (graph.call_method("clone", (x,)),))
+            new = graph.call_method("copy_", (x, result))
+        else:
+            new = graph.call_module(name, (x,))
+    node.replace_all_uses_with(new)
+    graph.erase_node(node)
+
+
+def _separate_shared(model: nn.Module) -> dict[str, nn.Module]:
     """Give each attribute that holds an activation an instance of its own; who had it first keeps the original."""
     taken: set[int] = set()
     shared = {}
@@ -109,15 +163,7 @@ def _separate(model: nn.Module) -> dict[str, nn.Module]:
     return shared
 
 
-def pause(module: nn.Module) -> None:
-    """Keep a module's own calls of functions from being taken for those of the module that uses it."""
-    if not isinstance(module, FunctionModule) and not hasattr(type(module), "_actsearch_base"):
-        become(module, paused(type(module)))
-        if isinstance(module, Activation):
-            module.bind_forward()
-
-
-def _hold(model: nn.Module) -> None:
+def _wrap_held_functions(model: nn.Module) -> None:
     """Make a submodule of each function that is held as an attribute."""
     for module in list(model.modules()):
         held = {name: value for name, value in vars(module).items() if _held_name(value)}
@@ -127,92 +173,97 @@ def _hold(model: nn.Module) -> None:
             del vars(module)[name]
             module._modules[name] = FunctionModule(function, str(_held_name(function)))
         if not type(module).__module__.startswith("torch.nn."):
-            lead(module, held, Calls())
+            redirect_calls(module, held, CallTable())
 
 
 def _held_name(value: Any) -> str | None:
     return name_of(value.func if isinstance(value, functools.partial) else value)
 
 
-def _seen(model: nn.Module, sample: Any) -> tuple[Seen, str, str]:
-    """What runs in evaluation and in training, how that was found, and why no more was."""
+def _trace_both_modes(model: nn.Module, sample: Any) -> tuple[ExecutionTrace, str, str]:
+    """What runs in evaluation and in training, how that was found, and why no more was.
+
+    A forward may call more in training than in evaluation.
+    """
     if isinstance(model, MODULES):
-        return Seen(), "listed", ""
+        return ExecutionTrace(), "listed", ""
     how = "traced" if sample is None else "run"
     try:
-        seen = _traced(model, False) if sample is None else seen_in_run(model, sample)
+        in_evaluation = _trace(model, sample, training=False)
     except Untraceable as error:
-        return Seen(), "listed", str(error)
+        return ExecutionTrace(), "listed", str(error)
     try:
-        more = (
-            _traced(model, True)
-            if sample is None
-            else seen_in_run(_to_train(model), sample, training=True)
-        )
+        in_training = _trace(model, sample, training=True)
     except (Untraceable, PlacementError) as error:
-        return seen, how, str(error)
-    return seen.joined(more), how, ""
+        return in_evaluation, how, str(error)
+    return in_evaluation.merge(in_training), how, ""
 
 
-def _to_train(model: nn.Module) -> nn.Module:
-    """A copy for a run in training mode, which may write to buffers and to parameters."""
-    return copy.deepcopy(model)
+def _trace(model: nn.Module, sample: Any, *, training: bool) -> ExecutionTrace:
+    if sample is not None:
+        # in training mode a run may write to buffers and to parameters
+        return trace_run(copy.deepcopy(model) if training else model, sample, training)
+    with preserve_modes(model):
+        return trace_symbolically(model, training)
 
 
-def _traced(model: nn.Module, training: bool) -> Seen:
-    """Of what spreads batches over devices, torch.fx can only trace the module inside."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            return seen_in_trace(model.module, training).inside("module")
-        return seen_in_trace(model, training)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def _redirect_all(model: nn.Module, execution: ExecutionTrace) -> dict[str | FunctionCall, str]:
+    """Redirect the calls of every forward to submodules; their paths by call."""
+    calls = execution.calls_by_owner()
+    paths: dict[str | FunctionCall, str] = {}
+    for owner in dict.fromkeys([*calls, *(owner for owner, _ in execution.rerun)]):
+        paths |= _redirect(model, owner, calls.get(owner, []), execution)
+    return paths
 
 
-def _lead(model: nn.Module, path: str, calls: list[Call], seen: Seen) -> dict[str | Call, str]:
-    """Lead the calls of one module's forward to submodules; their paths by call."""
+def _redirect(
+    model: nn.Module, path: str, calls: list[FunctionCall], execution: ExecutionTrace
+) -> dict[str | FunctionCall, str]:
+    """Redirect the calls of one module's forward to submodules; their paths by call."""
     owner: Any = model.get_submodule(path)
-    repeated = {place: name for (where, place), name in seen.repeated.items() if where == path}
-    kinds = [call.name for call in calls]
+    functions = [call.name for call in calls]
     if "forward" in vars(owner):
         if not calls:
             return {}
         raise PlacementError(
-            f"{path or type(owner).__name__} calls {kinds[0]} in a forward that was set on the instance, where "
-            "the call cannot be led elsewhere; define forward in the class, or hold the activation as a module"
+            f"{path or type(owner).__name__} calls {functions[0]} in a forward that was set on the instance, where "
+            "the call cannot be redirected; define forward in the class, or hold the activation as a module"
         )
-    names = dict(zip(calls, _names(owner, kinds), strict=True))
+    names = dict(zip(calls, _free_names(owner, functions), strict=True))
     for call, name in names.items():
         owner._modules[name] = FunctionModule(call.function, call.name)
-    at = {(call.place, call.passed): name for call, name in names.items()}
-    at |= {(place, None): "" for place in repeated}
-    in_order = tuple(zip(names.values(), kinds, strict=True))
+    by_place = {(call.place, call.occurrence): name for call, name in names.items()}
+    by_place |= {(place, None): "" for where, place in execution.rerun if where == path}
+    in_order = tuple(zip(names.values(), functions, strict=True))
     methods = {
         name: places
         for name, function in user_methods(type(owner)).items()
-        if (places := seen.through.get((path, unwrapped_code(function)))) is not None
+        if (places := execution.entries.get((path, unwrapped_code(function)))) is not None
     }
-    lead(owner, names.values(), Calls(in_order, at, path not in seen.varying, methods))
+    is_straight = path not in execution.varying
+    redirect_calls(owner, names.values(), CallTable(in_order, by_place, is_straight, methods))
     return {call: f"{path}.{name}".lstrip(".") for call, name in names.items()}
 
 
-def _guard(model: nn.Module) -> None:
+def _guard_unseen_calls(model: nn.Module) -> None:
     """Make an error of a call where none was seen, in modules whose code names activation functions."""
     for module in list(model.modules()):
-        calls = vars(module).get("_actsearch_calls")
-        if (calls is not None and (calls.at or calls.guarded)) or "forward" in vars(module):
+        table: CallTable | None = vars(module).get("_actsearch_calls")
+        if table is not None and (table.by_place or table.is_guarded):
+            continue
+        if "forward" in vars(module):
             continue
         if activations_named_by_forward(module) and not is_activation(module):
-            lead(module, (), Calls(guarded=True))
+            redirect_calls(module, (), CallTable(is_guarded=True))
 
 
-def _names(owner: nn.Module, kinds: Sequence[str]) -> list[str]:
+def _free_names(owner: nn.Module, functions: Sequence[str]) -> list[str]:
     """A free name for each call: ``relu``, or ``relu_0``, ``relu_1`` and so on for several."""
     names: list[str] = []
-    for index, kind in enumerate(kinds):
-        name = kind if kinds.count(kind) == 1 else f"{kind}_{kinds[:index].count(kind)}"
+    for index, function in enumerate(functions):
+        name = function
+        if functions.count(function) > 1:
+            name = f"{function}_{functions[:index].count(function)}"
         while hasattr(owner, name) or name in names:
             name = f"{name}_call"
         names.append(name)

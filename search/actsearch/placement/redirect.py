@@ -1,17 +1,16 @@
-"""Calls of activation functions in a module's ``forward``, led to submodules of its own.
+"""Calls of activation functions in a module's ``forward``, redirected to submodules of its own.
 
 A ``TorchFunctionMode`` sees each call that such a ``forward`` makes itself; calls inside the modules that it uses are
 theirs. A call is known by its place in the code and by how often that place was passed in this ``forward``, so that
 branches may be taken or not. While torch.compile captures a graph there are no places, and the order of the calls
-counts; a ``forward`` whose order may vary is left to Python. Methods that a ``forward`` uses are led as well when they
-are called by themselves; calls in forward hooks stay as they are.
+counts; a ``forward`` whose order may vary is left to Python. Methods that a ``forward`` uses are redirected as well
+when they are called by themselves; calls in forward hooks stay as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from abc import ABCMeta
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,183 +20,173 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
-from actsearch.placement.call_site import Place, is_torch_s, standing
-from actsearch.placement.function_module import FunctionModule, running
+from actsearch.placement.call_site import CodePlace, is_torch_code, locate_call
+from actsearch.placement.derived_class import derive_class, set_class
+from actsearch.placement.function_module import Activating, FunctionModule, active
 from actsearch.placement.hidden_children import HiddenChildrenDict
 from actsearch.placement.known_activations import CALLS, IN_PLACE, METHODS
 
-__all__ = ["Calls", "become", "lead", "paused", "redirected", "writing"]
+__all__ = ["CallTable", "redirect_calls"]
 
 
 @dataclass(frozen=True)
-class Calls:
+class CallTable:
     """Which submodule answers which call of a module's forward.
 
     Attributes:
         in_order: names of submodules in the order of the calls, and the functions that they stand for.
-        at: name by place and how often it was passed before; None for every time, as in a loop over time. An empty name
-            is for a call that stays as it is.
-        straight: whether every run of the forward makes these calls, once each and in this order.
+        by_place: name by place and how often it was passed before; None for every time, as in a loop over time. An
+            empty name is for a call that stays as it is.
+        is_straight: whether every run of the forward makes these calls, once each and in this order.
         methods: names of methods that the forward uses and that make such calls, each with how often the forward passed
             each place before it first passed it there.
-        guarded: whether a call that is not known is an error, also where none is known.
+        is_guarded: whether a call that is not known is an error, also where none is known.
     """
 
     in_order: tuple[tuple[str, str], ...] = ()
-    at: Mapping[tuple[Place, int | None], str] = field(default_factory=dict)
-    straight: bool = True
-    methods: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
-    guarded: bool = False
+    by_place: Mapping[tuple[CodePlace, int | None], str] = field(default_factory=dict)
+    is_straight: bool = True
+    methods: Mapping[str, Mapping[CodePlace, int]] = field(default_factory=dict)
+    is_guarded: bool = False
 
-    def answering(self, place: Place, passed: int) -> str | None:
+    def submodule_for(self, place: CodePlace, occurrence: int) -> str | None:
         """Name of the submodule for a call at a place that was passed so often before; None if there was no such."""
-        return self.at.get((place, passed), self.at.get((place, None)))
+        return self.by_place.get((place, occurrence), self.by_place.get((place, None)))
 
-    def first(self, place: Place) -> int | None:
+    def first_occurrence(self, place: CodePlace) -> int | None:
         """How often a place was passed at the first call there that is known; None if there is no such."""
-        return min((passed or 0 for known, passed in self.at if known == place), default=None)
+        return min((count or 0 for known, count in self.by_place if known == place), default=None)
 
-    def joined(self, more: Calls) -> Calls:
+    def merge(self, more: CallTable) -> CallTable:
         """With further calls of the same forward."""
-        return Calls(
+        return CallTable(
             self.in_order + more.in_order,
-            {**self.at, **more.at},
-            self.straight and more.straight and not (self.at and more.at),
+            {**self.by_place, **more.by_place},
+            self.is_straight and more.is_straight and not (self.by_place and more.by_place),
             {**self.methods, **more.methods},
-            self.guarded or more.guarded,
+            self.is_guarded or more.is_guarded,
         )
 
 
-class _Redirect(TorchFunctionMode):
+class _RedirectMode(TorchFunctionMode):
     """Hands the calls of one run of a module's forward, or of a method of it, to its submodules."""
 
     def __init__(self, owner: Any, method: str = "") -> None:
         super().__init__()
         self.owner: Any = owner
+        self.table: CallTable = owner._actsearch_calls
         self.method = method
         self.count = 0
-        self.passed: dict[Place, int] = {}
+        self.occurrences: dict[CodePlace, int] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        name = self.site(func)
-        return self.answer(name, func, args, kwargs or {}) if name else func(*args, **kwargs or {})
+        name = self.submodule_for(func)
+        kwargs = kwargs or {}
+        return self.call_submodule(name, func, args, kwargs) if name else func(*args, **kwargs)
 
-    def site(self, func: Any) -> str:
+    def submodule_for(self, func: Any) -> str:
         """Name of the submodule for the current call of a function; empty for one that stays as it is."""
-        if func not in CALLS or running.module is not self.owner:
+        if func not in CALLS or active.module is not self.owner:
             return ""
         if torch.compiler.is_dynamo_compiling():
-            return self._next(CALLS[func])
-        return self._here(CALLS[func])
+            return self._by_order(CALLS[func])
+        return self._by_place(CALLS[func])
 
-    def answer(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+    def call_submodule(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         """What a submodule gives in the place of a function."""
-        site: Any = self.owner.get_submodule(name)
-        if isinstance(site, FunctionModule):
-            return site(*args, **kwargs)
+        submodule: Any = self.owner.get_submodule(name)
+        if isinstance(submodule, FunctionModule):
+            return submodule(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
-        in_place = func in IN_PLACE or kwargs.get("inplace")  # who called may look at x alone
-        if getattr(site, "takes_arguments", False):
+        in_place = func in IN_PLACE or kwargs.get("inplace")  # the caller may look at x alone
+        given = x.clone() if in_place else x
+        if getattr(submodule, "takes_arguments", False):
             kwargs = {key: item for key, item in kwargs.items() if key not in ("input", "inplace")}
-            result = site(x.clone() if in_place else x, *args[1:], **kwargs)
+            result = submodule(given, *args[1:], **kwargs)
         else:
-            result = site(x.clone() if in_place else x)
+            result = submodule(given)
         return x.copy_(result) if in_place else result
 
-    def _here(self, name: str) -> str:
-        """By place."""
-        calls: Calls = self.owner._actsearch_calls
-        here = standing(name)
-        place = here.place
-        if is_torch_s(place) or here.hook is not None:
+    def _by_place(self, name: str) -> str:
+        site = locate_call(name)
+        place = site.place
+        if is_torch_code(place.file) or site.hook_owner is not None:
             return ""
-        if self.method and place not in self.passed:
-            start = calls.first(place)
+        if self.method and place not in self.occurrences:
+            start = self.table.first_occurrence(place)
             if start is None:  # what the method does besides
                 return ""
-            self.passed[place] = calls.methods[self.method].get(place, start)
+            self.occurrences[place] = self.table.methods[self.method].get(place, start)
         self.count += 1
-        passed = self.passed.get(place, 0)
-        self.passed[place] = passed + 1
-        site = calls.answering(place, passed)
-        if site is None:
-            raise PlacementError(
-                f"{type(self.owner).__name__} calls {name} in {place[1]} where no call was seen when its activations "
-                "were looked for; give a sample that takes this way"
-            )
-        if (
-            site
-            and here.repeated
-            and not isinstance(self.owner.get_submodule(site), FunctionModule)
-        ):
-            raise PlacementError(
-                f"{type(self.owner).__name__} calls {name} inside of torch.utils.checkpoint or of an "
-                "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
-            )
-        return site
+        occurrence = self.occurrences.get(place, 0)
+        self.occurrences[place] = occurrence + 1
+        submodule = self.table.submodule_for(place, occurrence)
+        if submodule is None:
+            raise self._unknown_call(f"{name} in {place.file}")
+        if submodule and site.is_rerun:
+            if not isinstance(self.owner.get_submodule(submodule), FunctionModule):
+                raise PlacementError(
+                    f"{type(self.owner).__name__} calls {name} inside of torch.utils.checkpoint or of an "
+                    "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
+                )
+        return submodule
 
-    def _next(self, name: str) -> str:
-        """By the order of the calls."""
-        calls: Calls = self.owner._actsearch_calls
-        if self.count >= len(calls.in_order):
-            raise PlacementError(
-                f"{type(self.owner).__name__} calls {name} where no call was seen when its activations were looked "
-                "for; give a sample that takes this way"
-            )
-        site, expected = calls.in_order[self.count]
+    def _by_order(self, name: str) -> str:
+        if self.count >= len(self.table.in_order):
+            raise self._unknown_call(name)
+        submodule, expected = self.table.in_order[self.count]
         self.count += 1
         if expected != name:
             raise PlacementError(f"{type(self.owner).__name__} calls {name} out of order")
-        return site
+        return submodule
+
+    def _unknown_call(self, what: str) -> PlacementError:
+        return PlacementError(
+            f"{type(self.owner).__name__} calls {what} where no call was seen when its activations were looked for; "
+            "give a sample that takes this way"
+        )
 
 
-def lead(owner: Any, names: Iterable[str], calls: Calls) -> None:
-    """Lead calls of a module's forward to submodules that were added to it, which no forward meets by itself."""
-    known = owner._modules
-    added = known.added if isinstance(known, HiddenChildrenDict) else ()
-    children = known.everything() if isinstance(known, HiddenChildrenDict) else known
-    before: Calls = vars(owner).get("_actsearch_calls", Calls())
-    all_calls = before.joined(calls)
+def redirect_calls(owner: Any, names: Iterable[str], table: CallTable) -> None:
+    """Redirect calls of a module's forward to submodules that were added to it, which no forward meets by itself."""
+    children: Any = owner._modules
+    hidden: tuple[str, ...] = ()
+    if isinstance(children, HiddenChildrenDict):
+        children, hidden = children.everything(), children.hidden
+    merged = vars(owner).get("_actsearch_calls", CallTable()).merge(table)
     vars(owner).update(
-        _modules=HiddenChildrenDict(children, (*added, *names)),
-        _actsearch_calls=all_calls,
+        _modules=HiddenChildrenDict(children, (*hidden, *names)),
+        _actsearch_calls=merged,
     )
     base = vars(type(owner)).get("_actsearch_base", type(owner))
-    become(owner, redirected(base, tuple(sorted(all_calls.methods))))
+    set_class(owner, redirected_class(base, *sorted(merged.methods)))
 
 
-def become(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Change the class of a module, whatever its own does when an attribute is set."""
-    object.__setattr__(module, "__class__", kind)
+def redirected_class(base: type[nn.Module], *methods: str) -> type[nn.Module]:
+    """The class with calls redirected to submodules, as an instance's ``_actsearch_calls`` says.
 
-
-def redirected(base: type[nn.Module], methods: tuple[str, ...] = ()) -> type[nn.Module]:
-    """The class with calls led to submodules, as an instance's ``_actsearch_calls`` says.
-
-    ScriptModuleProxy, its forward is one graph with what calls it, or is left to Python.
+    Compiled, its forward is one graph with what calls it, or is left to Python.
 
     Args:
         base: the user's class.
-        methods: those whose calls are led also when they are called by themselves, outside of any forward.
+        methods: those whose calls are redirected also when they are called by themselves, outside of any forward.
     """
-    in_python = torch.compiler.disable(_led)  # type: ignore[no-untyped-call]
+    in_python = torch.compiler.disable(run_redirected)  # type: ignore[no-untyped-call]
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not hasattr(
-            self, "_actsearch_calls"
-        ):  # a slice of an nn.Sequential, made in its forward
+        if not hasattr(self, "_actsearch_calls"):  # a slice of an nn.Sequential, made in a forward
             return base.forward(self, *args, **kwargs)
-        if torch.compiler.is_dynamo_compiling() and self._actsearch_calls.straight:
-            return _led(base.forward, self, args, kwargs, compiled=True)
+        if torch.compiler.is_dynamo_compiling() and self._actsearch_calls.is_straight:
+            return run_redirected(base.forward, self, args, kwargs, compiled=True)
         return in_python(base.forward, self, args, kwargs)
 
-    functions = {name: _by_itself(getattr(base, name), name, in_python) for name in methods}
+    functions = {name: _redirect_method(getattr(base, name), name, in_python) for name in methods}
     functions["forward"] = forward
     if base.named_modules is nn.Module.named_modules:
         functions["named_modules"] = _named_modules
-    return _subclass(base, "redirected", functions, methods)
+    return derive_class(redirected_class, base, functions, *methods)
 
 
 def _named_modules(
@@ -216,42 +205,39 @@ def _named_modules(
             yield from module.named_modules(memo, path, remove_duplicate)
 
 
-def _by_itself(original: Any, name: str, in_python: Any) -> Any:
-    """A method whose calls are led where no forward runs, whose affair they would be."""
+def _redirect_method(original: Any, name: str, in_python: Any) -> Any:
+    """A method whose calls are redirected where no forward runs, whose affair they would be."""
 
     @functools.wraps(original)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if running.module is not None or name not in self._actsearch_calls.methods:
+        if active.module is not None or name not in self._actsearch_calls.methods:
             return original(self, *args, **kwargs)
         return in_python(original, self, args, kwargs, method=name)
 
     return method
 
 
-def _led(
+def run_redirected(
     function: Any, module: Any, args: Any, kwargs: Any, compiled: bool = False, method: str = ""
 ) -> Any:
-    """Run a forward, or a method, with its calls led.
+    """Run a forward, or a method, with its calls redirected.
 
     Raises:
-        PlacementError: torch.compile broke the graph in it, and forgot behind that what leads the calls.
+        PlacementError: torch.compile broke the graph in it, and forgot behind that what redirects the calls.
     """
-    calls: Calls = module._actsearch_calls
-    outer, running.module = running.module, module
-    try:
-        if not calls.at and not calls.guarded:
+    table: CallTable = module._actsearch_calls
+    with Activating(module):
+        if not table.by_place and not table.is_guarded:
             return function(module, *args, **kwargs)
-        redirect = _Redirect(module, method)
-        tracer = None if compiled else _tracer_of((args, kwargs))
+        redirect = _RedirectMode(module, method)
+        tracer = None if compiled else _find_tracer((args, kwargs))
         with redirect:
             if tracer is None:
                 result = function(module, *args, **kwargs)
             else:
-                with _methods_led(redirect, tracer):
+                with _redirect_proxy_methods(redirect, tracer):
                     result = function(module, *args, **kwargs)
-    finally:
-        running.module = outer
-    if compiled and redirect.count != len(calls.in_order):
+    if compiled and redirect.count != len(table.in_order):
         raise PlacementError(
             f"torch.compile breaks the graph inside of the forward of {type(module).__name__}, where the activations "
             "that it calls are lost: hold them as modules, or keep it from being compiled with torch.compiler.disable"
@@ -259,20 +245,20 @@ def _led(
     return result
 
 
-def _tracer_of(value: Any) -> Any:
+def _find_tracer(value: Any) -> Any:
     """The tracer of torch.fx whose proxies stand among arguments; None if there are none."""
     if isinstance(value, fx.Proxy):
         return value.tracer
     if isinstance(value, Mapping):
         value = tuple(value.values())
     if isinstance(value, (tuple, list)):
-        return next((found for item in value if (found := _tracer_of(item)) is not None), None)
+        return next((found for item in value if (found := _find_tracer(item)) is not None), None)
     return None
 
 
 @contextlib.contextmanager
-def _methods_led(redirect: _Redirect, tracer: Any) -> Iterator[None]:
-    """Lead methods of proxies, which reach no mode, where a tracer makes nodes of them."""
+def _redirect_proxy_methods(redirect: _RedirectMode, tracer: Any) -> Iterator[None]:
+    """Redirect methods of proxies, which reach no mode, where a tracer of torch.fx makes nodes of them."""
     own, create = vars(tracer).get("create_proxy"), tracer.create_proxy
 
     def create_proxy(
@@ -280,8 +266,8 @@ def _methods_led(redirect: _Redirect, tracer: Any) -> Iterator[None]:
     ) -> Any:
         if kind == "call_method" and target in METHODS:
             function = getattr(Tensor, target)
-            if name := redirect.site(function):
-                return redirect.answer(name, function, args, kwargs)
+            if name := redirect.submodule_for(function):
+                return redirect.call_submodule(name, function, args, kwargs)
         return create(kind, target, args, kwargs, *more, **named)
 
     tracer.create_proxy = create_proxy
@@ -291,78 +277,3 @@ def _methods_led(redirect: _Redirect, tracer: Any) -> Iterator[None]:
         del tracer.create_proxy
         if own is not None:
             tracer.create_proxy = own
-
-
-def paused(base: type[nn.Module]) -> type[nn.Module]:
-    """The class whose own calls are nobody else's business: for activations inside of a redirected module."""
-
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        outer, running.module = running.module, self
-        try:
-            return base.forward(self, *args, **kwargs)
-        finally:
-            running.module = outer
-
-    return _subclass(base, "paused", {"forward": forward})
-
-
-def writing(base: type[nn.Module]) -> type[nn.Module]:
-    """The class that writes its result over its argument, as modules with ``inplace=True`` do; also paused."""
-
-    def forward(self: Any, x: Any) -> Any:
-        outer, running.module = running.module, self
-        try:
-            return x.copy_(base.forward(self, x.clone()))
-        finally:
-            running.module = outer
-
-    return _subclass(base, "writing", {"forward": forward})
-
-
-class _Quiet:
-    """First among the bases of a class, so that ``__init_subclass__`` of the user's does not run for it."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        pass
-
-
-_subclasses: dict[tuple[type[nn.Module], str, tuple[str, ...]], type[nn.Module]] = {}
-
-
-def _subclass(
-    base: type[nn.Module], kind: str, functions: Mapping[str, Any], methods: tuple[str, ...] = ()
-) -> type[nn.Module]:
-    """A class with the name of its base, one for each base, that deepcopy and pickle find again.
-
-    What a metaclass of the user's does with new classes is not done; what it gave to the base is inherited.
-    """
-    if (known := _subclasses.get((base, kind, methods))) is not None:
-        return known
-
-    def reduce(self: nn.Module, protocol: Any) -> Any:
-        return _made, (base, kind, methods), self.__getstate__()  # type: ignore[no-untyped-call]
-
-    names = {
-        **functions,
-        "forward": functools.wraps(base.forward)(functions["forward"]),
-        "__reduce_ex__": reduce,
-        "__module__": base.__module__,
-        "__qualname__": base.__qualname__,
-        "_actsearch_base": base,
-        "_actsearch_kind": kind,
-    }
-    meta = type(base)
-    new: Any = ABCMeta.__new__ if issubclass(meta, ABCMeta) else type.__new__
-    made: type[nn.Module] = new(meta, base.__name__, (_Quiet, base), names)
-    return _subclasses.setdefault((base, kind, methods), made)
-
-
-def _made(base: type[nn.Module], kind: str, methods: tuple[str, ...] = ()) -> nn.Module:
-    """An empty instance, for deepcopy and pickle to fill."""
-    made = redirected(base, methods) if kind == "redirected" else _KINDS[kind](base)
-    module = made.__new__(made)
-    assert isinstance(module, nn.Module)
-    return module
-
-
-_KINDS = {"paused": paused, "writing": writing}

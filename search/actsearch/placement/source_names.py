@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from actsearch.placement.call_site import is_torch_s
+from actsearch.placement.call_site import is_torch_code
 from actsearch.placement.known_activations import CALLS, METHODS, NORMALISING, name_of
 from actsearch.placement.script_modules import is_scripted
 
@@ -47,12 +47,12 @@ def user_methods(kind: type[nn.Module]) -> dict[str, FunctionType]:
         if isinstance(value, FunctionType)
         and not (name.startswith("__") and name.endswith("__"))
         and name != "forward"
-        and not _runs_later(value)
-        and not _is_torch_s(unwrapped_code(value))
+        and not _is_deferred(value)
+        and not is_torch_code(unwrapped_code(value).co_filename)
     }
 
 
-def _runs_later(function: FunctionType) -> bool:
+def _is_deferred(function: FunctionType) -> bool:
     """Whether a call of a function returns before its code runs."""
     return (
         inspect.isgeneratorfunction(function)
@@ -63,16 +63,12 @@ def _runs_later(function: FunctionType) -> bool:
 
 def unwrapped_code(function: FunctionType) -> CodeType:
     """Of what a decorator like ``torch.no_grad`` wraps."""
-    return _unwrapped(function).__code__
+    return _unwrap(function).__code__
 
 
-def _unwrapped(function: FunctionType) -> FunctionType:
+def _unwrap(function: FunctionType) -> FunctionType:
     inner = inspect.unwrap(function)
     return inner if isinstance(inner, FunctionType) else function
-
-
-def _is_torch_s(code: CodeType) -> bool:
-    return is_torch_s(("", code.co_filename, 0, 0))
 
 
 def activations_named_by_forward(module: nn.Module) -> set[str]:
@@ -80,36 +76,38 @@ def activations_named_by_forward(module: nn.Module) -> set[str]:
 
     Not those in code of torch, nor those that normalise, in whose place nothing is put.
     """
-    return {name for function in _reached(module) for name in _named(module, function)} - set(
-        NORMALISING
-    )
+    return {
+        name
+        for function in _functions_of_forward(module)
+        for name in _activations_named_in(module, function)
+    } - set(NORMALISING)
 
 
-def _reached(module: nn.Module) -> list[FunctionType]:
+def _functions_of_forward(module: nn.Module) -> list[FunctionType]:
     """The forward, and the methods and functions of its file that it names, and so on."""
     if is_scripted(module) or isinstance(module, fx.GraphModule):
         return []
     forward = type(module).forward
-    if not isinstance(forward, FunctionType) or _is_torch_s(unwrapped_code(forward)):
+    if not isinstance(forward, FunctionType) or is_torch_code(unwrapped_code(forward).co_filename):
         return []
-    found = [_unwrapped(forward)]
+    found = [_unwrap(forward)]
     for function in found:  # which grows
-        names = _names_around(function)
+        names = _visible_names(function)
         file = function.__code__.co_filename
-        for root, *path in _chains(function.__code__):
-            inner = _defined(type(module), path[0]) if path and root in (_SELF, "") else []
+        for root, *path in _name_chains(function.__code__):
+            inner = _class_functions(type(module), path[0]) if path and root in (_SELF, "") else []
             value = names.get(root)
-            if isinstance(value, FunctionType) and _unwrapped(value).__code__.co_filename == file:
-                inner.append(_unwrapped(value))
+            if isinstance(value, FunctionType) and _unwrap(value).__code__.co_filename == file:
+                inner.append(_unwrap(value))
             found += [one for one in inner if one not in found]
     return found
 
 
-def _defined(kind: type[nn.Module], name: str) -> list[FunctionType]:
+def _class_functions(kind: type[nn.Module], name: str) -> list[FunctionType]:
     """What a class of the user's and its bases define under a name; which of them ``super()`` means is not asked."""
     values = [vars(base).get(name) for base in kind.__mro__[: kind.__mro__.index(nn.Module)]]
-    inner = [_unwrapped(value) for value in values if isinstance(value, FunctionType)]
-    return [function for function in inner if not _is_torch_s(function.__code__)]
+    inner = [_unwrap(value) for value in values if isinstance(value, FunctionType)]
+    return [function for function in inner if not is_torch_code(function.__code__.co_filename)]
 
 
 def activations_in_unrun_methods(
@@ -124,22 +122,24 @@ def activations_in_unrun_methods(
     Yields:
         Name of the method and of the function; none for methods that forward names.
     """
-    known = {*ran, *(function.__code__ for function in _reached(module))}
+    known = {*ran, *(function.__code__ for function in _functions_of_forward(module))}
     for name, function in user_methods(type(module)).items():
         code = unwrapped_code(function)
         if code not in known and not code.co_filename.startswith(_LIBRARIES):
-            named = sorted(set(_named(module, _unwrapped(function))) - set(NORMALISING))
+            named = sorted(
+                set(_activations_named_in(module, _unwrap(function))) - set(NORMALISING)
+            )
             if named:
                 yield name, named[0]
 
 
-def _named(module: nn.Module, function: FunctionType) -> Iterator[str]:
+def _activations_named_in(module: nn.Module, function: FunctionType) -> Iterator[str]:
     """Activation functions that a function names, but for what the module holds under such a name."""
-    names = _names_around(function)
-    for root, *path in _chains(function.__code__):
+    names = _visible_names(function)
+    for root, *path in _name_chains(function.__code__):
         if root in names:
-            known = name_of(_resolved(names[root], path))
-        elif path and not _is_submodule(module, (root, *path)):
+            known = name_of(_resolve(names[root], path))
+        elif path and not _is_held_by(module, (root, *path)):
             known = (_SPELLINGS if root == _IMPORTED else METHODS).get(path[-1])
         else:
             known = None
@@ -147,15 +147,15 @@ def _named(module: nn.Module, function: FunctionType) -> Iterator[str]:
             yield known
 
 
-def _is_submodule(module: nn.Module, chain: _Chain) -> bool:
+def _is_held_by(module: nn.Module, chain: _Chain) -> bool:
     """Whether names stand for what a module or a submodule of it holds: another one, or a method."""
     root, *holders, last = chain
     if root != _SELF or last not in METHODS:  # not asked in vain: a property may do anything
         return root == _SELF and not holders
-    return not holders or isinstance(_resolved(module, holders), nn.Module)
+    return not holders or isinstance(_resolve(module, holders), nn.Module)
 
 
-def _resolved(value: Any, path: Iterable[str]) -> Any:
+def _resolve(value: Any, path: Iterable[str]) -> Any:
     """An attribute of an attribute; None if there is no such, or a property fails."""
     try:
         return functools.reduce(getattr, path, value)
@@ -163,11 +163,11 @@ def _resolved(value: Any, path: Iterable[str]) -> Any:
         return None
 
 
-def _names_around(function: FunctionType) -> dict[str, Any]:
+def _visible_names(function: FunctionType) -> dict[str, Any]:
     """What names that are not its own mean to a function."""
     found = {
         name: function.__globals__[name]
-        for chain in _chains(function.__code__)
+        for chain in _name_chains(function.__code__)
         if (name := chain[0]) in function.__globals__ and name not in function.__code__.co_varnames
     }
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -179,7 +179,7 @@ def _names_around(function: FunctionType) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _chains(code: CodeType) -> tuple[_Chain, ...]:
+def _name_chains(code: CodeType) -> tuple[_Chain, ...]:
     """Every name that code loads, with the attributes that it asks of it; likewise of functions inside of it."""
     found: dict[_Chain, None] = {}
     imported: set[str] = set()
@@ -207,5 +207,5 @@ def _chains(code: CodeType) -> tuple[_Chain, ...]:
         found[chain] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= dict.fromkeys(_chains(constant))
+            found |= dict.fromkeys(_name_chains(constant))
     return tuple(found)

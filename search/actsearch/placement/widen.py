@@ -15,13 +15,14 @@ from torch.nn.utils import parametrize
 
 from actsearch.catalog import START_SLOPE, start_slopes
 from actsearch.errors import PlacementError
-from actsearch.placement.probe import SiteTrace, observe_output, tensors
+from actsearch.placement.model_run import observe_output, tensors
+from actsearch.placement.site_trace import SiteTrace
 
 __all__ = ["Widening", "check_start", "equalize_pieces", "plan_widenings", "widen"]
 
-_KEEPING = (nn.Identity, nn.modules.dropout._DropoutNd)  # take any number of channels
+_ANY_WIDTH = (nn.Identity, nn.modules.dropout._DropoutNd)  # take any number of channels
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
-_WIDTHS = ("out_features", "out_channels", "num_features")
+_WIDTH_ATTRIBUTES = ("out_features", "out_channels", "num_features")
 _TOLERANCE = 1e-3  # of the output's scale; a wider convolution may be summed in another order
 _ADVICE = "leave this site out, place(model, {path: activation}) names the others"
 
@@ -48,55 +49,57 @@ class Widening:
 def plan_widenings(
     model: nn.Module,
     traced: nn.Module,
-    seen: Mapping[str, SiteTrace],
-    times: Mapping[str, int],
+    traces: Mapping[str, SiteTrace],
+    pieces: Mapping[str, int],
     has_sample: bool,
 ) -> dict[str, Widening]:
     """What has to become wider, by path of the site.
 
     Args:
         model: the user's model; only looked at.
-        traced: the model, or the copy of it, whose modules ``seen`` holds.
-        seen: what arrives at the sites.
-        times: pieces a channel, by path of the site.
-        has_sample: whether a batch of inputs was given to tell what arrives.
+        traced: the model, or the copy of it, whose modules ``traces`` holds.
+        traces: what arrives at the sites.
+        pieces: how many a channel has, by path of the site.
+        has_sample: whether a batch of inputs was given to find out what arrives.
 
     Raises:
-        PlacementError: a layer that cannot be told, cannot be widened, or would be widened twice.
+        PlacementError: a layer that is unknown, cannot be widened, or would be widened twice.
     """
     paths = {module: path for path, module in traced.named_modules()}
     plans: dict[str, Widening] = {}
     taken: dict[str, str] = {}  # site by path of what becomes wider for it
-    for site, count in times.items():
-        if site not in seen or seen[site].layer is None:
-            raise _untold(site, site in seen, has_sample)
-        plan = _planned(model, site, seen[site], count, paths)
+    for site, count in pieces.items():
+        if site not in traces or traces[site].layer is None:
+            raise _unknown_layer_error(site, site in traces, has_sample)
+        plan = _plan_widening(model, site, traces[site], count, paths)
         for path in (plan.layer, *plan.norms):
             if path in taken:
-                raise _refused(site, f"{path!r} already becomes wider for {taken[path]!r}")
+                raise _widening_error(site, f"{path!r} already becomes wider for {taken[path]!r}")
             taken[path] = site
         plans[site] = plan
     return plans
 
 
-def _planned(
-    model: nn.Module, site: str, seen: SiteTrace, times: int, paths: Mapping[nn.Module, str]
+def _plan_widening(
+    model: nn.Module, site: str, trace: SiteTrace, times: int, paths: Mapping[nn.Module, str]
 ) -> Widening:
-    assert seen.layer is not None
+    assert trace.layer is not None
     # looked up in the user's model: a pass turns lazy layers of the traced copy into plain ones
-    layer = model.get_submodule(paths[seen.layer])
-    between = {paths[module]: model.get_submodule(paths[module]) for module in seen.between}
-    norms = {path: item for path, item in between.items() if not isinstance(item, _KEEPING)}
+    layer = model.get_submodule(paths[trace.layer])
+    between = {paths[module]: model.get_submodule(paths[module]) for module in trace.between}
+    norms = {path: item for path, item in between.items() if not isinstance(item, _ANY_WIDTH)}
     width = int(getattr(layer, "out_features", 0) or getattr(layer, "out_channels", 0))
     for path, norm in norms.items():
         if reason := _why_not_norm(norm, width):
-            raise _refused(site, f"{type(norm).__name__} {path!r} stands in between, {reason}")
-    for path, module in {paths[seen.layer]: layer, **norms}.items():
+            raise _widening_error(
+                site, f"{type(norm).__name__} {path!r} stands in between, {reason}"
+            )
+    for path, module in {paths[trace.layer]: layer, **norms}.items():
         if reason := _why_not_weights(model, module):
-            raise _refused(site, f"{type(module).__name__} {path!r} {reason}")
+            raise _widening_error(site, f"{type(module).__name__} {path!r} {reason}")
     # (out, in) of a Linear, (out, in, height, width) of an image convolution, whose channels are third from the end
     axis = 1 - layer.get_parameter("weight").dim()
-    return Widening(site, paths[seen.layer], tuple(norms), times, axis)
+    return Widening(site, paths[trace.layer], tuple(norms), times, axis)
 
 
 def _why_not_norm(norm: nn.Module, width: int) -> str:
@@ -128,19 +131,19 @@ def _why_not_weights(model: nn.Module, module: nn.Module) -> str:
     return ""
 
 
-def _untold(site: str, reached: bool, has_sample: bool) -> PlacementError:
+def _unknown_layer_error(site: str, reached: bool, has_sample: bool) -> PlacementError:
     if not has_sample:
-        return _refused(site, "it cannot be told which: give sample=, one batch of inputs", "")
+        return _widening_error(site, "which one is unknown: give sample=, one batch of inputs", "")
     if not reached:
-        return _refused(site, "the sample does not reach it")
-    return _refused(
+        return _widening_error(site, "the sample does not reach it")
+    return _widening_error(
         site,
         "what arrives is not the output of a Linear or convolution, through batch normalisation and dropout at most "
         "(it was summed, reshaped or computed by a function)",
     )
 
 
-def _refused(site: str, reason: str, advice: str = _ADVICE) -> PlacementError:
+def _widening_error(site: str, reason: str, advice: str = _ADVICE) -> PlacementError:
     ending = f"; {advice}" if advice else ""
     return PlacementError(f"{site!r} needs a wider layer before it, and {reason}{ending}")
 
@@ -160,7 +163,7 @@ def widen(model: nn.Module, plan: Widening) -> None:
     modules = [model.get_submodule(path) for path in (plan.layer, *plan.norms)]
     for module in modules:
         _repeat(module, plan.times)
-    _scale(modules[-1], plan.times)
+    _apply_slopes(modules[-1], plan.times)
 
 
 def _repeat(module: nn.Module, times: int) -> None:
@@ -173,18 +176,20 @@ def _repeat(module: nn.Module, times: int) -> None:
         if isinstance(old, nn.Parameter):
             wide = nn.Parameter(wide, requires_grad=old.requires_grad)
         setattr(module, name, wide)
-    for name in _WIDTHS:
+    for name in _WIDTH_ATTRIBUTES:
         if hasattr(module, name):
             setattr(module, name, getattr(module, name) * times)
 
 
-def _scale(module: nn.Module, times: int) -> None:
+def _apply_slopes(module: nn.Module, times: int) -> None:
     for name in ("weight", "bias"):
         if (tensor := getattr(module, name, None)) is not None:
-            pieces = _by_piece(module, name, times)
-            behind = pieces.dim() - _channel_dim(module, name) - 2  # axes after (channels, times)
+            pieces = _split_pieces(module, name, times)
+            trailing = (
+                pieces.dim() - _channel_dim(module, name) - 2
+            )  # axes after (channels, times)
             slopes = torch.tensor(start_slopes(times), dtype=tensor.dtype, device=tensor.device)
-            pieces.mul_(slopes.view(-1, *[1] * behind))
+            pieces.mul_(slopes.view(-1, *[1] * trailing))
 
 
 @torch.no_grad()
@@ -200,11 +205,11 @@ def equalize_pieces(between: Iterable[nn.Module], times: int) -> None:
     for module in between:
         if isinstance(module, _BatchNorm):
             for name in ("weight", "bias"):
-                pieces = _by_piece(module, name, times)  # (channels, times)
+                pieces = _split_pieces(module, name, times)  # (channels, times)
                 pieces.copy_(pieces[:, :1].clone())
 
 
-def _by_piece(module: nn.Module, name: str, times: int) -> Tensor:
+def _split_pieces(module: nn.Module, name: str, times: int) -> Tensor:
     """A view of a parameter whose axis of channels is two, (channels, times)."""
     return torch.unflatten(module.get_parameter(name), _channel_dim(module, name), (-1, times))
 
@@ -230,29 +235,29 @@ def check_start(
         f"several layers: give each its own, or {_ADVICE}"
     )
     try:
-        found, wanted = observe_output(placed, sample), observe_output(expected, sample)
+        output, wanted = observe_output(placed, sample), observe_output(expected, sample)
     except Exception as error:
         raise PlacementError(
             f"with {what}, the model does not run: {type(error).__name__}: {error}; {advice}"
         ) from error
-    for one, other in zip(tensors(found), tensors(wanted), strict=True):
+    for one, other in zip(tensors(output), tensors(wanted), strict=True):
         if one.shape != other.shape:
             raise PlacementError(
                 f"with {what}, the model's output has shape {tuple(one.shape)}, "
                 f"not {tuple(other.shape)}; {advice}"
             )
-        if not _close(one, other):
+        if not _is_close(one, other):
             raise PlacementError(
                 f"with {what}, the model does not start as it would with leaky_relu({START_SLOPE}) "
                 f"at {', '.join(repr(plan.site) for plan in plans)}; {advice}"
             )
 
 
-def _close(found: Tensor, wanted: Tensor) -> bool:
+def _is_close(output: Tensor, wanted: Tensor) -> bool:
     """Whether two outputs of one shape are equal but for rounding, by which whole numbers (an argmax) may change."""
     if not wanted.is_floating_point() or wanted.is_meta or not wanted.numel():
         return True
     tolerance = max(_TOLERANCE, torch.finfo(wanted.dtype).eps ** 0.5)
     scale = wanted.nan_to_num(0, 0, 0).abs().max().item()
-    close = torch.isclose(found, wanted, rtol=0, atol=tolerance * scale, equal_nan=True)
+    close = torch.isclose(output, wanted, rtol=0, atol=tolerance * scale, equal_nan=True)
     return bool(close.all().item())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.placement import forward
-from actsearch.placement.probe import tensors
+from actsearch.placement.model_run import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.loop import Fit

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from actsearch.activation import Activation, pieces_of
-from actsearch.errors import PlacementError
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import (
     GATES,
@@ -22,24 +20,19 @@ from actsearch.placement.known_activations import (
     is_activation,
     kind_of,
 )
-from actsearch.placement.modular import Found, make_modular
-from actsearch.placement.script_modules import (
-    ScriptModuleProxy,
-    refuse_script_module,
-    replace_script_modules,
-)
+from actsearch.placement.modular import Discovery
+from actsearch.placement.script_modules import ScriptModuleProxy
 from actsearch.placement.source_names import activations_in_unrun_methods
 from actsearch.text_table import align_columns
 
-__all__ = ["Site", "SiteRole", "Sites", "copied", "listed", "_analyze", "sites", "unwrapped"]
+__all__ = ["Site", "SiteRole", "Sites", "list_sites"]
 
 SiteRole = Literal["hidden", "gate", "output"]
 
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 _GATING = re.compile(r"gate|squeeze|excit|attn|attention|(^|[._])se([._]|$)|SE[A-Z]", re.ASCII)
-
-
-_SHOWN = 3  # methods that are named
+_SHOWN_METHODS = 3  # in a note
+_SHOWN_MODULES = 5
 
 
 @dataclass(frozen=True)
@@ -94,91 +87,27 @@ class Sites(list[Site]):
         return "\n".join([*lines, *self.notes])
 
 
-def sites(model: nn.Module, sample: Any = None) -> Sites:
-    """List the activations of a model in the order in which they run.
-
-    Modules, functions that a ``forward`` calls (``F.relu(x)``, ``x.relu()``) and functions held as attributes
-    (``self.act = F.gelu``). One instance used under several names makes one site for each name. The model is not
-    changed.
-
-    Args:
-        model: the user's model.
-        sample: one batch of inputs, as the model's forward takes it. With it the model is run once and watched; without
-            it, traced by torch.fx, which some models do not allow: ``sites(...).notes`` then says so.
-
-    Raises:
-        PlacementError: if the model does not run on the sample.
-    """
-    if not isinstance(model, nn.Module):
-        raise PlacementError(f"a model is a torch.nn.Module, not {type(model).__name__}")
-    return _analyze(model, sample)[1]
-
-
-def _analyze(model: nn.Module, sample: Any = None) -> tuple[nn.Module, Sites, Found]:
-    """A copy of a model, to be run and watched, in which every activation is a submodule.
-
-    It has weights of its own: a forward may write to them.
-    """
-    shell = copied(refuse_script_module(unwrapped(model)))
-    replace_script_modules(shell)
-    found = make_modular(shell, sample)
-    return shell, listed(shell, found), found
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside of what ``torch.compile`` made."""
-    inner = getattr(model, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else model
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; PlacementError if the model does not allow it.
-
-    Results that the model keeps as attributes, which torch does not copy, lose their history.
-    """
-    kept = {
-        id(item): item.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        for item in _items(value)
-        if isinstance(item, Tensor) and not item.is_leaf
-    }
-    try:
-        return copy.deepcopy(model, kept)
-    except Exception as error:
-        raise PlacementError(
-            f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}; "
-            "give a function that builds it instead"
-        ) from error
-
-
-def _items(value: Any) -> Iterable[Any]:
-    """What an attribute holds."""
-    if type(value) is dict:
-        return value.values()
-    return value if type(value) in (list, tuple) else (value,)
-
-
-def listed(model: nn.Module, found: Found) -> Sites:
+def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
     """The sites of a model in which every activation is a submodule."""
-    seen = {path: index for index, path in enumerate(found.order)}
+    position = {path: index for index, path in enumerate(discovery.order)}
     paths = list(_activation_paths(model))
-    paths.sort(key=lambda item: seen.get(item[0], len(seen)))  # stable: then as they are defined
+    # a stable sort: what never ran stays in the order in which it is defined
+    paths.sort(key=lambda item: position.get(item[0], len(position)))
     last = _last_leaf(model)
     items = [
         Site(
             path,
-            *_described(module),
+            *_kind_and_type(module),
             order,
-            _role(path, module, found, path == last, model),
+            _role(path, module, discovery, path == last, model),
             aliases,
         )
         for order, (path, module, aliases) in enumerate(paths)
     ]
-    return Sites(items, found.how, tuple(_notes(model, found)))
+    return Sites(items, discovery.how, tuple(_notes(model, discovery)))
 
 
-def _described(module: nn.Module) -> tuple[Literal["module", "function"], str]:
+def _kind_and_type(module: nn.Module) -> tuple[Literal["module", "function"], str]:
     return (
         ("function", module.name)
         if isinstance(module, FunctionModule)
@@ -186,40 +115,42 @@ def _described(module: nn.Module) -> tuple[Literal["module", "function"], str]:
     )
 
 
-def _notes(model: nn.Module, found: Found) -> Iterator[str]:
+def _notes(model: nn.Module, discovery: Discovery) -> Iterator[str]:
     if isinstance(model, MODULES):
         yield (
-            f"The model is an activation itself ({_described(model)[1]}) and has none inside: put it into a module "
+            f"The model is an activation itself ({_kind_and_type(model)[1]}) and has none inside: put it into a module "
             "that holds it, as nn.Sequential(model)."
         )
-    elif found.how == "listed":
+    elif discovery.how == "listed":
         yield (
-            f"Functions called in forward were not looked for, since {found.reason}; "
+            f"Functions called in forward were not looked for, since {discovery.reason}; "
             "give sample=, one batch of inputs."
         )
-    elif found.reason:
-        yield f"What only training calls was not looked for: in training mode {found.reason}."
-    if found.how == "traced" and _runs_besides(model):
+    elif discovery.reason:
+        yield f"What only training calls was not looked for: in training mode {discovery.reason}."
+    if discovery.how == "traced" and _runs_besides(model):
         yield "What hooks on the model, or its own __call__, call was not looked for; give sample=."
-    for (path, _), name in found.seen.repeated.items():
+    for (path, _), name in discovery.execution.rerun.items():
         yield (
             f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint or of an autograd.Function, whose "
             "backward pass does not know what is put there; it stays as it is."
         )
-    for path, name in found.seen.loose.items():
+    for path, name in discovery.execution.unregistered.items():
         yield (
             f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
             "it is: hold it as self.act."
         )
-    for path, name, where in found.seen.unled:
+    for path, name, where in discovery.execution.unreplaceable:
         yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
-    others = list(dict.fromkeys(_other_methods(model, found)))
-    for method, name in others[:_SHOWN]:
+    others = list(dict.fromkeys(_other_methods(model, discovery)))
+    for method, name in others[:_SHOWN_METHODS]:
         yield f"{method} calls {name} and was not seen running; it stays as it is."
-    if len(others) > _SHOWN:
-        yield f"Likewise {len(others) - _SHOWN} more methods."
-    if unreached := _unreached(model, found):
-        shown = ", ".join(unreached[:5]) + (", ..." if len(unreached) > 5 else "")
+    if len(others) > _SHOWN_METHODS:
+        yield f"Likewise {len(others) - _SHOWN_METHODS} more methods."
+    if unreached := _unreached(model, discovery):
+        shown = ", ".join(unreached[:_SHOWN_MODULES]) + (
+            ", ..." if len(unreached) > _SHOWN_MODULES else ""
+        )
         yield f"Did not run, so that functions called there were not seen: {shown}."
     for path, module in model.named_modules():
         if isinstance(module, ScriptModuleProxy):
@@ -241,22 +172,24 @@ def _runs_besides(model: nn.Module) -> bool:
     )
 
 
-def _other_methods(model: nn.Module, found: Found) -> Iterator[tuple[str, str]]:
+def _other_methods(model: nn.Module, discovery: Discovery) -> Iterator[tuple[str, str]]:
     """Methods of the user's own classes that no run went through, as ``Model.generate``, with what each calls."""
-    ran = {code for _, code in found.seen.through}
+    ran = {code for _, code in discovery.execution.entries}
     for module in model.modules():
-        if found.how != "listed" and not is_activation(module):
+        if discovery.how != "listed" and not is_activation(module):
             for method, name in activations_in_unrun_methods(module, ran):
                 yield f"{type(module).__name__}.{method}", name
 
 
-def _unreached(model: nn.Module, found: Found) -> list[str]:
+def _unreached(model: nn.Module, discovery: Discovery) -> list[str]:
     """Modules of the user's own classes whose forward was not run, the outermost ones."""
-    if found.how == "listed":
+    if discovery.how == "listed":
         return []
     paths: list[str] = []
     for path, module in model.named_modules():
-        if path in found.seen.ran or any(path.startswith(f"{outer}.") for outer in paths):
+        if path in discovery.execution.executed or any(
+            path.startswith(f"{outer}.") for outer in paths
+        ):
             continue
         own = not type(module).__module__.startswith(("torch.", "actsearch."))
         has_forward = type(module).forward is not nn.Module.forward
@@ -297,20 +230,22 @@ def _last_leaf(model: nn.Module) -> str:
     return leaves[-1] if leaves else ""
 
 
-def _role(path: str, module: nn.Module, found: Found, is_last: bool, model: nn.Module) -> SiteRole:
+def _role(
+    path: str, module: nn.Module, discovery: Discovery, is_last: bool, model: nn.Module
+) -> SiteRole:
     """By what becomes of the result, where that was seen, else by position and names."""
     if isinstance(module, Activation) and pieces_of(module) > 1:
         return "gate"  # it changes the shape; what stands before it was made wider for it
     kind = kind_of(module)
-    known = path in found.order
+    known = path in discovery.order
     if kind in NORMALISING:
-        is_gate = path in found.gates if known else _sounds_like_a_gate(path, model)
+        is_gate = path in discovery.gates if known else _sounds_like_a_gate(path, model)
         return "gate" if is_gate else "output"
     if kind == "glu":
         return "gate"
-    if kind in SQUASHING and (path in found.outputs if known else is_last):
+    if kind in SQUASHING and (path in discovery.outputs if known else is_last):
         return "output"
-    if kind in GATES and (path in found.gates if known else _sounds_like_a_gate(path, model)):
+    if kind in GATES and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
         return "gate"
     return "hidden"
 
