@@ -9,13 +9,11 @@ from typing import Any
 import postgresql_server
 import processor_time
 import pytest
-import remembered_schema
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import actsearch as acs
-from actsearch.storage import migrations
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,23 +35,6 @@ def pytest_report_to_serializable(report: Any) -> None:
 def one_thread() -> None:
     """Sums over threads differ in the last digit, and the tests of one machine share its cores."""
     torch.set_num_threads(1)
-
-
-_UPGRADE = migrations.upgrade
-
-
-@pytest.fixture(scope="session", autouse=True)
-def schema_is_remembered() -> Iterator[None]:
-    """The migrations run for the first new database of a process; see remembered_schema."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(migrations, "upgrade", remembered_schema.remembering(_UPGRADE))
-        yield
-
-
-@pytest.fixture
-def migrations_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every new database passes through all migrations."""
-    monkeypatch.setattr(migrations, "upgrade", _UPGRADE)
 
 
 def _tiny_model() -> nn.Module:

@@ -7,6 +7,7 @@ Rows are written as plain SQL, so that nothing of the present version but its mi
 from __future__ import annotations
 
 import json
+import runpy
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 
 from actsearch.storage.database import VERSION_TABLE
-from actsearch.storage.migrations import upgrade
+from actsearch.storage.migrations import stamp, upgrade
 
-__all__ = ["FOLDER", "fill", "revisions"]
+__all__ = ["FOLDER", "fill", "make_tables", "revisions"]
 
 FOLDER = Path(__file__).parent
 _TIME = "2026-11-21 10:00:00.000000"
@@ -202,9 +205,17 @@ def _insert(table: str, row: Mapping[str, Any], dialect: str) -> str:
     return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})"
 
 
+def make_tables(connection: sa.Connection, revision: str) -> None:
+    """Make the empty tables of a revision."""
+    first = runpy.run_path(str(FOLDER / "schema_0001.py"))
+    first["make_tables"](Operations(MigrationContext.configure(connection)))
+    stamp(connection, "0001", VERSION_TABLE)
+    upgrade(connection, revision, VERSION_TABLE)
+
+
 def fill(connection: sa.Connection, revision: str) -> None:
     """Make the tables of a revision and a study in them."""
-    upgrade(connection, revision, VERSION_TABLE)
+    make_tables(connection, revision)
     for table, row in _rows(revision):
         connection.exec_driver_sql(_insert(table, row, connection.dialect.name))
 

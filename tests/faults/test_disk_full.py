@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import runpy
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,12 +19,12 @@ from driven import check_file, ended_trials
 import actsearch as acs
 from actsearch.report import Reader
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
-from actsearch.storage.migrations import upgrade
 
 Objective = Callable[[acs.Candidate, acs.Run], float]
 Rows = list[tuple[int, str, float | None]]
 
 _TOTAL = 24
+MAKE = runpy.run_path(str(Path(__file__).parents[1] / "data" / "make_databases.py"))
 
 
 @contextlib.contextmanager
@@ -164,7 +165,7 @@ def _of_the_first_schema(path: Path, trials: int) -> None:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     with engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        upgrade(connection, "0001", VERSION_TABLE)
+        MAKE["make_tables"](connection, "0001")
         connection.exec_driver_sql(
             "INSERT INTO studies (name, seed, direction, space, strategy, versions, user_attrs, created)"
             " VALUES ('s', 0, 'minimize', ?, '{\"name\": \"random\"}', '{}', '{}', '2025-01-01 00:00:00.000000')",

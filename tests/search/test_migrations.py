@@ -29,8 +29,6 @@ from actsearch.storage import Storage, versions
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
 from actsearch.storage.tables import Base
 
-pytestmark = pytest.mark.usefixtures("migrations_run")
-
 DATA = Path(__file__).parents[1] / "data"
 MAKE = runpy.run_path(str(DATA / "make_databases.py"))
 REVISIONS: list[str] = MAKE["revisions"]()

@@ -106,10 +106,10 @@ class TestRefusals:
             "INSERT INTO studies (id, name, seed, direction, space, strategy, versions, "
             "user_attrs, created, directions, objectives) SELECT id + 1, name, seed, direction, "
             "space, strategy, versions, user_attrs, created, directions, objectives FROM studies",
-            "INSERT INTO trials SELECT id + 1, study_id, number, state, activations, formula, "
-            "label, operation, parents, fingerprint, alias, duplicate_of, spread, reason, "
-            "warnings, user_attrs, seconds, created, started, completed, mirror, proposed_in, "
-            "trained_in, spread_nonfinite FROM trials",
+            "INSERT INTO trials (id, study_id, number, state, activations, formula, label, operation, "
+            "parents, fingerprint, alias, reason, warnings, user_attrs, seconds, created) "
+            "SELECT id + 1, study_id, number, state, activations, formula, label, operation, "
+            "parents, fingerprint, alias, reason, warnings, user_attrs, seconds, created FROM trials",
             "INSERT INTO trial_values SELECT trial_id, objective, 1.0, NULL FROM trial_values",
             "INSERT INTO evaluations (id, trial_id, seed, value, metrics, seconds, reason, nonfinite) "
             "SELECT id + 1, trial_id, seed, value, metrics, seconds, reason, nonfinite "

@@ -22,6 +22,7 @@ from actsearch.storage.forks import detach_at_forks, hold_forks
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.redaction import Secrets
 from actsearch.storage.sqlite import Sqlite
+from actsearch.storage.tables import Base
 from actsearch.storage.url import display_url, parse_url
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retry_lost_connection"]
@@ -91,35 +92,38 @@ class Database:
 
     def _check_schema(self, create: bool, read_only: bool) -> None:
         with self._begin(write=False) as connection:
-            if not self._needs_upgrade(connection, create, read_only):
+            if self._read_schema(connection, create, read_only) == SCHEMA:
                 return
-        from actsearch.storage.migrations import upgrade  # alembic loads slowly: only when needed
+        from actsearch.storage import migrations  # alembic loads slowly: only when needed
 
         with self._begin(write=True) as connection:  # all of it or nothing
-            if self._needs_upgrade(connection, create, read_only):  # another may have done it
-                upgrade(connection, SCHEMA, VERSION_TABLE)
+            found = self._read_schema(connection, create, read_only)
+            if found is None:
+                migrations.create(connection, Base.metadata, VERSION_TABLE)
+            elif found != SCHEMA:  # else another process has upgraded it meanwhile
+                migrations.upgrade(connection, SCHEMA, VERSION_TABLE)
 
-    def _needs_upgrade(self, connection: Connection, create: bool, read_only: bool) -> bool:
-        """Whether the schema is an earlier one, or none in a database that may be filled; else it is ours.
+    def _read_schema(self, connection: Connection, create: bool, read_only: bool) -> str | None:
+        """Revision of the schema, ours or an earlier one; None of an empty database that may be filled.
 
         Raises:
             StorageError: it is neither, or must stay as it is.
         """
-        found, tables = _read_schema(connection)
-        if found == SCHEMA:
-            return False
-        if found in _OLDER:
-            if read_only:
+        tables = set(sa.inspect(connection).get_table_names())
+        if VERSION_TABLE in tables:
+            query = f"SELECT version_num FROM {VERSION_TABLE}"
+            found = str(connection.exec_driver_sql(query).scalar())
+            if found not in (SCHEMA, *_OLDER):
+                raise StorageError(
+                    f"{self.url} has schema {found}, this version knows {SCHEMA}: "
+                    "install the actsearch version that wrote it, or a newer one"
+                )
+            if found != SCHEMA and read_only:
                 raise StorageError(
                     f"{self.url} has schema {found}, this version reads {SCHEMA}: "
                     "open it once with actsearch.load_study, which brings it up to date"
                 )
-            return True
-        if found is not None:
-            raise StorageError(
-                f"{self.url} has schema {found}, this version knows {SCHEMA}: "
-                "install the actsearch version that wrote it, or a newer one"
-            )
+            return found
         if tables:
             raise StorageError(
                 f"{self.url} is a database of something else (tables: {', '.join(sorted(tables)[:5])}); "
@@ -127,7 +131,7 @@ class Database:
             )
         if not create:
             raise StorageError(f"{self.url} is empty: create_study puts a study into it")
-        return True
+        return None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -256,15 +260,6 @@ class Database:
     def close(self) -> None:
         """Give back every connection."""
         self._backend.engine.dispose()
-
-
-def _read_schema(connection: Connection) -> tuple[str | None, set[str]]:
-    """Revision that a database has, None if it is not ours, and the names of its tables."""
-    tables = set(sa.inspect(connection).get_table_names())
-    if VERSION_TABLE not in tables:
-        return None, tables
-    query = f"SELECT version_num FROM {VERSION_TABLE}"
-    return str(connection.exec_driver_sql(query).scalar()), tables
 
 
 def is_ours(url: str) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -126,6 +127,7 @@ class Base(DeclarativeBase):
         list[Any]: JSON,
         datetime: UtcDateTime,
         str: StorableText,
+        float: Double,
     }
 
 

@@ -1,7 +1,7 @@
 """Alembic migrations, run inside the caller's transaction.
 
-Alembic's own entry, an ``env.py`` with ``alembic.context`` and ``alembic.op``, hands the connection over in module
-globals: of two threads that migrate, each writes into the other's database. So a migration is given its operations.
+Alembic's own entry, an ``env.py`` with ``alembic.context`` and ``alembic.op``, keeps the connection in module globals:
+of two threads that migrate, each writes into the other's database. So a migration is given its operations.
 """
 
 from __future__ import annotations
@@ -12,18 +12,32 @@ from pathlib import Path
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData
 from sqlalchemy.engine import Connection
 
-__all__ = ["upgrade"]
+__all__ = ["create", "stamp", "upgrade"]
 
 _ONE_AT_A_TIME = threading.Lock()
-"""Alembic says nothing of threads. Taken inside of the transaction, so that nobody who has it waits for a database."""
+"""Alembic promises nothing of threads. Acquired inside the transaction, so that its holder waits for no database."""
+
+
+def create(connection: Connection, metadata: MetaData, version_table: str) -> None:
+    """Make every table of an empty database as it is in the newest schema."""
+    metadata.create_all(connection, checkfirst=False)  # it is known to be empty
+    stamp(connection, "head", version_table)
+
+
+def stamp(connection: Connection, revision: str, version_table: str) -> None:
+    """Write down which revision a database has."""
+    with _ONE_AT_A_TIME:
+        context = MigrationContext.configure(connection, opts={"version_table": version_table})
+        context.stamp(_scripts(), revision)
 
 
 def upgrade(connection: Connection, revision: str, version_table: str) -> None:
-    """Bring a database to a revision; the caller's transaction makes it all or nothing."""
+    """Bring a database from an earlier revision to another; the caller's transaction makes it all or nothing."""
     with _ONE_AT_A_TIME:
-        scripts = ScriptDirectory(str(Path(__file__).parent))
+        scripts = _scripts()
         context = MigrationContext.configure(
             connection,
             opts={
@@ -33,3 +47,7 @@ def upgrade(connection: Connection, revision: str, version_table: str) -> None:
             },
         )
         context.run_migrations(op=Operations(context))
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).parent))
