@@ -51,7 +51,7 @@ def facts(text: str) -> Facts | None:
 def _cost(tree: Expression) -> float:
     """Sum of the operators' costs; one of many arguments does its work between each two."""
     return sum(
-        node.row.cost * (max(1, len(node.arguments) - 1) if node.row.joint is not None else 1)
+        node.row.cost * (max(1, len(node.arguments) - 1) if node.row.separator is not None else 1)
         for node in tree.walk()
         if isinstance(node, Call)
     )

@@ -20,13 +20,13 @@ from actsearch.operators import OPERATORS, Operator
         ({"name": "not a name"}, "identifier"),
         ({"name": "f", "arity": 3}, "arity"),
         ({"name": "f", "arity": 0}, "arity"),
-        ({"name": "f", "arity": 2}, "LaTeX"),
-        ({"name": "f", "latex": "f"}, "LaTeX"),
-        ({"name": "f", "latex": "{} {}"}, "LaTeX"),
-        ({"name": "f", "latex": "{0}", "learned": (0.5,)}, "LaTeX"),
-        ({"name": "f", "arity": 2, "latex": "{} {}", "joint": ", "}, "LaTeX"),
-        ({"name": "f", "joint": ", "}, "two or more"),
-        ({"name": "f", "arity": 2, "joint": ", ", "symbol": "@"}, "two or more"),
+        ({"name": "f", "arity": 2}, "latex must have"),
+        ({"name": "f", "latex": "f"}, "latex must have"),
+        ({"name": "f", "latex": "{} {}"}, "latex must have"),
+        ({"name": "f", "latex": "{0}", "learned": (0.5,)}, "latex must have"),
+        ({"name": "f", "arity": 2, "latex": "{} {}", "separator": ", "}, "latex must have"),
+        ({"name": "f", "separator": ", "}, "two or more"),
+        ({"name": "f", "arity": 2, "separator": ", ", "symbol": "@"}, "two or more"),
     ],
 )
 def test_a_malformed_row_is_refused_when_it_is_written(
@@ -90,8 +90,8 @@ def _bind(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any]) -> Call
 
 
 def test_another_function_than_the_row_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for at, complaint in ((0.8, None), (0.4, "gives 0.8 at .0.4., not 0.4")):
-        row = Operator("candidate", 1, "f {}", 1, f"{__name__}.doubled", at=at)
+    for expected, complaint in ((0.8, None), (0.4, "gives 0.8 at .0.4., not 0.4")):
+        row = Operator("candidate", 1, "f {}", 1, f"{__name__}.doubled", expected=expected)
         monkeypatch.setattr(primitives, "OPERATORS", {"candidate": row})
         if complaint is None:
             assert bind.__wrapped__("candidate") is doubled
@@ -101,7 +101,7 @@ def test_another_function_than_the_row_s_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_row_of_the_table_gives_a_value() -> None:
-    assert all(row.at is not None for row in OPERATORS.values())
+    assert all(row.expected is not None for row in OPERATORS.values())
 
 
 def test_a_right_implementation_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:

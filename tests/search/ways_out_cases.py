@@ -60,7 +60,7 @@ def operator_call(name: str, *, finite: bool = False) -> Expression:
     first = "1 + x*x" if name == "pow" else _DOMAIN.get(name, "x") if finite else "x"
     arguments = [acs.parse(text) for text in (first, "sin(x) + 2", "x / 3 - 1")]
     row = OPERATORS[name]
-    return Call(name, tuple(arguments[: 3 if row.joint is not None else row.arity]))
+    return Call(name, tuple(arguments[: 3 if row.separator is not None else row.arity]))
 
 
 def operator_cases(*, finite: bool = False) -> list[Case]:

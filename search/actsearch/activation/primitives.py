@@ -131,9 +131,9 @@ def bind(name: str) -> Callable[..., Tensor]:
     row = OPERATORS[name]
     function = look_up(row.function)
     least = row.arity + len(row.learned) + row.uses_x
-    for count in (least, least + 1) if row.joint is not None else (least,):
+    for count in (least, least + 1) if row.separator is not None else (least,):
         _check(row, function, count)
-    if row.at is not None:
+    if row.expected is not None:
         _check_value(row, function)
     return function
 
@@ -145,9 +145,9 @@ def _check_value(row: Operator, function: Callable[..., Tensor]) -> None:
     )
     for dtype, rtol in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         value = function(*(torch.tensor([number], dtype=dtype) for number in numbers))
-        if not torch.allclose(value, torch.tensor([row.at], dtype=dtype), rtol=rtol, atol=0):
+        if not torch.allclose(value, torch.tensor([row.expected], dtype=dtype), rtol=rtol, atol=0):
             raise ActivationError(
-                f"operator {row.name}: {row.function} gives {value.item():.6g} at {numbers}, not {row.at:.6g}"
+                f"operator {row.name!r}: {row.function} gives {value.item():.6g} at {numbers}, not {row.expected:.6g}"
             )
 
 
@@ -158,7 +158,7 @@ def _check(row: Operator, function: Callable[..., Tensor], count: int) -> None:
         _check_argument(row, function, arguments, index)
     whole, part = function(*arguments), function(*(values[1:, :2] for values in arguments))
     if not torch.allclose(part, whole[1:, :2], rtol=1e-12, atol=0):
-        raise ActivationError(f"operator {row.name}: {row.function} is not elementwise")
+        raise ActivationError(f"operator {row.name!r}: {row.function} is not elementwise")
 
 
 def _check_argument(
@@ -177,7 +177,7 @@ def _check_argument(
             or result.shape != point.shape
             or result.dtype != point.dtype
         ):
-            raise ActivationError(f"operator {row.name}: {row.function} changes shape or dtype")
+            raise ActivationError(f"operator {row.name!r}: {row.function} changes shape or dtype")
         if result.requires_grad:
             (slope,) = torch.autograd.grad(result.sum(), point, allow_unused=True)
         else:
@@ -187,5 +187,5 @@ def _check_argument(
     slope = torch.zeros_like(expected) if slope is None else slope
     if not torch.allclose(slope, expected, rtol=1e-5, atol=1e-7):
         raise ActivationError(
-            f"operator {row.name}: gradient of {row.function} is not its derivative"
+            f"operator {row.name!r}: gradient of {row.function} is not its derivative"
         )

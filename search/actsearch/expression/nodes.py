@@ -227,7 +227,7 @@ class Call(Expression):
                 f"unknown operator {self.operator!r}" + nearest(self.operator, OPERATORS)
             )
         if not row.accepts(len(self.arguments)):
-            more = " or more" if row.joint is not None else " or 3" if row.learned else ""
+            more = " or more" if row.separator is not None else " or 3" if row.learned else ""
             raise FormulaError(
                 f"{self.operator} takes {row.arity}{more} argument{'s' * (row.arity > 1)}, "
                 f"not {len(self.arguments)}"
@@ -289,8 +289,8 @@ class Call(Expression):
 
     def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
         row, parts = self.row, [argument._latex(numbers) for argument in self.arguments]
-        if row.joint is not None:
-            return row.latex.format(row.joint.join(self._joined(parts))), _ATOM
+        if row.separator is not None:
+            return row.latex.format(row.separator.join(self._joined(parts))), _ATOM
         if row.symbol is None:
             plain = [_bracketed(*part, at_least=1) for part in parts[: row.arity]]
             weights = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]

@@ -97,7 +97,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
         if depth <= 1 or rng.random() < 0.1:
             return _leaf(rng)
         name = rng.choices(names, weights)[0]
-        arguments = [grow(depth - 1) for _ in range(OPERATORS[name].drawn)]
+        arguments = [grow(depth - 1) for _ in range(OPERATORS[name].usual_arity)]
         if name == "pow":
             arguments[1] = Number(rng.choice((2.0, 3.0)))
         return Call(name, tuple(arguments))

@@ -26,7 +26,7 @@ def primitive_set(space: Space) -> Any:
     pset = gp.PrimitiveSet("formulas", 0)
     for name in space.operator_names:
         row = OPERATORS[name]
-        pset.addPrimitive(_never_called, row.drawn, name)
+        pset.addPrimitive(_never_called, row.usual_arity, name)
         primitive = pset.mapping[name]
         pset.primitives[_TYPE] += [primitive] * (max(1, round(2 * row.weight)) - 1)
     pset.terminals[_TYPE] += [leaf(X)] * 12
