@@ -1,11 +1,11 @@
 """What each row of the catalog computes by its paper, in numpy and scipy, independent of the formula language.
 
-A new row needs a case here: its name, settings, the published definition, and the points where it bends or jumps.
+A new row brings its definition along, as its ``reference``; those here also say where they bend or jump.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["CASES", "Array", "Case"]
+import actsearch as acs
+from actsearch.catalog import Hyperparameter, Row
+
+__all__ = ["CASES", "GRID", "STEP", "Array", "Case"]
 
 Array = npt.NDArray[np.float64]
 Function = Callable[[Array], Array]
+
+_POSITIVE = [1, 2, 3, 6, 0.37, 0.5, 2.2, 20.5, 700, 1e-6]
+GRID = np.array([0.0, -0.0, *_POSITIVE, *(-x for x in _POSITIVE)])
+STEP = 2e-4  # of difference quotients
 
 
 @dataclass(frozen=True)
@@ -307,4 +314,50 @@ _LITERATURE = [
     Case("sigmoid_shifted", {}, lambda x: np.tanh(x / 2)),
 ]
 
-CASES = [*_COMMON, *_LEARNED, *_LITERATURE]
+
+def _cases_of(row: Row) -> Iterator[Case]:
+    """A row with a reference of its own, at its defaults and away from them."""
+    for away in (False, True) if row.hyperparameters else (False,):
+        settings = {item.name: _away(item) for item in row.hyperparameters} if away else {}
+        names = {"np": np, "special": special, **row.bind(settings)}
+
+        def closed_form(x: Array, names: dict[str, Any] = names) -> Array:
+            return np.asarray(eval(row.reference, {**names, "x": x})) + 0 * x
+
+        yield Case(row.name, settings, closed_form, _kinks(closed_form))
+
+
+def _away(setting: Hyperparameter) -> Any:
+    """Another value than the default; exact in single precision, as learned numbers start in it."""
+    if setting.choices:
+        return next(choice for choice in setting.choices if choice != setting.default)
+    assert not isinstance(setting.default, str)
+    if isinstance(setting.default, int):
+        return setting.default + (1 if setting.default < setting.high else -1)
+    end = (
+        setting.high
+        if setting.high - setting.default > setting.default - setting.low
+        else setting.low
+    )
+    return round((setting.default + end) * 8) / 16
+
+
+def _kinks(function: Function) -> tuple[float, ...]:
+    """The points of the grid near which difference quotients over two widths disagree."""
+
+    def slope(step: float) -> Array:
+        near = function(GRID + step) - function(GRID - step)
+        far = function(GRID + 2 * step) - function(GRID - 2 * step)
+        return (8 * near - far) / (12 * step)
+
+    with np.errstate(all="ignore"):
+        wide, narrow = slope(STEP), slope(STEP / 2)
+    return tuple(GRID[~np.isclose(wide, narrow, rtol=1e-8, atol=1e-9)].tolist())
+
+
+CASES = [
+    *_COMMON,
+    *_LEARNED,
+    *_LITERATURE,
+    *(case for row in acs.catalog.values() if row.reference for case in _cases_of(row)),
+]

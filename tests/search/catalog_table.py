@@ -1,4 +1,4 @@
-"""Writes the table of the catalog into search/README.md: ``python tests/search/catalog_table.py``."""
+"""Writes the table of the catalog into search/CATALOG.md: ``python tests/search/catalog_table.py``."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from pathlib import Path
 import actsearch as acs
 from actsearch.catalog import Hyperparameter, Row
 
-__all__ = ["README", "replaced", "table"]
+__all__ = ["PAGE", "page", "table"]
 
-README = Path(__file__).parents[2] / "search" / "README.md"
-BEGIN, END = "<!-- catalog: begin -->", "<!-- catalog: end -->"
+PAGE = Path(__file__).parents[2] / "search" / "CATALOG.md"
+
+
+def page() -> str:
+    """The page as it should be: its text up to the table as it stands there, and the table written anew."""
+    introduction, _, _ = PAGE.read_text(encoding="utf-8").partition("\n| name |")
+    return f"{introduction}\n{table()}\n"
 
 
 def table() -> str:
     """One line for each row, in table order."""
     return "\n".join(_lines())
-
-
-def replaced(text: str) -> str:
-    """A README's text with the table between its markers written anew.
-
-    Raises:
-        ValueError: a marker is missing or stands twice.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{README} must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 def _lines() -> Iterator[str]:
@@ -75,4 +67,4 @@ def _setting(setting: Hyperparameter) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(replaced(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

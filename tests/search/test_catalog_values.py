@@ -8,15 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from catalog_references import CASES, Array, Case
+from catalog_references import CASES, GRID, STEP, Array, Case
 from scipy import special
 
 import actsearch as acs
 from actsearch.activation import value_and_gradient
 
-_POSITIVE = [1, 2, 3, 6, 0.37, 0.5, 2.2, 20.5, 700, 1e-6]
-GRID = np.array([0.0, -0.0, *_POSITIVE, *(-x for x in _POSITIVE)])
-_STEP = 2e-4
 _SHORT = 1e-6
 
 # rows that are no function of one number, or random in their start: each has its own test, here or where named
@@ -41,7 +38,7 @@ def _reference(case: Case, points: Array) -> Array:
         return case.closed_form(points)
 
 
-def _off_kinks(case: Case, distance: float = 3 * _STEP) -> npt.NDArray[np.bool_]:
+def _off_kinks(case: Case, distance: float = 3 * STEP) -> npt.NDArray[np.bool_]:
     kinks = np.array([*case.kinks, np.inf])
     return np.asarray(np.abs(GRID[:, None] - kinks).min(axis=1) > distance)
 
@@ -83,7 +80,7 @@ def test_gradients_are_those_of_the_published_formula(case: Case) -> None:
     def f(step: float) -> Array:
         return _reference(case, points + step)
 
-    h = _STEP
+    h = STEP
     expected = (8 * (f(h) - f(-h)) - f(2 * h) + f(-2 * h)) / 12 / h
     np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-8)
 

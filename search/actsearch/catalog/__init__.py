@@ -1,4 +1,4 @@
-"""The activations people use: one row each. To add an activation, add a row to one of these tables.
+"""The activations people use: one row each. To add one, add a row with its ``reference`` to one of these tables.
 
 ``formula`` says what a row computes, in the project's own language with the row's hyperparameters as further names.
 ``function``, where given, is the dotted name of torch's own fused implementation of the same function; it takes the

@@ -86,6 +86,8 @@ class Row:
         writer: writes the formula where its length depends on a hyperparameter; ``formula`` is then that of the
             defaults.
         aliases: further names under which torch, timm or transformers know it.
+        reference: its published definition in numpy (``np``) and ``scipy.special`` (``special``) over x and the
+            hyperparameters by name, with which tests compare value and gradient; "" where the tests have it.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Row:
     fitted: bool = False
     aliases: tuple[str, ...] = ()
     writer: Callable[[Mapping[str, Value]], str] | None = None
+    reference: str = ""
 
     @property
     def learned(self) -> bool:
