@@ -29,7 +29,7 @@ from torch import nn
 import actsearch as acs
 
 torch.set_num_threads(1)
-url, batch = sys.argv[1], int(sys.argv[2])
+url, batch, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(80, 2, generator=generator)
 y = (x[:, 0] * x[:, 1] > 0).long()
@@ -41,7 +41,7 @@ def model():
 
 def slow_loss(output, target):
     print("TRAINING", flush=True)
-    time.sleep(0.01)
+    time.sleep(pause)
     return F.cross_entropy(output, target)
 
 
@@ -270,11 +270,11 @@ def test_in_another_thread_no_signal_is_touched(distance: Objective, unbroken: l
 class Script:
     """A search in a process of its own."""
 
-    def __init__(self, folder: Path, url: str, batch: int) -> None:
+    def __init__(self, folder: Path, url: str, batch: int, pause: float = 0.01) -> None:
         path = folder / "search_it.py"
         path.write_text(SCRIPT)
         self._process = subprocess.Popen(
-            [sys.executable, str(path), url, str(batch)],
+            [sys.executable, str(path), url, str(batch), str(pause)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -329,7 +329,9 @@ def test_a_script_ends_as_it_would_without_us_but_with_all_stored(
 
 @pytest.mark.slow
 def test_a_script_that_is_told_twice_ends_at_once(tmp_path: Path, sqlite_url: str) -> None:
-    script = Script(tmp_path, sqlite_url, 4)
+    script = Script(
+        tmp_path, sqlite_url, 4, pause=0.2
+    )  # so that the second still finds them running
     script.wait_for("READY", "DONE", "TRAINING")
     script.signal(signal.SIGINT)
     script.wait_for("TRAINING")  # it goes on
