@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-__all__ = ["ORDERS", "Filters", "by_text", "mirrors_in", "ordered"]
+__all__ = ["ORDERS", "Filters", "by_text", "ordered"]
 
 _SEARCHED = ("label", "formula", "operation", "reason")
 
@@ -81,15 +81,3 @@ def ordered(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataF
 def by_text(column: pd.Series) -> list[str]:
     """The different texts of a column, the most frequent first."""
     return [str(text) for text in column.value_counts().index]
-
-
-def mirrors_in(trials: pd.DataFrame) -> pd.Series:
-    """For functions that are f(-x), -f(x) or -f(-x) of an earlier one's f: that trial's number; else missing.
-
-    As :func:`actsearch.report.mirrors`, of a table.
-    """
-    known = trials[trials["mirror"] != ""]
-    first = known.drop_duplicates("mirror").set_index("mirror")
-    original = known["mirror"].map(first["number"])
-    is_mirror = known["mirror"].map(first["alias"]) != known["alias"]
-    return original[is_mirror].astype("Int64").reindex(trials.index)

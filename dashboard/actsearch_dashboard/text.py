@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from actsearch.report.tables import disarmed
+from actsearch.report.tables import escape_csv_formula
 
 __all__ = [
     "ago",
@@ -116,4 +116,4 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def _disarmed(cell: object) -> object:
-    return disarmed(cell) if isinstance(cell, str) else cell
+    return escape_csv_formula(cell) if isinstance(cell, str) else cell

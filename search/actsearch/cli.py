@@ -246,7 +246,7 @@ def _export(options: argparse.Namespace) -> int:
         text = study_json(study, trials, reader.verdicts(study))
         write_whole(target, lambda file: file.write(text), url)
     else:
-        table = trials_frame(trials, disarm=True, objectives=objective_names(study))
+        table = trials_frame(trials, escape=True, objectives=objective_names(study))
         # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
         write_whole(
             target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url

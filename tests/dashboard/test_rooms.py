@@ -25,12 +25,12 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Reader, columns_of, trials_frame
+from actsearch.report import Reader, columns_of, mirrors, trials_frame
 from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
 from actsearch_dashboard.app import _PAGES
 from actsearch_dashboard.data import open_store
-from actsearch_dashboard.filters import ORDERS, Filters, mirrors_in, ordered
+from actsearch_dashboard.filters import ORDERS, Filters, ordered
 from actsearch_dashboard.pace import pace_of
 from actsearch_dashboard.pages.trials import ROWS, csv_of
 from actsearch_dashboard.text import seconds
@@ -384,7 +384,7 @@ def test_mirrors_of_a_table_are_those_of_records(whole: Path) -> None:
     study = reader.study("confirmed")
     frame, table = reader.frame(study), trials_frame(reader.trials(study))
     reader.close()
-    found = mirrors_in(frame)
+    found = mirrors(frame)
     assert found.tolist() == table["mirror_of"].tolist()
 
 

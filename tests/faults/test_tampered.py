@@ -21,7 +21,7 @@ from tampering import Field, check_python, fields, hostile, leaves, make, replac
 import actsearch as acs
 from actsearch.cli import main
 from actsearch.export import averaged
-from actsearch.report import Reader, Verdict, diagnostics_of, disarmed
+from actsearch.report import Reader, Verdict, diagnostics_of, escape_csv_formula
 from actsearch.report.json_view import trial_json
 
 _EXECUTED = re.compile(r"\\(?:href|input|include|url|write|immediate|catcode)")
@@ -160,7 +160,9 @@ class _Ways:
             csv.field_size_limit(100_000_000)
             with target.open(newline="", encoding="utf-8") as file:
                 for cell in (cell for row in csv.reader(file) for cell in row):
-                    assert cell == disarmed(cell) or re.fullmatch(r"-(inf|[\d.e+-]+)", cell)
+                    assert cell == escape_csv_formula(cell) or re.fullmatch(
+                        r"-(inf|[\d.e+-]+)", cell
+                    )
         else:
             for found in optuna.get_all_study_summaries(f"sqlite:///{target}"):
                 optuna.load_study(study_name=found.study_name, storage=f"sqlite:///{target}")

@@ -23,8 +23,7 @@ from actsearch.records import (
 )
 from actsearch.report import COLUMNS, Reader, columns_of, leaderboard, sample
 from actsearch.report.formulas import operators_in, size_of
-from actsearch.storage import Lease, Storage
-from actsearch.storage.columns import FIELDS
+from actsearch.storage import FIELDS, Lease, Storage
 from actsearch.strategies import Context, RandomSearch
 
 RELU = ActivationRecord("max(x, 0)", "relu", {"grad_at_zero": 0.0}, "relu")

@@ -19,7 +19,7 @@ from torch import nn
 import actsearch as acs
 from actsearch.cli import main
 from actsearch.records import Score
-from actsearch.report import Reader, disarmed
+from actsearch.report import Reader, escape_csv_formula
 from actsearch.storage import Storage
 from actsearch.storage.tables import Base, StorableText, UtcDateTime
 
@@ -202,7 +202,7 @@ def test_the_rest_stays_readable(
     json.loads((tmp_path / "json").read_text("utf-8"))
     with (tmp_path / "csv").open(newline="", encoding="utf-8") as file:
         for cells in list(csv.reader(file))[1:]:
-            assert all(cell == disarmed(cell) or _is_number(cell) for cell in cells)
+            assert all(cell == escape_csv_formula(cell) or _is_number(cell) for cell in cells)
     before.close()
     reader.close()
 

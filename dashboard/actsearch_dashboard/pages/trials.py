@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
+from actsearch.report import mirrors
 from actsearch_dashboard.components import (
     FOUR_DECIMALS,
     OPENS,
@@ -19,7 +20,7 @@ from actsearch_dashboard.components import (
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.filters import ORDERS, Filters, by_text, mirrors_in, ordered
+from actsearch_dashboard.filters import ORDERS, Filters, by_text, ordered
 from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
@@ -195,7 +196,7 @@ def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
     table = rows.assign(
         activation=rows["label"],
         parents=[", ".join(map(str, numbers)) for numbers in rows["parents"]],
-        mirror_of=mirrors_in(view.frame()).reindex(rows.index),
+        mirror_of=mirrors(view.frame()).reindex(rows.index),
         size=rows["size"].astype("Int64"),
         **more,
     )

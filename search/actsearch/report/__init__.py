@@ -4,21 +4,19 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
-from actsearch.report.columns import COLUMNS, columns_of, leaders, sample
+from actsearch.report.columns import COLUMNS, columns_of, leaders, mirrors, same_values, sample
 from actsearch.report.insight import diagnostics_frame, diagnostics_of, pooled_histogram, remarks
 from actsearch.report.origin import origin
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
-    disarmed,
+    escape_csv_formula,
     leaderboard,
-    mirrors,
     objective_names,
     pareto_front,
-    place_of,
+    rank_key,
     resolve_duplicates,
-    same_values,
     state_counts,
     trials_frame,
 )
@@ -51,7 +49,7 @@ __all__ = [
     "comparisons_of",
     "diagnostics_frame",
     "diagnostics_of",
-    "disarmed",
+    "escape_csv_formula",
     "judge",
     "leaderboard",
     "leaders",
@@ -60,7 +58,7 @@ __all__ = [
     "objective_names",
     "origin",
     "pareto_front",
-    "place_of",
+    "rank_key",
     "pooled_histogram",
     "pruning_of",
     "readable",

@@ -6,42 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from actsearch.records import TrialRecord, TrialState
+from actsearch.storage import FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS", "columns_of", "frame_of", "leaders", "merged_columns", "objectives_of", "open_numbers", "sample",
-    "stands_like",
+    "COLUMNS", "columns_of", "count_objectives", "frame_of", "has_counts", "leaders", "merge_columns", "mirrors",
+    "open_numbers", "same_values", "sample",
 ]  # fmt: skip
 
-COLUMNS = {
+_MOMENT: Any = "datetime64[us, UTC]"
+_KINDS = {
     "number": "int64",
-    "state": "object",
-    "value": "float64",
-    "spread": "float64",
-    "label": "object",
-    "formula": "object",
-    "name": "object",
-    "operation": "object",
-    "parents": "object",
     "groups": "int64",
     "duplicate_of": "Int64",
-    "fingerprint": "object",
-    "alias": "object",
-    "mirror": "object",
-    "reason": "object",
-    "seconds": "float64",
-    "created": "datetime64[us, UTC]",
-    "started": "datetime64[us, UTC]",
-    "completed": "datetime64[us, UTC]",
+    **dict.fromkeys(("value", "spread", "seconds"), "float64"),
+    **dict.fromkeys(("created", "started", "completed"), _MOMENT),
 }
+COLUMNS = {name: _KINDS.get(name, "object") for name in FIELDS}
 """Names and types. ``state`` is a text; ``value`` of a duplicate is its original's; ``name`` that of a catalog row that
 all sites share, else ""; ``parents`` a tuple of numbers; ``groups`` how many groups of sites have their own activation,
 or 1; ``created`` is one moment for each logical batch. With several objectives ``value_1``,
 ``value_2``, ... follow, ``value`` being the first."""
 
-_MOMENT: Any = "datetime64[us, UTC]"
 _OPEN = [state.value for state in TrialState if state.is_open]
 _REPEATED = ("state", "operation", "name", "reason")
 
@@ -53,37 +41,29 @@ def columns_of(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFra
         trials: duplicates with the value of what they repeat.
         objectives: how many the study has.
     """
+    candidates = [trial.candidate for trial in trials]
     cells: dict[str, list[Any]] = {
-        "number": [trial.number for trial in trials],
         "state": [trial.state.value for trial in trials],
-        "label": [trial.candidate.label for trial in trials],
-        "formula": [trial.candidate.formula for trial in trials],
-        "name": [_name(trial) for trial in trials],
-        "operation": [trial.candidate.operation for trial in trials],
-        "parents": [trial.candidate.parents for trial in trials],
-        "groups": [max(1, len(trial.candidate.activations)) for trial in trials],
+        "name": [(one.single.name or "") if one.single else "" for one in candidates],
+        "groups": [max(1, len(one.activations)) for one in candidates],
     }
-    for name in COLUMNS:
-        if name not in cells:
-            cells[name] = [getattr(trial, name) for trial in trials]
-    for at in range(1, objectives):
-        cells[f"value_{at}"] = [
-            trial.values[at] if at < len(trial.values) else None for trial in trials
+    for name in ("label", "formula", "operation", "parents"):
+        cells[name] = [getattr(candidate, name) for candidate in candidates]
+    for name in COLUMNS.keys() - cells.keys():
+        cells[name] = [getattr(trial, name) for trial in trials]
+    for index in range(1, objectives):
+        cells[f"value_{index}"] = [
+            trial.values[index] if index < len(trial.values) else None for trial in trials
         ]
-    return _framed(cells)
-
-
-def _name(trial: TrialRecord) -> str:
-    item = trial.candidate.single
-    return "" if item is None or item.name is None else item.name
+    return _make_frame(cells)
 
 
 def frame_of(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Columns as the storage reads them, in order of number, as a table with :data:`COLUMNS`."""
-    return _resolved(_framed(cells))
+    return _resolve_duplicates(_make_frame(cells))
 
 
-def _framed(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def _make_frame(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     import pandas as pd  # loads slowly: not for the command line
 
     same: dict[str, str] = {}
@@ -93,7 +73,7 @@ def _framed(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
         given = cells[name]
         if name in _REPEATED:  # one object for equal texts: of very many trials they take the most
             given = [same.setdefault(text, text) for text in given]
-        if kind.startswith("datetime"):
+        if kind == _MOMENT:
             columns[name] = pd.Series(
                 pd.to_datetime(list(given), utc=True, format="ISO8601", errors="coerce")
             ).astype(_MOMENT)
@@ -102,7 +82,7 @@ def _framed(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _resolved(frame: pd.DataFrame) -> pd.DataFrame:
+def _resolve_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
     """Give each duplicate the value, spread and reason of the trial that it repeats."""
     import numpy as np
     import pandas as pd
@@ -112,21 +92,21 @@ def _resolved(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     originals = frame["duplicate_of"].iloc[repeated].to_numpy(dtype=np.int64)
     numbers = frame["number"].to_numpy()
-    places = np.searchsorted(numbers, originals).clip(0, len(numbers) - 1)
-    found = numbers[places] == originals
-    repeated, places = repeated[found], places[found]
+    rows = np.searchsorted(numbers, originals).clip(0, len(numbers) - 1)
+    is_there = numbers[rows] == originals
+    repeated, rows = repeated[is_there], rows[is_there]
     for name in ["value", "spread", *(name for name in frame if str(name).startswith("value_"))]:
         cells = frame[name].to_numpy(copy=True)
-        cells[repeated] = cells[places]
+        cells[repeated] = cells[rows]
         frame[name] = cells
     states, reasons = frame["state"].to_numpy(), frame["reason"].to_numpy(copy=True)
-    for at, place in zip(repeated, places, strict=True):
-        reasons[at] = f"same as trial {numbers[place]} ({states[place]})"
+    for duplicate, row in zip(repeated, rows, strict=True):
+        reasons[duplicate] = f"same as trial {numbers[row]} ({states[row]})"
     frame["reason"] = pd.Series(reasons, dtype="object")
     return frame
 
 
-def objectives_of(frame: pd.DataFrame) -> int:
+def count_objectives(frame: pd.DataFrame) -> int:
     """How many objectives a table has values of."""
     return 1 + sum(str(name).startswith("value_") for name in frame)
 
@@ -136,7 +116,7 @@ def open_numbers(frame: pd.DataFrame) -> list[int]:
     return [int(number) for number in frame["number"][frame["state"].isin(_OPEN)]]
 
 
-def merged_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def merge_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """A table with some rows new, or in the place of those of the same numbers; the same one if nothing changes.
 
     Args:
@@ -147,32 +127,33 @@ def merged_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> 
 
     if not cells["number"]:
         return before
-    rows = _framed(cells).set_index("number", drop=False)
+    rows = _make_frame(cells).set_index("number", drop=False)
     old = before[before["number"].isin(rows.index)].set_index("number", drop=False)
-    here = rows.loc[old.index]
-    same = (old["state"] == here["state"]) & (old["started"].isna() == here["started"].isna())
+    new = rows.loc[old.index]
+    same = (old["state"] == new["state"]) & (old["started"].isna() == new["started"].isna())
     rows = rows.drop(index=old.index[same])
     if rows.empty:
         return before
     kept = before[~before["number"].isin(rows.index)]
     merged = pd.concat([kept, rows], ignore_index=True)
-    return _resolved(merged.sort_values("number", ignore_index=True))
+    return _resolve_duplicates(merged.sort_values("number", ignore_index=True))
 
 
-def stands_like(frame: pd.DataFrame, total: Mapping[str, int]) -> bool:
+def has_counts(frame: pd.DataFrame, total: Mapping[str, int]) -> bool:
     """Whether a table has as many trials in each state as the study has."""
-    found = {str(state): int(count) for state, count in frame["state"].value_counts().items()}
-    return found == {state: count for state, count in total.items() if count}
+    counts = {str(state): int(count) for state, count in frame["state"].value_counts().items()}
+    return counts == {state: count for state, count in total.items() if count}
 
 
 def leaders(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
-    """The best COMPLETE trials, best value first; of equal values the earlier trial first."""
-    import numpy as np
+    """The best COMPLETE trials, best value first; of equal values the earlier trial first.
 
-    values = frame["value"].to_numpy() * (1.0 if direction == "minimize" else -1.0)
-    ranked = np.where((frame["state"] == "COMPLETE") & np.isfinite(values), values, np.inf)
-    best = np.argsort(ranked, kind="stable")[:most]
-    return frame.iloc[best[np.isfinite(ranked[best])]]
+    Args:
+        frame: as :data:`COLUMNS`.
+        direction: "minimize", or anything else for the largest value.
+        most: how many.
+    """
+    return frame.iloc[_best_rows(frame, direction, most)]
 
 
 def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
@@ -187,12 +168,44 @@ def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFram
 
     if len(frame) <= most:
         return frame
-    values = frame["value"].to_numpy() * (1.0 if direction == "minimize" else -1.0)
-    ranked = np.where((frame["state"] == "COMPLETE") & np.isfinite(values), values, np.inf)
     chosen = np.zeros(len(frame), dtype=bool)
-    best = np.argsort(ranked, kind="stable")[: most // 4]
-    chosen[best[np.isfinite(ranked[best])]] = True
+    chosen[_best_rows(frame, direction, most // 4)] = True
     others = np.flatnonzero(~chosen)
-    spread = np.linspace(0, len(others) - 1, most - int(chosen.sum())).round().astype(int)
-    chosen[others[spread]] = True
+    steps = np.linspace(0, len(others) - 1, most - int(chosen.sum())).round().astype(int)
+    chosen[others[steps]] = True
     return frame[chosen]
+
+
+def _best_rows(frame: pd.DataFrame, direction: str | None, most: int) -> list[int]:
+    """Positions of the rows with the best finite values, best first."""
+    import numpy as np
+
+    costs = frame["value"].to_numpy() * (1.0 if direction == "minimize" else -1.0)
+    costs = np.where((frame["state"] == "COMPLETE") & np.isfinite(costs), costs, np.inf)
+    best = np.argsort(costs, kind="stable")[:most]  # stable: of equal ones the earlier first
+    return [int(row) for row in best[np.isfinite(costs[best])]]
+
+
+def same_values(frame: pd.DataFrame) -> pd.Series[int]:
+    """For trials whose function has the values of an earlier one but another gradient or parameters: which one.
+
+    Such an alias is shown and never a reason to skip: ReLU with another derivative at 0 trains differently.
+    """
+    return _first_alike(frame, "alias", "fingerprint")
+
+
+def mirrors(frame: pd.DataFrame) -> pd.Series[int]:
+    """For trials whose function is f(-x), -f(x) or -f(-x) of an earlier one's f: which one.
+
+    Shown as well, and no reason to skip: only between layers that are drawn symmetrically do the two train alike.
+    """
+    return _first_alike(frame, "mirror", "alias")
+
+
+def _first_alike(frame: pd.DataFrame, alike: str, different: str) -> pd.Series[int]:
+    """Number of the first trial with the same hash, where that differs in another one; else missing."""
+    known = frame[frame[alike] != ""]
+    first = known.drop_duplicates(alike).set_index(alike)
+    original = known[alike].map(first["number"])
+    differs = known[alike].map(first[different]) != known[different]
+    return original[differs].astype("Int64").reindex(frame.index)

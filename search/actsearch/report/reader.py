@@ -11,11 +11,11 @@ from actsearch.errors import ActsearchError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import Curve, RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
+    count_objectives,
     frame_of,
-    merged_columns,
-    objectives_of,
+    has_counts,
+    merge_columns,
     open_numbers,
-    stands_like,
 )
 from actsearch.report.pruning import Pruning, pruning_of
 from actsearch.report.tables import resolve_duplicates
@@ -167,13 +167,13 @@ class Reader:
                 changed, and returned if nothing was.
         """
         objectives = len(study.directions) or 1
-        if before is not None and len(before) and objectives_of(before) == objectives:
+        if before is not None and len(before) and count_objectives(before) == objectives:
             waiting = open_numbers(before)
             if len(waiting) <= _MOST_OPEN:
                 since = int(before["number"].iloc[-1]) + 1
                 found = self._storage.columns(study.id, objectives, since=since, numbers=waiting)
-                merged = merged_columns(before, found.cells)
-                if stands_like(merged, found.total):
+                merged = merge_columns(before, found.cells)
+                if has_counts(merged, found.total):
                     return merged
         return frame_of(self._storage.columns(study.id, objectives).cells)
 

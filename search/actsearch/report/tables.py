@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 from actsearch.errors import StudyError
 from actsearch.pareto import front
 from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.report.columns import columns_of, mirrors, same_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "best_trial",
-    "pareto_front",
-    "disarmed",
+    "escape_csv_formula",
     "leaderboard",
-    "resolve_duplicates",
-    "mirrors",
     "objective_names",
-    "place_of",
-    "same_values",
+    "pareto_front",
+    "rank_key",
+    "resolve_duplicates",
     "state_counts",
     "trials_frame",
 ]
@@ -48,7 +47,7 @@ def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return resolved
 
 
-def place_of(trial: TrialRecord, direction: str | None) -> tuple[float, int] | None:
+def rank_key(trial: TrialRecord, direction: str | None) -> tuple[float, int] | None:
     """What orders the leaderboard, smaller is better; None for a trial that is not on it."""
     value = trial.value
     if trial.state is not TrialState.COMPLETE or value is None or not math.isfinite(value):
@@ -58,8 +57,7 @@ def place_of(trial: TrialRecord, direction: str | None) -> tuple[float, int] | N
 
 def leaderboard(trials: Sequence[TrialRecord], direction: str | None) -> list[TrialRecord]:
     """COMPLETE trials, best value first; of equal values the earlier trial first."""
-    places = [(place_of(trial, direction), trial) for trial in trials]
-    ranked = [(place, trial) for place, trial in places if place is not None]
+    ranked = [(key, trial) for trial in trials if (key := rank_key(trial, direction)) is not None]
     return [trial for _, trial in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -96,50 +94,18 @@ def state_counts(trials: Sequence[TrialRecord]) -> dict[TrialState, int]:
     return {state: counts.get(state, 0) for state in TrialState}
 
 
-def same_values(trials: Sequence[TrialRecord]) -> dict[int, int]:
-    """For trials whose function has the values of an earlier one but another gradient or parameters: which one.
-
-    Such an alias is shown and never a reason to skip: ReLU with another derivative at 0 trains differently.
-    """
-    first: dict[str, TrialRecord] = {}
-    found = {}
-    for trial in trials:
-        if not trial.alias:
-            continue
-        original = first.setdefault(trial.alias, trial)
-        if original.fingerprint != trial.fingerprint:
-            found[trial.number] = original.number
-    return found
-
-
-def mirrors(trials: Sequence[TrialRecord]) -> dict[int, int]:
-    """For trials whose function is f(-x), -f(x) or -f(-x) of an earlier one's f: which one.
-
-    Shown as well, and no reason to skip: only between layers that are drawn symmetrically do the two train alike.
-    """
-    first: dict[str, TrialRecord] = {}
-    found = {}
-    for trial in trials:
-        if not trial.mirror:
-            continue
-        original = first.setdefault(trial.mirror, trial)
-        if original.alias != trial.alias:
-            found[trial.number] = original.number
-    return found
-
-
 def objective_names(study: StudyRecord) -> tuple[str, ...]:
-    """Names of a study's objectives, their numbers where nobody named them; empty where there is but one."""
+    """Names of a study's objectives, their numbers where they have none; empty where there is but one."""
     if len(study.directions) < 2:
         return ()
-    return study.objectives or tuple(str(at) for at in range(len(study.directions)))
+    return study.objectives or tuple(map(str, range(len(study.directions))))
 
 
 _BREAKS = ("\t", "\r", "\n")
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
 
 
-def disarmed(text: str) -> str:
+def escape_csv_formula(text: str) -> str:
     """A text that no spreadsheet takes for a formula: a quote before = + - @, also of full width, tab and line breaks.
 
     Space before them is looked through, as spreadsheets that trim their cells do.
@@ -149,7 +115,7 @@ def disarmed(text: str) -> str:
 
 
 def trials_frame(
-    trials: Sequence[TrialRecord], *, disarm: bool = False, objectives: Sequence[str] = ()
+    trials: Sequence[TrialRecord], *, escape: bool = False, objectives: Sequence[str] = ()
 ) -> pd.DataFrame:
     """One row a trial, columns as Optuna names them where it has them.
 
@@ -158,67 +124,45 @@ def trials_frame(
 
     Args:
         trials: what to tabulate.
-        disarm: make texts safe for spreadsheets, as for a CSV file.
+        escape: make texts safe for spreadsheets, as for a CSV file.
         objectives: names of several, in order; their numbers where they have none.
     """
     import pandas as pd  # loads slowly: not for the command line
 
-    several = [f"values_{name}" for name in objectives]
-    aliases, images = same_values(trials), mirrors(trials)
-    rows = [
+    columns = columns_of(resolve_duplicates(trials), len(objectives) or 1)
+    values = ["value", *(f"value_{index}" for index in range(1, len(objectives)))]
+    by_group = [trial.candidate.by_group for trial in trials]
+    groups = dict.fromkeys(group for items in by_group for group in items)
+    frame = pd.DataFrame(
         {
-            "number": trial.number,
-            "state": trial.state.value,
-            "value": trial.value,
+            **{name: columns[name] for name in ("number", "state", "value")},
             **{
-                name: trial.values[at] if at < len(trial.values) else None
-                for at, name in enumerate(several)
+                f"values_{key}": columns[name]
+                for key, name in zip(objectives, values, strict=False)
             },
-            "spread": trial.spread,
-            "activation": trial.candidate.label,
-            "formula": trial.candidate.formula,
-            "operation": trial.candidate.operation,
-            "parents": ", ".join(map(str, trial.candidate.parents)),
-            "duplicate_of": trial.duplicate_of,
-            "same_values_as": aliases.get(trial.number),
-            "mirror_of": images.get(trial.number),
-            "reason": trial.reason,
-            "warnings": "; ".join(trial.warnings),
-            "seconds": trial.seconds,
-            "datetime_start": trial.started,
-            "datetime_complete": trial.completed,
-        }
-        for trial in resolve_duplicates(trials)
-    ]
-    columns = [
-        "number", "state", "value", *several, "spread", "activation", "formula", "operation", "parents",
-        "duplicate_of", "same_values_as", "mirror_of",
-        "reason", "warnings", "seconds", "datetime_start", "datetime_complete",
-    ]  # fmt: skip
-    by_group = _labels_by_group(trials)
-    for row, labels in zip(rows, by_group, strict=True):
-        row.update(labels)
-    more = list(dict.fromkeys(column for labels in by_group for column in labels))
-    frame = pd.DataFrame(rows, columns=[*columns, *more])
-    if disarm:
-        texts = ("activation", "formula", "operation", "parents", "reason", "warnings")
-        for column in (*texts, *more):
-            frame[column] = frame[column].map(disarmed, na_action="ignore")
-    return frame.astype(
-        {
-            "duplicate_of": "Int64",
-            "same_values_as": "Int64",
-            "mirror_of": "Int64",
-            "value": "float64",
-            "spread": "float64",
-            **dict.fromkeys(several, "float64"),
+            "spread": columns["spread"],
+            "activation": columns["label"],
+            "formula": columns["formula"],
+            "operation": columns["operation"],
+            "parents": [", ".join(map(str, numbers)) for numbers in columns["parents"]],
+            "duplicate_of": columns["duplicate_of"],
+            "same_values_as": same_values(columns),
+            "mirror_of": mirrors(columns),
+            "reason": columns["reason"],
+            "warnings": ["; ".join(trial.warnings) for trial in trials],
+            "seconds": columns["seconds"],
+            "datetime_start": columns["started"],
+            "datetime_complete": columns["completed"],
+            **{
+                f"activation {group}": pd.Series(
+                    [items[group].label if group in items else None for items in by_group],
+                    dtype="object",
+                )
+                for group in groups
+            },
         }
     )
-
-
-def _labels_by_group(trials: Sequence[TrialRecord]) -> list[dict[str, str]]:
-    """Of each trial with several activations, their labels by name of the column."""
-    return [
-        {f"activation {group}": item.label for group, item in trial.candidate.by_group.items()}
-        for trial in trials
-    ]
+    if escape:
+        for name in frame.select_dtypes(exclude=["number", "datetimetz"]):
+            frame[name] = frame[name].map(escape_csv_formula, na_action="ignore")
+    return frame

@@ -7,9 +7,11 @@ from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview, StudyProgress
 from actsearch.storage.redaction import Secrets, may_hold_password, quote_name, redact
 from actsearch.storage.store import Storage
+from actsearch.storage.trial_reader import FIELDS
 from actsearch.storage.url import absolute_url, file_of, parse_url, storage_url
 
 __all__ = [
+    "FIELDS",
     "OpenConfirmation",
     "Confirmation",
     "Database",

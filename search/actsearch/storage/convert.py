@@ -7,12 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-
 from actsearch.errors import StorageError
 from actsearch.records import (
-    SHARED,
-    CandidateRecord,
     Diagnostics,
     EpochRecord,
     EvaluationRecord,
@@ -37,7 +33,6 @@ __all__ = [
     "spread_columns",
     "study_record",
     "study_row",
-    "trial_record",
     "trial_row",
     "value_row",
 ]
@@ -135,49 +130,6 @@ def trial_row(study_id: int, record: TrialRecord, environment: int) -> dict[str,
         "completed": record.completed,
         "proposed_in": environment,
     }
-
-
-def _candidate(row: sa.Row[Any]) -> CandidateRecord:
-    stored = row.activations if isinstance(row.activations, dict) else {SHARED: row.activations}
-    activations = {group: tolerant.activation(item) for group, item in stored.items()}
-    operation = tolerant.text(row.operation)
-    return CandidateRecord(activations, operation, tolerant.integers(row.parents))
-
-
-def trial_record(
-    row: sa.Row[Any],
-    versions: Mapping[int, Mapping[str, str]],
-    evaluations: tuple[EvaluationRecord, ...] = (),
-    values: tuple[float | None, ...] = (),
-) -> TrialRecord:
-    """Row of a trial joined with its value, with the evaluations that belong to it, to record."""
-    state, mistaken = tolerant.state(row.state)
-    return TrialRecord(
-        row.number,
-        state,
-        _candidate(row),
-        tolerant.number(row.value, row.nonfinite),
-        tolerant.number(row.spread, row.spread_nonfinite),
-        mistaken or tolerant.text(row.reason),
-        tolerant.text(row.fingerprint),
-        tolerant.text(row.alias),
-        tolerant.text(row.mirror),
-        tolerant.integer(row.duplicate_of),
-        tolerant.texts(row.warnings),
-        tolerant.attributes(row.user_attrs),
-        evaluations,
-        tolerant.number(row.seconds) or 0.0,
-        row.created,
-        row.started,
-        row.completed,
-        _versions(versions, row.proposed_in),
-        _versions(versions, row.trained_in),
-        values,
-    )
-
-
-def _versions(known: Mapping[int, Mapping[str, str]], key: Any) -> Mapping[str, str]:
-    return known.get(key, {}) if type(key) is int else {}
 
 
 def value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from actsearch.records import TrialRecord, TrialState
-from actsearch.storage import tolerant
 from actsearch.storage.lease import is_alive
 from actsearch.storage.tables import ConfirmationRow, LeaseRow, TrialRow, TrialValueRow
-from actsearch.storage.trial_reader import read_trials
+from actsearch.storage.trial_reader import count_trials, read_trials
 
-__all__ = ["Overview", "StudyProgress", "count_trials", "read_overviews", "read_progress"]
+__all__ = ["Overview", "StudyProgress", "read_overviews", "read_progress"]
 
 _LARGEST = 1.7976931348623157e308
 
@@ -48,20 +47,6 @@ class StudyProgress(NamedTuple):
     best: TrialRecord | None
     line: tuple[float | None, ...]
     last_change: datetime | None
-
-
-def count_trials(session: Session, study_id: int | None = None) -> dict[int, Counts]:
-    """By study id, how many trials are in each state; answered from an index."""
-    query = sa.select(TrialRow.study_id, TrialRow.state, sa.func.count()).group_by(
-        TrialRow.study_id, TrialRow.state
-    )
-    if study_id is not None:
-        query = query.where(TrialRow.study_id == study_id)
-    found: dict[int, Counts] = {}
-    for of_study, word, count in session.execute(query):
-        by_state = found.setdefault(of_study, dict.fromkeys(TrialState, 0))
-        by_state[tolerant.state(word)[0]] += count
-    return found
 
 
 def read_overviews(session: Session) -> dict[int, Overview]:

@@ -17,6 +17,7 @@ __all__ = [
     "UNREADABLE",
     "activation",
     "attributes",
+    "is_surely_shallow",
     "json_value",
     "mapping",
     "number",
@@ -57,10 +58,17 @@ def _encodable(value: Any) -> Any:
     return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
+def is_surely_shallow(text: Any) -> bool:
+    """Whether JSON text has too few brackets to be nested too deeply; TypeError for what is no text."""
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"{type(text).__name__} is not JSON text")
+    plain_text = text if isinstance(text, str) else text.decode("latin-1")
+    return plain_text.count("[") + plain_text.count("{") <= _DEEPEST
+
+
 def _is_shallow(text: Any, value: Any) -> bool:
     """Whether data is nested at most so deeply; most of it is told from the number of its brackets."""
-    brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
-    if sum(text.count(bracket) for bracket in brackets) <= _DEEPEST:
+    if is_surely_shallow(text):
         return True
     level = [value]
     for _ in range(_DEEPEST):

@@ -1,42 +1,122 @@
-"""Reading the trials of a study, inside a transaction; a study reads every trial it has when it starts."""
+"""The one reader of trials: as columns, from which records, tables and pages are made; inside a transaction.
+
+A study reads every trial it has when it starts, and a page those of very many: column by column, as rows of objects
+would take longer to make than to read.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.orm import Session
 
-from actsearch.records import EvaluationRecord, TrialRecord
+from actsearch.records import SHARED, CandidateRecord, EvaluationRecord, TrialRecord, TrialState
 from actsearch.storage import convert, insight, tolerant
 from actsearch.storage.environment import all_versions
-from actsearch.storage.tables import Base, EpochRow, EvaluationRow
+from actsearch.storage.tables import Base, EpochRow, EvaluationRow, TrialRow
 
-__all__ = ["no_collection", "read_trials"]
+__all__ = ["FIELDS", "TrialColumns", "count_trials", "read_columns", "read_trials"]
 
 _TRIALS = Base.metadata.tables["trials"]
 _VALUES = Base.metadata.tables["trial_values"]
 
+FIELDS = (
+    "number", "state", "value", "spread", "label", "formula", "name", "operation", "parents", "groups",
+    "duplicate_of", "fingerprint", "alias", "mirror", "reason", "seconds", "created", "started", "completed",
+)  # fmt: skip
+"""The columns of :class:`TrialColumns`; "value_1", "value_2", ... of further objectives follow."""
+
+_MOMENTS = ("created", "started", "completed")
+_TEXTS = ("label", "formula", "operation", "fingerprint", "alias", "mirror", "reason")
+_STORED = (
+    "id", "number", "state", "spread", "spread_nonfinite", *_TEXTS, "parents", "duplicate_of", "seconds", *_MOMENTS,
+    "activations",
+)  # fmt: skip
+_DETAILS = ("warnings", "user_attrs", "proposed_in", "trained_in")  # that only records have
+_JSON = ("activations", "parents", "warnings", "user_attrs")
+_TOGETHER = 1000  # JSON texts that are read in one go
+_MOST_OBJECTIVES = 1000  # no study has as many; a larger number, which another program wrote, would fill the memory
+
 _OF_STUDY = _TRIALS.c.study_id == bindparam("of_study")
-_READ = (
-    sa.select(_TRIALS, _VALUES.c.value, _VALUES.c.nonfinite)
-    .outerjoin(_VALUES, (_VALUES.c.trial_id == _TRIALS.c.id) & (_VALUES.c.objective == 0))
-    .where(_OF_STUDY, _TRIALS.c.number >= bindparam("since"))
-    .order_by(_TRIALS.c.number)
-)
-_OTHERS = (
+_SINCE = _TRIALS.c.number >= bindparam("since")
+
+
+def _select(names: Sequence[str], as_stored: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
+    """Columns of the trials of a study with their value in the first objective; JSON as text."""
+    columns = (
+        sa.type_coerce(_TRIALS.c[name], sa.Text).label(name)  # as the database gives it
+        if name in as_stored
+        else sa.cast(_TRIALS.c[name], sa.Text).label(name)
+        if name in _JSON
+        else _TRIALS.c[name]
+        for name in names
+    )
+    return (
+        sa.select(*columns, _VALUES.c.value, _VALUES.c.nonfinite.label("value_nonfinite"))
+        .outerjoin(_VALUES, (_VALUES.c.trial_id == _TRIALS.c.id) & (_VALUES.c.objective == 0))
+        .where(_OF_STUDY)
+        .order_by(_TRIALS.c.number)
+    )
+
+
+_READ_COLUMNS = _select(_STORED, _MOMENTS)
+_READ_RECORDS = _select(_STORED + _DETAILS, ())
+_READ_OTHERS = (
     sa.select(_VALUES.c.trial_id, _VALUES.c.objective, _VALUES.c.value, _VALUES.c.nonfinite)
     .join(_TRIALS, _VALUES.c.trial_id == _TRIALS.c.id)
     .where(_OF_STUDY, _VALUES.c.objective > 0)
     .order_by(_VALUES.c.trial_id, _VALUES.c.objective)
 )
 
-_MOST_OBJECTIVES = 1000  # no study has as many; a larger number, which another program wrote, would fill the memory
+_Cells = dict[str, list[Any]]
+_Stored = Mapping[str, Sequence[Any]]
+
+
+class TrialColumns(NamedTuple):
+    """Some trials, and how the whole study stood at the same moment.
+
+    Attributes:
+        cells: by name, in order of number; a duplicate has no value of its own, and moments are in UTC as the database
+            gives them, as texts or naive.
+        total: how many trials there are in each state, those that were not read included.
+    """
+
+    cells: _Cells
+    total: dict[str, int]
+
+
+def read_columns(
+    session: Session, study_id: int, since: int, numbers: Sequence[int], objectives: int
+) -> TrialColumns:
+    """Trials from number ``since`` on, and those of some numbers besides."""
+    wanted: sa.ColumnElement[bool] = _SINCE
+    if numbers:
+        wanted = wanted | _TRIALS.c.number.in_(sorted(numbers))
+    bound = {"of_study": study_id, "since": since}
+    counts = count_trials(session, study_id).get(study_id, {})
+    with _no_collection():
+        stored = _stored_columns(session, _READ_COLUMNS.where(wanted), bound)
+        cells = _common_cells(stored)
+        activations = [tolerant.attributes(item) for item in _json_values(stored["activations"])]
+        cells["name"] = [_shared_name(items) for items in activations]
+        cells["groups"] = [len(items) or 1 for items in activations]
+        cells = {name: cells[name] for name in FIELDS}
+        if objectives > 1:
+            others = _other_values(session, _READ_OTHERS.where(wanted), bound)
+            for index in range(objectives - 1):
+                cells[f"value_{index + 1}"] = [
+                    others[key][index] if index < len(others.get(key, ())) else None
+                    for key in stored["id"]
+                ]
+    return TrialColumns(cells, {state.value: count for state, count in counts.items()})
 
 
 def read_trials(
@@ -49,47 +129,124 @@ def read_trials(
     diagnostics: bool = False,
 ) -> list[TrialRecord]:
     """Trials in order of their numbers; see :meth:`actsearch.storage.Storage.trials`."""
-    query, others = _READ, _OTHERS
-    bound = {"of_study": study_id, "since": since}
+    wanted: sa.ColumnElement[bool] = _SINCE
     if numbers is not None:
-        wanted = _TRIALS.c.number.in_(sorted(set(numbers)))
-        query, others = query.where(wanted), others.where(wanted)
-    with no_collection():
-        connection = session.connection()
-        rows = connection.execute(query, bound).all()
-        environments = all_versions(connection)
-        evaluations = {}
+        wanted = wanted & _TRIALS.c.number.in_(sorted(set(numbers)))
+    query = _READ_RECORDS.where(wanted)
+    bound = {"of_study": study_id, "since": since}
+    with _no_collection():
+        stored = _stored_columns(session, query, bound)
+        environments = all_versions(session.connection())
+        evaluations: dict[int, tuple[EvaluationRecord, ...]] = {}
         if epochs or diagnostics:
             evaluations = _evaluations(session, query.params(bound), epochs, diagnostics)
-        more = _other_values(session, others, study_id)
-        return [
-            convert.trial_record(
-                row, environments, evaluations.get(row.id, ()), _values(row, more.get(row.id))
-            )
-            for row in rows
-            if type(row.number) is int  # one that another program changed is no trial any more
+        others = _other_values(session, _READ_OTHERS.where(wanted), bound)
+        cells = _common_cells(stored)
+        cells["state"] = [TrialState(word) for word in cells["state"]]
+        activations = map(_activations, _json_values(stored["activations"]))
+        parts = zip(activations, cells["operation"], cells["parents"], strict=True)
+        cells["candidate"] = [CandidateRecord(*part) for part in parts]
+        cells["warnings"] = [tolerant.texts(item) for item in _json_values(stored["warnings"])]
+        attributes = _json_values(stored["user_attrs"])
+        cells["user_attrs"] = [tolerant.attributes(item) for item in attributes]
+        cells["evaluations"] = [evaluations.get(key, ()) for key in stored["id"]]
+        for name, column in (("proposed_with", "proposed_in"), ("trained_with", "trained_in")):
+            keys = stored[column]
+            cells[name] = [environments.get(key, {}) if type(key) is int else {} for key in keys]
+        cells["values"] = [
+            (value, *others[key]) if key in others else ()
+            for key, value in zip(stored["id"], cells["value"], strict=True)
         ]
+        names = [field.name for field in dataclasses.fields(TrialRecord)]
+        return [TrialRecord(*row) for row in zip(*(cells[name] for name in names), strict=True)]
+
+
+def _stored_columns(
+    session: Session, query: sa.Select[*tuple[Any, ...]], bound: Mapping[str, Any]
+) -> _Stored:
+    """What a query finds, by column; what another program changed so that it has no number is no trial any more."""
+    result = session.connection().execute(query, bound)
+    names = list(result.keys())
+    rows = [row for row in result if type(row.number) is int]
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return dict(zip(names, columns, strict=True))
+
+
+def _common_cells(stored: _Stored) -> _Cells:
+    """The columns that tables and records have alike."""
+    cells: _Cells = {name: list(stored[name]) for name in ("number", *_MOMENTS)}
+    for name in _TEXTS:
+        cells[name] = [text if type(text) is str else tolerant.text(text) for text in stored[name]]
+    for name in ("value", "spread"):
+        cells[name] = [
+            value if type(value) is float else tolerant.number(value, text)
+            for value, text in zip(stored[name], stored[f"{name}_nonfinite"], strict=True)
+        ]
+    cells["seconds"] = [tolerant.number(value) or 0.0 for value in stored["seconds"]]
+    cells["duplicate_of"] = [tolerant.integer(item) for item in stored["duplicate_of"]]
+    states = {word: tolerant.state(word) for word in set(stored["state"])}
+    cells["state"] = [states[word][0].value for word in stored["state"]]
+    for index, word in enumerate(stored["state"]):
+        cells["reason"][index] = states[word][1] or cells["reason"][index]
+    cells["parents"] = [tolerant.integers(item) for item in _json_values(stored["parents"])]
+    return cells
+
+
+def _json_values(texts: Sequence[Any]) -> Iterator[Any]:
+    """Many short JSON texts as data: a thousand in one go, and each for itself where one of them is damaged or deep."""
+    for first in range(0, len(texts), _TOGETHER):
+        some = texts[first : first + _TOGETHER]
+        values: list[Any] = []
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            if all(map(tolerant.is_surely_shallow, some)):
+                values = json.loads("[" + ",".join(some) + "]")
+        yield from values if len(values) == len(some) else map(tolerant.json_value, some)
+
+
+def _activations(item: Any) -> dict[str, Any]:
+    """Activations by group; what is stored in their place stands at all sites."""
+    stored = item if isinstance(item, dict) else {SHARED: item}
+    return {group: tolerant.activation(one) for group, one in stored.items()}
+
+
+def _shared_name(activations: Mapping[str, Any]) -> str:
+    """The catalog name of what all sites share, else ""."""
+    item = activations.get(SHARED)
+    name = item.get("name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _other_values(
-    session: Session, query: sa.Select[*tuple[Any, ...]], study_id: int
+    session: Session, query: sa.Select[*tuple[Any, ...]], bound: Mapping[str, Any]
 ) -> dict[int, list[float | None]]:
-    """By trial id, the values in all objectives but the first."""
+    """By trial id, the values in all objectives but the first, of trials that have some."""
     found: dict[int, list[float | None]] = defaultdict(list)
-    for trial_id, objective, value, text in session.execute(query, {"of_study": study_id}):
-        values = found[trial_id]
+    for trial_id, objective, value, text in session.execute(query, bound):
         if type(objective) is int and objective < _MOST_OBJECTIVES:
+            values = found[trial_id]
             values += [None] * (objective - 1 - len(values))  # one that is missing moves no other
             values.append(tolerant.number(value, text))
+    return dict(found)
+
+
+def count_trials(
+    session: Session, study_id: int | None = None
+) -> dict[int, dict[TrialState, int]]:
+    """By study id, how many trials are in each state; answered from an index."""
+    query = sa.select(TrialRow.study_id, TrialRow.state, sa.func.count()).group_by(
+        TrialRow.study_id, TrialRow.state
+    )
+    if study_id is not None:
+        query = query.where(TrialRow.study_id == study_id)
+    found: dict[int, dict[TrialState, int]] = {}
+    for of_study, word, count in session.execute(query):
+        by_state = found.setdefault(of_study, dict.fromkeys(TrialState, 0))
+        by_state[tolerant.state(word)[0]] += count
     return found
 
 
-def _values(row: sa.Row[Any], more: list[float | None] | None) -> tuple[float | None, ...]:
-    return (tolerant.number(row.value, row.nonfinite), *more) if more else ()
-
-
 @contextlib.contextmanager
-def no_collection() -> Iterator[None]:
+def _no_collection() -> Iterator[None]:
     """Without the garbage collector: it would take half of the time, looking through records that are being made."""
     enabled = gc.isenabled()
     gc.disable()

@@ -16,7 +16,6 @@ from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
 from actsearch.records import Curve, EvaluationRecord, Outcome, TrialRecord, TrialState
-from actsearch.storage import columns as narrow
 from actsearch.storage import convert, functions, insight
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import retry_lost_connection
@@ -24,7 +23,7 @@ from actsearch.storage.environment import environment_id, versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.repository import Repository
 from actsearch.storage.tables import Base, utc_now
-from actsearch.storage.trial_reader import read_trials
+from actsearch.storage.trial_reader import TrialColumns, read_columns, read_trials
 
 __all__ = ["TrialRepository", "insert_trials"]
 
@@ -90,10 +89,10 @@ class TrialRepository(Repository):
     @retry_lost_connection
     def columns(
         self, study_id: int, objectives: int = 1, *, since: int = 0, numbers: Sequence[int] = ()
-    ) -> narrow.Columns:
+    ) -> TrialColumns:
         """Trials without what is large: from number ``since`` on, and those of some numbers besides."""
         with self.database.reading() as session:
-            return narrow.read(session, study_id, since, numbers, objectives)
+            return read_columns(session, study_id, since, numbers, objectives)
 
     @retry_lost_connection
     def functions(self, study_id: int, digests: Collection[bytes]) -> dict[bytes, Curve]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from actsearch.activation import describe
 from actsearch.errors import ActsearchError
 from actsearch.records import TrialRecord, TrialState
-from actsearch.report import place_of
+from actsearch.report import rank_key
 
 __all__ = ["History", "readable"]
 
@@ -45,7 +45,7 @@ class History:
         if trial.fingerprint and trial.state is not TrialState.DUPLICATE:
             first = self._first.get(trial.fingerprint, trial.number)
             self._first[trial.fingerprint] = min(first, trial.number)
-        place = place_of(trial, self._direction)
+        place = rank_key(trial, self._direction)
         if place is not None and (self._place is None or place < self._place):
             self.best, self._place = trial, place
 
