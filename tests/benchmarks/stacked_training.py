@@ -33,15 +33,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Evaluator, Request
-from actsearch.evaluation.stacked import Training, _member
+from actsearch.evaluation import Candidate, Request, subject_of
+from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.execution import Job, Work
 from actsearch.records import CandidateRecord
 from actsearch.seeds import seed_list
 from actsearch.strategies import Context, RandomSearch, Space
 from actsearch.training import fit
 from actsearch.training.stack import fit_together
-from actsearch.training.threads import threads_for
 
 LIMITS = {32: 5.0, 128: 7.0}  # times single training, digits MLP, two cores
 PARTS = ("mlp", "cnn", "transformer", "choice", "confirm", "memory")
@@ -134,12 +134,14 @@ def measured(kind: str, mix: str, count: int, where: str, rounds: int, epochs: i
     """Building included, as it is in a search; beside one at a time with as many threads as there are cores in use."""
     torch.set_num_threads(1 if where == "1 thread" else 2)
     task = make_task(kind, epochs)
+    analysis = TaskAnalysis(task)
+    stacker = Stacker(analysis)
     records = MIXES[mix](count)
     few = records[:: max(1, len(records) // 8)]
     steps = epochs * -(-1000 // 64)
     singles, stacks = [], []
     with contextlib.closing(acs.Processes(2, batch=count // 2)) as executor:
-        work = Work(Evaluator(task), (1,))
+        work = Work(subject_of(task), (1,))
 
         def together() -> None:
             if where == "2 processes":
@@ -147,18 +149,16 @@ def measured(kind: str, mix: str, count: int, where: str, rounds: int, epochs: i
                 for _ in executor.run(jobs, work):
                     pass
                 return
-            built = [
-                _member(task, Training(record, 1, task.lr), strict=True) for record in records
-            ]
+            built = [stacker.member(Training(record, 1, task.lr)) for record in records]
             fit_together(task, [member for member in built if member is not None])
 
         for round_ in range(rounds + 1):
             gc.collect()
             started = time.perf_counter()
             for record in few:
-                member = _member(task, Training(record, 1, task.lr), strict=True)
+                member = stacker.member(Training(record, 1, task.lr))
                 assert member is not None
-                with threads_for(task):  # as a study does
+                with analysis.threads():  # as a study does
                     fit(task, member.model, 1)
             between = time.perf_counter()
             together()
@@ -180,15 +180,15 @@ def chosen(kind: str, count: int, threads: int, rounds: int, epochs: int) -> flo
     asked = [Request(record, (1,)) for record in candidates(count)]
     ratios = []
     for _ in range(rounds):
-        evaluator = Evaluator(task)
+        subject = subject_of(task.replace())  # of which nothing is known yet
         started = time.perf_counter()
         for request in asked:
-            evaluator.alone(request)
+            subject.train([request])
         between = time.perf_counter()
         done = 0
         while done < len(asked):
-            part = asked[done : done + evaluator.batch_for(asked[done:])]
-            evaluator.together(part)
+            part = asked[done : done + subject.batch_for(asked[done:])]
+            subject.train(part)
             done += len(part)
         ratios.append((between - started) / (time.perf_counter() - between))
     return statistics.median(ratios)
@@ -200,7 +200,7 @@ def confirmation(epochs: int, rounds: int) -> float:
     task = make_task("mlp", epochs)
     records = [Candidate.baseline().record, *candidates(5)]
     asked = [
-        Request(record, (seed,), phase="confirm", lr=lr)
+        Request(record, (seed,), split="test", lr=lr)
         for lr in (1e-3, 3e-3, 9e-3)
         for record in records
         for seed in seed_list(0, "confirm", 10)
@@ -208,12 +208,12 @@ def confirmation(epochs: int, rounds: int) -> float:
     few = asked[::9]
     ratios = []
     for _ in range(rounds):
-        evaluator = Evaluator(task)
+        subject = subject_of(task.replace())  # of which nothing is known yet
         started = time.perf_counter()
         for request in few:
-            evaluator.alone(request)
+            subject.train([request])
         between = time.perf_counter()
-        evaluator.together(asked)
+        subject.train(asked)
         ended = time.perf_counter()
         ratios.append((between - started) / len(few) * len(asked) / (ended - between))
     return statistics.median(ratios)

@@ -10,7 +10,7 @@ import pytest
 
 import actsearch as acs
 from actsearch.activation import describe
-from actsearch.evaluation import Evaluator
+from actsearch.evaluation import subject_of
 from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.strategies import STRATEGIES
@@ -45,12 +45,12 @@ def _fails_on_sin(candidate: acs.Candidate, run: acs.Run) -> float:
 
 
 def _evaluate_with(objective: Any) -> Work:
-    return Work(Evaluator(objective), (1, 2))
+    return Work(subject_of(objective), (1, 2))
 
 
 def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[Job, Outcome]]:
     parts = executor.run(jobs, _evaluate_with(objective))
-    return [answer for part in parts for answer in part]
+    return [answer for part in parts for answer in part.outcomes]
 
 
 @pytest.fixture(scope="module", params=list(EXECUTORS))

@@ -68,7 +68,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 import actsearch as acs
-from actsearch.evaluation import Evaluator
+from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.evaluation.subject.of_callable import CallableSubject
 from actsearch.storage import Storage
 
 url, kind, trials, pause = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
@@ -89,14 +90,15 @@ def named(requests):
     return [f"{r.phase}/{r.record.label or 'unchanged'}/{r.seeds[0]}/{r.lr}".replace(" ", "") for r in requests]
 
 
-together, add_scores, add_confirmation = Evaluator.together, Storage.add_scores, Storage.add_confirmation
+Subject = CallableSubject if kind == "callable" else TaskSubject
+train, add_scores, add_confirmation = Subject.train, Storage.add_scores, Storage.add_confirmation
 asked = []
 
 
-def training(self, requests):
+def training(self, requests, **more):
     asked[:] = named(requests)
     time.sleep(pause)
-    return together(self, requests)
+    return train(self, requests, **more)
 
 
 def storing(self, begun, scores, lease):
@@ -116,14 +118,14 @@ task = acs.Task(model=model, train=(x[:64], y[:64]), valid=(x[64:80], y[64:80]),
                 loss=F.cross_entropy, metric="loss", epochs=1, batch_size=32, lr=1e-2, device="cpu")
 tried = objective if kind == "callable" else task
 if kind == "stacked":
-    Evaluator.batch_for = lambda self, requests: 5
+    TaskSubject.batch_for = lambda self, requests, largest: 5
 print("READY", flush=True)
 study = acs.create_study(study_name="s", storage=url, strategy="random", seed=3, load_if_exists=True,
                          direction="minimize" if kind == "callable" else None)
 if sum(trial.state.is_trained for trial in study.trials) < trials:
     study.optimize(tried, total_trials=trials, show_progress_bar=False)
 print("SEARCHED", flush=True)
-Evaluator.together, Storage.add_scores, Storage.add_confirmation = training, storing, judging
+Subject.train, Storage.add_scores, Storage.add_confirmation = training, storing, judging
 for top_k in map(int, sys.argv[5:]):
     study.confirm(tried, top_k=top_k, seeds=3, show_progress_bar=False, baseline="relu" if kind == "callable" else None)
 print("END", flush=True)

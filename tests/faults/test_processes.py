@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.activation import describe
-from actsearch.evaluation import Evaluator
+from actsearch.evaluation import subject_of
 from actsearch.execution import Job, Work
 from actsearch.execution.child import read_message, write_message
 from actsearch.records import CandidateRecord, Outcome, TrialState
@@ -70,8 +70,8 @@ def _jobs() -> list[Job]:
 
 
 def _outcomes(executor: acs.Processes, objective: Any) -> dict[str, Outcome]:
-    parts = executor.run(_jobs(), Work(Evaluator(objective), (1,)))
-    return {NAMES[job.number]: outcome for part in parts for job, outcome in part}
+    parts = executor.run(_jobs(), Work(subject_of(objective), (1,)))
+    return {NAMES[job.number]: outcome for part in parts for job, outcome in part.outcomes}
 
 
 def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import actsearch as acs
-from actsearch.execution import Job, Work
-from actsearch.records import Outcome, TrialState
+from actsearch.execution import Finished, Job, Work
+from actsearch.records import TrialState
 from actsearch.storage import Storage
 
 Objective = Callable[[acs.Candidate, acs.Run], float]
@@ -210,13 +210,13 @@ class OneByOne:
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         return len(jobs)
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
         self._stopped = False
         try:
             for job in jobs:
                 if self._stopped:
                     return
-                yield [(job, work(job))]
+                yield Finished([(job, work.train([job])[0])])
         finally:
             self.closed = True
 

@@ -12,10 +12,12 @@ import torch
 from stack_tasks import task_of
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import evaluate, evaluator
 from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord
 from actsearch.screening import identify, screen
 from actsearch.strategies import STRATEGIES, Space
@@ -148,8 +150,8 @@ def test_fifty_and_fifty_trials_are_a_hundred(strategy: str, sites: Any, sqlite_
 def test_a_stack_gives_what_single_training_gives(
     sites: Any, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluator, "_WORTH", 0)
-    monkeypatch.setattr(evaluator, "_GAIN", 0.0)
+    monkeypatch.setattr(of_task, "_WORTH", 0)
+    monkeypatch.setattr(of_task, "_GAIN", 0.0)
     task = task_of("mlp", epochs=1)
     bands = {"depth_bands": 2} if sites == "per_depth" else {}
     alone, together = (
@@ -169,10 +171,11 @@ def test_candidates_by_site_train_in_one_stack_as_alone() -> None:
         acs.Candidate.of({"1": first, "4": second}).record
         for first, second in (("sin", "relu"), ("relu", "x*tanh(x)"), ("prelu", "sin"))
     ]
-    together = Stacker(task).train([Training(one, 5, 1e-2) for one in records], on_test=False)
+    stacker = Stacker(TaskAnalysis(task))
+    together = stacker.train([Training(one, 5, 1e-2) for one in records])
     for record, result in zip(records, together, strict=True):
         assert result is not None
-        alone = evaluate(record, task.replace(lr=1e-2), [5])
+        alone = evaluate(record, task, [5], lr=1e-2)
         assert alone.evaluations[0].epochs[-1].valid_loss == result.epochs[-1].valid_loss
 
 

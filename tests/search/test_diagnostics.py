@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Evaluator, Request
+from actsearch.evaluation import Candidate, Request
+from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.records import HISTOGRAM_EDGES, Diagnostics, Outcome, SiteDiagnostics
 from actsearch.report import Reader, diagnostics_of, remarks
 from actsearch.training import fit
@@ -48,7 +49,7 @@ def _seen(
         "epochs": 1, "batch_size": 64, "device": "cpu", "optimizer": torch.optim.SGD, "lr": 1e-3,
     }  # fmt: skip
     task = acs.Task(**(settings | more))
-    outcome = Evaluator(task).alone(Request(Candidate.of(act).record, (1,)))
+    outcome = TaskSubject(task).train([Request(Candidate.of(act).record, (1,))])[0]
     found = outcome.evaluations[0].diagnostics
     assert found is not None, outcome.reason
     return found
@@ -162,13 +163,12 @@ class TestByHand:
 
 
 def _outcomes(task: acs.Task, stacked: bool) -> list[Outcome]:
-    evaluator = Evaluator(task)
+    subject = TaskSubject(task)
     asked = [Request(Candidate.of(n).record, (1, 2), i) for i, n in enumerate(NAMES)]
     if not stacked:
-        return [evaluator.alone(request) for request in asked]
-    found = evaluator.together(asked)
-    assert evaluator.stacker is not None
-    assert evaluator.stacker.refusal == ""
+        return [subject.train([request])[0] for request in asked]
+    found = subject.train(asked)
+    assert subject.stack_refusal == ""
     return found
 
 
@@ -262,8 +262,8 @@ class TestWithoutATrace:
 
     def test_the_verdict_looks_at_nothing(self) -> None:
         task = task_of("mlp")
-        asked = [Request(Candidate.of(name).record, (1,), phase="confirm") for name in NAMES]
-        for outcome in Evaluator(task).together(asked):
+        asked = [Request(Candidate.of(name).record, (1,), split="test") for name in NAMES]
+        for outcome in TaskSubject(task).train(asked):
             assert outcome.evaluations[0].diagnostics is None
 
 
@@ -318,7 +318,7 @@ class TestWhereItCannotBeHad:
         task = acs.Task(
             model=Refuses, train=(X, target), valid=(X, target), loss=F.mse_loss, epochs=1, device="cpu"
         )  # fmt: skip
-        outcome = Evaluator(task).alone(Request(Candidate.of("tanh").record, (1,)))
+        outcome = TaskSubject(task).train([Request(Candidate.of("tanh").record, (1,))])[0]
         assert outcome.state is acs.TrialState.COMPLETE
         assert outcome.evaluations[0].diagnostics is None
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Run, TrialPruned, evaluate
+from actsearch.evaluation import Candidate, Run, TrialPruned
 from actsearch.records import ActivationRecord, CandidateRecord, Outcome, TrialState
 
 RELU = Candidate.of("relu").record
@@ -236,15 +237,15 @@ def test_seconds_are_measured() -> None:
 # what an objective is told
 
 
-@pytest.mark.parametrize("phase", ["search", "confirm"])
-def test_a_run_tells_seed_number_phase_device_and_budget(phase: Any) -> None:
+@pytest.mark.parametrize(("split", "phase"), [("valid", "search"), ("test", "confirm")])
+def test_a_run_tells_seed_number_phase_device_and_budget(split: Any, phase: str) -> None:
     told: list[tuple[Any, ...]] = []
 
     def objective(candidate: Candidate, run: Run) -> float:
         told.append((run.seed, run.number, run.phase, run.device.type, run.budget))
         return 0.0
 
-    outcome_of(objective, (8, 9), number=17, phase=phase)
+    outcome_of(objective, (8, 9), number=17, split=split)
     assert told == [(seed, 17, phase, "cpu", None) for seed in (8, 9)]
 
 
@@ -278,20 +279,20 @@ def fails_blindly(candidate: Candidate, run: Run) -> float:
 
 
 @pytest.mark.parametrize(
-    ("objective", "phase", "expected"),
+    ("objective", "split", "expected"),
     [
-        (looks, "confirm", False),
-        (looks_once, "confirm", False),
-        (blind, "confirm", True),
-        (fails_blindly, "confirm", True),
-        (blind, "search", False),
-        (looks, "search", False),
+        (looks, "test", False),
+        (looks_once, "test", False),
+        (blind, "test", True),
+        (fails_blindly, "test", True),
+        (blind, "valid", False),
+        (looks, "valid", False),
     ],
 )
 def test_validation_only_is_an_objective_that_never_asked_for_the_phase(
-    objective: Callable[[Candidate, Run], float], phase: Any, expected: bool
+    objective: Callable[[Candidate, Run], float], split: Any, expected: bool
 ) -> None:
-    assert outcome_of(objective, (1, 2), phase=phase).validation_only is expected
+    assert outcome_of(objective, (1, 2), split=split).validation_only is expected
 
 
 # candidates

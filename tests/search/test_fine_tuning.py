@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import evaluate
-from actsearch.report import KeptWeights
-from actsearch.study.fine_tuning import kept_weights
+from actsearch.evaluation import subject_of
 
 Data = tuple[Tensor, Tensor]
 
@@ -37,19 +37,23 @@ def task() -> Callable[..., acs.Task]:
     return make
 
 
+def share(objective: Any) -> tuple[float, float] | None:
+    return subject_of(objective).pretrained_share()
+
+
 class TestWhatAModelBrings:
     def test_a_model_that_is_built_anew_brings_nothing(
         self, task: Callable[..., acs.Task]
     ) -> None:
-        assert kept_weights(task(network)) is None
+        assert share(task(network)) is None
 
     def test_a_module_brings_all_its_weights(self, task: Callable[..., acs.Task]) -> None:
-        assert kept_weights(task(network())) == KeptWeights(1.0)
+        assert share(task(network())) == (1.0, 0.0)
 
     def test_frozen_ones_are_counted(self, task: Callable[..., acs.Task]) -> None:
         model = network()
         model[0].requires_grad_(False)  # 24 of 24 + 16 + 18 numbers
-        assert kept_weights(task(model)) == KeptWeights(1.0, 24 / 58)
+        assert share(task(model)) == (1.0, 24 / 58)
 
     def test_a_function_that_loads_a_part_brings_that_part(
         self, task: Callable[..., acs.Task]
@@ -62,17 +66,17 @@ class TestWhatAModelBrings:
             first.load_state_dict(loaded)
             return network(first)
 
-        assert kept_weights(task(build)) == KeptWeights(24 / 58)
+        assert share(task(build)) == (24 / 58, 0.0)
 
     def test_looking_draws_from_nobodys_stream(self, task: Callable[..., acs.Task]) -> None:
         torch.manual_seed(7)
         expected = torch.rand(3)
         torch.manual_seed(7)
-        kept_weights(task(network))
+        share(task(network))
         assert torch.equal(torch.rand(3), expected)
 
     def test_of_a_callable_nothing_is_known(self) -> None:
-        assert kept_weights(lambda candidate, run: 0.5) is None
+        assert share(lambda candidate, run: 0.5) is None
 
 
 class TestVerdict:

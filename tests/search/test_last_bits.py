@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Evaluator, Request
+from actsearch.evaluation import Candidate, Request
+from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.records import Outcome
 
 NAMES = [
@@ -126,16 +127,16 @@ def test_stacks_of_any_size_store_what_single_training_stores(
     task = _task(family, seed)
     rng = random.Random(seed)
     requests = [Request(Candidate.of(rng.choice(NAMES)).record, (1,)) for _ in range(max(sizes))]
-    single = Evaluator(task)
-    expected = [_stored(single.alone(request)) for request in requests]
+    single = TaskSubject(task)
+    expected = [_stored(single.train([request])[0]) for request in requests]
     for size in sizes:
-        evaluator = Evaluator(task)
-        found = []
+        subject = TaskSubject(task.replace())  # of which nothing is known yet
+        found: list[Outcome] = []
         for start in range(0, len(requests), size):
-            found += evaluator.together(requests[start : start + size])
+            found += subject.train(requests[start : start + size])
         assert [_stored(outcome) for outcome in found] == expected
-        assert evaluator.stacker is not None
-        assert (evaluator.stacker.refusal, evaluator.stacker.bit_equal) == ("", True)
+        assert subject.stack_refusal == ""
+        assert not any(subject.stack_differences.values())
 
 
 class Unusual(nn.Module):
@@ -159,12 +160,12 @@ def test_what_is_not_known_to_be_equal_is_stacked_only_on_demand(
         batch_size=16, lr=0.01, device="cpu",
     )  # fmt: skip
     requests = [Request(Candidate.of(name).record, (1,)) for name in NAMES[:6]]
-    evaluator = Evaluator(task)
-    expected = [evaluator.alone(request).value for request in requests]
+    subject = TaskSubject(task)
+    expected = [subject.train([request])[0].value for request in requests]
     with caplog.at_level("INFO", logger="actsearch"):
-        assert [item.value for item in evaluator.together(requests)] == expected
-        assert [item.value for item in evaluator.together(requests)] == expected
+        assert [item.value for item in subject.train(requests)] == expected
+        assert [item.value for item in subject.train(requests)] == expected
     assert [line for line in caplog.messages if "it calls special_i0e" in line] == caplog.messages
-    assert evaluator.batch_for(requests * 100) == 1
-    on_demand = evaluator.together(requests, inexact=True)
+    assert subject.batch_for(requests * 100) == 1
+    on_demand = subject.train(requests, inexact=True)
     assert [item.value for item in on_demand] == pytest.approx(expected, rel=1e-4)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from trained import evaluate
 
 import actsearch as acs
 from actsearch.activation import curve
-from actsearch.evaluation import Candidate, evaluate
+from actsearch.evaluation import Candidate
 from actsearch.placement import initialise_for_gain
 from actsearch.records import TrialState
 from actsearch.screening import identify, screen

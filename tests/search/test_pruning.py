@@ -16,14 +16,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Evaluator, Request
-from actsearch.evaluation.race import Race
-from actsearch.evaluation.stacked import Training, _member
+from actsearch.evaluation import Candidate, Pruner, Request, subject_of
+from actsearch.evaluation.pruner import BatchPruner
+from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.report import Pruning
 from actsearch.seeds import derive
-from actsearch.training.stack import Member, StackedFit, Watch, fit_stack
+from actsearch.training.stack import StackedFit, Watch, fit_stack
 
 HALVING = SuccessiveHalving(1, 2)
 SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])
@@ -254,27 +256,25 @@ def test_with_several_stacks_and_some_alone_it_is_as_one_by_one(
     """Trial 7 may be trained before trial 5 is: nothing of that shows."""
     task = _task(seeds=2, epochs=9)
     asked = [Request(Candidate.of(n).record, (1, 2), i) for i, n in enumerate(MIXED)]
-    evaluator = _evaluator(task)
-    one_by_one = [evaluator.alone(request) for request in asked]
+    subject, pruner = TaskSubject(task), _pruner(task)
+    one_by_one = [subject.train([request], pruner)[0] for request in asked]
     alone: list[list[int]] = []
 
-    def noted(self: Evaluator, request: Request) -> Outcome:
+    def noted(self: TaskSubject, request: Request, pruner: Any) -> Outcome:
         alone[-1].append(request.number)
-        return train(self, request)
+        return train(self, request, pruner)
 
-    train = Evaluator.alone
-    monkeypatch.setattr(Evaluator, "alone", noted)
+    train = TaskSubject._train_alone
+    monkeypatch.setattr(TaskSubject, "_train_alone", noted)
     for prunes in (False, True):
         alone.append([])
-        evaluator = _evaluator(task) if prunes else Evaluator(task)
-        assert evaluator.stacker is not None
-        evaluator.stacker.largest = largest
         torch.set_num_threads(threads)
         try:
-            together = evaluator.together(asked)
+            own = _pruner(task) if prunes else None
+            together = subject.train(asked, own, largest_stack=largest)
         finally:
             torch.set_num_threads(1)
-        assert not evaluator.stacker.refusal
+        assert not subject.stack_refusal
     assert alone[0] == alone[1]  # nobody left a stack too early
     assert [_decided(item) for item in together] == [_decided(item) for item in one_by_one]
     assert {item.state for item in together} == {
@@ -282,10 +282,8 @@ def test_with_several_stacks_and_some_alone_it_is_as_one_by_one(
     }  # fmt: skip
 
 
-def _evaluator(task: acs.Task) -> Evaluator:
-    evaluator = Evaluator(task)
-    evaluator.competition = Competition(HALVING, "minimize", 0, task.epochs)
-    return evaluator
+def _pruner(task: acs.Task) -> Pruner:
+    return Pruner(Competition(HALVING, "minimize", 0, task.epochs))
 
 
 def _decided(outcome: Outcome) -> Any:
@@ -296,14 +294,14 @@ def _decided(outcome: Outcome) -> Any:
 def test_who_may_yet_be_among_the_best_stays() -> None:
     competition = Competition(HALVING, "minimize", 0)
     competition.is_spared = lambda number: False  # type: ignore[method-assign]
-    race = Race(competition, range(4))
-    race.arrive(1, {2: 0.5, 3: 0.7})
-    assert race.gone == set()  # if 0 and 1 are worse, 3 is the second of four
-    race.arrive(1, {0: 0.6})
-    race.arrive(1, {1: None})
-    race = Race(competition, range(4))
-    race.arrive(1, {0: 0.5, 1: 0.6, 2: 0.4, 3: 0.55})
-    assert race.gone == {1, 3}
+    pruner = BatchPruner(competition, range(4))
+    pruner.record_rung(1, {2: 0.5, 3: 0.7})
+    assert pruner.pruned == set()  # if 0 and 1 are worse, 3 is the second of four
+    pruner.record_rung(1, {0: 0.6})
+    pruner.record_rung(1, {1: None})
+    pruner = BatchPruner(competition, range(4))
+    pruner.record_rung(1, {0: 0.5, 1: 0.6, 2: 0.4, 3: 0.55})
+    assert pruner.pruned == {1, 3}
 
 
 def test_pruned_members_leave_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,8 +350,10 @@ def test_those_who_stay_are_as_without_the_others(optimizer: str) -> None:
         "elu",
     ]
 
-    def members() -> list[Member]:
-        return [_member(task, Training(_record(name), 1, task.lr), strict=True) for name in names]  # type: ignore[misc]
+    stacker = Stacker(TaskAnalysis(task))
+
+    def members() -> list[Any]:
+        return [stacker.member(Training(_record(name), 1, task.lr)) for name in names]
 
     free = fit_stack(task, members())
     for stay in ([2, 3, 6], [1, 4, 7], [5]):
@@ -494,14 +494,10 @@ def test_an_objective_that_trains_a_task_is_pruned_in_it() -> None:
     task = _task()
     decided = []
     for objective in (task, lambda candidate, run: run.train(task, candidate)):
-        evaluator = Evaluator(objective)
-        evaluator.competition = Competition(HALVING, "minimize", 0, None)
-        decided.append(
-            [
-                _decided(evaluator.alone(Request(Candidate.of(name).record, (1,), number)))
-                for number, name in enumerate(MIXED)
-            ]
-        )
+        subject = subject_of(objective)
+        pruner = Pruner(Competition(HALVING, "minimize", 0, None))
+        asked = [Request(Candidate.of(n).record, (1,), i) for i, n in enumerate(MIXED)]
+        decided.append([_decided(subject.train([item], pruner)[0]) for item in asked])
     assert decided[0] == decided[1]
     assert TrialState.PRUNED in [state for state, *_ in decided[0]]
 

@@ -19,7 +19,9 @@ from stack_tasks import task_of
 import actsearch as acs
 from actsearch.activation import expression_of
 from actsearch.cli import main
-from actsearch.evaluation import Candidate, Evaluator, Objectives, Request
+from actsearch.evaluation import Candidate, Objectives, subject_of
+from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.execution import Job, Work
 from actsearch.pareto import front, fronts
 from actsearch.report import Reader, pareto_front
 
@@ -74,20 +76,20 @@ class TestFront:
 NAMES = ("accuracy", "size", "parameters", "sparsity", "gradient_ratio", "latency", "loss", "mae")
 
 
+def _jobs(*names: str) -> list[Job]:
+    return [Job(number, Candidate.of(name).record) for number, name in enumerate(names)]
+
+
 class TestMeasured:
     @pytest.mark.parametrize("stacked", [False, True], ids=["alone", "stacked"])
     def test_every_objective_of_a_task(self, stacked: bool) -> None:
         names = NAMES[:-1]
         task = task_of("mlp", seeds=2).replace(objectives=names)
-        evaluator = Evaluator(task)
-        evaluator.objectives = Objectives(len(names), names)
-        asked = [
-            Request(Candidate.of(n).record, (1, 2), i)
-            for i, n in enumerate(["relu", "tanh", "prelu"])
-        ]
-        found = evaluator.together(asked) if stacked else [evaluator.alone(r) for r in asked]
-        assert evaluator.stacker is not None
-        assert evaluator.stacker.refusal == ""
+        subject = TaskSubject(task)
+        work = Work(subject, (1, 2), objectives=Objectives(len(names), names))
+        jobs = _jobs("relu", "tanh", "prelu")
+        found = work.train(jobs) if stacked else [work.train([job])[0] for job in jobs]
+        assert subject.stack_refusal == ""
         relu, tanh, prelu = (dict(zip(names, outcome.values, strict=True)) for outcome in found)
         assert [o.value for o in found] == [o.values[0] for o in found]
         assert (relu["size"], tanh["size"]) == (2, 2)
@@ -110,11 +112,11 @@ class TestMeasured:
         )  # fmt: skip
         names = ("mse", "mae")
         for asked in (task, task.replace(metric="mae", objectives=("mae", "mse"))):
-            evaluator = Evaluator(asked)
-            evaluator.objectives = Objectives(2, asked.objectives or ())  # type: ignore[arg-type]
-            requests = [Request(Candidate.of(n).record, (1,)) for n in ("tanh", "sin")]
-            alone = [dict(evaluator.alone(r).evaluations[0].metrics) for r in requests]
-            together = [dict(o.evaluations[0].metrics) for o in evaluator.together(requests)]
+            objectives = Objectives(2, asked.objectives or ())  # type: ignore[arg-type]
+            work = Work(subject_of(asked), (1,), objectives=objectives)
+            jobs = _jobs("tanh", "sin")
+            alone = [dict(work.train([job])[0].evaluations[0].metrics) for job in jobs]
+            together = [dict(o.evaluations[0].metrics) for o in work.train(jobs)]
             assert alone == together
             values = [[item[name] for name in names] for item in alone]
             if asked is task:
@@ -137,9 +139,9 @@ class TestMeasured:
 
         monkeypatch.setattr(torch, "vmap", vmap)
         monkeypatch.setattr("actsearch.evaluation.objectives.relative_cost", timed)
-        evaluator = Evaluator(task_of("mlp").replace(objectives=("accuracy", "latency")))
-        evaluator.objectives = Objectives(2, ("accuracy", "latency"))
-        evaluator.together([Request(Candidate.of(n).record, (1,)) for n in ("relu", "tanh")])
+        names = ("accuracy", "latency")
+        subject = subject_of(task_of("mlp").replace(objectives=names))
+        Work(subject, (1,), objectives=Objectives(2, names)).train(_jobs("relu", "tanh"))
         assert seen[-2:] == ["time"] * 2
         assert "time" not in seen[:-2]
         assert "stack" in seen
@@ -153,18 +155,15 @@ class TestMeasured:
         ],
     )
     def test_a_callable_that_returns_too_little_has_failed(self, result: Any, words: str) -> None:
-        evaluator = Evaluator(lambda candidate, run: result)
-        evaluator.objectives = Objectives(2)
-        outcome = evaluator.alone(Request(Candidate.of("relu").record, (1,)))
+        work = Work(subject_of(lambda candidate, run: result), (1,), objectives=Objectives(2))
+        (outcome,) = work.train(_jobs("relu"))
         assert outcome.state is acs.TrialState.FAILED
         assert words in outcome.reason
 
     def test_of_a_mapping_the_named_entries_count(self) -> None:
-        evaluator = Evaluator(
-            lambda candidate, run: {"other": 9.0, "b": 2.0, "a": float(run.seed)}
-        )
-        evaluator.objectives = Objectives(2, ("a", "b"))
-        outcome = evaluator.alone(Request(Candidate.of("relu").record, (1, 4)))
+        subject = subject_of(lambda candidate, run: {"other": 9.0, "b": 2.0, "a": float(run.seed)})
+        work = Work(subject, (1, 4), objectives=Objectives(2, ("a", "b")))
+        (outcome,) = work.train(_jobs("relu"))
         assert outcome.values == (2.5, 2.0)
         assert outcome.value == 2.5
 
@@ -326,7 +325,7 @@ class TestRefused:
             ({"directions": ("maximize", "maximize")}, ("accuracy", "size"), "would maximize size"),
             ({"directions": ("minimize", "minimize")}, ("accuracy", "size"), "would minimize accuracy"),
             ({"directions": {"accuracy": "maximize", "r2": "minimize"}}, ("accuracy", "size"), "task accuracy, size"),
-            ({}, ("accuracy", "sparsity"), "which way sparsity is better"),
+            ({}, ("accuracy", "sparsity"), "the direction of sparsity is not set"),
             ({"pruner": acs.SuccessiveHalving()}, ("accuracy", "size"), "a pruner compares one value"),
         ],
     )  # fmt: skip

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 import actsearch as acs
 from actsearch.activation import describe
-from actsearch.evaluation import Candidate, Evaluator, Request
-from actsearch.evaluation.stacked import Stacker, Training, _member
+from actsearch.evaluation import Candidate, Request
+from actsearch.evaluation.stacked import Stacker, Training
+from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.training.stack import fit_stack, fit_together, lift
 
@@ -40,16 +42,15 @@ def requests(
 
 
 def alone(task: acs.Task, asked: Sequence[Request]) -> list[Outcome]:
-    evaluator = Evaluator(task)
-    return [evaluator.alone(request) for request in asked]
+    subject = TaskSubject(task)
+    return [subject.train([request])[0] for request in asked]
 
 
 def together(task: acs.Task, asked: Sequence[Request]) -> list[Outcome]:
     """In one stack: nothing was refused."""
-    evaluator = Evaluator(task)
-    outcomes = evaluator.together(asked)
-    assert evaluator.stacker is not None
-    assert evaluator.stacker.refusal == ""
+    subject = TaskSubject(task)
+    outcomes = subject.train(asked)
+    assert subject.stack_refusal == ""
     return outcomes
 
 
@@ -149,9 +150,10 @@ class FromStep(nn.Module):
 
 def test_one_that_diverges_at_its_third_step() -> None:
     task = task_of("mlp")
+    stacker = Stacker(TaskAnalysis(task))
 
     def members(names: Sequence[str]) -> list[Any]:
-        return [_member(task, Training(record(name), 1, task.lr), strict=True) for name in names]
+        return [stacker.member(Training(record(name), 1, task.lr)) for name in names]
 
     stack = members(["relu", "tanh", "sin"])
     for path in stack[1].paths:
@@ -202,7 +204,7 @@ def test_members_have_learning_rates_of_their_own() -> None:
     asked = [
         request
         for lr in (0.01, 0.003, 0.03)
-        for request in requests(["relu", "prelu", None], (1, 2), lr=lr, phase="confirm")
+        for request in requests(["relu", "prelu", None], (1, 2), lr=lr, split="test")
     ]
     found = together(task, asked)
     assert_same(found, alone(task, asked))
@@ -240,11 +242,12 @@ def test_a_bias_before_a_batch_normalisation_is_no_reason_against_a_stack() -> N
     task = task_of("cnn with biases", model=biased_cnn, epochs=1)
     names = ["relu", "tanh", "silu", "prelu", "sin"]
     for first in range(6):
-        stacker = Stacker(task)
+        subject = TaskSubject(task.replace())  # of which nothing is known yet
+        stacker = Stacker(subject._analysis)
         asked = [
             Training(record(name), first + place, task.lr) for place, name in enumerate(names)
         ]
-        assert all(stacker.train(asked, on_test=False)), stacker.refusal
+        assert all(stacker.train(asked)), subject.stack_refusal
 
 
 def test_true_maxout_goes_apart() -> None:
@@ -390,13 +393,12 @@ def test_what_cannot_be_stacked_is_trained_alone_and_the_reason_logged_once(
 ) -> None:
     changes, says = REFUSED[name]
     task = task_of("", **changes)
-    evaluator = Evaluator(task)
+    subject = TaskSubject(task)
     asked = requests(["relu", "sin", "prelu"], (1, 2))
     with caplog.at_level("INFO", logger="actsearch"):
-        found = evaluator.together(asked)
-        again = evaluator.together(asked)
+        found = subject.train(asked)
+        again = subject.train(asked)
     expected = alone(task, asked)
-    assert evaluator.stacker is not None
     assert_same(found, expected)
     assert_same(again, expected)
     logged = [line for line in caplog.messages if "cannot be stacked" in line]
@@ -432,10 +434,9 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
     monkeypatch.setattr("actsearch.evaluation.stacked.fit_together", small)
     task = task_of("mlp")
     asked = requests(FIXED)
-    evaluator = Evaluator(task)
-    found = evaluator.together(asked)
+    subject = TaskSubject(task)
+    found = subject.train(asked)
     assert_same(found, alone(task, asked))
-    assert evaluator.stacker is not None
-    assert evaluator.stacker.largest == 4
-    assert evaluator.stacker.refusal == ""
+    assert found.largest_stack == 4
+    assert subject.stack_refusal == ""
     assert "more memory" in caplog.text

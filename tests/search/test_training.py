@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Run, evaluate
+from actsearch.evaluation import Candidate, Run, subject_of
 from actsearch.records import Outcome, TrialState
 from actsearch.seeds import derive
-from actsearch.study.preparation import site_samples
 from actsearch.training import TrainingResult, check_task, fit, parameter_groups
 
 CPU = torch.device("cpu")
@@ -556,6 +556,8 @@ def test_a_factory_is_called_anew_under_each_seed() -> None:
         return model
 
     made = task(model=factory)
+    subject_of(made).check()
+    drawn.clear()
     for act in ("relu", "tanh"):
         evaluate(Candidate.of(act).record, made, [3, 4])
     assert len(drawn) == 4
@@ -700,7 +702,7 @@ def test_a_batch_of_what_the_model_names_tells_the_channels_of_a_site(train: Any
     )  # fmt: skip
     outcome = trial(made, "max(x, param(0.1, per='channel') * x)")
     assert outcome.state is TrialState.COMPLETE, outcome.reason
-    assert len(site_samples(made)) == 1
+    assert len(subject_of(made).pre_activations()) == 1
 
 
 def test_a_batch_that_the_step_prepares_is_no_sample_and_trains_all_the_same() -> None:
@@ -711,7 +713,7 @@ def test_a_batch_that_the_step_prepares_is_no_sample_and_trains_all_the_same() -
         model=ByName, train=Doubled(), valid=Records(), loss=None, step=step, evaluate=dict_evaluate
     )  # fmt: skip
     assert trial(made, "tanh").state is TrialState.COMPLETE
-    assert site_samples(made) == []
+    assert subject_of(made).pre_activations() == {}
     refused = trial(made, "max(x, param(0.1, per='channel') * x)")
     assert refused.state is TrialState.FAILED
     assert "give sample=" in refused.reason
@@ -794,15 +796,15 @@ def test_the_order_of_a_shuffling_loader_depends_on_the_seed_alone(kind: str) ->
 # test data
 
 
-@pytest.mark.parametrize("phase", ["search", "confirm"])
-def test_test_data_is_touched_in_a_confirmation_alone(phase: Any) -> None:
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_test_data_is_touched_in_a_confirmation_alone(split: Any) -> None:
     test = Recording(XV, YV)
     made = task(test=test)
     made.describe()
     check_task(made, make())
-    outcome = evaluate(Candidate.of("relu").record, made, [1, 2], phase=phase)
+    outcome = evaluate(Candidate.of("relu").record, made, [1, 2], split=split)
     assert outcome.state is TrialState.COMPLETE
-    expected = [*range(21)] * 2 if phase == "confirm" else []  # once a seed, after the last epoch
+    expected = [*range(21)] * 2 if split == "test" else []  # once a seed, after the last epoch
     assert test.asked == expected
 
 
@@ -810,14 +812,14 @@ def test_a_confirmation_scores_the_trained_model_on_test_data() -> None:
     plain = built(1)
     plain_loop(plain, torch.optim.Adam(plain.parameters(), lr=0.02), 1)
     made = task(test=(X, Y))
-    outcome = evaluate(Candidate.of("relu").record, made, [1], phase="confirm")
+    outcome = evaluate(Candidate.of("relu").record, made, [1], split="test")
     plain.eval()
     with torch.no_grad():
         assert outcome.value == (plain(X).argmax(1) == Y).double().mean().item()
 
 
 def test_a_confirmation_without_test_data_fails_and_says_so() -> None:
-    outcome = evaluate(Candidate.of("relu").record, task(), [1], phase="confirm")
+    outcome = evaluate(Candidate.of("relu").record, task(), [1], split="test")
     assert outcome.state is TrialState.FAILED
     assert "give the Task test=" in outcome.reason
 

@@ -12,7 +12,7 @@ import pytest
 from timm_without_its_kernels import mend_torchvision
 
 import actsearch as acs
-from actsearch.evaluation import evaluate
+from actsearch.evaluation import Request, subject_of
 from actsearch.records import Outcome, TrialState
 from actsearch.report import Reader
 
@@ -84,7 +84,8 @@ class TestOtherTrainers:
         if stem == "lightning_module":
             study.quiet()
         record = acs.Candidate.of(act).record
-        return evaluate(record, study.Objective(epochs=3), [settings.pop("seed", 1)], **settings)
+        request = Request(record, (settings.pop("seed", 1),), **settings)
+        return subject_of(study.Objective(epochs=3)).train([request])[0]
 
     def test_each_epoch_is_told_and_the_last_is_the_value(self, stem: str) -> None:
         outcome = self.outcome(stem)
@@ -104,7 +105,7 @@ class TestOtherTrainers:
         assert one == same != other
 
     def test_a_confirmation_scores_test_data(self, stem: str) -> None:
-        found, confirmed = self.outcome(stem), self.outcome(stem, phase="confirm")
+        found, confirmed = self.outcome(stem), self.outcome(stem, split="test")
         assert not confirmed.validation_only
         assert confirmed.evaluations[0].epochs == found.evaluations[0].epochs
         assert confirmed.value != found.value

@@ -2,19 +2,24 @@
 
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.cost import Cost, cost
-from actsearch.evaluation.evaluate import evaluate
-from actsearch.evaluation.evaluator import Evaluator, Request
 from actsearch.evaluation.objectives import Objectives
+from actsearch.evaluation.pruner import Pruner
+from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.evaluation.run import Run, TrialPruned
+from actsearch.evaluation.subject import Objective, Subject, subject_of
 
 __all__ = [
+    "LARGEST_STACK",
     "Candidate",
     "Cost",
-    "Evaluator",
+    "Objective",
     "Objectives",
+    "Outcomes",
+    "Pruner",
     "Request",
     "Run",
+    "Subject",
     "TrialPruned",
     "cost",
-    "evaluate",
+    "subject_of",
 ]

@@ -14,39 +14,46 @@ from typing import Any
 import torch
 
 from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.request import Request
 from actsearch.evaluation.run import Phase, Run, TrialPruned
 from actsearch.halving import SPARED, Judge
-from actsearch.records import CandidateRecord, EvaluationRecord, Outcome, TrialState
-from actsearch.task import Task
+from actsearch.records import EvaluationRecord, Outcome, TrialState
 
-__all__ = ["ObjectiveCallable", "SeedRun", "ended", "evaluate", "judged", "run_of", "summed"]
+__all__ = [
+    "ObjectiveCallable",
+    "SeedRun",
+    "aggregate",
+    "evaluate",
+    "seed_result",
+    "with_pruning",
+]
 
 ObjectiveCallable = Callable[[Any, Any], float | Mapping[str, float]]
 
 _log = logging.getLogger("actsearch")
 
+_CPU = torch.device("cpu")
+
 _LONGEST = 2000  # characters of a message that are kept with the trial; the log has all of it
 
 
 def evaluate(
-    record: CandidateRecord,
     objective: ObjectiveCallable,
-    seeds: Sequence[int],
-    *,
-    number: int = -1,
-    phase: Phase = "search",
+    request: Request,
     judge: Judge | None = None,
+    *,
+    device: torch.device = _CPU,
+    is_own: bool = True,
 ) -> Outcome:
-    """Train a candidate under each seed.
+    """Train a candidate under each seed of a request.
 
     Args:
-        record: the candidate.
-        objective: a Task, or any ``objective(candidate, run) -> float or {name: float}``; of a mapping, the
+        objective: any ``objective(candidate, run) -> float or {name: float}``, a Task among them; of a mapping, the
             first entry is optimised.
-        seeds: one training each.
-        number: trial number told to the objective.
-        phase: whether to score on validation or on test data.
+        request: what is trained, and how.
         judge: follows the first training, and may end the trial there.
+        device: where to train, as the objective is told.
+        is_own: whether the objective is the user's own function, whose exceptions are logged.
 
     Returns:
         COMPLETE with the mean over seeds; FAILED with the reason if any seed gave no finite number; PRUNED if the
@@ -54,15 +61,19 @@ def evaluate(
     """
     started = time.perf_counter()
     runs: list[SeedRun] = []
-    for seed in seeds:
-        run = run_of(objective, seed, number, phase, None if runs else judge)
-        runs.append(_evaluate_seed(Candidate(record), objective, run))
+    for seed in request.seeds:
+        follower = None if runs else judge
+        run = Run(
+            seed, request.number, request.phase, device, request.epochs, follower, request.lr
+        )
+        runs.append(_evaluate_seed(Candidate(request.record), objective, run, is_own))
         if runs[-1].state is not TrialState.COMPLETE:
             break
-    return judged(summed(runs, phase, time.perf_counter() - started), judge)
+    outcome = aggregate(runs, request.phase, time.perf_counter() - started)
+    return with_pruning(outcome, judge)
 
 
-def judged(outcome: Outcome, judge: Judge | None) -> Outcome:
+def with_pruning(outcome: Outcome, judge: Judge | None) -> Outcome:
     """Write down what a pruner decided: of the trial, not of a seed."""
     if judge is None:
         return outcome
@@ -82,14 +93,14 @@ class SeedRun:
     asked_for_phase: bool
 
 
-def summed(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
+def aggregate(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
     """The outcome of a candidate's trainings, up to the first that did not end well."""
-    ended = next((i for i, run in enumerate(runs) if run.state is not TrialState.COMPLETE), None)
+    last = next((i for i, run in enumerate(runs) if run.state is not TrialState.COMPLETE), None)
     state, reason = TrialState.COMPLETE, ""
-    if ended is not None:
-        runs = runs[: ended + 1]
-        state = runs[ended].state
-        reason = f"seed {runs[ended].evaluation.seed}: {runs[ended].evaluation.reason}"
+    if last is not None:
+        runs = runs[: last + 1]
+        state = runs[last].state
+        reason = f"seed {runs[last].evaluation.seed}: {runs[last].evaluation.reason}"
     evaluations = tuple(run.evaluation for run in runs)
     values = [item.value for item in evaluations if item.value is not None]
     failed = state is TrialState.FAILED
@@ -104,24 +115,26 @@ def summed(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
     )
 
 
-def _evaluate_seed(candidate: Candidate, objective: ObjectiveCallable, run: Run) -> SeedRun:
+def _evaluate_seed(
+    candidate: Candidate, objective: ObjectiveCallable, run: Run, is_own: bool
+) -> SeedRun:
     started = time.perf_counter()
     state, value, reason = TrialState.COMPLETE, None, ""
     metrics: Mapping[str, float] = {}
     try:
         value, metrics = _read(objective(candidate, run))
     except (Exception, SystemExit) as error:  # a script that ends itself must not end the search
-        if _says_pruned(error):
+        if _is_pruned_error(error):
             state, value = TrialState.PRUNED, run.last_reported
             reason = _message(error) or run.reason_to_prune or "pruned by the objective"
-            return ended(run, state, value, metrics, reason, time.perf_counter() - started)
+            return seed_result(run, state, value, metrics, reason, time.perf_counter() - started)
         reason = f"{type(error).__name__}: {_message(error)}"
-        if not isinstance(objective, Task):
+        if is_own:
             _log.warning("the objective raised on %s", candidate, exc_info=error)
-    return ended(run, state, value, metrics, reason, time.perf_counter() - started)
+    return seed_result(run, state, value, metrics, reason, time.perf_counter() - started)
 
 
-def _says_pruned(error: BaseException) -> bool:
+def _is_pruned_error(error: BaseException) -> bool:
     """Whether an exception ends a trial early: ours, or Optuna's of an objective written for it.
 
     Optuna's is known by its name, since this floor does without Optuna.
@@ -134,16 +147,7 @@ def _says_pruned(error: BaseException) -> bool:
     )
 
 
-def run_of(
-    objective: ObjectiveCallable, seed: int, number: int, phase: Phase, judge: Judge | None = None
-) -> Run:
-    """What an objective is told of one training."""
-    if isinstance(objective, Task):
-        return Run(seed, number, phase, objective.torch_device(), objective.epochs, judge)
-    return Run(seed, number, phase, torch.device("cpu"), None, judge)
-
-
-def ended(
+def seed_result(
     run: Run,
     state: TrialState,
     value: float | None,

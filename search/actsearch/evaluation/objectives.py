@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -14,10 +14,14 @@ from actsearch.activation import expression_of
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.cost import relative_cost
-from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.evaluation.run import prepared
-from actsearch.records import CandidateRecord, EvaluationRecord, Outcome, TrialState
-from actsearch.task import Task
+from actsearch.evaluation.task_analysis import TaskAnalysis
+from actsearch.records import (
+    CandidateRecord,
+    Diagnostics,
+    EvaluationRecord,
+    Outcome,
+    TrialState,
+)
 from actsearch.task.objectives import MEASURED
 
 __all__ = ["Objectives"]
@@ -36,19 +40,23 @@ class Objectives:
     names: tuple[str, ...] = ()
 
     def read(
-        self, outcome: Outcome, objective: ObjectiveCallable, record: CandidateRecord
+        self, outcome: Outcome, record: CandidateRecord, analysis: TaskAnalysis | None = None
     ) -> Outcome:
-        """The outcome with its values; FAILED where one of them could not be had."""
+        """The outcome with its values; FAILED where one of them could not be had.
+
+        Args:
+            outcome: of the trainings.
+            record: what was trained.
+            analysis: of the task; None for an objective of the user's own, which measures everything itself.
+        """
         if outcome.state is not TrialState.COMPLETE:
             return outcome
         try:
             evaluations = outcome.evaluations
-            if isinstance(objective, Task):
-                evaluations = tuple(self._measured(outcome, objective, record))
+            if analysis is not None:
+                evaluations = tuple(self._measured(evaluations, record, analysis))
             values = self._values(evaluations)
-        except (
-            Exception
-        ) as error:  # building the model again to time it may fail like the first time
+        except Exception as error:  # building the model once more may fail like the first time
             reason = f"{type(error).__name__}: {error}"
             return dataclasses.replace(
                 outcome, state=TrialState.FAILED, value=None, spread=None, reason=reason
@@ -77,43 +85,50 @@ class Objectives:
         return values
 
     def _measured(
-        self, outcome: Outcome, task: Task, record: CandidateRecord
+        self,
+        evaluations: Sequence[EvaluationRecord],
+        record: CandidateRecord,
+        analysis: TaskAnalysis,
     ) -> Iterator[EvaluationRecord]:
-        """The trainings with what is no metric beside their metrics."""
-        shared: dict[str, float] = {}
-        if "size" in self.names:
-            shared["size"] = float(sum(expression_of(a).size for a in record.activations.values()))
-        if "latency" in self.names:
-            shared["latency"] = _latency(outcome, task, record)
-        for item in outcome.evaluations:
-            own = {name: value for name in self.names if (value := _seen(item, name)) is not None}
-            yield dataclasses.replace(item, metrics={**item.metrics, **shared, **own})
+        """The trainings with what is not a metric beside their metrics."""
+        rows = [MEASURED[name] for name in self.names if name in MEASURED]
+        first = _Trained(record, analysis, evaluations[0])
+        shared = {row.name: row.measure(first) for row in rows if not row.per_seed}
+        for evaluation in evaluations:
+            trained = _Trained(record, analysis, evaluation)
+            own = {row.name: row.measure(trained) for row in rows if row.per_seed}
+            values = {n: v for n, v in {**shared, **own}.items() if v is not None}
+            yield dataclasses.replace(evaluation, metrics={**evaluation.metrics, **values})
 
 
-def _seen(item: EvaluationRecord, name: str) -> float | None:
-    """What the diagnostics of a training give for an objective."""
-    seen = item.diagnostics
-    if seen is None or name not in MEASURED:
-        return None
-    if name == "parameters":
-        return None if seen.parameters_added is None else float(seen.parameters_added)
-    if name == "sparsity":
-        return seen.sparsity
-    if name == "gradient_ratio" and (ratio := seen.gradient_ratio) is not None:
-        return 0.0 if ratio == 0 else min(ratio, 1 / ratio)
-    return None
+@dataclass(frozen=True)
+class _Trained:
+    """One training, as :class:`actsearch.task.objectives.TrainedCandidate`."""
 
+    record: CandidateRecord
+    analysis: TaskAnalysis
+    evaluation: EvaluationRecord
 
-def _latency(outcome: Outcome, task: Task, record: CandidateRecord) -> float:
-    """Of the activations as they stand in the model, outside of any training."""
-    seen = outcome.evaluations[0].diagnostics
-    if seen is None:
-        raise TaskError(
-            "latency needs the shapes at the sites, and this model allows no diagnostics"
+    @property
+    def diagnostics(self) -> Diagnostics | None:
+        return self.evaluation.diagnostics
+
+    @property
+    def formula_size(self) -> int:
+        return sum(expression_of(item).size for item in self.record.activations.values())
+
+    @property
+    def relative_latency(self) -> float:
+        if self.diagnostics is None:
+            raise TaskError(
+                "latency needs the shapes at the sites, and this model allows no diagnostics"
+            )
+        model = self.model().train()
+        return relative_cost(
+            ((model.get_submodule(site.site), site.shape) for site in self.diagnostics.start),
+            self.analysis.device,
         )
-    placed = prepared(task, Candidate(record), outcome.evaluations[0].seed)
-    device = task.torch_device()
-    model: nn.Module = placed.model.to(device).train()
-    return relative_cost(
-        ((model.get_submodule(site.site), site.shape) for site in seen.start), device
-    )
+
+    def model(self) -> nn.Module:
+        placed = self.analysis.place(Candidate(self.record), self.evaluation.seed)
+        return placed.model.to(self.analysis.device)

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import Judge
-from actsearch.placement import (
-    ModelAnalysis,
-    Placement,
-    expose_sites,
-    initialise_for_gain,
-    model_structure,
-    place_analyzed,
-)
-from actsearch.placement.model_run import observe_output
 from actsearch.records import EpochRecord, EvaluationRecord
-from actsearch.seeds import derive
-from actsearch.task import Task, inputs_and_targets, reading_copy
-from actsearch.training import TrainingResult, fit, isolated_random
+from actsearch.task import Task
+from actsearch.training import TrainingResult, fit
 
-__all__ = ["Phase", "Run", "TrialPruned", "parameters_added", "prepared", "sample_of"]
+__all__ = ["Phase", "Run", "TrialPruned"]
 
 Phase = Literal["search", "confirm"]
 
@@ -55,7 +42,17 @@ class Run:
         device: torch.device,
         budget: int | None,
         judge: Judge | None = None,
+        lr: float | None = None,
     ) -> None:
+        """Args:
+        seed: see above, as number, device and budget.
+        number: see above.
+        phase: see :attr:`phase`.
+        device: see above.
+        budget: see above.
+        judge: the pruner's, which follows what is reported.
+        lr: learning rate of a Task; None for its own.
+        """
         self.seed = seed
         self.number = number
         self.device = device
@@ -63,6 +60,7 @@ class Run:
         self.asked_for_phase = False
         self._phase: Phase = phase
         self._judge = judge
+        self._lr = lr
         self._reported: dict[int, float] = {}
         self._training: TrainingResult | None = None
 
@@ -111,12 +109,14 @@ class Run:
         Raises:
             TrialPruned: the study's pruner gives the trial up.
         """
-        placement = prepared(task, candidate, self.seed)
+        analysis = TaskAnalysis(task)
+        placement = analysis.place(candidate, self.seed)
         on_test = self.scores_on_test(task)
+        epochs = self.budget or task.epochs
 
         def follow(epoch: int, value: float) -> bool:
             self.report(epoch, value)
-            return self.should_prune() and epoch < task.epochs
+            return self.should_prune() and epoch < epochs
 
         training = fit(
             task,
@@ -125,7 +125,10 @@ class Run:
             on_test=on_test,
             report=follow,
             watched=[] if on_test else [item.path for item in placement.replaced],
-            added=parameters_added(task, placement.model),
+            added=analysis.parameters_added(placement.model),
+            lr=self._lr,
+            epochs=epochs,
+            batch=analysis.diagnostics_batch,
         )
         metrics = self.trained(training)
         if self.should_prune() and not metrics and not training.stopped:
@@ -169,95 +172,3 @@ class Run:
     def stopped(self) -> str:
         """Why training was stopped, if it was."""
         return self._training.stopped if self._training is not None else ""
-
-
-def prepared(task: Task, candidate: Candidate, seed: int, *, opened: bool = False) -> Placement:
-    """A task's model built under a seed, with a candidate's activations in it.
-
-    Args:
-        task: whose model.
-        candidate: what is placed.
-        seed: of the weights.
-        opened: whether every hidden activation of the model unchanged becomes a submodule, too.
-    """
-    with isolated_random(derive(seed, "init")):
-        model = task.build()
-    _sizes.setdefault(task, _size(model))
-    record = candidate.record
-    if record.is_baseline and not opened:
-        return candidate.place(model)
-    with isolated_random(0):  # a user's model may draw from any generator where it is run
-        look = _look(task, model)
-        placement = (
-            expose_sites(look, model)
-            if record.is_baseline
-            else place_analyzed(look, model, record)
-        )
-    if task.gain == "auto" and not record.is_baseline:
-        with isolated_random(derive(seed, "gain")):
-            initialise_for_gain(placement, look.sample)
-    return placement
-
-
-_sizes: WeakKeyDictionary[Task, int | None] = WeakKeyDictionary()
-
-
-def parameters_added(task: Task, model: nn.Module) -> int | None:
-    """Numbers that a changed model learns beyond those of the task's own; None where their count is not known yet."""
-    before, now = _sizes.get(task), _size(model)
-    return None if before is None or now is None else now - before
-
-
-def _size(model: nn.Module) -> int | None:
-    parameters = list(model.parameters())
-    if any(isinstance(item, nn.parameter.UninitializedParameter) for item in parameters):
-        return None
-    return sum(item.numel() for item in parameters)
-
-
-_looks: WeakKeyDictionary[Task, tuple[Any, ModelAnalysis]] = WeakKeyDictionary()
-
-
-def _look(task: Task, model: nn.Module) -> ModelAnalysis:
-    """What was seen of a task's model; looked at once, since its candidates differ in their activations alone."""
-    built = model_structure(model)
-    known = _looks.get(task)
-    if known is None or known[0] != built:
-        known = _looks[task] = (built, ModelAnalysis(model, sample_of(task, model)))
-    return known[1]
-
-
-def sample_of(task: Task, model: nn.Module) -> Any:
-    """A few inputs of the training data, for shapes; None where the task's step alone knows what the model takes.
-
-    A batch that is a mapping of what the model's forward names is such inputs also with a step.
-    """
-    batch = _first_batch(task)
-    if task.step is None:
-        return inputs_and_targets(batch)[0]
-    return _as_inputs(batch, model) if isinstance(batch, Mapping) else None
-
-
-def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
-    """Two samples of a batch, if the model takes it as it is."""
-    sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
-    try:
-        if set(sample) <= set(inspect.signature(model.forward).parameters):
-            observe_output(model, sample)
-            return sample
-    except Exception:  # a step may well prepare a batch first: anything
-        pass
-    return None
-
-
-def _first_batch(task: Task) -> Any:
-    if isinstance(task.train, tuple):
-        return tuple(tensor[:2] for tensor in task.train)
-    train = reading_copy(task.train)
-    with isolated_random(0):
-        if hasattr(train, "batch_size"):
-            return next(iter(train))
-        item = train[0]
-        if task.step is not None:
-            return default_collate([item]) if isinstance(item, Mapping) else None
-    return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)

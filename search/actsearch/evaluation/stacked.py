@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from actsearch.activation import describe
 from actsearch.evaluation.candidate import Candidate
-from actsearch.evaluation.run import parameters_added, prepared
+from actsearch.evaluation.request import LARGEST_STACK
+from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
@@ -18,7 +21,7 @@ from actsearch.training.loop import seed_streams
 from actsearch.training.memory import is_out_of_memory
 from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
 
-__all__ = ["LARGEST_STACK", "MEASURED", "Stacker", "Training"]
+__all__ = ["MEASURED", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
@@ -29,7 +32,6 @@ _PROBES = (
 )  # their training together is compared with single training
 MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
-LARGEST_STACK = 128  # members of a stack; more gain little and cost memory
 
 
 @dataclass(frozen=True)
@@ -49,58 +51,61 @@ class Training:
         return (self.lr, activations, self.record.label)
 
 
-@dataclass
 class Stacker:
     """Trains several candidates of one task in one pass, where that is known to give what single training gives.
 
+    What is found out about stacks of the task is kept with its analysis.
+
     Attributes:
-        task: whose model is trained.
-        refusal: why nothing of this task is stacked; empty while it is.
         largest: most members of a stack; halved when memory runs out.
-        side_by_side: stacks that may be trained at the same time, each with one of torch's threads.
-        differences: for each structure of models that was checked, why a stack of them may give other last bits than
-            single training; empty if it does not.
     """
 
-    task: Task
-    refusal: str = ""
-    largest: int = LARGEST_STACK
-    side_by_side: int = 1
-    differences: dict[Any, str] = field(default_factory=dict)
-
-    @property
-    def bit_equal(self) -> bool:
-        """Whether all stacks so far were found equal to single training to the last bit."""
-        return not any(self.differences.values())
+    def __init__(
+        self,
+        analysis: TaskAnalysis,
+        *,
+        largest: int = LARGEST_STACK,
+        on_test: bool = False,
+        inexact: bool = False,
+        epochs: int | None = None,
+    ) -> None:
+        """Args:
+        analysis: of the task whose model is trained.
+        largest: see above.
+        on_test: whether to measure on test data.
+        inexact: whether also stacks that may give other last bits than single training are wanted.
+        epochs: of each training; the task's own by default.
+        """
+        self.largest = largest
+        self._analysis = analysis
+        self._task = analysis.task
+        self._findings = analysis.findings
+        self._on_test = on_test
+        self._inexact = inexact
+        self._epochs = epochs
+        # small stacks are trained side by side, a large one takes all threads for each operation
+        threads = torch.get_num_threads()
+        self._side_by_side = threads if threads > 1 and analysis.is_small else 1
 
     def train(
-        self,
-        trainings: Sequence[Training],
-        *,
-        on_test: bool,
-        watch: Watch | None = None,
-        inexact: bool = False,
+        self, trainings: Sequence[Training], watch: Watch | None = None
     ) -> list[TrainingResult | None]:
         """Train what can be trained together.
 
         Args:
             trainings: one for each candidate and seed.
-            on_test: whether to measure on test data.
             watch: which of them leave before their end.
-            inexact: whether also stacks that may give other last bits than single training are wanted.
 
         Returns:
             A result for each; None for one that has to be trained alone.
         """
         results: list[TrainingResult | None] = [None] * len(trainings)
-        if self.refusal:
+        if self._findings.stack_refusal:
             return results
         for indices in self._stacks(trainings):
             own = watch and watch.within(indices)
-            found = self._train_stack(
-                [trainings[index] for index in indices], on_test, own, inexact
-            )
-            for index, result in zip(indices, found, strict=True):
+            stack = self._train_stack([trainings[index] for index in indices], own)
+            for index, result in zip(indices, stack, strict=True):
                 results[index] = result
         return results
 
@@ -112,35 +117,37 @@ class Stacker:
         return [order[start : start + share] for start in range(0, len(order), max(share, 1))]
 
     def _train_stack(
-        self, trainings: Sequence[Training], on_test: bool, watch: Watch | None, inexact: bool
+        self, trainings: Sequence[Training], watch: Watch | None
     ) -> list[TrainingResult | None]:
         results: list[TrainingResult | None] = [None] * len(trainings)
-        members = [_member(self.task, training) for training in trainings]
+        members = [self.member(training) for training in trainings]
         groups: dict[Any, list[int]] = {}
         for index, member in enumerate(members):
             if member is not None:
                 groups.setdefault(_signature(member), []).append(index)
         for signature, indices in groups.items():
             own = [trainings[index] for index in indices]
-            if len(indices) < 2 or not self._allows(signature, own, inexact):
+            if len(indices) < 2 or not self._allows(signature, own):
                 continue
             stack: list[Any] = [members[index] for index in indices]
-            found = self._fit(stack, on_test, watch and watch.within(indices))
-            for index, result in zip(indices, found, strict=True):
+            trained = self._fit(stack, watch and watch.within(indices))
+            for index, result in zip(indices, trained, strict=True):
                 results[index] = result
         return results
 
     def _fit(
-        self, members: Sequence[Member], on_test: bool, watch: Watch | None
+        self, members: Sequence[Member], watch: Watch | None
     ) -> Sequence[TrainingResult | None]:
         try:
             return fit_together(
-                self.task,
+                self._task,
                 members,
-                on_test=on_test,
+                on_test=self._on_test,
                 watch=watch,
-                diagnose=not on_test,
-                side_by_side=self.side_by_side,
+                diagnose=not self._on_test,
+                side_by_side=self._side_by_side,
+                epochs=self._epochs,
+                batch=self._analysis.diagnostics_batch,
             )
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
@@ -153,22 +160,23 @@ class Stacker:
                 self._refuse(error)
             return [None] * len(members)
 
-    def _allows(self, signature: Any, trainings: Sequence[Training], inexact: bool) -> bool:
+    def _allows(self, signature: Any, trainings: Sequence[Training]) -> bool:
         """Whether models of this structure may be stacked; found out where it is first asked.
 
         On a GPU also where that gives other last bits: there it is most of the speed.
         """
-        if self.refusal:
+        differences = self._findings.stack_differences
+        if self._findings.stack_refusal:
             return False
-        if signature not in self.differences:
+        if signature not in differences:
             try:
-                self.differences[signature] = self._check(self._probes(signature, trainings))
+                differences[signature] = self._check(self._probes(signature, trainings))
             except Exception as error:
                 self._refuse(error)
                 return False
-            self._say(self.differences[signature])
-        is_gpu = self.task.torch_device().type != "cpu"
-        return inexact or is_gpu or not self.differences[signature]
+            self._log_difference(differences[signature])
+        is_gpu = self._analysis.device.type != "cpu"
+        return self._inexact or is_gpu or not differences[signature]
 
     def _probes(self, signature: Any, trainings: Sequence[Training]) -> list[Training]:
         """What is compared with single training: always the same for models of one structure.
@@ -177,24 +185,24 @@ class Stacker:
         """
         first = trainings[0].record
         probes = [
-            Training(first.uniform(describe(name)), seed, self.task.lr)
+            Training(first.uniform(describe(name)), seed, self._task.lr)
             for seed, name in enumerate(_PROBES)
         ]
-        members = [_member(self.task, item) for item in probes]
+        members = [self.member(item) for item in probes]
         if all(item is not None and _signature(item) == signature for item in members):
             return probes
         # a candidate that makes the layers before it wider is like itself alone
-        return [Training(first, seed, self.task.lr) for seed in range(len(_PROBES))]
+        return [Training(first, seed, self._task.lr) for seed in range(len(_PROBES))]
 
     def _check(self, given: Sequence[Training]) -> str:
-        members = [_member(self.task, item, strict=True) for item in given]
-        alone = [_member(self.task, item, strict=True) for item in given]
-        return check_stack(self.task, [m for m in members if m], [m.model for m in alone if m])
+        members = [self._built(item) for item in given]
+        alone = [self._built(item).model for item in given]
+        return check_stack(self._task, members, alone)
 
-    def _say(self, difference: str) -> None:
+    def _log_difference(self, difference: str) -> None:
         if not difference:
             return
-        if self.task.torch_device().type == "cpu":
+        if self._analysis.device.type == "cpu":
             _log.info(
                 "trained together, candidates of this task may get other last digits than one at a time, since %s: "
                 "they are trained one at a time unless the executor is given a batch",
@@ -209,54 +217,54 @@ class Stacker:
     def _refuse(self, error: Exception) -> None:
         text = str(error).strip().splitlines()
         reason = text[0] if text else type(error).__name__
-        self.refusal = (
+        self._findings.stack_refusal = (
             reason if isinstance(error, Unstackable) else f"{type(error).__name__}: {reason}"
         )
         _log.info(
             "candidates are trained one at a time, since this task cannot be stacked: %s",
-            self.refusal,
+            self._findings.stack_refusal,
         )
 
     def gain(self, trainings: Sequence[Training]) -> float:
         """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
         picked = trainings[: min(self.largest, MEASURED)]
         stack = self._alike(picked)
-        if len(stack) < 2 or not self._allows(_signature(stack[0]), picked, inexact=False):
+        if len(stack) < 2 or not self._allows(_signature(stack[0]), picked):
             return 0.0
         self._timed(stack, picked[0])  # what runs first pays for what torch loads only then
         return self._timed(self._alike(picked), picked[0])
 
     def _alike(self, trainings: Sequence[Training]) -> list[Member]:
         """Models, ready to be stacked, of those trainings that go together with the first."""
-        built = [_member(self.task, training) for training in trainings]
+        built = [self.member(training) for training in trainings]
         members = [member for member in built if member is not None]
         return [member for member in members if _signature(member) == _signature(members[0])]
 
     def _timed(self, stack: Sequence[Member], training: Training) -> float:
         """Seconds of a few steps alone, as a multiple of those in a stack."""
-        alone = _member(self.task, training, strict=True)
-        assert alone is not None
-        short = _shortened(self.task)
+        alone = self._built(training)
+        short = _shortened(self._task)
         started = time.perf_counter()
         fit(short, alone.model, alone.seed)
         between = time.perf_counter()
-        fit_together(short, stack, side_by_side=self.side_by_side)
+        fit_together(short, stack, side_by_side=self._side_by_side)
         return (between - started) * len(stack) / (time.perf_counter() - between)
 
+    def member(self, training: Training) -> Member | None:
+        """A training's model, ready to be stacked; None if it cannot be built, which training it alone explains."""
+        try:
+            return self._built(training)
+        except Exception:
+            return None
 
-def _member(task: Task, training: Training, strict: bool = False) -> Member | None:
-    """A training's model, ready to be stacked; None if it cannot be built, which training it alone will explain."""
-    try:
+    def _built(self, training: Training) -> Member:
         candidate = Candidate(training.record)
-        placement = prepared(task, candidate, training.seed, opened=True)
-        model = placement.model.to(task.torch_device())
+        placement = self._analysis.place(candidate, training.seed, opened=True)
+        model = placement.model.to(self._analysis.device)
         seed_streams(model, training.seed)
-    except Exception:
-        if strict:
-            raise
-        return None
-    paths = tuple(item.path for item in placement.replaced)
-    return Member(model, paths, training.seed, training.lr, parameters_added(task, model))
+        paths = tuple(item.path for item in placement.replaced)
+        added = self._analysis.parameters_added(model)
+        return Member(model, paths, training.seed, training.lr, added)
 
 
 def _signature(member: Member) -> Any:

@@ -2,6 +2,6 @@
 
 from actsearch.execution.local import Local
 from actsearch.execution.processes import Processes
-from actsearch.execution.work import Executor, Job, Work
+from actsearch.execution.work import Executor, Finished, Job, Work
 
-__all__ = ["Executor", "Job", "Local", "Processes", "Work"]
+__all__ = ["Executor", "Finished", "Job", "Local", "Processes", "Work"]

@@ -6,6 +6,7 @@ that started this one, and never anything that was read from a file or a databas
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import logging
@@ -14,7 +15,6 @@ import queue
 import struct
 import sys
 import threading
-from collections.abc import Sequence
 from logging.handlers import QueueHandler
 from typing import IO, Any
 
@@ -135,7 +135,7 @@ def _hand_on_logs(replies: _Replies, level: int) -> None:
 def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) -> None:
     import torch
 
-    from actsearch.execution.work import Job, Work
+    from actsearch.execution.work import Work
 
     torch.set_num_threads(threads)
     work: Work | None = None
@@ -148,8 +148,7 @@ def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) ->
             replies.send("ready", None)
         else:
             assert work is not None
-            jobs: Sequence[Job]
-            jobs, work.evaluator.competition, work.evaluator.open_numbers, inexact = message
-            outcomes = work.together(jobs, inexact=inexact) if len(jobs) > 1 else [work(jobs[0])]
-            stacker = work.evaluator.stacker
-            replies.send("done", (outcomes, None if stacker is None else stacker.largest))
+            jobs, pruner, inexact = message
+            outcomes = work.train(jobs, pruner=pruner, inexact=inexact)
+            work = dataclasses.replace(work, largest_stack=outcomes.largest_stack)
+            replies.send("done", outcomes)

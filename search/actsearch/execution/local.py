@@ -6,8 +6,7 @@ from collections.abc import Generator, Sequence
 
 from actsearch.checks import check_integer
 from actsearch.errors import StudyError
-from actsearch.execution.work import Job, Work
-from actsearch.records import Outcome
+from actsearch.execution.work import Finished, Job, Work
 
 __all__ = ["Local", "checked_batch"]
 
@@ -38,12 +37,11 @@ class Local:
         """As given, or as found for the objective."""
         return self.batch or work.batch_for(jobs)
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
         """Train the jobs in one go."""
-        if len(jobs) > 1:
-            yield list(zip(jobs, work.together(jobs, inexact=self.batch is not None), strict=True))
-        elif jobs:
-            yield [(jobs[0], work(jobs[0]))]
+        if jobs:
+            outcomes = work.train(jobs, inexact=self.batch is not None)
+            yield Finished(list(zip(jobs, outcomes, strict=True)), outcomes.largest_stack)
 
     def stop(self) -> None:
         """Nothing: what was handed over is trained in one go."""

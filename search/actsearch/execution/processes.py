@@ -17,10 +17,11 @@ import torch
 
 from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
+from actsearch.evaluation import LARGEST_STACK, Outcomes, Pruner
 from actsearch.execution.children import Child, Event
 from actsearch.execution.guard import Guard
 from actsearch.execution.local import checked_batch
-from actsearch.execution.work import Job, Work
+from actsearch.execution.work import Finished, Job, Work
 from actsearch.records import Outcome, TrialState
 
 __all__ = ["Processes"]
@@ -77,14 +78,15 @@ class Processes:
         self._guard: Guard | None = None
         self._work: Work | None = None
         self._stops = False
-        self._unsettled: dict[int, tuple[Job, Outcome] | None] = {}
+        self._unjudged: dict[int, tuple[Job, Outcome] | None] = {}
+        self._largest_stack = LARGEST_STACK
         _all.add(self)
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """All that wait: a free child takes what is next."""
         return max(1, len(jobs))
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
         """Train every job and hand out outcomes in the order in which they come.
 
         Raises:
@@ -93,12 +95,13 @@ class Processes:
         self._stops = False
         if not jobs:
             return
-        if work.evaluator.competition is not None and work.evaluator.stacker is None:
+        if work.competition is not None and not work.subject.can_be_judged_later:
             raise StudyError(
                 "a pruner judges trials in order, and an objective of your own may ask it at any time: "
                 "use acs.Local() with it, or a Task"
             )
-        self._unsettled = {job.number: None for job in jobs}
+        self._unjudged = {job.number: None for job in jobs}
+        self._largest_stack = work.largest_stack
         waiting = collections.deque(self._shares(jobs, work))
         try:
             self._start(work, min(self.count, len(waiting)))
@@ -177,13 +180,13 @@ class Processes:
             ) from error
 
     def _hand_out(self, waiting: collections.deque[list[Job]], work: Work) -> None:
-        competition = work.evaluator.competition
         for seat in self._children:
             if waiting and not seat.jobs:
                 seat.jobs = waiting.popleft()
-                seat.child.send(
-                    (seat.jobs, competition, tuple(self._unsettled), self.batch is not None)
-                )
+                pruner = None
+                if work.competition is not None:
+                    pruner = Pruner(work.competition, tuple(self._unjudged))
+                seat.child.send((seat.jobs, pruner, self.batch is not None))
                 if seat.is_ready:
                     self._start_clock(seat)
 
@@ -191,9 +194,7 @@ class Processes:
         if self.trial_timeout is not None and seat.jobs:
             seat.deadline = time.monotonic() + self.trial_timeout * len(seat.jobs)
 
-    def _next(
-        self, waiting: collections.deque[list[Job]], work: Work
-    ) -> Iterator[list[tuple[Job, Outcome]]]:
+    def _next(self, waiting: collections.deque[list[Job]], work: Work) -> Iterator[Finished]:
         """Wait for a child to say something, or for one to have taken too long."""
         now = time.monotonic()
         late = [
@@ -215,12 +216,10 @@ class Processes:
         if found is None:
             return  # the last words of one that was replaced
         if kind == "done":
-            outcomes, largest = content
+            outcomes: Outcomes = content
             done = list(zip(found.jobs, outcomes, strict=True))
             found.jobs, found.deadline = [], None
-            if largest is not None and work.evaluator.stacker is not None:
-                work.evaluator.stacker.largest = min(largest, work.evaluator.stacker.largest)
-            yield from self._settled(done, work)
+            yield from self._release_in_order(Finished(done, outcomes.largest_stack), work)
         elif kind == "ready":
             if child.is_over_limit():
                 child.kill()
@@ -237,22 +236,21 @@ class Processes:
 
     def _lost(
         self, seat: _Seat, why: str, waiting: collections.deque[list[Job]], work: Work
-    ) -> Iterator[list[tuple[Job, Outcome]]]:
+    ) -> Iterator[Finished]:
         """Replace a child. Of several jobs it is not known which was at fault: each is trained alone next."""
         if not seat.is_ready and seat.deadline is None:
             raise self._no_start(why)
-        jobs, at = seat.jobs, self._children.index(seat)
+        jobs, index = seat.jobs, self._children.index(seat)
         seat.child.kill()
-        self._children[at] = self._seat(work)
+        self._children[index] = self._seat(work)
         if len(jobs) > 1:
             _log.warning(
                 "%d trials in one pass: %s; they are trained one at a time", len(jobs), why
             )
             waiting.extendleft([job] for job in reversed(jobs))
         elif jobs:
-            yield from self._settled(
-                [(jobs[0], Outcome(TrialState.FAILED, None, reason=why))], work
-            )
+            failed = Outcome(TrialState.FAILED, None, reason=why)
+            yield from self._release_in_order(Finished([(jobs[0], failed)]), work)
 
     def _no_start(self, why: str) -> StudyError:
         what = "see what it printed above"
@@ -260,23 +258,22 @@ class Processes:
             what = "torch and the objective's data alone take that much: raise memory_limit"
         return StudyError(f"a child process did not start: {why}; {what}")
 
-    def _settled(
-        self, done: Sequence[tuple[Job, Outcome]], work: Work
-    ) -> Iterator[list[tuple[Job, Outcome]]]:
-        """What may be handed out: at once, or, where there is a pruner, when all before it are there."""
-        if work.evaluator.competition is None:
-            yield list(done)
+    def _release_in_order(self, done: Finished, work: Work) -> Iterator[Finished]:
+        """Hand out at once, or, where there is a pruner, when all trials before are there."""
+        self._largest_stack = min(self._largest_stack, done.largest_stack)
+        if work.competition is None:
+            yield done
             return
-        self._unsettled |= {job.number: (job, outcome) for job, outcome in done}
+        self._unjudged |= {job.number: (job, outcome) for job, outcome in done.outcomes}
         ready: list[tuple[Job, Outcome]] = []
-        for number in sorted(self._unsettled):
-            ended = self._unsettled[number]
+        for number in sorted(self._unjudged):
+            ended = self._unjudged[number]
             if ended is None:
                 break
-            del self._unsettled[number]
-            ready.append((ended[0], work.settle(*ended)))
+            del self._unjudged[number]
+            ready.append((ended[0], work.judge(*ended)))
         if ready:
-            yield ready
+            yield Finished(ready, self._largest_stack)
 
     def __repr__(self) -> str:
         return (

@@ -6,10 +6,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actsearch.evaluation import Evaluator, Request
+from actsearch.evaluation import LARGEST_STACK, Objectives, Outcomes, Pruner, Request, Subject
+from actsearch.halving import Competition
 from actsearch.records import CandidateRecord, Outcome
 
-__all__ = ["Executor", "Job", "Work"]
+__all__ = ["Executor", "Finished", "Job", "Work"]
 
 
 @dataclass(frozen=True)
@@ -21,37 +22,70 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """Trials that came to their end together.
+
+    Attributes:
+        outcomes: each job with what became of it.
+        largest_stack: most trainings in one pass that fit into memory, as far as was learned.
+    """
+
+    outcomes: Sequence[tuple[Job, Outcome]]
+    largest_stack: int = LARGEST_STACK
+
+
+@dataclass(frozen=True)
 class Work:
     """How a study's jobs are trained.
 
     Attributes:
-        evaluator: of the study's objective.
+        subject: what the study optimises.
         seeds: the study's, the same for every job.
+        competition: by which trials are pruned; None where none is.
+        objectives: what a trial's values are, where there are several.
+        largest_stack: most trainings in one pass.
     """
 
-    evaluator: Evaluator
+    subject: Subject
     seeds: tuple[int, ...]
+    competition: Competition | None = None
+    objectives: Objectives | None = None
+    largest_stack: int = LARGEST_STACK
 
-    def __call__(self, job: Job) -> Outcome:
-        """Train one job."""
-        return self.evaluator.alone(self._request(job))
-
-    def together(self, jobs: Sequence[Job], *, inexact: bool = False) -> list[Outcome]:
-        """Train several, in one pass where the objective allows it and the outcomes are the same.
+    def train(
+        self, jobs: Sequence[Job], *, inexact: bool = False, pruner: Pruner | None = None
+    ) -> Outcomes:
+        """Train jobs, several in one pass where the subject allows it and the outcomes are the same.
 
         Args:
             jobs: by number.
             inexact: also where their last digits may be others.
+            pruner: where another process judges the trials in order; by default they are judged here.
         """
-        return self.evaluator.together([self._request(job) for job in jobs], inexact=inexact)
+        if pruner is None and self.competition is not None:
+            pruner = Pruner(self.competition)
+        outcomes = self.subject.train(
+            [self._request(job) for job in jobs],
+            pruner,
+            inexact=inexact,
+            largest_stack=self.largest_stack,
+        )
+        if self.objectives is not None:
+            for index, job in enumerate(jobs):
+                outcomes[index] = self.subject.with_values(
+                    outcomes[index], job.candidate, self.objectives
+                )
+        return outcomes
 
     def batch_for(self, jobs: Sequence[Job]) -> int:
         """How many of the jobs to train in one pass; more than 1 where the outcomes are the same, and it is faster."""
-        return self.evaluator.batch_for([self._request(job) for job in jobs])
+        return self.subject.batch_for([self._request(job) for job in jobs], self.largest_stack)
 
-    def settle(self, job: Job, outcome: Outcome) -> Outcome:
+    def judge(self, job: Job, outcome: Outcome) -> Outcome:
         """Let the study's pruner judge what another process trained; in order of numbers."""
-        return self.evaluator.settle(self._request(job), outcome)
+        if self.competition is None:
+            return outcome
+        return Pruner(self.competition).judge_trained(job.number, outcome)
 
     def _request(self, job: Job) -> Request:
         return Request(job.candidate, self.seeds, job.number)
@@ -63,8 +97,8 @@ class Executor(Protocol):
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """How many of the jobs that wait it wants to be handed together; at least 1."""
 
-    def run(self, jobs: Sequence[Job], work: Work) -> Generator[list[tuple[Job, Outcome]]]:
-        """Train every job, and hand out outcomes as soon as they are there: those that came together as one list.
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
+        """Train every job, and hand out outcomes as soon as they are there, those that came together as one.
 
         After :meth:`stop`, the jobs that run are answered and no others; closed before its end, it ends them.
         """

@@ -12,11 +12,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from actsearch.checks import check_integer, check_number
-from actsearch.errors import StudyError, TaskError
-from actsearch.evaluation import Candidate
-from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.evaluation.run import sample_of
-from actsearch.placement import sites
+from actsearch.errors import StudyError
+from actsearch.evaluation import Candidate, Objective, subject_of
 from actsearch.records import (
     RunGoal,
     Score,
@@ -25,6 +22,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import (
+    KeptWeights,
     Measured,
     SharedRows,
     Verdict,
@@ -35,22 +33,14 @@ from actsearch.report import (
     pareto_front,
     shrunken_means,
 )
-from actsearch.seeds import derive, seed_list
+from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
 from actsearch.study.contender import Contender, identity, same_training
-from actsearch.study.fine_tuning import kept_weights
-from actsearch.study.preparation import (
-    describe_objective,
-    resolved_direction,
-    rows_in_test,
-    task_differences,
-)
+from actsearch.study.preparation import resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.trainings import Trainings
 from actsearch.study.unfinished import Unfinished, activations_of, digest
-from actsearch.task import Task
-from actsearch.training import isolated_random
 
 __all__ = ["Confirmation"]
 
@@ -67,7 +57,7 @@ class Confirmation:
         self,
         storage: Storage,
         study: StudyRecord,
-        objective: ObjectiveCallable,
+        objective: Objective,
         top_k: int,
         seeds: int,
         baseline: Any,
@@ -77,19 +67,16 @@ class Confirmation:
         seeds = check_integer("seeds", seeds, StudyError, low=2)
         if min_effect is not None:
             min_effect = check_number("min_effect", min_effect, StudyError, above=0)
-        if isinstance(objective, Task) and objective.test is None:
-            raise TaskError(
-                "confirm needs data the search never saw: give the Task test=(inputs, targets)"
-            )
+        self._subject = subject_of(objective)
+        self._subject.check_test()
         self._storage = storage
         self._study = study
-        self._objective = objective
         self._top_k = top_k
         self._count = seeds
         self._min_effect = min_effect
         self._baseline = Candidate.baseline() if baseline is None else Candidate.of(baseline)
         self._direction = cast(
-            Literal["maximize", "minimize"], resolved_direction(study, objective)
+            Literal["maximize", "minimize"], resolve_direction(study, self._subject)
         )
         self._names = objective_names(study)
         self._sign = 1 if self._direction == "maximize" else -1
@@ -103,7 +90,7 @@ class Confirmation:
             return stored
         shared = tuple(
             SharedRows(item.other, item.shared, item.rows, item.relabelled)
-            for item in rows_in_test(self._objective)
+            for item in self._subject.rows_in_test()
         )
         lease = self._storage.lease(self._study)
         lease.acquire()
@@ -111,12 +98,14 @@ class Confirmation:
             if (stored := self._stored(key)) is not None:
                 return stored  # another process made it just now
             lease.publish_goal(RunGoal("confirm"))
-            self._unfinished = Unfinished(self._storage, self._study, key, self._device(), lease)
+            self._unfinished = Unfinished(
+                self._storage, self._study, key, self._subject.device, lease
+            )
             self._say_forecast(trials, pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
-                self._trainings = Trainings(self._objective, self._sign, bar, self._unfinished)
+                self._trainings = Trainings(self._subject, self._sign, bar, self._unfinished)
                 verdict = dataclasses.replace(self._made(pool, lease), shared_rows=shared)
             self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
@@ -134,7 +123,7 @@ class Confirmation:
 
     def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
-        seeds = getattr(self._objective, "seeds", 1)
+        seeds = self._subject.seeds
         each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
         runs, done = self._forecast(pool), self._unfinished.left
         if done:
@@ -149,10 +138,7 @@ class Confirmation:
 
     @functools.cached_property
     def _described(self) -> dict[str, Any]:
-        return describe_objective(self._objective)
-
-    def _device(self) -> str:
-        return self._objective.torch_device().type if isinstance(self._objective, Task) else ""
+        return self._subject.describe()
 
     def _check_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
@@ -165,7 +151,7 @@ class Confirmation:
             )
 
     def _made(self, pool: list[Contender], lease: Lease) -> Verdict:
-        kept = kept_weights(self._objective)
+        share = self._subject.pretrained_share()
         baseline = Contender(self._baseline.record, None)
         finalists = pool if self._names else self._finalists(pool, baseline)
         seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._count)
@@ -180,13 +166,13 @@ class Confirmation:
             measured[0][0],
             [item for item, _ in measured[1:]],
             study_name=self._study.name,
-            metric=self._metric_name(),
+            metric=self._subject.metric,
             direction=self._direction,
             earlier_comparisons=earlier,
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
-        return dataclasses.replace(verdict, kept_weights=kept)
+        return dataclasses.replace(verdict, kept_weights=share and KeptWeights(*share))
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
@@ -200,7 +186,7 @@ class Confirmation:
             self._study.created,
             versions(),
             self._unfinished.begun,
-            self._device(),
+            self._subject.device,
             self._described,
             list(seeds),
             activations_of(self._baseline.record),
@@ -260,7 +246,7 @@ class Confirmation:
             for position, item in enumerate((baseline, *pool))
             for seed in seeds
         ]
-        scores = self._trainings.scores(wanted, "search")
+        scores = self._trainings.scores(wanted, "valid")
         for contender in (baseline, *pool):
             contender.fresh = [scores.pop(0) for _ in seeds]
         table = self._table(pool)
@@ -337,28 +323,15 @@ class Confirmation:
 
     # names and bookkeeping
 
-    def _metric_name(self) -> str:
-        if isinstance(self._objective, Task):
-            return self._objective.resolved_metric.name
-        return "value"
-
     def _baseline_label(self) -> str:
         """What the baseline is called: the types of activation that the user's model has."""
         if not self._baseline.record.is_baseline:
             return self._baseline.label
-        if not isinstance(self._objective, Task):
-            return "your model unchanged"
-        with isolated_random(derive(0, "init")):
-            model = self._objective.build()
-        found = sites(model, sample_of(self._objective, model))
-        types = dict.fromkeys(site.type for site in found if site.role == "hidden")
-        return " + ".join(types) or "your model unchanged"
+        return self._subject.baseline_label()
 
     def _test_data(self) -> str:
         """What the looks are counted on."""
-        if isinstance(self._objective, Task):
-            return self._objective.data_hash("test")
-        return f"objective of study {self._study.id}"
+        return self._subject.test_id(self._study.id)
 
     def _key(self, pool: list[Contender]) -> str:
         """Hash of everything this verdict depends on."""
@@ -375,7 +348,7 @@ class Confirmation:
 
     def _runs_each(self) -> int:
         """Trainings for one contender and seed: three learning rates, and one more in about half of the cases."""
-        return 4 if isinstance(self._objective, Task) else 1
+        return 1 if self._subject.learning_rate is None else 4
 
     def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""

@@ -7,41 +7,40 @@ from typing import Any
 
 from actsearch.checks import check_one_of
 from actsearch.errors import StudyError
-from actsearch.evaluation import Objectives
-from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation import Objectives, Subject
 from actsearch.records import StudyRecord
 from actsearch.strategies import make_strategy, refuse_unsupported
-from actsearch.task import Task
+from actsearch.task.objectives import MEASURED
 
-__all__ = ["given_directions", "objectives_of", "refuse_pruner", "settled"]
+__all__ = ["given_directions", "is_timed", "objectives_of", "refuse_pruner", "resolve_objectives"]
 
-_WAYS = ("maximize", "minimize")
+_DIRECTIONS = ("maximize", "minimize")
 
 
 def given_directions(direction: Any, directions: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Directions and names as create_study was given them; both empty where nothing was said.
 
     Raises:
-        StudyError: they are none, or both arguments were given.
+        StudyError: they are not valid directions, or both arguments were given.
     """
-    check_one_of("direction", direction, (*_WAYS, None), StudyError)
+    check_one_of("direction", direction, (*_DIRECTIONS, None), StudyError)
     if directions is None:
         return (() if direction is None else (direction,)), ()
     if direction is not None:
         raise StudyError("give direction= for one objective, or directions= for several, not both")
     is_list = isinstance(directions, (Mapping, Sequence)) and not isinstance(directions, str)
-    ways = (
+    given = (
         list(directions.values() if isinstance(directions, Mapping) else directions)
         if is_list
         else []
     )
-    if not ways or any(way not in _WAYS for way in ways):
+    if not given or any(direction not in _DIRECTIONS for direction in given):
         raise StudyError(
             "directions must be 'maximize' or 'minimize' for each objective, as ('maximize', 'minimize') or "
             f"{{'accuracy': 'maximize', 'latency': 'minimize'}}, not {directions!r}"
         )
     names = tuple(map(str, directions)) if isinstance(directions, Mapping) else ()
-    return tuple(ways), names
+    return tuple(given), names
 
 
 def refuse_pruner(pruner: Any, directions: Sequence[str]) -> None:
@@ -57,19 +56,20 @@ def refuse_pruner(pruner: Any, directions: Sequence[str]) -> None:
         )
 
 
-def settled(study: StudyRecord, objective: ObjectiveCallable) -> dict[str, Any]:
+def resolve_objectives(study: StudyRecord, subject: Subject) -> dict[str, Any]:
     """What is to be written down of a study's objectives now that one is known; empty where nothing is new.
 
     Raises:
         StudyError: study and task differ in number, names or directions, or a direction is not known.
     """
-    own = objective.objective_directions if isinstance(objective, Task) else {}
-    ways = study.directions or (() if study.direction is None else (study.direction,))
-    if len(own) < 2 and len(ways) < 2:
+    own = subject.objectives
+    directions = study.directions or (() if study.direction is None else (study.direction,))
+    if len(own) < 2 and len(directions) < 2:
         return {}
-    if own and ways and len(own) != len(ways):
+    if own and directions and len(own) != len(directions):
         raise StudyError(
-            f"study {study.name!r} has {len(ways)} direction{'s' * (len(ways) > 1)} ({', '.join(ways)}), the task "
+            f"study {study.name!r} has {len(directions)} direction{'s' * (len(directions) > 1)} "
+            f"({', '.join(directions)}), the task "
             f"{len(own)} objective{'s' * (len(own) > 1)} ({', '.join(own)}): give one direction for each objective"
         )
     names = study.objectives or tuple(own)
@@ -77,24 +77,24 @@ def settled(study: StudyRecord, objective: ObjectiveCallable) -> dict[str, Any]:
         raise StudyError(
             f"study {study.name!r} has the objectives {', '.join(names)}, the task {', '.join(own)}"
         )
-    for name, way in zip(own, ways, strict=False):
-        if own[name] not in (None, way):
+    for name, direction in zip(own, directions, strict=False):
+        if own[name] not in (None, direction):
             raise StudyError(
-                f"study {study.name!r} would {way} {name}, which is there to {own[name]}: mend directions="
+                f"study {study.name!r} would {direction} {name}, whose direction is {own[name]!r}: correct directions="
             )
-    if not ways:
-        unknown = [name for name, way in own.items() if way is None]
+    if not directions:
+        unknown = [name for name, direction in own.items() if direction is None]
         if unknown:
             raise StudyError(
-                f"nobody says which way {unknown[0]} is better: create_study(directions=(...)), one for each of "
+                f"the direction of {unknown[0]} is not set: create_study(directions=(...)), one for each of "
                 f"{', '.join(own)}"
             )
-        ways = tuple(str(way) for way in own.values())
-    refuse_pruner(study.pruner, ways)
-    refuse_unsupported(make_strategy(study.strategy), directions=len(ways))
+        directions = tuple(str(direction) for direction in own.values())
+    refuse_pruner(study.pruner, directions)
+    refuse_unsupported(make_strategy(study.strategy), directions=len(directions))
     changes: dict[str, Any] = {}
-    if study.directions != ways:
-        changes["directions"] = list(ways)
+    if study.directions != directions:
+        changes["directions"] = list(directions)
     if study.objectives != names:
         changes["objectives"] = list(names)
     return changes
@@ -104,3 +104,8 @@ def objectives_of(study: StudyRecord) -> Objectives | None:
     """What a trial's values are; None where there is one."""
     count = len(study.directions)
     return Objectives(count, study.objectives) if count > 1 else None
+
+
+def is_timed(study: StudyRecord) -> bool:
+    """Whether an objective measures time."""
+    return any(name in MEASURED and MEASURED[name].is_timed for name in study.objectives)

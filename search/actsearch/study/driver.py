@@ -8,28 +8,28 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, cast
 
-from torch import Tensor
-
-from actsearch.errors import ActsearchError, StorageError, StudyError
-from actsearch.evaluation import Evaluator
-from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.evaluation.stacked import LARGEST_STACK
+from actsearch.errors import StorageError, StudyError
+from actsearch.evaluation import LARGEST_STACK, Objective, subject_of
 from actsearch.execution import Executor, Job, Local, Work
-from actsearch.records import CandidateRecord, Curve, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.screening import Identity, identify, samples_of, screen
+from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.screening import samples_of
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
-from actsearch.strategies import Context, SiteGroups, Space, make_strategy
-from actsearch.study import preparation
-from actsearch.study.directions import objectives_of, settled
-from actsearch.study.history import History, readable
+from actsearch.strategies import SiteGroups, Space
+from actsearch.study.directions import is_timed, objectives_of, resolve_objectives
+from actsearch.study.history import History
 from actsearch.study.limits import Limits
+from actsearch.study.preparation import (
+    competition_of,
+    group_samples,
+    resolve_direction,
+    task_differences,
+)
 from actsearch.study.progress import Progress
+from actsearch.study.proposing import Proposer
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
-from actsearch.task import Task
 
 __all__ = ["Driver"]
 
@@ -49,13 +49,13 @@ class Driver:
         self,
         storage: Storage,
         study: StudyRecord,
-        objective: ObjectiveCallable,
+        objective: Objective,
         executor: Executor | None,
         should_stop: Callable[[], bool],
     ) -> None:
         self._storage = storage
         self._study = study
-        self._objective = objective
+        self._subject = subject_of(objective)
         self._executor = executor or Local()
         self._should_stop = should_stop
         self._signals = StopSignals(study.name, self._executor)
@@ -65,18 +65,15 @@ class Driver:
         self._idle = 0
         self._deadline: float | None = None  # of the monotonic clock
         self._groups = StudyGroups(SiteGroups.shared(), {})
-        self._samples: dict[str, list[Tensor]] = {}
-        self._work = Work(Evaluator(objective), tuple(self._seeds()))
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
         """Check the objective against the study, and write down direction and task the first time."""
         self._study = self._storage.study(self._study.name)  # another process may have set them
-        direction = preparation.resolved_direction(self._study, self._objective)
-        several = settled(self._study, self._objective)
-        described = preparation.describe_objective(self._objective)
-        if isinstance(self._objective, Task):
-            preparation.check_model(self._objective)
-        self._groups = StudyGroups.of(Space.from_json(self._study.space), self._objective)
+        direction = resolve_direction(self._study, self._subject)
+        several = resolve_objectives(self._study, self._subject)
+        described = self._subject.describe()
+        self._subject.check()
+        self._groups = StudyGroups.of(Space.from_json(self._study.space), self._subject)
         attrs = dict(self._study.user_attrs)
         if self._groups.groups != SiteGroups.shared():
             if (known := attrs.get(SITE_GROUPS)) is not None:
@@ -87,7 +84,7 @@ class Driver:
             changes["direction"] = direction
         if self._study.task is None:
             changes["task"] = described
-        elif different := preparation.task_differences(self._study.task, described):
+        elif different := task_differences(self._study.task, described):
             self._accept(different, accept_changed_task)
             changes["task"] = described
             attrs["task_changes"] = [*attrs.get("task_changes", []), different]
@@ -120,7 +117,7 @@ class Driver:
             if left == 0:
                 return
             self._lease.publish_goal(limits.run_goal(left, self._history.trained))
-            self._say_forecast(left)
+            self._log_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
 
@@ -139,29 +136,27 @@ class Driver:
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
-        self._samples = preparation.group_samples(self._objective, self._groups.sites)
-        self._dtype = preparation.training_dtype(self._objective)
-        if (stacker := self._work.evaluator.stacker) is not None:
-            stacker.largest = self._largest_stack()
-        self._work.evaluator.objectives = objectives_of(self._study)
-        if "latency" in self._study.objectives and not self._history.trained:
+        samples = group_samples(self._subject, self._groups.sites)
+        self._proposer = Proposer(self._study, self._groups.groups, samples, self._subject.dtype)
+        self._work = Work(
+            self._subject,
+            tuple(self._seeds()),
+            competition_of(self._storage, self._study, self._subject),
+            objectives_of(self._study),
+            int(self._study.user_attrs.get("largest_stack", LARGEST_STACK)),
+        )
+        if is_timed(self._study) and not self._history.trained:
             _log.warning(
                 "study %s measures time: another run with the same seed will not make the same trials",
                 self._study.name,
             )
-        self._work.evaluator.competition = preparation.competition(
-            self._storage, self._study, self._objective
-        )
 
-    def _say_forecast(self, count: int | None) -> None:
-        if (
-            not isinstance(self._objective, Task)
-            or not count
-            or not _log.isEnabledFor(logging.INFO)
-        ):
+    def _log_forecast(self, count: int | None) -> None:
+        if not count or not _log.isEnabledFor(logging.INFO):
             return
-        each = preparation.forecast_seconds(self._objective)
-        seconds = each * len(self._seeds())
+        if (each := self._subject.forecast_seconds()) is None:
+            return
+        seconds = each * len(self._work.seeds)
         _log.info(
             "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
             "a verdict over 5 finalists with 10 seeds in about %.0f s",
@@ -179,7 +174,7 @@ class Driver:
                 if not self._read_enqueued() and not self._propose():
                     return
                 continue
-            ready = [trial for trial in self._checked(waiting) if trial.state.is_open]
+            ready = [trial for trial in self._screen_enqueued(waiting) if trial.state.is_open]
             if ready:
                 allowed = ready[:left]
                 self._train(allowed[: self._batch(allowed)], listeners, progress)
@@ -209,22 +204,10 @@ class Driver:
 
     def _propose(self) -> bool:
         """One logical batch, stored whole; False when nothing more is to be expected."""
-        history = list(self._history)
-        context = Context(
-            Space.from_json(self._study.space),
-            self._study.seed,
-            cast(Literal["maximize", "minimize"], self._study.direction),
-            self._groups.groups,
-            self._study.directions,
-        )
-        candidates = self._proposals(history, context)
-        if not candidates:
+        records = self._proposer.propose(self._history)
+        if not records:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
-        known = self._history.known()
-        records: list[TrialRecord] = []
-        for candidate in candidates:
-            records.append(self._screened(candidate, known, -1 - len(records)))
         stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
         self._take(stored)
         if any(trial.state.is_open for trial in stored):
@@ -240,87 +223,22 @@ class Driver:
             return False
         return True
 
-    def _proposals(self, history: list[TrialRecord], context: Context) -> list[CandidateRecord]:
-        strategy = make_strategy(self._study.strategy)
-        try:
-            return strategy.propose(history, strategy.batch_size(history, context), context)
-        except (ActsearchError, KeyError, TypeError, ValueError):
-            sound = readable(history)
-            if len(sound) == len(history):
-                raise
-            _log.warning(
-                "study %s: %d stored trials are no activations and are left out: see actsearch doctor",
-                self._study.name, len(history) - len(sound),
-            )  # fmt: skip
-            return strategy.propose(sound, strategy.batch_size(sound, context), context)
-
-    def _screened(
-        self, candidate: CandidateRecord, known: dict[str, int], number: int
-    ) -> TrialRecord:
-        """A proposal as a trial: refused, a repetition, or waiting to be trained."""
-        try:
-            identity = identify(self._groups.groups.normalized(candidate))
-        except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
-            return TrialRecord(
-                number, TrialState.REJECTED, candidate, reason=str(error).splitlines()[0]
-            )
-        if (original := known.get(identity.identity)) is not None:
-            return self._trial(TrialState.DUPLICATE, candidate, identity, duplicate_of=original)
-        known[identity.identity] = number
-        screening = screen(candidate, self._samples, self._dtype)
-        if not screening.passed:
-            return self._trial(TrialState.REJECTED, candidate, identity, reason=screening.reason)
-        return self._trial(TrialState.WAITING, candidate, identity, warnings=screening.warnings)
-
-    @staticmethod
-    def _trial(
-        state: TrialState,
-        candidate: CandidateRecord,
-        identity: Identity,
-        *,
-        reason: str = "",
-        warnings: tuple[str, ...] = (),
-        duplicate_of: int | None = None,
-    ) -> TrialRecord:
-        return TrialRecord(
-            -1,
-            state,
-            candidate,
-            reason=reason,
-            warnings=warnings,
-            duplicate_of=duplicate_of,
-            fingerprint=identity.identity,
-            alias=identity.alias,
-            mirror=identity.mirror,
-        )
-
-    def _checked(self, waiting: Sequence[TrialRecord]) -> list[TrialRecord]:
+    def _screen_enqueued(self, waiting: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Trials that a user enqueued are screened when their turn comes."""
-        checked = []
+        screened = []
         for trial in waiting:
             if not trial.fingerprint:
-                known = self._history.known(before=trial.number)
-                result = self._screened(trial.candidate, known, trial.number)
-                trial = dataclasses.replace(
-                    trial,
-                    state=result.state,
-                    reason=result.reason,
-                    warnings=result.warnings,
-                    duplicate_of=result.duplicate_of,
-                    fingerprint=result.fingerprint,
-                    alias=result.alias,
-                    mirror=result.mirror,
-                )
+                trial = self._proposer.screen_enqueued(trial, self._history)
                 self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
                 self._history.put(trial)
-            checked.append(trial)
-        return checked
+            screened.append(trial)
+        return screened
 
     # training
 
     def _seeds(self) -> list[int]:
         """The study's seeds: the same for every trial."""
-        wanted = getattr(self._objective, "seeds", 1)
+        wanted = self._subject.seeds
         if isinstance(wanted, int):
             return seed_list(self._study.seed, "search", wanted)
         return [int(seed) for seed in wanted]
@@ -335,7 +253,10 @@ class Driver:
         # closed also on an exception, whose traceback would keep it, and its processes, alive
         with contextlib.closing(self._executor.run(jobs, self._work)) as answers:
             for part in answers:
-                outcomes = {job.number: outcome for job, outcome in part if self._counts(outcome)}
+                outcomes = {
+                    j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)
+                }
+                self._keep_largest_stack(part.largest_stack)
                 ended = [open_trials.pop(number) for number in outcomes]
                 if ended:
                     self._store(ended, outcomes, started, listeners, progress)
@@ -358,7 +279,6 @@ class Driver:
     ) -> None:
         """What ended together, in one transaction."""
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
-        self._note_memory()
         for trial in trials:
             outcome = outcomes[trial.number]
             ended = dataclasses.replace(
@@ -380,17 +300,14 @@ class Driver:
                 listener(ended)
         self._check_failures(len(outcomes))
 
-    def _note_memory(self) -> None:
+    def _keep_largest_stack(self, size: int) -> None:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""
-        stacker = self._work.evaluator.stacker
-        if stacker is None or stacker.largest >= self._largest_stack():
+        if size >= self._work.largest_stack:
             return
-        attrs = {**self._study.user_attrs, "largest_stack": stacker.largest}
+        attrs = {**self._study.user_attrs, "largest_stack": size}
         self._storage.update_study(self._study.id, self._lease, user_attrs=attrs)
         self._study = dataclasses.replace(self._study, user_attrs=attrs)
-
-    def _largest_stack(self) -> int:
-        return int(self._study.user_attrs.get("largest_stack", LARGEST_STACK))
+        self._work = dataclasses.replace(self._work, largest_stack=size)
 
     def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
@@ -402,7 +319,7 @@ class Driver:
         if len(reasons) == 1 and all(trial.state is TrialState.FAILED for trial in trained):
             raise StudyError(
                 f"the first {len(trained)} trials of study {self._study.name!r} all failed in the same way: "
-                f"{reasons.pop()}; mend the objective and start a new study"
+                f"{reasons.pop()}; fix the objective and start a new study"
             )
 
 

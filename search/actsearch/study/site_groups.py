@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from actsearch.errors import PlacementError, SpaceError, StudyError
-from actsearch.evaluation.evaluate import ObjectiveCallable
-from actsearch.evaluation.run import sample_of
-from actsearch.placement import Sites, match_sites, sites
+from actsearch.evaluation import Subject
+from actsearch.placement import Site, Sites, match_sites
 from actsearch.records import StudyRecord
-from actsearch.seeds import derive
 from actsearch.strategies import SiteGroups, Space
-from actsearch.task import Task
-from actsearch.training import isolated_random
 
 __all__ = ["SITE_GROUPS", "StudyGroups", "known_groups"]
 
@@ -35,7 +31,7 @@ class StudyGroups:
     sites: Mapping[str, Sequence[str]]
 
     @classmethod
-    def of(cls, space: Space, objective: ObjectiveCallable) -> StudyGroups:
+    def of(cls, space: Space, subject: Subject) -> StudyGroups:
         """Find the groups of a space in what is optimised.
 
         Raises:
@@ -43,24 +39,24 @@ class StudyGroups:
                 depth, or the sites have no names that last.
         """
         groups = space.site_groups()
-        if not isinstance(objective, Task) or groups == SiteGroups.shared():
+        sites = None if groups == SiteGroups.shared() else subject.sites()
+        if sites is None:
             if groups is None:
                 raise SpaceError(
                     "sites='per_site' must know the sites, and an objective of your own keeps its model to itself: "
                     "give a Task, name groups by pattern, as Space(sites={'encoder.*': None}), or divide by depth"
                 )
             return cls(groups, {})
-        found = _sites_of(objective, 0)
-        hidden = [site.path for site in found if site.role == "hidden"]
+        hidden = _hidden(sites)
         if groups is None:
-            _check_names(hidden, objective)
+            _check_names(hidden, _hidden(subject.sites(again=True) or ()))
             return cls(SiteGroups.sites(hidden), {path: [path] for path in hidden})
         if space.sites == "per_depth" and space.bands > len(hidden):
             raise SpaceError(
                 f"depth_bands={space.bands}, and the model has {len(hidden)} hidden sites: give {len(hidden)} at most, "
                 "or sites='per_site'"
             )
-        return cls(groups, _matched(groups, found))
+        return cls(groups, _paths_by_pattern(groups, sites))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -95,15 +91,11 @@ def known_groups(study: StudyRecord) -> StudyGroups | None:
     return None if groups is None else StudyGroups(groups, {})
 
 
-def _sites_of(task: Task, seed: int) -> Sites:
-    with isolated_random(derive(seed, "init")):
-        model = task.build()
-    with isolated_random(0):
-        return sites(model, sample_of(task, model))
+def _hidden(sites: Iterable[Site]) -> list[str]:
+    return [site.path for site in sites if site.role == "hidden"]
 
 
-def _check_names(hidden: Sequence[str], task: Task) -> None:
-    again = [site.path for site in _sites_of(task, 1) if site.role == "hidden"]
+def _check_names(hidden: Sequence[str], again: Sequence[str]) -> None:
     if again != hidden:
         raise SpaceError(
             "sites='per_site': the model has other sites each time it is built, so that they cannot be told apart by "
@@ -111,12 +103,12 @@ def _check_names(hidden: Sequence[str], task: Task) -> None:
         )
 
 
-def _matched(groups: SiteGroups, found: Sites) -> dict[str, list[str]]:
+def _paths_by_pattern(groups: SiteGroups, sites: Sites) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
     for pattern in (key for group in groups.keys for key in group):
         try:
-            paths[pattern] = [site.path for site in match_sites(found, pattern)]
+            paths[pattern] = [site.path for site in match_sites(sites, pattern)]
         except PlacementError as error:
             raise SpaceError(f"sites: the pattern {pattern!r} names no group: {error}") from error
         for path in paths[pattern]:

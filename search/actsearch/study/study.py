@@ -10,8 +10,7 @@ import pandas as pd
 
 from actsearch.checks import check_one_of
 from actsearch.errors import StudyError
-from actsearch.evaluation import Candidate
-from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation import Candidate, Objective
 from actsearch.execution import Executor
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import (
@@ -157,7 +156,7 @@ class Study:
 
     def optimize(
         self,
-        objective: ObjectiveCallable,
+        objective: Objective,
         n_trials: int | None = None,
         total_trials: int | None = None,
         timeout: float | None = None,
@@ -200,7 +199,7 @@ class Study:
 
     def _optimize(
         self,
-        objective: ObjectiveCallable,
+        objective: Objective,
         limits: Limits,
         executor: Executor | None,
         callbacks: Iterable[Callback],
@@ -255,7 +254,7 @@ class Study:
 
     def confirm(
         self,
-        objective: ObjectiveCallable,
+        objective: Objective,
         top_k: int = 5,
         seeds: int = 10,
         baseline: Any = None,

@@ -6,16 +6,12 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
-import torch
-
-from actsearch.evaluation import Evaluator, Request
-from actsearch.evaluation.evaluate import ObjectiveCallable
+from actsearch.evaluation import LARGEST_STACK, Request, Subject
+from actsearch.evaluation.request import Split
 from actsearch.records import CandidateRecord, Outcome, Score
 from actsearch.study.progress import Progress
 from actsearch.study.unfinished import Unfinished
-from actsearch.task import Task
 
 __all__ = ["Trainings"]
 
@@ -32,79 +28,72 @@ class Trainings:
         last_reason: why a training failed, the latest; empty if none has.
     """
 
-    def __init__(
-        self, objective: ObjectiveCallable, sign: int, bar: Progress, unfinished: Unfinished
-    ) -> None:
+    def __init__(self, subject: Subject, sign: int, bar: Progress, unfinished: Unfinished) -> None:
         """Args:
-        objective: what is trained.
+        subject: what is trained.
         sign: 1 where larger scores are better, else -1.
         bar: advances with each training.
         unfinished: has those that an interrupted call has made, and is given each new one as it ends.
         """
-        self._objective = objective
-        self._evaluator = Evaluator(objective)
+        self._subject = subject
+        self._largest_stack = LARGEST_STACK
         self._sign = sign
         self._bar = bar
         self._unfinished = unfinished
         self.last_reason = ""
         # on a GPU what was trained in a stack may have other last bits than alone, and so prove nothing
-        on_gpu = (
-            objective.torch_device().type != "cpu"
-            if isinstance(objective, Task)
-            else torch.cuda.is_available()
-        )
-        self._is_proven = on_gpu  # whether a stored training was made once more
+        self._is_proven = subject.may_use_gpu  # whether a stored training was made once more
 
     def scores(
         self,
         wanted: Sequence[tuple[int, CandidateRecord, int, int]],
-        phase: Literal["search", "confirm"],
+        split: Split,
     ) -> list[Score]:
         """A score for each contender (its position and record), seed and step of the grid.
 
-        In the search phase, ``test`` is the validation score. Each is stored with those that were trained in the same
+        On validation data, ``test`` is the validation score. Each is stored with those that were trained in the same
         pass, before the next pass begins.
         """
-        requests = {
-            self._unfinished.key(phase, *item, rate): Request(
-                item[1], (item[2],), phase=phase, lr=rate
-            )
-            for item in wanted
-            for rate in [self.learning_rate(item[3])]
-        }
-        found = self._kept(requests)
-        rest = [key for key in requests if key not in found]
+        requests = {}
+        for position, record, seed, step in wanted:
+            lr = self.learning_rate(step)
+            request = Request(record, (seed,), split=split, lr=lr)
+            key = self._unfinished.key(request.phase, position, record, seed, step, lr)
+            requests[key] = request
+        scores = self._stored(requests)
+        rest = [key for key in requests if key not in scores]
         while rest:
             asked = [requests[key] for key in rest]
-            part = asked[: self._evaluator.batch_for(asked)]
-            outcomes = self._evaluator.together(part)
+            part = asked[: self._subject.batch_for(asked, self._largest_stack)]
+            outcomes = self._subject.train(part, largest_stack=self._largest_stack)
+            self._largest_stack = outcomes.largest_stack
             ended = {
                 key: self._score(request, outcome)
                 for key, request, outcome in zip(rest, part, outcomes, strict=False)
             }
             self._unfinished.add(ended)
-            found |= ended
+            scores |= ended
             rest = rest[len(part) :]
             self._advance(part)
         self.last_reason = next(
-            (found[key].reason for key in reversed(requests) if found[key].reason),
+            (scores[key].reason for key in reversed(requests) if scores[key].reason),
             self.last_reason,
         )
-        return [found[key] for key in requests]
+        return [scores[key] for key in requests]
 
-    def _kept(self, requests: Mapping[str, Request]) -> dict[str, Score]:
+    def _stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
         """Results that an interrupted call stored, where the first of them comes out the same again.
 
         What a task or an objective describes of itself is not its source text: a ``forward`` that was changed since
         would give one verdict from two models.
         """
-        found = {
+        scores = {
             key: score for key in requests if (score := self._unfinished.take(key)) is not None
         }
-        if not found or self._is_proven:
-            return found
-        key, stored = next(iter(found.items()))
-        now = self._score(requests[key], self._evaluator.alone(requests[key]))
+        if not scores or self._is_proven:
+            return scores
+        key, stored = next(iter(scores.items()))
+        now = self._score(requests[key], self._subject.train([requests[key]])[0])
         if repr(now) != repr(replace(stored, reason=now.reason)):
             _log.warning(
                 "a confirmation that was interrupted begins anew: the training of %s under seed %d, which is stored, "
@@ -112,9 +101,9 @@ class Trainings:
                 requests[key].record.label or "the baseline", requests[key].seeds[0],
             )  # fmt: skip
             self._unfinished.begin_anew()
-            found = {}
+            scores = {}
         self._is_proven = True
-        return found
+        return scores
 
     def _advance(self, part: Sequence[Request]) -> None:
         for request in part:
@@ -142,23 +131,21 @@ class Trainings:
         once for all seeds would add an error that they all share and that no test over seeds can see. The grid is
         extended while an edge wins.
         """
-        found: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
-        steps = (0, -1, 1) if isinstance(self._objective, Task) else (0,)
-        places = itertools.product(steps, range(len(records)), range(len(seeds)))
-        wanted = [(which, at, step) for step, which, at in places]
+        table: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
+        steps = (0,) if self._subject.learning_rate is None else (0, -1, 1)
+        cells = itertools.product(steps, range(len(records)), range(len(seeds)))
+        wanted = [(row, column, step) for step, row, column in cells]
         while wanted:
-            asked = [(which, records[which], seeds[at], step) for which, at, step in wanted]
-            for (which, at, step), score in zip(
-                wanted, self.scores(asked, "confirm"), strict=True
-            ):
-                found[which][at][step] = score
+            asked = [(row, records[row], seeds[column], step) for row, column, step in wanted]
+            for (row, column, step), score in zip(wanted, self.scores(asked, "test"), strict=True):
+                table[row][column][step] = score
             wanted = [
-                (which, at, outward)
-                for which, own in enumerate(found)
-                for at, scores in enumerate(own)
+                (row, column, outward)
+                for row, cells_of_row in enumerate(table)
+                for column, scores in enumerate(cells_of_row)
                 if (outward := self._outward(scores)) is not None
             ]
-        return found
+        return table
 
     def best_step(self, scores: Mapping[int, Score]) -> int:
         """The step with the best validation score; of equals, the nearest to the learning rate as given."""
@@ -177,6 +164,5 @@ class Trainings:
 
     def learning_rate(self, step: int) -> float | None:
         """The rate at a step of the grid; None where the objective has none."""
-        if not isinstance(self._objective, Task):
-            return None
-        return self._objective.lr * _GRID_STEP**step
+        lr = self._subject.learning_rate
+        return None if lr is None else lr * _GRID_STEP**step

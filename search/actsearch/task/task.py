@@ -28,7 +28,7 @@ from actsearch.checks import (
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
 from actsearch.task.data import as_source, describe_source, tensor_digest
-from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
+from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
 from actsearch.task.objectives import MEASURED, check_objectives, direction_of
 
 __all__ = ["SCHEDULES", "Task"]
@@ -206,7 +206,7 @@ class Task:
         return resolve_metric(self.metric, self.evaluate is not None)
 
     @property
-    def objective_directions(self) -> Mapping[str, str | None]:
+    def objective_directions(self) -> Mapping[str, Direction | None]:
         """Each objective's name with its own direction, None where the user has to say it; the metric alone if there
         are no others."""
         metric = self.resolved_metric

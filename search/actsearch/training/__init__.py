@@ -2,11 +2,12 @@
 
 from actsearch.placement.random_streams import isolated_random
 from actsearch.training.check import check_task
-from actsearch.training.data_check import Overlap, check_data
+from actsearch.training.data_check import DataReport, Overlap, check_data
 from actsearch.training.loop import TrainingResult, fit
 from actsearch.training.optimizer import parameter_groups
 
 __all__ = [
+    "DataReport",
     "Overlap",
     "TrainingResult",
     "check_data",

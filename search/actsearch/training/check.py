@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
-from actsearch.task import Batches, Task, inputs_and_targets, reading_copy
+from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
 from actsearch.training.loop import Fit
 from actsearch.training.memory import is_out_of_memory
 
 __all__ = ["check_task"]
 
 
-def check_task(task: Task, model: nn.Module) -> None:
+def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
     """Run one training batch, backward included, and one validation batch.
 
     Args:
         task: what is checked.
         model: a copy of its model with activations placed; on return its gradients are set.
+        batch: of the training data, where one was read already.
 
     Raises:
         TaskError: naming the data set and the shapes that do not fit.
@@ -34,13 +35,14 @@ def check_task(task: Task, model: nn.Module) -> None:
         if name == "valid" and task.evaluate is not None:
             continue
         with isolated_random(0):
-            _check_batch(fit, name, batches)
+            is_read = name == "train" and batch is not None
+            first = to_device(batch, fit.device) if is_read else next(iter(batches), None)
+            if first is None:
+                raise TaskError(f"{name} data gives no batch")
+            _check_batch(fit, name, first)
 
 
-def _check_batch(fit: Fit, name: str, batches: Batches) -> None:
-    batch = next(iter(batches), None)
-    if batch is None:
-        raise TaskError(f"{name} data gives no batch")
+def _check_batch(fit: Fit, name: str, batch: Any) -> None:
     try:
         with (
             warnings.catch_warnings()

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.records import HISTOGRAM_EDGES, Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task
-from actsearch.task.data import to_device
 
 __all__ = [
     "Seen",
@@ -38,22 +36,17 @@ _LISTED = 256  # learned numbers of a parameter that are kept
 _FLAT = 1e-3  # a derivative below it lets next to nothing through
 
 
-_batches: WeakKeyDictionary[Task, Any] = WeakKeyDictionary()
-
-
 def fixed_batch(task: Task, device: torch.device) -> Any:
-    """The same training batch for every candidate and seed; read once, since a loader may start processes for it."""
-    if task not in _batches:
-        size = min(task.batch_size, _SAMPLES)
-        batches = Batches(task.train, size, device, derive(0, "diagnostics"))
-        if isinstance(
-            task.train, tuple
-        ):  # nothing of the user's runs, and several threads may be here
-            _batches[task] = next(iter(batches))
-        else:
-            with isolated_random(0):
-                _batches[task] = next(iter(batches))
-    return to_device(_batches[task], device)
+    """Read the training batch that is the same for every candidate and seed.
+
+    To be kept by the caller: a loader may start processes for it.
+    """
+    size = min(task.batch_size, _SAMPLES)
+    batches = Batches(task.train, size, device, derive(0, "diagnostics"))
+    if isinstance(task.train, tuple):  # no code of the user's runs, and several threads may ask
+        return next(iter(batches))
+    with isolated_random(0):
+        return next(iter(batches))
 
 
 @contextlib.contextmanager

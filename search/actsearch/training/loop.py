@@ -58,6 +58,9 @@ def fit(
     report: Report | None = None,
     watched: Sequence[str] = (),
     added: int | None = None,
+    lr: float | None = None,
+    epochs: int | None = None,
+    batch: Callable[[], Any] | None = None,
 ) -> TrainingResult:
     """Train a model in place under one seed and measure it.
 
@@ -72,22 +75,25 @@ def fit(
         report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
         watched: paths of the sites to be diagnosed, if the task wants that.
         added: numbers that the model learns beyond those of the user's own, to be written down.
+        lr: learning rate; the task's own by default.
+        epochs: passes over the training data; the task's own by default.
+        batch: gives the batch that is diagnosed, see :func:`fixed_batch`; it is read anew by default.
 
     Raises:
         TaskError: when model, data, loss and metric do not fit together.
     """
     started = time.perf_counter()
-    run = Fit(task, model, seed)
-    epochs: list[EpochRecord] = []
+    run = Fit(task, model, seed, lr, epochs, batch)
+    done: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
     start = run.look(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
     with isolated_random(derive(seed, "dropout")), plain_attention():
         try:
-            for epoch in range(1, task.epochs + 1):
-                epochs.append(run.epoch(epoch))
-                value = epochs[-1].valid_metric
+            for epoch in range(1, run.epochs + 1):
+                done.append(run.epoch(epoch))
+                value = done[-1].valid_metric
                 if report is not None and value is not None and report(epoch, value):
                     break
             else:
@@ -96,8 +102,8 @@ def fit(
         except NonFinite as error:
             stopped = str(error)
     seconds = time.perf_counter() - started
-    seen = finished(start, end, epochs, added)
-    return TrainingResult(metrics, tuple(epochs), stopped, seconds, seen)
+    seen = finished(start, end, done, added)
+    return TrainingResult(metrics, tuple(done), stopped, seconds, seen)
 
 
 @contextlib.contextmanager
@@ -123,16 +129,26 @@ def seed_streams(model: nn.Module, seed: int) -> None:
 class Fit:
     """One model in training: what its epochs share."""
 
-    def __init__(self, task: Task, model: nn.Module, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        seed: int,
+        lr: float | None = None,
+        epochs: int | None = None,
+        batch: Callable[[], Any] | None = None,
+    ) -> None:
         self.task = task
+        self.epochs = task.epochs if epochs is None else epochs
+        self._batch = batch or (lambda: fixed_batch(task, self.device))
         self.metric = task.resolved_metric
         self.device = task.torch_device()
         self.model = model.to(self.device)
         seed_streams(self.model, seed)
         self.train = Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
         self.valid = Batches(task.valid, task.batch_size, self.device, None)
-        self.optimizer = build_optimizer(task, self.model)
-        total = None if self.train.steps is None else self.train.steps * task.epochs
+        self.optimizer = build_optimizer(task, self.model, task.lr if lr is None else lr)
+        total = None if self.train.steps is None else self.train.steps * self.epochs
         self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
         self._last: Measures | None = None
 
@@ -142,7 +158,7 @@ class Fit:
             return None
 
         def seen() -> tuple[SiteDiagnostics, ...]:
-            batch = fixed_batch(self.task, self.device)
+            batch = self._batch()
             return look_at(self.model, paths, lambda: self.loss(batch)[0])
 
         found: tuple[SiteDiagnostics, ...] | None = diagnosed(seen)

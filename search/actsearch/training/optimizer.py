@@ -38,8 +38,8 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return groups
 
 
-def build_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
-    """The task's optimiser on a model.
+def build_optimizer(task: Task, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The task's optimiser on a model, at a learning rate.
 
     Raises:
         TaskError: when the model has nothing to train, or the optimiser refuses its arguments.
@@ -47,16 +47,16 @@ def build_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(model)
     if not groups:
         raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
-    return on_groups(task, groups)
+    return on_groups(task, groups, lr)
 
 
-def on_groups(task: Task, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The task's optimiser on groups of parameters.
+def on_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """The task's optimiser on groups of parameters, at a learning rate.
 
     Raises:
         TaskError: when the optimiser refuses its arguments.
     """
-    settings: dict[str, Any] = {"lr": task.lr}
+    settings: dict[str, Any] = {"lr": lr}
     if _takes(task.optimizer, "weight_decay"):
         if task.weight_decay or not _sets(task.optimizer, "weight_decay"):
             settings["weight_decay"] = task.weight_decay

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,21 +20,16 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
 
-__all__ = ["is_small", "threads_for"]
+__all__ = ["is_small", "one_thread"]
 
 _SMALL = 20_000_000
 """Multiplications in a forward pass of one batch, a millisecond or two of one core: below, threads gain little."""
 
-_known: WeakKeyDictionary[Task, bool] = WeakKeyDictionary()
-
 
 @contextlib.contextmanager
-def threads_for(task: Task) -> Iterator[None]:
-    """One thread for what is trained meanwhile, if the task is small; else those that torch may use."""
+def one_thread() -> Iterator[None]:
+    """One of torch's threads for what is trained meanwhile."""
     before = torch.get_num_threads()
-    if before == 1 or not is_small(task):
-        yield
-        return
     torch.set_num_threads(1)
     try:
         yield
@@ -43,24 +37,30 @@ def threads_for(task: Task) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_small(task: Task) -> bool:
-    """Whether a batch is too little work to be shared out; False for what cannot be told, and where no CPU computes."""
-    known = _known.get(task)
-    if known is None:
-        known = _known[task] = task.torch_device().type == "cpu" and _work(task) < _SMALL
-    return known
+def is_small(
+    task: Task, build: Callable[[], nn.Module], batch: Callable[[], Any] | None = None
+) -> bool:
+    """Whether a batch is too little work to be shared out; False for what cannot be told, and where no CPU computes.
+
+    Args:
+        task: that is trained.
+        build: gives a model of its own, unchanged; it is run in training mode.
+        batch: gives a training batch; the first one is read by default.
+    """
+    return task.torch_device().type == "cpu" and _work(task, build, batch) < _SMALL
 
 
-def _work(task: Task) -> float:
+def _work(task: Task, build: Callable[[], nn.Module], read: Callable[[], Any] | None) -> float:
     """Multiplications in a forward pass of the unchanged model; inf where that cannot be told."""
-    before = torch.get_num_threads()
     try:
-        with isolated_random(derive(0, "init")), torch.no_grad():
-            torch.set_num_threads(1)
-            model = task.build().to(task.torch_device())
+        with isolated_random(derive(0, "init")), torch.no_grad(), one_thread():
+            model = build().to("cpu")
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
                 return math.inf  # one operation, whatever it takes
-            batch = next(iter(Batches(task.train, task.batch_size, task.torch_device(), 0)))
+            if read is not None:
+                batch = read()
+            else:
+                batch = next(iter(Batches(task.train, task.batch_size, torch.device("cpu"), 0)))
             with _Counting() as counted:
                 if task.step is not None:
                     task.step(model, batch)
@@ -69,8 +69,6 @@ def _work(task: Task) -> float:
             return float(counted.work)
     except Exception:  # the user's model and data: training it will say what is wrong
         return math.inf
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.utils.data import default_collate
@@ -29,7 +28,7 @@ from actsearch.training.data_check.probe import Probe
 from actsearch.training.data_check.rows import Origin, Rows, is_random, origin_of, read_rows
 from actsearch.training.data_check.values import repeated_inputs, value_findings
 
-__all__ = ["check_data"]
+__all__ = ["DataReport", "check_data"]
 
 _log = logging.getLogger("actsearch")
 
@@ -44,20 +43,27 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Checked:
-    """What was found of a task in this process, and said."""
+class DataReport:
+    """What was found in a task's data, and said.
 
-    said: frozenset[str]
+    Attributes:
+        of_test: what its test data share with train and valid.
+        said: the warnings that were given.
+        withheld: whether items of the test data were left unread.
+    """
+
     of_test: tuple[Overlap, ...]
-    withheld: bool  # whether items of the test data were left unread
-
-
-_checked: WeakKeyDictionary[Task, _Checked] = WeakKeyDictionary()
+    said: frozenset[str]
+    withheld: bool
 
 
 def check_data(
-    task: Task, build: Callable[[], nn.Module], *, for_test: bool = False
-) -> tuple[Overlap, ...]:
+    task: Task,
+    build: Callable[[], nn.Module],
+    *,
+    for_test: bool = False,
+    earlier: DataReport | None = None,
+) -> DataReport:
     """Look through a task's data once: rows that two of its sets share, numbers that are not finite, useless labels.
 
     Test data are compared and counted, never scored. Before a search no item of a test Dataset is asked for: its
@@ -69,27 +75,24 @@ def check_data(
         task: whose data.
         build: gives its model unchanged, which is copied; called where rows have to be tried on it.
         for_test: the test data are about to be scored, so that items of theirs may be read.
-
-    Returns:
-        What its test data share with train and valid.
+        earlier: what was found before; the data are looked through again only where items of the test data may be read
+            now and were not then, and no warning is given twice.
 
     Raises:
         TaskError: such data cannot give a sound result; with every reason, a line each.
     """
-    known = _checked.get(task)
-    if known is not None and not (known.withheld and for_test):
-        return known.of_test
+    if earlier is not None and not (earlier.withheld and for_test):
+        return earlier
     data = _Data(task, for_test)
     findings = [*data.overlap_findings(), *_other_findings(task, build, data)]
     if refused := [item.text for item in findings if item.refused]:
         raise TaskError("\n".join(refused))
-    said = frozenset() if known is None else known.said
+    said = frozenset() if earlier is None else earlier.said
     for text in (item.text for item in findings if item.text not in said):
         warnings.warn(text, ActsearchWarning, stacklevel=_level())
     of_test = tuple(item for item in data.overlaps if item.name == "test")
     said |= {item.text for item in findings}
-    _checked[task] = _Checked(said, of_test, data.withheld)
-    return of_test
+    return DataReport(of_test, said, data.withheld)
 
 
 def _level() -> int:

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,6 +50,8 @@ def fit_together(
     watch: Watch | None = None,
     diagnose: bool = False,
     side_by_side: int | None = None,
+    epochs: int | None = None,
+    batch: Callable[[], Any] | None = None,
 ) -> list[TrainingResult]:
     """Train several models at once; as :func:`fit_stack`, of which it may make several side by side.
 
@@ -57,13 +60,15 @@ def fit_together(
     Args:
         side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
             torch may use. With 1, the stack has all of torch's threads for each operation.
+        epochs: as in :func:`fit_stack`, like all others.
     """
     threads = torch.get_num_threads()
     most = threads if side_by_side is None else side_by_side
     parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
+    plan = _Plan(task, task.epochs if epochs is None else epochs, on_test, watch, diagnose, batch)
     with isolated_random(0), attention_for(task):
         if parts < 2:
-            return fit_stack(task, members, on_test=on_test, watch=watch, diagnose=diagnose)
+            return _fit_in_step(plan, [members], map)
         share = -(-len(members) // parts)
         shares = [members[start : start + share] for start in range(0, len(members), share)]
         one_thread = functools.partial(
@@ -71,7 +76,7 @@ def fit_together(
         )  # counts for the thread that says it
         try:
             with ThreadPoolExecutor(len(shares), initializer=one_thread) as pool:
-                return _fit_in_step(task, shares, on_test, watch, diagnose, pool.map)
+                return _fit_in_step(plan, shares, pool.map)
         finally:
             torch.set_num_threads(threads)
 
@@ -90,6 +95,8 @@ def fit_stack(
     on_test: bool = False,
     watch: Watch | None = None,
     diagnose: bool = False,
+    epochs: int | None = None,
+    batch: Callable[[], Any] | None = None,
 ) -> list[TrainingResult]:
     """Train several models in one pass; as :func:`actsearch.training.fit` for each.
 
@@ -99,6 +106,8 @@ def fit_stack(
         on_test: also measure on the test data, once, after the last epoch.
         watch: which members leave before that.
         diagnose: look at the sites before and after training, if the task wants that.
+        epochs: passes over the training data; the task's own by default.
+        batch: gives the batch that is diagnosed; it is read anew by default.
 
     Returns:
         One result for each member; of one that was stopped or left, up to there.
@@ -106,21 +115,31 @@ def fit_stack(
     Raises:
         Unstackable: they cannot be trained together.
     """
-    return _fit_in_step(task, [members], on_test, watch, diagnose, map)
+    count = task.epochs if epochs is None else epochs
+    plan = _Plan(task, count, on_test, watch, diagnose, batch)
+    return _fit_in_step(plan, [members], map)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the stacks of one call have in common; see :func:`fit_stack`."""
+
+    task: Task
+    epochs: int
+    on_test: bool
+    watch: Watch | None
+    diagnose: bool
+    batch: Callable[[], Any] | None
 
 
 def _fit_in_step(
-    task: Task,
-    parts: Sequence[Sequence[Member]],
-    on_test: bool,
-    watch: Watch | None,
-    diagnose: bool,
-    each: Callable[..., Iterable[Any]],
+    plan: _Plan, parts: Sequence[Sequence[Member]], each: Callable[..., Iterable[Any]]
 ) -> list[TrainingResult]:
     """Train stacks side by side; they wait for each other where members may leave."""
-    stacks = list(each(functools.partial(_Part, task, diagnose), parts))
+    watch = plan.watch
+    stacks = list(each(functools.partial(_Part, plan), parts))
     rungs = sorted(watch.epochs) if watch is not None else []
-    for epoch in [*rungs, task.epochs]:
+    for epoch in [*rungs, plan.epochs]:
         list(each(functools.partial(_Part.run_to, epoch=epoch), stacks))
         if watch is not None and epoch in watch.epochs:
             values = [value for part in stacks for value in part.values()]
@@ -129,20 +148,20 @@ def _fit_in_step(
             for part in stacks:
                 part.leave({index - start for index in gone})
                 start += part.count
-    found = each(functools.partial(_Part.results, on_test=on_test), stacks)
+    found = each(functools.partial(_Part.results, on_test=plan.on_test), stacks)
     return [result for part in found for result in part]
 
 
 class _Part:
     """A stack with its clock."""
 
-    def __init__(self, task: Task, diagnose: bool, members: Sequence[Member]) -> None:
+    def __init__(self, plan: _Plan, members: Sequence[Member]) -> None:
         started = time.perf_counter()
         self.count = len(members)
         self._added = [member.added for member in members]
-        self._run = StackedFit(task, members)
-        self._start = self._run.look(diagnose)
-        self._diagnose = diagnose
+        self._run = StackedFit(plan.task, members, plan.epochs, plan.batch)
+        self._start = self._run.look(plan.diagnose)
+        self._diagnose = plan.diagnose
         self._epoch = 0
         self._seconds = time.perf_counter() - started
 
@@ -201,7 +220,13 @@ class StackedFit:
         stopped: why a member was stopped, by its position; empty for one that left.
     """
 
-    def __init__(self, task: Task, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        members: Sequence[Member],
+        epochs: int | None = None,
+        batch: Callable[[], Any] | None = None,
+    ) -> None:
         if task.evaluate is not None:
             raise Unstackable("its evaluate function measures one model at a time")
         self.task = task
@@ -215,7 +240,8 @@ class StackedFit:
         ]
         self.valid = Batches(task.valid, size, self.device, None)
         steps = self.train[0].steps
-        total = None if steps is None else steps * task.epochs
+        total = None if steps is None else steps * (task.epochs if epochs is None else epochs)
+        self._batch = batch or (lambda: fixed_batch(task, self.device))
         self.optimizer = StackedOptimizer(task, self.model, [m.lr for m in members], total)
         self.members = list(range(len(members)))
         self.epochs: list[list[EpochRecord]] = [[] for _ in members]
@@ -259,7 +285,7 @@ class StackedFit:
         with undisturbed(model.base, model.buffers.values()):
             for path, site in model.sites.items():
                 site.observer = watch(path)
-            loss = self.loss([fixed_batch(self.task, self.device)])[0]
+            loss = self.loss([self._batch()])[0]
             return site_diagnostics(
                 calls, loss.sum(), model.count, lambda path, row: model.sites[path].learned_by(row)
             )

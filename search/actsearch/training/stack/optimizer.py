@@ -55,13 +55,12 @@ class StackedOptimizer:
         start = 0
         for rate, equal in itertools.groupby(rates):
             end = start + len(list(equal))
-            own = task.replace(lr=rate)
-            optimizer = on_groups(own, self._groups(start, end))
+            optimizer = on_groups(task, self._groups(start, end), rate)
             if type(optimizer) not in ELEMENTWISE:
                 raise Unstackable(f"{type(optimizer).__name__} may mix the members of a stack")
             _in_one_call(optimizer)
             self._optimizers.append(optimizer)
-            self._schedules.append(build_schedule(own, optimizer, steps))
+            self._schedules.append(build_schedule(task, optimizer, steps))
             start = end
 
     def _groups(self, start: int, end: int) -> list[dict[str, Any]]:

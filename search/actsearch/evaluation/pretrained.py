@@ -1,33 +1,31 @@
-"""Weights that a model brings along: trained with an activation, they favour it."""
+"""Pretrained weights of a model: trained with an activation, they favour it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from actsearch.placement.random_streams import isolated_random
-from actsearch.report import KeptWeights
 from actsearch.seeds import derive
 from actsearch.task import Task
+from actsearch.training import isolated_random
 
-__all__ = ["kept_weights"]
+__all__ = ["pretrained_share"]
 
 
-def kept_weights(objective: Any) -> KeptWeights | None:
-    """What of a task's model is there before the training starts; None where all of it is drawn anew.
+def pretrained_share(task: Task) -> tuple[float, float] | None:
+    """The share of a model's weights that are there before the training starts, and of those that stay frozen.
 
     A module keeps all its weights. Of a function that builds the model those count that come out the same under two
-    seeds, such as downloaded ones; tensors of one value (a bias of zeros, the ones of a normalisation) are nobody's.
+    seeds, such as downloaded ones; tensors of one value (a bias of zeros, the ones of a normalisation) do not count.
+
+    Returns:
+        Both shares; None where all weights are drawn anew.
     """
-    if not isinstance(objective, Task):
-        return None
-    first = _parameters(objective, 0)
-    if isinstance(objective.model, nn.Module):
+    first = _parameters(task, 0)
+    if isinstance(task.model, nn.Module):
         kept = list(first)
     else:
-        second = _parameters(objective, 1)
+        second = _parameters(task, 1)
         kept = [
             name
             for name, value in first.items()
@@ -36,7 +34,7 @@ def kept_weights(objective: Any) -> KeptWeights | None:
     total = sum(value.numel() for value in first.values())
     count = sum(first[name].numel() for name in kept)
     frozen = sum(first[name].numel() for name in kept if not first[name].requires_grad)
-    return KeptWeights(count / total, frozen / total) if count else None
+    return (count / total, frozen / total) if count else None
 
 
 def _parameters(task: Task, seed: int) -> dict[str, Tensor]:

@@ -1,0 +1,54 @@
+"""What is asked of a subject, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from actsearch.evaluation.run import Phase
+from actsearch.records import CandidateRecord, Outcome
+
+__all__ = ["LARGEST_STACK", "Outcomes", "Request", "Split"]
+
+Split = Literal["valid", "test"]
+
+LARGEST_STACK = 128  # members of a stack; more gain little and cost memory
+
+
+@dataclass(frozen=True)
+class Request:
+    """A candidate to be trained under some seeds.
+
+    Attributes:
+        record: the candidate.
+        seeds: one training each.
+        number: trial number told to the objective; -1 in a confirmation.
+        split: the data it is scored on: "valid" in a search, "test" in a verdict.
+        lr: learning rate of a Task; None for its own.
+        epochs: of each training; None for as many as the task or the objective wants.
+    """
+
+    record: CandidateRecord
+    seeds: tuple[int, ...]
+    number: int = -1
+    split: Split = "valid"
+    lr: float | None = None
+    epochs: int | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What an objective is told of it as ``run.phase``."""
+        return "confirm" if self.split == "test" else "search"
+
+
+class Outcomes(list[Outcome]):
+    """One outcome for each request, with what was learned meanwhile.
+
+    Attributes:
+        largest_stack: most members of a stack that fit into memory, as far as is known now.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome], largest_stack: int = LARGEST_STACK) -> None:
+        super().__init__(outcomes)
+        self.largest_stack = largest_stack

@@ -1,0 +1,323 @@
+"""A Task as a subject: its model is looked at once, and its candidates are trained alone or in stacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import TaskError
+from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.evaluate import SeedRun, aggregate, evaluate, seed_result, with_pruning
+from actsearch.evaluation.objectives import Objectives
+from actsearch.evaluation.pretrained import pretrained_share
+from actsearch.evaluation.pruner import Pruner, cut_training, metric_curve
+from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
+from actsearch.evaluation.run import Run
+from actsearch.evaluation.stacked import MEASURED, Stacker, Training
+from actsearch.evaluation.subject.base import Subject
+from actsearch.evaluation.task_analysis import TaskAnalysis
+from actsearch.halving import Judge
+from actsearch.placement import Sites
+from actsearch.records import CandidateRecord, Outcome, TrialState
+from actsearch.task import Task
+from actsearch.training import Overlap, TrainingResult, fit
+
+__all__ = ["TaskSubject"]
+
+_log = logging.getLogger("actsearch")
+
+_WORTH = 2000  # training steps; below, checking and measuring a stack takes longer than it saves
+_GAIN = 1.05  # a stack must be so much faster than one at a time
+
+
+class TaskSubject(Subject):
+    """A Task with what was found out about it."""
+
+    def __init__(self, task: Task) -> None:
+        self.objective = task
+        self._task = task
+        self._analysis = TaskAnalysis(task)
+        self._is_stacked: bool | None = (
+            None  # whether stacks are faster; None until it is worth asking
+        )
+
+    def __reduce__(self) -> Any:
+        """Another process gets the task, and of what was found the one thing that decides last bits."""
+        is_small = self._analysis.findings.is_small
+        return _restored, (self._task, is_small)
+
+    @property
+    def stack_refusal(self) -> str:
+        """Why nothing of this task is stacked; empty while it is."""
+        return self._analysis.findings.stack_refusal
+
+    @property
+    def stack_differences(self) -> Mapping[Any, str]:
+        """By structure of the models that were checked, why a stack may give other last bits; empty if it does not."""
+        return self._analysis.findings.stack_differences
+
+    # training
+
+    def train(
+        self,
+        requests: Sequence[Request],
+        pruner: Pruner | None = None,
+        *,
+        inexact: bool = False,
+        largest_stack: int = LARGEST_STACK,
+    ) -> Outcomes:
+        """See :meth:`Subject.train`."""
+        if requests and requests[0].split == "test":
+            pruner = None
+        if self.stack_refusal or len(requests) < 2:
+            alone = (self._train_alone(request, pruner) for request in requests)
+            return Outcomes(alone, largest_stack)
+        epochs = requests[0].epochs or self._task.epochs
+        stacker = Stacker(
+            self._analysis,
+            largest=largest_stack,
+            on_test=requests[0].split == "test" and self._task.test is not None,
+            inexact=inexact,
+            epochs=epochs,
+        )
+        watch = None if pruner is None else pruner.watch(requests, epochs)
+        with self._analysis.threads():
+            results = iter(stacker.train(self._trainings(requests), watch))
+        outcomes = [
+            self._outcome(request, [next(results) for _ in request.seeds], pruner)
+            for request in requests
+        ]
+        return Outcomes(outcomes, stacker.largest)
+
+    def _trainings(self, requests: Sequence[Request]) -> list[Training]:
+        return [
+            Training(request.record, seed, self._task.lr if request.lr is None else request.lr)
+            for request in requests
+            for seed in request.seeds
+        ]
+
+    def _train_alone(self, request: Request, pruner: Pruner | None) -> Outcome:
+        judge = None if pruner is None else pruner.judge(request.number)
+        asked = self._with_epochs(request)
+        with self._analysis.threads():
+            outcome = evaluate(
+                self._task, asked, judge, device=self._analysis.device, is_own=False
+            )
+        if pruner is not None and judge is not None:
+            pruner.enter(judge)
+        return outcome
+
+    def _outcome(
+        self,
+        request: Request,
+        results: Sequence[TrainingResult | None],
+        pruner: Pruner | None,
+    ) -> Outcome:
+        """Of what was trained together; trained alone where that could not be."""
+        started = time.perf_counter()
+        trained = [result for result in results if result is not None]
+        if len(trained) < len(results):
+            return self._train_alone(request, pruner)
+        judge = None if pruner is None else pruner.judge(request.number)
+        if judge is not None:
+            judge.read(metric_curve(trained[0].epochs))
+        if judge is not None and judge.pruned_at is not None:
+            trained = [cut_training(trained[0], judge.pruned_at)]
+        elif any(not result.metrics and not result.stopped for result in trained):
+            if judge is None or pruner is None or pruner.open_numbers is None:
+                return self._train_alone(
+                    request, pruner
+                )  # it left a stack that was given up later
+            judge.pruned_at = trained[0].epochs[-1].epoch  # that is known of its neighbours
+        runs = [
+            self._seed_result(request, seed, result, judge)
+            for seed, result in zip(request.seeds, trained, strict=False)
+        ]
+        if pruner is not None and judge is not None:
+            pruner.enter(judge)
+        seconds = sum(run.evaluation.seconds for run in runs) + time.perf_counter() - started
+        return with_pruning(aggregate(runs, request.phase, seconds), judge)
+
+    def _seed_result(
+        self, request: Request, seed: int, result: TrainingResult, judge: Judge | None
+    ) -> SeedRun:
+        asked = self._with_epochs(request)
+        run = Run(seed, asked.number, asked.phase, self._analysis.device, asked.epochs)
+        run.scores_on_test(self._task)
+        metrics = run.trained(result)
+        if judge is not None and judge.pruned_at is not None:
+            value = result.epochs[-1].valid_metric
+            return seed_result(run, TrialState.PRUNED, value, {}, judge.reason, result.seconds)
+        value = next(iter(metrics.values()), None)
+        return seed_result(run, TrialState.COMPLETE, value, metrics, "", result.seconds)
+
+    def _with_epochs(self, request: Request) -> Request:
+        """A request that says how many epochs."""
+        if request.epochs is not None:
+            return request
+        return dataclasses.replace(request, epochs=self._task.epochs)
+
+    def with_values(
+        self, outcome: Outcome, record: CandidateRecord, objectives: Objectives
+    ) -> Outcome:
+        """See :meth:`Subject.with_values`."""
+        return objectives.read(outcome, record, self._analysis)
+
+    def batch_for(self, requests: Sequence[Request], largest_stack: int = LARGEST_STACK) -> int:
+        """See :meth:`Subject.batch_for`.
+
+        More than 1 where a stack gives what single training gives, and was measured to be faster: that decides how long
+        it takes, and no value. On a GPU, where a stack may give other last bits, nothing that is measured decides.
+
+        Asked once, on the first requests that are worth it; all later ones follow.
+        """
+        if self._is_stacked is None:
+            trainings = self._trainings(requests)
+            steps = len(trainings) * _steps(self._task)
+            if len(requests) < 2 or steps < _WORTH:
+                return 1
+            self._is_stacked = self._gains_in(
+                Stacker(self._analysis, largest=largest_stack), trainings
+            )
+        seeds = max((len(request.seeds) for request in requests), default=1)
+        return max(1, largest_stack // seeds) if self._is_stacked else 1
+
+    def _gains_in(self, stacker: Stacker, trainings: Sequence[Training]) -> bool:
+        """Whether trainings are faster in a stack than one after the other."""
+        findings, threads = self._analysis.findings, torch.get_num_threads()
+        measured, gain = findings.stack_gain
+        if measured == threads:
+            return gain >= _GAIN
+        with self._analysis.threads():
+            gain = stacker.gain(sorted(trainings, key=lambda item: item.key))
+        if gain > 0 and self._analysis.device.type != "cpu":
+            return True
+        if gain > 0:
+            findings.stack_gain = threads, gain
+            count = min(len(trainings), stacker.largest, MEASURED)
+            together = "are trained together" if gain >= _GAIN else "would be no faster together"
+            _log.info(
+                "candidates %s: %d in one pass take %.1f times less each", together, count, gain
+            )
+        return gain >= _GAIN
+
+    # what its results depend on
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Subject.describe`."""
+        return self._task.describe()
+
+    def test_id(self, study_id: int) -> str:
+        """See :meth:`Subject.test_id`: its test data, whatever the study."""
+        return self._task.data_hash("test")
+
+    def check(self) -> None:
+        """See :meth:`Subject.check`."""
+        self._analysis.check()
+
+    def check_test(self) -> None:
+        """See :meth:`Subject.check_test`."""
+        if self._task.test is None:
+            raise TaskError(
+                "confirm needs data the search never saw: give the Task test=(inputs, targets)"
+            )
+
+    def rows_in_test(self) -> tuple[Overlap, ...]:
+        """See :meth:`Subject.rows_in_test`."""
+        return self._analysis.rows_in_test()
+
+    # how it is measured and trained
+
+    @property
+    def metric(self) -> str:
+        """See :attr:`Subject.metric`."""
+        return self._task.resolved_metric.name
+
+    @property
+    def objectives(self) -> Mapping[str, Literal["maximize", "minimize"] | None]:
+        """See :attr:`Subject.objectives`; the metric alone if there are no others."""
+        return self._task.objective_directions
+
+    @property
+    def epochs(self) -> int | None:
+        """See :attr:`Subject.epochs`."""
+        return self._task.epochs
+
+    @property
+    def learning_rate(self) -> float | None:
+        """See :attr:`Subject.learning_rate`."""
+        return self._task.lr
+
+    @property
+    def device(self) -> str:
+        """See :attr:`Subject.device`."""
+        return self._analysis.device.type
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """See :attr:`Subject.may_use_gpu`."""
+        return self.device != "cpu"
+
+    @property
+    def can_be_judged_later(self) -> bool:
+        """See :attr:`Subject.can_be_judged_later`: every epoch is recorded."""
+        return True
+
+    # its model, for the search
+
+    def sites(self, *, again: bool = False) -> Sites:
+        """See :meth:`Subject.sites`."""
+        return self._analysis.sites(again=again)
+
+    def pre_activations(self) -> dict[str, Tensor]:
+        """See :meth:`Subject.pre_activations`."""
+        return self._analysis.pre_activations()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See :attr:`Subject.dtype`."""
+        return self._analysis.dtype
+
+    # for people
+
+    def forecast_seconds(self) -> float:
+        """See :meth:`Subject.forecast_seconds`: from one epoch."""
+        model = Candidate.baseline().place(self._analysis.build()).model
+        started = time.perf_counter()
+        fit(self._task, model, 0, epochs=1)
+        return (time.perf_counter() - started) * self._task.epochs
+
+    def baseline_label(self) -> str:
+        """See :meth:`Subject.baseline_label`."""
+        types = dict.fromkeys(site.type for site in self.sites() if site.role == "hidden")
+        return " + ".join(types) or super().baseline_label()
+
+    def pretrained_share(self) -> tuple[float, float] | None:
+        """See :meth:`Subject.pretrained_share`."""
+        return pretrained_share(self._task)
+
+
+def _restored(task: Task, is_small: bool | None) -> TaskSubject:
+    """The subject in another process."""
+    TaskAnalysis(task).findings.is_small = is_small
+    return TaskSubject(task)
+
+
+def _steps(task: Task) -> int:
+    """Training steps of one training; 1 an epoch where the data does not know its length."""
+    source = task.train
+    if isinstance(source, tuple):
+        batches = -(-len(source[0]) // task.batch_size)
+    else:
+        try:
+            is_batched = hasattr(source, "batch_size")
+            batches = len(source) if is_batched else -(-len(source) // task.batch_size)
+        except TypeError:
+            batches = 1
+    return batches * task.epochs

@@ -1,0 +1,312 @@
+"""What is found out about a task once and serves all of its trainings: its model looked at, its data read."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, default_collate
+
+from actsearch.evaluation.candidate import Candidate
+from actsearch.placement import (
+    ModelAnalysis,
+    Placement,
+    Sites,
+    expose_sites,
+    initialise_for_gain,
+    model_structure,
+    place_analyzed,
+)
+from actsearch.placement.analysis import copy_model
+from actsearch.placement.model_run import observe_output
+from actsearch.placement.site_trace import trace_sites
+from actsearch.seeds import derive
+from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
+from actsearch.training import (
+    DataReport,
+    Overlap,
+    check_data,
+    check_task,
+    isolated_random,
+)
+from actsearch.training.diagnose import fixed_batch
+from actsearch.training.threads import is_small, one_thread
+
+__all__ = ["Findings", "TaskAnalysis"]
+
+_SCREENED_SAMPLES = 128  # rows whose pre-activations candidates are screened on
+
+
+@dataclass
+class Findings:
+    """What was found out about one task so far; None where nobody has asked yet.
+
+    Attributes:
+        look: its model under seed 0 looked at: how that was built, the sums of its weights, what was seen.
+        other_look: likewise of a model that was built in another way under another seed, the latest.
+        parameters: numbers that its model learns; None also while a lazy layer does not know its shape.
+        is_small: whether a batch is too little work to be shared out between threads.
+        first_batch: of a loader, to see shapes.
+        diagnostics_batch: the one that is diagnosed in every training.
+        data: what its data share, and whether they were read to the end.
+        stack_refusal: why nothing of this task is stacked; empty while it is.
+        stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
+            than single training; empty if it does not.
+        stack_gain: with so many threads, so many times faster a training is in a stack.
+    """
+
+    look: tuple[Any, list[float], ModelAnalysis] | None = None
+    other_look: tuple[Any, ModelAnalysis] | None = None
+    parameters: int | None = None
+    is_small: bool | None = None
+    first_batch: Any = None
+    diagnostics_batch: Any = None
+    data: DataReport | None = None
+    stack_refusal: str = ""
+    stack_differences: dict[Any, str] = field(default_factory=dict)
+    stack_gain: tuple[int, float] = (0, 0.0)
+
+
+# One entry for each Task object that is alive: the search, the verdict and a second study of one task share what was
+# found. Findings hold no reference to their task, which would keep it alive.
+_findings: WeakKeyDictionary[Task, Findings] = WeakKeyDictionary()
+
+
+class TaskAnalysis:
+    """A task together with what was found out about it.
+
+    Its model is built and looked at once, since its candidates differ in their activations alone; a model that is built
+    in another way later is looked at again.
+
+    Attributes:
+        task: the user's.
+        findings: of this Task object in this process.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.findings = _findings.setdefault(task, Findings())
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.task.torch_device()
+
+    # its model
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The model unchanged, as it is built under a seed."""
+        with isolated_random(derive(seed, "init")):
+            return self.task.build()
+
+    def look(self, model: nn.Module | None = None) -> ModelAnalysis:
+        """What is seen of the model as built under seed 0, or of another one where that is built in another way.
+
+        Args:
+            model: the task's, newly built; None for the one under seed 0.
+        """
+        if self.findings.look is None:
+            self._look_at(self.build())
+        assert self.findings.look is not None
+        built, _, look = self.findings.look
+        if model is None or (own := model_structure(model)) == built:
+            return look
+        if self.findings.other_look is None or self.findings.other_look[0] != own:
+            self.findings.other_look = own, self._new_look(model)
+        return self.findings.other_look[1]
+
+    def _look_at(self, model: nn.Module) -> None:
+        """ModelAnalysis at the model under seed 0, unless one like it was looked at."""
+        built, weights = model_structure(model), _sums(model)
+        known = self.findings.look
+        if known is None or (known[0], known[1]) != (built, weights):
+            self.findings.look = built, weights, self._new_look(model)
+
+    def _new_look(self, model: nn.Module) -> ModelAnalysis:
+        with isolated_random(0):  # a user's model may draw from any generator where it is run
+            return ModelAnalysis(model, self.sample(model))
+
+    def place(self, candidate: Candidate, seed: int, *, opened: bool = False) -> Placement:
+        """The model built under a seed, with a candidate's activations in it.
+
+        Args:
+            candidate: what is placed.
+            seed: of the weights.
+            opened: whether every hidden activation of the model unchanged becomes a submodule, too.
+        """
+        model = self.build(seed)
+        if self.findings.parameters is None:
+            self.findings.parameters = _size(model)
+        record = candidate.record
+        if record.is_baseline and not opened:
+            return candidate.place(model)
+        look = self.look(model)
+        with isolated_random(0):
+            placement = (
+                expose_sites(look, model)
+                if record.is_baseline
+                else place_analyzed(look, model, record)
+            )
+        if self.task.gain == "auto" and not record.is_baseline:
+            with isolated_random(derive(seed, "gain")):
+                initialise_for_gain(placement, look.sample)
+        return placement
+
+    def parameters_added(self, model: nn.Module) -> int | None:
+        """Numbers that a changed model learns beyond those of the task's own; None where their count is not known."""
+        before, now = self.findings.parameters, _size(model)
+        return None if before is None or now is None else now - before
+
+    def sites(self, *, again: bool = False) -> Sites:
+        """The activations of the model.
+
+        Args:
+            again: of a model that is built and looked at anew, to be compared.
+        """
+        return self._new_look(self.build(1)).sites if again else self.look().sites
+
+    def pre_activations(self) -> dict[str, Tensor]:
+        """What arrives at each hidden site under seed 0, by path; empty where the model's inputs are not known."""
+        look, task = self.look(), self.task
+        inputs = look.sample
+        if isinstance(task.train, tuple) and task.step is None:
+            inputs = inputs_and_targets(tuple(t[:_SCREENED_SAMPLES] for t in task.train))[0]
+        if inputs is None:
+            return {}
+        device = next((p.device for p in look.shell.parameters()), torch.device("cpu"))
+        hidden = [site.path for site in look.sites if site.role == "hidden"]
+        traces = trace_sites(look.shell, hidden, to_device(inputs, device))
+        return {path: item.inputs.float().cpu() for path, item in traces.items()}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision in which its activations compute."""
+        if self.task.amp is not None:
+            return torch.bfloat16
+        dtypes = [p.dtype for p in self.look().shell.parameters() if p.is_floating_point()]
+        return dtypes[0] if dtypes else torch.float32
+
+    # its data
+
+    def sample(self, model: nn.Module) -> Any:
+        """A few inputs of the training data, for shapes; None where the task's step alone knows what the model takes.
+
+        A batch that is a mapping of what the model's forward names is such inputs also with a step.
+        """
+        batch = self._first_batch()
+        if self.task.step is None:
+            return inputs_and_targets(batch)[0]
+        return _as_inputs(batch, model) if isinstance(batch, Mapping) else None
+
+    def _first_batch(self) -> Any:
+        """Of tensors two rows, of a data set one item, of a loader a batch, read once."""
+        source = self.task.train
+        if isinstance(source, tuple):
+            return tuple(tensor[:2] for tensor in source)
+        if self.findings.first_batch is None:
+            self.findings.first_batch = self._read_first(reading_copy(source))
+        return self.findings.first_batch
+
+    def _read_first(self, source: Any) -> Any:
+        with isolated_random(0):
+            if hasattr(source, "batch_size"):
+                return next(iter(source))
+            item = source[0]
+            if self.task.step is not None:
+                return default_collate([item]) if isinstance(item, Mapping) else None
+        return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)
+
+    def diagnostics_batch(self) -> Any:
+        """The batch that is diagnosed in every training, on the task's device; read once."""
+        if self.findings.diagnostics_batch is None:
+            self.findings.diagnostics_batch = fixed_batch(self.task, self.device)
+        return self.findings.diagnostics_batch
+
+    # whether it can be trained, and with how many threads
+
+    def check(self) -> None:
+        """Fail now rather than in every trial.
+
+        Raises:
+            TaskError: model, data, loss and metric do not fit together, or nothing sound can come from the data.
+            PlacementError: the model has nothing to replace.
+        """
+        model = self.build()
+        self._check_data(model, for_test=False)
+        self._look_at(model)
+        placed = place_analyzed(self.look(), model, "relu").model
+        is_loader = isinstance(self.task.train, DataLoader)
+        check_task(self.task, placed, self._first_batch() if is_loader else None)
+
+    def rows_in_test(self) -> tuple[Overlap, ...]:
+        """What the test data share with the data of the search.
+
+        Raises:
+            TaskError: nothing sound can come from the data.
+        """
+        return self._check_data(None, for_test=True).of_test
+
+    def _check_data(self, model: nn.Module | None, *, for_test: bool) -> DataReport:
+        build = self.build if model is None else lambda: model
+        self.findings.data = check_data(
+            self.task, build, for_test=for_test, earlier=self.findings.data
+        )
+        return self.findings.data
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a batch is too little work to be shared out between threads; the same in a child process."""
+        if self.findings.is_small is None:
+            is_loader = isinstance(self.task.train, DataLoader)
+            batch = self.diagnostics_batch if is_loader else None
+            self.findings.is_small = is_small(self.task, self._spare_model, batch)
+        return self.findings.is_small
+
+    def _spare_model(self) -> nn.Module:
+        """A model that may be run in training mode: never the user's own."""
+        model = self.task.build()
+        return copy_model(model) if model is self.task.model else model
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """One thread for what is trained meanwhile, if the task is small; else those that torch may use."""
+        with contextlib.ExitStack() as stack:
+            if torch.get_num_threads() > 1 and self.is_small:
+                stack.enter_context(one_thread())
+            yield
+
+
+def _size(model: nn.Module) -> int | None:
+    parameters = list(model.parameters())
+    if any(isinstance(item, nn.parameter.UninitializedParameter) for item in parameters):
+        return None
+    return sum(item.numel() for item in parameters)
+
+
+def _sums(model: nn.Module) -> list[float]:
+    """Of each tensor of a model its sum, to tell whether the numbers were changed since."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [
+        float(item.detach().sum(dtype=torch.float64))
+        for item in tensors
+        if not is_lazy(item) and item.is_floating_point()
+    ]
+
+
+def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
+    """Two samples of a batch, if the model takes it as it is."""
+    sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
+    try:
+        if set(sample) <= set(inspect.signature(model.forward).parameters):
+            observe_output(model, sample)
+            return sample
+    except Exception:  # a step may well prepare a batch first: anything
+        pass
+    return None

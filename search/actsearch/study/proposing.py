@@ -1,0 +1,109 @@
+"""From a strategy to trials: proposed together, screened, and told from what is known already."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import ActsearchError
+from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.screening import identify, screen
+from actsearch.strategies import Context, SiteGroups, Space, make_strategy
+from actsearch.study.history import History, readable
+
+__all__ = ["Proposer"]
+
+_log = logging.getLogger("actsearch")
+
+
+class Proposer:
+    """Makes the next trials of a study; stores nothing."""
+
+    def __init__(
+        self,
+        study: StudyRecord,
+        groups: SiteGroups,
+        samples: Mapping[str, Sequence[Tensor]],
+        dtype: torch.dtype,
+    ) -> None:
+        """Args:
+        study: whose.
+        groups: of its sites.
+        samples: what arrives at the sites of each group.
+        dtype: precision in which activations compute.
+        """
+        self._study = study
+        self._groups = groups
+        self._samples = {group: list(tensors) for group, tensors in samples.items()}
+        self._dtype = dtype
+
+    def propose(self, history: History) -> list[TrialRecord]:
+        """One logical batch, screened; empty where the strategy has nothing more."""
+        trials = list(history)
+        context = Context(
+            Space.from_json(self._study.space),
+            self._study.seed,
+            cast(Literal["maximize", "minimize"], self._study.direction),
+            self._groups,
+            self._study.directions,
+        )
+        known = history.known()
+        records: list[TrialRecord] = []
+        for candidate in self._candidates(trials, context):
+            records.append(self._screen(candidate, known, -1 - len(records)))
+        return records
+
+    def _candidates(self, trials: list[TrialRecord], context: Context) -> list[CandidateRecord]:
+        strategy = make_strategy(self._study.strategy)
+        try:
+            return strategy.propose(trials, strategy.batch_size(trials, context), context)
+        except (ActsearchError, KeyError, TypeError, ValueError):
+            sound = readable(trials)
+            if len(sound) == len(trials):
+                raise
+            _log.warning(
+                "study %s: %d stored trials are not valid activations and are left out: see actsearch doctor",
+                self._study.name, len(trials) - len(sound),
+            )  # fmt: skip
+            return strategy.propose(sound, strategy.batch_size(sound, context), context)
+
+    def screen_enqueued(self, trial: TrialRecord, history: History) -> TrialRecord:
+        """A trial that a user enqueued, screened when its turn comes."""
+        known = history.known(before=trial.number)
+        screened = self._screen(trial.candidate, known, trial.number)
+        return dataclasses.replace(
+            trial,
+            state=screened.state,
+            reason=screened.reason,
+            warnings=screened.warnings,
+            duplicate_of=screened.duplicate_of,
+            fingerprint=screened.fingerprint,
+            alias=screened.alias,
+            mirror=screened.mirror,
+        )
+
+    def _screen(
+        self, candidate: CandidateRecord, known: dict[str, int], number: int
+    ) -> TrialRecord:
+        """A proposal as a trial: refused, a repetition, or waiting to be trained."""
+        trial = TrialRecord(number, TrialState.WAITING, candidate)
+        try:
+            identity = identify(self._groups.normalized(candidate))
+        except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            return dataclasses.replace(trial, state=TrialState.REJECTED, reason=reason)
+        trial = dataclasses.replace(
+            trial, fingerprint=identity.identity, alias=identity.alias, mirror=identity.mirror
+        )
+        if (original := known.get(identity.identity)) is not None:
+            return dataclasses.replace(trial, state=TrialState.DUPLICATE, duplicate_of=original)
+        known[identity.identity] = number
+        screening = screen(candidate, self._samples, self._dtype)
+        if screening.passed:
+            return dataclasses.replace(trial, warnings=screening.warnings)
+        return dataclasses.replace(trial, state=TrialState.REJECTED, reason=screening.reason)
