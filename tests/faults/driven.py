@@ -146,6 +146,8 @@ class Child:
         self.pid = pid
         self._output = output
         self._errors = errors
+        self._input: TextIO | None = None
+        self.is_over = False
         self.lines: list[str] = []
 
     def read(self, lines: int | None = None) -> list[str]:
@@ -162,10 +164,19 @@ class Child:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        if self._input is None:
+            self._input = self._errors.with_suffix(".in").open("w", buffering=1)
+        self._input.write(line + "\n")
+
     def wait(self) -> int:
         """Its exit code, negative for the signal that ended it; all of its output is in ``lines``."""
         self.read()
         self._output.close()
+        if self._input is not None:
+            self._input.close()
+        self.is_over = True
         return int(self._launcher.ask("wait", self.pid))
 
     @property
@@ -186,6 +197,7 @@ class Launcher:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.ask("ready")  # importing takes seconds, which are not those of the first test
 
     def ask(self, *command: Any) -> str:
         """Its answer to a command."""
@@ -198,10 +210,14 @@ class Launcher:
     def start(self, script: str, *arguments: object) -> Child:
         """Start a script, given as its text."""
         base = Path(self._folder.name) / str(next(self._count))
-        path, pipe, errors = (base.with_suffix(end) for end in (".py", ".out", ".err"))
+        path, pipe, errors, given = (
+            base.with_suffix(end) for end in (".py", ".out", ".err", ".in")
+        )
         path.write_text(script)
         os.mkfifo(pipe)
-        pid = int(self.ask("start", str(errors), str(pipe), str(path), *map(str, arguments)))
+        os.mkfifo(given)
+        files = (errors, given, pipe, path)
+        pid = int(self.ask("start", *map(str, files), *map(str, arguments)))
         return Child(self, pid, pipe.open(), errors)
 
     def close(self) -> None:

@@ -52,6 +52,9 @@ def run(output: str, script: str, *arguments: str) -> None:
 warm_up()
 for line in sys.stdin:
     command, *given = json.loads(line)
+    if command == "ready":
+        print(flush=True)
+        continue
     if command == "wait":
         print(os.waitstatus_to_exitcode(os.waitpid(given[0], 0)[1]), flush=True)
         continue
@@ -59,6 +62,6 @@ for line in sys.stdin:
     if pid == 0:
         errors = os.open(given.pop(0), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(errors, 2)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(given.pop(0), os.O_RDWR), 0)  # not blocked until somebody writes
         run(*given)
     print(pid, flush=True)

@@ -34,6 +34,7 @@ def _command(storage: str, port: int) -> list[str]:
     return [*COMMAND, storage, "--no-browser", "--port", str(port)]
 
 
+@pytest.mark.slow
 def test_killed_while_it_starts(storage: str, tmp_path: Path) -> None:
     with running(_command(storage, port := free_port()), tmp_path, port) as dashboard:
         assert wait(lambda: f"http://{ADDRESS}:{port}" in dashboard.said)
@@ -67,6 +68,7 @@ def test_a_signal_leaves_nothing_behind(
         assert "Traceback" not in dashboard.said
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_starts(storage: str, tmp_path: Path) -> None:
     with running(_command(storage, port := free_port()), tmp_path, port) as dashboard:
         assert wait(lambda: f"http://{ADDRESS}:{port}" in dashboard.said)

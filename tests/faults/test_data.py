@@ -736,6 +736,7 @@ def test_an_open_file_stays_open(lazy: Callable[[int, int], Lazy]) -> None:
     assert not valid.files[path].closed
 
 
+@pytest.mark.slow  # a child process imports torch
 def test_a_look_before_the_search_opens_no_file_of_the_users_object(
     lazy: Callable[[int, int], Lazy],
 ) -> None:

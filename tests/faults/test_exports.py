@@ -28,13 +28,11 @@ _DATA = Path(__file__).parents[1] / "data"
 KINDS = ("csv", "json")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("made") / "mine.db"
+def _make(path: Path, trials: int) -> Path:
     study = acs.create_study(
         study_name="s", storage=f"sqlite:///{path}", strategy="random", direction="minimize"
     )
-    for number in range(_TRIALS):
+    for number in range(trials):
         study.enqueue_trial(f"x * tanh({number + 1}.0 * x)")
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -42,9 +40,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run.report(step, 1 / step)
         return float(len(candidate.formula))
 
-    study.optimize(objective, n_trials=_TRIALS, show_progress_bar=False)
+    study.optimize(objective, n_trials=trials, show_progress_bar=False)
     study._storage.database.close()
     return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make(tmp_path_factory.mktemp("made") / "mine.db", _TRIALS)
 
 
 @pytest.fixture
@@ -190,25 +193,17 @@ def test_an_optuna_storage_gets_no_name_that_sqlite_deletes(
 _DROP, _OVERRIDE = 24, 1  # prctl(2), capabilities(7): without it root is a user like others
 
 
+@pytest.mark.slow  # permissions are given up by a new interpreter alone
 @pytest.mark.skipif(sys.platform != "linux", reason="gives up root's permissions as Linux does")
-@pytest.mark.parametrize("protected", ["file", pytest.param("folder", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("protected", ["file", "folder"])
 def test_what_cannot_be_written_is_said_and_stays(mine: Path, protected: str) -> None:
     folder = Path("closed")
     folder.mkdir()
     (folder / "out.csv").write_text("before")
     (folder if protected == "folder" else folder / "out.csv").chmod(0o555)
-    command = [
-        sys.executable,
-        "-m",
-        "actsearch.cli",
-        "export",
-        "s",
-        "--storage",
-        "mine.db",
-        "--to-csv",
-    ]
+    command = [sys.executable, "-m", "actsearch.cli", "export", "s", "--storage", "mine.db"]
     result = subprocess.run(
-        [*command, "closed/out.csv"],
+        [*command, "--to-csv", "closed/out.csv"],
         capture_output=True,
         text=True,
         preexec_fn=lambda: ctypes.CDLL(None).prctl(_DROP, _OVERRIDE, 0, 0, 0),
@@ -343,15 +338,24 @@ def _is_complete(url: str) -> bool:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "trials"), [(1, 2), pytest.param(25, 10, marks=pytest.mark.slow)]
+)
 def test_an_optuna_export_that_was_killed_is_made_again(
-    mine: Path, launcher: Launcher, exists: bool, kills: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: Launcher,
+    exists: bool,
+    kills: int,
+    trials: int,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    _make(Path("mine.db"), trials)
     target, url = Path("optuna.db").absolute(), f"sqlite:///{Path('optuna.db').absolute()}"
     if exists:
         other = optuna.create_study(study_name="other", storage=url)
         other.add_trial(optuna.trial.create_trial(value=1.0))
-    whole = {"s": _TRIALS, **({"other": 1} if exists else {})}
+    whole = {"s": trials, **({"other": 1} if exists else {})}
     whole_run = launcher.start(
         KILLED, 0, 0, 0, *_words("optuna", f"sqlite:///{target.parent}/t.db")
     )

@@ -128,9 +128,14 @@ def _check_lines(lines: list[str], how: str) -> None:
         assert said == ["OWN 2"] * 2
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=() if how in QUICK else pytest.mark.slow) for how in EXITS]
-)
+def _cases() -> list[Any]:
+    """Every way on both kinds of database; the quick ones in a file, and one of them on a server."""
+    quick = [*((how, "sqlite") for how in QUICK), ("reads", "postgresql")]
+    cases = [(how, kind) for how in EXITS for kind in ("sqlite", "postgresql")]
+    return [pytest.param(*c, marks=() if c in quick else pytest.mark.slow) for c in cases]
+
+
+@pytest.mark.parametrize(("how", "database_url"), _cases(), indirect=["database_url"])
 def test_the_study_is_that_of_a_search_that_never_forked(
     launcher: Launcher, database_url: str, expected: list[Row], how: str
 ) -> None:
@@ -183,7 +188,7 @@ def test_a_child_ends_by_sigterm(distance: Callable[..., float]) -> None:
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         if run.number == 1:
-            codes.extend(_terminated(10))
+            codes.extend(_terminated(3))
         return distance(candidate, run)
 
     def outer(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -196,7 +201,7 @@ def test_a_child_ends_by_sigterm(distance: Callable[..., float]) -> None:
     study.optimize(objective, n_trials=3, show_progress_bar=False)
     study = acs.create_study(study_name="outer", strategy="random", direction="minimize")
     study.optimize(outer, n_trials=1, show_progress_bar=False)
-    assert codes == [-signal.SIGTERM] * 20
+    assert codes == [-signal.SIGTERM] * 6
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 

@@ -74,16 +74,17 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
     return output
 
 
+@pytest.mark.slow  # each imports torch anew
 @pytest.mark.parametrize(
     ("launch", "hash_seed"),
     [
         ("python script.py", "1"),
         ("python script.py", "random"),
-        pytest.param("python -m module", "2", marks=pytest.mark.slow),
-        pytest.param("python -c", "3", marks=pytest.mark.slow),
-        pytest.param("python - < script", "4", marks=pytest.mark.slow),
-        pytest.param("python -O script.py", "5", marks=pytest.mark.slow),
-        pytest.param("imported", "6", marks=pytest.mark.slow),
+        ("python -m module", "2"),
+        ("python -c", "3"),
+        ("python - < script", "4"),
+        ("python -O script.py", "5"),
+        ("imported", "6"),
     ],
 )
 def test_the_same_study_comes_out(

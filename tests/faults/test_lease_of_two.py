@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from driven import Launcher
 
 import actsearch as acs
 from actsearch.cli import main
@@ -53,8 +54,28 @@ def objective(candidate: acs.Candidate, run: acs.Run) -> float:
     return 1.0 + run.number
 
 
-class Driver:
+class Forked:
     """A process that waits in the middle of its first trial until it is told to go on."""
+
+    def __init__(self, launcher: Launcher, url: str) -> None:
+        self.process = launcher.start(HOLD, url)
+        assert self.read() == "READY"
+
+    def read(self) -> str:
+        return self.process.read(1)[0]
+
+    def in_a_trial(self) -> None:
+        self.process.say("start")
+        assert self.read() == "RUNNING"
+
+    def close(self) -> None:
+        """Kill it, and let nothing of it be left."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Driver:
+    """Such a process with an interpreter of its own, which may be in a container."""
 
     def __init__(self, url: str, *options: str, within: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
@@ -92,10 +113,11 @@ def url(sqlite_url: str) -> str:
 
 
 @pytest.fixture
-def driver(url: str) -> Iterator[Driver]:
-    made = Driver(url)
+def driver(launcher: Launcher, url: str) -> Iterator[Forked]:
+    made = Forked(launcher, url)
     yield made
-    made.close()
+    if not made.process.is_over:
+        made.close()
 
 
 def _states(url: str) -> list[TrialState]:
@@ -107,10 +129,10 @@ def _answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 
 def test_one_that_slept_through_a_takeover_writes_nothing(
-    url: str, driver: Driver, capsys: pytest.CaptureFixture[str]
+    url: str, driver: Forked, capsys: pytest.CaptureFixture[str]
 ) -> None:
     driver.in_a_trial()
-    driver.process.send_signal(signal.SIGSTOP)
+    driver.process.signal(signal.SIGSTOP)
     study = acs.load_study(study_name="s", storage=url)
     with pytest.raises(acs.StudyError, match=f"process {driver.process.pid}"):
         study.optimize(objective, total_trials=6, show_progress_bar=False)
@@ -120,18 +142,17 @@ def test_one_that_slept_through_a_takeover_writes_nothing(
     assert "That process lives" in said
     study.optimize(objective, total_trials=6, show_progress_bar=False)
     before = [(t.number, t.state, t.value, t.datetime_complete) for t in study.trials]
-    driver.process.send_signal(signal.SIGCONT)
-    driver.say("once")
+    driver.process.signal(signal.SIGCONT)
+    driver.process.say("once")
     line = driver.read()
     assert line.startswith("REFUSED")
     assert "no longer ours to write" in line
     assert [(t.number, t.state, t.value, t.datetime_complete) for t in study.trials] == before
 
 
-def test_that_of_a_killed_one_is_taken_over_at_once(url: str, driver: Driver) -> None:
+def test_that_of_a_killed_one_is_taken_over_at_once(url: str, driver: Forked) -> None:
     driver.in_a_trial()
-    driver.process.kill()
-    driver.process.wait()
+    driver.close()
     started = time.monotonic()
     study = acs.load_study(study_name="s", storage=url)
     study.optimize(objective, n_trials=1, show_progress_bar=False)
@@ -153,6 +174,7 @@ def container() -> Sequence[str]:
     return CONTAINER
 
 
+@pytest.mark.slow
 def test_that_of_a_container_with_the_same_host_name_stays_while_it_lives(
     url: str, container: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,10 +61,9 @@ ENDINGS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_its_trial_fails_and_no_other(sqlite_url: str, ending: str, batch: int) -> None:
+def test_its_trial_fails_and_no_other(sqlite_url: str, batch: int) -> None:
     """Invariant: FAILED with the reason, stored; the trials before and after it are as without it."""
-    end, says = ENDINGS[ending]
+    ends = list(ENDINGS.values())
     study = acs.create_study(
         study_name="s", storage=sqlite_url, strategy="random", direction="minimize"
     )
@@ -72,16 +71,22 @@ def test_its_trial_fails_and_no_other(sqlite_url: str, ending: str, batch: int) 
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> Any:
         calls.append(run.number)
-        return end() if len(calls) == 3 else float(len(calls))
+        return ends[len(calls) // 2 - 1][0]() if len(calls) % 2 == 0 else float(len(calls))
 
-    study.optimize(objective, n_trials=6, executor=acs.Local(batch), show_progress_bar=False)
+    count = 2 * len(ends) + 1
+    study.optimize(objective, n_trials=count, executor=acs.Local(batch), show_progress_bar=False)
     loaded = acs.load_study(study_name="s", storage=sqlite_url)
     trained = [trial for trial in loaded.trials if trial.state.is_trained]
-    assert [trial.value for trial in trained] == [1, 2, None, 4, 5, 6]
-    assert trained[2].state is TrialState.FAILED
-    assert says in trained[2].reason
-    assert len(trained[2].reason) < 3000
-    assert len(set(calls)) == 6
+    assert [trial.value for trial in trained[::2]] == list(range(1, count + 1, 2))
+    wrong = {
+        ending: (trial.state, trial.value, trial.reason)
+        for (ending, (_, says)), trial in zip(ENDINGS.items(), trained[1::2], strict=True)
+        if (trial.state, trial.value) != (TrialState.FAILED, None)
+        or says not in trial.reason
+        or len(trial.reason) >= 3000
+    }
+    assert wrong == {}
+    assert len(set(calls)) == count
     assert loaded.best_value == 1
 
 
@@ -152,8 +157,8 @@ def _pruned_at_third(error: type[Exception], several: bool) -> Objective:
         ("alone", optuna.TrialPruned, False),
         ("alone", _OfTheirOwn, True),
         ("together", _OfTheirOwn, False),
-        ("processes", optuna.TrialPruned, False),
-        ("processes", _OfTheirOwn, True),
+        pytest.param("processes", optuna.TrialPruned, False, marks=pytest.mark.slow),
+        pytest.param("processes", _OfTheirOwn, True, marks=pytest.mark.slow),
     ],
 )
 def test_optunas_trial_pruned_prunes(
@@ -263,7 +268,8 @@ def test_a_tasks_evaluate_without_the_metric_fails_its_trial(batch: int) -> None
 
 _MEGABYTE = 2**20
 _HELD = 16 * _MEGABYTE  # by each trial, when its memory runs out
-_GROWTH = 100 * _MEGABYTE  # over 100 trials; were nothing given back, they would hold 800 or more
+_MANY = 40  # trials
+_GROWTH = 100 * _MEGABYTE  # over them; were nothing given back, they would hold 200 or more
 
 
 def _resident() -> int:
@@ -285,7 +291,7 @@ def _no_gpu_memory() -> torch.Tensor:
 def test_an_objective_without_memory_gives_it_back(
     run_out: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Invariant: its trial fails with the reason, and over 100 trials the process grows by less than 100 MB."""
+    """Invariant: its trial fails with the reason, and over many trials the process grows by less than 100 MB."""
     # pytest keeps what is logged, and with the exceptions all that they hold
     monkeypatch.setattr(logging.getLogger("actsearch"), "disabled", True)
     before = [0]
@@ -301,10 +307,10 @@ def test_an_objective_without_memory_gives_it_back(
         return float(held[0])
 
     study = acs.create_study(study_name="s", strategy="random", direction="minimize")
-    study.optimize(objective, n_trials=100, show_progress_bar=False)
+    study.optimize(objective, n_trials=_MANY, show_progress_bar=False)
     assert _resident() - before[0] < _GROWTH
     states = [trial.state for trial in study.trials if trial.state.is_trained]
-    assert states == [TrialState.FAILED, TrialState.COMPLETE] * 50
+    assert states == [TrialState.FAILED, TrialState.COMPLETE] * (_MANY // 2)
     reason = study.trials[0].reason
     assert "can't allocate memory" in reason or "OutOfMemoryError: CUDA out of memory" in reason
 
@@ -323,10 +329,10 @@ class _Hungry(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             _Hungry.steps += 1
-            if _Hungry.steps == 50:
+            if _Hungry.steps == 10:
                 _Hungry.before = _resident()
             held = torch.ones(_HELD // 4)
-            if _Hungry.steps > 20 and _Hungry.steps % 3 == 0:  # not where the model is looked at
+            if _Hungry.steps > 6 and _Hungry.steps % 3 == 0:  # not where the model is looked at
                 _Hungry.run_out()
             x = x + 0 * held[0]
         out: torch.Tensor = self.layers(x)
@@ -359,16 +365,15 @@ def test_a_task_without_memory_gives_it_back(
     study = acs.create_study(study_name="s", strategy="random")
     study.optimize(
         _task(_Hungry, metric="loss"),
-        n_trials=100,
+        n_trials=_MANY,
         executor=acs.Local(stack),
         show_progress_bar=False,
     )
     assert _resident() - _Hungry.before < _GROWTH
     trained = [trial for trial in study.trials if trial.state.is_trained]
     failed = [trial for trial in trained if trial.state is TrialState.FAILED]
-    assert len(trained) == 100
-    assert (
-        (1 if stack > 1 else 10) < len(failed) < 100
-    )  # what a stack has no memory for is trained again alone
+    assert len(trained) == _MANY
+    # what a stack has no memory for is trained again alone
+    assert (1 if stack > 1 else 5) < len(failed) < _MANY
     assert all("memory" in trial.reason for trial in failed)
     assert math.isfinite(study.best_value)

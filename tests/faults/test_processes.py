@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-SLOW = ("a segmentation fault", "killed")  # as os._exit, for the one who waits
+QUICK = ("sys.exit",)  # after the others a child is started anew, which takes seconds
 
 
 def _jobs() -> list[Job]:
@@ -87,13 +87,14 @@ def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:
 @pytest.fixture(scope="module")
 def executor() -> Iterator[acs.Processes]:
     made = acs.Processes(2, trial_timeout=5, memory_limit="900MB")
+    _outcomes(made, lambda candidate, run: 1.0)  # both are there
     yield made
     made.close()
 
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(fault, marks=[pytest.mark.slow] if fault in SLOW else []) for fault in FAULTS],
+    [pytest.param(fault, marks=[] if fault in QUICK else [pytest.mark.slow]) for fault in FAULTS],
 )
 def test_only_the_trial_at_fault_fails(executor: acs.Processes, fault: str) -> None:
     happens, said = FAULTS[fault]
@@ -112,6 +113,7 @@ def test_only_the_trial_at_fault_fails(executor: acs.Processes, fault: str) -> N
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_of_a_stack_whose_process_dies_each_is_trained_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +224,7 @@ print("END", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_and_is_run_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -235,6 +238,7 @@ def test_a_script_needs_no_guard_and_is_run_once(tmp_path: Path) -> None:
     assert done.stdout.endswith("END\n")
 
 
+@pytest.mark.slow
 def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -304,9 +308,8 @@ LEFT: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(f, marks=pytest.mark.slow if "fork" not in f else ()) for f in LEFT]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", LEFT)
 def test_nothing_that_a_trial_started_is_left_or_waited_for(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +377,7 @@ def test_a_child_that_holds_its_interpreter_ends_with_who_started_it(
     assert _marked(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_start_beyond_the_memory_limit_is_said_and_no_trial_blamed() -> None:
     executor = acs.Processes(1, memory_limit="120MB")
     with pytest.raises(acs.StudyError, match="did not start: .*raise memory_limit"):

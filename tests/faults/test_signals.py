@@ -298,14 +298,9 @@ class Script:
         return self._process.returncode, output, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "batch"),
-    [
-        (signal.SIGTERM, 4),
-        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 4, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
-    ],
+    ("number", "batch"), [(signal.SIGTERM, 4), (signal.SIGINT, 1), (signal.SIGINT, 4)]
 )
 def test_a_script_ends_as_it_would_without_us_but_with_all_stored(
     tmp_path: Path, sqlite_url: str, number: signal.Signals, batch: int
