@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import streamlit as st
 
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, CandidateRecord, Curve

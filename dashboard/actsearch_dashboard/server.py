@@ -16,7 +16,7 @@ import plotly.graph_objects  # noqa: F401
 from streamlit import config, net_util
 from streamlit.web import bootstrap
 
-import actsearch.catalog
+import actsearch.activation_catalog
 import actsearch.report  # noqa: F401
 from actsearch_dashboard import (
     figures,  # noqa: F401

@@ -1,159 +1,43 @@
 """actsearch: find the activation function that suits your own torch.nn.Module.
 
 ``import actsearch as acs``. Names are loaded when first used, so that the command line and the dashboard, which
-only read results, start without torch.
+only read results, start without torch. ``__init__.pyi`` is the table of them.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
-import sys
-import types
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from actsearch.activation import HingeSum, activation, approximate, gain, moments
-    from actsearch.adapters import register_hf, timm_act_layer
-    from actsearch.catalog import CATALOG as catalog
-    from actsearch.errors import (
-        ActivationError,
-        ActsearchError,
-        ActsearchWarning,
-        FormulaError,
-        PlacementError,
-        SpaceError,
-        StorageError,
-        StudyError,
-        TaskError,
-    )
-    from actsearch.evaluation import Candidate, Cost, Run, TrialPruned, cost
-    from actsearch.execution import Local, Processes
-    from actsearch.export import plot, to_python
-    from actsearch.expression import Expression, parse
-    from actsearch.halving import SuccessiveHalving
-    from actsearch.placement import Placement, Site, place, sites
-    from actsearch.records import TrialState
-    from actsearch.report import Verdict
-    from actsearch.screening import fingerprint
-    from actsearch.strategies import Bayesian, Genetic, RandomSearch, Space
-    from actsearch.study import Study, Trial, create_study, delete_study, load_study
-    from actsearch.task import Task
+import pkgutil
+from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "actsearch.activation": ("HingeSum", "activation", "approximate", "gain", "moments"),
-    "actsearch.adapters": ("register_hf", "timm_act_layer"),
-    "actsearch.catalog": ("catalog",),
-    "actsearch.errors": (
-        "ActivationError",
-        "ActsearchError",
-        "ActsearchWarning",
-        "FormulaError",
-        "PlacementError",
-        "SpaceError",
-        "StorageError",
-        "StudyError",
-        "TaskError",
-    ),
-    "actsearch.evaluation": ("Candidate", "Cost", "Run", "TrialPruned", "cost"),
-    "actsearch.execution": ("Local", "Processes"),
-    "actsearch.export": ("plot", "to_python"),
-    "actsearch.expression": ("Expression", "parse"),
-    "actsearch.halving": ("SuccessiveHalving",),
-    "actsearch.placement": ("Placement", "Site", "place", "sites"),
-    "actsearch.records": ("TrialState",),
-    "actsearch.report": ("Verdict",),
-    "actsearch.screening": ("fingerprint",),
-    "actsearch.strategies": ("Bayesian", "Genetic", "RandomSearch", "Space"),
-    "actsearch.study": ("Study", "Trial", "create_study", "delete_study", "load_study"),
-    "actsearch.task": ("Task",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_RENAMED = {"catalog": "CATALOG"}
 
-__all__ = [
-    "ActivationError",
-    "ActsearchError",
-    "ActsearchWarning",
-    "Bayesian",
-    "Candidate",
-    "Cost",
-    "Expression",
-    "FormulaError",
-    "Genetic",
-    "HingeSum",
-    "Local",
-    "Placement",
-    "Processes",
-    "PlacementError",
-    "RandomSearch",
-    "Run",
-    "Site",
-    "Space",
-    "SpaceError",
-    "StorageError",
-    "Study",
-    "StudyError",
-    "SuccessiveHalving",
-    "Task",
-    "TaskError",
-    "Trial",
-    "TrialPruned",
-    "TrialState",
-    "Verdict",
-    "activation",
-    "approximate",
-    "catalog",
-    "cost",
-    "create_study",
-    "delete_study",
-    "fingerprint",
-    "gain",
-    "load_study",
-    "moments",
-    "parse",
-    "place",
-    "plot",
-    "register_hf",
-    "sites",
-    "timm_act_layer",
-    "to_python",
-]
+def _read_homes() -> dict[str, str]:
+    """The module that holds each public name."""
+    stub = pkgutil.get_data(__name__, "__init__.pyi")  # also from a zip
+    assert stub is not None
+    return {
+        alias.name: node.module or ""
+        for node in ast.parse(stub).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+_HOMES = _read_homes()
+
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), _RENAMED.get(name, name))
-    globals()[name] = value
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # asked for once
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(types.ModuleType):
-    """``acs.activation`` and ``acs.catalog`` are a function and a table, although submodules have these names.
-
-    Importing a submodule sets its name on the package; a data descriptor on the class comes before that.
-    """
-
-    @property
-    def activation(self) -> Any:
-        return __getattr__("activation")
-
-    @activation.setter
-    def activation(self, value: Any) -> None: ...
-
-    @property
-    def catalog(self) -> Any:
-        return __getattr__("catalog")
-
-    @catalog.setter
-    def catalog(self, value: Any) -> None: ...
-
-
-sys.modules[__name__].__class__ = _Package

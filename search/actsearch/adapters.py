@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsearch.activation import (
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import (
     Activation,
     FormulaActivation,
     activation,
     expression_of,
     pieces_of,
 )
-from actsearch.catalog import CATALOG
 from actsearch.errors import ActivationError, ActsearchError
 from actsearch.export import class_name_of, record_of
 from actsearch.records import ActivationRecord

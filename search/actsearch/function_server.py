@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from actsearch.activation import curve, describe, moments, sample
+from actsearch.activations import curve, describe, moments, sample
 from actsearch.errors import ActsearchError
 from actsearch.evaluation import cost
 from actsearch.export import averaged, to_python

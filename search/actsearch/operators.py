@@ -1,7 +1,7 @@
 """The operators a formula may use. To add one, add a row: nothing else.
 
 The table holds no torch: ``function`` is the dotted name of the implementation, looked up once, when
-:mod:`actsearch.activation` binds it. Semantics are plain IEEE: ``log(-1)`` is NaN, ``1/0`` is infinite;
+:mod:`actsearch.activations` binds it. Semantics are plain IEEE: ``log(-1)`` is NaN, ``1/0`` is infinite;
 nothing is silently protected, and screening refuses candidates that this harms.
 """
 
@@ -104,8 +104,8 @@ def _function(name: str) -> str:
 
 
 _NN = "torch.nn.functional."
-_OWN = "actsearch.activation.primitives."
-_BESSEL = "actsearch.activation.bessel."
+_OWN = "actsearch.activations.primitives."
+_BESSEL = "actsearch.activations.bessel."
 
 # one row an operator, on one or two lines: the formatter would take fifteen for each
 # fmt: off

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import actsearch as acs
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.evaluation import subject_of
 from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome, TrialState

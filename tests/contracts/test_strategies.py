@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import actsearch as acs
-from actsearch.activation import describe
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe
 from actsearch.expression import parse
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import fingerprint

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import actsearch as acs
-from actsearch.activation import activation, describe
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import activation, describe
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import CandidateRecord, TrialRecord, TrialState

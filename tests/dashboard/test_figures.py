@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actsearch.activation import curve
+from actsearch.activations import curve
 from actsearch.records import (
     ActivationRecord,
     CandidateRecord,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from actsearch.activation import curve
+from actsearch.activations import curve
 from actsearch.records import HISTOGRAM_EDGES, ActivationRecord, SiteDiagnostics
 from actsearch.report import pooled_histogram
 from actsearch.screening import sampled

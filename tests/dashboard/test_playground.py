@@ -11,7 +11,7 @@ from saying import said
 from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch_dashboard.pages.playground import choices_of
 
 Opener = Callable[..., AppTest]

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.evaluation import subject_of
 from actsearch.execution import Job, Work
 from actsearch.execution.child import read_message, write_message

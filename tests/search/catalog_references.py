@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import special
 
 import actsearch as acs
-from actsearch.catalog import Hyperparameter, Row
+from actsearch.activation_catalog import Hyperparameter, Row
 
 __all__ = ["CASES", "GRID", "STEP", "Array", "Case"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import actsearch as acs
-from actsearch.catalog import Hyperparameter, Row
+from actsearch.activation_catalog import Hyperparameter, Row
 
 __all__ = ["PAGE", "page", "table"]
 

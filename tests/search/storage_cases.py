@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.records import (
     CandidateRecord,
     EpochRecord,

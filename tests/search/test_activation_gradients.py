@@ -11,7 +11,7 @@ from scipy import special
 from torch import Tensor, nn
 
 import actsearch as acs
-from actsearch.activation import curve, value_and_gradient
+from actsearch.activations import curve, value_and_gradient
 
 _INF, _NAN = float("inf"), float("nan")
 POINTS = torch.tensor(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import actsearch as acs
-from actsearch.activation.module import FormulaActivation
+from actsearch.activations.module import FormulaActivation
 
 _FORMULAS = [
     "x + 0.1",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import actsearch as acs
-from actsearch.activation import reseed_random_activations
+from actsearch.activations import reseed_random_activations
 
 
 def _slopes(module: nn.Module, count: int = 20_000) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import actsearch as acs
-from actsearch.activation import Activation, describe
+from actsearch.activations import Activation, describe
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.report import VerdictRow
 

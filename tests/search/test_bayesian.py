@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 import actsearch as acs
-from actsearch.activation import describe
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import Context, SiteGroups, Space, Strategy
 from actsearch.strategies.bayesian import _choices

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import actsearch as acs
-from actsearch.activation import value_and_gradient
+from actsearch.activations import value_and_gradient
 from actsearch.expression import Call, Expression, Number, Parameter, X, canonical
 from actsearch.operators import OPERATORS
 

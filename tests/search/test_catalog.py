@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import actsearch as acs
-from actsearch.activation import describe
-from actsearch.catalog import Catalog, Hyperparameter, Row
+from actsearch.activation_catalog import Catalog, Hyperparameter, Row
+from actsearch.activations import describe
 from actsearch.expression import Expression
 
 PROMISED = {

@@ -12,7 +12,7 @@ from catalog_references import CASES, GRID, STEP, Array, Case
 from scipy import special
 
 import actsearch as acs
-from actsearch.activation import value_and_gradient
+from actsearch.activations import value_and_gradient
 
 _SHORT = 1e-6
 

@@ -23,7 +23,7 @@ from ways_out_cases import (
 )
 
 import actsearch as acs
-from actsearch.activation import reseed_random_activations
+from actsearch.activations import reseed_random_activations
 
 # torch's own tracing code trips over its own deprecations
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

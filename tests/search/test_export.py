@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import actsearch as acs
-from actsearch.activation import Activation, curve
+from actsearch.activations import Activation, curve
 from actsearch.evaluation import Candidate
 from actsearch.report import Verdict, VerdictRow
 

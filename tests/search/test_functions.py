@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import actsearch as acs
-from actsearch.activation import curve
+from actsearch.activations import curve
 from actsearch.records import CURVE_POINTS, SHARED, ActivationRecord, CandidateRecord
 from actsearch.report import Reader
 from actsearch.screening import sampled, samples_of

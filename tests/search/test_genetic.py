@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import actsearch as acs
-from actsearch.activation import describe
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe
 from actsearch.expression import Call, Expression, Number, Parameter, X, parse
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState

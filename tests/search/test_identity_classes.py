@@ -15,7 +15,7 @@ from scipy import special
 from scipy.spatial import distance
 
 import actsearch as acs
-from actsearch.activation import value_and_gradient
+from actsearch.activations import value_and_gradient
 from actsearch.screening import identify
 
 UNARY = (

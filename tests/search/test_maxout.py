@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from trained import evaluate
 
 import actsearch as acs
-from actsearch.activation import curve
+from actsearch.activations import curve
 from actsearch.evaluation import Candidate
 from actsearch.placement import initialise_for_gain
 from actsearch.records import TrialState

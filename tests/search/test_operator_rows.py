@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import actsearch as acs
-from actsearch.activation import bind, primitives
+from actsearch.activations import bind, primitives
 from actsearch.operators import OPERATORS, Operator
 
 

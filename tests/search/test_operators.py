@@ -12,7 +12,7 @@ import torch
 from operator_references import reference
 
 import actsearch as acs
-from actsearch.activation import bind
+from actsearch.activations import bind
 from actsearch.operators import OPERATORS, Operator
 
 Array = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ import torch
 from stack_tasks import task_of
 
 import actsearch as acs
-from actsearch.activation import expression_of
+from actsearch.activations import expression_of
 from actsearch.cli import main
 from actsearch.evaluation import Candidate, Objectives, subject_of
 from actsearch.evaluation.subject.of_task import TaskSubject

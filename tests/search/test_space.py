@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import actsearch as acs
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch.operators import OPERATORS
 from actsearch.strategies import Space
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.evaluation import Candidate, Request
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.of_task import TaskSubject

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 import actsearch as acs
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.strategies import Context, Strategy, refuse_unsupported
 

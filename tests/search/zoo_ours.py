@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import actsearch as acs
-from actsearch.activation import Activation
+from actsearch.activations import Activation
 
 __all__ = ["ours"]
 

@@ -13,7 +13,7 @@ from zoo_own import OWN
 from zoo_peers import TIMM, TORCHVISION, TRAINED, TRANSFORMERS
 
 import actsearch as acs
-from actsearch.placement import Site
+from actsearch.placement import Site, Sites
 
 __all__ = ["table"]
 
@@ -51,12 +51,12 @@ def _types(sites: Iterable[Site], kind: str) -> str:
     return ", ".join(f"{named.count(name)} {name}" for name in dict.fromkeys(named))
 
 
-def _how(found: acs.Sites, seen: acs.Sites) -> str:
+def _how(found: Sites, seen: Sites) -> str:
     how = {"traced": "traced", "listed": "modules and attributes"}[found.how]
     return how if len(found) == len(seen) else f"{how}: {len(found)} of {len(seen)}"
 
 
-def _timed(model: nn.Module, sample: Any) -> tuple[acs.Sites, float]:
+def _timed(model: nn.Module, sample: Any) -> tuple[Sites, float]:
     """What is found, and milliseconds."""
     times = []
     for _ in range(_RUNS):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from actsearch.catalog import CATALOG, Hyperparameter, Row, Value
+from actsearch.activation_catalog import CATALOG, Hyperparameter, Row, Value
 from actsearch.errors import ActivationError, ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord, Curve
 from actsearch.report import twins_of

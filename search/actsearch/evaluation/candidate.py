@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from actsearch.activation import Activation, activation, describe, expression_of
+from actsearch.activations import Activation, activation, describe, expression_of
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression
 from actsearch.placement import Placement, place

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation import activation
+from actsearch.activations import activation
 from actsearch.checks import is_integer
 from actsearch.errors import ActivationError
 from actsearch.evaluation.candidate import Candidate

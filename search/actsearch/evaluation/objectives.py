@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from actsearch.activation import expression_of
+from actsearch.activations import expression_of
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.cost import relative_cost

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import LARGEST_STACK
 from actsearch.evaluation.task_analysis import TaskAnalysis

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from actsearch.activation import Activation, activation, expression_of
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import Activation, activation, expression_of
 from actsearch.errors import ActivationError
 from actsearch.expression import Parameter
 from actsearch.records import ActivationRecord

@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from actsearch.activation import Activation, expression_of, gain
-from actsearch.activation.program import fold
-from actsearch.catalog import CATALOG, Row
+from actsearch.activation_catalog import CATALOG, Row
+from actsearch.activations import Activation, expression_of, gain
+from actsearch.activations.program import fold
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, learned_values, with_learned
 from actsearch.export.several import joined

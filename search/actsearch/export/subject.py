@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow

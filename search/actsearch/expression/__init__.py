@@ -1,6 +1,6 @@
 """Formulas as immutable trees: parse, write, order canonically. No torch."""
 
-from actsearch.expression.canonical import canonical
+from actsearch.expression.canonical_form import canonical
 from actsearch.expression.nodes import (
     Call,
     Expression,
@@ -11,7 +11,7 @@ from actsearch.expression.nodes import (
     X,
     from_json,
 )
-from actsearch.expression.parse import parse
+from actsearch.expression.parser import parse
 
 __all__ = [
     "Call",

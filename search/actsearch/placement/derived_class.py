@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from actsearch.activation import Activation, pieces_of
+from actsearch.activations import Activation, pieces_of
 from actsearch.placement.function_module import Activating, FunctionModule
 
 __all__ = ["derive_class", "inplace_class", "make_inplace", "pause", "set_class"]

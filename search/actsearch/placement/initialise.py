@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from actsearch.activation import Activation, gain, pieces_of
+from actsearch.activations import Activation, gain, pieces_of
 from actsearch.placement.placing import Placement
 from actsearch.placement.site_trace import trace_sites
 from actsearch.placement.widen import equalize_pieces

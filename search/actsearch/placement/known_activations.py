@@ -12,7 +12,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from torch.nn import functional as F
 from torch.nn.modules import activation as torch_activations
 
-from actsearch.activation import Activation
+from actsearch.activations import Activation
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.script_modules import is_scripted
 from actsearch.seeds import global_streams

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.prune import BasePruningMethod
 
-from actsearch.activation import activation, describe
-from actsearch.catalog import START_SLOPE
+from actsearch.activation_catalog import START_SLOPE
+from actsearch.activations import activation, describe
 from actsearch.placement.analysis import ModelAnalysis, copy_model, unwrap_compiled
 from actsearch.placement.choose import Where
 from actsearch.placement.derived_class import make_inplace, pause

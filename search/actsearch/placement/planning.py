@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from actsearch.activation import Activation, describe, expression_of, pieces_of
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import Activation, describe, expression_of, pieces_of
 from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.analysis import ModelAnalysis
 from actsearch.placement.choose import Where, match_sites, select_sites, split_by_depth

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import fx, nn
 
-from actsearch.activation import Activation, pieces_of
+from actsearch.activations import Activation, pieces_of
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import (
     GATES,

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from actsearch.catalog import START_SLOPE, start_slopes
+from actsearch.activation_catalog import START_SLOPE, start_slopes
 from actsearch.errors import PlacementError
 from actsearch.placement.model_run import observe_output, tensors
 from actsearch.placement.site_trace import SiteTrace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord, TrialState

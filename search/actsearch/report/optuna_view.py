@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from actsearch.catalog import CATALOG, Hyperparameter
+from actsearch.activation_catalog import CATALOG, Hyperparameter
 from actsearch.expression import Limits
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from actsearch.activation import describe
-from actsearch.activation.function import scalar_module
-from actsearch.catalog import Value
+from actsearch.activation_catalog import Value
+from actsearch.activations import describe
+from actsearch.activations.function import scalar_module
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 

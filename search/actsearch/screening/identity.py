@@ -14,14 +14,14 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from actsearch.activation import (
+from actsearch.activation_catalog import CATALOG, Value
+from actsearch.activations import (
     Activation,
     activation,
     describe,
     expression_of,
     value_and_gradient,
 )
-from actsearch.catalog import CATALOG, Value
 from actsearch.expression import canonical
 from actsearch.records import ActivationRecord, CandidateRecord
 

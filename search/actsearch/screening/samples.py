@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actsearch.activation import describe, sample
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe, sample
 from actsearch.errors import ActsearchError
 from actsearch.records import CURVE_POINTS, ActivationRecord, CandidateRecord, Curve
 from actsearch.screening.identity import perturbed_modules

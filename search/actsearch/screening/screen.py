@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation import at_start, describe, value_and_gradient
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import at_start, describe, value_and_gradient
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.screening.identity import perturbed_modules

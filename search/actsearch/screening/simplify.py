@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from actsearch.activation import bind
+from actsearch.activations import bind
 from actsearch.errors import FormulaError
 from actsearch.expression import Call, Expression, Number, Variable, canonical
 from actsearch.screening.identity import fingerprint, points

@@ -20,8 +20,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from actsearch.activation import describe
-from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.activation_catalog import CATALOG, Hyperparameter, Value
+from actsearch.activations import describe
 from actsearch.checks import check_field, check_integer
 from actsearch.errors import SpaceError
 from actsearch.pareto import fronts

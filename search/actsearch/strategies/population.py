@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from actsearch.activation import describe, expression_of
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe, expression_of
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState

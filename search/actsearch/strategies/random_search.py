@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from actsearch.activation import describe
-from actsearch.catalog import CATALOG, Hyperparameter, Value
+from actsearch.activation_catalog import CATALOG, Hyperparameter, Value
+from actsearch.activations import describe
 from actsearch.checks import check_field, check_share
 from actsearch.errors import SpaceError
 from actsearch.expression import Call, Expression, Number, Parameter, X

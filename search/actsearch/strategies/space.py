@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch.checks import check_field, check_integer, check_known, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.expression import Limits, parse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from actsearch.activation import curve, expression_of
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import curve, expression_of
 from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["near_clone"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.errors import ActsearchError
 from actsearch.records import TrialRecord, TrialState
 from actsearch.report import rank_key

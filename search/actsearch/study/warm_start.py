@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from actsearch.activation import describe
+from actsearch.activations import describe
 from actsearch.checks import check_integer
 from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState

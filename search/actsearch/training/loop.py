@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from actsearch.activation import reseed_random_activations
+from actsearch.activations import reseed_random_activations
 from actsearch.errors import TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random

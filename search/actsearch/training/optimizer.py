@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from actsearch.activation import Activation
+from actsearch.activations import Activation
 from actsearch.errors import TaskError
 from actsearch.task import Task
 from actsearch.task.task import SCHEDULES

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
 from actsearch.checks import is_number
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from actsearch.activation import describe, expression_of
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe, expression_of
 from actsearch.checks import check_field, check_integer, check_share
 from actsearch.errors import SpaceError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord

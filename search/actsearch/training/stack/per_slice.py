@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation import Activation
-from actsearch.activation.module import RandomActivation
-from actsearch.activation.special import Maxout
+from actsearch.activations import Activation
+from actsearch.activations.module import RandomActivation
+from actsearch.activations.special import Maxout
 from actsearch.placement import FunctionModule
 from actsearch.placement.known_activations import IN_PLACE
 from actsearch.training.stack.lift import Lift, fills_vectors

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actsearch.catalog.rows import PER, Hyperparameter, Row, Value
+from actsearch.activation_catalog.rows import PER, Hyperparameter, Row, Value
 
 __all__ = ["LEARNED", "START_SLOPE", "start_slopes"]
 

@@ -7,7 +7,7 @@ value is that of the published form to the last digit that matters; unbounded, t
 
 from __future__ import annotations
 
-from actsearch.catalog.rows import Hyperparameter, Row
+from actsearch.activation_catalog.rows import Hyperparameter, Row
 
 __all__ = ["LITERATURE"]
 

@@ -3,15 +3,15 @@
 ``formula`` says what a row computes, in the project's own language with the row's hyperparameters as further names.
 ``function``, where given, is the dotted name of torch's own fused implementation of the same function; it takes the
 hyperparameters as keywords. What no formula can say completely (random slopes, straight-through gradients) is built in
-:mod:`actsearch.activation.special` under the row's name.
+:mod:`actsearch.activations.special` under the row's name.
 """
 
-from actsearch.catalog.common import COMMON
-from actsearch.catalog.gated import GATED
-from actsearch.catalog.learned import LEARNED, START_SLOPE, start_slopes
-from actsearch.catalog.literature import LITERATURE
-from actsearch.catalog.outputs import OUTPUTS
-from actsearch.catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Value
+from actsearch.activation_catalog.common import COMMON
+from actsearch.activation_catalog.gated import GATED
+from actsearch.activation_catalog.learned import LEARNED, START_SLOPE, start_slopes
+from actsearch.activation_catalog.literature import LITERATURE
+from actsearch.activation_catalog.outputs import OUTPUTS
+from actsearch.activation_catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Value
 
 __all__ = [
     "ACTIVATIONS",
@@ -23,6 +23,7 @@ __all__ = [
     "Row",
     "Tier",
     "Value",
+    "catalog",
     "start_slopes",
 ]
 
@@ -30,4 +31,7 @@ ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *GATED, *LITERATURE, *OUTPUTS
 """Every row."""
 
 CATALOG = Catalog(ACTIVATIONS)
-"""Every row by name; ``acs.catalog`` for users."""
+"""Every row by name."""
+
+catalog = CATALOG
+"""The same, under the name that users know: ``acs.catalog``."""

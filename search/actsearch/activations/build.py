@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from actsearch.activation.fitted import fitted_expression
-from actsearch.activation.module import Activation, FormulaActivation, catalog_function
-from actsearch.activation.special import SPECIAL
-from actsearch.catalog import CATALOG, Value
+from actsearch.activation_catalog import CATALOG, Value
+from actsearch.activations.fitted import fitted_expression
+from actsearch.activations.module import Activation, FormulaActivation, catalog_function
+from actsearch.activations.special import SPECIAL
 from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse

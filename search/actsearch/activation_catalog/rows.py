@@ -82,7 +82,7 @@ class Row:
         random: True when training draws random numbers.
         straight_through: True when the gradient is a chosen surrogate, not the derivative.
         fitted: True when the formula's start values are fitted to another function; ``formula`` is then for
-            reading only, and :mod:`actsearch.activation.fitted` writes the real one.
+            reading only, and :mod:`actsearch.activations.fitted` writes the real one.
         writer: writes the formula where its length depends on a hyperparameter; ``formula`` is then that of the
             defaults.
         aliases: further names under which torch, timm or transformers know it.

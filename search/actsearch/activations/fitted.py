@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from actsearch.catalog import CATALOG, Value
+from actsearch.activation_catalog import CATALOG, Value
 from actsearch.errors import ActivationError
 from actsearch.expression import Call, Expression, Number, Parameter, X
 

@@ -12,10 +12,10 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from actsearch.activation.build import describe, pieces_of
-from actsearch.activation.function import scalar_module
-from actsearch.activation.module import Activation
-from actsearch.activation.primitives import bind
+from actsearch.activations.build import describe, pieces_of
+from actsearch.activations.function import scalar_module
+from actsearch.activations.module import Activation
+from actsearch.activations.primitives import bind
 from actsearch.errors import ActivationError
 from actsearch.expression import Call, Expression, Number, Parameter, Variable
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from actsearch.catalog.rows import Hyperparameter, Row
+from actsearch.activation_catalog.rows import Hyperparameter, Row
 
 __all__ = ["OUTPUTS"]
 
 _TORCH = "torch.nn.functional."
-_OWN = "actsearch.activation.primitives."
+_OWN = "actsearch.activations.primitives."
 _DIM = Hyperparameter("dim", -1, -8, 8)
 _CHANNELS = Hyperparameter("dim", 1, -8, 8)
 

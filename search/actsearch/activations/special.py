@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 
-from actsearch.activation.module import Activation, RandomActivation
+from actsearch.activations.module import Activation, RandomActivation
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
 

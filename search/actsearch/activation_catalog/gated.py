@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actsearch.catalog.rows import Hyperparameter, Row
+from actsearch.activation_catalog.rows import Hyperparameter, Row
 
 __all__ = ["GATED"]
 

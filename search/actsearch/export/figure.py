@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from actsearch.activation import Activation, curve, describe
+from actsearch.activations import Activation, curve, describe
 from actsearch.export.subject import record_of, records_of
 
 __all__ = ["plot"]

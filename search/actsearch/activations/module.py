@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from actsearch.activation.primitives import look_up
-from actsearch.activation.program import Program, compile_expression
-from actsearch.catalog import CATALOG
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations.primitives import look_up
+from actsearch.activations.program import Program, compile_expression
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from actsearch.activation.build import activation, describe
-from actsearch.activation.function import curve
-from actsearch.activation.module import Activation
+from actsearch.activations.build import activation, describe
+from actsearch.activations.function import curve
+from actsearch.activations.module import Activation
 from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Call, Expression, Limits, Number, X

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from actsearch.activation.primitives import bind
+from actsearch.activations.primitives import bind
 from actsearch.expression import Call, Expression, Number, Parameter, Variable
 
 __all__ = ["Program", "Step", "compile_expression", "fold"]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation.build import activation, describe, pieces_of
-from actsearch.activation.module import Activation
-from actsearch.catalog import CATALOG, start_slopes
+from actsearch.activation_catalog import CATALOG, start_slopes
+from actsearch.activations.build import activation, describe, pieces_of
+from actsearch.activations.module import Activation
 from actsearch.checks import check_number
 from actsearch.errors import ActivationError
 from actsearch.records import Curve
