@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.report import remarks
+from actsearch.report import diagnostics_remarks
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
 LAYERS = 12
@@ -116,7 +116,7 @@ def inside(study: acs.Study) -> str:
             norms = [site.gradient_norm for site in sites]
             shown = "".join(f"{norms[layer - 1] or 0.0:9.1e}" for layer in (1, 4, 8, 12) if norms)
             lines.append(f"{shown}  {trial.candidate}, {stage}")
-        lines += [f"{'':38}{remark}" for remark in remarks(seen)]
+        lines += [f"{'':38}{remark}" for remark in diagnostics_remarks(seen)]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
-from actsearch.report import diagnostics_of, pooled_histogram
+from actsearch.report import first_diagnostics, pooled_histogram
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
@@ -155,7 +155,7 @@ def show_activation(
         if record.name is not None:
             st.caption(f"catalog row {markdown(record.label)}")
         facts = st.container()
-    seen = diagnostics_of(trial)
+    seen = first_diagnostics(trial)
     mine = seen if trial.candidate.single is not None else _mine(view, group, seen)
     with left:
         draw_learned = _function(view, item, mine, f"{trial.number} {group}")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.records import CandidateRecord, TrialRecord
-from actsearch.report import Twins, leaders, twins_of
+from actsearch.report import Twins, find_twins, leaders
 from actsearch_dashboard.components import OPENS, trial_table
 from actsearch_dashboard.data import Stamp, StudyView
 from actsearch_dashboard.function_client import ask
@@ -38,7 +38,7 @@ def show_relatives(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Relatives", anchor=False)
     frame = view.frame()
     show_twins(
-        view, twins_of(frame, trial.fingerprint, trial.alias, trial.mirror, trial.number), "of"
+        view, find_twins(frame, trial.fingerprint, trial.alias, trial.mirror, trial.number), "of"
     )
     nearest_table(view, trial.candidate, trial.number)
 

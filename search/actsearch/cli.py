@@ -15,7 +15,7 @@ from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
-from actsearch.report.writing import write_whole
+from actsearch.report.writing import write_file
 from actsearch.storage import Storage, may_hold_password, redact, storage_url
 
 __all__ = [
@@ -244,11 +244,11 @@ def _export(options: argparse.Namespace) -> int:
         count = f"{written} trained trials"
     elif kind == "json":
         text = study_json(study, trials, reader.verdicts(study))
-        write_whole(target, lambda file: file.write(text), url)
+        write_file(target, lambda file: file.write(text), url)
     else:
         table = trials_frame(trials, escape=True, objectives=objective_names(study))
         # with these ends of line a text with a lone \r is quoted; else the rest of it would begin a row
-        write_whole(
+        write_file(
             target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url
         )
     where = without_passwords(target, [target])

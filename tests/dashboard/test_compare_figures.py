@@ -22,7 +22,7 @@ from actsearch.records import (
     EpochRecord,
     EvaluationRecord,
 )
-from actsearch.report import Measured, judge
+from actsearch.report import Measured, compute_verdict
 from actsearch_dashboard import figures, palette
 from actsearch_dashboard.formulas import facts, parts_of
 from actsearch_dashboard.functions import curves, pictures
@@ -113,7 +113,7 @@ def test_paired_differences_need_two_seeds(
 
 def test_verdict_scores_are_those_of_trials_confirmed_together() -> None:
     values = [0.9, 0.8, 0.7]
-    verdict = judge(
+    verdict = compute_verdict(
         Measured("relu", "relu", values),
         [Measured("x", "x", values, number=3), Measured("y", "y", values[::-1], number=4)],
         study_name="", metric="accuracy", direction="maximize",

@@ -17,7 +17,7 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Measured, Reader, Verdict, columns_of, judge, state_counts
+from actsearch.report import Measured, Reader, Verdict, compute_verdict, make_columns, state_counts
 from actsearch_dashboard import figures, optuna_figures, palette
 
 
@@ -74,7 +74,7 @@ def test_history_has_best_so_far_and_shows_failures_apart() -> None:
         trial(6, 0.1),
         trial(7, None, TrialState.REJECTED),
     ]
-    figure = figures.history(columns_of(trials), "maximize", "accuracy")
+    figure = figures.history(make_columns(trials), "maximize", "accuracy")
     traces = {trace.name: trace for trace in figure.data}
     assert set(traces) == {
         "complete", "complete, off the scale", "pruned", "failed", "best so far (optimistic)",
@@ -92,19 +92,19 @@ def test_history_has_best_so_far_and_shows_failures_apart() -> None:
 
 def test_history_of_a_loss_goes_down() -> None:
     figure = figures.history(
-        columns_of([trial(0, 0.5), trial(1, 0.7), trial(2, 0.4)]), "minimize", "loss"
+        make_columns([trial(0, 0.5), trial(1, 0.7), trial(2, 0.4)]), "minimize", "loss"
     )
     assert list(figure.data[0].y) == [0.5, 0.4]
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, None, TrialState.FAILED)], [trial(0, math.inf)]])
 def test_history_of_nothing_can_be_drawn(trials: list[TrialRecord]) -> None:
-    figures.history(columns_of(trials), "maximize", "accuracy").to_json()
+    figures.history(make_columns(trials), "maximize", "accuracy").to_json()
 
 
 def test_history_of_many_trials_is_a_sample_with_the_whole_line() -> None:
     values = [0.9 + number % 977 / 1e4 for number in range(5000)]
-    frame = columns_of([trial(number, value) for number, value in enumerate(values)])
+    frame = make_columns([trial(number, value) for number, value in enumerate(values)])
     figure = figures.history(frame, "maximize", "accuracy")
     traces = {trace.name: trace for trace in figure.data}
     assert len(traces["complete"].x) == figures.DRAWN
@@ -115,7 +115,9 @@ def test_history_of_many_trials_is_a_sample_with_the_whole_line() -> None:
 
 
 def test_history_line_keeps_its_corners() -> None:
-    frame = columns_of([trial(number, value) for number, value in enumerate([3.0, 1.0, 1.0, 4.0])])
+    frame = make_columns(
+        [trial(number, value) for number, value in enumerate([3.0, 1.0, 1.0, 4.0])]
+    )
     line = figures.history(frame, "maximize", "accuracy").data[0]
     assert (list(line.x), list(line.y)) == ([0, 3], [3.0, 4.0])
 
@@ -124,7 +126,7 @@ def test_text_in_figures_is_escaped(evil: str) -> None:
     bad = [trial(n, 0.9 + n / 100, label=evil, reason=evil) for n in range(4)]
     verdict = _verdict(evil)
     for figure in (
-        figures.history(columns_of(bad), "maximize", evil),
+        figures.history(make_columns(bad), "maximize", evil),
         figures.verdict_intervals(verdict),
         figures.epoch_curves([_evaluation(0)], "metric", evil),
     ):
@@ -179,7 +181,7 @@ def test_function_has_its_derivative_in_the_colours_of_the_page() -> None:
 def _verdict(label: str) -> Verdict:
     base = [0.90, 0.91, 0.92, 0.90, 0.91, 0.92, 0.90, 0.91]
     better = [value + 0.02 + n / 1000 for n, value in enumerate(base)]
-    return judge(
+    return compute_verdict(
         Measured(label, label, base),
         [Measured(label, label, better, number=3), Measured("x", "x", base, number=4)],
         study_name=label,

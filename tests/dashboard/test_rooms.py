@@ -25,7 +25,7 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Reader, columns_of, mirrors, trials_frame
+from actsearch.report import Reader, make_columns, mirrors, trials_frame
 from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
 from actsearch_dashboard.app import _PAGES
@@ -227,18 +227,18 @@ def test_pace_is_that_of_the_newest_batch_and_the_latest_trials() -> None:
         )
         for at, state in enumerate(states)
     ]  # fmt: skip
-    pace = pace_of(columns_of([*early, *late]))
+    pace = pace_of(make_columns([*early, *late]))
     assert (pace.batch, pace.size, pace.done) == (2, 7, 5)
     assert pace.per_hour == pytest.approx(5 / (64 / 60))
     assert pace.left is not None
     assert seconds(pace.left).startswith("25 min")
-    alone = pace_of(columns_of(late[5:6]))
+    alone = pace_of(make_columns(late[5:6]))
     assert (alone.done, alone.per_hour, alone.left) == (0, None, None)
 
 
 def _ended(minutes: list[float]) -> pd.DataFrame:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
-    return columns_of([
+    return make_columns([
         TrialRecord(
             at, TrialState.COMPLETE, CandidateRecord({}), 1.0, created=begin,
             completed=begin + timedelta(minutes=minute),
@@ -358,7 +358,7 @@ def test_a_picture_of_a_storage_says_that_refresh_is_off(
 
 def test_filters_and_orders_know_missing_values() -> None:
     candidate = CandidateRecord.shared(ActivationRecord("x", label="x"))
-    trials = columns_of(
+    trials = make_columns(
         [
             TrialRecord(0, TrialState.FAILED, candidate, None, reason="Boom"),
             TrialRecord(1, TrialState.COMPLETE, candidate, 2.0),

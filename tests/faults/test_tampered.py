@@ -21,7 +21,7 @@ from tampering import Field, check_python, fields, hostile, leaves, make, replac
 import actsearch as acs
 from actsearch.cli import main
 from actsearch.export import averaged
-from actsearch.report import Reader, Verdict, diagnostics_of, escape_csv_formula
+from actsearch.report import Reader, Verdict, escape_csv_formula, first_diagnostics
 from actsearch.report.json_view import trial_json
 
 _EXECUTED = re.compile(r"\\(?:href|input|include|url|write|immediate|catcode)")
@@ -82,7 +82,7 @@ class _Ways:
             self.tried(lambda: reader.run_goal(record))  # noqa: B023
             for trial in trials:
                 json.loads(trial_json(record.name, trial), parse_constant=pytest.fail)
-                seen = diagnostics_of(trial)
+                seen = first_diagnostics(trial)
                 for item in trial.candidate.activations.values():
                     if seen is not None and seen.end:
                         self.learned(item, dict(seen.end[0].learned))

@@ -21,7 +21,7 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import COLUMNS, Reader, columns_of, leaderboard, sample
+from actsearch.report import COLUMNS, Reader, leaderboard, make_columns, sample
 from actsearch.report.formulas import operators_in, size_of
 from actsearch.storage import FIELDS, Lease, Storage
 from actsearch.strategies import Context, RandomSearch
@@ -75,7 +75,7 @@ class Study:
 
     def expected(self) -> pd.DataFrame:
         """The same from whole records."""
-        return columns_of(self.reader.trials(self.record), len(self.record.directions) or 1)
+        return make_columns(self.reader.trials(self.record), len(self.record.directions) or 1)
 
     def check(self, frame: pd.DataFrame) -> pd.DataFrame:
         assert_frame_equal(frame, self.expected())
@@ -177,7 +177,7 @@ def test_a_sample_holds_the_best_and_reaches_from_end_to_end(direction: str) -> 
         TrialRecord(at, TrialState.COMPLETE, CandidateRecord.shared(SINE), value=(at * 37) % count)
         for at in range(count)
     ]  # fmt: skip
-    frame = columns_of(trials)
+    frame = make_columns(trials)
     found = sample(frame, direction, most)
     assert len(found) == most
     assert found["number"].is_monotonic_increasing

@@ -19,7 +19,7 @@ import actsearch as acs
 from actsearch.evaluation import Candidate, Request
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.records import HISTOGRAM_EDGES, Diagnostics, Outcome, SiteDiagnostics
-from actsearch.report import Reader, diagnostics_of, remarks
+from actsearch.report import Reader, diagnostics_remarks, first_diagnostics
 from actsearch.training import fit
 
 X = torch.tensor([[1.0, -2.0, 0.5], [3.0, -4.0, -0.5]])
@@ -382,7 +382,7 @@ class TestInAStudy:
         reader = Reader(url)
         study = reader.study("s")
         first = next(t for t in reader.trials(study, diagnostics=True) if t.value is not None)
-        seen = diagnostics_of(first)
+        seen = first_diagnostics(first)
         assert seen is not None
         assert sum(seen.end[0].histogram) == pytest.approx(1)
         assert all(not t.evaluations for t in reader.trials(study))
@@ -416,7 +416,7 @@ def _site(name: str, **numbers: float | None) -> SiteDiagnostics:
     ],
 )
 def test_remarks_say_what_is_wrong(first: dict[str, Any], words: list[str]) -> None:
-    found = remarks(Diagnostics((_site("first", **first), _site("last"))))
+    found = diagnostics_remarks(Diagnostics((_site("first", **first), _site("last"))))
     assert all(word in "".join(found) for word in words)
     assert bool(found) is bool(words)
 

@@ -8,7 +8,7 @@ import pytest
 
 import actsearch as acs
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
-from actsearch.report import columns_of, leaders, twins_of
+from actsearch.report import find_twins, leaders, make_columns
 from actsearch.screening import closest, distance, identify
 
 
@@ -66,10 +66,10 @@ def test_twins_are_the_same_or_have_equal_values_or_are_mirrored() -> None:
         trials.append(
             TrialRecord(number, TrialState.COMPLETE, made, 0.5, None, "", *identify(formula))
         )
-    frame = columns_of([*trials, TrialRecord(9, TrialState.WAITING, CandidateRecord({}))])
-    assert twins_of(frame, *identify("silu"), 0) == ((1,), (2,), (3,))
-    assert twins_of(frame, *identify("tanh")) == ((), (), ())
-    assert twins_of(frame, "", "", "") == ((), (), ())
+    frame = make_columns([*trials, TrialRecord(9, TrialState.WAITING, CandidateRecord({}))])
+    assert find_twins(frame, *identify("silu"), 0) == ((1,), (2,), (3,))
+    assert find_twins(frame, *identify("tanh")) == ((), (), ())
+    assert find_twins(frame, "", "", "") == ((), (), ())
 
 
 def test_leaders_are_complete_and_finite_best_first_and_of_equals_the_earlier() -> None:
@@ -79,7 +79,7 @@ def test_leaders_are_complete_and_finite_best_first_and_of_equals_the_earlier() 
         TrialRecord(number, state, CandidateRecord({}), value)
         for number, (state, value) in enumerate(zip(states, values, strict=True))
     ]
-    frame = columns_of(trials)
+    frame = make_columns(trials)
     assert list(leaders(frame, "maximize", 9)["number"]) == [2, 3, 0]
     assert list(leaders(frame, "minimize", 2)["number"]) == [0, 2]
     assert not len(leaders(frame, "maximize", 0))

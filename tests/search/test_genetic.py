@@ -25,8 +25,8 @@ from actsearch.strategies import Context, Space
 from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.population import Member, best_and_latest, members_of, tournament
-from actsearch.strategies.rules import allowed
+from actsearch.strategies.population import Member, best_and_latest, list_members, tournament
+from actsearch.strategies.rules import is_allowed
 
 CONTEXT = Context(Space(), 0, "minimize")
 PARENTS = (
@@ -213,7 +213,7 @@ class TestRules:
         ],
     )
     def test_rules(self, formula: str, fits: bool) -> None:
-        assert allowed(parse(formula), Space()) is fits
+        assert is_allowed(parse(formula), Space()) is fits
 
 
 def _nodes(tree: Expression) -> Iterator[Expression]:
@@ -453,6 +453,6 @@ def test_a_formula_that_is_tuned_again_and_again_takes_one_place() -> None:
         )
         for number, formula in enumerate(["x * tanh(x)", *tuned])
     ]
-    members = list(members_of(history, context, SiteGroups.shared()))
+    members = list(list_members(history, context, SiteGroups.shared()))
     found = best_and_latest(members, context, latest=64, elites=1)
     assert [one.items[0].formula for one in found] == ["x * tanh(x)", "sin(1.79 * x)"]

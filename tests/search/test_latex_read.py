@@ -82,7 +82,7 @@ def read(latex: str, starts: list[float]) -> Any:
 
 
 def value(tree: Any) -> Any:
-    """A tree of sympy at the points, in float64; nothing is simplified on the way."""
+    """A tree of sympy at the points, in float64; nothing is simplify on the way."""
     if tree.is_Symbol:
         return {"x": _X, "e": math.e}[tree.name]
     if tree.is_Number or tree is sympy.E:

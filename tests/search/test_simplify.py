@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import actsearch as acs
-from actsearch.screening import simplified
+from actsearch.screening import simplify
 from actsearch.strategies import Space
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import random_formula
@@ -35,8 +35,8 @@ from actsearch.strategies.genetic.variation import random_formula
     ],
 )
 def test_what_changes_nothing_goes(bloated: str, lean: str) -> None:
-    assert simplified(acs.parse(bloated)) == simplified(acs.parse(lean))
-    assert simplified(acs.parse(bloated)).size == acs.parse(lean).size
+    assert simplify(acs.parse(bloated)) == simplify(acs.parse(lean))
+    assert simplify(acs.parse(bloated)).size == acs.parse(lean).size
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_what_changes_nothing_goes(bloated: str, lean: str) -> None:
 )
 def test_what_is_another_candidate_stays(formula: str) -> None:
     tree = acs.parse(formula)
-    assert simplified(tree).size == tree.size
-    assert acs.fingerprint(simplified(tree)) == acs.fingerprint(tree)
+    assert simplify(tree).size == tree.size
+    assert acs.fingerprint(simplify(tree)) == acs.fingerprint(tree)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -62,7 +62,7 @@ def test_what_is_another_candidate_stays(formula: str) -> None:
 def test_values_stay_those_of_the_formula(seed: int) -> None:
     random.seed(seed)
     tree = random_formula(primitive_set(Space(operators="all")))
-    short = simplified(tree)
+    short = simplify(tree)
     assert short.size <= tree.size
     x = torch.linspace(-3.1, 3.3, 41, dtype=torch.float64).unsqueeze(
         1

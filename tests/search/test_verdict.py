@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import actsearch as acs
-from actsearch.report import Measured, Verdict, VerdictRow, judge, shrunken_means
+from actsearch.report import Measured, Verdict, VerdictRow, compute_verdict, shrunken_means
 
 Array = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def verdict(
         "metric": "accuracy",
         "direction": "maximize",
     }
-    return judge(measured("relu", baseline), finalists, **{**chosen, **settings})
+    return compute_verdict(measured("relu", baseline), finalists, **{**chosen, **settings})
 
 
 def row(found: Verdict, label: str) -> VerdictRow:

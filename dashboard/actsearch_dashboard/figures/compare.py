@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from actsearch.records import Curve, EvaluationRecord
-from actsearch.report import Measured, Verdict, judge
+from actsearch.report import Measured, Verdict, compute_verdict
 from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.figures.history import robust_range
 from actsearch_dashboard.palette import GREY, SERIES
@@ -144,7 +144,7 @@ def paired(
     direction: str | None,
     earlier_comparisons: int = 0,
 ) -> Verdict | None:
-    """Differences of the others to the first, as a verdict would judge them; None with fewer than two seeds.
+    """Differences of the others to the first, as a verdict would compute them; None with fewer than two seeds.
 
     Args:
         scores: one value a seed, the same seeds for all; the first trial is what the others are compared with.
@@ -160,7 +160,7 @@ def paired(
         number: Measured(names[number], names[number], values, number=number)
         for number, values in scores.items()
     }
-    return judge(
+    return compute_verdict(
         measured[first],
         [measured[number] for number in others],
         study_name="",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import diagnostics_of, leaders, objective_names, remarks
+from actsearch.report import diagnostics_remarks, first_diagnostics, leaders, objective_names
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
 from actsearch_dashboard.components import heading, no_trial_yet, show_figure
 from actsearch_dashboard.data import StudyView
@@ -191,11 +191,11 @@ def _training(view: StudyView, trial: TrialRecord) -> None:
 
 def _inside(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Inside the network", anchor=False)
-    seen = diagnostics_of(trial)
+    seen = first_diagnostics(trial)
     if seen is None:
         st.caption("Nothing was seen inside: " + activation_panel.WHY_NOTHING)
         return
-    said = remarks(seen)
+    said = diagnostics_remarks(seen)
     for sentence in said:
         st.warning(markdown(sentence), icon=":material/troubleshoot:")
     if not said:

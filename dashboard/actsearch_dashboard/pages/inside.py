@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import diagnostics_of, leaders, remarks
+from actsearch.report import diagnostics_remarks, first_diagnostics, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.activation_panel import NUMBERS, WHY_NOTHING, numbers_of
 from actsearch_dashboard.components import heading, no_trial_yet, show_figure
@@ -119,7 +119,7 @@ def _shown(trials: Sequence[TrialRecord]) -> list[figures.Seen]:
     for trial in trials:
         plain = trial.candidate.is_baseline or trial.candidate.label in ("relu", "relu(x)")
         colour = GREY if plain and len(trials) > 1 else next(colours)
-        seen = diagnostics_of(trial)
+        seen = first_diagnostics(trial)
         if seen is not None:
             label = cut(trial.candidate.label or UNCHANGED, _NAMED)
             found.append(figures.Seen(f"{trial.number}: {label}", colour, seen))
@@ -134,11 +134,11 @@ def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
             trial_link(
                 view, trial.number, f"trial {trial.number}: {markdown(label)}", f"link {trial.number}"
             )  # fmt: skip
-            seen = diagnostics_of(trial)
+            seen = first_diagnostics(trial)
             if seen is None:
                 st.caption("Nothing was seen inside: " + WHY_NOTHING)
                 continue
-            said = remarks(seen)
+            said = diagnostics_remarks(seen)
             for sentence in said:
                 st.markdown(f":orange[:material/warning:] {markdown(sentence)}")
             if not said:

@@ -12,7 +12,7 @@ import streamlit as st
 from actsearch.activation_catalog import CATALOG, Hyperparameter, Row, Value
 from actsearch.errors import ActivationError, ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord, Curve
-from actsearch.report import twins_of
+from actsearch.report import find_twins
 from actsearch_dashboard import figures
 from actsearch_dashboard.activation_panel import latex_of, plainly, show_facts
 from actsearch_dashboard.components import show_figure
@@ -298,7 +298,7 @@ def _relatives(view: StudyView, found: _Found) -> None:
     if not len(frame):
         st.caption("It has no trial yet.")
         return
-    twins = twins_of(frame, *found.identity)
+    twins = find_twins(frame, *found.identity)
     if twins.same:
         st.markdown(":green[:material/check:] This function was proposed here.")
     else:

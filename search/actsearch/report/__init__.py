@@ -4,10 +4,15 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line shall start at once.
 """
 
-from actsearch.report.columns import COLUMNS, columns_of, leaders, mirrors, same_values, sample
-from actsearch.report.insight import diagnostics_frame, diagnostics_of, pooled_histogram, remarks
+from actsearch.report.columns import COLUMNS, leaders, make_columns, mirrors, same_values, sample
+from actsearch.report.diagnostics import (
+    diagnostics_frame,
+    diagnostics_remarks,
+    first_diagnostics,
+    pooled_histogram,
+)
 from actsearch.report.origin import origin
-from actsearch.report.pruning import Pruning, pruning_of
+from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
@@ -20,16 +25,16 @@ from actsearch.report.tables import (
     state_counts,
     trials_frame,
 )
-from actsearch.report.twins import Twins, twins_of
+from actsearch.report.twins import Twins, find_twins
 from actsearch.report.verdict import (
     KeptWeights,
     Measured,
     SharedRows,
     Verdict,
     VerdictRow,
-    comparisons_of,
-    judge,
-    readable,
+    compute_verdict,
+    count_comparisons,
+    read_verdicts,
     shrunken_means,
 )
 
@@ -45,12 +50,12 @@ __all__ = [
     "Verdict",
     "VerdictRow",
     "best_trial",
-    "columns_of",
-    "comparisons_of",
+    "make_columns",
+    "count_comparisons",
     "diagnostics_frame",
-    "diagnostics_of",
+    "first_diagnostics",
     "escape_csv_formula",
-    "judge",
+    "compute_verdict",
     "leaderboard",
     "leaders",
     "resolve_duplicates",
@@ -60,13 +65,13 @@ __all__ = [
     "pareto_front",
     "rank_key",
     "pooled_histogram",
-    "pruning_of",
-    "readable",
-    "remarks",
+    "summarize_pruning",
+    "read_verdicts",
+    "diagnostics_remarks",
     "same_values",
     "sample",
     "shrunken_means",
     "state_counts",
     "trials_frame",
-    "twins_of",
+    "find_twins",
 ]

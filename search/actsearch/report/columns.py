@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS", "columns_of", "count_objectives", "frame_of", "has_counts", "leaders", "merge_columns", "mirrors",
+    "COLUMNS", "make_columns", "count_objectives", "columns_frame", "has_counts", "leaders", "merge_columns", "mirrors",
     "open_numbers", "same_values", "sample",
 ]  # fmt: skip
 
@@ -34,7 +34,7 @@ _OPEN = [state.value for state in TrialState if state.is_open]
 _REPEATED = ("state", "operation", "name", "reason")
 
 
-def columns_of(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFrame:
+def make_columns(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFrame:
     """One row for each trial, in order of their numbers, with :data:`COLUMNS`.
 
     Args:
@@ -58,7 +58,7 @@ def columns_of(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFra
     return _make_frame(cells)
 
 
-def frame_of(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def columns_frame(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Columns as the storage reads them, in order of number, as a table with :data:`COLUMNS`."""
     return _resolve_duplicates(_make_frame(cells))
 
@@ -120,7 +120,7 @@ def merge_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> p
     """A table with some rows new, or in the place of those of the same numbers; the same one if nothing changes.
 
     Args:
-        before: as :func:`frame_of` gives it; it is not changed.
+        before: as :func:`columns_frame` gives it; it is not changed.
         cells: of the rows, in order of number.
     """
     import pandas as pd

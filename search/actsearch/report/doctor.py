@@ -9,7 +9,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.tables import state_counts
-from actsearch.report.verdict import readable
+from actsearch.report.verdict import read_verdicts
 from actsearch.storage import Storage
 from actsearch.storage.health import check_database
 
@@ -73,7 +73,7 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
             f"its lease was left by {holder}: the next optimize takes it over, or actsearch unlock"
         )
         lines.append(Line(what, text, True))
-    lost = len(stored) - len(readable((item.created, item.verdict) for item in stored))
+    lost = len(stored) - len(read_verdicts((item.created, item.verdict) for item in stored))
     if lost:
         lines.append(Line(what, f"{lost} of {len(stored)} verdicts cannot be read", True))
     unreadable = [(trial, text) for trial in trials if (text := _unreadable(trial))]

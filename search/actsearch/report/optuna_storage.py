@@ -17,7 +17,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from actsearch.errors import StorageError
-from actsearch.report.writing import beside, is_same_file, put, sqlite_file
+from actsearch.report.writing import is_same_file, replace_file, sqlite_file, temporary_file
 from actsearch.storage import Secrets
 from actsearch.storage.database import is_ours
 from actsearch.storage.file import suggest_name
@@ -53,11 +53,11 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
         if path is None or path.exists():
             return _write_into(_opened(url, path), name, origin, shown, fill)
         path = path.resolve()
-        with beside(path) as part:
+        with temporary_file(path) as part:
             count = _write_into(_opened(url, part), name, origin, shown, fill)
             if path.exists():
                 raise StorageError(f"{shown} was made by another program meanwhile: run again")
-            put(part, path)
+            replace_file(part, path)
         return count
     except StorageError:
         raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from actsearch.halving import SPARED, SuccessiveHalving
 from actsearch.records import TrialRecord, TrialState
 
-__all__ = ["Pruning", "pruning_of"]
+__all__ = ["Pruning", "summarize_pruning"]
 
 _FEWEST = 3  # pairs, below which a rank correlation says nothing
 
@@ -49,7 +49,7 @@ class Pruning:
         )
 
 
-def pruning_of(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) -> Pruning:
+def summarize_pruning(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) -> Pruning:
     """Draw up the account.
 
     Args:

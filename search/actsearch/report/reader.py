@@ -11,15 +11,15 @@ from actsearch.errors import ActsearchError
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import Curve, RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import (
+    columns_frame,
     count_objectives,
-    frame_of,
     has_counts,
     merge_columns,
     open_numbers,
 )
-from actsearch.report.pruning import Pruning, pruning_of
+from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.tables import resolve_duplicates
-from actsearch.report.verdict import Verdict, readable
+from actsearch.report.verdict import Verdict, read_verdicts
 from actsearch.storage import Overview, Storage, StudyProgress
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Reader:
                 merged = merge_columns(before, found.cells)
                 if has_counts(merged, found.total):
                     return merged
-        return frame_of(self._storage.columns(study.id, objectives).cells)
+        return columns_frame(self._storage.columns(study.id, objectives).cells)
 
     def pruning(self, study: StudyRecord, numbers: Iterable[int]) -> Pruning | None:
         """What a study's pruner saved in some trials, and what it costs; None without one that can be read."""
@@ -183,12 +183,12 @@ class Reader:
             pruner = SuccessiveHalving.from_json(study.pruner or {})
         except (ActsearchError, KeyError, TypeError, ValueError):  # somebody changed it by hand
             return None
-        return pruning_of(self.trials(study, numbers, epochs=True), pruner)
+        return summarize_pruning(self.trials(study, numbers, epochs=True), pruner)
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""
         stored = self._storage.confirmations(study.id)
-        return readable((item.created, item.verdict) for item in stored)
+        return read_verdicts((item.created, item.verdict) for item in stored)
 
     def close(self) -> None:
         """Give back the connections."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Twins", "twins_of"]
+__all__ = ["Twins", "find_twins"]
 
 
 class Twins(NamedTuple):
@@ -24,7 +24,7 @@ class Twins(NamedTuple):
     mirrors: tuple[int, ...]
 
 
-def twins_of(
+def find_twins(
     frame: pd.DataFrame,
     fingerprint: str,
     alias: str,

@@ -15,7 +15,7 @@ from actsearch.errors import StorageError
 from actsearch.storage import file_of, may_hold_password
 from actsearch.storage.file import COMPANIONS, suggest_name
 
-__all__ = ["beside", "is_same_file", "put", "sqlite_file", "write_whole"]
+__all__ = ["temporary_file", "is_same_file", "replace_file", "sqlite_file", "write_file"]
 
 _HEADS = (
     b"SQLite format 3\0",  # a database
@@ -27,7 +27,7 @@ _SHOWN = 40  # characters of the target's name in that name, which may have 255 
 _FORGOTTEN = 3600.0  # seconds after which such a file is one that a killed process left
 
 
-def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "") -> None:
+def write_file(target: str, write: Callable[[TextIO], object], storage: str = "") -> None:
     """Write a text file; what stood in its place before stays, whole, until the new one is on the disk.
 
     A symbolic link stays one, and the file that it leads to is replaced; permissions stay as they were. Into a pipe or
@@ -49,10 +49,10 @@ def write_whole(target: str, write: Callable[[TextIO], object], storage: str = "
                 write(file)
             return
         path = path.resolve()
-        with beside(path) as part:
+        with temporary_file(path) as part:
             with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
-            put(part, path)
+            replace_file(part, path)
     except StorageError:  # a RuntimeError too
         raise
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; NUL in a name
@@ -158,8 +158,8 @@ def sqlite_file(url: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A new empty file in the folder of ``path``, to be :func:`put` there; removed afterwards if it was not.
+def temporary_file(path: Path) -> Iterator[Path]:
+    """A new empty file in the folder of ``path``, to be :func:`replace_file` there; removed afterwards if it was not.
 
     Its name is ``.NAME.RANDOM.actsearch-part``. Those for the same target that killed processes left more than an hour
     ago are removed.
@@ -188,7 +188,7 @@ def _is_forgotten(path: Path, start: str) -> bool:
         return False
 
 
-def put(part: Path, path: Path) -> None:
+def replace_file(part: Path, path: Path) -> None:
     """Put a finished file in its place, with the permissions of the one that was there, safe from a loss of power."""
     with contextlib.suppress(OSError):
         before = path.stat()

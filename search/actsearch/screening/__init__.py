@@ -4,7 +4,7 @@ from actsearch.screening.distance import Neighbour, closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
 from actsearch.screening.samples import sampled, samples_of
 from actsearch.screening.screen import Screening, screen
-from actsearch.screening.simplify import simplified
+from actsearch.screening.simplification import simplify
 
 __all__ = [
     "Identity",
@@ -17,5 +17,5 @@ __all__ = [
     "sampled",
     "samples_of",
     "screen",
-    "simplified",
+    "simplify",
 ]

@@ -23,8 +23,8 @@ __all__ = [
     "Strategy",
     "is_measured",
     "observations",
-    "points_of",
-    "value_of",
+    "objective_points",
+    "observed_value",
     "worst_value",
 ]
 
@@ -137,12 +137,12 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     return (min if context.direction == "maximize" else max)(finite, default=0.0)
 
 
-def value_of(trial: TrialRecord, worst: float) -> float:
+def observed_value(trial: TrialRecord, worst: float) -> float:
     """What an observation counts as: its value, or the worst one where it has none."""
     return trial.value if trial.value is not None and is_measured(trial) else worst
 
 
-def points_of(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:
+def objective_points(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:
     """What observations count as in each of several objectives: their values, or the worst finite ones.
 
     Args:

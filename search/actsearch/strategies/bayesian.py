@@ -30,9 +30,9 @@ from actsearch.silence import silence
 from actsearch.strategies.base import (
     Context,
     Feature,
+    objective_points,
     observations,
-    points_of,
-    value_of,
+    observed_value,
     worst_value,
 )
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
@@ -200,20 +200,20 @@ def _reported(
             kept.add(trial.number)
         observed = [(trial, chosen) for trial, chosen in observed if trial.number in kept]
     if context.directions:
-        points = points_of([trial for trial, _ in observed], context)
+        points = objective_points([trial for trial, _ in observed], context)
         return [(chosen, list(point)) for (_, chosen), point in zip(observed, points, strict=True)]
-    return [(chosen, [value_of(trial, worst)]) for trial, chosen in observed]
+    return [(chosen, [observed_value(trial, worst)]) for trial, chosen in observed]
 
 
 def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> set[int]:
     """Numbers of the best quarter of what is reported; with several objectives, front after front."""
     count = _HISTORY // 4
     if context.directions:
-        points = points_of(observed, context)
+        points = objective_points(observed, context)
         best = fronts(points, context.directions, count)[:count]
         return {observed[index].number for index in best}
     sign = -1 if context.direction == "maximize" else 1
-    ranked = ((sign * value_of(trial, worst), trial.number) for trial in observed)
+    ranked = ((sign * observed_value(trial, worst), trial.number) for trial in observed)
     return {number for _, number in heapq.nsmallest(count, ranked)}
 
 

@@ -16,7 +16,7 @@ from actsearch.screening import fingerprint
 from actsearch.seeds import derive
 from actsearch.strategies.base import Context, Strategy
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.population import CandidateBatch, Child, Member, members_of
+from actsearch.strategies.population import CandidateBatch, Child, Member, list_members
 
 __all__ = ["WARM_START", "BySite", "BySiteState", "GroupSampler", "phase_of"]
 
@@ -71,7 +71,7 @@ class BySiteState:
     def __init__(self, history: Sequence[TrialRecord], context: Context, phase: Phase) -> None:
         groups = context.site_groups
         self.phase = phase
-        self.members = list(members_of(history, context, groups))
+        self.members = list(list_members(history, context, groups))
         sign = -1 if context.direction == "maximize" else 1
         complete = {trial.number for trial in history if _is_start(trial, groups)}
         self.best = min(

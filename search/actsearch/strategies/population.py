@@ -16,11 +16,11 @@ from actsearch.activations import describe, expression_of
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
-from actsearch.screening import identify, simplified
+from actsearch.screening import identify, simplify
 from actsearch.seeds import global_streams
-from actsearch.strategies.base import Context, observations, value_of, worst_value
+from actsearch.strategies.base import Context, observations, observed_value, worst_value
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.rules import allowed
+from actsearch.strategies.rules import is_allowed
 from actsearch.strategies.space import Space
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
     "Child",
     "Member",
     "best_and_latest",
-    "composed",
+    "compose",
     "has_tree",
-    "members_of",
-    "noise_of",
+    "list_members",
+    "estimate_noise",
     "seeded_random",
     "tournament",
 ]
@@ -76,14 +76,14 @@ def has_tree(item: ActivationRecord) -> bool:
     return not item.name or CATALOG[item.name].elementwise
 
 
-def members_of(
+def list_members(
     history: Sequence[TrialRecord], context: Context, groups: SiteGroups
 ) -> Iterator[Member]:
     """Every observation that is made by some groups, in order of number."""
     worst = worst_value(history, context)
     for trial in observations(history, rejected=False):
         if (items := groups.items(trial.candidate)) is not None:
-            yield Member(trial.number, items, value_of(trial, worst))
+            yield Member(trial.number, items, observed_value(trial, worst))
 
 
 def best_and_latest(
@@ -130,7 +130,7 @@ def tournament(pool: Sequence[Member], size: int, noise: float, context: Context
     return min(close, key=lambda one: (one.size, one.number))
 
 
-def noise_of(history: Iterable[TrialRecord]) -> float:
+def estimate_noise(history: Iterable[TrialRecord]) -> float:
     """Median over trials of their standard deviation under one seed; 0 while unknown."""
     deviations = [
         trial.spread
@@ -140,15 +140,15 @@ def noise_of(history: Iterable[TrialRecord]) -> float:
     return statistics.median(deviations) if deviations else 0.0
 
 
-def composed(tree: Expression, space: Space) -> ActivationRecord:
+def compose(tree: Expression, space: Space) -> ActivationRecord:
     """A formula without the parts that change nothing, as an activation.
 
     Raises:
         SpaceError: it breaks the rules of the space.
         FormulaError: a number grew beyond the limits.
     """
-    tree = simplified(tree)
-    if not allowed(tree, space):
+    tree = simplify(tree)
+    if not is_allowed(tree, space):
         raise SpaceError(f"{tree} breaks the rules of the space")
     return describe(tree)
 

@@ -18,7 +18,7 @@ from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
-from actsearch.strategies.rules import allowed
+from actsearch.strategies.rules import is_allowed
 from actsearch.strategies.space import Space
 
 __all__ = ["RandomSearch", "random_expression"]
@@ -104,7 +104,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
 
     while True:
         tree = grow(rng.randint(2, min(4, space.max_depth)))
-        if allowed(tree, space):
+        if is_allowed(tree, space):
             return tree
 
 

@@ -6,10 +6,10 @@ from actsearch.expression import Call, Expression, Number
 from actsearch.operators import OPERATORS
 from actsearch.strategies.space import Space
 
-__all__ = ["allowed"]
+__all__ = ["is_allowed"]
 
 
-def allowed(tree: Expression, space: Space) -> bool:
+def is_allowed(tree: Expression, space: Space) -> bool:
     """Whether a formula keeps the rules of composing.
 
     Within size and depth; each operator depends on x; exponents are numbers; no operator of a family (exponential,

@@ -26,8 +26,8 @@ from actsearch.report import (
     Measured,
     SharedRows,
     Verdict,
-    comparisons_of,
-    judge,
+    compute_verdict,
+    count_comparisons,
     leaderboard,
     objective_names,
     pareto_front,
@@ -162,7 +162,7 @@ class Confirmation:
         self._bar.expect(max(0, expected - self._unfinished.left))
         runs = self._trainings.tuned([item.record for item in contenders], seeds)
         measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
-        verdict = judge(
+        verdict = compute_verdict(
             measured[0][0],
             [item for item, _ in measured[1:]],
             study_name=self._study.name,
@@ -192,7 +192,7 @@ class Confirmation:
             activations_of(self._baseline.record),
         ]
         each = [[item.number, activations_of(item.record)] for item in finalists]
-        every = comparisons_of([item.is_catalog for item in finalists])
+        every = count_comparisons([item.is_catalog for item in finalists])
         with_catalog = [each] * (every - len(each))
         return [digest([*common, pair]) for pair in (*each, *with_catalog)]
 

@@ -25,12 +25,12 @@ from actsearch.report import (
     Verdict,
     best_trial,
     diagnostics_frame,
-    diagnostics_of,
+    first_diagnostics,
     objective_names,
     pareto_front,
-    pruning_of,
-    readable,
+    read_verdicts,
     resolve_duplicates,
+    summarize_pruning,
     trials_frame,
 )
 from actsearch.report.optuna_view import optuna_study
@@ -223,7 +223,7 @@ class Study:
         if self._record.pruner is None:
             return None
         pruner = SuccessiveHalving.from_json(self._record.pruner)
-        return pruning_of(self._trials(epochs=True), pruner)
+        return summarize_pruning(self._trials(epochs=True), pruner)
 
     def stop(self) -> None:
         """From a callback: end the running ``optimize`` before the next trial."""
@@ -293,7 +293,7 @@ class Study:
     def verdicts(self) -> list[Verdict]:
         """Stored verdicts, oldest first."""
         stored = self._storage.confirmations(self._record.id)
-        return [verdict for _, verdict in readable((i.created, i.verdict) for i in stored)]
+        return [verdict for _, verdict in read_verdicts((i.created, i.verdict) for i in stored)]
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
@@ -304,7 +304,7 @@ class Study:
 
     def _look(self, number: int) -> Diagnostics | None:
         found = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)
-        return diagnostics_of(found[0]) if found else None
+        return first_diagnostics(found[0]) if found else None
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"

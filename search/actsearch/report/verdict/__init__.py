@@ -1,7 +1,12 @@
 """Verdicts: the arithmetic, and what is said of it."""
 
-from actsearch.report.verdict.judge import Measured, comparisons_of, judge, shrunken_means
-from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow, readable
+from actsearch.report.verdict.compute import (
+    Measured,
+    compute_verdict,
+    count_comparisons,
+    shrunken_means,
+)
+from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow, read_verdicts
 from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
 
@@ -12,8 +17,8 @@ __all__ = [
     "SharedRows",
     "Verdict",
     "VerdictRow",
-    "comparisons_of",
-    "judge",
-    "readable",
+    "count_comparisons",
+    "compute_verdict",
+    "read_verdicts",
     "shrunken_means",
 ]

@@ -17,7 +17,7 @@ from actsearch.report.verdict.weights import KeptWeights
 from actsearch.storage.tolerant import UNREADABLE, one_line
 from actsearch.text_table import align_columns
 
-__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "readable"]
+__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "read_verdicts"]
 
 _log = logging.getLogger("actsearch")
 
@@ -131,9 +131,9 @@ class Verdict:
         if self.winner is not self.baseline:
             row = self.winner
             text = (
-                f"Use {row.label}: its {self.metric} is {_number(abs(row.difference))} "
+                f"Use {row.label}: its {self.metric} is {_format(abs(row.difference))} "
                 f"{'higher' if row.difference > 0 else 'lower'} than with {base} "
-                f"(95 % interval {_number(row.low)} to {_number(row.high)})."
+                f"(95 % interval {_format(row.low)} to {_format(row.high)})."
             )
             against = self.versus_catalog
             if against is not None and against.verdict != "better":
@@ -148,14 +148,14 @@ class Verdict:
             text = (
                 f"Keep {base}: {', '.join(equal)} {'is' if len(equal) == 1 else 'are'} equivalent"
             )
-            text += f" to within {_number(self.min_effect)}"
+            text += f" to within {_format(self.min_effect)}"
             unclear = [row.label for row in self.rows if row.verdict == "not distinguishable"]
             return text + (
                 f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
             )
         return (
             f"Keep {base}: nothing beat it; "
-            f"differences above {_number(self.visible_difference)} would have shown."
+            f"differences above {_format(self.visible_difference)} would have shown."
         )
 
     def row(self, number: int) -> VerdictRow | None:
@@ -167,19 +167,19 @@ class Verdict:
         data = "validation data" if self.validation_only else "test data"
         if row.verdict == "baseline":
             return (
-                f"The baseline: {self.metric} {_number(row.mean)} on {data}, {self.seeds} seeds."
+                f"The baseline: {self.metric} {_format(row.mean)} on {data}, {self.seeds} seeds."
             )
         return (
             f"Compared with {self.baseline.label} on {data}, {self.seeds} paired seeds: {row.verdict}, "
-            f"{self.metric} {_signed(row.difference)} "
-            f"(95 % interval {_signed(row.low)} to {_signed(row.high)})."
+            f"{self.metric} {_format_signed(row.difference)} "
+            f"(95 % interval {_format_signed(row.low)} to {_format_signed(row.high)})."
         )
 
     def __str__(self) -> str:
         return f"{self._heading()}\n{self._table()}\n{self._power()}\n{self.sentence}"
 
     def _power(self) -> str:
-        return f"smallest difference that this test would find in 4 of 5 cases: {_number(self.visible_difference)}"
+        return f"smallest difference that this test would find in 4 of 5 cases: {_format(self.visible_difference)}"
 
     def _heading(self) -> str:
         where = "validation data" if self.validation_only else "test data"
@@ -215,13 +215,13 @@ class Verdict:
         word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
         return [
             _cut(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
-            _number(row.mean),
-            "" if is_baseline else _signed(row.difference),
-            "" if is_baseline else f"{_signed(row.low)} to {_signed(row.high)}",
+            _format(row.mean),
+            "" if is_baseline else _format_signed(row.difference),
+            "" if is_baseline else f"{_format_signed(row.low)} to {_format_signed(row.high)}",
             "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
             "" if row.learning_rate is None else f"{row.learning_rate:.2g}",
-            _number(row.as_given),
-            *(_number(row.others[name]) if name in row.others else "" for name in self._others()),
+            _format(row.as_given),
+            *(_format(row.others[name]) if name in row.others else "" for name in self._others()),
             word,
         ]
 
@@ -271,28 +271,28 @@ class Verdict:
         min_effect = data.get("min_effect")
         if baseline.verdict != "baseline" or any(row.verdict == "baseline" for row in rows):
             raise ValueError("its baseline is not the line that is called so")
-        winner = (baseline, *rows)[stored.whole(data["winner"])]
+        winner = (baseline, *rows)[stored.read_count(data["winner"])]
         if winner.verdict in ("worse", "equivalent"):  # the first version may have named others
             raise ValueError(f"its winner is called {winner.verdict!r}")
         return cls(
             study_name=one_line(data["study_name"]),
             metric=one_line(data["metric"]),
-            direction=stored.one_of(data["direction"], Direction),
-            seeds=stored.whole(data["seeds"], 1),
-            comparisons=stored.whole(data["comparisons"]),
+            direction=stored.read_word(data["direction"], Direction),
+            seeds=stored.read_count(data["seeds"], 1),
+            comparisons=stored.read_count(data["comparisons"]),
             baseline=baseline,
             rows=rows,
             winner=winner,
             versus_catalog=None if against is None else _row(against),
-            visible_difference=stored.number(data["visible_difference"]),
-            min_effect=None if min_effect is None else stored.number(min_effect),
+            visible_difference=stored.read_number(data["visible_difference"]),
+            min_effect=None if min_effect is None else stored.read_number(min_effect),
             validation_only=bool(data.get("validation_only")),
             kept_weights=KeptWeights.read(data.get("kept_weights")),
             shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
         )
 
 
-def readable(
+def read_verdicts(
     confirmations: Iterable[tuple[datetime, Mapping[str, Any]]],
 ) -> list[tuple[datetime, Verdict]]:
     """Stored verdicts with their time; what cannot be read is left out and logged."""
@@ -305,14 +305,14 @@ def readable(
     return found
 
 
-def _number(value: float) -> str:
+def _format(value: float) -> str:
     if 0 < abs(value) < _TINY:
         return f"{value:.1e}"  # four decimals would show nothing
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
 
 
-def _signed(value: float) -> str:
-    return ("" if value < 0 else "+") + _number(value)
+def _format_signed(value: float) -> str:
+    return ("" if value < 0 else "+") + _format(value)
 
 
 _TINY = 5e-5
@@ -329,25 +329,25 @@ def _cut(text: str, width: int) -> str:
 def _row(data: Mapping[str, Any]) -> VerdictRow:
     """A stored row; numbers that were not finite are texts there."""
     rate, trial = map(data.get, ("learning_rate", "number"))
-    what = stored.placed(data)
+    what = stored.read_placed(data)
     return VerdictRow(
         formula=what.formula,
         label=what.label,
-        mean=stored.number(data["mean"]),
-        difference=stored.number(data["difference"]),
-        low=stored.number(data["low"]),
-        high=stored.number(data["high"]),
-        p_value=stored.number(data["p_value"]),
-        verdict=stored.one_of(data["verdict"], Word),
-        values=stored.numbers(data["values"]),
-        as_given=stored.number(data["as_given"]),
-        learning_rate=None if rate is None else stored.number(rate),
-        diverged=stored.whole(data.get("diverged", 0)),
-        number=None if trial is None else stored.whole(trial),
+        mean=stored.read_number(data["mean"]),
+        difference=stored.read_number(data["difference"]),
+        low=stored.read_number(data["low"]),
+        high=stored.read_number(data["high"]),
+        p_value=stored.read_number(data["p_value"]),
+        verdict=stored.read_word(data["verdict"], Word),
+        values=stored.read_numbers(data["values"]),
+        as_given=stored.read_number(data["as_given"]),
+        learning_rate=None if rate is None else stored.read_number(rate),
+        diverged=stored.read_count(data.get("diverged", 0)),
+        number=None if trial is None else stored.read_count(trial),
         is_catalog=bool(data.get("is_catalog")),
         activation=what.activation,
         others={
-            one_line(name): stored.number(value)
+            one_line(name): stored.read_number(value)
             for name, value in (data.get("others") or {}).items()
         },
     )

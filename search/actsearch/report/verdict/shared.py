@@ -46,5 +46,5 @@ class SharedRows:
         Raises:
             ValueError, KeyError, TypeError: for other data.
         """
-        counts = (stored.whole(data[key]) for key in ("shared", "rows", "relabelled"))
-        return cls(stored.one_of(data["other"], Searched), *counts)
+        counts = (stored.read_count(data[key]) for key in ("shared", "rows", "relabelled"))
+        return cls(stored.read_word(data["other"], Searched), *counts)

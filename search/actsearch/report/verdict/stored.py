@@ -19,7 +19,15 @@ from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
-__all__ = ["Placed", "number", "numbers", "one_of", "placed", "share", "whole"]
+__all__ = [
+    "Placed",
+    "read_number",
+    "read_numbers",
+    "read_word",
+    "read_placed",
+    "read_share",
+    "read_count",
+]
 
 _NONFINITE = ("nan", "inf", "-inf")  # as JSON data has them
 
@@ -38,7 +46,7 @@ class Placed(NamedTuple):
     activation: Mapping[str, Any] | None
 
 
-def placed(data: Mapping[str, Any]) -> Placed:
+def read_placed(data: Mapping[str, Any]) -> Placed:
     """The activation of a stored line, made anew; formula and label say "unreadable" where there is no valid one."""
     stored = data.get("activation")
     if stored is None:
@@ -75,7 +83,7 @@ def _activation(item: Any) -> ActivationRecord:
     return ActivationRecord(formula, row.name, values, one_line(row.label(values)))
 
 
-def number(value: Any) -> float:
+def read_number(value: Any) -> float:
     """A number; one that is not finite is a text in JSON data.
 
     Raises:
@@ -88,30 +96,30 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def numbers(values: Any) -> tuple[float, ...]:
+def read_numbers(values: Any) -> tuple[float, ...]:
     """A list of numbers; ValueError for anything else."""
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"{one_line(values, _SHORT)!r} is not a list of numbers")
-    return tuple(number(value) for value in values)
+    return tuple(read_number(value) for value in values)
 
 
-def whole(value: Any, low: int = 0) -> int:
+def read_count(value: Any, low: int = 0) -> int:
     """A whole number from ``low`` on; ValueError for anything else."""
     if type(value) is not int or not low <= value <= _LARGEST:
         raise ValueError(f"{one_line(value, _SHORT)!r} is not a whole number from {low} on")
     return value
 
 
-def one_of(word: Any, words: Any) -> Any:
+def read_word(word: Any, words: Any) -> Any:
     """One of the words of a Literal; ValueError for anything else."""
     if not isinstance(word, str) or word not in get_args(words):
         raise ValueError(f"{one_line(word, _SHORT)!r} is not one of {', '.join(get_args(words))}")
     return word
 
 
-def share(value: Any) -> float:
+def read_share(value: Any) -> float:
     """A number from 0 to 1; ValueError for anything else."""
-    found = number(value)
+    found = read_number(value)
     if math.isnan(found) or not 0 <= found <= 1:
         raise ValueError(f"{found} is not a share")
     return found

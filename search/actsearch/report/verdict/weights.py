@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actsearch.report.verdict.stored import share
+from actsearch.report.verdict.stored import read_share
 
 __all__ = ["KeptWeights"]
 
@@ -35,7 +35,7 @@ class KeptWeights:
     @classmethod
     def read(cls, data: Mapping[str, Any] | None) -> KeptWeights | None:
         """From JSON data; None for None."""
-        return None if data is None else cls(share(data["kept"]), share(data["frozen"]))
+        return None if data is None else cls(read_share(data["kept"]), read_share(data["frozen"]))
 
 
 def _share(part: float) -> str:

@@ -14,7 +14,7 @@ from actsearch.activations import describe, expression_of
 from actsearch.checks import check_field, check_integer, check_share
 from actsearch.errors import SpaceError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Feature, points_of
+from actsearch.strategies.base import Context, Feature, objective_points
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.genetic.nsga import survivors
 from actsearch.strategies.genetic.trees import primitive_set
@@ -25,10 +25,10 @@ from actsearch.strategies.population import (
     Child,
     Member,
     best_and_latest,
-    composed,
+    compose,
+    estimate_noise,
     has_tree,
-    members_of,
-    noise_of,
+    list_members,
     seeded_random,
     tournament,
 )
@@ -85,7 +85,7 @@ class Genetic(BySite):
 
     def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
-        parents = _parents(members_of(history, context, SiteGroups.shared()))
+        parents = _parents(list_members(history, context, SiteGroups.shared()))
         found = sum(1 for _ in itertools.islice(parents, self.tournament))
         return self.first_batch if found < self.tournament else self.batch
 
@@ -96,7 +96,7 @@ class Genetic(BySite):
         groups = SiteGroups.shared()
         batch = CandidateBatch(history, groups)
         with seeded_random(context.proposal_seed(history)):
-            members = list(_parents(members_of(history, context, groups)))
+            members = list(_parents(list_members(history, context, groups)))
             breeding = _Breeding(self, members, history, context)
             if len(breeding.population) < self.tournament:
                 _add_first(batch, n, context, breeding.pset)
@@ -128,7 +128,7 @@ class _Breeding(GroupSampler):
         self.pset = primitive_set(context.space)
         self.population = _population(members, history, context, settings)
         self._settings = settings
-        self._noise = noise_of(history)
+        self._noise = estimate_noise(history)
         self._context = context
 
     def parent(self) -> Member:
@@ -164,11 +164,11 @@ class _Breeding(GroupSampler):
             if random.random() < self._settings.crossover:
                 return self._cross(item, donor), "crossover"
         operation, tree = mutate(expression_of(item), self.pset)
-        return composed(tree, self._context.space), operation
+        return compose(tree, self._context.space), operation
 
     def _cross(self, first: ActivationRecord, second: ActivationRecord) -> ActivationRecord:
         tree = crossover(expression_of(first), expression_of(second))
-        return composed(tree, self._context.space)
+        return compose(tree, self._context.space)
 
 
 def _parents(members: Iterator[Member]) -> Iterator[Member]:
@@ -186,7 +186,7 @@ def _population(
     if not context.directions or not members:
         return best_and_latest(members, context, settings.population, settings.elites)
     trials = {trial.number: trial for trial in history}
-    points = points_of([trials[member.number] for member in members], context)
+    points = objective_points([trials[member.number] for member in members], context)
     kept = survivors(points, context.directions, settings.population)
     return [
         replace(members[one.position], rank=(one.rank, one.crowding))
@@ -207,7 +207,7 @@ def _add_first(batch: CandidateBatch, n: int, context: Context, pset: Any) -> No
             tree, operation = random_formula(pset), "random formula"
         else:
             operation, tree = mutate(random.choice(trees), pset)
-        return [composed(tree, space)], operation, ()
+        return [compose(tree, space)], operation, ()
 
     while len(batch.accepted) < n and batch.add(variant, _ATTEMPTS):
         pass

@@ -12,13 +12,13 @@ from actsearch.errors import FormulaError
 from actsearch.expression import Call, Expression, Number, Variable, canonical
 from actsearch.screening.identity import fingerprint, points
 
-__all__ = ["simplified"]
+__all__ = ["simplify"]
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 _PROBE = 40  # a quantile that is no special point of any operator
 
 
-def simplified(tree: Expression) -> Expression:
+def simplify(tree: Expression) -> Expression:
     """The same candidate in fewer nodes, if some subtree does nothing: ``sin(x*min(x, max(0, x)))`` is ``sin(x*x)``.
 
     While a subtree without parameters has the values of one of its own parts, or of a number, that takes its place,

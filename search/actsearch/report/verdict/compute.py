@@ -14,7 +14,7 @@ from scipy import special
 from actsearch.errors import StudyError
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
 
-__all__ = ["Measured", "comparisons_of", "judge", "shrunken_means"]
+__all__ = ["Measured", "count_comparisons", "compute_verdict", "shrunken_means"]
 
 _CONFIDENCE = 0.95
 _POWER = 0.8
@@ -49,7 +49,7 @@ class Measured:
     others: Mapping[str, float] = field(default_factory=dict)
 
 
-def judge(
+def compute_verdict(
     baseline: Measured,
     finalists: Sequence[Measured],
     *,
@@ -84,7 +84,7 @@ def judge(
         raise StudyError("there is nothing to compare with the baseline: no finalist")
     if any(len(item.values) != count for item in finalists) or count < 2:
         raise StudyError("a verdict needs at least 2 seeds, the same for all")
-    total = earlier_comparisons + comparisons_of([item.is_catalog for item in finalists])
+    total = earlier_comparisons + count_comparisons([item.is_catalog for item in finalists])
     worst = _worst([baseline, *finalists], direction)
     test = _PairedTest(total, direction, min_effect)
     base = _scores(baseline, worst)
@@ -111,7 +111,7 @@ def judge(
     )
 
 
-def comparisons_of(is_catalog: Sequence[bool]) -> int:
+def count_comparisons(is_catalog: Sequence[bool]) -> int:
     """How many comparisons a verdict over such finalists makes: each with the baseline, and, where there are both
     composed ones and catalog rows, a composed winner with the best catalog row.
     """

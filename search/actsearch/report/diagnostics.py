@@ -11,7 +11,7 @@ from actsearch.records import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics, Tri
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["diagnostics_frame", "diagnostics_of", "pooled_histogram", "remarks"]
+__all__ = ["diagnostics_frame", "first_diagnostics", "pooled_histogram", "diagnostics_remarks"]
 
 _VANISHING = 1e-3  # of the gradient norm at the last site
 _MANY = 0.5  # of units or of numbers
@@ -22,7 +22,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def diagnostics_of(trial: TrialRecord) -> Diagnostics | None:
+def first_diagnostics(trial: TrialRecord) -> Diagnostics | None:
     """What was seen under a trial's first seed; None where nothing was."""
     return next((item.diagnostics for item in trial.evaluations if item.diagnostics), None)
 
@@ -58,7 +58,7 @@ def _numbers(site: SiteDiagnostics, ratio: float | None) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def remarks(seen: Diagnostics) -> list[str]:
+def diagnostics_remarks(seen: Diagnostics) -> list[str]:
     """What is remarkable in the newest look, a plain sentence each; empty where nothing is."""
     found, sites = [], seen.newest
     ratio = seen.gradient_ratio
