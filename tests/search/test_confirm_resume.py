@@ -220,7 +220,7 @@ def test_a_changed_objective_begins_anew_and_is_looked_at_again(
     _interrupted(study, interrupting, after)
     looks = counts(sqlite_url)["looks"]
     verdict = _confirm(study, changed)
-    assert "begins anew" in caplog.text
+    assert "starts over" in caplog.text
     assert len(changed.ended) == TRAININGS + PROOF
     assert (
         max(row.mean for row in (verdict.baseline, *verdict.rows)) < 0

@@ -106,14 +106,14 @@ def _change(path: Path, *statements: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "finding"),
     [
-        ("DELETE FROM studies", "rows of trials belong to studies that are not there"),
+        ("DELETE FROM studies", "rows of trials belong to studies that do not exist"),
         ("DELETE FROM trials WHERE number = 3", "rows of evaluations belong to trials"),
         ("DELETE FROM trials WHERE number = 0", "trials, but numbers up to"),
         ("DELETE FROM trial_values", "is COMPLETE without a value"),
-        ("UPDATE trials SET state = 'DONE' WHERE number = 1", "is in a state that is none"),
+        ("UPDATE trials SET state = 'DONE' WHERE number = 1", "has a state that is not valid"),
         (
             "UPDATE trials SET state = 'DUPLICATE', duplicate_of = 77 WHERE number = 1",
-            "repeats a trial that is not there",
+            "duplicates a trial that does not exist",
         ),
         ("DROP TABLE looks", "table looks is missing"),
         ("ALTER TABLE trials DROP COLUMN alias", "column trials.alias is missing"),

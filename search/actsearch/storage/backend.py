@@ -32,7 +32,7 @@ DISK_FULL = "; make room and run again, finished trials are kept"
 
 
 def held_by_another(seconds: float) -> str:
-    """Advice where a lock was waited for in vain."""
+    """Advice when a lock could not be acquired in time."""
     return f"; another program has held it for {seconds} s, end that and try again"
 
 
@@ -110,7 +110,9 @@ def _write_json(value: Any) -> str:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
-        raise StorageError(f"what cannot be written as JSON cannot be stored: {error}") from error
+        raise StorageError(
+            f"only values that can be written as JSON can be stored: {error}"
+        ) from error
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair: no database takes it but escaped

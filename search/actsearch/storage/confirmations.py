@@ -123,7 +123,7 @@ class ConfirmationRepository(Repository):
                 session.flush()
             elif (row.environment_id, row.device) != (here, device):
                 _log.warning(
-                    "a confirmation that was interrupted begins anew: it was begun with other versions of "
+                    "an interrupted confirmation starts over: it was begun with other versions of "
                     "python, torch or actsearch, or on another kind of device"
                 )
                 session.execute(_delete_trainings(row.id))

@@ -107,7 +107,7 @@ class Database:
         """Revision of the schema, ours or an earlier one; None of an empty database that may be filled.
 
         Raises:
-            StorageError: it is neither, or must stay as it is.
+            StorageError: it is neither, or it may not be changed.
         """
         tables = set(sa.inspect(connection).get_table_names())
         if VERSION_TABLE in tables:
@@ -126,7 +126,7 @@ class Database:
             return found
         if tables:
             raise StorageError(
-                f"{self.url} is a database of something else (tables: {', '.join(sorted(tables)[:5])}); "
+                f"{self.url} is a database of another program (tables: {', '.join(sorted(tables)[:5])}); "
                 f"give actsearch {self._backend.resource} of its own"
             )
         if not create:
@@ -208,7 +208,7 @@ class Database:
             raise
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise StorageError(
-                f"{self.url} is damaged, it holds what no version wrote ({type(error).__name__}: {error}); "
+                f"{self.url} is damaged: it holds data that no version wrote ({type(error).__name__}: {error}); "
                 "restore it from a backup"
             ) from error
 

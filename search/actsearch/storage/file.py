@@ -1,7 +1,7 @@
-"""The file under a SQLite database: where it is, making it, and whether it is still the one that was opened.
+"""The file of a SQLite database: finding and making it, and whether it is still the one that was opened.
 
-SQLite writes on to a file that was deleted or replaced, and to a write-ahead log that was removed, without a word.
-It names the log after the file, so that a file with two names, a hard link, has two logs, of which each reads one.
+SQLite goes on writing to a file that was deleted or replaced, and to a write-ahead log that was removed, without an
+error. It names the log after the file: a file with two names (a hard link) has two logs, and each name sees one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from actsearch.storage.url import sqlite_url
 __all__ = ["COMPANIONS", "LostLog", "WatchedFile", "locate_file", "suggest_name"]
 
 COMPANIONS = ("-wal", "-shm", "-journal")
-"""Ends of the names of the files that SQLite keeps beside a database, and deletes when it is done with them."""
+"""Suffixes of the files that SQLite keeps beside a database, and deletes when it no longer needs them."""
 
 _MAGIC = b"SQLite format 3\0"
-_LONGEST_NAME = 255 - len("-journal")  # bytes, with what SQLite hangs on
-_LONGEST_PATH = 500  # bytes; SQLite takes 512, with what it hangs on
-_SHOWN = 100  # characters of a path that is too long
+_LONGEST_NAME = 255 - len("-journal")  # bytes: file systems take 255, with the suffixes of SQLite
+_LONGEST_PATH = 500  # bytes; SQLite takes 512, with its suffixes
+_SHOWN = 100  # characters of a path that is too long to be shown whole
 _MAKING = threading.Lock()
-"""To close a file takes away the locks that this process has on it (POSIX): it is made before any thread sees it."""
+"""Closing a file drops all locks that this process has on it (POSIX), so it is made before any thread has it open."""
 
 _SMALLEST_PAGE = 512  # every page size of SQLite is a multiple of it
 
@@ -46,7 +46,7 @@ class WatchedFile:
         self._identity: tuple[int, int] | None = None
 
     def remember(self) -> None:
-        """From now on it has to be this file."""
+        """Expect the file that is there now from now on."""
         self._identity = _identity(_status(self.path))
 
     @property
@@ -55,7 +55,7 @@ class WatchedFile:
         return _identity(_status(self.path)) not in (None, self._identity)
 
     def check(self) -> None:
-        """Raises StorageError where the file is not the one that was opened, or has a second name."""
+        """Raise StorageError if the file is not the one that was opened, or has a second name."""
         if self._identity is None:  # not opened yet
             return
         status = _status(self.path)
@@ -79,10 +79,10 @@ class WatchedFile:
             )
 
     def check_log(self, notes: MutableMapping[Any, Any]) -> None:
-        """Raises LostLog where the write-ahead log of an open connection, or the index of that, is gone.
+        """Raise LostLog if the write-ahead log of an open connection, or its index, was removed.
 
         Args:
-            notes: belong to the connection, which is in a write transaction and so has its log open.
+            notes: kept with the connection, which is in a write transaction and so has its log open.
         """
         for log in self._logs:
             found = _identity(_status(log))
@@ -109,7 +109,7 @@ def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
 
 
 def suggest_name(path: Path) -> Path | None:
-    """What to name a file instead that SQLite would take for one of its own, and delete; None if it would not."""
+    """Another name for a file that SQLite would take for one of its own, and delete; None if it would not."""
     end = next((end for end in COMPANIONS if path.name.lower().endswith(end)), None)
     if end is None:
         return None
@@ -118,9 +118,9 @@ def suggest_name(path: Path) -> Path | None:
 
 
 def locate_file(name: str, create: bool) -> Path:
-    """A database file, absolute, so that a later change of the folder leads nowhere else; made if it is to be.
+    """The absolute path of a database file, so that a change of the current folder does not matter; made if asked for.
 
-    Where symbolic links lead, since the log lies beside the file.
+    Symbolic links are followed, since the log lies beside the file itself.
 
     Raises:
         StorageError: it is missing, cannot be made, or is not a file that SQLite can take.
@@ -152,22 +152,22 @@ def locate_file(name: str, create: bool) -> Path:
         )
     if not stat.S_ISREG(mode):
         raise StorageError(
-            f"{shown} is a device or a pipe, which keeps nothing; give a file, as in sqlite:///studies/actsearch.db"
+            f"{shown} is a device or a pipe, which stores nothing; give a file, as in sqlite:///studies/actsearch.db"
         )
     _check_size(path)
     return path
 
 
 def _check_name(given: Path, path: Path) -> None:
-    """Raises StorageError where SQLite would take the file for another database's log, or a database for its log."""
+    """Raise StorageError if SQLite would take the file for another database's log, or a database for its log."""
     for one in (given, path):
         if (right := suggest_name(one)) is not None:
             raise StorageError(
-                f"{escape_unprintable(one)} is how SQLite names a file that it keeps beside a database and deletes, "
-                f"so no database may be named so; write {sqlite_url(right)}"
+                f"{escape_unprintable(one)} is a name that SQLite gives to a file that it keeps beside a database and "
+                f"deletes, so it cannot be the name of a database; write {sqlite_url(right)}"
                 + (", after renaming the file, if it is a database" if one.exists() else "")
             )
-    for end in ("-wal", "-journal"):  # to open and close -shm would take away locks on it
+    for end in ("-wal", "-journal"):  # opening and closing -shm would drop locks on it
         beside = path.with_name(path.name + end)
         if _is_database(beside):
             raise StorageError(
@@ -198,7 +198,7 @@ def _check_length(path: Path) -> None:
     if length > _LONGEST_PATH:
         raise StorageError(
             f"the path is too long for SQLite, {length} bytes from / on: {escape_unprintable(path)[:_SHOWN]}...; "
-            f"put the file where it has at most {_LONGEST_PATH}"
+            f"move the file to where it has at most {_LONGEST_PATH}"
         )
 
 
@@ -212,7 +212,7 @@ def _make(path: Path) -> None:
     try:
         path.touch(exist_ok=False)
     except FileExistsError:
-        pass  # by another process, meanwhile
+        pass  # another process has made it meanwhile
     except OSError as error:
         raise StorageError(
             f"cannot make the file {escape_unprintable(path)}: {error.strerror}; check that its folder can be written"
@@ -220,15 +220,15 @@ def _make(path: Path) -> None:
 
 
 def _check_size(path: Path) -> None:
-    """Raises StorageError for a file that was cut off within a page.
+    """Raise StorageError for a file that was cut off within a page.
 
-    SQLite takes one of a few bytes for an empty file, and fills up a last page that is not whole. Its size alone is
-    looked at: to open and close the file would take away the locks of other connections in this process.
+    SQLite takes a file of a few bytes for an empty one, and fills up an incomplete last page. Only the size is
+    checked: opening and closing the file would drop the locks of other connections in this process.
     """
     try:
         size = path.stat().st_size
     except OSError:
-        return  # whoever opens it says why
+        return  # opening it reports why
     if size % _SMALLEST_PAGE and not any(_has_content(path, end) for end in ("-wal", "-journal")):
         raise StorageError(
             f"{escape_unprintable(path)} is damaged or not a database: it was cut off, or something else wrote it; "

@@ -1,8 +1,8 @@
-"""What a fork of this process must not inherit: open files of SQLite, and sessions at a server.
+"""What a fork of this process must not inherit: open SQLite files, and sessions at a server.
 
-SQLite forbids to carry a connection into a fork, and keeps for each process in which files it holds locks: a fork would
-believe to hold what its parent holds. So no connection to a file is open while a process forks. A session at a server
-stays the parent's: a fork neither uses nor closes it, as that would end it for both.
+SQLite forbids carrying a connection into a fork, and remembers for each process which files it has locked: a fork would
+believe that it holds its parent's locks. So no connection to a file is open while a process forks. A session at a
+server remains the parent's: a fork neither uses nor closes it, since closing would end it for both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 __all__ = ["hold_forks", "detach_at_forks"]
 
-_PATIENCE = 5.0  # seconds that a fork waits for transactions of other threads
+_PATIENCE = 5.0  # seconds that a fork waits for transactions of other threads; a fork must not hang for ever
 
 _gate = threading.Condition()
 _inside: collections.Counter[int] = collections.Counter()  # transactions by thread
@@ -31,9 +31,9 @@ _in_use: dict[int, Any] = {}  # connections in a transaction, by id
 
 
 def detach_at_forks(engine: Engine) -> None:
-    """From now on forks begin without the connections of an engine, and open their own."""
+    """Let forks begin without the connections of an engine, and open their own."""
     if isinstance(engine.pool, StaticPool):
-        return  # in memory: a fork has a copy, of which nobody else knows
+        return  # in memory: a fork has a copy of its own
 
     @event.listens_for(engine, "checkout")
     def on_checkout(connection: Any, *_: Any) -> None:
@@ -49,7 +49,7 @@ def detach_at_forks(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def hold_forks() -> Iterator[None]:
-    """No other thread forks inside, or only after waiting for some seconds."""
+    """Keep forks of other threads out, for some seconds at least."""
     me = threading.get_ident()
     with _gate:
         _inside[me] += 1
@@ -92,7 +92,7 @@ def _in_child() -> None:
 
 
 def _keep(thing: object) -> None:
-    """Never free it, not even when the interpreter ends: whatever frees a connection closes it."""
+    """Never free it, not even when the interpreter ends: freeing a connection closes it."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

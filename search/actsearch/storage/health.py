@@ -1,4 +1,4 @@
-"""What is wrong with a database, looked at without writing to it."""
+"""Checks of a database that only read it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from actsearch.storage.tables import Base
 
 __all__ = ["check_database"]
 
-_MANY = 5  # so many lines of one kind are enough
+_MANY = 5  # lines of one kind are enough
 
 
 def check_database(database: Database) -> Iterator[tuple[str, list[str]]]:
-    """Each check with what it found: the file, the schema, rows of nothing, trials that contradict themselves."""
+    """Each check with its findings: the file, the schema, orphaned rows, trials that contradict themselves."""
     with database.reading() as session:
         connection = session.connection()
         yield "integrity", _integrity(connection)
@@ -33,7 +33,7 @@ def _revision(connection: Connection) -> str:
 
 
 def _integrity(connection: Connection) -> list[str]:
-    """What the database itself says of its pages and indexes; PostgreSQL is asked for what it marks as unusable."""
+    """What the database itself reports of its pages and indexes; PostgreSQL lists what it marks as unusable."""
     if connection.dialect.name == "sqlite":
         found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
         return [] if found == ["ok"] else found[:_MANY]
@@ -65,7 +65,7 @@ def _schema(connection: Connection) -> list[str]:
 
 
 def _orphans(connection: Connection) -> list[str]:
-    """Rows that belong to a row which is not there."""
+    """Rows that belong to a row which does not exist."""
     found = []
     for table in Base.metadata.sorted_tables:
         for key in table.foreign_keys:
@@ -77,7 +77,7 @@ def _orphans(connection: Connection) -> list[str]:
             )
             if count := connection.scalar(missing):
                 found.append(
-                    f"{count} rows of {table.name} belong to {key.column.table.name} that are not there"
+                    f"{count} rows of {table.name} belong to {key.column.table.name} that do not exist"
                 )
     return found
 
@@ -95,7 +95,7 @@ _WRONG: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
             _VALUES.c.nonfinite.is_(None),
         ),
     ),
-    "repeats a trial that is not there": (
+    "duplicates a trial that does not exist": (
         _TRIALS.outerjoin(
             _ORIGINAL,
             (_ORIGINAL.c.study_id == _TRIALS.c.study_id)
@@ -103,16 +103,16 @@ _WRONG: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
         ),
         sa.and_(_TRIALS.c.duplicate_of.is_not(None), _ORIGINAL.c.id.is_(None)),
     ),
-    "is in a state that is none": (
+    "has a state that is not valid": (
         _TRIALS,
         _TRIALS.c.state.not_in([state.value for state in TrialState]),
     ),
 }
-"""What a trial can be only after another program wrote it: where to look, and for what."""
+"""Contradictions that only another program can have written: where to look, and for what."""
 
 
 def _trials(session: Session) -> list[str]:
-    """Trials that contradict themselves, which only another program's writing makes."""
+    """Trials that contradict themselves."""
     found = []
     for words, (source, condition) in _WRONG.items():
         rows = session.execute(

@@ -23,21 +23,24 @@ from actsearch.storage.database import Database, retry_lost_connection
 from actsearch.storage.process import booted_after, is_running_process, process_mark
 from actsearch.storage.redaction import hide_password
 from actsearch.storage.tables import Base, LeaseRow, StudyRow, utc_now
+from actsearch.storage.tolerant import one_line
 
 __all__ = ["Holder", "Lease", "is_alive"]
 
 _log = logging.getLogger("actsearch")
 
-_HEARTBEAT_SECONDS = 15.0  # seconds between two heartbeats, however long a trial takes
-_WATCH_SECONDS = 40.0  # a takeover from another machine waits so long for a heartbeat
+_HEARTBEAT_SECONDS = 15.0  # far below the wait of a takeover: a heartbeat or two may be lost
+_WATCH_SECONDS = (
+    40.0  # how long a takeover from another machine waits for a heartbeat: two, and ten seconds
+)
 _STALE_AFTER = timedelta(
     minutes=10
 )  # without a heartbeat another machine's driver is taken for dead
 
-_LARGEST = 2**63 - 1  # that a database takes
+_LARGEST = 2**63 - 1  # integer that a database stores
 
 _held = set[str]()  # tokens that this process uses
-_of_parent = set[str]()  # tokens that the process uses which this one is a fork of
+_of_parent = set[str]()  # in a fork: tokens that its parent process uses
 
 _LEASES = Base.metadata.tables["leases"]
 _RENEW = (
@@ -52,8 +55,8 @@ class Holder:
     """Who holds a lease.
 
     Attributes:
-        alive: whether that process still runs, as far as can be seen from here.
-        here: whether that was seen; else it is judged by its heartbeats.
+        alive: whether that process still runs, as far as can be told from here.
+        here: whether its process can be seen from here; else only its heartbeats are known.
     """
 
     token: str
@@ -66,12 +69,12 @@ class Holder:
     here: bool
 
     def is_silent_since(self, before: Holder | None) -> bool:
-        """Whether it is the holder of before, without a heartbeat since."""
+        """Whether this is the same holder as before, without a heartbeat since."""
         return before is not None and (self.token, self.renewed) == (before.token, before.renewed)
 
     def __str__(self) -> str:
         return (
-            f"{_line(self.owner)} on {_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
+            f"{one_line(self.owner)} on {one_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
             f"last heartbeat {_age(self.renewed)} ago)"
         )
 
@@ -80,8 +83,8 @@ class Lease:
     """The right to write trials of one study, from :meth:`acquire` to :meth:`release`.
 
     While it is held, a thread with a connection of its own renews it: other machines see that its process lives,
-    however long a trial takes. Clocks decide nothing for good: who takes over from another machine first waits for a
-    heartbeat, and each write of the one who lost it is refused.
+    however long a trial takes. Clocks have no last word: a driver that takes over from another machine first waits for
+    a heartbeat, and every write of the driver that lost the lease is refused.
     """
 
     def __init__(self, database: Database, study_id: int, study_name: str) -> None:
@@ -95,7 +98,7 @@ class Lease:
         """Take the lease; a dead driver's is taken over.
 
         Raises:
-            StudyError: while another driver lives; says who, where and since when.
+            StudyError: while another driver is alive; names its user, machine, process and when it began.
         """
         if (holder := self.holder()) is not None and not holder.alive:
             self._watch(holder)
@@ -113,7 +116,7 @@ class Lease:
     def _take(self, watched: Holder | None) -> None:
         with self._database.writing() as session:
             if session.get(StudyRow, self._study_id) is None:
-                raise StudyError(f"study {self._study_name!r} was deleted meanwhile")
+                raise StudyError(f"study {self._study_name!r} was deleted in the meantime")
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
                 found = _holder(row)
@@ -140,12 +143,12 @@ class Lease:
 
     def _taken(self, holder: Holder) -> StudyError:
         return StudyError(
-            f"study {self._study_name!r} is being run by {holder}; wait for it, or stop it first: "
-            f"actsearch unlock, if it is gone for good"
+            f"study {self._study_name!r} is being run by {holder}; wait for it, or stop it first; "
+            f"if it has ended and cannot say so, use: actsearch unlock"
         )
 
     def _watch(self, holder: Holder) -> None:
-        """Of another machine or container only the lease is seen, and a clock may be wrong: wait for a heartbeat."""
+        """Wait for a heartbeat of a process that cannot be seen from here: with a wrong clock it looks old."""
         if holder.here:
             return
         _log.info("study %s: waiting for a heartbeat of %s", self._study_name, holder)
@@ -167,7 +170,7 @@ class Lease:
 
     @retry_lost_connection
     def force_release(self, holder: Holder) -> bool:
-        """Take the lease away from a holder; whether it still had it. What that one then writes is refused."""
+        """Take the lease away from a holder, whose writes are then refused; returns whether it still had it."""
         with self._database.writing() as session:
             row = session.get(LeaseRow, self._study_id)
             if row is None or row.token != holder.token:
@@ -177,7 +180,7 @@ class Lease:
 
     @retry_lost_connection
     def publish_goal(self, goal: RunGoal) -> None:
-        """Tell readers what this driver is about; StudyError when another one has taken over."""
+        """Tell readers what this driver works towards; StudyError when another one has taken over."""
         with self._database.writing() as session:
             self.check(session)
             row = session.get_one(LeaseRow, self._study_id)
@@ -206,7 +209,7 @@ class Lease:
             )
 
     def _renew(self, session: Session) -> bool:
-        """Whether it is still ours."""
+        """Renew the lease; returns whether it is still ours."""
         ours = {"of_study": self._study_id, "ours": self.token, "now": utc_now()}
         renewed: int = session.connection().execute(_RENEW, ours).rowcount
         return renewed == 1
@@ -235,7 +238,7 @@ class Lease:
         ).start()
 
     def heartbeat(self) -> bool:
-        """One heartbeat; whether the lease is still ours."""
+        """Send one heartbeat; returns whether the lease is still ours."""
         with self._database.writing() as session:
             return self._renew(session)
 
@@ -253,13 +256,13 @@ def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -
 
 
 def is_alive(row: LeaseRow) -> bool:
-    """Whether the process that took a lease still runs, as far as can be seen from here."""
+    """Whether the process that took a lease still runs, as far as can be told from here."""
     seen = is_running_process(row.host, row.pid, row.process)
     if seen is not None:
         return seen
     if row.renewed is None or booted_after(row.host, row.process, row.renewed):
-        return False  # this machine was started anew; should it be one of the same name, the watch sees it live
-    # a clock may have been set back since: what lies far in the future is as old as what lies far in the past
+        return False  # this machine was restarted; if it is another of the same name, _watch sees its heartbeat
+    # a clock may have been set back: a heartbeat far in the future is as old as one far in the past
     return abs(utc_now() - row.renewed) < _STALE_AFTER
 
 
@@ -271,17 +274,13 @@ def _holder(row: LeaseRow) -> Holder:
         row.pid,
         row.acquired,
         row.renewed,
-        is_alive(row) and not _is_left_behind(row),
+        is_alive(row) and not _is_abandoned(row),
         is_running_process(row.host, row.pid, row.process) is not None,
     )
 
 
-def _line(text: object) -> str:
-    return "".join(c if c.isprintable() else "?" for c in str(text))
-
-
-def _is_left_behind(row: LeaseRow) -> bool:
-    """Whether it is this process's own, which could not give it back: the disk was full."""
+def _is_abandoned(row: LeaseRow) -> bool:
+    """Whether it is a lease of this process that could not be released, because the disk was full."""
     ours = (socket.gethostname(), os.getpid(), process_mark())
     return (row.host, row.pid, row.process) == ours and row.token not in _held
 
@@ -303,7 +302,7 @@ def _owner() -> str:
 
 
 def _forget_held() -> None:
-    """In a fork: what the parent holds is its own."""
+    """In a fork: leases of the parent stay with the parent."""
     _of_parent.update(_held)
     _held.clear()
 

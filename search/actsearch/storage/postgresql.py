@@ -79,7 +79,7 @@ class PostgreSQL(Backend):
         return int(connection.info[_TRANSACTION])
 
     def was_committed(self, transaction: int | None) -> bool:
-        """Ask the server what became of a transaction; it may be about to end it, or be starting again."""
+        """Ask the server what became of a transaction; it may still be ending it, or be restarting."""
         for _ in range(BUSY_SECONDS):
             try:
                 with self.engine.connect() as fresh:
@@ -92,7 +92,7 @@ class PostgreSQL(Backend):
             time.sleep(1)
         raise StorageError(
             f"{self._shown}: the connection broke and the server does not say whether the last write was stored; "
-            "once it answers again, run again to continue: what is stored twice is impossible"
+            "once it answers again, run again to continue: nothing is stored twice"
         )
 
     def advice(self, error: exc.DBAPIError) -> str:

@@ -1,7 +1,7 @@
-"""Which process holds a lease, and whether it runs: seen from here, or not to be seen from here at all.
+"""Which process holds a lease, and whether it runs, as far as that can be seen from here.
 
-A process number means something only on one machine, since one start of it, and in one PID namespace: two containers
-may share a host name, and machines that were cloned do. All of these are told apart by what a lease stores.
+A process number means something only on one machine, during one boot, and in one PID namespace: two containers may
+share a host name, and cloned machines do. What a lease stores tells all of these apart.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from typing import NamedTuple
 __all__ = ["booted_after", "process_mark", "is_running_process"]
 
 _ENDED = ("Z", "X", "x")  # states of a process that has ended: zombie, dead
-_NAMESPACES = ("pid", "time")  # the second moves the clock by which the start of a process is told
+_NAMESPACES = (
+    "pid",
+    "time",
+)  # a time namespace shifts the clock that dates the start of a process
 
 
 class _Mark(NamedTuple):
-    """What the text of a mark holds, each "" where it was not told."""
+    """The parts of a mark, each "" where it is unknown."""
 
     boot: str = ""
     start: str = ""
-    namespaces: str = ""  # older versions did not write them
+    namespaces: str = ""  # older versions did not store them
 
 
 def process_mark() -> str:
-    """This process among all that ever had its number: boot, start and namespaces; "" where there is no /proc."""
+    """What tells this process from all others that ever had its number; "" where there is no /proc.
+
+    Returns:
+        Boot, start time and namespaces, separated by blanks.
+    """
     mark = _mark()
     return " ".join(mark).strip() if mark.start else ""
 
@@ -40,7 +47,7 @@ def is_running_process(host: str, pid: int, mark: str) -> bool | None:
     Args:
         host: its machine.
         pid: its number there.
-        mark: what :func:`process_mark` said in it.
+        mark: what :func:`process_mark` returned in it.
     """
     if host != socket.gethostname():
         return None
@@ -49,12 +56,12 @@ def is_running_process(host: str, pid: int, mark: str) -> bool | None:
         return None
     if theirs.namespaces == own.namespaces:
         return _runs_here(pid, theirs.start)
-    # of an older version, it may be of any namespace: only a process that is there proves something
+    # an older version did not store the namespace: only a process that is there proves something
     return True if not theirs.namespaces and _runs_here(pid, theirs.start) else None
 
 
 def booted_after(host: str, mark: str, moment: datetime) -> bool:
-    """Whether this machine may be the one of the mark, started anew since that moment."""
+    """Whether this machine may be the one of the mark, and was rebooted after that moment."""
     own, theirs = _mark(), _parsed(mark)
     if host != socket.gethostname() or not own.boot or not theirs.boot or own.boot == theirs.boot:
         return False
@@ -64,7 +71,7 @@ def booted_after(host: str, mark: str, moment: datetime) -> bool:
 
 def _runs_here(pid: int, start: str) -> bool:
     try:
-        if pid <= 0:  # which would ask for a whole group of processes
+        if pid <= 0:  # os.kill would take it for a whole group of processes
             return False
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError, TypeError):
@@ -73,7 +80,7 @@ def _runs_here(pid: int, start: str) -> bool:
         pass
     if (status := _status(pid)) is None:
         return True
-    # process numbers are used again, after a restart of a container at once; and a zombie may never be waited for
+    # process numbers are reused, in a restarted container at once; and a zombie may never be waited for
     return _start_in(status) == start and _state_in(status) not in _ENDED
 
 
@@ -82,7 +89,7 @@ def _mark() -> _Mark:
     start = _start_in(_read("/proc/self/stat"))
     spaces = []
     for name in _NAMESPACES:
-        with contextlib.suppress(OSError):  # not told, or of a later kernel
+        with contextlib.suppress(OSError):  # not readable, or newer than this kernel
             spaces.append(os.readlink(f"/proc/self/ns/{name}"))
     return _Mark(boot, start, ",".join(spaces)) if boot and start else _Mark()
 
@@ -92,7 +99,7 @@ def _parsed(mark: str) -> _Mark:
 
 
 def _status(pid: int) -> str | None:
-    """What the kernel tells of a process; None where that is not told."""
+    """/proc/PID/stat of a process; None where it is not available."""
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
             return (

@@ -1,7 +1,7 @@
-"""What of a storage URL may be shown: never what may be a password, in whatever part of it that stands.
+"""Which parts of a storage URL may be shown: none that may be a password, wherever it stands.
 
-Only what is known to be harmless is shown, and a URL that cannot be read shows no more than how it begins: a password
-with an unescaped ``/``, ``@`` or ``:`` moves its own parts to where a host or a database is expected.
+Only what is known to be harmless is shown, and of a URL that cannot be read only its scheme: a password with an
+unescaped ``/``, ``@`` or ``:`` moves its own parts to where a host or a database is expected.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NAMED = _PUBLIC | frozenset(
     "cache cached_statements check_same_thread detect_types immutable isolation_level mode nolock passwd password "
     "psow pwd sslpassword timeout uri vfs".split()
 )
-"""Options that are said to be there, with a hidden value; the name of any other may be a part of a password."""
+"""Options that are shown with a hidden value; the name of any other may itself be a part of a password."""
 
 _SUSPECT = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key|@|;", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE)
@@ -67,7 +67,7 @@ def redact(url: object) -> str:
 
 
 def _is_plain_file(text: str, url: URL) -> bool:
-    """Whether a URL is the path of a file and nothing more: that is shown as it was written."""
+    """Whether a URL is the path of a file and nothing more, which is shown as it was written."""
     more = (url.username, url.password, *url.query.values())
     is_file = url.get_backend_name() == "sqlite" and all(item is None for item in more)
     return is_file and not _ASSIGNED.search(text)
@@ -82,26 +82,26 @@ def may_hold_password(text: str) -> bool:
 
 
 def hide_password(name: str) -> str:
-    """The name of a study for messages; where a URL stands in its place, that without a password."""
+    """The name of a study for messages; a URL that was given instead of one loses its password."""
     if may_hold_password(name) and _HIDDEN in (shown := redact(name)):
         return shown
     return name
 
 
 def quote_name(name: object) -> str:
-    """What was given as the name of a study, in quotes, without a password."""
+    """What was given as the name of a study, in quotes and without a password."""
     return repr(hide_password(name)) if isinstance(name, str) else hide_password(repr(name))
 
 
 def escape_unprintable(text: object) -> str:
-    """A text with what would change a terminal, or not reach it, as escapes."""
+    """A text in which everything that could change a terminal, or not reach it, is escaped."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
     )
 
 
 def _beginning(text: str) -> str:
-    """What of a text that is not a URL cannot be a secret: the scheme, or all of a plain file name."""
+    """The part of an unreadable URL that cannot be a secret: the scheme, or all of a plain file name."""
     scheme = re.match(r"\s*([A-Za-z][\w+]*)://", text)
     if scheme:
         return f"{scheme[1]}://{_HIDDEN}"
@@ -114,7 +114,7 @@ def _is_harmless(text: str) -> bool:
 
 
 def is_ambiguous(text: object, url: URL) -> bool:
-    """Whether a URL was read in another way than it was meant: an unescaped ``@``, ``/`` or ``:`` in a password."""
+    """Whether a URL may have been misread, because of an unescaped ``@``, ``/`` or ``:`` in a password."""
     without_user = url.username is None and url.password is None
     if url.get_backend_name() == "sqlite" and without_user:
         return False  # a path may hold all of them
@@ -154,7 +154,7 @@ def _is_public(name: str, value: str | tuple[str, ...]) -> bool:
 
 
 def split_secrets(url: URL) -> tuple[URL, dict[str, str]]:
-    """A URL without its secrets, and those as arguments for the driver: what an engine holds it shows in its repr."""
+    """A URL without its secrets, and the secrets as arguments for the driver: an engine shows its URL in its repr."""
     hidden = {name: value for name, value in url.query.items() if not _is_public(name, value)}
     public = {name: value for name, value in url.query.items() if name not in hidden}
     bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, public)
@@ -165,7 +165,7 @@ def split_secrets(url: URL) -> tuple[URL, dict[str, str]]:
 
 
 class Secrets:
-    """The passwords of a storage URL, kept in order to recognise them in what a driver says."""
+    """The passwords of a storage URL, kept to recognise them in the messages of a driver."""
 
     __slots__ = ("_texts",)
 
@@ -177,13 +177,13 @@ class Secrets:
         return f"Secrets({_HIDDEN})"
 
     def clean(self, text: str) -> str:
-        """A driver's words; as a whole hidden if a secret is among them, as the rest would tell what it is."""
+        """A driver's message; hidden as a whole if it contains a secret, as the rest would give it away."""
         if any(secret in text for secret in self._texts):
-            return "what the driver says is not shown, because it holds a password"
+            return "the message of the driver is not shown, because it contains a password"
         return text
 
     def origin(self, error: BaseException) -> BaseException | None:
-        """An error to be named as the cause of ours; None if a traceback would show a secret with it."""
+        """An error that may be the cause of ours; None if a traceback would show a secret with it."""
         texts = "\n".join(str(item) for item in _chain(error))
         return error if self.clean(texts) == texts else None
 

@@ -113,10 +113,10 @@ class StudyRepository(Repository):
         with self.database.writing() as session:
             row = _find(session, study.name)
             if row is None or row.id != study.id:
-                raise StudyError(f"study {quote_name(study.name)} was deleted meanwhile")
+                raise StudyError(f"study {quote_name(study.name)} was deleted in the meantime")
             if row.direction not in (None, direction):
                 raise StudyError(
-                    f"the direction of study {quote_name(study.name)} is {row.direction!r}: make another one"
+                    f"the direction of study {quote_name(study.name)} is {row.direction!r}: create another study"
                 )
             if row.direction is None and session.get(LeaseRow, row.id) is not None:
                 return False

@@ -1,6 +1,6 @@
-"""Reading what somebody else may have written into a database: what is not of its kind becomes nothing of that kind.
+"""Reading values that another program may have written: one of the wrong type becomes an empty one of the right type.
 
-One row that was tampered with must not keep the others from being read.
+One damaged row must not keep the others from being read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from actsearch.expression import Limits
 from actsearch.records import ActivationRecord, TrialState
+from actsearch.storage.redaction import escape_unprintable
 
 __all__ = [
     "UNREADABLE",
@@ -30,8 +31,10 @@ __all__ = [
     "integers",
 ]
 
-_SHOWN = 200
-_DEEPEST = 100  # levels of JSON data: everything that walks through it recurses
+_SHOWN = 200  # characters of a damaged value in a message
+_DEEPEST = (
+    100  # levels of JSON data: code that walks through it recurses, and Python stops at 1000
+)
 _LONGEST_NAME = 200  # of a catalog row
 
 UNREADABLE = "unreadable"
@@ -50,7 +53,7 @@ def json_value(text: Any) -> Any:
 
 
 def _encodable(value: Any) -> Any:
-    """The same data, halves of surrogate pairs in its texts as their escapes: no encoding could write them."""
+    """The same data with halves of surrogate pairs escaped, which no encoding can write."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -67,7 +70,7 @@ def is_surely_shallow(text: Any) -> bool:
 
 
 def _is_shallow(text: Any, value: Any) -> bool:
-    """Whether data is nested at most so deeply; most of it is told from the number of its brackets."""
+    """Whether data is nested at most _DEEPEST levels; few brackets are proof enough."""
     if is_surely_shallow(text):
         return True
     level = [value]
@@ -84,7 +87,7 @@ def _is_shallow(text: Any, value: Any) -> bool:
 
 
 def one_line(value: Any, width: int = 500) -> str:
-    """One line of text in which nothing but characters that can be seen is left, the others as their escapes.
+    """A value as one line of text of visible characters, all others escaped.
 
     Control characters, every separator of lines, characters that turn the direction of writing and halves of surrogate
     pairs are escaped, so that neither a terminal nor a reader of source files takes them for more than text.
@@ -93,12 +96,7 @@ def one_line(value: Any, width: int = 500) -> str:
         value: a text, or what is shown as one.
         width: longer ones are cut.
     """
-    line = value if isinstance(value, str) else str(value)
-    line = _cut(line, width)
-    if line.isprintable():
-        return line
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return _cut("".join(shown), width)
+    return _cut(escape_unprintable(_cut(str(value), width)), width)
 
 
 def _cut(line: str, width: int) -> str:
@@ -106,7 +104,7 @@ def _cut(line: str, width: int) -> str:
 
 
 def text(value: Any) -> str:
-    """A text as it is; what is stored in the place of one, as a text."""
+    """A text as it is; anything else converted to text, None to ""."""
     return value if type(value) is str else "" if value is None else str(value)
 
 
@@ -116,7 +114,7 @@ def integer(value: Any) -> int | None:
 
 
 def attributes(value: Any) -> Mapping[str, Any]:
-    """A JSON object of the user's, as it was given."""
+    """A JSON object of the user, exactly as it was given."""
     return value if isinstance(value, dict) else {}
 
 
@@ -141,7 +139,7 @@ def integers(value: Any) -> tuple[int, ...]:
 
 
 def number(value: Any, text: Any = None) -> float | None:
-    """A number, or the one that a text beside it names; NaN for what is neither."""
+    """A number, or the non-finite one that the text beside it names; NaN for anything else."""
     if value is None and text is None:
         return None
     try:
@@ -151,7 +149,7 @@ def number(value: Any, text: Any = None) -> float | None:
 
 
 def state(word: Any) -> tuple[TrialState, str]:
-    """A state; for a word that is no state, FAILED with a reason."""
+    """A state; for a word that is not one, FAILED with a reason."""
     try:
         return TrialState(word), ""
     except ValueError:
@@ -159,7 +157,7 @@ def state(word: Any) -> tuple[TrialState, str]:
 
 
 def activation(item: Any) -> ActivationRecord:
-    """A stored activation; anything else becomes a formula that no reader takes."""
+    """A stored activation; anything else becomes a formula that cannot be parsed."""
     if isinstance(item, dict):
         name, given = item.get("name"), item.get("hyperparameters")
         if _is_name(name) and isinstance(given, dict):

@@ -19,7 +19,8 @@ from sqlalchemy import bindparam
 from sqlalchemy.orm import Session
 
 from actsearch.records import SHARED, CandidateRecord, EvaluationRecord, TrialRecord, TrialState
-from actsearch.storage import convert, insight, tolerant
+from actsearch.storage import convert, tolerant
+from actsearch.storage.diagnostics_rows import diagnostics_record, read_rows
 from actsearch.storage.environment import all_versions
 from actsearch.storage.tables import Base, EpochRow, EvaluationRow, TrialRow
 
@@ -268,12 +269,12 @@ def _evaluations(
     of_trials = sa.select(EvaluationRow).where(EvaluationRow.trial_id.in_(ids))
     rows = session.scalars(of_trials.order_by(EvaluationRow.id)).all()
     epochs = _epochs(session, of_trials) if with_epochs else {}
-    observed = insight.read(session, of_trials) if diagnostics else {}
+    observed = read_rows(session, of_trials) if diagnostics else {}
     records: dict[int, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:
         if type(row.seed) is not int:  # another program changed it
             continue
-        diagnosis = insight.record(row, observed.get(row.id, ()))
+        diagnosis = diagnostics_record(row, observed.get(row.id, ()))
         record = convert.evaluation_record(row, epochs.get(row.id, []), diagnosis)
         records[row.trial_id].append(record)
     return {trial_id: tuple(items) for trial_id, items in records.items()}

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
 from actsearch.records import Curve, EvaluationRecord, Outcome, TrialRecord, TrialState
-from actsearch.storage import convert, functions, insight
+from actsearch.storage import convert, diagnostics_rows, functions
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.environment import environment_id, versions
@@ -261,7 +261,8 @@ def _insert_evaluations(
         for record in outcome.evaluations
     ]
     rows = [
-        convert.evaluation_row(trial_id, record) | insight.evaluation_columns(record.diagnostics)
+        convert.evaluation_row(trial_id, record)
+        | diagnostics_rows.evaluation_columns(record.diagnostics)
         for trial_id, record in trainings
     ]
     if not rows:
@@ -270,7 +271,9 @@ def _insert_evaluations(
     found = connection.execute(_GIVEN, {"trials": list(ids.values())})
     given = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in found}
     records = [(given[trial_id, record.seed], record) for trial_id, record in trainings]
-    insight.add(connection, [(key, record.diagnostics) for key, record in records])
+    diagnostics_rows.insert_rows(
+        connection, [(key, record.diagnostics) for key, record in records]
+    )
     _insert_epochs(connection, records)
 
 

@@ -1,4 +1,4 @@
-"""Where a storage is: reading its URL, and refusing with the right spelling what would store somewhere else."""
+"""Storage URLs: reading them, and refusing, with the right spelling, those that would store somewhere else."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _HIDDEN = (
 def parse_url(url: str | URL) -> URL:
     """Read a storage URL. Of a SQLite URL, the database is the path of the file, None in memory.
 
-    A path is read as SQLAlchemy 2.1 does: ``%3F`` stands for ``?``. Earlier versions take it as it is written, so where
-    the two differ and one of them is more likely to be meant, it is refused.
+    A path is read as SQLAlchemy 2.1 reads it: ``%3F`` stands for ``?``. Earlier versions take it literally, so a path
+    that differs between the two is refused where the literal one may be meant.
 
     Raises:
-        StorageError: it is not a storage URL, or reads as something that was hardly meant; says the right spelling.
+        StorageError: it is not a storage URL, or hardly means what was intended; the message has the right spelling.
     """
     text = _text_of(url)
     if not _SCHEME.match(text):
@@ -123,7 +123,7 @@ def _text_of(url: Any) -> str:
     if isinstance(url, str):
         return url
     right = f"write {sqlite_url(url)}" if isinstance(url, Path) else _EXAMPLES
-    raise StorageError(f"a storage is the text of a URL, not {url!r}; {right}")
+    raise StorageError(f"a storage is a URL, given as text, not {url!r}; {right}")
 
 
 def _corrected(text: str) -> str:
@@ -168,7 +168,7 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
     text = rest[1:]
     if not text.strip("/"):
         raise StorageError(
-            f"{shown} names no file; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
+            f"{shown} does not name a file; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
             "or sqlite:// for a study in memory, which is not kept"
         )
     path, found, options = text.partition("?")
@@ -189,7 +189,7 @@ def _suggested(path: str) -> str:
 
 
 def _refuse_text(text: str, shown: str) -> None:
-    """Refuse a path that would make a file or folder where nobody wants one."""
+    """Refuse a path that would make a file or folder in an unintended place."""
     right = f"write {_suggested(text)}"
     itself = f"sqlite:///./{text} for a file or folder of that name"
     if text.startswith("file:"):
@@ -219,19 +219,19 @@ def _refuse_text(text: str, shown: str) -> None:
 
 
 def _unescaped(text: str, shown: str) -> str:
-    """The path that a text with escapes stands for, where that is what is meant."""
+    """The path that a text with escapes stands for; StorageError if the text itself may be meant."""
     try:
         path = os.fsdecode(unquote_to_bytes(os.fsencode(text)))
     except UnicodeError:
         raise StorageError(
-            f"{shown}: this cannot be the name of a file; give the file and its folders names of ordinary characters"
+            f"{shown}: this is not a valid file name; use ordinary characters in the names of the file and its folders"
         ) from None
     if "\0" in path:
-        raise StorageError(f"{shown}: no name of a file holds a NUL character; leave it out")
+        raise StorageError(f"{shown}: a file name cannot contain a NUL character; leave it out")
     needless = any(
         _NEEDS_NO_ESCAPE.fullmatch(unquote_to_bytes(found)) for found in _ESCAPE.findall(text)
     )
-    if path != text and (needless or _is_meant(Path(text), Path(path))):
+    if path != text and (needless or _is_literal(Path(text), Path(path))):
         raise StorageError(
             f"{shown}: % begins an escape; for the file {text} write {sqlite_url(text)}, "
             f"for {path} write {sqlite_url(path)}"
@@ -239,8 +239,8 @@ def _unescaped(text: str, shown: str) -> str:
     return path
 
 
-def _is_meant(literal: Path, unescaped: Path) -> bool:
-    """Whether a path is there as it is written, and what its escapes stand for is not."""
+def _is_literal(literal: Path, unescaped: Path) -> bool:
+    """Whether a path exists as it is written, and does not exist with its escapes read."""
     pairs = [(literal, unescaped), (literal.parent, unescaped.parent)]
     return any(
         one != other and os.path.exists(one) and not os.path.exists(other) for one, other in pairs

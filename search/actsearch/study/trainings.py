@@ -96,7 +96,7 @@ class Trainings:
         now = self._score(requests[key], self._subject.train([requests[key]])[0])
         if repr(now) != repr(replace(stored, reason=now.reason)):
             _log.warning(
-                "a confirmation that was interrupted begins anew: the training of %s under seed %d, which is stored, "
+                "an interrupted confirmation starts over: the training of %s under seed %d, which is stored, "
                 "gives another result now; the model, the objective or what they use was changed",
                 requests[key].record.label or "the baseline", requests[key].seeds[0],
             )  # fmt: skip

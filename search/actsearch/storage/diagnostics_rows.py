@@ -1,4 +1,4 @@
-"""Diagnostics as rows: one for each training, stage and site."""
+"""Rows of diagnostics: one for each training, stage and site."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from actsearch.storage import tolerant
 from actsearch.storage.convert import finite
 from actsearch.storage.tables import DIAGNOSED, Base, DiagnosticsRow, EvaluationRow
 
-__all__ = ["add", "evaluation_columns", "read", "record"]
+__all__ = ["diagnostics_record", "evaluation_columns", "insert_rows", "read_rows"]
 
 _ROWS = Base.metadata.tables["diagnostics"]
 _STAGES = ("start", "end")
 
 
-def evaluation_columns(seen: Diagnostics | None) -> dict[str, Any]:
-    """What is kept beside a training itself."""
-    gap = None if seen is None else finite(seen.loss_gap)[0]
-    return {"parameters_added": seen and seen.parameters_added, "loss_gap": gap}
+def evaluation_columns(diagnostics: Diagnostics | None) -> dict[str, Any]:
+    """The columns of an evaluation that belong to its diagnostics."""
+    gap = None if diagnostics is None else finite(diagnostics.loss_gap)[0]
+    return {"parameters_added": diagnostics and diagnostics.parameters_added, "loss_gap": gap}
 
 
-def add(connection: Connection, found: Sequence[tuple[int, Diagnostics | None]]) -> None:
-    """Insert what was seen in trainings, each with its id."""
+def insert_rows(
+    connection: Connection, trainings: Sequence[tuple[int, Diagnostics | None]]
+) -> None:
+    """Insert the diagnostics of trainings, each with its id."""
     rows = [
         _row(key, stage, position, site)
-        for key, seen in found
-        if seen is not None
+        for key, diagnostics in trainings
+        if diagnostics is not None
         for stage in _STAGES
-        for position, site in enumerate(getattr(seen, stage))
+        for position, site in enumerate(getattr(diagnostics, stage))
     ]
     if rows:
         connection.execute(_ROWS.insert(), rows)
@@ -60,26 +62,26 @@ def _row(key: int, stage: str, position: int, site: SiteDiagnostics) -> dict[str
 
 
 def _jsonable(value: float) -> float | str:
-    """A number of few digits, more would be rounding; a text where JSON has none for it."""
+    """A number of 7 digits, the precision of float32 in which it was measured; a text where JSON has no number."""
     return float(f"{value:.7g}") if math.isfinite(value) else str(value)
 
 
-def read(
+def read_rows(
     session: Session, evaluations: sa.Select[*tuple[Any, ...]]
 ) -> dict[int, list[DiagnosticsRow]]:
     """By id of training, the rows of those that a query selects."""
-    found: dict[int, list[DiagnosticsRow]] = defaultdict(list)
+    by_training: dict[int, list[DiagnosticsRow]] = defaultdict(list)
     ids = evaluations.with_only_columns(EvaluationRow.id).order_by(None)
     query = sa.select(DiagnosticsRow).where(DiagnosticsRow.evaluation_id.in_(ids))
     for row in session.scalars(
         query.order_by(DiagnosticsRow.evaluation_id, DiagnosticsRow.position)
     ):
-        found[row.evaluation_id].append(row)
-    return found
+        by_training[row.evaluation_id].append(row)
+    return by_training
 
 
-def record(row: EvaluationRow, rows: Sequence[DiagnosticsRow]) -> Diagnostics | None:
-    """Rows of a training to record; None where it was not looked at."""
+def diagnostics_record(row: EvaluationRow, rows: Sequence[DiagnosticsRow]) -> Diagnostics | None:
+    """Rows of a training to record; None where it was not diagnosed."""
     if not rows:
         return None
     start, end = (tuple(_site(item) for item in rows if item.stage == stage) for stage in _STAGES)
