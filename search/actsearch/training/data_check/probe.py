@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -71,7 +72,7 @@ class Probe:
         """Scores for classes that the model gives a row, on axis 1; None where its output is of another form."""
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch([0]), _CPU))
-            output = forward(self._copy(), inputs)
+            output = forward(self._copy, inputs)
         if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
             return None
         return output.shape[1] if output.shape[1] > 1 else None
@@ -120,7 +121,7 @@ class Probe:
             loss = copy.deepcopy(loss).to(_CPU)
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
-            return forward(self._copy(), inputs), target, torch.no_grad()(loss)
+            return forward(self._copy, inputs), target, torch.no_grad()(loss)
 
     def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
         fit = Fit(task, copy.deepcopy(self._build()), 0)
@@ -129,7 +130,8 @@ class Probe:
             loss, _, _ = fit.loss(to_device(origin.batch(which), fit.device))
         return loss, fit
 
-    def _copy(self) -> Any:
+    @functools.cached_property
+    def _copy(self) -> nn.Module:
         return copy.deepcopy(self._build()).to(_CPU).eval()
 
 

@@ -1,0 +1,225 @@
+"""What a study optimises is looked at once: its model, its data, for a search and the verdict after it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from collections import Counter
+from typing import Any
+
+import cloudpickle
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import actsearch as acs
+from actsearch.evaluation import Request, subject_of
+from actsearch.evaluation.subject.of_callable import CallableSubject
+from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.evaluation.task_analysis import _findings
+from actsearch.placement import ModelAnalysis
+from actsearch.training.loop import Fit
+
+Counts = Counter[str]
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    """How often a model was looked at, was run and an epoch was trained."""
+    counted: Counts = Counter()
+    analyze, epoch = ModelAnalysis.__init__, Fit.epoch
+
+    def analyze_counted(self: ModelAnalysis, *args: Any, **more: Any) -> None:
+        counted["looks"] += 1
+        analyze(self, *args, **more)
+
+    def epoch_counted(self: Fit, number: int) -> Any:
+        counted.setdefault("built before the first epoch", counted["built"])
+        counted.setdefault("copied before the first epoch", counted["copied"])
+        counted["epochs"] += 1
+        return epoch(self, number)
+
+    monkeypatch.setattr(ModelAnalysis, "__init__", analyze_counted)
+    monkeypatch.setattr(Fit, "epoch", epoch_counted)
+    return counted
+
+
+class CountedLoader(DataLoader[Any]):
+    """A user's loader that counts how often it is started."""
+
+    counts: Counts
+
+    def __iter__(self) -> Any:
+        self.counts["starts"] += 1
+        return super().__iter__()
+
+
+def counted_task(counts: Counts, *, is_loader: bool = False, **settings: Any) -> acs.Task:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(48, 3, generator=generator)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+
+    class Net(nn.Sequential):
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            counts["copied"] += 1
+            twin = self.__new__(type(self))
+            memo[id(self)] = twin
+            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+            return twin
+
+    def build() -> nn.Module:
+        counts["built"] += 1
+        return Net(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+
+    train: Any = (x[:24], y[:24])
+    if is_loader:
+        train = CountedLoader(TensorDataset(*train), batch_size=8, shuffle=True)
+        train.counts = counts
+    return acs.Task(
+        model=build, train=train, valid=(x[24:36], y[24:36]), test=(x[36:], y[36:]), loss=F.cross_entropy,
+        metric="accuracy", epochs=2, batch_size=8, lr=1e-2, device="cpu", **settings,
+    )  # fmt: skip
+
+
+def search(task: acs.Task, trials: int = 3) -> acs.Study:
+    study = acs.create_study(study_name="s", strategy="random", seed=1)
+    study.optimize(task, n_trials=trials, show_progress_bar=False)
+    return study
+
+
+class TestOneLook:
+    def test_a_search_and_its_verdict_look_at_the_model_once(self, counts: Counts) -> None:
+        task = counted_task(counts)
+        search(task).confirm(task, top_k=1, seeds=2, show_progress_bar=False)
+        assert counts["looks"] == 1
+
+    def test_a_search_by_site_looks_once_more_for_names_that_last(self, counts: Counts) -> None:
+        space = acs.Space(activations=["relu", "tanh"], sites="per_site")
+        study = acs.create_study(study_name="s", strategy="random", space=space)
+        study.optimize(counted_task(counts), n_trials=1, show_progress_bar=False)
+        assert counts["looks"] == 2
+
+    def test_a_loader_is_started_for_epochs_and_twice_besides(self, counts: Counts) -> None:
+        """Once for a batch whose shapes place, check and screen; once for the batch that diagnostics are made on."""
+        task = counted_task(counts, is_loader=True)
+        search(task).confirm(task, top_k=1, seeds=2, show_progress_bar=False)
+        assert counts["epochs"] > 40
+        assert counts["starts"] == counts["epochs"] + 2
+
+    def test_models_built_and_copied_before_the_first_epoch(self, counts: Counts) -> None:
+        """Built to be described, looked at, and for the trial; copied for the look (twice), labels, check and trial."""
+        search(counted_task(counts), 1)
+        assert counts["built before the first epoch"] == 3
+        assert counts["copied before the first epoch"] == 5
+
+    def test_a_second_study_of_the_task_looks_at_nothing_again(self, counts: Counts) -> None:
+        task = counted_task(counts)
+        search(task, 1)
+        acs.create_study(study_name="t").optimize(task, n_trials=1, show_progress_bar=False)
+        assert counts["looks"] == 1
+
+
+class TestLookedAtAgain:
+    def test_a_model_that_is_built_in_another_way(self, counts: Counts) -> None:
+        width = [6]
+        task = counted_task(counts)
+        model = lambda: nn.Sequential(nn.Linear(3, width[0]), nn.ReLU(), nn.Linear(width[0], 2))  # noqa: E731
+        task = task.replace(model=model)
+        search(task, 1)
+        width[0] = 8
+        subject_of(task).check()
+        (arriving,) = subject_of(task).pre_activations().values()
+        assert arriving.shape == (24, 8)
+        assert counts["looks"] == 2
+
+    def test_an_instance_whose_weights_were_changed(self, counts: Counts) -> None:
+        model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+        subject = subject_of(counted_task(counts).replace(model=model))
+        subject.check()
+        before = subject.pre_activations()["1"]
+        with torch.no_grad():
+            model.get_parameter("0.bias").add_(1)
+        subject.check()
+        after = subject.pre_activations()["1"]
+        assert torch.allclose(after, before + 1)
+
+    def test_one_that_differs_with_the_seed(self, counts: Counts) -> None:
+        """Each trial is placed by a look at a model like its own, and screening keeps that of seed 0."""
+
+        def build() -> nn.Module:
+            width = 4 + int(torch.randint(0, 8, ()))
+            return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
+
+        task = counted_task(counts).replace(model=build)
+        subject = subject_of(task)
+        first = subject.pre_activations()["1"]
+        outcomes = subject.train(
+            [Request(acs.Candidate.of("prelu").record, (seed,)) for seed in range(5)]
+        )
+        assert {item.state for item in outcomes} == {acs.TrialState.COMPLETE}
+        assert torch.equal(subject.pre_activations()["1"], first)
+
+    def test_the_order_of_search_and_other_trainings_changes_no_sample(
+        self, counts: Counts
+    ) -> None:
+        task, other = counted_task(counts), counted_task(counts)
+        subject_of(task).train([Request(acs.Candidate.of("tanh").record, (7,))])
+        for one, two in zip(
+            subject_of(task).pre_activations().values(),
+            subject_of(other).pre_activations().values(),
+            strict=True,
+        ):
+            assert torch.equal(one, two)
+
+
+class TestRequest:
+    def test_a_learning_rate_is_that_of_a_task_with_it(self, counts: Counts) -> None:
+        record = acs.Candidate.of("tanh").record
+        task = counted_task(counts)
+        (one,) = subject_of(task).train([Request(record, (1,), lr=0.1)])
+        (other,) = subject_of(task.replace(lr=0.1)).train([Request(record, (1,))])
+        (own,) = subject_of(task).train([Request(record, (1,))])
+        losses = [[e.train_loss for e in o.evaluations[0].epochs] for o in (one, other, own)]
+        assert losses[0] == losses[1] != losses[2]
+
+    @pytest.mark.parametrize("count", [1, 3], ids=["alone", "stacked"])
+    def test_epochs_are_those_of_a_task_with_as_many(self, counts: Counts, count: int) -> None:
+        names = ["tanh", "sin", "gelu"][:count]
+        task = counted_task(counts, schedule="cosine")
+        records = [acs.Candidate.of(name).record for name in names]
+        asked = subject_of(task).train([Request(r, (1,), epochs=3) for r in records])
+        other = subject_of(task.replace(epochs=3)).train([Request(r, (1,)) for r in records])
+        for one, two in zip(asked, other, strict=True):
+            assert one.value == two.value
+            losses = [[e.train_loss for e in o.evaluations[0].epochs] for o in (one, two)]
+            assert len(losses[0]) == 3
+            assert losses[0] == losses[1]
+
+
+class TestSubject:
+    def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
+        assert isinstance(subject_of(counted_task(counts)), TaskSubject)
+        assert isinstance(subject_of(lambda candidate, run: 1.0), CallableSubject)
+        with pytest.raises(acs.StudyError, match="must be a Task or a function"):
+            subject_of(3)
+
+    def test_what_was_found_goes_with_the_task(self, counts: Counts) -> None:
+        gc.collect()
+        task = counted_task(counts)
+        search(task, 1)
+        alive, before = weakref.ref(task), len(_findings)
+        del task
+        gc.collect()
+        assert alive() is None
+        assert len(_findings) == before - 1
+
+    def test_another_process_takes_the_same_threads(self, counts: Counts) -> None:
+        """How many threads a training takes decides last bits: a child is told, and need not look."""
+        subject = TaskSubject(counted_task(counts))
+        assert subject._analysis.is_small
+        sent = cloudpickle.loads(cloudpickle.dumps(subject))
+        assert sent._analysis.findings.is_small is True
+        assert sent._analysis.findings.look is None
