@@ -24,7 +24,7 @@ from actsearch.errors import ActivationError, ActsearchError
 from actsearch.export import class_name_of, record_of
 from actsearch.records import ActivationRecord
 
-__all__ = ["TransformersActivation", "register_hf", "timm_act_layer"]
+__all__ = ["register_hf", "timm_act_layer"]
 
 _Source = ActivationRecord | Activation
 

@@ -19,7 +19,6 @@ from actsearch.report.writing import write_file
 from actsearch.storage import Storage, may_hold_password, redact, storage_url
 
 __all__ = [
-    "DEFAULT_STORAGE",
     "STORAGE_VARIABLE",
     "Parser",
     "become_dashboard",

@@ -11,7 +11,7 @@ from actsearch.activation_catalog.gated import GATED
 from actsearch.activation_catalog.learned import LEARNED, START_SLOPE, start_slopes
 from actsearch.activation_catalog.literature import LITERATURE
 from actsearch.activation_catalog.outputs import OUTPUTS
-from actsearch.activation_catalog.rows import Catalog, Hyperparameter, Role, Row, Tier, Value
+from actsearch.activation_catalog.rows import Catalog, Hyperparameter, Row, Value
 
 __all__ = [
     "ACTIVATIONS",
@@ -19,9 +19,7 @@ __all__ = [
     "START_SLOPE",
     "Catalog",
     "Hyperparameter",
-    "Role",
     "Row",
-    "Tier",
     "Value",
     "catalog",
     "start_slopes",

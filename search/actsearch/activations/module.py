@@ -20,7 +20,6 @@ from actsearch.records import ActivationRecord
 __all__ = [
     "Activation",
     "FormulaActivation",
-    "FunctionActivation",
     "RandomActivation",
     "reseed_random_activations",
 ]

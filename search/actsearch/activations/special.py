@@ -9,7 +9,7 @@ from actsearch.activations.module import Activation, RandomActivation
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
 
-__all__ = ["SPECIAL", "Maxout", "RRelu", "Relu", "Step"]
+__all__ = ["SPECIAL", "Maxout", "Step"]
 
 
 class Relu(Activation):

@@ -39,7 +39,7 @@ from actsearch.training import (
 from actsearch.training.diagnose import fixed_batch
 from actsearch.training.threads import is_small, one_thread
 
-__all__ = ["Findings", "TaskAnalysis"]
+__all__ = ["TaskAnalysis"]
 
 _SCREENED_SAMPLES = 128  # rows whose pre-activations candidates are screened on
 

@@ -1,28 +1,25 @@
 """Finding the activations of a user's model, and swapping them on a copy."""
 
 from actsearch.placement.analysis import ModelAnalysis, model_structure, pre_activations, sites
-from actsearch.placement.choose import Where, match_sites, select_sites, split_by_depth
+from actsearch.placement.choose import Where, match_sites
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.initialise import initialise_for_gain
 from actsearch.placement.model_run import forward, observe_output
 from actsearch.placement.placing import (
     Placement,
-    Replacement,
     expose_sites,
     place,
     place_analyzed,
 )
 from actsearch.placement.random_streams import isolated_random
 from actsearch.placement.site_list import Site, Sites
-from actsearch.placement.site_trace import SiteTrace, trace_sites
+from actsearch.placement.site_trace import trace_sites
 
 __all__ = [
     "FunctionModule",
     "ModelAnalysis",
     "Placement",
-    "Replacement",
     "Site",
-    "SiteTrace",
     "Sites",
     "Where",
     "expose_sites",
@@ -35,8 +32,6 @@ __all__ = [
     "place",
     "place_analyzed",
     "pre_activations",
-    "select_sites",
     "sites",
-    "split_by_depth",
     "trace_sites",
 ]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-__all__ = ["CallSite", "CodePlace", "is_iterated_by_forward", "is_torch_code", "locate_call"]
+__all__ = ["CodePlace", "is_iterated_by_forward", "is_torch_code", "locate_call"]
 
 _TORCH_FILES = (
     os.path.join(os.path.dirname(torch.__file__), ""),  # with its separator: not torchvision's

@@ -1,6 +1,6 @@
 """Identity of candidates, and refusing hopeless ones before any training."""
 
-from actsearch.screening.distance import Neighbour, closest, distance
+from actsearch.screening.distance import closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
 from actsearch.screening.samples import sampled, samples_of
 from actsearch.screening.screen import Screening, screen
@@ -8,7 +8,6 @@ from actsearch.screening.simplification import simplify
 
 __all__ = [
     "Identity",
-    "Neighbour",
     "Screening",
     "closest",
     "distance",

@@ -16,7 +16,6 @@ from actsearch.task.metrics import METRICS, Direction, Metric
 
 __all__ = [
     "MEASURED",
-    "MeasuredObjective",
     "TrainedCandidate",
     "check_objectives",
     "direction_of",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from actsearch.seeds import derive
 
-__all__ = ["KEYED", "KeyedDropout", "dropout_masks", "key_dropout"]
+__all__ = ["KeyedDropout", "dropout_masks", "key_dropout"]
 
 
 def key_dropout(model: nn.Module, seed: int) -> None:

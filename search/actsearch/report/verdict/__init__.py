@@ -6,12 +6,11 @@ from actsearch.report.verdict.compute import (
     count_comparisons,
     shrunken_means,
 )
-from actsearch.report.verdict.rows import MIN_SEEDS, Verdict, VerdictRow, read_verdicts
+from actsearch.report.verdict.rows import Verdict, VerdictRow, read_verdicts
 from actsearch.report.verdict.shared import SharedRows
 from actsearch.report.verdict.weights import KeptWeights
 
 __all__ = [
-    "MIN_SEEDS",
     "KeptWeights",
     "Measured",
     "SharedRows",

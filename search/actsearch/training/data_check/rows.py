@@ -28,7 +28,7 @@ from torch.utils.data import (
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import reading_copy
 
-__all__ = ["Origin", "Rows", "Unreadable", "as_array", "is_random", "origin_of", "read_rows"]
+__all__ = ["Origin", "Rows", "as_array", "is_random", "origin_of", "read_rows"]
 
 Positions = npt.NDArray[np.int64]
 
