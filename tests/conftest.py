@@ -9,6 +9,7 @@ from typing import Any
 import postgresql_server
 import processor_time
 import pytest
+import resuming
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,9 +17,16 @@ from torch import nn
 import actsearch as acs
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of these tests."""
+    resuming.add_option(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """A test that takes more than a second is marked slow, or fails."""
+    """A test that takes more than a second is marked slow, or fails; long runs can be gone on with."""
     config.pluginmanager.register(processor_time.ProcessorTime(), "processor_time")
+    if path := config.getoption("resume"):
+        config.pluginmanager.register(resuming.Resuming(config, path), "resuming")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -23,7 +23,7 @@ from actsearch_dashboard.app import _PAGES
 from actsearch_dashboard.launch import ADDRESS
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.browser,
     pytest.mark.skipif(
         BROWSER is None or DRIVER is None,
         reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
@@ -54,6 +54,7 @@ def test_each_page_is_drawn_and_the_console_is_silent(browser: Browser, site: st
         browser.wait(lambda: "confirmed" in browser.text or browser.find("stDataFrame"))
 
 
+@pytest.mark.slow
 def test_light_and_dark_are_what_the_reader_prefers(browser: Browser, site: str) -> None:
     page = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
     found = {}
@@ -69,6 +70,7 @@ def test_light_and_dark_are_what_the_reader_prefers(browser: Browser, site: str)
     assert found["dark"] < 200 < 600 < found["light"]
 
 
+@pytest.mark.slow
 def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
     browser: Browser, whole: Path
 ) -> None:
@@ -79,6 +81,7 @@ def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
         browser.wait(lambda: len(browser.find("stCode")) > 1)
 
 
+@pytest.mark.slow
 def test_from_the_studies_to_an_activation_by_clicks(browser: Browser, site: str) -> None:
     browser.open(site)
     browser.take_row(0, 0, 35)
@@ -95,6 +98,7 @@ def test_from_the_studies_to_an_activation_by_clicks(browser: Browser, site: str
     browser.wait(lambda: browser.find("stCode"))
 
 
+@pytest.mark.slow
 def test_an_old_link_to_a_candidate_leads_to_its_activation(browser: Browser, site: str) -> None:
     browser.open(f"{site}/candidate?study=confirmed&trial=1")
     browser.wait(lambda: browser.page == "activation")
@@ -107,6 +111,7 @@ def test_an_old_link_to_a_candidate_leads_to_its_activation(browser: Browser, si
     browser.wait(lambda: browser.page == "" and browser.find("stDataFrame"))
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_leads_to_a_page_and_to_an_activation(
     browser: Browser, site: str
 ) -> None:
@@ -166,6 +171,7 @@ def _tab_to(browser: Browser, name: str, wanted: str) -> None:
     assert looks[0] != looks[1]
 
 
+@pytest.mark.slow
 def test_csv_comes_down(browser: Browser, site: str) -> None:
     browser.open(f"{site}/trials?study=confirmed")
     browser.wait(lambda: browser.find("stDownloadButton", "button"))
@@ -191,6 +197,7 @@ study.optimize(objective, n_trials=200, executor=acs.Local(batch=1), timeout=60)
 """
 
 
+@pytest.mark.slow
 def test_a_live_study_grows_before_the_eyes(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     url = f"sqlite:///{path}"
@@ -215,6 +222,7 @@ def _trained(browser: Browser) -> int:
     return int(found[1]) if found else 0
 
 
+@pytest.mark.slow
 def test_hostile_text_is_shown_and_nothing_of_it_happens(
     browser: Browser, hostile: Path, evil: str
 ) -> None:
@@ -250,6 +258,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", list(WRONG))
 def test_a_server_whose_storage_is_wrong_starts_and_shows_it_once_it_is_right(
     browser: Browser, copied: Path, tmp_path: Path, what: str

@@ -73,7 +73,7 @@ class ProcessorTime:
         begun, modules = item.stash[_BEGUN]
         took = _spent() - begun - self._wide
         item.user_properties.append((_PROPERTY, round(took, 3)))
-        if not JUDGED or took <= LIMIT or item.get_closest_marker("slow"):
+        if not JUDGED or took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser"))):
             return
         if len(sys.modules) - modules >= _LIBRARY:
             return
