@@ -65,7 +65,7 @@ def sample_learned(item: Json, learned: Mapping[str, Sequence[float]]) -> Sequen
 def find_closest(what: Json, others: Sequence[Json], count: int) -> list[tuple[int, float]]:
     """Places and distances of the nearest of many candidates, each given as activations by group."""
     near = closest(_candidate(what), [_candidate(items) for items in others], count)
-    return [(item.place, item.distance) for item in near]
+    return [(item.position, item.distance) for item in near]
 
 
 def write_python(items: Json, note: str) -> str:

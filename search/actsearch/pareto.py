@@ -8,31 +8,32 @@ __all__ = ["front", "fronts"]
 
 
 def front(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
-    """Positions of the points that no other one dominates, ascending; equal points are all in or all out.
+    """Indices of the points that no other one dominates, ascending; equal points are all in or all out.
 
     Args:
         points: one value for each direction.
         directions: "maximize" or "minimize".
     """
     costs = [
-        tuple(-v if way == "maximize" else v for v, way in zip(point, directions, strict=True))
+        tuple(
+            -value if direction == "maximize" else value
+            for value, direction in zip(point, directions, strict=True)
+        )
         for point in points
     ]
-    kept: list[tuple[float, ...]] = []
-    for cost in sorted(
-        set(costs)
-    ):  # who dominates comes first, and is in the front or behind one who is
-        if not any(all(a <= b for a, b in zip(one, cost, strict=True)) for one in kept):
-            kept.append(cost)
-    chosen = set(kept)
-    return [index for index, cost in enumerate(costs) if cost in chosen]
+    best: list[tuple[float, ...]] = []
+    for cost in sorted(set(costs)):  # in this order a point comes after all that dominate it
+        if not any(all(a <= b for a, b in zip(other, cost, strict=True)) for other in best):
+            best.append(cost)
+    on_front = set(best)
+    return [index for index, cost in enumerate(costs) if cost in on_front]
 
 
 def fronts(points: Sequence[Sequence[float]], directions: Sequence[str], count: int) -> list[int]:
-    """Positions of at least ``count`` points (or of all), front after front."""
-    left, found = list(range(len(points))), list[int]()
-    while left and len(found) < count:
-        best = {left[at] for at in front([points[index] for index in left], directions)}
-        found += sorted(best)
+    """Indices of at least ``count`` points (or of all), front after front."""
+    left, chosen = list(range(len(points))), list[int]()
+    while left and len(chosen) < count:
+        best = {left[index] for index in front([points[i] for i in left], directions)}
+        chosen += sorted(best)
         left = [index for index in left if index not in best]
-    return found
+    return chosen

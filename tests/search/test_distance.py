@@ -44,7 +44,7 @@ def test_closest_come_first_and_what_cannot_be_compared_is_left_out() -> None:
         CandidateRecord({}), candidate("1.1*relu(x)"), candidate("relu(x)"), candidate(a="x"),
     ]  # fmt: skip
     found = closest(candidate("relu(x)"), others)
-    assert [item.place for item in found] == [1, 6, 5, 0, 7]
+    assert [item.position for item in found] == [1, 6, 5, 0, 7]
     assert found[0].distance == found[1].distance == 0
     assert found[2].distance == pytest.approx(0.1 * math.sqrt(0.5), abs=1e-7)
     assert len(closest(candidate("relu(x)"), others, 2)) == 2
@@ -54,7 +54,7 @@ def test_groups_of_sites_are_compared_each_with_its_own() -> None:
     here = candidate(a="x", b="x")
     others = [candidate(a="x", b="x + 2"), candidate("x + 1"), candidate(a="x", c="x")]
     found = closest(here, others)
-    assert [item.place for item in found] == [1, 0]
+    assert [item.position for item in found] == [1, 0]
     assert [item.distance for item in found] == pytest.approx([1.0, math.sqrt(2.0)])
 
 

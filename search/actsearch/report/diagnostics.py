@@ -1,4 +1,4 @@
-"""What was seen inside of trainings, as tables and as plain sentences."""
+"""Diagnostics of trainings, as tables and as plain sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 
 def first_diagnostics(trial: TrialRecord) -> Diagnostics | None:
-    """What was seen under a trial's first seed; None where nothing was."""
+    """Diagnostics under the first seed that has some; None where none has."""
     return next((item.diagnostics for item in trial.evaluations if item.diagnostics), None)
 
 
@@ -41,11 +41,11 @@ def diagnostics_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
 def _rows(trials: Iterable[TrialRecord]) -> Iterator[tuple[object, ...]]:
     for trial in trials:
         for evaluation in trial.evaluations:
-            if (seen := evaluation.diagnostics) is None:
+            if (diagnostics := evaluation.diagnostics) is None:
                 continue
             head = (trial.number, trial.candidate.label, trial.value, evaluation.seed)
-            tail = (seen.parameters_added, seen.loss_gap)
-            for stage, sites in (("start", seen.start), ("end", seen.end)):
+            tail = (diagnostics.parameters_added, diagnostics.loss_gap)
+            for stage, sites in (("start", diagnostics.start), ("end", diagnostics.end)):
                 ratio = Diagnostics(sites).gradient_ratio
                 for site in sites:
                     yield (*head, stage, *_numbers(site, ratio), *tail)
@@ -58,16 +58,16 @@ def _numbers(site: SiteDiagnostics, ratio: float | None) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def diagnostics_remarks(seen: Diagnostics) -> list[str]:
-    """What is remarkable in the newest look, a plain sentence each; empty where nothing is."""
-    found, sites = [], seen.newest
-    ratio = seen.gradient_ratio
+def diagnostics_remarks(diagnostics: Diagnostics) -> list[str]:
+    """What is remarkable in the newest pass, a plain sentence each; empty where nothing is."""
+    texts, sites = [], diagnostics.newest
+    ratio = diagnostics.gradient_ratio
     if ratio is not None and ratio < _VANISHING:
-        found.append(
+        texts.append(
             f"Gradients vanish: their norm at site {sites[0].site} is {ratio:.1e} of that at site {sites[-1].site}."
         )
     elif ratio is not None and ratio > 1 / _VANISHING:
-        found.append(
+        texts.append(
             f"Gradients explode: their norm at site {sites[0].site} is {ratio:.1e} times that at site {sites[-1].site}."
         )
     for name, text in (
@@ -76,8 +76,8 @@ def diagnostics_remarks(seen: Diagnostics) -> list[str]:
     ):
         worst = max(sites, key=lambda site: _share(site, name), default=None)
         if worst is not None and _share(worst, name) > _MANY:
-            found.append(f"At site {worst.site}, {_share(worst, name):.0%} of {text}.")
-    return found
+            texts.append(f"At site {worst.site}, {_share(worst, name):.0%} of {text}.")
+    return texts
 
 
 def pooled_histogram(sites: Iterable[SiteDiagnostics]) -> tuple[float, ...]:
@@ -95,7 +95,7 @@ def pooled_histogram(sites: Iterable[SiteDiagnostics]) -> tuple[float, ...]:
     if not known:
         return ()
     return tuple(
-        sum(weight * histogram[at] for weight, histogram in known) / total for at in range(bins)
+        sum(weight * histogram[bin] for weight, histogram in known) / total for bin in range(bins)
     )
 
 

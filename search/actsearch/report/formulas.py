@@ -16,15 +16,20 @@ _OPENING = ("(", ",", "+", "-", "*", "/", "**")  # before a minus that belongs t
 
 def _tokens(formula: str) -> list[str]:
     """Tokens that are nodes; a minus that negates is "neg", one of a number belongs to the number."""
-    found = _TOKEN.findall(formula)
+    tokens = [
+        "(",
+        *_TOKEN.findall(formula),
+        "",
+        "",
+    ]  # so that each has one before and two after it
     nodes: list[str] = []
-    for at, token in enumerate(found):
+    for before, token, after, further in zip(
+        tokens, tokens[1:], tokens[2:], tokens[3:], strict=False
+    ):
         if token in "(),":
             continue
-        if token == "-" and (at == 0 or found[at - 1] in _OPENING):
-            after = found[at + 1] if at + 1 < len(found) else ""
-            power = at + 2 < len(found) and found[at + 2] == "**"
-            if after[:1].isdigit() and not power:
+        if token == "-" and before in _OPENING:
+            if after[:1].isdigit() and further != "**":
                 continue
             token = "neg"
         nodes.append(token)

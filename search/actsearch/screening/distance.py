@@ -26,9 +26,9 @@ _REMEMBERED = 4096  # functions; 2 KB each
 
 
 class Neighbour(NamedTuple):
-    """A candidate by its place among those that were asked about, and how far it is."""
+    """A candidate by its position among those that were asked about, and how far it is."""
 
-    place: int
+    position: int
     distance: float
 
 
@@ -62,15 +62,12 @@ def closest(
         others: where they are looked for.
         count: how many at most.
     """
-    found = []
-    for index, other in enumerate(others):
-        apart = _apart(what, other)
-        if math.isfinite(apart):
-            found.append(Neighbour(index, apart))
-    return sorted(found, key=lambda item: (item.distance, item.place))[:count]
+    neighbours = [Neighbour(index, _measure(what, other)) for index, other in enumerate(others)]
+    comparable = [item for item in neighbours if math.isfinite(item.distance)]
+    return sorted(comparable, key=lambda item: (item.distance, item.position))[:count]
 
 
-def _apart(one: CandidateRecord, other: CandidateRecord) -> float:
+def _measure(one: CandidateRecord, other: CandidateRecord) -> float:
     squares = []
     for left, right in one.aligned(other):
         if left is None or right is None:

@@ -14,10 +14,10 @@ __all__ = ["Ranked", "survivors"]
 
 @dataclass(frozen=True)
 class Ranked:
-    """Where a point stands among the survivors; smaller is better.
+    """A survivor's rank; smaller is better.
 
     Attributes:
-        position: in what was given.
+        position: its index in what was given.
         rank: of its front, 0 for the best.
         crowding: distance to its neighbours in that front, negative.
     """
@@ -47,12 +47,11 @@ def survivors(
         directions: "maximize" or "minimize".
         count: how many survive.
     """
-    weights = tuple(1.0 if way == "maximize" else -1.0 for way in directions)
-    near = fronts(
-        points, directions, count
-    )  # what lies behind them cannot survive, and takes long to sort
-    scaled = _scaled(points, len(directions))
-    pool = [_Point(at, scaled[at], weights) for at in near]
+    weights = tuple(1.0 if direction == "maximize" else -1.0 for direction in directions)
+    # what lies behind the first fronts cannot survive, and takes DEAP long to sort
+    candidates = fronts(points, directions, count)
+    scaled = _scale(points)
+    pool = [_Point(index, scaled[index], weights) for index in candidates]
     chosen = tools.selNSGA2(pool, min(count, len(pool)))
     ranks = {
         id(point): rank
@@ -64,11 +63,11 @@ def survivors(
     ]
 
 
-def _scaled(points: Sequence[Sequence[float]], count: int) -> list[tuple[float, ...]]:
+def _scale(points: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     """From 0 to 1 in each objective: differences of huge values overflow in DEAP's crowding distance."""
-    lows = [min(point[at] for point in points) for at in range(count)]
-    spans = [max(point[at] for point in points) / 2 - lows[at] / 2 or 1.0 for at in range(count)]
-    return [
-        tuple((point[at] / 2 - lows[at] / 2) / spans[at] for at in range(count))
-        for point in points
-    ]
+    columns = []
+    for values in zip(*points, strict=True):
+        low = min(values) / 2  # halves, as the difference of the largest floats is infinite
+        span = max(values) / 2 - low or 1.0
+        columns.append([(value / 2 - low) / span for value in values])
+    return list(zip(*columns, strict=True))

@@ -11,8 +11,8 @@ from typing import Any
 
 from deap import gp
 
-from actsearch.expression import Expression, Number, Parameter, X
-from actsearch.strategies.genetic.trees import from_tree, leaf, to_tree
+from actsearch.expression import Call, Expression, Number, Parameter, X
+from actsearch.strategies.genetic.trees import from_tree, to_tree
 
 __all__ = ["MUTATIONS", "crossover", "mutate", "random_formula"]
 
@@ -40,16 +40,16 @@ def node(parent: Expression, pset: Any) -> Expression:
     tree = to_tree(parent)
     if len(tree) < 2:
         return parent
-    at = random.randrange(1, len(tree))
-    if isinstance(tree[at], gp.Terminal):
+    index = random.randrange(1, len(tree))
+    if isinstance(tree[index], gp.Terminal):
         others = pset.terminals[object]
     else:
-        others = [item for item in pset.primitives[object] if item.arity == tree[at].arity]
+        others = [item for item in pset.primitives[object] if item.arity == tree[index].arity]
     if (
         not others
-    ):  # the space has no operator of this arity; DEAP's mutNodeReplacement fails on that
+    ):  # the space has no operator of this arity, on which DEAP's mutNodeReplacement fails
         return parent
-    return from_tree(gp.PrimitiveTree([*tree[:at], random.choice(others), *tree[at + 1 :]]))
+    return _replace_node(tree, index, random.choice(others))
 
 
 def hoist(parent: Expression, pset: Any) -> Expression:
@@ -64,74 +64,57 @@ def hoist(parent: Expression, pset: Any) -> Expression:
 def jitter(parent: Expression, pset: Any) -> Expression:
     """One number, or the start of one parameter, moves by about a tenth of its size."""
 
-    def moved(item: Expression) -> Expression:
-        value = (
-            item.value
-            if isinstance(item, Number)
-            else item.init
-            if isinstance(item, Parameter)
-            else 0
-        )
+    def move(item: Number | Parameter) -> Expression:
+        value = item.value if isinstance(item, Number) else item.init
+        # a number near 0 moves as one of 0.5 does: a tenth of nothing would keep it there
         new = round(value + random.gauss(0, 0.1) * max(abs(value), 0.5), 4)
         return Parameter(new, item.per) if isinstance(item, Parameter) else Number(new)
 
-    return _change_leaf(parent, (Number, Parameter), moved)
+    return _change_leaf(parent, (Number, Parameter), move)
 
 
 def learn(parent: Expression, pset: Any) -> Expression:
     """A number becomes a learned parameter that starts there, or a parameter its start value."""
 
-    def swapped(item: Expression) -> Expression:
-        if isinstance(item, Parameter):
-            return Number(item.init)
-        return Parameter(item.value) if isinstance(item, Number) else item
+    def swap(item: Number | Parameter) -> Expression:
+        return Number(item.init) if isinstance(item, Parameter) else Parameter(item.value)
 
-    return _change_leaf(parent, (Number, Parameter), swapped)
+    return _change_leaf(parent, (Number, Parameter), swap)
 
 
 def scope(parent: Expression, pset: Any) -> Expression:
     """A shared parameter becomes one for each channel, or the other way round."""
 
-    def swapped(item: Expression) -> Expression:
-        if not isinstance(item, Parameter):
-            return item
+    def swap(item: Parameter) -> Expression:
         return Parameter(item.init, "tensor" if item.per == "channel" else "channel")
 
-    return _change_leaf(parent, (Parameter,), swapped)
+    return _change_leaf(parent, (Parameter,), swap)
 
 
 def scale(parent: Expression, pset: Any) -> Expression:
     """One x becomes a scaled x, by a number or a learned parameter that starts at 1."""
     factor: Expression = random.choice((Number(0.5), Number(2.0), Parameter(1.0)))
-    tree = to_tree(parent)
-    positions = [
-        i for i, item in enumerate(tree) if isinstance(item, gp.Terminal) and item.value == X
-    ]
-    if not positions:
-        return parent
-    at = random.choice(positions)
-    product = gp.Primitive("mul", [object, object], object)
-    return from_tree(
-        gp.PrimitiveTree([*tree[:at], product, leaf(factor), leaf(X), *tree[at + 1 :]])
-    )
+    return _change_leaf(parent, (type(X),), lambda item: Call("mul", (factor, X)))
 
 
 def _change_leaf(
-    parent: Expression,
-    kinds: tuple[type[Expression], ...],
-    change: Callable[[Expression], Expression],
+    parent: Expression, kinds: tuple[type[Expression], ...], change: Callable[[Any], Expression]
 ) -> Expression:
     """Change one random leaf of some kind; the parent itself if it has none."""
     tree = to_tree(parent)
-    positions = [
-        i
-        for i, item in enumerate(tree)
+    indices = [
+        index
+        for index, item in enumerate(tree)
         if isinstance(item, gp.Terminal) and isinstance(item.value, kinds)
     ]
-    if not positions:
+    if not indices:
         return parent
-    at = random.choice(positions)
-    return from_tree(gp.PrimitiveTree([*tree[:at], leaf(change(tree[at].value)), *tree[at + 1 :]]))
+    index = random.choice(indices)
+    return _replace_node(tree, index, *to_tree(change(tree[index].value)))
+
+
+def _replace_node(tree: Any, index: int, *nodes: Any) -> Expression:
+    return from_tree(gp.PrimitiveTree([*tree[:index], *nodes, *tree[index + 1 :]]))
 
 
 Mutation = Callable[[Expression, Any], Expression]

@@ -1,0 +1,39 @@
+"""What is written down about a search: frozen data, no torch."""
+
+from actsearch.records.candidate import (
+    CURVE_POINTS,
+    SHARED,
+    ActivationRecord,
+    CandidateRecord,
+    Curve,
+)
+from actsearch.records.diagnostics import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics
+from actsearch.records.trial import (
+    EpochRecord,
+    EvaluationRecord,
+    Outcome,
+    RunGoal,
+    Score,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+
+__all__ = [
+    "CURVE_POINTS",
+    "HISTOGRAM_EDGES",
+    "SHARED",
+    "ActivationRecord",
+    "RunGoal",
+    "CandidateRecord",
+    "Curve",
+    "Diagnostics",
+    "EpochRecord",
+    "EvaluationRecord",
+    "Outcome",
+    "Score",
+    "SiteDiagnostics",
+    "StudyRecord",
+    "TrialRecord",
+    "TrialState",
+]

@@ -1,0 +1,157 @@
+"""An activation, and what a trial puts into the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["CURVE_POINTS", "SHARED", "ActivationRecord", "CandidateRecord", "Curve"]
+
+SHARED = "*"
+"""Group name of an activation placed at every hidden site. Only placement and storage need it: see CandidateRecord."""
+
+
+@dataclass(frozen=True)
+class ActivationRecord:
+    """One activation: its formula, and the catalog row and hyperparameters if it is one.
+
+    Attributes:
+        formula: text that ``acs.parse`` reads (for non-elementwise rows, the row's name on x).
+        name: catalog name, or None for a composed formula.
+        hyperparameters: complete settings of the catalog row.
+        label: short text for tables.
+    """
+
+    formula: str
+    name: str | None = None
+    hyperparameters: Mapping[str, float | int | str] = field(default_factory=dict)
+    label: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return {
+            "formula": self.formula,
+            "name": self.name,
+            "hyperparameters": dict(self.hyperparameters),
+            "label": self.label,
+        }
+
+    @property
+    def digest(self) -> bytes:
+        """Hash of everything that decides which function it is: equal digests, equal functions."""
+        data = json.dumps(self.to_json() | {"label": ""}, sort_keys=True, default=str)
+        return hashlib.sha256(data.encode("utf-8", "backslashreplace")).digest()[:16]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ActivationRecord:
+        """Read :meth:`to_json` output."""
+        return cls(str(data["formula"]), data["name"], data["hyperparameters"], str(data["label"]))
+
+
+CURVE_POINTS = tuple(
+    # Inputs mostly lie within [-3, 3]. A tenth apart, so that kinks at multiples of 0.1 fall on a point there.
+    tenth / 10
+    for tenth in (*range(-60, -30, 3), *range(-30, 31), *range(33, 61, 3))
+)
+"""Where the function of a trial is sampled to be drawn: 81 points on [-6, 6]."""
+
+
+class Curve(NamedTuple):
+    """A function and its derivative at points: three arrays of shape ``(n,)``."""
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    dy: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """What a trial puts into the model.
+
+    Attributes:
+        activations: activation by group of sites, as ``acs.place`` takes them: a path, a pattern, or a band as
+            ``"depth:1/3"``; ``{"*": ...}`` for one shared by all hidden sites, empty for the user's model unchanged.
+        operation: how a strategy made it ("catalog", "crossover", "user", ...).
+        parents: numbers of the trials it was made from.
+    """
+
+    activations: Mapping[str, ActivationRecord]
+    operation: str = ""
+    parents: tuple[int, ...] = ()
+
+    @classmethod
+    def shared(
+        cls, item: ActivationRecord, operation: str = "", parents: tuple[int, ...] = ()
+    ) -> CandidateRecord:
+        """One activation for all hidden sites."""
+        return cls({SHARED: item}, operation, parents)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the user's model unchanged."""
+        return not self.activations
+
+    @property
+    def single(self) -> ActivationRecord | None:
+        """The activation of all hidden sites; None where groups have their own, and for the model unchanged."""
+        return self.activations.get(SHARED) if len(self.activations) == 1 else None
+
+    @property
+    def by_group(self) -> dict[str, ActivationRecord]:
+        """The activations of groups of sites; empty where one is shared by all."""
+        return {group: item for group, item in self.activations.items() if group != SHARED}
+
+    def at(self, group: str) -> ActivationRecord | None:
+        """The activation of a group: its own, or the one for all other sites; None if there is neither."""
+        return self.activations.get(group, self.activations.get(SHARED))
+
+    def aligned(
+        self, other: CandidateRecord
+    ) -> list[tuple[ActivationRecord | None, ActivationRecord | None]]:
+        """The activations of two candidates in each group that one of them names, ordered by group."""
+        groups = self.by_group.keys() | other.by_group.keys()
+        if not groups or (SHARED in self.activations and SHARED in other.activations):
+            groups.add(SHARED)
+        return [(self.at(group), other.at(group)) for group in sorted(groups)]
+
+    def uniform(self, item: ActivationRecord) -> CandidateRecord:
+        """A candidate with one activation in each group of this one."""
+        return CandidateRecord(dict.fromkeys(self.activations or (SHARED,), item))
+
+    def to_json(self) -> dict[str, Any] | None:
+        """A shared activation's own data, those of several under "groups", None for the model unchanged."""
+        if self.is_baseline:
+            return None
+        if (item := self.single) is not None:
+            return item.to_json()
+        return {"groups": {group: item.to_json() for group, item in self.activations.items()}}
+
+    @staticmethod
+    def groups_in(data: Any) -> Any:
+        """Data of activations by group in :meth:`to_json` output; nothing is checked."""
+        return data["groups"] if isinstance(data, dict) and "groups" in data else {SHARED: data}
+
+    @property
+    def formula(self) -> str:
+        """Formula of the shared activation, or ``groups: formula`` parts joined by semicolons."""
+        return self._joined("formula")
+
+    @property
+    def label(self) -> str:
+        """Short text for tables."""
+        return self._joined("label")
+
+    def _joined(self, what: str) -> str:
+        if (one := self.single) is not None:
+            return str(getattr(one, what))
+        groups: dict[str, list[str]] = {}
+        for group, item in self.activations.items():
+            groups.setdefault(str(getattr(item, what)), []).append(group)
+        return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
