@@ -45,6 +45,11 @@ def timm_act_layer(what: Any) -> type[Any]:
         ActivationError: for activations that must know the layer before them: with parameters for each channel, with
             an output of another shape, or not for hidden layers.
         FormulaError: a formula that cannot be read.
+
+    Example:
+        >>> layer = acs.timm_act_layer("x * tanh(x)")
+        >>> layer(inplace=True)(torch.zeros(2))
+        tensor([0., 0.])
     """
     source = _fitting(what)
     return _layer(source, lambda: activation(source))
@@ -66,6 +71,9 @@ def register_hf(name: str, what: Any) -> str:
         ActivationError: a name that transformers uses itself, or an activation as in :func:`timm_act_layer`.
         FormulaError: a formula that cannot be read.
         ActsearchError: transformers cannot be imported.
+
+    Example:
+        >>> BertConfig(hidden_act=acs.register_hf("found", "x * tanh(x)"))  # doctest: +SKIP
     """
     if not isinstance(name, str) or not name.strip():
         raise ActivationError(f"a name for transformers is a text, not {name!r}")

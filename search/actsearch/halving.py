@@ -37,6 +37,11 @@ class SuccessiveHalving:
 
     Raises:
         StudyError: a setting is no integer, or too small.
+
+    Example:
+        >>> pruner = acs.SuccessiveHalving(min_resource=2, reduction_factor=4)
+        >>> pruner.steps_before(40)  # epochs at which trials are compared
+        [2, 8, 32]
     """
 
     name: ClassVar[str] = "successive_halving"

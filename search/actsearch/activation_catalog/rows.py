@@ -175,7 +175,14 @@ PER = Hyperparameter("per", "tensor", choices=("tensor", "channel"))
 
 
 class Catalog(Mapping[str, Row]):
-    """Rows by name: ``catalog["leaky_relu"]``, ``catalog.names(tier="recommended")``."""
+    """Rows by name: ``catalog["leaky_relu"]``, ``catalog.names(tier="recommended")``.
+
+    Example:
+        >>> acs.catalog["leaky_relu"].formula
+        'max(x, 0) + negative_slope * min(x, 0)'
+        >>> acs.catalog.names(role="gate")
+        ['glu', 'crelu']
+    """
 
     def __init__(self, rows: tuple[Row, ...]) -> None:
         self._rows = MappingProxyType({row.name: row for row in rows})

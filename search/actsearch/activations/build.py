@@ -122,6 +122,13 @@ def activation(
     Raises:
         ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
         FormulaError: a formula that cannot be read.
+
+    Example:
+        >>> act = acs.activation("leaky_relu", negative_slope=0.25)
+        >>> act(torch.tensor([-2.0, 2.0]))  # (batch, ...) -> the same shape
+        tensor([-0.5000,  2.0000])
+        >>> acs.activation("prelu", channels=64).theta_0.shape
+        torch.Size([64])
     """
     if channels is not None:
         channels = check_integer("channels", channels, ActivationError, low=1)

@@ -53,6 +53,10 @@ class HingeSum:
         max_error: largest absolute difference on the interval, on 6,001 even points.
         knots: the t_i, increasing.
         interval: where it was fitted; outside, it goes on as straight lines.
+
+    Example:
+        >>> acs.approximate("abs", hinges=1).formula
+        '-x + 2 * relu(x)'
     """
 
     formula: str
@@ -82,6 +86,11 @@ def approximate(
 
     Raises:
         ActivationError: not a function of one number, not finite on the interval, or arguments out of range.
+
+    Example:
+        >>> fit = acs.approximate("sigmoid", hinges=4)
+        >>> len(fit.knots), round(fit.max_error, 3)
+        (4, 0.01)
     """
     count = check_integer("hinges", hinges, ActivationError, low=1, high=_MOST)
     low, high = _ends(interval)

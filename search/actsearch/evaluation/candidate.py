@@ -23,6 +23,16 @@ class Candidate:
 
     Attributes:
         record: the stored data.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        ...     placed = candidate.place(model).model  # or candidate.module() alone
+        ...     return placed(torch.ones(1, 4)).item()
+        >>> study = acs.create_study(study_name="placed", direction="minimize", strategy="random")
+        >>> study.optimize(objective, n_trials=1, show_progress_bar=False)
+        >>> study.best_trial.state.name
+        'COMPLETE'
     """
 
     record: CandidateRecord

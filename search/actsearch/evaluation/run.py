@@ -21,7 +21,17 @@ Phase = Literal["search", "confirm"]
 
 
 class TrialPruned(Exception):
-    """Raised by an objective to end a trial early; its last reported value is kept."""
+    """Raised by an objective to end a trial early; its last reported value is kept.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     run.report(0, 0.5)
+        ...     raise acs.TrialPruned
+        >>> study = acs.create_study(study_name="pruned", direction="minimize")
+        >>> study.optimize(objective, n_trials=1, show_progress_bar=False)
+        >>> {trial.state.name for trial in study.trials if trial.value == 0.5}
+        {'PRUNED'}
+    """
 
 
 class Run:
@@ -32,6 +42,16 @@ class Run:
         number: trial number; -1 in a confirmation.
         device: where to train.
         budget: number of epochs asked for, or None when the objective decides.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     torch.manual_seed(run.seed)  # the same for every candidate of a study
+        ...     for epoch in range(3):
+        ...         value = candidate.module()(torch.randn(8)).mean().item()
+        ...         run.report(epoch, value)
+        ...     return value
+        >>> study = acs.create_study(study_name="reported", direction="minimize")
+        >>> study.optimize(objective, n_trials=1, show_progress_bar=False)
     """
 
     def __init__(

@@ -28,6 +28,10 @@ class Local:
             their values are those of one after the other, to the last digit, and it is faster. A number is taken as it
             is: some models' values then have other last digits in stacks of other sizes, the log says whose, and as
             proposals follow from values, another batch may come to other trials.
+
+    Example:
+        >>> acs.Local(batch=1)  # study.optimize(task, executor=acs.Local(batch=1))
+        Local(batch=1)
     """
 
     def __init__(self, batch: int | None = None) -> None:

@@ -45,6 +45,12 @@ class Processes:
         trial_timeout: seconds that one trial may take, or None.
         memory_limit: bytes of main memory that one child may use, or None.
         batch: candidates trained in one pass; 1 for one after the other, None and numbers as in :class:`Local`.
+
+    Example:
+        >>> executor = acs.Processes(2, trial_timeout=600, memory_limit="4GB")
+        >>> executor.count, executor.memory_limit
+        (2, 4000000000)
+        >>> executor.close()
     """
 
     def __init__(

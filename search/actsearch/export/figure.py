@@ -32,6 +32,11 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
 
     Raises:
         ActivationError: if it is not a function of one number.
+
+    Example:
+        >>> figure = acs.plot("gelu", low=-4, high=4)  # a plotly figure: figure.show()
+        >>> [line.name for line in figure.data]
+        ['f(x)', 'f′(x)']
     """
     if records_of(what):
         what = record_of(what)  # which says that they are several

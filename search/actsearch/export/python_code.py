@@ -95,6 +95,11 @@ def to_python(
     Raises:
         ActivationError: for forms without a formula, for learned values that do not fit, and for what a database holds
             in the place of an activation.
+
+    Example:
+        >>> code = acs.to_python("x * tanh(x)", name="TanhGate")
+        >>> print("class TanhGate" in code, "actsearch" in code.split("class TanhGate")[1])
+        True False
     """
     row = what.winner if isinstance(what, Verdict) else what
     if isinstance(row, VerdictRow) and _is_unchanged_model(row):

@@ -52,6 +52,13 @@ class Expression:
         size: number of nodes, numbers and x included.
         depth: number of levels; 1 for x alone.
         operators: names of the operators used.
+
+    Example:
+        >>> e = acs.parse("x * sigmoid(param(1.0) * x)")
+        >>> e.size, e.depth, sorted(e.operators)
+        (6, 4, ['mul', 'sigmoid'])
+        >>> acs.Expression.from_json(e.to_json()) == acs.parse(str(e)) == e
+        True
     """
 
     @property

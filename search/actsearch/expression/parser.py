@@ -27,7 +27,7 @@ _REMEMBERED = (
 def parse(
     text: str | Expression, constants: Mapping[str, float | str] | None = None
 ) -> Expression:
-    """Read a formula such as ``"x * sigmoid(param(1.0) * x)"``.
+    r"""Read a formula such as ``"x * sigmoid(param(1.0) * x)"``.
 
     The language: one variable ``x``; numbers; ``+ - * / **``; calls of the operators in
     :data:`actsearch.operators.OPERATORS`; learned numbers ``param(init)`` and
@@ -40,6 +40,12 @@ def parse(
 
     Raises:
         FormulaError: with ``position``, for anything outside the language or beyond the limits.
+
+    Example:
+        >>> acs.parse("x*sigmoid(x)").latex()
+        'x \\cdot \\sigma\\left(x\\right)'
+        >>> str(acs.parse("slope * x", {"slope": 0.25}))
+        '0.25 * x'
     """
     if isinstance(text, Expression):
         return text

@@ -102,6 +102,14 @@ def sites(model: nn.Module, sample: Any = None) -> Sites:
 
     Raises:
         PlacementError: if the model does not run on the sample.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.Softmax(1))
+        >>> print(acs.sites(model))
+        path  kind    type     role
+        1     module  ReLU     hidden
+        3     module  Softmax  output
+        2 sites (1 hidden, 1 output), traced by torch.fx
     """
     return ModelAnalysis(model, sample).sites
 

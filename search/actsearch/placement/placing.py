@@ -67,6 +67,12 @@ class Placement:
         replaced: what was changed.
         skipped: path and reason of each site left alone.
         notes: what a user should know besides, as plain sentences.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.Softmax(1))
+        >>> placement = acs.place(model, "gelu")
+        >>> [item.path for item in placement.replaced], [path for path, reason in placement.skipped]
+        (['1'], ['3'])
     """
 
     model: nn.Module
@@ -118,6 +124,14 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
     Raises:
         PlacementError: when nothing can be replaced, a name matches nothing, the model does not run on the sample,
             channels cannot be inferred, or a layer is unknown or cannot be made wider.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> placement = acs.place(model, "gelu")
+        >>> print(placement)
+        1: ReLU -> gelu
+        >>> placement.model(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
     """
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord) and record.is_baseline:

@@ -47,6 +47,11 @@ class Site:
         role: "hidden"; "gate", one that multiplies something else (squeeze-and-excitation, attention, GLU); "output",
             softmax elsewhere and a squashing function at the very end.
         aliases: further paths that lead to the same attribute of the same module.
+
+    Example:
+        >>> site = acs.sites(nn.Sequential(nn.Linear(4, 8), nn.ReLU()))[0]
+        >>> site.path, site.kind, site.type, site.role
+        ('1', 'module', 'ReLU', 'hidden')
     """
 
     path: str

@@ -27,6 +27,10 @@ class TrialState(enum.Enum):
     """Where a trial stands.
 
     REJECTED trials were screened out and never trained; a DUPLICATE has the identity of an earlier trial.
+
+    Example:
+        >>> acs.TrialState.COMPLETE.name, acs.TrialState.COMPLETE.is_trained
+        ('COMPLETE', True)
     """
 
     WAITING = "WAITING"

@@ -85,6 +85,12 @@ def fingerprint(what: Any, *, mirror: bool = False) -> str:
     Args:
         what: as for :func:`actsearch.activation`, or a candidate.
         mirror: give the mirror class instead, which f(x), f(-x), -f(x) and -f(-x) have in common.
+
+    Example:
+        >>> acs.fingerprint("x*sigmoid(x)") == acs.fingerprint("silu")
+        True
+        >>> acs.fingerprint("relu", mirror=True) == acs.fingerprint("min(x, 0)", mirror=True)
+        True
     """
     found = identify(what)
     return found.mirror if mirror else found.identity

@@ -62,6 +62,10 @@ class Bayesian(BySite):
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
         candidates: draws from the model among which TPE picks by expected improvement.
+
+    Example:
+        >>> acs.create_study(study_name="tpe", strategy=acs.Bayesian(batch=4))
+        Study('tpe', sqlite://)
     """
 
     name: ClassVar[str] = "bayesian"

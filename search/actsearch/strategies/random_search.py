@@ -34,6 +34,10 @@ class RandomSearch(BySite):
 
     Attributes:
         formulas: share of proposals that are composed formulas, 0 to 1.
+
+    Example:
+        >>> acs.create_study(study_name="control", strategy=acs.RandomSearch(formulas=0.0))
+        Study('control', sqlite://)
     """
 
     name: ClassVar[str] = "random"

@@ -37,6 +37,12 @@ class Space:
         depth_bands: for "per_depth", how many bands of equally many sites; 3 by default.
         learned: whether forms with numbers that are learned with the weights may be proposed; False for fixed forms
             alone, which add no parameter to the model.
+
+    Example:
+        >>> acs.Space(activations=["relu", "gelu"], operators=["add", "mul", "tanh"]).operator_names
+        ('add', 'mul', 'tanh')
+        >>> acs.Space(sites="per_depth", depth_bands=2).depth_bands
+        2
     """
 
     activations: Names = None

@@ -58,6 +58,11 @@ def create_study(
         StudyError: the name is taken, or the stored study differs from what is given; says in what.
         StorageError: the database cannot be opened or is not ours.
         SpaceError: the space or strategy is none.
+
+    Example:
+        >>> study = acs.create_study(study_name="digits", storage="sqlite:///demo.db", seed=1)
+        >>> study.study_name, len(study.trials)
+        ('digits', 0)
     """
     _check_arguments(study_name, pruner)
     if seed is not None:
@@ -116,6 +121,11 @@ def load_study(*, study_name: str, storage: str) -> Study:
     Raises:
         StudyError: there is none of that name; suggests the nearest.
         StorageError: the database is missing, cannot be opened or is not ours.
+
+    Example:
+        >>> _ = acs.create_study(study_name="old", storage="sqlite:///demo.db")
+        >>> acs.load_study(study_name="old", storage="sqlite:///demo.db").study_name
+        'old'
     """
     opened = Storage(storage)
     return Study(opened, opened.study(study_name))
@@ -127,6 +137,10 @@ def delete_study(*, study_name: str, storage: str) -> None:
     Raises:
         StudyError: there is none of that name, or a process is running it.
         StorageError: the database is missing, cannot be opened or is not ours.
+
+    Example:
+        >>> _ = acs.create_study(study_name="old", storage="sqlite:///demo.db")
+        >>> acs.delete_study(study_name="old", storage="sqlite:///demo.db")
     """
     Storage(storage).delete_study(study_name)
 

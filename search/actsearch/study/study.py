@@ -54,7 +54,16 @@ Callback = Callable[["Study", Trial], None]
 
 
 class Study:
-    """A search for an activation function, kept in a database. Made by :func:`actsearch.create_study`."""
+    """A search for an activation function, kept in a database. Made by :func:`actsearch.create_study`.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     return candidate.module()(torch.tensor([1.0])).item()
+        >>> study = acs.create_study(study_name="demo", direction="minimize")
+        >>> study.optimize(objective, n_trials=3, show_progress_bar=False)
+        >>> study.best_value == min(t.value for t in study.trials if t.state.name == "COMPLETE")
+        True
+    """
 
     def __init__(self, storage: Storage, record: StudyRecord) -> None:
         self._storage = storage

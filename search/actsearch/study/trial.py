@@ -22,6 +22,14 @@ class Trial:
         record: everything that is stored of it (without evaluations).
         study_name: the study it belongs to.
         verdict: the newest verdict with a line for it, if it was confirmed.
+
+    Example:
+        >>> study = acs.create_study(study_name="demo", direction="minimize", strategy="random")
+        >>> study.enqueue_trial("x * tanh(x)")
+        0
+        >>> trial = study.trials[0]
+        >>> trial.number, trial.state.name, str(trial.candidate), trial.value
+        (0, 'WAITING', 'x * tanh(x)', None)
     """
 
     record: TrialRecord

@@ -89,6 +89,19 @@ class Task:
         objectives: names of what is optimised, the metric first, where that is more than the metric: "latency", "size",
             "parameters", "sparsity", "gradient_ratio", "loss", another metric, or a key of what ``evaluate`` returns.
             The study's ``directions`` say which way each is better.
+
+    Example:
+        >>> x = torch.randn(64, 4)  # (samples, features)
+        >>> y = (x[:, 0] > 0).long()  # (samples,)
+        >>> task = acs.Task(
+        ...     model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
+        ...     train=(x[:32], y[:32]), valid=(x[32:48], y[32:48]), test=(x[48:], y[48:]),
+        ...     loss=nn.functional.cross_entropy, metric="accuracy", epochs=2, lr=1e-2,
+        ... )
+        >>> study = acs.create_study(study_name="task", strategy="random")
+        >>> study.optimize(task, n_trials=1, show_progress_bar=False)
+        >>> 0 <= study.best_value <= 1
+        True
     """
 
     model: nn.Module | Callable[[], nn.Module]

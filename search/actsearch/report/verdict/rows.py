@@ -51,6 +51,17 @@ class VerdictRow:
         activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
             None for the model unchanged.
         others: its values in the study's other objectives, as the search measured them; not judged.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     noise = torch.randn(8, generator=torch.Generator().manual_seed(run.seed))
+        ...     return candidate.module()(noise).square().mean().item()
+        >>> study = acs.create_study(study_name="judged", direction="minimize")
+        >>> study.optimize(objective, n_trials=3, show_progress_bar=False)
+        >>> verdict = study.confirm(objective, top_k=1, seeds=8, baseline="relu", show_progress_bar=False)
+        >>> row = verdict.rows[0]
+        >>> row.low <= row.difference <= row.high
+        True
     """
 
     formula: str
@@ -95,6 +106,16 @@ class Verdict:
         validation_only: the objective did not tell search from confirmation.
         kept_weights: of a model that brings weights along (fine-tuning): how many; else None.
         shared_rows: test rows that the search has seen, if there are any: of train, of valid.
+
+    Example:
+        >>> def objective(candidate, run):
+        ...     noise = torch.randn(8, generator=torch.Generator().manual_seed(run.seed))
+        ...     return candidate.module()(noise).square().mean().item()
+        >>> study = acs.create_study(study_name="judged", direction="minimize")
+        >>> study.optimize(objective, n_trials=3, show_progress_bar=False)
+        >>> verdict = study.confirm(objective, top_k=1, seeds=8, baseline="relu", show_progress_bar=False)
+        >>> verdict.seeds, verdict.baseline.label, verdict.validation_only
+        (8, 'relu', True)
     """
 
     study_name: str

@@ -67,6 +67,10 @@ class Genetic(BySite):
         batch: candidates in each later one.
         tournament: individuals that compete to be a parent.
         crossover: share of children with two parents.
+
+    Example:
+        >>> acs.create_study(study_name="evolved", strategy=acs.Genetic(population=32, crossover=0.5))
+        Study('evolved', sqlite://)
     """
 
     name: ClassVar[str] = "genetic"
