@@ -3,7 +3,7 @@
 Real data: the 1,797 images of 8 x 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998). First a network is
 trained with ReLU, as if somebody had published it. A task that is given this very module keeps its weights: each
 candidate takes ReLU's place, trains three more epochs, and is compared with the network that trained as long with what
-it had. The verdict says how much came with the model, since weights that were trained with ReLU favour it:
+it had. The verdict says how much is pretrained, since weights that were trained with ReLU favour it:
 digits_mlp.py finds better ones for the same network from scratch. Run it again: it resumes, and adds nothing.
 
     python studies/fine_tuning.py

@@ -164,7 +164,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class RunGoal:
-    """What the process that drives a study is about.
+    """What the process that drives a study works towards.
 
     Attributes:
         purpose: "search" or "confirm".
@@ -185,13 +185,13 @@ class StudyRecord:
 
     Attributes:
         direction: "maximize" or "minimize"; None until a task or the user has said it.
-        space: what may be proposed, as JSON data with every name spelt out.
+        space: what may be proposed, as JSON data with every name in full.
         strategy: name and settings of the strategy.
         task: description of the task first optimised; None before.
         versions: versions of python, torch, optuna, deap and actsearch that made the study.
         pruner: name and settings of the pruner; None where nothing is pruned.
         directions: of every objective where there are several, ``direction`` first; else empty.
-        objectives: their names; empty while nobody has named them.
+        objectives: their names; empty until they are named.
     """
 
     id: int

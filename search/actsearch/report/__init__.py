@@ -1,7 +1,7 @@
 """Read-only tables and verdict arithmetic. No torch.
 
 Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imported where it is needed: it loads
-Optuna, and the command line shall start at once.
+Optuna, and the command line must start quickly.
 """
 
 from actsearch.report.columns import COLUMNS, leaders, make_columns, mirrors, same_values, sample

@@ -34,7 +34,7 @@ class Line:
 
 
 def examine(url: str) -> list[Line]:
-    """Look at a storage without writing to it; nothing in it makes this raise."""
+    """Check a storage without writing to it; nothing in it makes this raise."""
     try:
         storage = Storage(url, read_only=True)
     except ActsearchError as error:
@@ -99,7 +99,7 @@ def _resumable(study: StudyRecord, trials: list[TrialRecord]) -> str:
 
 
 def _unreadable(trial: TrialRecord) -> str:
-    """Why a stored activation is none; empty for one that can be read."""
+    """Why a stored activation is not valid; empty for one that can be read."""
     for item in trial.candidate.activations.values():
         try:
             _read(item)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from actsearch.records import StudyRecord, TrialRecord
+from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import Verdict
 
 __all__ = ["study_json"]
@@ -30,10 +28,10 @@ def study_json(
     """
     document = {
         "format": 1,
-        "study": {key: value for key, value in _plain(study).items() if key != "id"},
+        "study": {key: value for key, value in to_json_data(study).items() if key != "id"},
         "trials": [_trial(trial) for trial in trials],
         "verdicts": [
-            {"created": _plain(created), "verdict": verdict.to_json(), "text": str(verdict)}
+            {"created": to_json_data(created), "verdict": verdict.to_json(), "text": str(verdict)}
             for created, verdict in verdicts
         ],
     }
@@ -59,29 +57,10 @@ def _text(document: Any) -> str:
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:
     candidate = trial.candidate
-    data: dict[str, Any] = _plain(trial)
+    data: dict[str, Any] = to_json_data(trial)
     data["candidate"] = {
         "formula": candidate.formula,
         "label": candidate.label,
         **data["candidate"],
     }
     return data
-
-
-def _plain(value: Any) -> Any:
-    """Records, moments and numbers as what JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -130,10 +130,10 @@ def _exists(shown: str, name: str) -> StorageError:
 
 def _is_cut_off(storage: Any, name: str, origin: dict[str, Any]) -> bool:
     """Whether a study beside its sign is an export of the same study that was not finished."""
-    found = optuna.load_study(study_name=name, storage=storage)
-    attributes = found.user_attrs
+    export = optuna.load_study(study_name=name, storage=storage)
+    attributes = export.user_attrs
     if not attributes:  # it ended before the first of them was written
-        return not found.get_trials(deepcopy=False)
+        return not export.get_trials(deepcopy=False)
     return _COMPLETE not in attributes and attributes.get("actsearch") == origin
 
 

@@ -50,8 +50,8 @@ def optuna_study(
         made = optuna.create_study(
             study_name=study.name,
             directions=[
-                StudyDirection.MINIMIZE if way == "minimize" else StudyDirection.MAXIMIZE
-                for way in study.directions or (study.direction,)
+                StudyDirection.MINIMIZE if direction == "minimize" else StudyDirection.MAXIMIZE
+                for direction in study.directions or (study.direction,)
             ],
             storage=storage,
         )
@@ -124,8 +124,8 @@ def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTria
     state = _STATES[trial.state]
     values = [value for value in trial.values or (trial.value,) if value is not None]
     # a pruned trial has one value, however many objectives there are: Optuna takes all or none
-    is_whole = len(values) == objectives and not any(map(math.isnan, values))
-    measured = values if is_whole else None
+    has_all_values = len(values) == objectives and not any(map(math.isnan, values))
+    measured = values if has_all_values else None
     if state is OptunaState.COMPLETE and measured is None:
         state = OptunaState.FAIL
     epochs = trial.evaluations[0].epochs if trial.evaluations else ()

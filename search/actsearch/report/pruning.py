@@ -93,5 +93,5 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
         return None
     from scipy.stats import spearmanr  # loads slowly: not for the command line
 
-    found = float(spearmanr(early, late).statistic)
-    return found if math.isfinite(found) else None
+    correlation = float(spearmanr(early, late).statistic)
+    return correlation if math.isfinite(correlation) else None

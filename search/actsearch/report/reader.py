@@ -1,4 +1,4 @@
-"""Reading a storage without ever writing to it: what the dashboard and the command line look at."""
+"""Reading a storage without ever writing to it, for the dashboard and the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from actsearch.report.columns import (
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.tables import resolve_duplicates
 from actsearch.report.verdict import Verdict, read_verdicts
-from actsearch.storage import Overview, Storage, StudyProgress
+from actsearch.storage import Overview, Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class StudySummary:
 
     @property
     def stage(self) -> str:
-        """Where the study stands, in a word.
+        """The stage of the study, in a word.
 
         "running"; "interrupted", where a process ended amid its trials; "confirmed", with a verdict; "resumable", with
         trials proposed that are still to be trained; "searched"; "empty".
@@ -102,8 +102,8 @@ class Reader:
         """One summary a study, oldest first.
 
         Args:
-            before: what was found at an earlier look; of studies in which no trial was added and none ended since then,
-                the trials are not looked at again.
+            before: what an earlier call returned; of studies in which no trial was added and none ended since then, the
+                trials are not read again.
         """
         known = {(item.study.id, item.study.created): item for item in before}
         overview = self._storage.overview()
@@ -113,7 +113,7 @@ class Reader:
         ]
 
     def summary(self, study: StudyRecord) -> StudySummary:
-        """How a study stands."""
+        """One study's summary."""
         return self._summary(study, self._storage.overview().get(study.id), None)
 
     def _summary(
@@ -123,10 +123,9 @@ class Reader:
             return StudySummary(study, dict.fromkeys(TrialState, 0), None, False, None, 0)
         counts, verdicts, is_running = overview
         if before is not None and before.counts == counts:
-            found = StudyProgress(before.best, before.line, before.last_change)
+            best, line, change = before.best, before.line, before.last_change
         else:
-            found = self._storage.progress(study, sum(counts.values()), _POINTS)
-        best, line, change = found
+            best, line, change = self._storage.progress(study, sum(counts.values()), _POINTS)
         return StudySummary(study, counts, best, is_running, change, verdicts, line)
 
     def is_running(self, study: StudyRecord) -> bool:
@@ -146,10 +145,10 @@ class Reader:
         diagnostics: bool = False,
     ) -> list[TrialRecord]:
         """Trials in order, duplicates with the value of what they repeat; with epochs and diagnostics if asked for."""
-        found = self._storage.trials(
+        trials = self._storage.trials(
             study.id, numbers=numbers, epochs=epochs, diagnostics=diagnostics
         )
-        return resolve_duplicates(found)
+        return resolve_duplicates(trials)
 
     def functions(self, study: StudyRecord, digests: Collection[bytes]) -> dict[bytes, Curve]:
         """The functions that are stored with a study, by the digests of their activations.
@@ -163,17 +162,17 @@ class Reader:
 
         Args:
             study: whose.
-            before: what was found at an earlier look: only what was added or ended since then is read. It is not
-                changed, and returned if nothing was.
+            before: what an earlier call returned: only what was added or ended since then is read. It is not changed,
+                and returned if nothing was.
         """
         objectives = len(study.directions) or 1
         if before is not None and len(before) and count_objectives(before) == objectives:
             waiting = open_numbers(before)
             if len(waiting) <= _MOST_OPEN:
                 since = int(before["number"].iloc[-1]) + 1
-                found = self._storage.columns(study.id, objectives, since=since, numbers=waiting)
-                merged = merge_columns(before, found.cells)
-                if has_counts(merged, found.total):
+                new = self._storage.columns(study.id, objectives, since=since, numbers=waiting)
+                merged = merge_columns(before, new.cells)
+                if has_counts(merged, new.total):
                     return merged
         return columns_frame(self._storage.columns(study.id, objectives).cells)
 

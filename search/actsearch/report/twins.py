@@ -31,19 +31,18 @@ def find_twins(
     mirror: str,
     number: int | None = None,
 ) -> Twins:
-    """Look for a function among the trials.
+    """Find the trials with a function, or with one that is nearly it.
 
     Args:
         frame: the trials, see :data:`actsearch.report.COLUMNS`.
-        fingerprint: its identity; an empty text, here and below, is nobody's.
+        fingerprint: its identity; an empty text, here and below, matches nothing.
         alias: hash of its values.
         mirror: hash of its mirror class.
         number: the trial whose function it is, which is left out.
     """
 
     def where(chosen: pd.Series[bool]) -> tuple[int, ...]:
-        found = frame["number"][chosen]
-        return tuple(int(other) for other in found if other != number)
+        return tuple(int(other) for other in frame["number"][chosen] if other != number)
 
     same = (frame["fingerprint"] == fingerprint) & bool(fingerprint)
     values = (frame["alias"] == alias) & bool(alias)

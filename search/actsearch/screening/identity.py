@@ -92,8 +92,8 @@ def fingerprint(what: Any, *, mirror: bool = False) -> str:
         >>> acs.fingerprint("relu", mirror=True) == acs.fingerprint("min(x, 0)", mirror=True)
         True
     """
-    found = identify(what)
-    return found.mirror if mirror else found.identity
+    identity = identify(what)
+    return identity.mirror if mirror else identity.identity
 
 
 def identify(what: Any) -> Identity:
@@ -132,7 +132,7 @@ def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value],
         values, slopes = value_and_gradient(module, points())
         here, there = values.numpy().reshape(2, -1)  # at the first half of the points, and at -x
         rows = np.stack([here, slopes.numpy().reshape(2, -1)[0], -here, there, -there])
-        texts = _rounded(rows, [_scale(here)] * 3 + [_scale(there)] * 2)
+        texts = _round(rows, [_scale(here)] * 3 + [_scale(there)] * 2)
         parts += texts[:2]
         for image, text in zip(images, (texts[0], *texts[2:]), strict=True):
             image.append(text)
@@ -177,7 +177,7 @@ def _perturbed(
     return tuple(modules)
 
 
-def _rounded(rows: Numbers, scales: Sequence[float]) -> list[str]:
+def _round(rows: Numbers, scales: Sequence[float]) -> list[str]:
     """Numbers at the first half of the points, to 6 digits of the function's scale; those larger than it, far out, to
     6 digits of their own. A text for each row.
     """
@@ -198,10 +198,14 @@ def _rounded(rows: Numbers, scales: Sequence[float]) -> list[str]:
 
 def _exponents(sizes: Numbers) -> npt.NDArray[np.int32]:
     """Binary exponents, with their steps away from round numbers."""
+    # 1.3717: a size of exactly 1 or 2 would stand on a step, and last bits would decide
     ordinary = (sizes > 0) & (sizes < 1e300)
     exponents = np.frexp(np.where(ordinary, sizes, 1.0) * 1.3717)[1]
-    found: npt.NDArray[np.int32] = np.where(ordinary, exponents, np.where(sizes > 0, 1000, -1000))
-    return found
+    # one exponent for all infinities and one for all zeros, beyond any that a float has
+    rounded: npt.NDArray[np.int32] = np.where(
+        ordinary, exponents, np.where(sizes > 0, 1000, -1000)
+    )
+    return rounded
 
 
 def _hash(*parts: str) -> str:

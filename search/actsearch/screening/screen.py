@@ -42,7 +42,7 @@ def screen(
     pre_activations: Sequence[Tensor] | Mapping[str, Sequence[Tensor]] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Screening:
-    """Look at a candidate's activations on numbers alone.
+    """Check a candidate's activations on numbers alone.
 
     On 1,001 quantiles of N(0, 1) and on the model's own pre-activations, times 1 and 3 (of maxout, on the pieces that
     its widened layer makes of them at the start): the shape is kept; values
@@ -60,7 +60,7 @@ def screen(
     for record, groups in _distinct(candidate):
         where = f"at {', '.join(groups)}: " if len(candidate.activations) > 1 else ""
         try:
-            result = _screen_one(describe(record), _arriving(pre_activations, groups), dtype)
+            result = _screen_one(describe(record), _select_samples(pre_activations, groups), dtype)
         except ActsearchError as error:
             return Screening(where + str(error).splitlines()[0])
         except (RuntimeError, TypeError, ValueError) as error:
@@ -73,24 +73,26 @@ def screen(
 
 def _distinct(candidate: CandidateRecord) -> list[tuple[ActivationRecord, list[str]]]:
     """Each activation of a candidate once, with its groups."""
-    found: list[tuple[ActivationRecord, list[str]]] = []
+    distinct: list[
+        tuple[ActivationRecord, list[str]]
+    ] = []  # a record with its mapping has no hash
     for group, record in candidate.activations.items():
-        groups = next((groups for known, groups in found if known == record), None)
+        groups = next((groups for known, groups in distinct if known == record), None)
         if groups is None:
-            found.append((record, [group]))
+            distinct.append((record, [group]))
         else:
             groups.append(group)
-    return found
+    return distinct
 
 
-def _arriving(
+def _select_samples(
     samples: Sequence[Tensor] | Mapping[str, Sequence[Tensor]], groups: Sequence[str]
 ) -> Sequence[Tensor]:
     """Samples for an activation at some groups; of many, a few that are evenly spread."""
     if not isinstance(samples, Mapping):
         return samples
-    found = [tensor for group in groups for tensor in samples.get(group, ())]
-    return found[:: max(1, -(-len(found) // _MOST_SAMPLES))]
+    tensors = [tensor for group in groups for tensor in samples.get(group, ())]
+    return tensors[:: max(1, -(-len(tensors) // _MOST_SAMPLES))]
 
 
 def _screen_one(
@@ -102,11 +104,11 @@ def _screen_one(
     module = at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
     for where, values, slopes in _computed(module, _samples(pre_activations, dtype)):
-        if reason := _refused(values, slopes, straight_through):
+        if reason := _find_refusal(values, slopes, straight_through):
             return Screening(f"{reason} on {where}")
     # pieces of a widened layer are not bound to lines through 0: nothing holds them affine
     may_be_affine = row is not None and (row.name == "identity" or row.widens is not None)
-    if not may_be_affine and (reason := _trivial(record)):
+    if not may_be_affine and (reason := _find_triviality(record)):
         return Screening(reason)
     return Screening("", _far_warnings(module, dtype))
 
@@ -142,7 +144,7 @@ def _computed(
         yield name, values[part], slopes[part]
 
 
-def _refused(values: Tensor, slopes: Tensor, straight_through: bool) -> str:
+def _find_refusal(values: Tensor, slopes: Tensor, straight_through: bool) -> str:
     for what, numbers in (("values", values), ("gradients", slopes)):
         bad = (~torch.isfinite(numbers)).double().mean().item()
         if bad > _ISOLATED:
@@ -153,7 +155,7 @@ def _refused(values: Tensor, slopes: Tensor, straight_through: bool) -> str:
     return ""
 
 
-def _trivial(record: ActivationRecord) -> str:
+def _find_triviality(record: ActivationRecord) -> str:
     """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
     points = torch.cat([_quantiles(101), 3 * _quantiles(101)])  # hardsigmoid is a line on [-3, 3]
     affine: list[bool] = []

@@ -41,7 +41,7 @@ def _smaller(tree: Expression, identity: str) -> Iterator[Expression]:
         for part in _parts(node, values):
             try:
                 shorter = canonical(_replaced(tree, node, part))
-            except FormulaError:  # a power of numbers that is none
+            except FormulaError:  # a power of numbers that overflows
                 continue
             if shorter.size < tree.size and fingerprint(shorter) == identity:
                 yield shorter

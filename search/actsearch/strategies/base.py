@@ -42,7 +42,7 @@ class Context:
     """What a strategy may know besides the history.
 
     Attributes:
-        space: what may be proposed, every name spelt out.
+        space: what may be proposed, every name in full.
         seed: the study's seed.
         direction: which way values are better.
         groups: of the sites, where the space alone does not say them.

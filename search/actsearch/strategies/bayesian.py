@@ -314,10 +314,12 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
 
 
 def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {prefix + _CHOICE: CategoricalDistribution(list(names))}
+    distributions: dict[str, BaseDistribution] = {
+        prefix + _CHOICE: CategoricalDistribution(list(names))
+    }
     for setting in CATALOG[name].searched:
-        found[f"{prefix}{name}.{setting.name}"] = _distribution(setting)
-    return found
+        distributions[f"{prefix}{name}.{setting.name}"] = _distribution(setting)
+    return distributions
 
 
 def _suggest_value(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:

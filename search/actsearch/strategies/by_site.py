@@ -158,11 +158,11 @@ class BySite(Strategy):
         """Shared candidates, then such that change one group, then mixtures."""
         groups, phase = context.site_groups, phase_of(history, context)
         if phase == "shared":
-            found = self.shared(_as_shared(history, groups), n, context)
+            candidates = self.shared(_as_shared(history, groups), n, context)
             if groups == SiteGroups.shared():
-                return found
-            if found or len(groups) < 2 or not any(_is_start(one, groups) for one in history):
-                return [groups.normalized(candidate) for candidate in found]
+                return candidates
+            if candidates or len(groups) < 2 or not any(_is_start(one, groups) for one in history):
+                return [groups.normalized(candidate) for candidate in candidates]
             phase = "one"  # the space has no other shared ones
         state = BySiteState(history, context, phase)
         rng = random.Random(derive(context.proposal_seed(history), "groups"))

@@ -46,10 +46,12 @@ class SiteGroups:
     @classmethod
     def named(cls, patterns: Mapping[str, str | None]) -> SiteGroups:
         """A group for each pattern; those with one name are one group."""
-        found: dict[tuple[str, str | None], list[str]] = {}
+        by_name: dict[tuple[str, str | None], list[str]] = {}
         for pattern, name in patterns.items():
-            found.setdefault(("", pattern) if name is None else ("name", name), []).append(pattern)
-        return cls(tuple(tuple(group) for group in found.values()), False)
+            by_name.setdefault(("", pattern) if name is None else ("name", name), []).append(
+                pattern
+            )
+        return cls(tuple(tuple(group) for group in by_name.values()), False)
 
     def __len__(self) -> int:
         return len(self.keys)

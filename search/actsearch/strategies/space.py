@@ -131,7 +131,7 @@ class Space:
         return SiteGroups.shared() if self.sites == "shared" else None
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting as JSON data: names spelt out, so that a larger catalog changes nothing, and as given."""
+        """Every setting as JSON data: names in full, so that a larger catalog changes nothing, and as given."""
         return {
             "activations": list(self.activation_names),
             "operators": list(self.operator_names),
@@ -183,9 +183,9 @@ class Space:
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """How this space differs from a stored one; what is None here is not compared."""
-        found = []
+        differences = []
         mine = self.to_json()
-        for key, before in {"learned": True, **stored}.items():  # older studies say nothing of it
+        for key, before in {"learned": True, **stored}.items():  # older studies do not store it
             if key == "given" or mine.get(key) == before:
                 continue
             if key in mine["given"]:
@@ -195,10 +195,10 @@ class Space:
                 added = sorted(set(mine[key]) - set(before))
                 missing = sorted(set(before) - set(mine[key]))
                 if added or missing:
-                    found.append(f"space {key}: added {added}, missing {missing}")
+                    differences.append(f"space {key}: added {added}, missing {missing}")
             else:
-                found.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
-        return found
+                differences.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
+        return differences
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:

@@ -1,5 +1,6 @@
 """Verdicts: the arithmetic, and what is said of it."""
 
+from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.compute import (
     Measured,
     compute_verdict,
@@ -7,8 +8,6 @@ from actsearch.report.verdict.compute import (
     shrunken_means,
 )
 from actsearch.report.verdict.rows import Verdict, VerdictRow, read_verdicts
-from actsearch.report.verdict.shared import SharedRows
-from actsearch.report.verdict.weights import KeptWeights
 
 __all__ = [
     "KeptWeights",

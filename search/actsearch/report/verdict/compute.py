@@ -88,13 +88,13 @@ def compute_verdict(
     worst = _worst([baseline, *finalists], direction)
     test = _PairedTest(total, direction, min_effect)
     base = _scores(baseline, worst)
-    rows = [_judged(item, _scores(item, worst), base, worst, test) for item in finalists]
+    rows = [_compare(item, _scores(item, worst), base, worst, test) for item in finalists]
     sign = 1 if direction == "maximize" else -1
     rows.sort(key=lambda row: -sign * row.mean)
-    baseline_row = _judged(baseline, base, base, worst, test, word="baseline")
+    baseline_row = _compare(baseline, base, base, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
     winner = better[0] if better else baseline_row
-    spreads = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
+    deviations = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
     return Verdict(
         study_name,
         metric,
@@ -105,7 +105,7 @@ def compute_verdict(
         tuple(rows),
         winner,
         _versus_catalog(winner, rows, finalists, worst, test) if better else None,
-        test.visible(float(np.median(spreads)), count),
+        test.visible(float(np.median(deviations)), count),
         min_effect,
         validation_only,
     )
@@ -130,7 +130,7 @@ def _versus_catalog(
     if winner.is_catalog or best is None:
         return None
     item = next(item for item in finalists if item.is_catalog and item.number == best.number)
-    return _judged(item, np.array(winner.values), np.array(best.values), worst, test)
+    return _compare(item, np.array(winner.values), np.array(best.values), worst, test)
 
 
 @dataclass(frozen=True)
@@ -151,22 +151,22 @@ class _PairedTest:
         mean = float(differences.mean())
         error = float(differences.std(ddof=1)) / math.sqrt(count)
         if error == 0:
-            return self._without_spread(mean, count)
+            return self._interval_of_equals(mean, count)
         p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error))
         half = self.critical(count) * error
         return mean - half, mean + half, min(1.0, p_value * self.comparisons)
 
-    def _without_spread(self, mean: float, count: int) -> tuple[float, float, float]:
+    def _interval_of_equals(self, mean: float, count: int) -> tuple[float, float, float]:
         """Every difference the same, as on a small test set: t is undefined, the exact sign test is not."""
         p_value = min(1.0, 2 * 0.5**count * self.comparisons) if mean else 1.0
         if p_value < 1 - _CONFIDENCE or mean == 0:
             return mean, mean, p_value
         return min(mean, 0.0), max(mean, 0.0), p_value
 
-    def visible(self, spread: float, seeds: int) -> float:
-        """Smallest true difference found with a power of 80 %."""
+    def visible(self, deviation: float, seeds: int) -> float:
+        """Smallest true difference that is found with a power of 80 %."""
         power = float(special.stdtrit(seeds - 1, _POWER))
-        return (self.critical(seeds) + power) * spread / math.sqrt(seeds)
+        return (self.critical(seeds) + power) * deviation / math.sqrt(seeds)
 
     def word(self, low: float, high: float, seeds: int) -> Word:
         """Read the interval."""
@@ -179,7 +179,7 @@ class _PairedTest:
         return "not distinguishable"
 
 
-def _judged(
+def _compare(
     item: Measured,
     scores: Scores,
     base: Scores,
@@ -211,17 +211,17 @@ def _judged(
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:
-    seen = [
+    scores = [
         value
         for item in measured
         for value in (*item.values, *(item.as_given or ()))
         if value is not None
     ]
-    if not seen:
+    if not scores:
         raise StudyError(
             "every run of the confirmation diverged: lower the learning rate of the task"
         )
-    return min(seen) if direction == "maximize" else max(seen)
+    return min(scores) if direction == "maximize" else max(scores)
 
 
 def _scores(item: Measured, worst: float) -> Scores:
@@ -250,10 +250,10 @@ def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) ->
         return means
     expected = np.full_like(means, means.mean())
     if prior is not None:
-        before: Scores = np.asarray(prior, dtype=np.float64)
-        away: Scores = before - before.mean()
-        if (spread := float(away @ away)) > 0:
-            expected += float(np.clip(away @ means / spread, 0, 1)) * away
+        prior_scores: Scores = np.asarray(prior, dtype=np.float64)
+        centred: Scores = prior_scores - prior_scores.mean()
+        if (squares := float(centred @ centred)) > 0:
+            expected += float(np.clip(centred @ means / squares, 0, 1)) * centred
     noise = float(table.var(axis=1, ddof=1).mean()) / seeds
     residual = means - expected
     between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)

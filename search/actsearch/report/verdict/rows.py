@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from actsearch.errors import StorageError
+from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
-from actsearch.report.verdict.shared import SharedRows
-from actsearch.report.verdict.weights import KeptWeights
+from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.storage.tolerant import UNREADABLE, one_line
 from actsearch.text_table import align_columns
 
@@ -104,7 +103,7 @@ class Verdict:
         visible_difference: the smallest true difference that this test finds in 4 of 5 cases.
         min_effect: differences below this do not matter to the user.
         validation_only: the objective did not tell search from confirmation.
-        kept_weights: of a model that brings weights along (fine-tuning): how many; else None.
+        kept_weights: how much of the model is pretrained (fine-tuning); None where nothing is.
         shared_rows: test rows that the search has seen, if there are any: of train, of valid.
 
     Example:
@@ -252,12 +251,11 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as JSON data without NaN."""
-        data = dataclasses.asdict(self)
+        data: dict[str, Any] = to_json_data(self)
         data["winner"] = next(
             index for index, row in enumerate((self.baseline, *self.rows)) if row is self.winner
         )
-        cleaned: dict[str, Any] = _without_nonfinite(data)
-        return cleaned
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
@@ -271,14 +269,7 @@ class Verdict:
         """
         try:
             return cls._read(data)
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            IndexError,
-            OverflowError,
-        ) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StorageError(
                 f"a stored verdict cannot be read ({type(error).__name__}: {one_line(error)}): "
                 "it was changed by another program, or is damaged"
@@ -317,13 +308,13 @@ def read_verdicts(
     confirmations: Iterable[tuple[datetime, Mapping[str, Any]]],
 ) -> list[tuple[datetime, Verdict]]:
     """Stored verdicts with their time; what cannot be read is left out and logged."""
-    found = []
+    verdicts = []
     for created, data in confirmations:
         try:
-            found.append((created, Verdict.from_json(data)))
+            verdicts.append((created, Verdict.from_json(data)))
         except StorageError as error:
             _log.warning("%s", error)
-    return found
+    return verdicts
 
 
 def _format(value: float) -> str:
@@ -351,34 +342,18 @@ def _row(data: Mapping[str, Any]) -> VerdictRow:
     """A stored row; numbers that were not finite are texts there."""
     rate, trial = map(data.get, ("learning_rate", "number"))
     what = stored.read_placed(data)
+    names = ("mean", "difference", "low", "high", "p_value", "as_given")
+    others = (data.get("others") or {}).items()
     return VerdictRow(
         formula=what.formula,
         label=what.label,
-        mean=stored.read_number(data["mean"]),
-        difference=stored.read_number(data["difference"]),
-        low=stored.read_number(data["low"]),
-        high=stored.read_number(data["high"]),
-        p_value=stored.read_number(data["p_value"]),
         verdict=stored.read_word(data["verdict"], Word),
         values=stored.read_numbers(data["values"]),
-        as_given=stored.read_number(data["as_given"]),
         learning_rate=None if rate is None else stored.read_number(rate),
         diverged=stored.read_count(data.get("diverged", 0)),
         number=None if trial is None else stored.read_count(trial),
         is_catalog=bool(data.get("is_catalog")),
         activation=what.activation,
-        others={
-            one_line(name): stored.read_number(value)
-            for name, value in (data.get("others") or {}).items()
-        },
+        others={one_line(name): stored.read_number(value) for name, value in others},
+        **{name: stored.read_number(data[name]) for name in names},
     )
-
-
-def _without_nonfinite(data: Any) -> Any:
-    if isinstance(data, float) and not math.isfinite(data):
-        return str(data)
-    if isinstance(data, dict):
-        return {key: _without_nonfinite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_without_nonfinite(item) for item in data]
-    return data

@@ -119,10 +119,10 @@ def read_word(word: Any, words: Any) -> Any:
 
 def read_share(value: Any) -> float:
     """A number from 0 to 1; ValueError for anything else."""
-    found = read_number(value)
-    if math.isnan(found) or not 0 <= found <= 1:
-        raise ValueError(f"{found} is not a share")
-    return found
+    share = read_number(value)
+    if math.isnan(share) or not 0 <= share <= 1:
+        raise ValueError(f"{share} is not a share")
+    return share
 
 
 _SHORT = 40

@@ -62,7 +62,7 @@ def from_tree(tree: Any) -> Expression:
     """The formula of a DEAP tree.
 
     Raises:
-        FormulaError: if it is none, such as a power of numbers that overflows.
+        FormulaError: it is not a valid formula, as with a power of numbers that overflows.
     """
     position = 0
 
@@ -79,7 +79,9 @@ def from_tree(tree: Any) -> Expression:
         if OPERATORS[node.name].learned and not all(
             isinstance(number, (Number, Parameter)) for number in arguments[arity:]
         ):
-            arguments = arguments[:arity]  # a subtree came to stand where a learned number was
+            arguments = arguments[
+                :arity
+            ]  # crossover has put a subtree in the place of a learned number
         return Call(node.name, arguments)
 
     return read()

@@ -1,4 +1,4 @@
-"""What a verdict says of test data that the search has seen a part of."""
+"""What a verdict says of the conditions under which it was made."""
 
 from __future__ import annotations
 
@@ -8,9 +8,38 @@ from typing import Any, Literal
 
 from actsearch.report.verdict import stored
 
-__all__ = ["SharedRows"]
+__all__ = ["KeptWeights", "SharedRows"]
 
 Searched = Literal["train", "valid"]
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """Pretrained weights, as in fine-tuning.
+
+    Attributes:
+        kept: share of the model's parameters that have the same start value under every seed, above 0 to 1.
+        frozen: share of the model's parameters that are among these and that training does not change, 0 to ``kept``.
+    """
+
+    kept: float
+    frozen: float = 0.0
+
+    @property
+    def sentence(self) -> str:
+        """What that does to a comparison, in plain words."""
+        frozen = f" ({_format_share(self.frozen)} are frozen)" if self.frozen else ""
+        return (
+            f"{_format_share(self.kept)} of the weights are pretrained{frozen} and favour the activation they were "
+            "trained with: a candidate that loses here may win after a longer recovery, or from scratch."
+        )
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any] | None) -> KeptWeights | None:
+        """From JSON data; None for None."""
+        if data is None:
+            return None
+        return cls(stored.read_share(data["kept"]), stored.read_share(data["frozen"]))
 
 
 @dataclass(frozen=True)
@@ -48,3 +77,7 @@ class SharedRows:
         """
         counts = (stored.read_count(data[key]) for key in ("shared", "rows", "relabelled"))
         return cls(stored.read_word(data["other"], Searched), *counts)
+
+
+def _format_share(part: float) -> str:
+    return f"{part:.0%}" if part in (0, 1) or 0.01 <= part <= 0.99 else f"{part:.1%}"
