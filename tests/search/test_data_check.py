@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import actsearch as acs
 from actsearch.training import check_data
-from actsearch.training.data_check.overlap import Overlap, compare, tables_of
+from actsearch.training.data_check.overlap import Overlap, compare, build_tables
 from actsearch.training.data_check.rows import origin_of, read_rows
 
 
@@ -24,7 +24,7 @@ def _compared(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Overlap | N
         name: read_rows(origin_of(data), has_target=True)
         for name, data in (("test", one), ("train", other))
     }
-    tables = tables_of(rows)
+    tables = build_tables(rows)
     return compare(tables["test"], tables["train"]) if len(tables) == 2 else None
 
 
@@ -85,7 +85,7 @@ def test_rows_of_any_type_are_hashed_apart(make: Any) -> None:
     """Invariant: rows that differ have hashes that differ; equal rows, copied, are found."""
     rows = make(torch.Generator().manual_seed(0))
     labels = torch.arange(4000) % 2
-    table = tables_of({"train": read_rows(origin_of((rows, labels)), has_target=True)})["train"]
+    table = build_tables({"train": read_rows(origin_of((rows, labels)), has_target=True)})["train"]
     listed = rows.reshape(4000, -1)
     listed = torch.view_as_real(listed).flatten(1) if listed.is_complex() else listed.float()
     exact = len(np.unique(listed.numpy(), axis=0)) if rows.dtype != torch.float64 else 4000
@@ -105,7 +105,7 @@ def test_rows_of_another_form_share_nothing() -> None:
 def test_wide_rows_are_compared_in_little_memory() -> None:
     """400 MB of equal rows are compared 16 MB at a time, whatever the width."""
     x, y = torch.zeros(1, 1_000_000).expand(100, -1), torch.arange(100)
-    tables = tables_of(
+    tables = build_tables(
         {name: read_rows(origin_of((x, y)), has_target=True) for name in ("test", "train")}
     )
     assert [len(part) for part in tables["test"].steps(np.arange(100))] == [4] * 25

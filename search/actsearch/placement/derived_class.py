@@ -12,7 +12,7 @@ from torch import nn
 from actsearch.activations import Activation, pieces_of
 from actsearch.placement.function_module import Activating, FunctionModule
 
-__all__ = ["derive_class", "inplace_class", "make_inplace", "pause", "set_class"]
+__all__ = ["derive_class", "is_inplace", "make_inplace", "pause", "set_class"]
 
 
 def set_class(module: nn.Module, kind: type[nn.Module]) -> None:
@@ -30,6 +30,11 @@ def make_inplace(module: nn.Module) -> None:
     """Make an activation write its result over what it is given, unless it changes the shape."""
     if not isinstance(module, Activation) or pieces_of(module) == 1:
         _rebind(module, inplace_class)
+
+
+def is_inplace(module: nn.Module) -> bool:
+    """Whether :func:`make_inplace` changed a module."""
+    return getattr(type(module), "_actsearch_builder", None) is inplace_class
 
 
 def _rebind(module: nn.Module, builder: Callable[[type[nn.Module]], type[nn.Module]]) -> None:

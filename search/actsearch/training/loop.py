@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,19 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.attention import plain_attention
 from actsearch.training.diagnose import diagnosed, finished, fixed_batch, look_at
 from actsearch.training.dropout import key_dropout
-from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
+from actsearch.training.measures import (
+    Measures,
+    NonFinite,
+    batch_size_of,
+    follows_metric,
+    full_precision,
+)
 from actsearch.training.optimizer import build_optimizer, build_schedule
 
-__all__ = ["Fit", "TrainingResult", "fit", "plain_attention", "seed_streams"]
+__all__ = ["Fit", "TrainingResult", "fit", "seed_streams"]
 
 Report = Callable[[int, float], bool | None]
 
@@ -106,20 +112,6 @@ def fit(
     return TrainingResult(metrics, tuple(done), stopped, seconds, seen)
 
 
-@contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """torch's layers of transformers step by step: its kernel for a whole layer, in evaluation alone, rounds otherwise.
-
-    Counts for all threads.
-    """
-    was_on = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was_on)
-
-
 def seed_streams(model: nn.Module, seed: int) -> None:
     """Start every random stream that belongs to a module of the model: dropout and random activations."""
     reseed_random_activations(model, derive(seed, "activation"))
@@ -188,9 +180,8 @@ class Fit:
         return measures.as_metrics()
 
     def _train_pass(self, epoch: int) -> Measures:
-        task, metric = self.task, self.metric
-        follows = metric.for_training and metric.accumulator is not None and task.step is None
-        measures = Measures.of(metric) if follows else Measures(metric, None)
+        metric = self.metric
+        measures = Measures.of(metric) if follows_metric(self.task) else Measures(metric, None)
         self.model.train()
         for step, batch in enumerate(self.train, start=1):
             loss, output, target = self.loss(batch)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsearch.task import Accumulator, Metric
+from actsearch.task import Accumulator, Metric, Task
 
-__all__ = ["Measures", "NonFinite", "batch_size_of", "full_precision"]
+__all__ = ["Measures", "NonFinite", "batch_size_of", "follows_metric", "full_precision"]
 
 
 class NonFinite(Exception):
@@ -72,6 +72,12 @@ class Measures:
         if value is None or not math.isfinite(value):
             raise NonFinite(f"{self.metric.name} is {value} at the end")
         return {self.metric.name: value, **found, self.metric.name: value}
+
+
+def follows_metric(task: Task) -> bool:
+    """Whether a task's metric is measured on the training batches too."""
+    metric = task.resolved_metric
+    return metric.for_training and metric.accumulator is not None and task.step is None
 
 
 def full_precision(output: Any) -> Any:

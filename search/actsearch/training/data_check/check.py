@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from torch import nn
 from torch.utils.data import default_collate
@@ -20,11 +20,11 @@ from actsearch.training.data_check.labels import label_findings
 from actsearch.training.data_check.overlap import (
     Overlap,
     Table,
-    common_origin,
+    build_tables,
     compare,
-    tables_of,
+    compare_positions,
 )
-from actsearch.training.data_check.probe import Probe
+from actsearch.training.data_check.probe import Probe, attempt
 from actsearch.training.data_check.rows import Origin, Rows, is_random, origin_of, read_rows
 from actsearch.training.data_check.values import repeated_inputs, value_findings
 
@@ -38,8 +38,6 @@ _PAIRS = (("test", "train"), ("test", "valid"), ("valid", "train"))
 _DECIDED = {"test": "the verdict", "valid": "the search"}
 
 _MUCH = 1 << 28  # bytes that take about a second
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,21 +101,12 @@ def _level() -> int:
     return level
 
 
-def _attempt(what: str, action: Callable[[], T]) -> T | None:
-    """The result, or None where the user's data or model do not allow it."""
-    try:
-        return action()
-    except Exception as error:  # the user's data set or model: anything
-        _log.debug("not checked: %s (%s: %s)", what, type(error).__name__, error)
-        return None
-
-
 def _announce(rows: Iterable[Rows]) -> None:
     """Say that the look at much data takes a while."""
     size = sum(
         part[:1].numel() * part.element_size() * len(item)
         for item in rows
-        for part in [*item.inputs.values()] + ([] if item.target is None else [item.target])
+        for _, part in item.parts
     )
     if size > _MUCH:
         _log.info("looking through %.1f GB of data, once for this task", size / 1e9)
@@ -150,19 +139,23 @@ class _Data:
         self.tables: Mapping[str, Table] = {}
         if self.rows:
             _announce(self.rows.values())
-            self.tables = _attempt("which rows are equal", lambda: tables_of(self.rows)) or {}
-        pairs = [_attempt(f"{a} and {b}", lambda a=a, b=b: self._overlap(a, b)) for a, b in _PAIRS]  # type: ignore[misc]
+            self.tables = attempt("which rows are equal", lambda: build_tables(self.rows), {})
+        pairs = [
+            attempt(f"{a} and {b}", functools.partial(self._overlap, a, b), None)
+            for a, b in _PAIRS
+        ]
         self.overlaps: list[Overlap] = [item for item in pairs if item is not None]
 
     def _find(self, name: str, source: object) -> None:
-        origin = _attempt(f"{name} data", lambda: origin_of(source))
+        origin = attempt(f"{name} data", lambda: origin_of(source), None)
         if origin is not None and len(origin.positions):
             self.origins[name] = origin
 
     def _read(self, name: str, origin: Origin, *, has_target: bool) -> None:
-        rows = _attempt(
+        rows = attempt(
             f"{name} data",
             lambda: read_rows(origin, has_target=has_target and origin.collate is default_collate),
+            None,
         )
         if rows is not None:
             self.rows[name] = rows
@@ -171,7 +164,7 @@ class _Data:
         """By position where both are parts of one data set, and by what the rows hold."""
         if not {name, other} <= set(self.origins):
             return None
-        by_position = common_origin(name, self.origins[name], other, self.origins[other])
+        by_position = compare_positions(name, self.origins[name], other, self.origins[other])
         if by_position is not None and is_random(self.origins[other]):
             by_position = dataclasses.replace(by_position, same=False, is_definite=False)
         if not {name, other} <= set(self.tables):
@@ -227,14 +220,7 @@ def _other_findings(task: Task, build: Callable[[], nn.Module], data: _Data) -> 
         yield from repeated_inputs(name, table.distinct, len(table.inputs))
     for name, rows in data.rows.items():
         is_probed = name == "train" or task.evaluate is None
-        yield from (
-            _attempt(
-                f"numbers of {name}",
-                lambda name=name, rows=rows, is_probed=is_probed: list(  # type: ignore[misc]
-                    value_findings(name, rows, probe, is_probed=is_probed)
-                ),
-            )
-            or []
-        )
+        judge = functools.partial(value_findings, name, rows, probe, is_probed=is_probed)
+        yield from attempt(f"numbers of {name}", judge, [])
     if task.step is None:
-        yield from _attempt("labels", lambda: list(label_findings(task, data.rows, probe))) or []
+        yield from attempt("labels", lambda: list(label_findings(task, data.rows, probe)), [])

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actsearch.training.data_check.discrete import is_full_table
+from actsearch.training.data_check.full_table import is_full_table
 from actsearch.training.data_check.rows import Origin, Rows, as_array
 
-__all__ = ["Overlap", "Table", "common_origin", "compare", "tables_of"]
+__all__ = ["Overlap", "Table", "compare_positions", "compare", "build_tables"]
 
 Hashes = npt.NDArray[np.uint64]  # shape (rows,)
 Matches = npt.NDArray[np.int64]  # shape (rows,): the row of the other data set, or -1
@@ -78,7 +78,7 @@ class Table:
         name: train, valid or test.
         rows: what is hashed.
         inputs: hash of each row's inputs.
-        whole: hash of each row, its target included.
+        with_target: hash of each row, its target included.
     """
 
     def __init__(self, name: str, rows: Rows, dtypes: Sequence[torch.dtype]) -> None:
@@ -89,17 +89,17 @@ class Table:
         """
         self.name = name
         self.rows = rows
-        self._parts = [*rows.inputs.values()] + ([] if rows.target is None else [rows.target])
+        self._parts = [part for _, part in rows.parts]
         self._dtypes = dtypes
         self.inputs = np.empty(len(rows), np.uint64)
-        self.whole = np.empty(len(rows), np.uint64)
+        self.with_target = np.empty(len(rows), np.uint64)
         count = len(rows.inputs)
         for start, chunk in rows.chunks(self._parts):
             which = slice(start, start + len(chunk[0]))
-            chunk[:count] = [_sampled(part) for part in chunk[:count]]
-            data = [_bytes(part, dtype) for part, dtype in zip(chunk, dtypes, strict=True)]
-            self.inputs[which] = _hashes(data[:count], 0)
-            self.whole[which] = self.inputs[which] * _ODD + _hashes(data[count:], 1)
+            chunk[:count] = [_sample_columns(part) for part in chunk[:count]]
+            data = [_as_bytes(part, dtype) for part, dtype in zip(chunk, dtypes, strict=True)]
+            self.inputs[which] = _hash_rows(data[:count], 0)
+            self.with_target[which] = self.inputs[which] * _ODD + _hash_rows(data[count:], 1)
 
     @cached_property
     def is_sampled(self) -> bool:
@@ -118,11 +118,11 @@ class Table:
         for start in range(0, len(rows), step):
             yield rows[start : start + step]
 
-    def hash_whole(self, rows: Matches) -> None:
+    def rehash_fully(self, rows: Matches) -> None:
         """Hash all numbers of some rows."""
         for which in self.steps(rows):
-            new = _hashes([self.bytes_at(which, targets=False)], 2)
-            self.whole[which] += (new - self.inputs[which]) * _ODD
+            new = _hash_rows([self.bytes_at(which, targets=False)], 2)
+            self.with_target[which] += (new - self.inputs[which]) * _ODD
             self.inputs[which] = new
         vars(self).pop("order", None)
 
@@ -153,7 +153,7 @@ class Table:
         """Some rows as bytes."""
         parts = self._parts if targets else self._parts[: len(self.rows.inputs)]
         data = [
-            _bytes(self.rows.take(part, which), dtype)
+            _as_bytes(self.rows.take(part, which), dtype)
             for part, dtype in zip(parts, self._dtypes, strict=False)
         ]
         return np.concatenate(data, axis=1)
@@ -175,30 +175,30 @@ class Table:
         return 2 * self.distinct <= len(self.inputs)
 
 
-def tables_of(rows: Mapping[str, Rows]) -> dict[str, Table]:
+def build_tables(rows: Mapping[str, Rows]) -> dict[str, Table]:
     """Data sets whose rows have one form, hashed; of another form than the first, a data set shares nothing."""
     first = next(iter(rows.values()))
-    alike = {name: item for name, item in rows.items() if _form(item) == _form(first)}
-    columns = zip(*(_all_parts(item) for item in alike.values()), strict=True)
-    dtypes = [_common({part.dtype for part in column}) for column in columns]
+    alike = {name: item for name, item in rows.items() if _row_form(item) == _row_form(first)}
+    columns = zip(*(item.parts for item in alike.values()), strict=True)
+    dtypes = [_common_dtype({part.dtype for _, part in column}) for column in columns]
     tables = {name: Table(name, item, dtypes) for name, item in alike.items()}
     if any(table.is_sampled for table in tables.values()):
-        _hash_alike(list(tables.values()))
+        _rehash_candidates(list(tables.values()))
     return tables
 
 
-def _hash_alike(tables: Sequence[Table]) -> None:
+def _rehash_candidates(tables: Sequence[Table]) -> None:
     """Of rows whose sampled numbers are equal, hash all numbers; others differ already."""
     alike = [
-        [_repeated(one)] + [_known(one, other) for other in tables if other is not one]
+        [_find_repeated(one)] + [_find_in(one, other) for other in tables if other is not one]
         for one in tables
     ]
     for table, found in zip(tables, alike, strict=True):
         if len(rows := np.flatnonzero(np.logical_or.reduce(found))):
-            table.hash_whole(rows)
+            table.rehash_fully(rows)
 
 
-def _repeated(table: Table) -> npt.NDArray[np.bool_]:
+def _find_repeated(table: Table) -> npt.NDArray[np.bool_]:
     """Rows whose hash stands more than once in a data set."""
     ordered = table.inputs[table.order]
     equal = np.concatenate([[False], ordered[1:] == ordered[:-1], [False]])
@@ -207,7 +207,7 @@ def _repeated(table: Table) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _known(one: Table, other: Table) -> npt.NDArray[np.bool_]:
+def _find_in(one: Table, other: Table) -> npt.NDArray[np.bool_]:
     """Rows whose hash stands in another data set as well."""
     a, b = one.inputs[one.order], other.inputs[other.order]
     found = np.empty(len(a), np.bool_)
@@ -217,25 +217,21 @@ def _known(one: Table, other: Table) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _all_parts(rows: Rows) -> list[Tensor]:
-    return [*rows.inputs.values()] + ([] if rows.target is None else [rows.target])
+def _row_form(rows: Rows) -> tuple[object, ...]:
+    return tuple(part[:1].numel() for _, part in rows.parts), rows.target is None
 
 
-def _form(rows: Rows) -> tuple[object, ...]:
-    return tuple(part[:1].numel() for part in _all_parts(rows)), rows.target is None
-
-
-def _common(dtypes: set[torch.dtype]) -> torch.dtype:
+def _common_dtype(dtypes: set[torch.dtype]) -> torch.dtype:
     return dtypes.pop() if len(dtypes) == 1 else torch.float64
 
 
-def _sampled(part: Tensor) -> Tensor:
+def _sample_columns(part: Tensor) -> Tensor:
     """Evenly spread numbers of each row."""
     width = part[:1].numel()
     return part if width < _WIDE else part.reshape(len(part), -1)[:, :: width // _SAMPLED]
 
 
-def _bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
+def _as_bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
     """Rows as bytes, shape (rows, bytes)."""
     flat = part.to(dtype).reshape(len(part), -1).contiguous()
     if dtype is torch.bool:
@@ -244,7 +240,7 @@ def _bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
     return found
 
 
-def _hashes(parts: Sequence[npt.NDArray[np.uint8]], seed: int) -> Hashes:
+def _hash_rows(parts: Sequence[npt.NDArray[np.uint8]], seed: int) -> Hashes:
     """A 64-bit hash of each row: its words are mixed, and summed with random odd factors.
 
     Mixed first, since rows of +-1 differ in the highest bits alone, and these would cancel in the sum.
@@ -267,22 +263,22 @@ def compare(one: Table, other: Table) -> Overlap | None:
 
     All of one being in the other counts as *the same* when inputs and targets agree, and it is not to be expected:
     where the inputs come from a small set (truth tables, categories, token ids), rows drawn anew repeat the old ones,
-    and the test data may be sound. So it is the same where that cannot be, see :func:`_drawn_anew`, or where the rows
-    are equal one by one, in order. Of a table of all combinations no row can be new, in whatever order it stands.
+    and the test data may be sound. So it is the same where that cannot be, see :func:`_may_be_drawn_anew`, or where the
+    rows are equal one by one, in order. Of a table of all combinations no row can be new, in whatever order it stands.
     """
-    inputs = _matches(one, other, one.order, other.order, targets=False)
+    inputs = _match_rows(one, other, one.order, other.order, targets=False)
     shared = inputs >= 0
     if not shared.any():
         return None
     rows = np.flatnonzero(shared)
     candidates = np.flatnonzero(np.isin(other.inputs, one.inputs[rows]))
-    order = candidates[np.argsort(other.whole[candidates], kind="stable")]
-    whole = _matches(one, other, rows, order, targets=True)
+    order = candidates[np.argsort(other.with_target[candidates], kind="stable")]
+    whole = _match_rows(one, other, rows, order, targets=True)
     matched = whole >= 0
     first = int(np.flatnonzero(shared)[0])
-    in_order = one.distinct > 1 and np.array_equal(one.whole, other.whole)
+    in_order = one.distinct > 1 and np.array_equal(one.with_target, other.with_target)
     of_table = other.is_table and one.is_balanced
-    expected = of_table or _drawn_anew(one, other)
+    expected = of_table or _may_be_drawn_anew(one, other)
     return Overlap(
         one.name,
         other.name,
@@ -293,19 +289,19 @@ def compare(one: Table, other: Table) -> Overlap | None:
         bool(matched.all()) and (in_order and not of_table or not expected),
         matched,
         not expected,
-        _reason(other, of_table=of_table) if expected else "",
+        _explain_expected(other, of_table=of_table) if expected else "",
         of_table,
     )
 
 
-def _reason(other: Table, *, of_table: bool) -> str:
+def _explain_expected(other: Table, *, of_table: bool) -> str:
     counts = f"{other.distinct} different inputs in {len(other.inputs)} rows"
     if of_table:
         return f"{other.name} holds {counts}, about all combinations of their values, so hardly any can be new"
     return f"{other.name} holds {counts}, so some are to be expected"
 
 
-def _drawn_anew(one: Table, other: Table) -> bool:
+def _may_be_drawn_anew(one: Table, other: Table) -> bool:
     """Whether one may be drawn from the small set of inputs that the other shows.
 
     The other repeats its inputs, twice each on average, and one repeats its own as often as n draws from d values do,
@@ -316,7 +312,9 @@ def _drawn_anew(one: Table, other: Table) -> bool:
     return other.repeats and n - one.distinct >= repeated - 3 * math.sqrt(max(0.0, repeated))
 
 
-def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets: bool) -> Matches:
+def _match_rows(
+    one: Table, other: Table, rows: Matches, order: Matches, *, targets: bool
+) -> Matches:
     """For each row the first equal one of the other data set, or -1.
 
     Args:
@@ -326,20 +324,20 @@ def _matches(one: Table, other: Table, rows: Matches, order: Matches, *, targets
         order: rows of the other, sorted by hash.
         targets: whether the targets count.
     """
-    a, b = (one.whole, other.whole) if targets else (one.inputs, other.inputs)
+    a, b = (one.with_target, other.with_target) if targets else (one.inputs, other.inputs)
     a, b = a[rows], b[order]
-    at = np.minimum(np.searchsorted(b, a), len(b) - 1)  # the first of equal ones
-    found: Matches = np.full(len(one.inputs), -1, np.int64)
-    hits = np.flatnonzero(b[at] == a)
+    position = np.minimum(np.searchsorted(b, a), len(b) - 1)  # the first of equal ones
+    matches: Matches = np.full(len(one.inputs), -1, np.int64)
+    hits = np.flatnonzero(b[position] == a)
     for part in one.steps(hits):
-        own, theirs = rows[part], order[at[part]]
+        own, theirs = rows[part], order[position[part]]
         equal = one.bytes_at(own, targets=targets) == other.bytes_at(theirs, targets=targets)
         exact = equal.all(axis=1)
-        found[own[exact]] = theirs[exact]
-    return found
+        matches[own[exact]] = theirs[exact]
+    return matches
 
 
-def common_origin(name: str, one: Origin, other_name: str, other: Origin) -> Overlap | None:
+def compare_positions(name: str, one: Origin, other_name: str, other: Origin) -> Overlap | None:
     """The same by position, for two parts of one data set object; None if they are not, or share nothing."""
     if one.base is not other.base:
         return None
@@ -350,13 +348,13 @@ def common_origin(name: str, one: Origin, other_name: str, other: Origin) -> Ove
         return None
     own, theirs = as_array(one.positions), as_array(other.positions)
     known, first = np.unique(theirs, return_index=True)
-    at = np.minimum(np.searchsorted(known, own), len(known) - 1)
-    matched = known[at] == own
+    position = np.minimum(np.searchsorted(known, own), len(known) - 1)
+    matched = known[position] == own
     if not matched.any():
         return None
     row = int(np.argmax(matched))
     count = int(matched.sum())
-    place = (row, int(first[at[row]]))
+    place = (row, int(first[position[row]]))
     is_whole = bool(matched.all())
     return Overlap(name, other_name, len(matched), count, 0, place, is_whole, matched)
 

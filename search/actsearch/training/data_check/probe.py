@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,26 @@ from actsearch.task import Task, inputs_and_targets, to_device
 from actsearch.training.data_check.rows import Origin
 from actsearch.training.loop import Fit
 
-__all__ = ["Probe"]
+__all__ = ["MAX_PROBED", "Probe", "attempt"]
+
+_log = logging.getLogger("actsearch")
+
+MAX_PROBED = 64
+"""Rows that the model is tried on at most."""
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 _CPU = torch.device("cpu")
+
+
+def attempt(what: str, action: Callable[[], T], default: D) -> T | D:
+    """The result of an action, or the default where the user's data, model or loss do not allow it."""
+    try:
+        return action()
+    except Exception as error:  # code of the user's: anything
+        _log.debug("not checked: %s (%s: %s)", what, type(error).__name__, error)
+        return default
 
 
 class Probe:
@@ -36,7 +54,7 @@ class Probe:
         self._task = task
         self._build = build
 
-    def trouble(self, origin: Origin, which: Sequence[int], *, gradients: bool) -> str:
+    def nonfinite_reason(self, origin: Origin, which: Sequence[int], *, gradients: bool) -> str:
         """What is not finite when the model is given these rows; empty if nothing is.
 
         Args:
@@ -53,10 +71,10 @@ class Probe:
         if not gradients:
             return ""
         torch.autograd.backward(loss)
-        found = [p.grad for p in fit.model.parameters() if p.grad is not None]
-        return "" if all(bool(g.isfinite().all()) for g in found) else "its gradient is not finite"
+        grads = [p.grad for p in fit.model.parameters() if p.grad is not None]
+        return "" if all(bool(g.isfinite().all()) for g in grads) else "its gradient is not finite"
 
-    def takes_labels(self, origin: Origin, which: Sequence[int]) -> bool:
+    def accepts_labels(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss takes the labels of these rows.
 
         Raises:
@@ -72,18 +90,18 @@ class Probe:
         """Scores for classes that the model gives a row, on axis 1; None where its output is of another form."""
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch([0]), _CPU))
-            output = forward(self._copy, inputs)
+            output = forward(self._model_on_cpu, inputs)
         if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
             return None
         return output.shape[1] if output.shape[1] > 1 else None
 
-    def is_of_classes(self, origin: Origin, which: Sequence[int]) -> bool:
+    def are_targets_classes(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the targets are classes, seen by a loss that takes those of these rows, and none that has no output.
 
         Raises:
             Exception: whatever the user's model and loss raise on these rows.
         """
-        output, target, loss = self._tried(origin, which)
+        output, target, loss = self._evaluate(origin, which)
         if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
             return False
         loss(output, target)
@@ -93,25 +111,25 @@ class Probe:
             return True
         return False
 
-    def leaves_out(self, origin: Origin, which: Sequence[int]) -> bool:
+    def ignores_rows(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss leaves these rows out: it is not finite, or the same whatever the model's output is.
 
         Raises:
             Exception: whatever the user's model and loss raise on these rows.
         """
-        output, target, loss = self._tried(origin, which)
-        found = loss(output, target)
-        if not isinstance(output, Tensor) or not bool(torch.isfinite(found).all()):
+        output, target, loss = self._evaluate(origin, which)
+        value = loss(output, target)
+        if not isinstance(output, Tensor) or not bool(torch.isfinite(value).all()):
             return True
         other = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
-        return bool((found == loss(other.to(output.dtype), target)).all())
+        return bool((value == loss(other.to(output.dtype), target)).all())
 
     def uses_targets(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the loss on these rows would be another with other targets; they may be placeholders."""
-        output, target, loss = self._tried(origin, which)
-        return bool((loss(output, target) != loss(output, _other(target))).any())
+        output, target, loss = self._evaluate(origin, which)
+        return bool((loss(output, target) != loss(output, _other_targets(target))).any())
 
-    def _tried(
+    def _evaluate(
         self, origin: Origin, which: Sequence[int]
     ) -> tuple[Any, Tensor, Callable[[Any, Tensor], Tensor]]:
         """The model's output on these rows, their targets, and the task's loss of the two."""
@@ -121,7 +139,7 @@ class Probe:
             loss = copy.deepcopy(loss).to(_CPU)
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
-            return forward(self._copy, inputs), target, torch.no_grad()(loss)
+            return forward(self._model_on_cpu, inputs), target, torch.no_grad()(loss)
 
     def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
         fit = Fit(task, copy.deepcopy(self._build()), 0)
@@ -131,11 +149,11 @@ class Probe:
         return loss, fit
 
     @functools.cached_property
-    def _copy(self) -> nn.Module:
+    def _model_on_cpu(self) -> nn.Module:
         return copy.deepcopy(self._build()).to(_CPU).eval()
 
 
-def _other(target: Tensor) -> Tensor:
+def _other_targets(target: Tensor) -> Tensor:
     if target.dtype is torch.bool:
         return ~target
     if target.is_floating_point():

@@ -56,7 +56,7 @@ class Origin:
     positions: Positions | range
     collate: Callable[[list[Any]], Any] = default_collate
 
-    def at(self, which: slice | Sequence[int]) -> Positions:
+    def select(self, which: slice | Sequence[int]) -> Positions:
         """Some of the positions."""
         if isinstance(which, slice):
             return as_array(self.positions[which])
@@ -76,10 +76,10 @@ class Origin:
 
     def batch(self, which: Sequence[int]) -> Any:
         """A batch of some rows, as training would get it; random transforms are seeded."""
-        chosen = self.at(which)
+        chosen = self.select(which)
         if isinstance(self.base, tuple):
-            at = torch.from_numpy(chosen)
-            return tuple(tensor[at.to(tensor.device)] for tensor in self.base)
+            index = torch.from_numpy(chosen)
+            return tuple(tensor[index.to(tensor.device)] for tensor in self.base)
         with isolated_random(0):
             return self.collate([self.readable[int(position)] for position in chosen])
 
@@ -102,6 +102,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.origin.positions)
+
+    @cached_property
+    def parts(self) -> list[tuple[str, Tensor]]:
+        """All tensors by name, the target last."""
+        targets = [] if self.target is None else [("targets", self.target)]
+        return [*self.inputs.items(), *targets]
 
     @property
     def labels(self) -> Tensor | None:
@@ -146,14 +152,16 @@ def origin_of(source: Any) -> Origin:
         return Origin(source, range(len(source[0])))
     if isinstance(source, DataLoader):
         below = origin_of(source.dataset)
-        chosen = _sampled(source, len(below.positions))
-        positions = below.positions if chosen is None else _chosen(below.positions, chosen)
+        chosen = _sampler_indices(source, len(below.positions))
+        positions = (
+            below.positions if chosen is None else _compose_positions(below.positions, chosen)
+        )
         return Origin(below.base, positions, source.collate_fn)
     if isinstance(source, IterableDataset):
         raise Unreadable("it is a stream")
     if type(source) is Subset:
         below = origin_of(source.dataset)
-        return Origin(below.base, _chosen(below.positions, source.indices))
+        return Origin(below.base, _compose_positions(below.positions, source.indices))
     return Origin(source, range(len(source)))
 
 
@@ -170,7 +178,7 @@ def as_array(positions: Positions | range) -> Positions:
     return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
 
 
-def _chosen(positions: Positions | range, indices: Any) -> Positions | range:
+def _compose_positions(positions: Positions | range, indices: Any) -> Positions | range:
     """Positions at some indices; a range of a range stays one."""
     is_inside = isinstance(indices, range) and (
         not indices
@@ -182,16 +190,18 @@ def _chosen(positions: Positions | range, indices: Any) -> Positions | range:
         step = positions.step * indices.step
         start = positions[indices[0]]
         return range(start, start + step * len(indices), step)
-    at = as_array(indices) if isinstance(indices, range) else np.asarray(list(indices), np.int64)
+    index = (
+        as_array(indices) if isinstance(indices, range) else np.asarray(list(indices), np.int64)
+    )
     if not isinstance(positions, range):
-        return positions[at]
-    if at.size and not (-len(positions) <= at.min() and at.max() < len(positions)):
+        return positions[index]
+    if index.size and not (-len(positions) <= index.min() and index.max() < len(positions)):
         raise IndexError("a subset's indices lie outside its data set")
-    at = np.where(at < 0, at + len(positions), at)
-    return positions.start + positions.step * at
+    index = np.where(index < 0, index + len(positions), index)
+    return positions.start + positions.step * index
 
 
-def _sampled(loader: DataLoader[Any], length: int) -> Any:
+def _sampler_indices(loader: DataLoader[Any], length: int) -> Any:
     """Indices of the rows that a loader takes; None for all."""
     sampler = loader.sampler
     if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
@@ -219,18 +229,16 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
     Raises:
         Unreadable: too many items, random ones, or such as are no numbers.
     """
-    parts, is_read = _parts(origin)
-    every = is_read or len(origin.positions) == _length(parts)
-    if every and not is_read:
-        every = _is_in_order(origin.positions)
+    parts, is_read = _dataset_parts(origin)
+    every = is_read or (len(origin.positions) == len(parts[0]) and _is_in_order(origin.positions))
     target: Tensor | None = None
     if isinstance(parts, (tuple, list)) and len(parts) >= 2 and has_target:
         *parts, last = parts
         if not isinstance(last, Tensor):
             raise Unreadable("its targets are not one tensor")
         target = last
-    inputs = dict(_named(parts))
-    return Rows(inputs, target, None if every else origin.at(slice(None)), origin)
+    inputs = dict(_named_tensors(parts))
+    return Rows(inputs, target, None if every else origin.select(slice(None)), origin)
 
 
 def _is_in_order(positions: Positions | range) -> bool:
@@ -239,7 +247,7 @@ def _is_in_order(positions: Positions | range) -> bool:
     return bool((positions == np.arange(len(positions))).all())
 
 
-def _parts(origin: Origin) -> tuple[Any, bool]:
+def _dataset_parts(origin: Origin) -> tuple[Any, bool]:
     """Tensors of the data set, and whether they were read for these rows alone."""
     base = origin.base
     if isinstance(base, tuple):
@@ -248,23 +256,19 @@ def _parts(origin: Origin) -> tuple[Any, bool]:
         return base.tensors, False
     if type(base) is ConcatDataset:
         try:
-            children = [_joined(child) for child in base.datasets]
+            children = [_select_tensors(child) for child in base.datasets]
             return tuple(torch.cat(column) for column in zip(*children, strict=True)), False
         except (Unreadable, RuntimeError, ValueError):
             pass
     return _read_items(origin), True
 
 
-def _joined(child: Any) -> tuple[Tensor, ...]:
+def _select_tensors(child: Any) -> tuple[Tensor, ...]:
     below = origin_of(child)
     if type(below.base) is not TensorDataset:
         raise Unreadable("it is put together from other data")
-    at = torch.from_numpy(below.at(slice(None)))
-    return tuple(tensor[at.to(tensor.device)] for tensor in below.base.tensors)
-
-
-def _length(parts: Any) -> int:
-    return len(parts[0])
+    index = torch.from_numpy(below.select(slice(None)))
+    return tuple(tensor[index.to(tensor.device)] for tensor in below.base.tensors)
 
 
 def _read_items(origin: Origin) -> Any:
@@ -292,21 +296,21 @@ def is_random(origin: Origin) -> bool:
     for seed in (0, 1):
         with isolated_random(seed):
             read.append(default_collate([origin.readable[int(origin.positions[0])]]))
-    first, second = (list(_named(parts)) for parts in read)
+    first, second = (list(_named_tensors(parts)) for parts in read)
     return any(not torch.equal(a, b) for (_, a), (_, b) in zip(first, second, strict=True))
 
 
-def _named(parts: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
+def _named_tensors(parts: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a batch with what to call it in a message."""
     if isinstance(parts, Tensor):
         yield name, parts
     elif isinstance(parts, Mapping):
         for key, part in parts.items():
-            yield from _named(part, f"{name}[{str(key)[:40]!r}]")
+            yield from _named_tensors(part, f"{name}[{str(key)[:40]!r}]")
     elif isinstance(parts, (tuple, list)) and len(parts) == 1:
-        yield from _named(parts[0], name)
+        yield from _named_tensors(parts[0], name)
     elif isinstance(parts, (tuple, list)):
         for number, part in enumerate(parts):
-            yield from _named(part, f"{name}[{number}]")
+            yield from _named_tensors(part, f"{name}[{number}]")
     else:
         raise Unreadable(f"its rows hold {type(parts).__name__}, which is not compared")

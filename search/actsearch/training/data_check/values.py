@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,25 +11,23 @@ import torch
 from torch import Tensor
 
 from actsearch.training.data_check.finding import Finding
-from actsearch.training.data_check.probe import Probe
+from actsearch.training.data_check.probe import MAX_PROBED, Probe, attempt
 from actsearch.training.data_check.rows import Rows
 
 __all__ = ["repeated_inputs", "value_findings"]
 
 _log = logging.getLogger("actsearch")
 
-_PROBED = 64  # rows with such numbers that the model is tried on
-
 
 @dataclass
-class _Bad:
+class _NonFinite:
     """Numbers of one tensor that are not finite.
 
     Attributes:
         nan: how many are NaN.
         inf: how many are infinite.
         rows: in which rows, in order.
-        place: of the first within its row, as an index.
+        place: index of the first within its row.
     """
 
     nan: int
@@ -37,7 +36,7 @@ class _Bad:
     place: tuple[int, ...]
 
 
-def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> Iterator[Finding]:
+def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> list[Finding]:
     """NaN and inf in one data set, counted.
 
     They are refused where the model gives no finite loss on them (in training, no finite gradient). A model that
@@ -51,15 +50,13 @@ def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> I
         probe: tries the model on them.
         is_probed: whether the task's loss is what measures these data.
     """
-    parts = list(rows.inputs.items())
-    if rows.target is not None:
-        parts.append(("targets", rows.target))
-    for what, part in parts:
-        if (bad := _not_finite(rows, part)) is not None:
+    findings: list[Finding] = []
+    for what, part in rows.parts:
+        if (bad := _count_nonfinite(rows, part)) is not None:
             is_mask = not bad.nan and _is_mask(rows, part)
-            yield from _judged(
-                name, what, rows, bad, probe if is_probed else None, is_mask=is_mask
-            )
+            judge = probe if is_probed else None
+            findings += _judge_nonfinite(name, what, rows, bad, judge, is_mask=is_mask)
+    return findings
 
 
 def _is_mask(rows: Rows, part: Tensor) -> bool:
@@ -69,39 +66,41 @@ def _is_mask(rows: Rows, part: Tensor) -> bool:
     )
 
 
-def _judged(
-    name: str, what: str, rows: Rows, bad: _Bad, probe: Probe | None, *, is_mask: bool
+def _judge_nonfinite(
+    name: str, what: str, rows: Rows, bad: _NonFinite, probe: Probe | None, *, is_mask: bool
 ) -> Iterator[Finding]:
     kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
     text = (
         f"{name} {what} hold {' and '.join(kinds)} in {len(bad.rows)} of {len(rows)} rows "
-        f"(first: row {bad.rows[0]}{_column(bad.place)})"
+        f"(first: row {bad.rows[0]}{_format_index(bad.place)})"
     )
     advice = "remove these rows, or put numbers in their place"
-    trouble: str | None = None
+    reason: str | None = None
     if probe is not None:
-        try:
-            trouble = probe.trouble(rows.origin, bad.rows[:_PROBED], gradients=name == "train")
-        except Exception as error:  # the user's model: anything
-            _log.debug("the model was not tried on rows that are not finite", exc_info=error)
-    if trouble:
-        yield Finding(f"{text}, and {trouble}: {advice}", refused=True)
-    elif trouble == "" and (is_mask or not bad.inf):
+        try_out = functools.partial(probe.nonfinite_reason, gradients=name == "train")
+        reason = attempt(
+            "the model on rows that are not finite",
+            lambda: try_out(rows.origin, bad.rows[:MAX_PROBED]),
+            None,
+        )
+    if reason:
+        yield Finding(f"{text}, and {reason}: {advice}", refused=True)
+    elif reason == "" and (is_mask or not bad.inf):
         _log.info("%s; the model gives a finite loss on them", text)
     else:
         yield Finding(f"{text}: {advice}, or candidates fail that your model does without")
 
 
-def _column(place: tuple[int, ...]) -> str:
+def _format_index(place: tuple[int, ...]) -> str:
     if not place:
         return ""
     return f", column {place[0]}" if len(place) == 1 else f", at {place}"
 
 
-def _not_finite(rows: Rows, part: Tensor) -> _Bad | None:
+def _count_nonfinite(rows: Rows, part: Tensor) -> _NonFinite | None:
     if not (part.is_floating_point() or part.is_complex()):
         return None
-    found = _Bad(0, 0, [], ())
+    found = _NonFinite(0, 0, [], ())
     for start, (chunk,) in rows.chunks([part]):
         if bool(torch.isfinite(chunk.sum())):  # the quick way: a sum keeps NaN and inf
             continue

@@ -2,7 +2,7 @@
 
 from actsearch.training.stack.fit import StackedFit, fit_stack, fit_together
 from actsearch.training.stack.model import Member
-from actsearch.training.stack.per_slice import Unstackable
+from actsearch.training.stack.stacked_site import Unstackable
 from actsearch.training.stack.trust import check_stack
 from actsearch.training.stack.watch import Watch
 

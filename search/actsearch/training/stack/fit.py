@@ -18,6 +18,7 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.attention import mappable_attention
 from actsearch.training.diagnose import (
     Seen,
     diagnosed,
@@ -28,13 +29,17 @@ from actsearch.training.diagnose import (
 )
 from actsearch.training.loop import TrainingResult
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
-from actsearch.training.stack.attention import attention_for
-from actsearch.training.stack.follow import Follower
-from actsearch.training.stack.losses import across, fits_all, loss_for_all, with_value
-from actsearch.training.stack.model import Member, StackedModel, goes_apart
+from actsearch.training.stack.batches import stack_batches, unstack
+from actsearch.training.stack.measures import (
+    StackedMetric,
+    has_class_scores,
+    loss_for_all,
+    stack_target,
+    with_value,
+)
+from actsearch.training.stack.model import Member, StackedModel, computes_memberwise
 from actsearch.training.stack.optimizer import StackedOptimizer
-from actsearch.training.stack.per_slice import Unstackable
-from actsearch.training.stack.spread import gathered, rows_of
+from actsearch.training.stack.stacked_site import Unstackable
 from actsearch.training.stack.watch import Watch
 
 __all__ = ["StackedFit", "fit_stack", "fit_together"]
@@ -66,7 +71,7 @@ def fit_together(
     most = threads if side_by_side is None else side_by_side
     parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
     plan = _Plan(task, task.epochs if epochs is None else epochs, on_test, watch, diagnose, batch)
-    with isolated_random(0), attention_for(task):
+    with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
         if parts < 2:
             return _fit_in_step(plan, [members], map)
         share = -(-len(members) // parts)
@@ -322,7 +327,7 @@ class StackedFit:
     def _train_pass(self, epoch: int) -> tuple[list[float], list[float | None]]:
         """Mean loss of each member, and its metric on the training batches."""
         self.model.train()
-        follow = Follower(self.task, self.model.count)
+        metric = StackedMetric(self.task, self.model.count)
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
         for step, batches in enumerate(zip(*self.train, strict=True), start=1):
@@ -340,9 +345,9 @@ class StackedFit:
             loss_sum += values * size
             samples += size
             if outputs is not None:
-                follow.update(outputs, target, dims)
+                metric.update(outputs, target, dims)
         means = (loss_sum / max(samples, 1)).tolist()
-        return means, follow.result(means)
+        return means, metric.result(means)
 
     def update(self, loss: Tensor) -> None:
         """One step of every member down the gradient of its own loss."""
@@ -357,7 +362,7 @@ class StackedFit:
             batches: one for each seed.
         """
         task = self.task
-        batch, dims = self._spread(batches)
+        batch, dims = self._stack_batches(batches)
         with self._autocast():
             if task.step is not None:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
@@ -370,30 +375,32 @@ class StackedFit:
         """The task's loss of each member, the very number of single training."""
         loss = self.task.loss
         assert loss is not None
-        is_usual = self._loss is not None and fits_all(outputs, target, dims)
-        if not goes_apart(self.device):
+        is_usual = self._loss is not None and has_class_scores(outputs, target, dims)
+        if not computes_memberwise(self.device):
             if is_usual and self._loss is not None:
-                return self._loss(outputs, across(outputs, target, dims))
+                return self._loss(outputs, stack_target(outputs, target, dims))
             mapped: Tensor = torch.vmap(loss, in_dims=(0, dims))(outputs, target)
             return mapped
-        rows = rows_of(outputs, self.model.count)
-        targets = [target] * len(rows) if dims is None else rows_of(target, len(rows))
+        rows = unstack(outputs, self.model.count)
+        targets = [target] * len(rows) if dims is None else unstack(target, len(rows))
         if self._loss is None or not is_usual:
             return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
         with torch.no_grad():
             values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]
-        return with_value(self._loss(outputs, across(outputs, target, dims)), torch.stack(values))
+        return with_value(
+            self._loss(outputs, stack_target(outputs, target, dims)), torch.stack(values)
+        )
 
     def _autocast(self) -> Any:
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
         )
 
-    def _spread(self, batches: Sequence[Any]) -> tuple[Any, Any]:
+    def _stack_batches(self, batches: Sequence[Any]) -> tuple[Any, Any]:
         """Each member's batch, and its axis of members: None where there is one seed, and all share it."""
         if len(batches) == 1:
             return batches[0], None
-        return gathered(batches, self.model.seed_of), 0
+        return stack_batches(batches, self.model.seed_of), 0
 
     @torch.no_grad()
     def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
@@ -428,4 +435,4 @@ class StackedFit:
 
     def outputs(self, inputs: Any) -> list[Any]:
         """What each member's model gives for inputs that all share."""
-        return rows_of(self.model.run(forward, inputs, dims=(None,)), self.model.count)
+        return unstack(self.model.run(forward, inputs, dims=(None,)), self.model.count)

@@ -1,4 +1,7 @@
-"""The way from inside of ``vmap``, where one member is seen, to the stacked tensors outside."""
+"""The way from inside of ``vmap``, where one member is seen, to the stacked tensors outside.
+
+Shapes are those of the stack, ``(members, ...)``, wherever a tensor is called stacked.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:  # what torch.vmap itself is made of; it saves most of the time that the public way takes
+try:  # what torch.vmap itself is made of (torch 2.13); it saves most of the time that the public way takes
     from torch._C._functorch import (
         _add_batch_dim,
         _remove_batch_dim,
@@ -21,9 +24,12 @@ try:  # what torch.vmap itself is made of; it saves most of the time that the pu
 except ImportError:  # pragma: no cover - another release of torch
     HAS_SHORTCUT = False
 
-__all__ = ["HAS_SHORTCUT", "Lift", "fills_vectors", "is_stacked", "own_rows"]
+__all__ = ["CACHE_LINE", "HAS_SHORTCUT", "Lift", "fills_vectors", "is_stacked", "member_rows"]
 
-_ALIGNED = 64  # bytes; torch's memory begins at multiples, and MKL's products depend on where their operands begin
+CACHE_LINE = 64
+"""Bytes. torch's memory begins at multiples, and which of MKL's kernels runs depends on where operands begin in one."""
+
+_VECTORS = 64  # numbers; torch computes so many at a time, and those that are left at the end in another way
 
 
 class Lift:
@@ -41,7 +47,7 @@ class Lift:
         self.short = HAS_SHORTCUT
 
     def __call__(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply a function to the stacked tensor, shape ``(members, ...)``; autograd follows it.
+        """Apply a function to the stacked tensor; autograd follows it.
 
         What all members share, as data before any weight, is expanded.
         """
@@ -88,7 +94,7 @@ class Lift:
                 )
                 for index in range(self.count)
             ]
-            joined = _joined(results)
+            joined = _join(results)
         if isinstance(joined, tuple):
             return tuple(
                 _add_batch_dim(i, 0, level) if isinstance(i, Tensor) else i for i in joined
@@ -112,9 +118,6 @@ def is_stacked(item: Any) -> bool:
     return isinstance(item, Tensor) and is_batchedtensor(item)
 
 
-_VECTORS = 64  # numbers; torch computes so many at a time, and those that are left at the end in another way
-
-
 def fills_vectors(stacked: Tensor) -> bool:
     """Whether no member's numbers, side by side with the others', come into the end that is computed in another way."""
     if stacked.device.type != "cpu":
@@ -122,33 +125,35 @@ def fills_vectors(stacked: Tensor) -> bool:
     return stacked[0].numel() % _VECTORS == 0 and stacked.is_contiguous()
 
 
-def own_rows(stacked: Tensor) -> Sequence[Tensor]:
-    """Each member's slice, where it begins in memory as it does in single training."""
+def member_rows(stacked: Tensor) -> Sequence[Tensor]:
+    """Each member's slice, where it begins in memory as it does in single training: at a cache line."""
     rows = stacked.unbind(0)
-    if stacked.stride(0) * stacked.element_size() % _ALIGNED == 0 or stacked.device.type != "cpu":
+    row_bytes = stacked.stride(0) * stacked.element_size()
+    if row_bytes % CACHE_LINE == 0 or stacked.device.type != "cpu":
         return rows
     return [row.clone() for row in rows]
 
 
-def _joined(results: Sequence[Any]) -> Any:
+def _join(results: Sequence[Any]) -> Any:
     """Members' results as one: tensors stacked, whose gradients will begin in memory as in single training."""
-    first = results[0]
-    if isinstance(first, tuple):
+    if isinstance(results[0], tuple):
         return tuple(
-            _stacked(column) if isinstance(column[0], Tensor) else column[0]
-            for column in (list(each) for each in zip(*results, strict=True))
+            _stack(column) if isinstance(column[0], Tensor) else column[0]
+            for column in zip(*results, strict=True)
         )
-    return _stacked(results)
+    return _stack(results)
 
 
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    is_aligned = rows[0].numel() * rows[0].element_size() % _ALIGNED == 0
+def _stack(rows: Sequence[Tensor]) -> Tensor:
+    is_aligned = rows[0].numel() * rows[0].element_size() % CACHE_LINE == 0
     if is_aligned or not rows[0].requires_grad:
         return torch.stack(list(rows))
     return torch.stack([_OwnGradient.apply(row) for row in rows])  # type: ignore[no-untyped-call]
 
 
 class _OwnGradient(torch.autograd.Function):
+    """Changes nothing; the gradient, a slice of the stack's, is copied to where memory begins."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return x.view_as(x)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from actsearch.training.stack.lift import own_rows
+from actsearch.training.stack.lift import CACHE_LINE, member_rows
 
 __all__ = ["products", "stacked_linear"]
 
@@ -30,7 +30,7 @@ def stacked_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     """
     if torch.is_autocast_enabled(x.device.type):  # which casts for each operation by itself
         biases = [None] * len(x) if bias is None else bias.unbind(0)
-        each = zip(own_rows(x), own_rows(weight), biases, strict=True)
+        each = zip(member_rows(x), member_rows(weight), biases, strict=True)
         return torch.stack([F.linear(*own) for own in each])
     rows = x.reshape(x.shape[0], -1, x.shape[-1])
     result = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
@@ -66,14 +66,14 @@ def products(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         b: shape ``(members, k, m)``.
         bias: shape ``(members, m)``.
     """
-    if a.device.type != "cpu" or _is_batched_alike(a, b, bias):
+    if a.device.type != "cpu" or _is_batch_exact(a, b, bias):
         return torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b)
-    return _apart(a, b, bias)
+    return _one_by_one(a, b, bias)
 
 
-def _apart(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+def _one_by_one(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     """One product after the other, of what begins in memory where it does for one."""
-    rows = zip(own_rows(a), own_rows(b), strict=True)
+    rows = zip(member_rows(a), member_rows(b), strict=True)
     if bias is None:
         return torch.stack([x @ y for x, y in rows])
     return torch.stack([torch.addmm(c, x, y) for (x, y), c in zip(rows, bias, strict=True)])
@@ -81,45 +81,44 @@ def _apart(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 _TINY = 400  # multiplications; below, torch.bmm sums in a loop of its own, in another order than torch.mm
 _TRIALS = 3  # of random numbers
-_LINE = 64  # bytes to which a place in memory matters
 
-_alike: dict[Any, bool] = {}
-"""Whether a batched product of tensors so laid out, with so many threads, gave what single ones give.
+_exact_layouts: dict[Any, bool] = {}
+"""Whether a batched product of tensors so laid out, with so many threads, gave what single ones give, to the last bit.
 
 Which of its kernels MKL takes depends on shapes, layout, place in memory and threads, and on nothing else: it is tried
 once for each, with random numbers.
 """
 
 
-def _is_batched_alike(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
+def _is_batch_exact(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
     if a.shape[1] * a.shape[2] * b.shape[2] < _TINY:
         return False
     given = (a, b) if bias is None else (a, b, bias)
     key = (torch.get_num_threads(), *((*_layout(item), item.dtype) for item in given))
-    known = _alike.get(key)
+    known = _exact_layouts.get(key)
     if known is None:
-        known = _alike[key] = all(_agrees(seed, *given) for seed in range(_TRIALS))
+        known = _exact_layouts[key] = all(_is_exact(seed, *given) for seed in range(_TRIALS))
     return known
 
 
 def _layout(item: Tensor) -> tuple[Any, ...]:
-    return item.shape, item.stride(), item.data_ptr() % _LINE
+    return item.shape, item.stride(), item.data_ptr() % CACHE_LINE
 
 
 @torch.no_grad()
-def _agrees(seed: int, a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:
+def _is_exact(seed: int, a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:
     generator = torch.Generator().manual_seed(seed)
     a, b = _random_like(a, generator), _random_like(b, generator)
     if bias is None:
-        return torch.equal(torch.bmm(a, b), _apart(a, b, None))
+        return torch.equal(torch.bmm(a, b), _one_by_one(a, b, None))
     bias = _random_like(bias, generator)
-    return torch.equal(torch.baddbmm(bias.unsqueeze(1), a, b), _apart(a, b, bias))
+    return torch.equal(torch.baddbmm(bias.unsqueeze(1), a, b), _one_by_one(a, b, bias))
 
 
 def _random_like(item: Tensor, generator: torch.Generator) -> Tensor:
     """Random numbers in the same layout, at the same place within a line of memory."""
-    size, line = item.element_size(), _LINE // item.element_size()
+    size, line = item.element_size(), CACHE_LINE // item.element_size()
     span = 1 + sum((n - 1) * step for n, step in zip(item.shape, item.stride(), strict=True))
     memory = torch.empty(span + line, dtype=item.dtype).normal_(generator=generator)
-    start = (item.data_ptr() - memory.data_ptr()) % _LINE // size
+    start = (item.data_ptr() - memory.data_ptr()) % CACHE_LINE // size
     return memory.as_strided(item.shape, item.stride(), start)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from actsearch.training.dropout import KeyedDropout, dropout_masks
 from actsearch.training.stack import lift
-from actsearch.training.stack.apart import Apart
 from actsearch.training.stack.lift import Lift
 from actsearch.training.stack.linear import stacked_linear
-from actsearch.training.stack.per_slice import StackedSite, Unstackable
+from actsearch.training.stack.memberwise import MemberwiseMode
+from actsearch.training.stack.stacked_site import StackedSite, Unstackable
 
-__all__ = ["Member", "StackedModel", "Unstackable", "goes_apart"]
+__all__ = ["Member", "StackedModel", "Unstackable", "computes_memberwise"]
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ class _StackedDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape kept."""
-        return x if not self.training or self.p == 0 else self._lift(x, self._applied)
+        return x if not self.training or self.p == 0 else self._lift(x, self._apply_masks)
 
-    def _applied(self, x: Tensor) -> Tensor:
+    def _apply_masks(self, x: Tensor) -> Tensor:
         if any(stream.draws_globally() for stream in self._streams):
             raise Unstackable("it has dropout inside of torch.utils.checkpoint")
         masks = dropout_masks(self._streams, x.shape[1:], x)
         return x * (masks if len(self._streams) == 1 else masks[self.seed_of])
 
 
-def goes_apart(device: torch.device) -> bool:
+def computes_memberwise(device: torch.device) -> bool:
     """Whether what could round otherwise is computed member by member: not on a GPU, whose calls cost too much."""
     return device.type == "cpu" and lift.HAS_SHORTCUT
 
@@ -69,30 +69,30 @@ def goes_apart(device: torch.device) -> bool:
 _NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
-class _Places:
-    """Where a model keeps each of its weights and buffers, by name; tied weights are kept in several places."""
+class _StateSlots:
+    """Where a model keeps each of its weights and buffers, by name; tied weights are kept in several slots."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._places: list[tuple[dict[str, Any], str, str]] = []
+        self._slots: list[tuple[dict[str, Any], str, str]] = []  # table, key in it, name
         names: dict[int, str] = {}
         for path, module in model.named_modules():
             for table in (module._parameters, module._buffers):
                 for key, value in table.items():
                     if value is not None:
                         name = names.setdefault(id(value), f"{path}.{key}".lstrip("."))
-                        self._places.append((table, key, name))
+                        self._slots.append((table, key, name))
 
     @contextlib.contextmanager
     def holding(self, tensors: Mapping[str, Any]) -> Iterator[None]:
-        """Put tensors into their places; what was there comes back.
+        """Put tensors into their slots; what was there comes back.
 
-        As ``torch.func.functional_call`` does, which looks for the places at every call.
+        As ``torch.func.functional_call`` does, which looks for the slots at every call.
         """
-        before = [(table, key, table[key]) for table, key, name in self._places if name in tensors]
+        slots = [slot for slot in self._slots if slot[2] in tensors]
+        before = [(table, key, table[key]) for table, key, _ in slots]
         try:
-            for table, key, name in self._places:
-                if name in tensors:
-                    table[key] = tensors[name]
+            for table, key, name in slots:
+                table[key] = tensors[name]
             yield
         finally:
             for table, key, value in before:
@@ -137,14 +137,14 @@ class StackedModel:
             )
             self.sites[path] = site
             _set(self.base, path, site)
-        self._lead_linear_layers()
-        self._places = _Places(self.base)
-        self._apart = Apart(self._lift) if goes_apart(device) else None
+        self._batch_linear_layers()
+        self._slots = _StateSlots(self.base)
+        self._memberwise = MemberwiseMode(self._lift) if computes_memberwise(device) else None
 
     @property
     def unproven(self) -> frozenset[str]:
         """Names of functions met so far that may round otherwise in a stack; "vmap" where all may."""
-        return frozenset({"vmap"} if self._apart is None else self._apart.unproven)
+        return frozenset({"vmap"} if self._memberwise is None else self._memberwise.unproven)
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
@@ -155,49 +155,42 @@ class StackedModel:
         Returns:
             For each stacked parameter, which of its rows were kept.
         """
-        of = torch.tensor(rows, device=self._index.device)
+        index = torch.tensor(rows, device=self._index.device)
         kept = {parameter: list(rows) for parameter in self.parameters.values()}
         for site in self.sites.values():
             kept |= site.keep(rows)
         for parameter, own in kept.items():
             parameter.grad = None
-            parameter.data = parameter.data[torch.tensor(own, dtype=torch.long, device=of.device)]
-        self.buffers = {name: buffer[of] for name, buffer in self.buffers.items()}
+            parameter.data = parameter.data[
+                torch.tensor(own, dtype=torch.long, device=index.device)
+            ]
+        self.buffers = {name: buffer[index] for name, buffer in self.buffers.items()}
         self.count = self._lift.count = len(rows)
         self._names = [self._names[row] for row in rows]
         self._index = self._index[: self.count]
-        self.seed_of = self.seed_of[of]
+        self.seed_of = self.seed_of[index]
         for module in self.base.modules():
             if isinstance(module, _StackedDropout):
                 module.seed_of = self.seed_of
         return kept
 
     def _stack_state(self, members: Sequence[Member]) -> None:
+        """Stack the weights and buffers that are not inside of an activation."""
         models = [member.model for member in members]
         inside = tuple(f"{path}." for path in members[0].paths)
-        names = [name for name, _ in models[0].named_parameters() if not name.startswith(inside)]
-        tables = [dict(model.named_parameters()) for model in models]
-        for name in names:
-            rows = [_row(table, name) for table in tables]
-            _check_shapes(name, rows)
-            if rows[0].requires_grad or not _all_equal(
-                rows
-            ):  # else the first model's serve for all
+        for name, rows in _rows_by_name([dict(m.named_parameters()) for m in models], inside):
+            # frozen ones that all have in common: the first model's serve for all
+            if rows[0].requires_grad or not _all_equal(rows):
                 stacked = torch.stack([row.detach() for row in rows])
                 self.parameters[name] = nn.Parameter(stacked, rows[0].requires_grad)
             for row in rows[1:]:
                 if row is not rows[0]:
                     row.data = row.data.new_empty(0)  # one copy of the weights is enough
-        tables_of_buffers = [dict(model.named_buffers()) for model in models]
-        for name, _ in models[0].named_buffers():
-            if name.startswith(inside):
-                continue
-            buffers = [_row(table, name) for table in tables_of_buffers]
-            _check_shapes(name, buffers)
+        for name, rows in _rows_by_name([dict(m.named_buffers()) for m in models], inside):
             owner = models[0].get_submodule(name.rpartition(".")[0])
             changes = isinstance(owner, nn.modules.batchnorm._NormBase)
-            if changes or not _all_equal(buffers):
-                self.buffers[name] = torch.stack(buffers)
+            if changes or not _all_equal(rows):
+                self.buffers[name] = torch.stack(rows)
 
     def _replace_dropout(self, models: Sequence[nn.Module]) -> None:
         for path, module in list(self.base.named_modules()):
@@ -205,8 +198,8 @@ class StackedModel:
                 streams: Any = [model.get_submodule(path) for model in models]
                 _set(self.base, path, _StackedDropout(streams, self.seed_of, self._lift))
 
-    def _lead_linear_layers(self) -> None:
-        """One batched product a layer, in the place of the several steps into which ``vmap`` would divide it."""
+    def _batch_linear_layers(self) -> None:
+        """Make one batched product of a layer, in the place of the several steps into which ``vmap`` divides it."""
         stacked = {
             id(self.base.get_parameter(name)): item for name, item in self.parameters.items()
         }
@@ -228,28 +221,28 @@ class StackedModel:
         """
         mapped = {**self.parameters, **self.buffers}
 
-        def one(index: Tensor, state: dict[str, Tensor], *given: Any) -> Any:
+        def run_member(index: Tensor, state: dict[str, Tensor], *own: Any) -> Any:
             self._lift.member = index
-            with self._places.holding(state), self._apart or _NOTHING:
-                return function(self.base, *given)
+            with self._slots.holding(state), self._memberwise or _NOTHING:
+                return function(self.base, *own)
 
         in_dims = (0, dict.fromkeys(mapped, 0), *dims)
         try:
-            return torch.vmap(one, in_dims=in_dims)(self._index, mapped, *inputs)
+            return torch.vmap(run_member, in_dims=in_dims)(self._index, mapped, *inputs)
         finally:
             self._lift.member = None
 
     def gradients(self, member: int) -> list[Tensor]:
         """A member's own gradients, in the order in which its model alone has its parameters."""
-        found = {
+        by_name = {
             name: item.grad[member]
             for name, item in self.parameters.items()
             if item.grad is not None
         }
         for path, site in self.sites.items():
             for name, grad in site.gradients_of(member).items():
-                found[f"{path}.{name}"] = grad
-        return [found[name] for name in self._names[member] if name in found]
+                by_name[f"{path}.{name}"] = grad
+        return [by_name[name] for name in self._names[member] if name in by_name]
 
     def train(self, mode: bool = True) -> None:
         """Set the mode of every member."""
@@ -270,15 +263,23 @@ class StackedModel:
         ]
 
 
-def _row(table: dict[str, Any], name: str) -> Any:
-    if name not in table:
-        raise Unstackable(f"its models differ in {name}")
-    return table[name]
+def _rows_by_name(
+    tables: Sequence[Mapping[str, Any]], left_out: tuple[str, ...]
+) -> Iterator[tuple[str, list[Any]]]:
+    """Each name of the first table with every table's own tensor.
 
-
-def _check_shapes(name: str, rows: Sequence[Tensor]) -> None:
-    if any(row.shape != rows[0].shape or row.dtype != rows[0].dtype for row in rows):
-        raise Unstackable(f"its models differ in the shape of {name}")
+    Raises:
+        Unstackable: a table has none, or of another shape.
+    """
+    for name, first in tables[0].items():
+        if name.startswith(left_out):
+            continue
+        if any(name not in table for table in tables):
+            raise Unstackable(f"its models differ in {name}")
+        rows = [table[name] for table in tables]
+        if any(row.shape != first.shape or row.dtype != first.dtype for row in rows):
+            raise Unstackable(f"its models differ in the shape of {name}")
+        yield name, rows
 
 
 def _all_equal(rows: Sequence[Tensor]) -> bool:

@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from actsearch.task import Task
 from actsearch.training.optimizer import build_schedule, on_groups
 from actsearch.training.stack.model import StackedModel
-from actsearch.training.stack.per_slice import Unstackable
+from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["ELEMENTWISE", "StackedOptimizer"]
 

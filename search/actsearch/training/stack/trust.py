@@ -14,11 +14,11 @@ from actsearch.placement import forward
 from actsearch.placement.model_run import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.attention import mappable_attention
 from actsearch.training.loop import Fit
-from actsearch.training.stack.attention import attention_for
 from actsearch.training.stack.fit import StackedFit
-from actsearch.training.stack.model import Member
-from actsearch.training.stack.per_slice import Unstackable
+from actsearch.training.stack.model import Member, computes_memberwise
+from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["check_stack"]
 
@@ -43,7 +43,11 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
     Raises:
         Unstackable: they differ by more than rounding.
     """
-    with isolated_random(0), attention_for(task), warnings.catch_warnings():
+    with (
+        isolated_random(0),
+        mappable_attention(not computes_memberwise(task.torch_device())),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("error", message="There is a performance drop")  # member by member
         stack = StackedFit(task, members)
         fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]

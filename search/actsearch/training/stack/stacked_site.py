@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from actsearch.activations import Activation
 from actsearch.activations.module import RandomActivation
 from actsearch.activations.special import Maxout
 from actsearch.placement import FunctionModule
+from actsearch.placement.derived_class import is_inplace
 from actsearch.placement.known_activations import IN_PLACE
 from actsearch.training.stack.lift import Lift, fills_vectors
 
@@ -41,9 +42,9 @@ def group_key(module: nn.Module) -> Any:
     return None
 
 
-def _keep_the_input(module: nn.Module) -> None:
+def _forbid_inplace(module: nn.Module) -> None:
     """Members' slices are views, which must not be written over."""
-    if getattr(type(module), "_actsearch_kind", "") == "writing":
+    if is_inplace(module):
         raise Unstackable(
             "its activations write over what they are given, and the model counts on it"
         )
@@ -63,7 +64,9 @@ class StackedSite(nn.Module):
         observer: called with what arrives and what leaves, stacked, and with the activations as a function.
     """
 
-    takes_arguments = True  # those of a call that was led here, for members that keep the function
+    takes_arguments = (
+        True  # of a call that was redirected here, for members that keep the function
+    )
 
     def __init__(self, modules: Sequence[nn.Module], lift: Lift) -> None:
         super().__init__()
@@ -73,22 +76,21 @@ class StackedSite(nn.Module):
         self.learned = nn.ParameterList()
         self.owners: list[list[int]] = []
         self._names: list[list[str]] = []
-        self._groups: list[
-            tuple[int, nn.Module, bool]
-        ] = []  # size, module, whether it keeps the stack's axis
+        # size, module, whether it keeps the stack's axis
+        self._groups: list[tuple[int, nn.Module, bool]] = []
         for module in self._members:
-            _keep_the_input(module)
-        self._gather()
-        self._group()
+            _forbid_inplace(module)
+        self._stack_parameters()
+        self._group_neighbours()
 
-    def _gather(self) -> None:
+    def _stack_parameters(self) -> None:
         """Move the members' parameters into stacked ones."""
-        found: dict[tuple[int, ...], list[tuple[int, str, nn.Parameter]]] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[int, str, nn.Parameter]]] = {}
         for index, module in enumerate(self._members):
             for name, parameter in list(module.named_parameters(recurse=False)):
-                found.setdefault(tuple(parameter.shape), []).append((index, name, parameter))
+                by_shape.setdefault(tuple(parameter.shape), []).append((index, name, parameter))
         self._keys = [group_key(module) for module in self._members]
-        for rows in found.values():
+        for rows in by_shape.values():
             stacked = torch.stack([parameter.detach() for _, _, parameter in rows])
             self.learned.append(nn.Parameter(stacked))
             self.owners.append([index for index, _, _ in rows])
@@ -98,50 +100,46 @@ class StackedSite(nn.Module):
                 del module._parameters[name]
                 module.__dict__[name] = None  # set before each pass
 
-    def _group(self) -> None:
+    def _group_neighbours(self) -> None:
         """Neighbours that compute the same are one group."""
-        self._groups, self._last_key = [], None
+        self._groups = []
+        last_key = None
         for key, module in zip(self._keys, self._members, strict=True):
-            if key is not None and self._groups and self._last_key == key:
+            if key is not None and key == last_key:
                 size, first, _ = self._groups[-1]
                 self._groups[-1] = (size + 1, first, True)
             else:
                 self._groups.append((1, module, key is not None))
-            self._last_key = key
-
-    _last_key: Any = None
+            last_key = key
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """One member's slice as ``vmap`` shows it; shape as the members' activations give it."""
 
         def on_all(stacked: Tensor) -> Tensor:
-            result = self._applied(stacked, args, kwargs)
+            result = self._apply_all(stacked, args, kwargs)
             if self.observer is not None:
-                self.observer(stacked, result, lambda own: self._applied(own, args, kwargs))
+                self.observer(stacked, result, lambda own: self._apply_all(own, args, kwargs))
             return result
 
         return self._lift(x, on_all)
 
+    def _rows_of(self, member: int) -> Iterator[tuple[str, nn.Parameter, int]]:
+        """A member's learned numbers: name, the parameter that holds them, row in it."""
+        for parameter, owners, names in zip(self.learned, self.owners, self._names, strict=True):
+            for row, (owner, name) in enumerate(zip(owners, names, strict=True)):
+                if owner == member:
+                    yield name, parameter, row
+
     def learned_by(self, member: int) -> dict[str, Tensor]:
         """The numbers that a member's activation learns, by name."""
-        return {
-            name: parameter.detach()[row]
-            for parameter, owners, names in zip(
-                self.learned, self.owners, self._names, strict=True
-            )
-            for row, (owner, name) in enumerate(zip(owners, names, strict=True))
-            if owner == member
-        }
+        return {name: item.detach()[row] for name, item, row in self._rows_of(member)}
 
     def gradients_of(self, member: int) -> dict[str, Tensor]:
         """The gradients of the numbers that a member's activation learns, by name."""
         return {
-            name: parameter.grad[row]
-            for parameter, owners, names in zip(
-                self.learned, self.owners, self._names, strict=True
-            )
-            for row, (owner, name) in enumerate(zip(owners, names, strict=True))
-            if owner == member and parameter.grad is not None
+            name: item.grad[row]
+            for name, item, row in self._rows_of(member)
+            if item.grad is not None
         }
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
@@ -150,35 +148,39 @@ class StackedSite(nn.Module):
         Returns:
             For each parameter of ``learned`` as it was, which of its rows are theirs; the caller takes them out.
         """
-        place = {row: index for index, row in enumerate(rows)}
+        new_index = {row: index for index, row in enumerate(rows)}
         kept: dict[nn.Parameter, list[int]] = {}
-        for at, parameter in enumerate(self.learned):
-            own = [row for row, owner in enumerate(self.owners[at]) if owner in place]
+        for index, parameter in enumerate(self.learned):
+            owners, names = self.owners[index], self._names[index]
+            own = [row for row, owner in enumerate(owners) if owner in new_index]
             kept[parameter] = own
-            self._names[at] = [self._names[at][row] for row in own]
-            self.owners[at] = [place[self.owners[at][row]] for row in own]
+            self._names[index] = [names[row] for row in own]
+            self.owners[index] = [new_index[owners[row]] for row in own]
         self._members = nn.ModuleList([self._members[row] for row in rows])
         self._keys = [self._keys[row] for row in rows]
-        self._group()
+        self._group_neighbours()
         return kept
 
-    def _applied(self, x: Tensor, args: Any, kwargs: Any) -> Tensor:
-        self._hand_out()
+    def _apply_all(self, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        self._assign_rows()
         if len(self._groups) == 1:
-            return self._one(self._groups[0], x, args, kwargs)
+            return self._apply_group(self._groups[0], x, args, kwargs)
         pieces = torch.split(x, [size for size, _, _ in self._groups])
         results = [
-            self._one(group, piece, args, kwargs)
+            self._apply_group(group, piece, args, kwargs)
             for group, piece in zip(self._groups, pieces, strict=True)
         ]
         return torch.cat(results)
 
-    def _one(
+    def _apply_group(
         self, group: tuple[int, nn.Module, bool], x: Tensor, args: Any, kwargs: Any
     ) -> Tensor:
         size, module, keeps = group
         if keeps and size > 1 and not fills_vectors(x):
-            each = [self._one((1, module, False), row, args, kwargs) for row in torch.split(x, 1)]
+            each = [
+                self._apply_group((1, module, False), row, args, kwargs)
+                for row in torch.split(x, 1)
+            ]
             return torch.cat(each)
         if not keeps:
             x = x.squeeze(0)
@@ -190,7 +192,7 @@ class StackedSite(nn.Module):
         stacked: Tensor = result if keeps else result.unsqueeze(0)
         return stacked
 
-    def _hand_out(self) -> None:
+    def _assign_rows(self) -> None:
         """Give each member its row of the learned numbers, as a view that autograd follows."""
         for parameter, owners, names in zip(self.learned, self.owners, self._names, strict=True):
             for index, name, row in zip(owners, names, parameter.unbind(0), strict=True):

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from actsearch.training.stack.lift import Lift, is_stacked, own_rows
+from actsearch.training.stack.lift import Lift, is_stacked, member_rows
 
-__all__ = ["Apart"]
+__all__ = ["MemberwiseMode"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -45,7 +45,7 @@ _ARITHMETIC = _names("""
     where add add_ __add__ __radd__ __iadd__ sub sub_ __sub__ __rsub__ __isub__ rsub subtract mul mul_ __mul__
     __rmul__ __imul__ multiply div div_ __truediv__ __rtruediv__ __itruediv__ true_divide divide
 """)
-"""Likewise, for operands of one shape; the gradient of one that is spread out over another is a sum."""
+"""Likewise, for operands of one shape; the gradient of one that is broadcast to another is a sum."""
 
 _ELEMENTWISE = _names("""
     sigmoid tanh exp expm1 log log1p log2 log10 sin cos tan erf rsqrt softplus logsigmoid gelu silu mish elu
@@ -75,8 +75,8 @@ _SUMS = _names("""
 """They sum, choose, or mix numbers of different places."""
 
 
-class Apart(TorchFunctionMode):
-    """Active while a model is mapped over its members.
+class MemberwiseMode(TorchFunctionMode):
+    """Active while a model is mapped over its members: calls what may round otherwise for one member after the other.
 
     Attributes:
         unproven: names of the functions met that are in no table: they may round otherwise than in single training.
@@ -92,7 +92,7 @@ class Apart(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", str(func))
         kwargs = kwargs or {}
-        if not _meets_stack(args, kwargs) or (name in _MOVES and not _picks(name, args)):
+        if not _meets_stack(args, kwargs) or (name in _MOVES and not _picks_by_tensor(name, args)):
             return func(*args, **kwargs)
         if name in _ELEMENTWISE and len(args) == 1 and is_stacked(args[0]):
             if not kwargs.get("inplace"):
@@ -101,18 +101,18 @@ class Apart(TorchFunctionMode):
                     return result
         elif (
             name in _EXACT | _ARITHMETIC
-            and _is_even(args)
+            and _has_one_shape(args)
             and not (kwargs and name in _ARITHMETIC)
         ):
             return func(*args, **kwargs)
-        if not self._can_be_apart(name, args, kwargs):
+        if not self._is_separable(name, args, kwargs):
             self.unproven.add(name)
             return func(*args, **kwargs)
-        cut = own_rows if name in _PRODUCTS else Tensor.unbind
+        cut = member_rows if name in _PRODUCTS else Tensor.unbind
         return self._lift.member_by_member(func, args, kwargs, cut)
 
     @staticmethod
-    def _can_be_apart(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    def _is_separable(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         is_known = (
             name in _ARITHMETIC or name in _ELEMENTWISE or name in _PRODUCTS or name in _SUMS
         )
@@ -140,14 +140,14 @@ def _holds_stacked(items: Sequence[Any]) -> bool:
     )
 
 
-def _is_even(args: Sequence[Any]) -> bool:
+def _has_one_shape(args: Sequence[Any]) -> bool:
     """Whether operands are of one shape, or numbers."""
     return len({item.shape for item in args if isinstance(item, Tensor)}) < 2
 
 
-def _picks(name: str, args: Sequence[Any]) -> bool:
-    """Whether numbers are picked by a tensor of places, perhaps several times: the gradients are then summed."""
-    places = args[1] if name == "__getitem__" else ()
+def _picks_by_tensor(name: str, args: Sequence[Any]) -> bool:
+    """Whether numbers are picked by a tensor of indices, perhaps several times: the gradients are then summed."""
+    indices = args[1] if name == "__getitem__" else ()
     return any(
-        isinstance(item, Tensor) for item in (places if isinstance(places, tuple) else [places])
+        isinstance(item, Tensor) for item in (indices if isinstance(indices, tuple) else [indices])
     )

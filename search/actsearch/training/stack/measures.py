@@ -1,0 +1,117 @@
+"""Loss and metric of all members at once: one call where each member would take several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actsearch.task import Task
+from actsearch.training.measures import follows_metric
+
+__all__ = [
+    "Loss",
+    "StackedMetric",
+    "has_class_scores",
+    "loss_for_all",
+    "stack_target",
+    "with_value",
+]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+_IGNORED = -100  # the default of ignore_index in torch's losses
+
+
+def loss_for_all(loss: Any) -> Loss | None:
+    """A task's loss as a function of ``(members, samples, classes)`` and classes that gives ``(members,)``.
+
+    None for what is not cross entropy with its default settings, torch's most used loss. Gradients are equal to the
+    last bit, values are not.
+    """
+    is_module = type(loss) is nn.CrossEntropyLoss and vars(loss) == vars(nn.CrossEntropyLoss())
+    return _cross_entropy if is_module or loss is F.cross_entropy else None
+
+
+def has_class_scores(output: Any, target: Any, dims: int | None) -> bool:
+    """Whether outputs and targets are scores of classes, ``(members, samples, classes)``, and numbers of classes."""
+    return (
+        isinstance(output, Tensor)
+        and isinstance(target, Tensor)
+        and output.dim() == 3
+        and target.dim() == (1 if dims is None else 2)
+        and not target.is_floating_point()
+    )
+
+
+def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """F.cross_entropy by member: the mean over the samples whose class is not to be ignored."""
+    rows = F.cross_entropy(output.flatten(0, 1), target.flatten(0, 1), reduction="none")
+    sums = rows.view(output.shape[0], -1).sum(1)
+    return sums / (target != _IGNORED).flatten(1).sum(1)
+
+
+def stack_target(output: Tensor, target: Tensor, dims: int | None) -> Tensor:
+    """A target as the members' outputs need it: ``(members, ...)``; a view of one that all share."""
+    return target.expand(output.shape[0], *target.shape) if dims is None else target
+
+
+def with_value(loss: Tensor, value: Tensor) -> Tensor:
+    """A number with one loss's gradient and another's value."""
+    swapped: Tensor = _WithValue.apply(loss, value)  # type: ignore[no-untyped-call]
+    return swapped
+
+
+class _WithValue(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class StackedMetric:
+    """Accumulates a task's metric on the training batches for each member, where the task follows it."""
+
+    def __init__(self, task: Task, count: int) -> None:
+        metric = task.resolved_metric
+        make = metric.accumulator if follows_metric(task) else None
+        self._is_loss = metric.name == "loss"
+        self._members = [make() for _ in range(count)] if make else []
+        self._score = getattr(self._members[0], "score", None) if self._members else None
+        self._sum: Tensor | float = 0.0
+        self._elements = 0
+        self._count = count
+
+    def update(self, outputs: Any, target: Any, dims: int | None) -> None:
+        """Take one batch.
+
+        Args:
+            outputs: shape ``(members, ...)``.
+            target: shared by the members, or stacked.
+            dims: the target's axis of members, or None.
+        """
+        if not self._members:
+            return
+        outputs = outputs.detach()
+        if self._score is not None:
+            targets = stack_target(outputs, target, dims).flatten(0, 1)
+            scores = self._score(outputs.flatten(0, 1), targets).view(self._count, -1)
+            self._sum = self._sum + scores.sum(1, dtype=torch.float64)
+            self._elements += scores.shape[1]
+            return
+        for index, member in enumerate(self._members):
+            member.update(outputs[index], target if dims is None else target[index])
+
+    def result(self, losses: list[float]) -> list[float | None]:
+        """The metric of each member; None where it was not followed."""
+        if self._is_loss:
+            return list(losses)
+        if isinstance(self._sum, Tensor):
+            return [value / self._elements for value in self._sum.tolist()]
+        return [member.result() for member in self._members] or [None] * self._count
