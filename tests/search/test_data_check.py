@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import actsearch as acs
 from actsearch.training import check_data
-from actsearch.training.data_check.overlap import Overlap, compare, build_tables
+from actsearch.training.data_check.overlap import Overlap, build_tables, compare
 from actsearch.training.data_check.rows import origin_of, read_rows
 
 

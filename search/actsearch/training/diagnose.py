@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +19,23 @@ from actsearch.seeds import derive
 from actsearch.task import Batches, Task
 
 __all__ = [
-    "Seen",
-    "diagnosed",
-    "finished",
+    "SiteObservation",
+    "combine_diagnostics",
     "fixed_batch",
-    "look_at",
+    "observe_sites",
+    "preserve_state",
     "site_diagnostics",
-    "undisturbed",
+    "try_to_diagnose",
 ]
 
 _log = logging.getLogger("actsearch")
 
-_SAMPLES = 256  # most in the batch that is looked at, unless a loader makes larger ones
-_COUNTED = 1 << 16  # numbers of a site that a histogram counts, evenly spread
-_LISTED = 256  # learned numbers of a parameter that are kept
-_FLAT = 1e-3  # a derivative below it lets next to nothing through
+T = TypeVar("T")
+
+_MAX_SAMPLES = 256  # most in the batch that is diagnosed, unless a loader makes larger ones
+_MAX_COUNTED = 1 << 16  # numbers of a site that a histogram counts, evenly spread
+_MAX_LISTED = 256  # learned numbers of a parameter that are kept
+_FLAT_SLOPE = 1e-3  # a derivative below it lets next to nothing through
 
 
 def fixed_batch(task: Task, device: torch.device) -> Any:
@@ -41,7 +43,7 @@ def fixed_batch(task: Task, device: torch.device) -> Any:
 
     To be kept by the caller: a loader may start processes for it.
     """
-    size = min(task.batch_size, _SAMPLES)
+    size = min(task.batch_size, _MAX_SAMPLES)
     batches = Batches(task.train, size, device, derive(0, "diagnostics"))
     if isinstance(task.train, tuple):  # no code of the user's runs, and several threads may ask
         return next(iter(batches))
@@ -50,7 +52,7 @@ def fixed_batch(task: Task, device: torch.device) -> Any:
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
+def preserve_state(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
     """Run a model as evaluation does, but for batch normalisation, which takes its numbers from the batch.
 
     Afterwards buffers, attributes, generators and gradients of its modules are what they were before.
@@ -89,7 +91,7 @@ def undisturbed(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]
 
 
 @dataclass
-class Seen:
+class SiteObservation:
     """What passed a site in one call; the first axis of every tensor is that of the members.
 
     Attributes:
@@ -101,46 +103,48 @@ class Seen:
     statistics: dict[str, Tensor]
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, function: Callable[[Tensor], Tensor], lead: int) -> Seen:
+    def measure(
+        cls, x: Tensor, y: Tensor, function: Callable[[Tensor], Tensor], members: int
+    ) -> SiteObservation:
         """Measure at once: a model may write over both later.
 
         Args:
             x: what arrived.
             y: what left.
             function: the activation, to be asked for its derivative.
-            lead: how many members, side by side on the first axis; 0 for one model without such an axis.
+            members: how many, side by side on the first axis; 0 for one model without such an axis.
         """
-        given = x.detach() if lead else x.detach().unsqueeze(0)
-        left = y.detach() if lead else y.detach().unsqueeze(0)
-        found = {**_moments(given), **_outputs(given, left)}
-        found["saturation"] = _saturation(x, function, given.shape[0])
-        found["histogram"] = _histogram(given)
-        return cls(x, found)
+        inputs = x.detach() if members else x.detach().unsqueeze(0)
+        outputs = y.detach() if members else y.detach().unsqueeze(0)
+        statistics = {**_moments(inputs), **_outputs(inputs, outputs)}
+        statistics["saturation"] = _saturation(x, function, inputs.shape[0])
+        statistics["histogram"] = _histogram(inputs)
+        return cls(x, statistics)
 
 
 def _rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], -1)
 
 
-def _mean(rows: Tensor) -> Tensor:
+def _row_means(rows: Tensor) -> Tensor:
     """Of each row by itself: with several threads, torch sums one row in another order than one of many."""
     return torch.cat([row.mean(1) for row in torch.split(rows, 1)])
 
 
 def _moments(x: Tensor) -> dict[str, Tensor]:
     numbers = _rows(x).double()
-    mean = _mean(numbers)
-    return {"mean": mean, "sd": _mean((numbers - mean.unsqueeze(1)).square()).sqrt()}
+    mean = _row_means(numbers)
+    return {"mean": mean, "sd": _row_means((numbers - mean.unsqueeze(1)).square()).sqrt()}
 
 
 def _outputs(x: Tensor, y: Tensor) -> dict[str, Tensor]:
     is_zero = y == 0
     samples = is_zero.reshape(y.shape[0], y.shape[1] if y.dim() > 1 else 1, -1)
-    power = _mean(_rows(x).double().square())
+    power = _row_means(_rows(x).double().square())
     return {
         "zeros": _rows(is_zero).double().mean(1),
         "dead": samples.all(1).double().mean(1),
-        "gain": (_mean(_rows(y).double().square()) / power).sqrt(),
+        "gain": (_row_means(_rows(y).double().square()) / power).sqrt(),
     }
 
 
@@ -157,41 +161,43 @@ def _saturation(x: Tensor, function: Callable[[Tensor], Tensor], members: int) -
         (slope,) = torch.autograd.grad(y.sum(), own, allow_unused=True)
     if slope is None:
         return torch.ones_like(unknown)
-    return (slope.abs() < _FLAT).reshape(members, -1).double().mean(1)
+    return (slope.abs() < _FLAT_SLOPE).reshape(members, -1).double().mean(1)
 
 
 def _histogram(x: Tensor) -> Tensor:
     """Shares by bin, shape (members, bins); NaN counts as beyond the last edge."""
     numbers = _rows(x).float()
-    numbers = numbers[:, :: -(-numbers.shape[1] // _COUNTED)].contiguous()
+    numbers = numbers[:, :: -(-numbers.shape[1] // _MAX_COUNTED)].contiguous()
     edges = torch.tensor(HISTOGRAM_EDGES, device=x.device)
     bins, members = len(HISTOGRAM_EDGES) + 1, numbers.shape[0]
-    place = torch.bucketize(numbers, edges, right=True)
-    place += bins * torch.arange(members, device=x.device).unsqueeze(1)
-    counts = torch.bincount(place.flatten(), minlength=bins * members)
+    index = torch.bucketize(numbers, edges, right=True)
+    index += bins * torch.arange(members, device=x.device).unsqueeze(1)  # bins of its own for each
+    counts = torch.bincount(index.flatten(), minlength=bins * members)
     return counts.view(members, bins).double() / max(1, numbers.shape[1])
 
 
-def _norm(rows: Tensor) -> Tensor:
+def _row_norms(rows: Tensor) -> Tensor:
     return torch.cat([torch.linalg.vector_norm(row, dim=1) for row in torch.split(rows, 1)])
 
 
-def gradient_norms(loss: Tensor, calls: Sequence[Seen], lead: int) -> list[Tensor | None]:
-    """For each call, the norm of the loss's gradient with respect to what arrived, by member."""
-    wanted = [seen.x for seen in calls if seen.x.requires_grad]
-    found = iter(torch.autograd.grad(loss, wanted, allow_unused=True)) if wanted else iter(())
+def gradient_norms(
+    loss: Tensor, observations: Sequence[SiteObservation], members: int
+) -> list[Tensor | None]:
+    """For each observation, the norm of the loss's gradient with respect to what arrived, shape (members,)."""
+    wanted = [item.x for item in observations if item.x.requires_grad]
+    grads = iter(torch.autograd.grad(loss, wanted, allow_unused=True)) if wanted else iter(())
     norms: list[Tensor | None] = []
-    for seen in calls:
-        grad = next(found) if seen.x.requires_grad else None
-        rows = None if grad is None else _rows(grad if lead else grad.unsqueeze(0))
-        norms.append(None if rows is None else _norm(rows.double()))
+    for item in observations:
+        grad = next(grads) if item.x.requires_grad else None
+        rows = None if grad is None else _rows(grad if members else grad.unsqueeze(0))
+        norms.append(None if rows is None else _row_norms(rows.double()))
     return norms
 
 
 def site_diagnostics(
-    calls: Mapping[str, Sequence[Seen]],
+    observations: Mapping[str, Sequence[SiteObservation]],
     loss: Tensor,
-    lead: int,
+    members: int,
     learned: Callable[[str, int], Mapping[str, Tensor]],
 ) -> list[tuple[SiteDiagnostics, ...]]:
     """Of each member, its sites in the order in which they first ran.
@@ -199,44 +205,43 @@ def site_diagnostics(
     A site that ran several times has the means over its calls, and the norm over all of their gradients.
 
     Args:
-        calls: by path.
+        observations: of each call, by path.
         loss: of all members together.
-        lead: how many members; 0 for a model without an axis for them.
+        members: how many; 0 for a model without an axis for them.
         learned: the numbers that a site's activation learns, by path and member.
     """
-    every = [seen for own in calls.values() for seen in own]
-    norms = iter(gradient_norms(loss, every, lead))
-    members = max(lead, 1)
-    found: list[list[SiteDiagnostics]] = [[] for _ in range(members)]
-    for path, own in calls.items():
+    every = [item for calls in observations.values() for item in calls]
+    norms = iter(gradient_norms(loss, every, members))
+    by_member: list[list[SiteDiagnostics]] = [[] for _ in range(max(members, 1))]
+    for path, calls in observations.items():
         table = {
-            name: torch.stack([seen.statistics[name] for seen in own]).mean(0).tolist()
-            for name in own[0].statistics
+            name: torch.stack([item.statistics[name] for item in calls]).mean(0).tolist()
+            for name in calls[0].statistics
         }
-        squares = [norm.square() for _ in own if (norm := next(norms)) is not None]
+        squares = [norm.square() for _ in calls if (norm := next(norms)) is not None]
         gradient = torch.stack(squares).sum(0).sqrt().tolist() if squares else None
-        shape = tuple(own[0].x.shape[1:] if lead else own[0].x.shape)
-        for member in range(members):
-            numbers = {name: values[member] for name, values in table.items()}
+        shape = tuple(calls[0].x.shape[1:] if members else calls[0].x.shape)
+        for index, sites in enumerate(by_member):
+            numbers = {name: values[index] for name, values in table.items()}
             if math.isnan(numbers["saturation"]):
                 numbers["saturation"] = None
             numbers["histogram"] = tuple(numbers["histogram"])
-            norm = None if gradient is None else gradient[member]
-            values = {name: _listed(item) for name, item in learned(path, member).items()}
-            found[member].append(
+            norm = None if gradient is None else gradient[index]
+            values = {name: _list_numbers(item) for name, item in learned(path, index).items()}
+            sites.append(
                 SiteDiagnostics(path, shape, **numbers, gradient_norm=norm, learned=values)
             )
-    return [tuple(sites) for sites in found]
+    return [tuple(sites) for sites in by_member]
 
 
-def _listed(tensor: Tensor) -> tuple[float, ...]:
+def _list_numbers(tensor: Tensor) -> tuple[float, ...]:
     numbers = tensor.detach().double().flatten().cpu()
-    if len(numbers) > _LISTED:
-        numbers = numbers.quantile(torch.linspace(0, 1, _LISTED, dtype=torch.float64))
+    if len(numbers) > _MAX_LISTED:
+        numbers = numbers.quantile(torch.linspace(0, 1, _MAX_LISTED, dtype=torch.float64))
     return tuple(numbers.tolist())
 
 
-def look_at(
+def observe_sites(
     model: nn.Module, paths: Sequence[str], loss: Callable[[], Tensor]
 ) -> tuple[SiteDiagnostics, ...]:
     """One pass of one model.
@@ -246,28 +251,32 @@ def look_at(
         paths: of these.
         loss: runs the model on a batch.
     """
-    calls: dict[str, list[Seen]] = {}
+    observations: dict[str, list[SiteObservation]] = {}
 
     def watch(path: str) -> Callable[..., None]:
-        def seen(module: nn.Module, inputs: Any, y: Any) -> None:
+        def hook(module: nn.Module, inputs: Any, y: Any) -> None:
             if inputs and isinstance(inputs[0], Tensor) and isinstance(y, Tensor):
                 again = lambda x: module.forward(x, *inputs[1:])  # noqa: E731 - without the hooks
-                calls.setdefault(path, []).append(Seen.of(inputs[0], y, again, 0))
+                observation = SiteObservation.measure(inputs[0], y, again, 0)
+                observations.setdefault(path, []).append(observation)
 
-        return seen
+        return hook
 
-    with isolated_random(0), undisturbed(model), contextlib.ExitStack() as hooks:
+    with isolated_random(0), preserve_state(model), contextlib.ExitStack() as hooks:
         for path in paths:
             hooks.callback(model.get_submodule(path).register_forward_hook(watch(path)).remove)
         return site_diagnostics(
-            calls, loss(), 0, lambda path, _: dict(model.get_submodule(path).named_parameters())
+            observations,
+            loss(),
+            0,
+            lambda path, _: dict(model.get_submodule(path).named_parameters()),
         )[0]
 
 
-def diagnosed(what: Callable[[], Any]) -> Any:
-    """What a look gives; None where the model does not allow it, which is no reason to fail a training."""
+def try_to_diagnose(action: Callable[[], T]) -> T | None:
+    """What an action gives; None where the model does not allow it, which is no reason to fail a training."""
     try:
-        return what()
+        return action()
     except Exception as error:  # the user's model, loss or step in evaluation mode: anything
         text = str(error).strip().splitlines()
         _log.info(
@@ -276,13 +285,13 @@ def diagnosed(what: Callable[[], Any]) -> Any:
         return None
 
 
-def finished(
+def combine_diagnostics(
     start: tuple[SiteDiagnostics, ...] | None,
     end: tuple[SiteDiagnostics, ...] | None,
     epochs: Sequence[EpochRecord],
     added: int | None,
 ) -> Diagnostics | None:
-    """Both looks put together; None where there was none."""
+    """What was seen before and after training; None where nothing was."""
     if not start:
         return None
     last = epochs[-1] if epochs else EpochRecord(0)

@@ -20,7 +20,12 @@ from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.attention import plain_attention
-from actsearch.training.diagnose import diagnosed, finished, fixed_batch, look_at
+from actsearch.training.diagnose import (
+    combine_diagnostics,
+    fixed_batch,
+    observe_sites,
+    try_to_diagnose,
+)
 from actsearch.training.dropout import key_dropout
 from actsearch.training.measures import (
     Measures,
@@ -45,7 +50,7 @@ class TrainingResult:
         epochs: one record an epoch.
         stopped: why and where the run was stopped; empty if it reached its end.
         seconds: wall time.
-        diagnostics: what was seen inside, where that was asked for.
+        diagnostics: of the sites, where they were asked for.
     """
 
     metrics: Mapping[str, float]
@@ -79,11 +84,11 @@ def fit(
         seed: seed of this run.
         on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
         report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
-        watched: paths of the sites to be diagnosed, if the task wants that.
+        watched: paths of the sites to be try_to_diagnose, if the task wants that.
         added: numbers that the model learns beyond those of the user's own, to be written down.
         lr: learning rate; the task's own by default.
         epochs: passes over the training data; the task's own by default.
-        batch: gives the batch that is diagnosed, see :func:`fixed_batch`; it is read anew by default.
+        batch: gives the batch that is try_to_diagnose, see :func:`fixed_batch`; it is read anew by default.
 
     Raises:
         TaskError: when model, data, loss and metric do not fit together.
@@ -93,7 +98,7 @@ def fit(
     done: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
-    start = run.look(watched)
+    start = run.diagnose(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
     with isolated_random(derive(seed, "dropout")), plain_attention():
         try:
@@ -104,12 +109,12 @@ def fit(
                     break
             else:
                 metrics = run.final_metrics(on_test)
-                end = run.look(watched)
+                end = run.diagnose(watched)
         except NonFinite as error:
             stopped = str(error)
     seconds = time.perf_counter() - started
-    seen = finished(start, end, done, added)
-    return TrainingResult(metrics, tuple(done), stopped, seconds, seen)
+    diagnostics = combine_diagnostics(start, end, done, added)
+    return TrainingResult(metrics, tuple(done), stopped, seconds, diagnostics)
 
 
 def seed_streams(model: nn.Module, seed: int) -> None:
@@ -144,17 +149,16 @@ class Fit:
         self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
         self._last: Measures | None = None
 
-    def look(self, paths: Sequence[str]) -> tuple[SiteDiagnostics, ...] | None:
+    def diagnose(self, paths: Sequence[str]) -> tuple[SiteDiagnostics, ...] | None:
         """Diagnose some sites as they are now; None where that is not wanted or not possible."""
         if not paths or not self.task.diagnostics:
             return None
 
-        def seen() -> tuple[SiteDiagnostics, ...]:
+        def observe() -> tuple[SiteDiagnostics, ...]:
             batch = self._batch()
-            return look_at(self.model, paths, lambda: self.loss(batch)[0])
+            return observe_sites(self.model, paths, lambda: self.loss(batch)[0])
 
-        found: tuple[SiteDiagnostics, ...] | None = diagnosed(seen)
-        return found
+        return try_to_diagnose(observe)
 
     def epoch(self, number: int) -> EpochRecord:
         """One pass over the training data, then one over the validation data."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from actsearch.activations import Activation
@@ -15,7 +16,13 @@ from actsearch.errors import TaskError
 from actsearch.task import Task
 from actsearch.task.task import SCHEDULES
 
-__all__ = ["build_optimizer", "build_schedule", "on_groups", "parameter_groups"]
+__all__ = [
+    "assemble_groups",
+    "build_for_groups",
+    "build_optimizer",
+    "build_schedule",
+    "parameter_groups",
+]
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -32,9 +39,14 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     weights = [parameter for parameter in trained if id(parameter) not in of_activations]
     learned = [parameter for parameter in trained if id(parameter) in of_activations]
-    groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
+    return assemble_groups(weights, learned)
+
+
+def assemble_groups(weights: Sequence[Tensor], learned: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Groups for an optimiser from weights and what activations learn; none of an empty list."""
+    groups: list[dict[str, Any]] = [{"params": list(weights)}] if weights else []
     if learned:
-        groups.append({"params": learned, "weight_decay": 0.0})
+        groups.append({"params": list(learned), "weight_decay": 0.0})
     return groups
 
 
@@ -47,10 +59,10 @@ def build_optimizer(task: Task, model: nn.Module, lr: float) -> torch.optim.Opti
     groups = parameter_groups(model)
     if not groups:
         raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
-    return on_groups(task, groups, lr)
+    return build_for_groups(task, groups, lr)
 
 
-def on_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+def build_for_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     """The task's optimiser on groups of parameters, at a learning rate.
 
     Raises:
@@ -58,7 +70,7 @@ def on_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> torch.opti
     """
     settings: dict[str, Any] = {"lr": lr}
     if _takes(task.optimizer, "weight_decay"):
-        if task.weight_decay or not _sets(task.optimizer, "weight_decay"):
+        if task.weight_decay or not _is_preset(task.optimizer, "weight_decay"):
             settings["weight_decay"] = task.weight_decay
     elif task.weight_decay:
         raise TaskError(
@@ -88,7 +100,7 @@ def build_schedule(
     return make(optimizer, total_steps)
 
 
-def _sets(function: Any, argument: str) -> bool:
+def _is_preset(function: Any, argument: str) -> bool:
     """Whether a functools.partial has a value of the user's own for an argument."""
     return isinstance(function, functools.partial) and argument in function.keywords
 

@@ -1,9 +1,10 @@
 """Several candidates of one task trained in one pass."""
 
-from actsearch.training.stack.fit import StackedFit, fit_stack, fit_together
+from actsearch.training.stack.equality import check_stack
 from actsearch.training.stack.model import Member
+from actsearch.training.stack.stacked_fit import StackedFit
 from actsearch.training.stack.stacked_site import Unstackable
-from actsearch.training.stack.trust import check_stack
+from actsearch.training.stack.together import fit_stack, fit_together
 from actsearch.training.stack.watch import Watch
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 from torch.nn.utils import get_total_norm
 
 from actsearch.task import Task
-from actsearch.training.optimizer import build_schedule, on_groups
+from actsearch.training.optimizer import assemble_groups, build_for_groups, build_schedule
 from actsearch.training.stack.model import StackedModel
 from actsearch.training.stack.stacked_site import Unstackable
 
@@ -55,10 +55,10 @@ class StackedOptimizer:
         start = 0
         for rate, equal in itertools.groupby(rates):
             end = start + len(list(equal))
-            optimizer = on_groups(task, self._groups(start, end), rate)
+            optimizer = build_for_groups(task, self._groups(start, end), rate)
             if type(optimizer) not in ELEMENTWISE:
                 raise Unstackable(f"{type(optimizer).__name__} may mix the members of a stack")
-            _in_one_call(optimizer)
+            _prefer_foreach(optimizer)
             self._optimizers.append(optimizer)
             self._schedules.append(build_schedule(task, optimizer, steps))
             start = end
@@ -71,10 +71,7 @@ class StackedOptimizer:
             rows = [row for row, owner in enumerate(owners) if start <= owner < end]
             if rows:
                 learned.append(self._slice(item, rows[0], rows[-1] + 1))
-        groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
-        if learned:
-            groups.append({"params": learned, "weight_decay": 0.0})
-        return groups
+        return assemble_groups(weights, learned)
 
     def _slice(self, parameter: nn.Parameter, start: int, end: int) -> Tensor:
         part = parameter.detach()[start:end]
@@ -88,17 +85,17 @@ class StackedOptimizer:
             rows: of the stack.
             kept: for each parameter, which rows it kept.
         """
-        renewed = {}
-        for at, (parameter, part, start, end) in enumerate(self._slices):
+        renewed = {}  # new slice and its rows of the old one, by the old one
+        for index, (parameter, part, start, end) in enumerate(self._slices):
             inside = [row - start for row in kept[parameter] if start <= row < end]
             begin = sum(row < start for row in kept[parameter])
             new = parameter.detach()[begin : begin + len(inside)]
-            self._slices[at] = (parameter, new, begin, begin + len(inside))
+            self._slices[index] = (parameter, new, begin, begin + len(inside))
             renewed[id(part)] = (new, torch.tensor(inside, dtype=torch.long, device=part.device))
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["params"] = [
-                    _moved(optimizer, old, *renewed[id(old)]) for old in group["params"]
+                    _move_state(optimizer, old, *renewed[id(old)]) for old in group["params"]
                 ]
 
     def zero_grad(self) -> None:
@@ -122,7 +119,7 @@ class StackedOptimizer:
         """As ``torch.nn.utils.clip_grad_norm_`` does for one model."""
         model = self._model
         norms = [get_total_norm(model.gradients(member)) for member in range(model.count)]
-        factor = (largest / (torch.stack(norms) + 1e-6)).clamp(max=1.0)
+        factor = (largest / (torch.stack(norms) + 1e-6)).clamp(max=1.0)  # torch's own epsilon
         everyone = list(range(model.count))
         for item, owners in [*((item, everyone) for item in model.trained), *model.learned]:
             if item.grad is not None:
@@ -130,7 +127,7 @@ class StackedOptimizer:
                 item.grad.mul_(own.view(-1, *(1 for _ in item.grad.shape[1:])))
 
 
-def _moved(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
+def _move_state(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
     """Give a tensor's state to some of its rows."""
     if old in optimizer.state:
         optimizer.state[new] = {
@@ -140,7 +137,7 @@ def _moved(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -
     return new
 
 
-def _in_one_call(optimizer: optim.Optimizer) -> None:
+def _prefer_foreach(optimizer: optim.Optimizer) -> None:
     """Let torch step all tensors of a group by one call for each operation, where the user left that open.
 
     The numbers stay the same to the last bit; those of ``fused=True`` would not, nor those of NAdam and RAdam.

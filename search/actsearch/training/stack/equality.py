@@ -16,16 +16,17 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.attention import mappable_attention
 from actsearch.training.loop import Fit
-from actsearch.training.stack.fit import StackedFit
 from actsearch.training.stack.model import Member, computes_memberwise
+from actsearch.training.stack.stacked_fit import StackedFit
 from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["check_stack"]
 
-_STEPS = 2
-_LOSS = 1e-3  # relative: more than another order of summation costs in two steps
-_STEP = 0.3  # of the way that the weights went; Adam makes full steps of gradients that are 0 but for rounding, as of
-# a bias before a batch normalisation, and sends them either way
+_COMPARED_STEPS = 2
+_TOLERANCE = 1e-3  # relative: more than another order of summation costs in two steps
+# of the way that the weights went; Adam makes full steps of gradients that are 0 but for rounding, as of a bias before
+# a batch normalisation, and sends them either way
+_STEP_TOLERANCE = 0.3
 
 
 def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module]) -> str:
@@ -51,8 +52,8 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
         warnings.filterwarnings("error", message="There is a performance drop")  # member by member
         stack = StackedFit(task, members)
         fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
-        starts = [_state(fit.model) for fit in fits]
-        equal = _run(stack, fits)
+        starts = [_copy_state(fit.model) for fit in fits]
+        equal = _compare_losses(stack, fits)
         steps = [_compare_steps(stack, fits[i], i, starts[i]) for i in range(len(fits))]
         equal = _compare_outputs(stack, fits) and all(steps) and equal
         if stack.model.unproven:
@@ -60,14 +61,14 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
         return "" if equal else "its sums are taken in another order there"
 
 
-def _run(stack: StackedFit, fits: Sequence[Fit]) -> bool:
+def _compare_losses(stack: StackedFit, fits: Sequence[Fit]) -> bool:
     """The first steps of both, and one with as few samples as the last batch has; whether all losses are equal."""
     equal = True
-    own = [_batches(fit.task, fit.train) for fit in fits]
+    own = [_first_batches(fit.task, fit.train) for fit in fits]
     stack.model.train()
     for fit in fits:
         fit.model.train()
-    shared = zip(*(_batches(stack.task, batches) for batches in stack.train), strict=True)
+    shared = zip(*(_first_batches(stack.task, batches) for batches in stack.train), strict=True)
     for batches, *singles in zip(shared, *own, strict=False):
         losses = stack.loss(batches)[0]
         for index, (fit, batch) in enumerate(zip(fits, singles, strict=True)):
@@ -78,17 +79,17 @@ def _run(stack: StackedFit, fits: Sequence[Fit]) -> bool:
     return equal
 
 
-def _batches(task: Task, batches: Batches) -> Iterator[Any]:
+def _first_batches(task: Task, batches: Batches) -> Iterator[Any]:
     """The first ones, then the beginning of one that is as short as the last, where that is known."""
     batch: Any = None
-    for batch in itertools.islice(iter(batches), _STEPS):
+    for batch in itertools.islice(iter(batches), _COMPARED_STEPS):
         yield batch
     left = len(task.train[0]) % task.batch_size if isinstance(task.train, tuple) else 0
     if left and isinstance(batch, tuple) and left < len(batch[0]):
         yield tuple(item[:left].clone() for item in batch)
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
     """Copies of all weights and of the buffers that are no counters, by name."""
     named = itertools.chain(model.named_parameters(), model.named_buffers())
     return {name: item.detach().clone() for name, item in named if item.is_floating_point()}
@@ -111,7 +112,9 @@ def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, 
                 off += float((mine - single).double().square().sum())
                 way += float((single - start[name]).double().square().sum())
             single.copy_(mine)
-        if off > _STEP**2 * way:  # false for nan, too: what diverges at once diverges in both
+        if (
+            off > _STEP_TOLERANCE**2 * way
+        ):  # false for nan, too: what diverges at once diverges in both
             raise Unstackable(
                 f"in a stack its {what} move elsewhere, by {(off / way) ** 0.5 if way else off:.2g} of the first steps"
             )
@@ -147,6 +150,6 @@ def _compare(name: str, got: Tensor, wanted: Tensor) -> bool:
         return True
     scale = float(wanted.abs().max()) or 1.0
     worst = float((got - wanted).abs().max())
-    if not worst <= _LOSS * scale:
+    if not worst <= _TOLERANCE * scale:
         raise Unstackable(f"in a stack {name} differs from single training by {worst:.2g}")
     return False

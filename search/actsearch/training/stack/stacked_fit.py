@@ -1,33 +1,26 @@
-"""Training a stack: the loop of :mod:`actsearch.training.loop`, every step of it for all members at once."""
+"""What the epochs of a stack share: the loop of :mod:`actsearch.training.loop`, every step for all members at once."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from actsearch.placement import forward
-from actsearch.placement.random_streams import isolated_random
 from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
-from actsearch.training.attention import mappable_attention
 from actsearch.training.diagnose import (
-    Seen,
-    diagnosed,
-    finished,
+    SiteObservation,
     fixed_batch,
+    preserve_state,
     site_diagnostics,
-    undisturbed,
+    try_to_diagnose,
 )
-from actsearch.training.loop import TrainingResult
 from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
 from actsearch.training.stack.batches import stack_batches, unstack
 from actsearch.training.stack.measures import (
@@ -40,180 +33,8 @@ from actsearch.training.stack.measures import (
 from actsearch.training.stack.model import Member, StackedModel, computes_memberwise
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.stacked_site import Unstackable
-from actsearch.training.stack.watch import Watch
 
-__all__ = ["StackedFit", "fit_stack", "fit_together"]
-
-_SMALLEST_PART = 4  # members of a stack in a thread of its own
-
-
-def fit_together(
-    task: Task,
-    members: Sequence[Member],
-    *,
-    on_test: bool = False,
-    watch: Watch | None = None,
-    diagnose: bool = False,
-    side_by_side: int | None = None,
-    epochs: int | None = None,
-    batch: Callable[[], Any] | None = None,
-) -> list[TrainingResult]:
-    """Train several models at once; as :func:`fit_stack`, of which it may make several side by side.
-
-    Each of a small stack's many operations is too small to be shared out between threads.
-
-    Args:
-        side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
-            torch may use. With 1, the stack has all of torch's threads for each operation.
-        epochs: as in :func:`fit_stack`, like all others.
-    """
-    threads = torch.get_num_threads()
-    most = threads if side_by_side is None else side_by_side
-    parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
-    plan = _Plan(task, task.epochs if epochs is None else epochs, on_test, watch, diagnose, batch)
-    with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
-        if parts < 2:
-            return _fit_in_step(plan, [members], map)
-        share = -(-len(members) // parts)
-        shares = [members[start : start + share] for start in range(0, len(members), share)]
-        one_thread = functools.partial(
-            torch.set_num_threads, 1
-        )  # counts for the thread that says it
-        try:
-            with ThreadPoolExecutor(len(shares), initializer=one_thread) as pool:
-                return _fit_in_step(plan, shares, pool.map)
-        finally:
-            torch.set_num_threads(threads)
-
-
-def _is_separable(task: Task) -> bool:
-    """Whether nothing of a task is used by two stacks in turn: no loader, no metric of the user's own, one CPU."""
-    sources = (task.train, task.valid, task.test)
-    has_tensors = all(source is None or isinstance(source, tuple) for source in sources)
-    return has_tensors and isinstance(task.metric, str) and task.torch_device().type == "cpu"
-
-
-def fit_stack(
-    task: Task,
-    members: Sequence[Member],
-    *,
-    on_test: bool = False,
-    watch: Watch | None = None,
-    diagnose: bool = False,
-    epochs: int | None = None,
-    batch: Callable[[], Any] | None = None,
-) -> list[TrainingResult]:
-    """Train several models in one pass; as :func:`actsearch.training.fit` for each.
-
-    Args:
-        task: data, loss, metric and budget.
-        members: equal learning rates side by side, and within these equal activations.
-        on_test: also measure on the test data, once, after the last epoch.
-        watch: which members leave before that.
-        diagnose: look at the sites before and after training, if the task wants that.
-        epochs: passes over the training data; the task's own by default.
-        batch: gives the batch that is diagnosed; it is read anew by default.
-
-    Returns:
-        One result for each member; of one that was stopped or left, up to there.
-
-    Raises:
-        Unstackable: they cannot be trained together.
-    """
-    count = task.epochs if epochs is None else epochs
-    plan = _Plan(task, count, on_test, watch, diagnose, batch)
-    return _fit_in_step(plan, [members], map)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What the stacks of one call have in common; see :func:`fit_stack`."""
-
-    task: Task
-    epochs: int
-    on_test: bool
-    watch: Watch | None
-    diagnose: bool
-    batch: Callable[[], Any] | None
-
-
-def _fit_in_step(
-    plan: _Plan, parts: Sequence[Sequence[Member]], each: Callable[..., Iterable[Any]]
-) -> list[TrainingResult]:
-    """Train stacks side by side; they wait for each other where members may leave."""
-    watch = plan.watch
-    stacks = list(each(functools.partial(_Part, plan), parts))
-    rungs = sorted(watch.epochs) if watch is not None else []
-    for epoch in [*rungs, plan.epochs]:
-        list(each(functools.partial(_Part.run_to, epoch=epoch), stacks))
-        if watch is not None and epoch in watch.epochs:
-            values = [value for part in stacks for value in part.values()]
-            gone = set(watch.leaving(epoch, dict(enumerate(values))))
-            start = 0
-            for part in stacks:
-                part.leave({index - start for index in gone})
-                start += part.count
-    found = each(functools.partial(_Part.results, on_test=plan.on_test), stacks)
-    return [result for part in found for result in part]
-
-
-class _Part:
-    """A stack with its clock."""
-
-    def __init__(self, plan: _Plan, members: Sequence[Member]) -> None:
-        started = time.perf_counter()
-        self.count = len(members)
-        self._added = [member.added for member in members]
-        self._run = StackedFit(plan.task, members, plan.epochs, plan.batch)
-        self._start = self._run.look(plan.diagnose)
-        self._diagnose = plan.diagnose
-        self._epoch = 0
-        self._seconds = time.perf_counter() - started
-
-    def run_to(self, epoch: int) -> None:
-        """Train up to the end of an epoch."""
-        started = time.perf_counter()
-        while self._epoch < epoch and self._run.running:
-            self._epoch += 1
-            self._run.epoch(self._epoch)
-        self._seconds += time.perf_counter() - started
-
-    def values(self) -> list[float | None]:
-        """Each member's metric after the last epoch; None for one that was stopped."""
-        run = self._run
-        is_out = [index in run.stopped or not run.epochs[index] for index in range(self.count)]
-        return [
-            None if out else own[-1].valid_metric
-            for out, own in zip(is_out, run.epochs, strict=True)
-        ]
-
-    def leave(self, members: Collection[int]) -> None:
-        """Go on without some members."""
-        for index in self._run.members:
-            if index in members:
-                self._run.stopped.setdefault(index, "")
-
-    def results(self, on_test: bool) -> list[TrainingResult]:
-        """What each member's training gave."""
-        started, run = time.perf_counter(), self._run
-        metrics = run.final_metrics(on_test)
-        end = run.look(self._diagnose and bool(run.running))
-        share = (self._seconds + time.perf_counter() - started) / self.count
-        return [
-            TrainingResult(
-                metrics[index],
-                tuple(run.epochs[index]),
-                run.stopped.get(index, ""),
-                share,
-                finished(
-                    self._start.get(index),
-                    end.get(index) if metrics[index] else None,
-                    run.epochs[index],
-                    self._added[index],
-                ),
-            )
-            for index in range(self.count)
-        ]
+__all__ = ["StackedFit"]
 
 
 class StackedFit:
@@ -271,28 +92,30 @@ class StackedFit:
         self.optimizer.keep(rows, self.model.keep(rows))
         self.members = [self.members[row] for row in rows]
 
-    def look(self, wanted: bool) -> Mapping[int, tuple[SiteDiagnostics, ...]]:
-        """Diagnose the sites of all members in one pass; by position, empty where that is not wanted or possible."""
-        if not wanted or not self.task.diagnostics:
-            return {}
-        found = diagnosed(self._look)
-        return {} if found is None else dict(zip(self.members, found, strict=True))
+    def diagnose(self) -> Mapping[int, tuple[SiteDiagnostics, ...]]:
+        """Diagnose the sites of all members in one pass; by position, empty where that is not possible."""
+        by_row = try_to_diagnose(self._observe_sites)
+        return {} if by_row is None else dict(zip(self.members, by_row, strict=True))
 
-    def _look(self) -> list[tuple[SiteDiagnostics, ...]]:
-        model, calls = self.model, dict[str, list[Seen]]()
+    def _observe_sites(self) -> list[tuple[SiteDiagnostics, ...]]:
+        model, observations = self.model, dict[str, list[SiteObservation]]()
 
         def watch(path: str) -> Callable[..., None]:
-            def seen(x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]) -> None:
-                calls.setdefault(path, []).append(Seen.of(x, y, again, model.count))
+            def observe(x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]) -> None:
+                observation = SiteObservation.measure(x, y, again, model.count)
+                observations.setdefault(path, []).append(observation)
 
-            return seen
+            return observe
 
-        with undisturbed(model.base, model.buffers.values()):
+        with preserve_state(model.base, model.buffers.values()):
             for path, site in model.sites.items():
                 site.observer = watch(path)
-            loss = self.loss([self._batch()])[0]
+            loss = self.loss([self._batch()])[0].sum()
             return site_diagnostics(
-                calls, loss.sum(), model.count, lambda path, row: model.sites[path].learned_by(row)
+                observations,
+                loss,
+                model.count,
+                lambda path, row: model.sites[path].learned_by(row),
             )
 
     def epoch(self, number: int) -> None:
@@ -316,13 +139,13 @@ class StackedFit:
         if on_test and self.running:
             test = Batches(self.task.test, self.task.batch_size, self.device, None)
             measured = self._measure(test, "test")
-        found: list[Mapping[str, float]] = [{} for _ in self.epochs]
+        metrics: list[Mapping[str, float]] = [{} for _ in self.epochs]
         for row in self.running:
             try:
-                found[self.members[row]] = measured[row].as_metrics()
+                metrics[self.members[row]] = measured[row].as_metrics()
             except NonFinite as error:
                 self.stopped[self.members[row]] = str(error)
-        return found
+        return metrics
 
     def _train_pass(self, epoch: int) -> tuple[list[float], list[float | None]]:
         """Mean loss of each member, and its metric on the training batches."""
@@ -334,10 +157,10 @@ class StackedFit:
             loss, outputs, target, dims = self.loss(batches)
             values = loss.detach().double().cpu()
             for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
-                place = (
+                reason = (
                     f"training loss became {values[index].item()} at epoch {epoch}, step {step}"
                 )
-                self.stopped.setdefault(self.members[index], place)
+                self.stopped.setdefault(self.members[index], reason)
             if not self.running:
                 break
             self.update(loss)
@@ -356,10 +179,14 @@ class StackedFit:
         self.optimizer.step()
 
     def loss(self, batches: Sequence[Any]) -> tuple[Tensor, Any, Any, Any]:
-        """Loss of one batch, shape ``(members,)``; outputs and targets where the batches have them, and these's axis.
+        """Loss of one batch, shape ``(members,)``.
 
         Args:
             batches: one for each seed.
+
+        Returns:
+            The loss; outputs, ``(members, ...)``, and targets where the batches have them; the targets' axis of
+            members.
         """
         task = self.task
         batch, dims = self._stack_batches(batches)
