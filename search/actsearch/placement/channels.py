@@ -134,9 +134,8 @@ def _state(
     if name in _THIRD_FROM_END:
         return axes - 3
     if name.startswith(("conv", "_conv")):
-        return (
-            axes - 1 - (_spatial_rank(name) or len(operands[1].shape) - 2)
-        )  # the kernel is (out, in, ...)
+        kernel = operands[1].shape  # (out, in, ...)
+        return axes - 1 - (_spatial_rank(name) or len(kernel) - 2)
     if name in _RESIZING or "pool" in name or "upsample" in name:
         return _resized_state(name, operands[0], axes)
     if name == "scaled_dot_product_attention":

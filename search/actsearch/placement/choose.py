@@ -49,7 +49,7 @@ def select_sites(sites: Sites, where: Where, model: nn.Module) -> list[Site]:
         )
     if isinstance(where, type) and issubclass(where, nn.Module):
         return [
-            one for one in hidden if issubclass(class_of(model.get_submodule(one.path)), where)
+            site for site in hidden if issubclass(class_of(model.get_submodule(site.path)), where)
         ]
     if callable(where) and not isinstance(where, type):
         return [site for site in sites if _matches(where, site)]

@@ -60,8 +60,7 @@ def _draw_weights(layer: nn.Module, scale: float) -> None:
 def _fan_in(layer: nn.Module) -> float:
     """How many products an output sums; of a transposed convolution with a stride, on average, away from the border."""
     weight = layer.get_parameter("weight")
-    if isinstance(
-        layer, _ConvTransposeNd
-    ):  # (in, out / groups, ...), the kernel spread over stride positions
+    if isinstance(layer, _ConvTransposeNd):
+        # (in, out / groups, ...): each output sees the part of the kernel that falls on its stride position
         return weight[:, 0].numel() / layer.groups / math.prod(layer.stride)
     return weight[0].numel()

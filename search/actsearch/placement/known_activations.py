@@ -39,18 +39,18 @@ _FUNCTIONAL = (
 )  # fmt: skip
 
 
-def _calls() -> dict[Callable[..., Any], str]:
+def _known_calls() -> dict[Callable[..., Any], str]:
     """What a call of a known function arrives as, with the function's name."""
-    found: dict[Callable[..., Any], str] = {torch.special.expit: "sigmoid"}
+    calls: dict[Callable[..., Any], str] = {torch.special.expit: "sigmoid"}
     for name in _FUNCTIONAL:
         for home in (F, torch, Tensor, torch.special):
-            for spelling in (name, f"{name}_"):
-                if callable(function := getattr(home, spelling, None)):
-                    found[function] = name
-    return found
+            for variant in (name, f"{name}_"):  # in place
+                if callable(function := getattr(home, variant, None)):
+                    calls[function] = name
+    return calls
 
 
-CALLS = _calls()
+CALLS = _known_calls()
 """Name by function: ``F.relu``, ``torch.relu``, ``torch.Tensor.relu`` and their in-place forms are all "relu"."""
 
 IN_PLACE = frozenset(
@@ -59,10 +59,10 @@ IN_PLACE = frozenset(
 """Those that write their result over their argument."""
 
 METHODS = {
-    spelling: name
+    variant: name
     for name in _FUNCTIONAL
-    for spelling in (name, f"{name}_")
-    if hasattr(Tensor, spelling)
+    for variant in (name, f"{name}_")
+    if hasattr(Tensor, variant)
 }
 """Name by method of a tensor."""
 
@@ -132,8 +132,8 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     """Class of a module; of a function, that of torch's module for it: ``nn.LeakyReLU`` for leaky_relu."""
     if not isinstance(module, FunctionModule):
         return type(module)
-    spelling = module.name.replace("_", "")
-    return next((one for one in MODULES if one.__name__.lower() == spelling), FunctionModule)
+    name = module.name.replace("_", "")
+    return next((kind for kind in MODULES if kind.__name__.lower() == name), FunctionModule)
 
 
 def is_activation(module: nn.Module) -> bool:
@@ -150,20 +150,22 @@ def is_activation(module: nn.Module) -> bool:
         or next(module.children(), None) is not None
     ):
         return False
-    if sum(parameter.numel() for parameter in module.parameters()) > 2 or not _takes_one(module):
+    if sum(parameter.numel() for parameter in module.parameters()) > 2 or not _takes_one_argument(
+        module
+    ):
         return False
     training = module.training
     with global_streams:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                return _behaves_so(module.eval())
+                return _is_elementwise_curve(module.eval())
         except Exception:  # whatever it needs, it is not one tensor of any shape
             return False
         finally:
             module.train(training)
 
 
-def _takes_one(module: nn.Module) -> bool:
+def _takes_one_argument(module: nn.Module) -> bool:
     try:
         parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
@@ -175,8 +177,9 @@ def _takes_one(module: nn.Module) -> bool:
     )
 
 
-def _behaves_so(module: nn.Module) -> bool:
+def _is_elementwise_curve(module: nn.Module) -> bool:
     parameter = next(module.parameters(), torch.empty(0))
+    # 4 is where the usual activations have bent; sizes differ so that no axis is taken for another
     grid = torch.linspace(-4, 4, 2 * 4 * 3 * 5).to(parameter)
     x = grid.reshape(2, 4, 3, 5)
     y = module(x.clone())

@@ -104,9 +104,7 @@ def explain_run_errors() -> Iterator[None]:
     """Raise a PlacementError for whatever a model raises on a sample."""
     try:
         yield
-    except (
-        ActsearchError
-    ):  # as of a thread that keeps the random streams: it says itself what is wrong
+    except ActsearchError:  # says itself what is wrong: a thread that keeps the random streams
         raise
     except Exception as error:
         raise PlacementError(

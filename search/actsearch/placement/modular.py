@@ -147,7 +147,7 @@ def _expose_node(owner: fx.GraphModule, node: fx.Node, function: str, name: str)
 
 
 def _separate_shared(model: nn.Module) -> dict[str, nn.Module]:
-    """Give each attribute that holds an activation an instance of its own; who had it first keeps the original."""
+    """Give each attribute that holds an activation an instance of its own; the first one keeps the original."""
     taken: set[int] = set()
     shared = {}
     for path, parent in list(model.named_modules()):

@@ -192,7 +192,7 @@ def redirected_class(base: type[nn.Module], *methods: str) -> type[nn.Module]:
 def _named_modules(
     self: Any, memo: Any = None, prefix: str = "", remove_duplicate: bool = True
 ) -> Iterator[tuple[str, nn.Module]]:
-    """As torch's, of all submodules: captured by torch.compile, it could not be told from a forward that asks."""
+    """As torch's, of all submodules: captured by torch.compile, it would look like a forward that asks."""
     memo = set() if memo is None else memo
     if self in memo:
         return
@@ -252,7 +252,7 @@ def _find_tracer(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = tuple(value.values())
     if isinstance(value, (tuple, list)):
-        return next((found for item in value if (found := _find_tracer(item)) is not None), None)
+        return next((tracer for item in value if (tracer := _find_tracer(item)) is not None), None)
     return None
 
 

@@ -36,7 +36,7 @@ class ScriptModuleProxy(nn.Module):
 
     def __init__(self, script: Any) -> None:
         super().__init__()
-        self._script = (script,)  # no submodule
+        self._script = (script,)  # in a tuple nn.Module does not take it for a submodule
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the ScriptModule computes."""
@@ -49,9 +49,8 @@ class ScriptModuleProxy(nn.Module):
         return super().train(mode)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_script" not in vars(
-            self
-        ):  # how it is copied is its own business
+        # copy and pickle ask a module that is not filled yet, and must not get the answers of the ScriptModule
+        if name.startswith("__") or "_script" not in vars(self):
             raise AttributeError(name)
         return getattr(vars(self)["_script"][0], name)
 

@@ -29,7 +29,9 @@ __all__ = ["Site", "SiteRole", "Sites", "list_sites"]
 
 SiteRole = Literal["hidden", "gate", "output"]
 
+# torch computes their activations inside of one kernel
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+# in the name of an attribute or a class: attention, squeeze-and-excitation and other gates
 _GATING = re.compile(r"gate|squeeze|excit|attn|attention|(^|[._])se([._]|$)|SE[A-Z]", re.ASCII)
 _SHOWN_METHODS = 3  # in a note
 _SHOWN_MODULES = 5
@@ -121,6 +123,7 @@ def _kind_and_type(module: nn.Module) -> tuple[Literal["module", "function"], st
 
 
 def _notes(model: nn.Module, discovery: Discovery) -> Iterator[str]:
+    """What a user should know: what was not looked into, and what stays as it is."""
     if isinstance(model, MODULES):
         yield (
             f"The model is an activation itself ({_kind_and_type(model)[1]}) and has none inside: put it into a module "
@@ -133,43 +136,52 @@ def _notes(model: nn.Module, discovery: Discovery) -> Iterator[str]:
         )
     elif discovery.reason:
         yield f"What only training calls was not looked for: in training mode {discovery.reason}."
-    if discovery.how == "traced" and _runs_besides(model):
+    if discovery.how == "traced" and _runs_around_forward(model):
         yield "What hooks on the model, or its own __call__, call was not looked for; give sample=."
-    for (path, _), name in discovery.execution.rerun.items():
-        yield (
-            f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint or of an autograd.Function, whose "
-            "backward pass does not know what is put there; it stays as it is."
-        )
-    for path, name in discovery.execution.unregistered.items():
-        yield (
-            f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
-            "it is: hold it as self.act."
-        )
-    for path, name, where in discovery.execution.unreplaceable:
-        yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
+    yield from _notes_on_calls(discovery)
     others = list(dict.fromkeys(_other_methods(model, discovery)))
     for method, name in others[:_SHOWN_METHODS]:
         yield f"{method} calls {name} and was not seen running; it stays as it is."
     if len(others) > _SHOWN_METHODS:
         yield f"Likewise {len(others) - _SHOWN_METHODS} more methods."
     if unreached := _unreached(model, discovery):
-        shown = ", ".join(unreached[:_SHOWN_MODULES]) + (
-            ", ..." if len(unreached) > _SHOWN_MODULES else ""
+        shown = ", ".join(unreached[:_SHOWN_MODULES])
+        more = ", ..." if len(unreached) > _SHOWN_MODULES else ""
+        yield f"Did not run, so that functions called there were not seen: {shown}{more}."
+    yield from _notes_on_modules(model)
+
+
+def _notes_on_calls(discovery: Discovery) -> Iterator[str]:
+    """Calls that were seen and cannot be redirected."""
+    execution = discovery.execution
+    for (path, _), name in execution.rerun.items():
+        yield (
+            f"{path or 'The model'} calls {name} inside of torch.utils.checkpoint or of an autograd.Function, whose "
+            "backward pass does not know what is put there; it stays as it is."
         )
-        yield f"Did not run, so that functions called there were not seen: {shown}."
+    for path, name in execution.unregistered.items():
+        yield (
+            f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
+            "it is: hold it as self.act."
+        )
+    for path, name, where in execution.unreplaceable:
+        yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
+
+
+def _notes_on_modules(model: nn.Module) -> Iterator[str]:
+    """Modules whose activations are out of reach: compiled, or inside of one kernel."""
+    fused: dict[str, list[str]] = {}
     for path, module in model.named_modules():
         if isinstance(module, ScriptModuleProxy):
             yield f"{path}: {module} is a ScriptModule, compiled by torch.jit, and stays as it is."
-    fused: dict[str, list[str]] = {}
-    for path, module in model.named_modules():
         if isinstance(module, _FUSED):
             fused.setdefault(type(module).__name__, []).append(path or "the model")
-    for kind, places in fused.items():
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        yield f"{places[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
+    for kind, paths in fused.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        yield f"{paths[0]}{more}: {kind} computes its own activations in one fused kernel; they stay as they are."
 
 
-def _runs_besides(model: nn.Module) -> bool:
+def _runs_around_forward(model: nn.Module) -> bool:
     """Whether a call of the model runs code around its forward, which a trace does not enter."""
     own_call = type(model).__call__ is not nn.Module.__call__
     return (own_call and not isinstance(model, fx.GraphModule)) or bool(

@@ -23,11 +23,12 @@ __all__ = [
     "activations_in_unrun_methods",
 ]
 
-_SPELLINGS = {
+_FUNCTION_NAMES = {
     str(getattr(function, "__name__", "")): name for function, name in CALLS.items()
 } | METHODS
+# methods that a class inherits from a library are not the user's to replace
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
-_SKIPPED = ("CACHE", "PUSH_NULL", "EXTENDED_ARG")
+_SKIPPED = ("CACHE", "PUSH_NULL", "EXTENDED_ARG")  # instructions that load nothing
 _SELF = "self"
 _IMPORTED = "import"  # the first name of what a function imports itself
 
@@ -90,8 +91,8 @@ def _functions_of_forward(module: nn.Module) -> list[FunctionType]:
     forward = type(module).forward
     if not isinstance(forward, FunctionType) or is_torch_code(unwrapped_code(forward).co_filename):
         return []
-    found = [_unwrap(forward)]
-    for function in found:  # which grows
+    functions = [_unwrap(forward)]
+    for function in functions:  # which grows
         names = _visible_names(function)
         file = function.__code__.co_filename
         for root, *path in _name_chains(function.__code__):
@@ -99,8 +100,8 @@ def _functions_of_forward(module: nn.Module) -> list[FunctionType]:
             value = names.get(root)
             if isinstance(value, FunctionType) and _unwrap(value).__code__.co_filename == file:
                 inner.append(_unwrap(value))
-            found += [one for one in inner if one not in found]
-    return found
+            functions += [item for item in inner if item not in functions]
+    return functions
 
 
 def _class_functions(kind: type[nn.Module], name: str) -> list[FunctionType]:
@@ -140,7 +141,7 @@ def _activations_named_in(module: nn.Module, function: FunctionType) -> Iterator
         if root in names:
             known = name_of(_resolve(names[root], path))
         elif path and not _is_held_by(module, (root, *path)):
-            known = (_SPELLINGS if root == _IMPORTED else METHODS).get(path[-1])
+            known = (_FUNCTION_NAMES if root == _IMPORTED else METHODS).get(path[-1])
         else:
             known = None
         if known is not None:
@@ -165,23 +166,27 @@ def _resolve(value: Any, path: Iterable[str]) -> Any:
 
 def _visible_names(function: FunctionType) -> dict[str, Any]:
     """What names that are not its own mean to a function."""
-    found = {
+    values = {
         name: function.__globals__[name]
         for chain in _name_chains(function.__code__)
         if (name := chain[0]) in function.__globals__ and name not in function.__code__.co_varnames
     }
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            found[name] = cell.cell_contents
+            values[name] = cell.cell_contents
         except ValueError:  # not yet filled
             continue
-    return found
+    return values
 
 
 @functools.lru_cache(maxsize=4096)
 def _name_chains(code: CodeType) -> tuple[_Chain, ...]:
-    """Every name that code loads, with the attributes that it asks of it; likewise of functions inside of it."""
-    found: dict[_Chain, None] = {}
+    """Every name that code loads, with the attributes that it asks of it; likewise of functions inside of it.
+
+    Bytecode, not source text: that may be missing or stand for a decorator. Names of instructions are those of Python
+    3.11 to 3.13; of a later one that is unknown here, a chain ends, and a name may be missed.
+    """
+    chains: dict[_Chain, None] = {}
     imported: set[str] = set()
     chain: _Chain = ("",)
     before = ""
@@ -204,8 +209,8 @@ def _name_chains(code: CodeType) -> tuple[_Chain, ...]:
             if kind == "STORE_FAST" and after_import:  # import torch.nn.functional as F
                 imported.add(str(name))
             continue
-        found[chain] = None
+        chains[chain] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= dict.fromkeys(_name_chains(constant))
-    return tuple(found)
+            chains |= dict.fromkeys(_name_chains(constant))
+    return tuple(chains)

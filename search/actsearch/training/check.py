@@ -44,9 +44,8 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
 
 def _check_batch(fit: Fit, name: str, batch: Any) -> None:
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # torch broadcasts targets of another shape, with this warning
+        with warnings.catch_warnings():
+            # torch broadcasts targets of another shape to the output, with this warning
             warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
             loss, output, target = fit.loss(batch)
         _check_loss(loss)
@@ -69,7 +68,7 @@ def _check_loss(loss: Any) -> None:
 
 
 def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
-    """What failed, with the shapes of inputs, targets and output where they can be told."""
+    """What failed, with the shapes of inputs, targets and output where they are known."""
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     try:
         inputs, target = inputs_and_targets(batch)

@@ -30,6 +30,7 @@ from actsearch.training.dropout import key_dropout
 from actsearch.training.measures import (
     Measures,
     NonFinite,
+    autocast_for,
     batch_size_of,
     follows_metric,
     full_precision,
@@ -165,14 +166,8 @@ class Fit:
         started = time.perf_counter()
         train = self._train_pass(number)
         valid = self._last = self._measure(self.valid, f"validation after epoch {number}")
-        return EpochRecord(
-            number,
-            train.loss,
-            train.value,
-            valid.loss,
-            valid.value,
-            time.perf_counter() - started,
-        )
+        seconds = time.perf_counter() - started
+        return EpochRecord(number, train.loss, train.value, valid.loss, valid.value, seconds)
 
     def final_metrics(self, on_test: bool) -> Mapping[str, float]:
         """Measures of the trained model on validation or test data, the optimised one first."""
@@ -209,9 +204,7 @@ class Fit:
 
     def loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Loss of one batch, with the output and the target where the batch has them."""
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
-        ):
+        with autocast_for(self.task, self.device):
             if self.task.step is not None:
                 return self.task.step(self.model, batch), None, None
             inputs, target = inputs_and_targets(batch)

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from actsearch.task import Accumulator, Metric, Task
 
-__all__ = ["Measures", "NonFinite", "batch_size_of", "follows_metric", "full_precision"]
+__all__ = [
+    "Measures",
+    "NonFinite",
+    "autocast_for",
+    "batch_size_of",
+    "follows_metric",
+    "full_precision",
+]
 
 
 class NonFinite(Exception):
@@ -66,18 +73,23 @@ class Measures:
 
     def as_metrics(self) -> Mapping[str, float]:
         """Every measure, the optimised one first; NonFinite if that is no number."""
-        found = {} if self.loss is None else {"loss": self.loss}
-        found |= self.named | {name: item.result() for name, item in self.more.items()}
+        metrics = {} if self.loss is None else {"loss": self.loss}
+        metrics |= self.named | {name: item.result() for name, item in self.more.items()}
         value = self.value
         if value is None or not math.isfinite(value):
             raise NonFinite(f"{self.metric.name} is {value} at the end")
-        return {self.metric.name: value, **found, self.metric.name: value}
+        return {self.metric.name: value, **metrics, self.metric.name: value}
 
 
 def follows_metric(task: Task) -> bool:
     """Whether a task's metric is measured on the training batches too."""
     metric = task.resolved_metric
     return metric.for_training and metric.accumulator is not None and task.step is None
+
+
+def autocast_for(task: Task, device: torch.device) -> torch.autocast:
+    """Mixed precision, if the task asks for it: bfloat16, which needs no scaling of the loss."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=task.amp is not None)
 
 
 def full_precision(output: Any) -> Any:

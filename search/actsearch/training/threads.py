@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
 def is_small(
     task: Task, build: Callable[[], nn.Module], batch: Callable[[], Any] | None = None
 ) -> bool:
-    """Whether a batch is too little work to be shared out; False for what cannot be told, and where no CPU computes.
+    """Whether a batch is too little work to be shared out; False for what is unknown, and where no CPU computes.
 
     Args:
         task: that is trained.
@@ -51,7 +51,7 @@ def is_small(
 
 
 def _work(task: Task, build: Callable[[], nn.Module], read: Callable[[], Any] | None) -> float:
-    """Multiplications in a forward pass of the unchanged model; inf where that cannot be told."""
+    """Multiplications in a forward pass of the unchanged model; inf where that is unknown."""
     try:
         with isolated_random(derive(0, "init")), torch.no_grad(), one_thread():
             model = build().to("cpu")

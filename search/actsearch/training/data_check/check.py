@@ -169,13 +169,13 @@ class _Data:
             by_position = dataclasses.replace(by_position, same=False, is_definite=False)
         if not {name, other} <= set(self.tables):
             return by_position
-        found = compare(self.tables[name], self.tables[other])
-        if found is None or by_position is None:
-            return found or by_position
+        by_content = compare(self.tables[name], self.tables[other])
+        if by_content is None or by_position is None:
+            return by_content or by_position
         return dataclasses.replace(
-            found,
-            same=found.same or (by_position.same and not found.is_of_table),
-            matched=found.matched | by_position.matched,
+            by_content,
+            same=by_content.same or (by_position.same and not by_content.is_of_table),
+            matched=by_content.matched | by_position.matched,
         )
 
     def overlap_findings(self) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ _HALF = np.uint64(32)
 _COMPARED = 1 << 24  # bytes of rows that are compared at once
 _WIDE = 64  # numbers of a row from which on a part of them is hashed first
 _SAMPLED = 16  # of these, at least
-_TABLE = 1 << 17  # different inputs beyond which there is no table of all combinations
+_TABLE = 1 << 17  # different inputs beyond which no table of all combinations is looked for
 
 
 @dataclass(frozen=True)
@@ -124,24 +124,22 @@ class Table:
             new = _hash_rows([self.bytes_at(which, targets=False)], 2)
             self.with_target[which] += (new - self.inputs[which]) * _ODD
             self.inputs[which] = new
-        vars(self).pop("order", None)
+        for name in ("order", "counts"):  # computed from the hashes
+            vars(self).pop(name, None)
 
     def first_rows(self) -> Tensor | None:
         """The different inputs, a row each, shape (distinct, numbers); None for inputs that are wide or complex."""
         parts = list(self.rows.inputs.values())
         if self.is_sampled or any(part.is_complex() for part in parts):
             return None
-        ordered = self.inputs[self.order]
-        first = self.order[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+        first = self.order[np.cumsum(self.counts) - self.counts]
         listed = [self.rows.take(part, first).reshape(len(first), -1).double() for part in parts]
         return torch.cat(listed, 1)
 
     @cached_property
     def is_balanced(self) -> bool:
         """Whether every different input stands there equally often."""
-        ordered = self.inputs[self.order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
-        return len(np.unique(np.diff(starts))) == 1
+        return bool(self.counts.min() == self.counts.max())
 
     @cached_property
     def is_table(self) -> bool:
@@ -164,10 +162,16 @@ class Table:
         return np.argsort(self.inputs, kind="stable")
 
     @cached_property
+    def counts(self) -> Matches:
+        """How often each different input stands there, sorted by hash, shape (distinct,)."""
+        ordered = self.inputs[self.order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        return np.diff(starts, append=len(ordered))
+
+    @property
     def distinct(self) -> int:
         """How many different inputs there are."""
-        ordered = self.inputs[self.order]
-        return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+        return len(self.counts)
 
     @property
     def repeats(self) -> bool:
@@ -193,28 +197,25 @@ def _rehash_candidates(tables: Sequence[Table]) -> None:
         [_find_repeated(one)] + [_find_in(one, other) for other in tables if other is not one]
         for one in tables
     ]
-    for table, found in zip(tables, alike, strict=True):
-        if len(rows := np.flatnonzero(np.logical_or.reduce(found))):
+    for table, masks in zip(tables, alike, strict=True):
+        if len(rows := np.flatnonzero(np.logical_or.reduce(masks))):
             table.rehash_fully(rows)
 
 
 def _find_repeated(table: Table) -> npt.NDArray[np.bool_]:
-    """Rows whose hash stands more than once in a data set."""
-    ordered = table.inputs[table.order]
-    equal = np.concatenate([[False], ordered[1:] == ordered[:-1], [False]])
-    found = np.empty(len(ordered), np.bool_)
-    found[table.order] = equal[1:] | equal[:-1]
-    return found
+    """Rows whose hash stands more than once in a data set, shape (rows,)."""
+    repeated = np.empty(len(table.inputs), np.bool_)
+    repeated[table.order] = np.repeat(table.counts > 1, table.counts)
+    return repeated
 
 
 def _find_in(one: Table, other: Table) -> npt.NDArray[np.bool_]:
-    """Rows whose hash stands in another data set as well."""
+    """Rows whose hash stands in another data set as well, shape (rows,)."""
     a, b = one.inputs[one.order], other.inputs[other.order]
-    found = np.empty(len(a), np.bool_)
-    found[one.order] = (
-        b[np.minimum(np.searchsorted(b, a), len(b) - 1)] == a
-    )  # quick, as both are sorted
-    return found
+    contained = np.empty(len(a), np.bool_)
+    # quicker than np.isin, as both are sorted
+    contained[one.order] = b[np.minimum(np.searchsorted(b, a), len(b) - 1)] == a
+    return contained
 
 
 def _row_form(rows: Rows) -> tuple[object, ...]:
@@ -236,8 +237,8 @@ def _as_bytes(part: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint8]:
     flat = part.to(dtype).reshape(len(part), -1).contiguous()
     if dtype is torch.bool:
         flat = flat.to(torch.uint8)
-    found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return found
+    rows: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return rows
 
 
 def _hash_rows(parts: Sequence[npt.NDArray[np.uint8]], seed: int) -> Hashes:
@@ -273,8 +274,8 @@ def compare(one: Table, other: Table) -> Overlap | None:
     rows = np.flatnonzero(shared)
     candidates = np.flatnonzero(np.isin(other.inputs, one.inputs[rows]))
     order = candidates[np.argsort(other.with_target[candidates], kind="stable")]
-    whole = _match_rows(one, other, rows, order, targets=True)
-    matched = whole >= 0
+    exact = _match_rows(one, other, rows, order, targets=True)
+    matched = exact >= 0
     first = int(np.flatnonzero(shared)[0])
     in_order = one.distinct > 1 and np.array_equal(one.with_target, other.with_target)
     of_table = other.is_table and one.is_balanced
@@ -285,7 +286,7 @@ def compare(one: Table, other: Table) -> Overlap | None:
         len(shared),
         int(shared.sum()),
         int((shared & ~matched).sum()),
-        (first, int(whole[first] if matched[first] else inputs[first])),
+        (first, int(exact[first] if matched[first] else inputs[first])),
         bool(matched.all()) and (in_order and not of_table or not expected),
         matched,
         not expected,

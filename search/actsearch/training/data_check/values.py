@@ -100,7 +100,7 @@ def _format_index(place: tuple[int, ...]) -> str:
 def _count_nonfinite(rows: Rows, part: Tensor) -> _NonFinite | None:
     if not (part.is_floating_point() or part.is_complex()):
         return None
-    found = _NonFinite(0, 0, [], ())
+    total = _NonFinite(0, 0, [], ())
     for start, (chunk,) in rows.chunks([part]):
         if bool(torch.isfinite(chunk.sum())):  # the quick way: a sum keeps NaN and inf
             continue
@@ -108,14 +108,14 @@ def _count_nonfinite(rows: Rows, part: Tensor) -> _NonFinite | None:
         if not bool(bad.any()):  # finite numbers whose sum is too large
             continue
         nan = int(chunk.isnan().sum())
-        found.nan += nan
-        found.inf += int(bad.sum()) - nan
+        total.nan += nan
+        total.inf += int(bad.sum()) - nan
         own = bad.reshape(len(bad), -1).any(1).nonzero().flatten().tolist()
-        if not found.rows:
+        if not total.rows:
             inside = bad[own[0]].nonzero()[0].tolist() if bad.dim() > 1 else []
-            found.place = tuple(int(index) for index in inside)
-        found.rows += [start + int(row) for row in own]
-    return found if found.rows else None
+            total.place = tuple(int(index) for index in inside)
+        total.rows += [start + int(row) for row in own]
+    return total if total.rows else None
 
 
 def repeated_inputs(name: str, distinct: int, count: int) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["check_stack"]
 
-_COMPARED_STEPS = 2
+_COMPARED_STEPS = 2  # the second shows what the first step made of the weights
 _TOLERANCE = 1e-3  # relative: more than another order of summation costs in two steps
 # of the way that the weights went; Adam makes full steps of gradients that are 0 but for rounding, as of a bias before
 # a batch normalisation, and sends them either way
@@ -112,9 +112,8 @@ def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, 
                 off += float((mine - single).double().square().sum())
                 way += float((single - start[name]).double().square().sum())
             single.copy_(mine)
-        if (
-            off > _STEP_TOLERANCE**2 * way
-        ):  # false for nan, too: what diverges at once diverges in both
+        # false for nan, too: what diverges at once diverges in both
+        if off > _STEP_TOLERANCE**2 * way:
             raise Unstackable(
                 f"in a stack its {what} move elsewhere, by {(off / way) ** 0.5 if way else off:.2g} of the first steps"
             )

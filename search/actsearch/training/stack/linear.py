@@ -80,7 +80,7 @@ def _one_by_one(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 
 _TINY = 400  # multiplications; below, torch.bmm sums in a loop of its own, in another order than torch.mm
-_TRIALS = 3  # of random numbers
+_TRIALS = 3  # of random numbers, each of which alone might agree by chance
 
 _exact_layouts: dict[Any, bool] = {}
 """Whether a batched product of tensors so laid out, with so many threads, gave what single ones give, to the last bit.

@@ -23,6 +23,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# names of torch functions and of methods, as TorchFunctionMode gives them; torch 2.13
 _MOVES = _names("""
     __get__ __len__ size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex
     element_size get_device data_ptr requires_grad_ detach clone contiguous to float double long int bool type

@@ -188,6 +188,7 @@ class StackedModel:
                     row.data = row.data.new_empty(0)  # one copy of the weights is enough
         for name, rows in _rows_by_name([dict(m.named_buffers()) for m in models], inside):
             owner = models[0].get_submodule(name.rpartition(".")[0])
+            # a buffer that is written to later must be every member's own
             changes = isinstance(owner, nn.modules.batchnorm._NormBase)
             if changes or not _all_equal(rows):
                 self.buffers[name] = torch.stack(rows)

@@ -21,7 +21,13 @@ from actsearch.training.diagnose import (
     site_diagnostics,
     try_to_diagnose,
 )
-from actsearch.training.measures import Measures, NonFinite, batch_size_of, full_precision
+from actsearch.training.measures import (
+    Measures,
+    NonFinite,
+    autocast_for,
+    batch_size_of,
+    full_precision,
+)
 from actsearch.training.stack.batches import stack_batches, unstack
 from actsearch.training.stack.measures import (
     StackedMetric,
@@ -190,7 +196,7 @@ class StackedFit:
         """
         task = self.task
         batch, dims = self._stack_batches(batches)
-        with self._autocast():
+        with autocast_for(self.task, self.device):
             if task.step is not None:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
             inputs, target = inputs_and_targets(batch)
@@ -202,26 +208,20 @@ class StackedFit:
         """The task's loss of each member, the very number of single training."""
         loss = self.task.loss
         assert loss is not None
-        is_usual = self._loss is not None and has_class_scores(outputs, target, dims)
+        for_all = self._loss if has_class_scores(outputs, target, dims) else None
         if not computes_memberwise(self.device):
-            if is_usual and self._loss is not None:
-                return self._loss(outputs, stack_target(outputs, target, dims))
+            if for_all is not None:
+                return for_all(outputs, stack_target(outputs, target, dims))
             mapped: Tensor = torch.vmap(loss, in_dims=(0, dims))(outputs, target)
             return mapped
         rows = unstack(outputs, self.model.count)
         targets = [target] * len(rows) if dims is None else unstack(target, len(rows))
-        if self._loss is None or not is_usual:
+        if for_all is None:
             return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
         with torch.no_grad():
             values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]
-        return with_value(
-            self._loss(outputs, stack_target(outputs, target, dims)), torch.stack(values)
-        )
-
-    def _autocast(self) -> Any:
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.task.amp is not None
-        )
+        stacked = for_all(outputs, stack_target(outputs, target, dims))
+        return with_value(stacked, torch.stack(values))
 
     def _stack_batches(self, batches: Sequence[Any]) -> tuple[Any, Any]:
         """Each member's batch, and its axis of members: None where there is one seed, and all share it."""
@@ -247,7 +247,7 @@ class StackedFit:
 
     def _measure_batch(self, batch: Any, measures: Mapping[int, Measures]) -> None:
         task, size = self.task, batch_size_of(batch)
-        with self._autocast():
+        with autocast_for(self.task, self.device):
             if task.step is not None:
                 losses = self.model.run(task.step, batch, dims=(None,)).double()
                 for index, measure in measures.items():

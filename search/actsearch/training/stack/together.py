@@ -22,7 +22,7 @@ from actsearch.training.stack.watch import Watch
 
 __all__ = ["fit_stack", "fit_together"]
 
-_SMALLEST_PART = 4  # members of a stack in a thread of its own
+_SMALLEST_PART = 4  # members; smaller stacks are not worth a thread of their own
 
 
 def fit_together(
@@ -54,9 +54,8 @@ def fit_together(
             return _fit_in_step(plan, [members], map)
         share = -(-len(members) // parts)
         shares = [members[start : start + share] for start in range(0, len(members), share)]
-        one_thread = functools.partial(
-            torch.set_num_threads, 1
-        )  # counts for the thread that says it
+        # torch.set_num_threads counts for the thread that calls it
+        one_thread = functools.partial(torch.set_num_threads, 1)
         try:
             with ThreadPoolExecutor(len(shares), initializer=one_thread) as pool:
                 return _fit_in_step(plan, shares, pool.map)
