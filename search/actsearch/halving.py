@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from actsearch.checks import check_field, check_integer
 from actsearch.errors import StudyError
 from actsearch.seeds import derive
 
-__all__ = ["SPARED", "Competition", "Judge", "SuccessiveHalving"]
+__all__ = ["EXEMPT", "Competition", "RungTracker", "SuccessiveHalving"]
 
-SPARED = "spared_at_epoch"
-"""User attribute of a trial that ran to its end although it would have been pruned: where."""
+EXEMPT = "spared_at_epoch"  # its name in databases since the first version
+"""User attribute of a control trial, which ran to its end although it would have been pruned: where."""
 
-_SPARED_OF = 10  # of so many trials that would be pruned, one runs to its end
+# Of so many trials that would be pruned, one is exempt and runs to its end: what pruning loses is only seen in those.
+_EXEMPT_OF = 10
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 
 
@@ -61,15 +63,14 @@ class SuccessiveHalving:
         return self.min_resource * resource
 
     def places(self, competing: int) -> int:
-        """How many of those at a rung go on."""
+        """How many of the trials at a rung go on."""
         return max(1, competing // self.reduction_factor)
 
     def steps_before(self, budget: int) -> list[int]:
         """The rungs' epochs before the last one, at which there is nothing left to save."""
-        found: list[int] = []
-        while (step := self.step(len(found))) < budget:
-            found.append(step)
-        return found
+        return list(
+            itertools.takewhile(lambda step: step < budget, map(self.step, itertools.count()))
+        )
 
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data."""
@@ -86,12 +87,12 @@ class SuccessiveHalving:
 
 
 class Competition:
-    """What the trials of a study reached at each rung; trials are judged, and entered, in order of their numbers.
+    """What the trials of a study reached at each rung; trials are decided on, and entered, in order of their numbers.
 
     So a decision depends on the trials with smaller numbers alone, and on no batch, executor or interruption.
 
     Attributes:
-        pruner: where the rungs are, and who goes on.
+        pruner: where the rungs are, and which trials go on.
         budget: epochs of a full training; None where the objective decides.
     """
 
@@ -101,7 +102,7 @@ class Competition:
         """Args:
         pruner: the study's.
         direction: "maximize" or "minimize".
-        seed: the study's, by which spared trials are chosen.
+        seed: the study's, by which exempt trials are chosen.
         budget: see above.
         """
         self.pruner = pruner
@@ -110,13 +111,13 @@ class Competition:
         self._seed = seed
         self._rungs: list[list[float]] = []  # ascending, smaller is better
 
-    def judge(self, number: int) -> Judge:
-        """A judge of the next trial."""
-        return Judge(self, number)
+    def track(self, number: int) -> RungTracker:
+        """A tracker of the next trial."""
+        return RungTracker(self, number)
 
-    def enter(self, judge: Judge) -> None:
+    def enter(self, tracker: RungTracker) -> None:
         """Let a trial that has ended count for those after it."""
-        for rung, value in enumerate(judge.values):
+        for rung, value in enumerate(tracker.values):
             if rung == len(self._rungs):
                 self._rungs.append([])
             bisect.insort(self._rungs[rung], self._sign * value)
@@ -124,9 +125,9 @@ class Competition:
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""
         for number in sorted(curves):
-            judge = self.judge(number)
-            judge.read(curves[number])
-            self.enter(judge)
+            tracker = self.track(number)
+            tracker.read(curves[number])
+            self.enter(tracker)
 
     def rank(self, rung: int, value: float) -> tuple[int, int]:
         """How many of those entered were better at a rung, and how many there are."""
@@ -137,19 +138,19 @@ class Competition:
         """Whether value a is better than b."""
         return self._sign * a < self._sign * b
 
-    def is_spared(self, number: int) -> bool:
+    def is_exempt(self, number: int) -> bool:
         """Whether a trial runs to its end whatever is decided."""
-        return derive(self._seed, "spared", number) % _SPARED_OF == 0
+        return derive(self._seed, "spared", number) % _EXEMPT_OF == 0
 
 
-class Judge:
+class RungTracker:
     """One trial's way from rung to rung, under its first seed.
 
     Attributes:
         number: of the trial.
         values: at the rungs it reached.
         pruned_at: step at which it is to be given up, or None.
-        spared_at: step at which it would have been, had it not been chosen to run to its end.
+        exempt_at: step at which it would have been, had it not been chosen to run to its end.
         reason: why it is given up.
     """
 
@@ -157,13 +158,13 @@ class Judge:
         self.number = number
         self.values: list[float] = []
         self.pruned_at: int | None = None
-        self.spared_at: int | None = None
+        self.exempt_at: int | None = None
         self.reason = ""
         self._competition = competition
 
     def report(self, step: int, value: float) -> bool:
         """Take a value; whether the trial is to be given up."""
-        while self.pruned_at is None and self.spared_at is None and self._reaches(step):
+        while self.pruned_at is None and self.exempt_at is None and self._reaches(step):
             better, entered = (0, 0)
             if not math.isnan(value):
                 better, entered = self._competition.rank(len(self.values), value)
@@ -185,8 +186,8 @@ class Judge:
         return step >= rung and (budget is None or rung < budget)
 
     def _give_up(self, step: int, value: float, competing: int) -> None:
-        if self._competition.is_spared(self.number):
-            self.spared_at = step
+        if self._competition.is_exempt(self.number):
+            self.exempt_at = step
             return
         self.pruned_at = step
         unit = "step" if self._competition.budget is None else "epoch"

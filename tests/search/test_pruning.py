@@ -141,13 +141,13 @@ def test_it_decides_as_optuna_does(
     curves[40][:4] = [float("nan")] * 4
     curves[41][2] = float("inf")
     competition = Competition(pruner, direction, 0)
-    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    competition.is_exempt = lambda number: False  # type: ignore[method-assign]
     ends = []
     for number, curve in enumerate(curves):
-        judge = competition.judge(number)
-        judge.read(enumerate(curve, start=1))
-        competition.enter(judge)
-        ends.append(judge.pruned_at)
+        tracker = competition.track(number)
+        tracker.read(enumerate(curve, start=1))
+        competition.enter(tracker)
+        ends.append(tracker.pruned_at)
     assert ends == _optuna_ends(curves, direction, pruner)
     assert len(set(ends)) >= 3
 
@@ -293,7 +293,7 @@ def _decided(outcome: Outcome) -> Any:
 
 def test_who_may_yet_be_among_the_best_stays() -> None:
     competition = Competition(HALVING, "minimize", 0)
-    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    competition.is_exempt = lambda number: False  # type: ignore[method-assign]
     pruner = BatchPruner(competition, range(4))
     pruner.record_rung(1, {2: 0.5, 3: 0.7})
     assert pruner.pruned == set()  # if 0 and 1 are worse, 3 is the second of four
@@ -395,13 +395,13 @@ def test_a_pruned_trial_has_the_value_at_the_rung_and_says_why() -> None:
 
 def test_the_reason_reads_well() -> None:
     competition = Competition(SuccessiveHalving(4), "maximize", 0, 100)
-    competition.is_spared = lambda number: False  # type: ignore[method-assign]
+    competition.is_exempt = lambda number: False  # type: ignore[method-assign]
     reasons = []
     for number in range(12):
-        judge = competition.judge(number)
-        judge.report(4, 0.9 - number / 100)
-        competition.enter(judge)
-        reasons.append(judge.reason)
+        tracker = competition.track(number)
+        tracker.report(4, 0.9 - number / 100)
+        competition.enter(tracker)
+        reasons.append(tracker.reason)
     assert reasons[0] == ""
     assert reasons[2] == "pruned at epoch 4: 0.88 is not the best of 3 at that rung"
     assert reasons[11] == (
@@ -438,14 +438,14 @@ def test_sparing_changes_no_other_decision() -> None:
     for spares in (True, False):
         competition = Competition(HALVING, "minimize", 0)
         if not spares:
-            competition.is_spared = lambda number: False  # type: ignore[method-assign]
-        judges = []
+            competition.is_exempt = lambda number: False  # type: ignore[method-assign]
+        trackers = []
         for number, curve in enumerate(curves):
-            judges.append(competition.judge(number))
-            judges[-1].read(enumerate(curve, start=1))
-            competition.enter(judges[-1])
-        ends.append([judge.pruned_at or judge.spared_at for judge in judges])
-        assert any(judge.spared_at for judge in judges) is spares
+            trackers.append(competition.track(number))
+            trackers[-1].read(enumerate(curve, start=1))
+            competition.enter(trackers[-1])
+        ends.append([tracker.pruned_at or tracker.exempt_at for tracker in trackers])
+        assert any(tracker.exempt_at for tracker in trackers) is spares
     assert ends[0] == ends[1]
 
 
@@ -480,12 +480,12 @@ def test_an_objective_that_asks_is_told_by_the_same_rule(
     competition = Competition(HALVING, "minimize", 0)
     trained = [t for t in study.trials if t.state.is_trained]
     for trial in trained:
-        judge = competition.judge(trial.number)
-        judge.read(enumerate(curve(trial.number), start=1))
-        competition.enter(judge)
-        assert (trial.state is TrialState.PRUNED) == (judge.pruned_at is not None)
-        assert trial.reason == judge.reason
-        assert trial.user_attrs.get("spared_at_epoch") == judge.spared_at
+        tracker = competition.track(trial.number)
+        tracker.read(enumerate(curve(trial.number), start=1))
+        competition.enter(tracker)
+        assert (trial.state is TrialState.PRUNED) == (tracker.pruned_at is not None)
+        assert trial.reason == tracker.reason
+        assert trial.user_attrs.get("spared_at_epoch") == tracker.exempt_at
     assert len(trained) == 30
     assert _states(study)["PRUNED"] >= 10
 
@@ -520,7 +520,7 @@ def test_the_account_is_one_readable_sentence() -> None:
     assert account.rank_correlation is not None
     assert -1 <= account.rank_correlation <= 1
     text = str(account)
-    assert f"{account.pruned} trials pruned, {account.spared} spared, {account.saved:.0%}" in text
+    assert f"{account.pruned} trials pruned, {account.exempt} exempt, {account.saved:.0%}" in text
     assert f"over {account.compared} trials." in text
 
 

@@ -16,7 +16,7 @@ import torch
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import Request
 from actsearch.evaluation.run import Phase, Run, TrialPruned
-from actsearch.halving import SPARED, Judge
+from actsearch.halving import EXEMPT, RungTracker
 from actsearch.records import EvaluationRecord, Outcome, TrialState
 
 __all__ = [
@@ -40,7 +40,7 @@ _LONGEST = 2000  # characters of a message that are kept with the trial; the log
 def evaluate(
     objective: ObjectiveCallable,
     request: Request,
-    judge: Judge | None = None,
+    tracker: RungTracker | None = None,
     *,
     device: torch.device = _CPU,
     is_own: bool = True,
@@ -51,7 +51,7 @@ def evaluate(
         objective: any ``objective(candidate, run) -> float or {name: float}``, a Task among them; of a mapping, the
             first entry is optimised.
         request: what is trained, and how.
-        judge: follows the first training, and may end the trial there.
+        tracker: follows the first training, and may end the trial there.
         device: where to train, as the objective is told.
         is_own: whether the objective is the user's own function, whose exceptions are logged.
 
@@ -62,7 +62,7 @@ def evaluate(
     started = time.perf_counter()
     runs: list[SeedRun] = []
     for seed in request.seeds:
-        follower = None if runs else judge
+        follower = None if runs else tracker
         run = Run(
             seed, request.number, request.phase, device, request.epochs, follower, request.lr
         )
@@ -70,17 +70,17 @@ def evaluate(
         if runs[-1].state is not TrialState.COMPLETE:
             break
     outcome = aggregate(runs, request.phase, time.perf_counter() - started)
-    return with_pruning(outcome, judge)
+    return with_pruning(outcome, tracker)
 
 
-def with_pruning(outcome: Outcome, judge: Judge | None) -> Outcome:
+def with_pruning(outcome: Outcome, tracker: RungTracker | None) -> Outcome:
     """Write down what a pruner decided: of the trial, not of a seed."""
-    if judge is None:
+    if tracker is None:
         return outcome
-    if outcome.state is TrialState.PRUNED and outcome.evaluations[0].reason == judge.reason:
-        return dataclasses.replace(outcome, reason=judge.reason)
-    if judge.spared_at is not None:
-        return dataclasses.replace(outcome, user_attrs={SPARED: judge.spared_at})
+    if outcome.state is TrialState.PRUNED and outcome.evaluations[0].reason == tracker.reason:
+        return dataclasses.replace(outcome, reason=tracker.reason)
+    if tracker.exempt_at is not None:
+        return dataclasses.replace(outcome, user_attrs={EXEMPT: tracker.exempt_at})
     return outcome
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from actsearch.evaluation.evaluate import SeedRun, aggregate, with_pruning
 from actsearch.evaluation.request import Request
-from actsearch.halving import Competition, Judge
+from actsearch.halving import Competition, RungTracker
 from actsearch.records import Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.training import TrainingResult
 from actsearch.training.stack import Watch
@@ -30,16 +30,16 @@ class Pruner:
     competition: Competition
     open_numbers: tuple[int, ...] | None = None
 
-    def judge(self, number: int) -> Judge:
+    def track(self, number: int) -> RungTracker:
         """Whoever follows a trial from rung to rung."""
         if self.open_numbers is not None:
-            return _OptimisticJudge(self.competition, number, self.open_numbers)
-        return self.competition.judge(number)
+            return _OptimisticTracker(self.competition, number, self.open_numbers)
+        return self.competition.track(number)
 
-    def enter(self, judge: Judge) -> None:
+    def enter(self, tracker: RungTracker) -> None:
         """Let a trial that has ended count for those after it, where trials are judged here."""
         if self.open_numbers is None:
-            self.competition.enter(judge)
+            self.competition.enter(tracker)
 
     def watch(self, requests: Sequence[Request], epochs: int) -> Watch:
         """Has those members leave a stack that will be pruned for sure.
@@ -63,25 +63,25 @@ class Pruner:
 
     def judge_trained(self, number: int, outcome: Outcome) -> Outcome:
         """Judge a trial that another process has trained; to be called in order of numbers."""
-        judge = self.competition.judge(number)
+        tracker = self.competition.track(number)
         first = outcome.evaluations[0] if outcome.evaluations else None
         if first is not None:
-            judge.read(metric_curve(first.epochs))
-        self.competition.enter(judge)
-        if judge.pruned_at is None or first is None:
-            return with_pruning(outcome, judge)
-        epochs = tuple(item for item in first.epochs if item.epoch <= judge.pruned_at)
+            tracker.read(metric_curve(first.epochs))
+        self.competition.enter(tracker)
+        if tracker.pruned_at is None or first is None:
+            return with_pruning(outcome, tracker)
+        epochs = tuple(item for item in first.epochs if item.epoch <= tracker.pruned_at)
         cut = dataclasses.replace(
             first,
             epochs=epochs,
             value=epochs[-1].valid_metric,
             metrics={},
-            reason=judge.reason,
+            reason=tracker.reason,
             diagnostics=first.diagnostics and _before_training(first.diagnostics),
             seconds=first.seconds * len(epochs) / len(first.epochs),
         )
         run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
-        return with_pruning(aggregate([run], "search", cut.seconds), judge)
+        return with_pruning(aggregate([run], "search", cut.seconds), tracker)
 
 
 def metric_curve(epochs: Sequence[EpochRecord]) -> list[tuple[int, float]]:
@@ -121,7 +121,7 @@ class BatchPruner:
     """Says of trials in training which ones will be pruned whatever those do that are not trained yet.
 
     Trials are judged in order of number, but one pass may hold trial 7 while trial 5 waits for another. Who may yet be
-    among the best stays; what is stored is decided afterwards, in order, by :class:`actsearch.halving.Judge`.
+    among the best stays; what is stored is decided afterwards, in order, by :class:`actsearch.halving.RungTracker`.
 
     Attributes:
         pruned: numbers of trials that will be pruned.
@@ -177,13 +177,13 @@ class BatchPruner:
         own = self._entries[number]
         if better >= self._competition.pruner.places(competing):
             own.is_out = True
-            if not self._competition.is_spared(number):
+            if not self._competition.is_exempt(number):
                 self.pruned.add(number)
         elif is_open and own.uncertain_since is None:
             own.uncertain_since = rung + 1
 
 
-class _OptimisticJudge(Judge):
+class _OptimisticTracker(RungTracker):
     """Judges a trial that is trained elsewhere: gives it up only where it will be pruned in any case."""
 
     def __init__(self, competition: Competition, number: int, numbers: Iterable[int]) -> None:

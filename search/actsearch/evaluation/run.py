@@ -10,7 +10,7 @@ import torch
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.task_analysis import TaskAnalysis
-from actsearch.halving import Judge
+from actsearch.halving import RungTracker
 from actsearch.records import EpochRecord, EvaluationRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
@@ -61,7 +61,7 @@ class Run:
         phase: Phase,
         device: torch.device,
         budget: int | None,
-        judge: Judge | None = None,
+        tracker: RungTracker | None = None,
         lr: float | None = None,
     ) -> None:
         """Args:
@@ -70,7 +70,7 @@ class Run:
         phase: see :attr:`phase`.
         device: see above.
         budget: see above.
-        judge: the pruner's, which follows what is reported.
+        tracker: the pruner's, which follows what is reported.
         lr: learning rate of a Task; None for its own.
         """
         self.seed = seed
@@ -79,7 +79,7 @@ class Run:
         self.budget = budget
         self.asked_for_phase = False
         self._phase: Phase = phase
-        self._judge = judge
+        self._tracker = tracker
         self._lr = lr
         self._reported: dict[int, float] = {}
         self._training: TrainingResult | None = None
@@ -105,20 +105,20 @@ class Run:
                 "Optuna's report has the two the other way round"
             )
         self._reported[int(step)] = float(value)
-        if self._judge is not None:
-            self._judge.report(int(step), float(value))
+        if self._tracker is not None:
+            self._tracker.report(int(step), float(value))
 
     def should_prune(self) -> bool:
         """Whether the trial should stop now by raising :class:`TrialPruned`.
 
         Decided by the study's pruner from what was reported under the study's first seed; False without a pruner.
         """
-        return self._judge is not None and self._judge.pruned_at is not None
+        return self._tracker is not None and self._tracker.pruned_at is not None
 
     @property
     def reason_to_prune(self) -> str:
         """What the pruner says; empty while the trial may go on."""
-        return "" if self._judge is None else self._judge.reason
+        return "" if self._tracker is None else self._tracker.reason
 
     def train(self, task: Task, candidate: Candidate) -> Mapping[str, float]:
         """Place a candidate in the task's model and train it under this run's seed.

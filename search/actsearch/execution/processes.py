@@ -277,7 +277,7 @@ class Processes:
             if ended is None:
                 break
             del self._unjudged[number]
-            ready.append((ended[0], work.judge(*ended)))
+            ready.append((ended[0], work.apply_pruner(*ended)))
         if ready:
             yield Finished(ready, self._largest_stack)
 

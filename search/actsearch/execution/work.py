@@ -81,7 +81,7 @@ class Work:
         """How many of the jobs to train in one pass; more than 1 where the outcomes are the same, and it is faster."""
         return self.subject.batch_for([self._request(job) for job in jobs], self.largest_stack)
 
-    def judge(self, job: Job, outcome: Outcome) -> Outcome:
+    def apply_pruner(self, job: Job, outcome: Outcome) -> Outcome:
         """Let the study's pruner judge what another process trained; in order of numbers."""
         if self.competition is None:
             return outcome

@@ -27,7 +27,7 @@ from actsearch.placement.planning import (
 )
 from actsearch.placement.site_trace import SiteTrace
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
-from actsearch.records import SHARED, ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,8 +145,7 @@ def place_analyzed(
     """As :func:`place`, in a model that was analyzed already, or one that is built in the same way."""
     record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
     if isinstance(record, CandidateRecord):
-        is_shared = set(record.activations) == {SHARED}
-        act = record.activations[SHARED] if is_shared else record.activations
+        act = record.activations if record.single is None else record.single
     plan = plan_placement(analysis, act, where)
     traces = trace_planned_sites(analysis, plan)
     model = unwrap_compiled(model)

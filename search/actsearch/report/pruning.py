@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actsearch.halving import SPARED, SuccessiveHalving
+from actsearch.halving import EXEMPT, SuccessiveHalving
 from actsearch.records import TrialRecord, TrialState
 
 __all__ = ["Pruning", "summarize_pruning"]
@@ -20,7 +20,7 @@ class Pruning:
 
     Attributes:
         pruned: trials that were given up.
-        spared: trials that would have been, and ran to their end to see what is lost.
+        exempt: control trials, which would have been, and ran to their end to see what is lost.
         saved: epochs that were not trained, as a share of those of all trials that are pruned or complete.
         first_step: epoch of the first rung.
         rank_correlation: Spearman's, between the value at the first rung and the final one; None where too few trials
@@ -30,7 +30,7 @@ class Pruning:
     """
 
     pruned: int
-    spared: int
+    exempt: int
     saved: float
     first_step: int
     rank_correlation: float | None
@@ -44,13 +44,13 @@ class Pruning:
             f"{self.rank_correlation:.2f} over {self.compared} trials"
         )
         return (
-            f"{self.pruned} trials pruned, {self.spared} spared, "
+            f"{self.pruned} trials pruned, {self.exempt} exempt, "
             f"{self.saved:.0%} of the epochs saved; {rank}."
         )
 
 
 def summarize_pruning(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) -> Pruning:
-    """Draw up the account.
+    """What a pruner saved and what it costs.
 
     Args:
         trials: with their epochs.
@@ -68,7 +68,7 @@ def summarize_pruning(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) 
     ]
     return Pruning(
         len(pruned),
-        sum(SPARED in trial.user_attrs for trial in trials),
+        sum(EXEMPT in trial.user_attrs for trial in trials),
         skipped / (full * (len(complete) + len(pruned))) if full else 0.0,
         first,
         _rank_correlation(pairs),

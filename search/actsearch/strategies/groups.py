@@ -57,12 +57,13 @@ class SiteGroups:
         return len(self.keys)
 
     @functools.cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(key for group in self.keys for key in group)
+    def all_keys(self) -> tuple[str, ...]:
+        """The keys of every group, in order."""
+        return tuple(key for group in self.keys for key in group)
 
     def items(self, candidate: CandidateRecord) -> tuple[ActivationRecord, ...] | None:
         """A candidate's activation in each group; None for one that is not made by these groups."""
-        if candidate.is_baseline or not candidate.by_group.keys() <= self._known:
+        if candidate.is_baseline or not candidate.by_group.keys() <= set(self.all_keys):
             return None
         items = []
         for first, *others in self.keys:

@@ -11,8 +11,9 @@ from torch import Tensor
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
 from actsearch.halving import Competition, SuccessiveHalving
-from actsearch.records import SHARED, StudyRecord
+from actsearch.records import StudyRecord
 from actsearch.storage import Storage
+from actsearch.strategies import SiteGroups
 
 __all__ = ["competition_of", "group_samples", "resolve_direction", "task_differences"]
 
@@ -79,4 +80,4 @@ def group_samples(subject: Subject, sites: Mapping[str, Sequence[str]]) -> dict[
         group: [arriving[path] for path in paths if path in arriving]
         for group, paths in sites.items()
     }
-    return groups | {SHARED: list(arriving.values())}
+    return groups | dict.fromkeys(SiteGroups.shared().all_keys, list(arriving.values()))

@@ -73,10 +73,7 @@ class StudyGroups:
         """
         before = SiteGroups.from_json(stored)
         if before != self.groups:
-            there, here = (
-                ", ".join(key for group in one.keys for key in group)
-                for one in (before, self.groups)
-            )
+            there, here = (", ".join(one.all_keys) for one in (before, self.groups))
             raise StudyError(
                 f"the model has other sites than that of study {name!r}: {here}; stored {there}; make a new study"
             )
@@ -106,7 +103,7 @@ def _check_names(hidden: Sequence[str], again: Sequence[str]) -> None:
 def _paths_by_pattern(groups: SiteGroups, sites: Sites) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    for pattern in (key for group in groups.keys for key in group):
+    for pattern in groups.all_keys:
         try:
             paths[pattern] = [site.path for site in match_sites(sites, pattern)]
         except PlacementError as error:

@@ -34,9 +34,9 @@ class CallableSubject(Subject):
     def _train_one(self, request: Request, pruner: Pruner | None) -> Outcome:
         if pruner is None or request.split == "test":
             return evaluate(self.objective, request)
-        judge = pruner.judge(request.number)
-        outcome = evaluate(self.objective, request, judge)
-        pruner.enter(judge)
+        tracker = pruner.track(request.number)
+        outcome = evaluate(self.objective, request, tracker)
+        pruner.enter(tracker)
         return outcome
 
     def describe(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from actsearch.evaluation.run import Run
 from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
-from actsearch.halving import Judge
+from actsearch.halving import RungTracker
 from actsearch.placement import Sites
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.task import Task
@@ -103,14 +103,14 @@ class TaskSubject(Subject):
         ]
 
     def _train_alone(self, request: Request, pruner: Pruner | None) -> Outcome:
-        judge = None if pruner is None else pruner.judge(request.number)
+        tracker = None if pruner is None else pruner.track(request.number)
         asked = self._with_epochs(request)
         with self._analysis.threads():
             outcome = evaluate(
-                self._task, asked, judge, device=self._analysis.device, is_own=False
+                self._task, asked, tracker, device=self._analysis.device, is_own=False
             )
-        if pruner is not None and judge is not None:
-            pruner.enter(judge)
+        if pruner is not None and tracker is not None:
+            pruner.enter(tracker)
         return outcome
 
     def _outcome(
@@ -124,36 +124,36 @@ class TaskSubject(Subject):
         trained = [result for result in results if result is not None]
         if len(trained) < len(results):
             return self._train_alone(request, pruner)
-        judge = None if pruner is None else pruner.judge(request.number)
-        if judge is not None:
-            judge.read(metric_curve(trained[0].epochs))
-        if judge is not None and judge.pruned_at is not None:
-            trained = [cut_training(trained[0], judge.pruned_at)]
+        tracker = None if pruner is None else pruner.track(request.number)
+        if tracker is not None:
+            tracker.read(metric_curve(trained[0].epochs))
+        if tracker is not None and tracker.pruned_at is not None:
+            trained = [cut_training(trained[0], tracker.pruned_at)]
         elif any(not result.metrics and not result.stopped for result in trained):
-            if judge is None or pruner is None or pruner.open_numbers is None:
+            if tracker is None or pruner is None or pruner.open_numbers is None:
                 return self._train_alone(
                     request, pruner
                 )  # it left a stack that was given up later
-            judge.pruned_at = trained[0].epochs[-1].epoch  # that is known of its neighbours
+            tracker.pruned_at = trained[0].epochs[-1].epoch  # that is known of its neighbours
         runs = [
-            self._seed_result(request, seed, result, judge)
+            self._seed_result(request, seed, result, tracker)
             for seed, result in zip(request.seeds, trained, strict=False)
         ]
-        if pruner is not None and judge is not None:
-            pruner.enter(judge)
+        if pruner is not None and tracker is not None:
+            pruner.enter(tracker)
         seconds = sum(run.evaluation.seconds for run in runs) + time.perf_counter() - started
-        return with_pruning(aggregate(runs, request.phase, seconds), judge)
+        return with_pruning(aggregate(runs, request.phase, seconds), tracker)
 
     def _seed_result(
-        self, request: Request, seed: int, result: TrainingResult, judge: Judge | None
+        self, request: Request, seed: int, result: TrainingResult, tracker: RungTracker | None
     ) -> SeedRun:
         asked = self._with_epochs(request)
         run = Run(seed, asked.number, asked.phase, self._analysis.device, asked.epochs)
         run.scores_on_test(self._task)
         metrics = run.trained(result)
-        if judge is not None and judge.pruned_at is not None:
+        if tracker is not None and tracker.pruned_at is not None:
             value = result.epochs[-1].valid_metric
-            return seed_result(run, TrialState.PRUNED, value, {}, judge.reason, result.seconds)
+            return seed_result(run, TrialState.PRUNED, value, {}, tracker.reason, result.seconds)
         value = next(iter(metrics.values()), None)
         return seed_result(run, TrialState.COMPLETE, value, metrics, "", result.seconds)
 
