@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +38,78 @@ def test_the_example_of_a_public_name_runs(
     for test in tests:
         runner.run(test, out=told.append)
     assert runner.failures == 0, "".join(told)
+
+
+def _blocks(readme: str) -> list[str]:
+    text = (_ROOT / readme).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+_ROOT = Path(__file__).parents[2]
+_READMES = ("README.md", "search/README.md", "dashboard/README.md", "studies/README.md")
+# names that stand for something of the reader's own, or for libraries that the tests do without
+_OF_THE_READER = re.compile(r"\btrain=|=\.\.\.|\.\.\.,|timm\.|Bert|tokenized")
+
+
+@pytest.mark.parametrize("readme", _READMES)
+def test_the_code_of_a_readme_is_python(readme: str) -> None:
+    for block in _blocks(readme):
+        compile(block, readme, "exec")
+
+
+@pytest.mark.slow
+def test_the_first_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in _blocks("README.md"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["verdict"].sentence in capsys.readouterr().out
+    assert len(names["study"].trials) >= 110
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the examples of search/README.md speak of: a model, its task, and a confirmed study in a storage."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('readme') / 'studies.db'}"
+    x = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+
+    def model() -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(4, 8),
+            nn.ReLU(),
+            nn.Linear(8, 8),
+            nn.ReLU(),
+            nn.Linear(8, 8),
+            nn.ReLU(),
+            nn.Linear(8, 2),
+        )
+
+    task = acs.Task(
+        model=model, train=(x[:32], y[:32]), valid=(x[32:64], y[32:64]), test=(x[64:], y[64:]),
+        loss=nn.functional.cross_entropy, metric="accuracy", epochs=1, name="signs",
+    )  # fmt: skip
+    study = acs.create_study(study_name="narrow", storage=url)
+    study.optimize(task, n_trials=4, show_progress_bar=False)
+    actsearch = importlib.import_module("actsearch")
+    importlib.import_module("actsearch.report")
+    return {
+        "acs": acs, "actsearch": actsearch, "nn": nn, "torch": torch,
+        "model": model(), "x": x, "url": url, "study": study, "task": task,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(_blocks("search/README.md"))))
+def test_the_code_of_the_engines_readme_runs(
+    number: int, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = _blocks("search/README.md")[number]
+    if _OF_THE_READER.search(block):
+        pytest.skip("speaks of the reader's own data, or of a library that the tests do without")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    acs.create_study(study_name="digits", storage="sqlite:///studies/actsearch.db")
+    exec(compile(block, "search/README.md", "exec"), dict(names))
