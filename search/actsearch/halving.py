@@ -21,6 +21,7 @@ EXEMPT = "spared_at_epoch"  # its name in databases since the first version
 
 # Of so many trials that would be pruned, one is exempt and runs to its end: what pruning loses is only seen in those.
 _EXEMPT_OF = 10
+# How the share of trials that go on is written in the reason of a pruned one.
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 
 

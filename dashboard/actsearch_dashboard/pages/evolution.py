@@ -140,11 +140,10 @@ def _drawn(
 
 
 def _without_parents(view: StudyView) -> str:
-    if view.strategy == "genetic":
-        return "No trial has parents yet: the first generation is drawn, the next ones descend from it."
     return (
-        f"A {markdown(view.strategy)} search has no parents and children: its batches are shown, which operations "
-        "improve and what a candidate descends from cannot be. strategy='genetic' has both."
+        f"This {markdown(view.strategy)} search has no parents and children so far, and only an evolutionary search "
+        "will have some after its first generation. Its batches are shown; which operations improve and what a "
+        "candidate descends from cannot be."
     )
 
 

@@ -130,9 +130,9 @@ class BySite(Strategy):
 
     batch: int
 
-    @abc.abstractmethod
     def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """How many shared candidates are proposed together now."""
+        """How many shared candidates are proposed together now; ``batch`` where a subclass says nothing else."""
+        return self.batch
 
     @abc.abstractmethod
     def shared(

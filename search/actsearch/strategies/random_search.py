@@ -52,10 +52,6 @@ class RandomSearch(BySite):
         """Always 16."""
         return _BATCH
 
-    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """Always 16."""
-        return _BATCH
-
     def shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
@@ -106,7 +102,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
             arguments[1] = Number(rng.choice((2.0, 3.0)))
         return Call(name, tuple(arguments))
 
-    while True:
+    while True:  # at most 4 levels: random formulas that are deeper hardly ever train
         tree = grow(rng.randint(2, min(4, space.max_depth)))
         if is_allowed(tree, space):
             return tree
@@ -114,6 +110,6 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
 
 def _leaf(rng: random.Random) -> Expression:
     draw = rng.random()
-    if draw < 0.7:
+    if draw < 0.7:  # mostly x: a subtree without it is a number, however large it is
         return X
     return Number(round(rng.gauss(0, 1), 2)) if draw < 0.9 else Parameter(rng.choice((0.25, 1.0)))

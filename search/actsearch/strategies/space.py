@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +54,17 @@ class Space:
     learned: bool = True
 
     def __post_init__(self) -> None:
-        self._check_limits()
+        check_field(self, "max_size", check_integer, SpaceError, low=3, high=Limits.SIZE)
+        check_field(self, "max_depth", check_integer, SpaceError, low=2, high=Limits.DEPTH)
+        self._check_sites()
         for name in self.activation_names:
             if name in CATALOG and CATALOG[name].role != "hidden":
                 raise SpaceError(
                     f"{name} is an output activation: it is never placed at hidden sites"
                 )
-        _check(self.activation_names, CATALOG.names(role="hidden"), "activation")
-        _check(self.operator_names, list(OPERATORS), "operator")
-        self._check_fixed()
+        _check_names(self.activation_names, CATALOG.names(role="hidden"), "activation")
+        _check_names(self.operator_names, OPERATORS, "operator")
+        self._check_learned()
 
     @functools.cached_property
     def activation_names(self) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class Space:
             if self.learned or not CATALOG[name].learned
         ]
         recommended = [name for name in hidden if CATALOG[name].tier == "recommended"]
-        return _chosen(self.activations, recommended, hidden, "activation")
+        return _choose_names(self.activations, recommended, hidden, "activation")
 
     @functools.cached_property
     def operator_names(self) -> tuple[str, ...]:
@@ -84,14 +86,9 @@ class Space:
             if row.weight > 0 and (self.learned or not row.learned)
         ]
         recommended = [name for name in every if OPERATORS[name].recommended]
-        return _chosen(self.operators, recommended, every, "operator")
+        return _choose_names(self.operators, recommended, every, "operator")
 
-    def _check_limits(self) -> None:
-        check_field(self, "max_size", check_integer, SpaceError, low=3, high=Limits.SIZE)
-        check_field(self, "max_depth", check_integer, SpaceError, low=2, high=Limits.DEPTH)
-        self._check_sites()
-
-    def _check_fixed(self) -> None:
+    def _check_learned(self) -> None:
         check_one_of("learned", self.learned, (True, False), SpaceError)
         if self.learned:
             return
@@ -123,7 +120,7 @@ class Space:
         return self.depth_bands or _BANDS
 
     def site_groups(self) -> SiteGroups | None:
-        """The groups of sites; None for "per_site", whose groups the model says."""
+        """The groups of sites; None for "per_site", whose groups are known from the model."""
         if isinstance(self.sites, Mapping):
             return SiteGroups.named(self.sites)
         if self.sites == "per_depth":
@@ -206,7 +203,7 @@ def _check_patterns(patterns: Mapping[str, str | None]) -> None:
         raise SpaceError("sites={} names no group: give patterns, as {'generator.*': None}")
     for pattern, name in patterns.items():
         if not isinstance(pattern, str) or not pattern:
-            raise SpaceError(f"sites: {pattern!r} is no pattern of site names")
+            raise SpaceError(f"sites: {pattern!r} is not a pattern of site names")
         if name is not None and (not isinstance(name, str) or not name):
             raise SpaceError(
                 f"sites[{pattern!r}] must be the name of a group, or None for one of its own, not {name!r}"
@@ -221,7 +218,9 @@ def _plain(names: Names) -> Any:
     return names if names is None or isinstance(names, str) else list(names)
 
 
-def _chosen(names: Names, recommended: list[str], every: list[str], kind: str) -> tuple[str, ...]:
+def _choose_names(
+    names: Names, recommended: list[str], every: list[str], kind: str
+) -> tuple[str, ...]:
     if names is None:
         return tuple(recommended)
     if names == "all":
@@ -231,7 +230,7 @@ def _chosen(names: Names, recommended: list[str], every: list[str], kind: str) -
     return tuple(dict.fromkeys(names))
 
 
-def _check(names: tuple[str, ...], known: list[str], kind: str) -> None:
+def _check_names(names: tuple[str, ...], known: Iterable[str], kind: str) -> None:
     if not names:
         raise SpaceError(f"the space holds no {kind}: name at least one")
     for name in names:

@@ -17,7 +17,7 @@ from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, Verdict
 __all__ = ["Measured", "count_comparisons", "compute_verdict", "shrunken_means"]
 
 _CONFIDENCE = 0.95
-_POWER = 0.8
+_POWER = 0.8  # the usual level of power analysis: 4 of 5 such differences would be found
 
 Scores = npt.NDArray[np.float64]  # shape (seeds,)
 
@@ -142,7 +142,7 @@ class _PairedTest:
     min_effect: float | None
 
     def critical(self, seeds: int) -> float:
-        tail = (1 - _CONFIDENCE) / (2 * self.comparisons)
+        tail = (1 - _CONFIDENCE) / (2 * self.comparisons)  # two-sided, Bonferroni
         return -float(special.stdtrit(seeds - 1, tail))
 
     def interval(self, differences: Scores) -> tuple[float, float, float]:

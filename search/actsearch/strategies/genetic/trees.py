@@ -28,7 +28,9 @@ def primitive_set(space: Space) -> Any:
         row = OPERATORS[name]
         pset.addPrimitive(_never_called, row.usual_arity, name)
         primitive = pset.mapping[name]
+        # DEAP picks uniformly: an operator of weight 1 stands there twice, the rarest once
         pset.primitives[_TYPE] += [primitive] * (max(1, round(2 * row.weight)) - 1)
+    # Two leaves of three are x: a subtree without x is a number, however large it is.
     pset.terminals[_TYPE] += [leaf(X)] * 12
     pset.terminals[_TYPE] += [leaf(Number(value)) for value in _NUMBERS]
     pset.terminals[_TYPE] += [leaf(Parameter(value)) for value in _STARTS]
