@@ -243,7 +243,7 @@ def test_a_bias_before_a_batch_normalisation_is_no_reason_against_a_stack() -> N
     names = ["relu", "tanh", "silu", "prelu", "sin"]
     for first in range(6):
         subject = TaskSubject(task.replace())  # of which nothing is known yet
-        stacker = Stacker(subject._analysis)
+        stacker = Stacker(subject)
         asked = [
             Training(record(name), first + place, task.lr) for place, name in enumerate(names)
         ]

@@ -144,7 +144,7 @@ class TestLookedAtAgain:
             model.get_parameter("0.bias").add_(1)
         subject.check()
         after = subject.pre_activations()["1"]
-        assert torch.allclose(after, before + 1)
+        assert torch.allclose(after, before + 1, atol=1e-5)
 
     def test_one_that_differs_with_the_seed(self, counts: Counts) -> None:
         """Each trial is placed by a look at a model like its own, and screening keeps that of seed 0."""
@@ -219,7 +219,7 @@ class TestSubject:
     def test_another_process_takes_the_same_threads(self, counts: Counts) -> None:
         """How many threads a training takes decides last bits: a child is told, and need not look."""
         subject = TaskSubject(counted_task(counts))
-        assert subject._analysis.is_small
+        assert subject.is_small
         sent = cloudpickle.loads(cloudpickle.dumps(subject))
-        assert sent._analysis.findings.is_small is True
-        assert sent._analysis.findings.look is None
+        assert sent.findings.is_small is True
+        assert sent.findings.look is None

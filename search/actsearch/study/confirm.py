@@ -83,10 +83,10 @@ class Confirmation:
 
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
-        self._check_task()
-        pool = self._pool(trials)
+        self._check_same_task()
+        pool = self._gather_pool(trials)
         key = self._key(pool)
-        if (stored := self._stored(key)) is not None:
+        if (stored := self._read_stored(key)) is not None:
             return stored
         shared = tuple(
             SharedRows(item.other, item.shared, item.rows, item.relabelled)
@@ -95,24 +95,26 @@ class Confirmation:
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
-            if (stored := self._stored(key)) is not None:
+            if (stored := self._read_stored(key)) is not None:
                 return stored  # another process made it just now
             lease.publish_goal(RunGoal("confirm"))
             self._unfinished = Unfinished(
-                self._storage, self._study, key, self._subject.device, lease
+                self._storage, self._study, key, self._subject.device_type, lease
             )
-            self._say_forecast(trials, pool)
+            self._log_forecast(trials, pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
                 self._trainings = Trainings(self._subject, self._sign, bar, self._unfinished)
-                verdict = dataclasses.replace(self._made(pool, lease), shared_rows=shared)
+                verdict = dataclasses.replace(
+                    self._compute_verdict(pool, lease), shared_rows=shared
+                )
             self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
             lease.release()
         return verdict
 
-    def _stored(self, key: str) -> Verdict | None:
+    def _read_stored(self, key: str) -> Verdict | None:
         stored = self._storage.find_confirmation(self._study.id, key)
         if stored is None:
             return None
@@ -121,7 +123,7 @@ class Confirmation:
         )
         return Verdict.from_json(stored.verdict)
 
-    def _say_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
+    def _log_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
         seeds = self._subject.seeds
         each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
@@ -140,7 +142,7 @@ class Confirmation:
     def _described(self) -> dict[str, Any]:
         return self._subject.describe()
 
-    def _check_task(self) -> None:
+    def _check_same_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
         given = self._study.task or self._described
         different = task_differences(given, self._described, ignoring=("seeds",))
@@ -150,10 +152,10 @@ class Confirmation:
                 f"the task differs from the one that study {self._study.name!r} searched with:\n  {lines}"
             )
 
-    def _made(self, pool: list[Contender], lease: Lease) -> Verdict:
+    def _compute_verdict(self, pool: list[Contender], lease: Lease) -> Verdict:
         share = self._subject.pretrained_share()
         baseline = Contender(self._baseline.record, None)
-        finalists = pool if self._names else self._finalists(pool, baseline)
+        finalists = pool if self._names else self._choose_finalists(pool, baseline)
         seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._count)
         comparisons = self._comparisons(finalists, seeds)
         earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
@@ -161,7 +163,7 @@ class Confirmation:
         expected = len(contenders) * self._count * self._runs_each()
         self._bar.expect(max(0, expected - self._unfinished.left))
         runs = self._trainings.tuned([item.record for item in contenders], seeds)
-        measured = [self._measured(item, own) for item, own in zip(contenders, runs, strict=True)]
+        measured = [self._measure(item, own) for item, own in zip(contenders, runs, strict=True)]
         verdict = compute_verdict(
             measured[0][0],
             [item for item, _ in measured[1:]],
@@ -186,22 +188,22 @@ class Confirmation:
             self._study.created,
             versions(),
             self._unfinished.begun,
-            self._subject.device,
+            self._subject.device_type,
             self._described,
             list(seeds),
             activations_of(self._baseline.record),
         ]
         each = [[item.number, activations_of(item.record)] for item in finalists]
-        every = count_comparisons([item.is_catalog for item in finalists])
-        with_catalog = [each] * (every - len(each))
+        count = count_comparisons([item.is_catalog for item in finalists])
+        with_catalog = [each] * (count - len(each))
         return [digest([*common, pair]) for pair in (*each, *with_catalog)]
 
     # step 1: finalists
 
-    def _pool(self, trials: Sequence[TrialRecord]) -> list[Contender]:
+    def _gather_pool(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """The best trials, and the best catalog row besides; with several objectives, of the front."""
         if self._names:
-            return self._front(trials)
+            return self._pick_from_front(trials)
         ranked = leaderboard(trials, self._direction)
         if not ranked:
             raise StudyError(
@@ -215,7 +217,7 @@ class Confirmation:
             pool += [contender for contender in contenders if contender.is_catalog][:1]
         return pool
 
-    def _front(self, trials: Sequence[TrialRecord]) -> list[Contender]:
+    def _pick_from_front(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
         ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
         if not ranked:
@@ -223,7 +225,7 @@ class Confirmation:
                 "no trial is complete yet: call study.optimize(task, n_trials=...) first"
             )
         last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
-        places = {round(last * at / max(1, wanted - 1)) for at in range(wanted)}
+        positions = {round(last * index / max(1, wanted - 1)) for index in range(wanted)}
         return [
             Contender(
                 trial.candidate,
@@ -235,10 +237,10 @@ class Confirmation:
                     if value is not None
                 },
             )
-            for trial in (ranked[place] for place in sorted(places))
+            for trial in (ranked[position] for position in sorted(positions))
         ]
 
-    def _finalists(self, pool: list[Contender], baseline: Contender) -> list[Contender]:
+    def _choose_finalists(self, pool: list[Contender], baseline: Contender) -> list[Contender]:
         """Fresh seeds on validation data, then the best by shrunken mean without near-clones."""
         seeds = seed_list(self._study.seed, "confirm validation", _FRESH_SEEDS)
         wanted = [
@@ -276,12 +278,12 @@ class Confirmation:
 
     def _table(self, contenders: Sequence[Contender]) -> np.ndarray[Any, Any]:
         """Validation scores, shape (contenders, seeds); a diverged seed is the worst value seen."""
-        seen = [
+        values = [
             score.test for item in contenders for score in item.fresh if score.test is not None
         ]
-        if not seen:
+        if not values:
             raise StudyError("no candidate could be trained again: " + self._trainings.last_reason)
-        worst = min(seen) if self._sign > 0 else max(seen)
+        worst = min(values) if self._sign > 0 else max(values)
         return np.array(
             [
                 [worst if score.test is None else score.test for score in item.fresh]
@@ -291,7 +293,7 @@ class Confirmation:
 
     # steps 2 and 3: learning rates on validation data, scores on test data
 
-    def _measured(
+    def _measure(
         self, contender: Contender, runs: Sequence[dict[int, Score]]
     ) -> tuple[Measured, bool]:
         """Scores on test data at the tuned and at the given learning rate; whether the objective was blind.

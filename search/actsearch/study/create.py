@@ -57,7 +57,7 @@ def create_study(
     Raises:
         StudyError: the name is taken, or the stored study differs from what is given; says in what.
         StorageError: the database cannot be opened or is not ours.
-        SpaceError: the space or strategy is none.
+        SpaceError: the space or strategy is not valid.
 
     Example:
         >>> study = acs.create_study(study_name="digits", storage="sqlite:///demo.db", seed=1)
@@ -67,22 +67,20 @@ def create_study(
     _check_arguments(study_name, pruner)
     if seed is not None:
         seed = check_integer("seed", seed, StudyError, low=0, high=2**31 - 1)
-    ways, names = given_directions(direction, directions)
-    refuse_pruner(pruner, ways)
+    given, names = given_directions(direction, directions)
+    refuse_pruner(pruner, given)
     if warm_start_top_k is not None and warm_start_from is None:
         raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
     chosen = make_strategy(strategy or DEFAULT)
+    is_grouped = space is not None and space.sites != "shared"
     refuse_unsupported(
-        chosen,
-        directions=len(ways),
-        groups=space is not None and space.sites != "shared",
-        pruning=pruner is not None,
+        chosen, directions=len(given), groups=is_grouped, pruning=pruner is not None
     )
     opened = Storage(_IN_MEMORY if storage is None else storage, create=True)
 
-    def agreed(stored: StudyRecord) -> Study:
+    def open_stored(stored: StudyRecord) -> Study:
         more = WarmStart.differences(warm_start_from, warm_start_top_k, stored)
-        more += _other_objectives(stored, ways, names)
+        more += _objective_differences(stored, given, names)
         _check_same(stored, strategy and chosen, space, direction, seed, pruner, more)
         study = Study(opened, stored)
         if direction is not None:
@@ -90,29 +88,43 @@ def create_study(
         return study
 
     if load_if_exists and (stored := opened.find_study(study_name)) is not None:
-        return agreed(stored)
-    settings = space or Space()
-    warm = None
+        return open_stored(stored)
+    settings, warm = space or Space(), None
     if warm_start_from is not None:
         warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings)
-    record = StudyRecord(
+    record = _new_record(study_name, seed or 0, given, names, settings, chosen, warm, pruner)
+    stored = opened.create_study(
+        record, warm.trials if warm else (), load_if_exists=load_if_exists
+    )
+    # another process may have made it meanwhile
+    return open_stored(stored) if load_if_exists else Study(opened, stored)
+
+
+def _new_record(
+    name: str,
+    seed: int,
+    directions: Sequence[str],
+    names: Sequence[str],
+    space: Space,
+    strategy: Strategy,
+    warm: WarmStart | None,
+    pruner: SuccessiveHalving | None,
+) -> StudyRecord:
+    """The settings of a new study; names and several directions only where there are several."""
+    is_several = len(directions) > 1
+    return StudyRecord(
         id=0,
-        name=study_name,
-        seed=seed or 0,
-        direction=ways[0] if ways else None,
-        directions=ways if len(ways) > 1 else (),
-        objectives=names if len(ways) > 1 else (),
-        space=settings.to_json(),
-        strategy=chosen.describe(),
+        name=name,
+        seed=seed,
+        direction=directions[0] if directions else None,
+        directions=tuple(directions) if is_several else (),
+        objectives=tuple(names) if is_several else (),
+        space=space.to_json(),
+        strategy=strategy.describe(),
         versions=versions(),
         user_attrs={} if warm is None else {WARM_START: warm.attributes},
         pruner=None if pruner is None else pruner.describe(),
     )
-    first = () if warm is None else warm.trials
-    stored = opened.create_study(record, first, load_if_exists=load_if_exists)
-    return (
-        agreed(stored) if load_if_exists else Study(opened, stored)
-    )  # another may have made it meanwhile
 
 
 def load_study(*, study_name: str, storage: str) -> Study:
@@ -145,14 +157,16 @@ def delete_study(*, study_name: str, storage: str) -> None:
     Storage(storage).delete_study(study_name)
 
 
-def _other_objectives(stored: StudyRecord, ways: Sequence[str], names: Sequence[str]) -> list[str]:
+def _objective_differences(
+    stored: StudyRecord, given: Sequence[str], names: Sequence[str]
+) -> list[str]:
     """How several objectives that are given differ from the stored ones."""
-    found = []
-    if (len(ways) > 1 or stored.directions) and ways and tuple(ways) != stored.directions:
-        found.append(f"directions: {tuple(ways)!r}, stored {stored.directions!r}")
+    differences = []
+    if (len(given) > 1 or stored.directions) and given and tuple(given) != stored.directions:
+        differences.append(f"directions: {tuple(given)!r}, stored {stored.directions!r}")
     if names and stored.objectives and tuple(names) != stored.objectives:
-        found.append(f"objectives: {tuple(names)!r}, stored {stored.objectives!r}")
-    return found
+        differences.append(f"objectives: {tuple(names)!r}, stored {stored.objectives!r}")
+    return differences
 
 
 def _check_arguments(study_name: object, pruner: object) -> None:
@@ -184,23 +198,25 @@ def _check_same(
     more: Sequence[str] = (),
 ) -> None:
     """Refuse to go on with other settings; what was not given is not compared."""
-    found = [*more, *([] if space is None else space.differences(stored.space))]
+    differences = [*more, *([] if space is None else space.differences(stored.space))]
     if isinstance(strategy, Strategy):
-        found += _changes("strategy", stored.strategy, strategy.describe())
+        differences += _setting_differences("strategy", stored.strategy, strategy.describe())
     if pruner is not None and pruner.describe() != stored.pruner:
-        found += _changes("pruner", stored.pruner or {}, pruner.describe())
+        differences += _setting_differences("pruner", stored.pruner or {}, pruner.describe())
     if direction is not None and stored.direction not in (None, direction):
-        found.append(f"direction: {direction!r}, stored {stored.direction!r}")
+        differences.append(f"direction: {direction!r}, stored {stored.direction!r}")
     if seed is not None and seed != stored.seed:
-        found.append(f"seed: {seed}, stored {stored.seed}")
-    if found:
+        differences.append(f"seed: {seed}, stored {stored.seed}")
+    if differences:
         raise StudyError(
             f"study {stored.name!r} was made with other settings; give those, or another study_name:\n  "
-            + "\n  ".join(found)
+            + "\n  ".join(differences)
         )
 
 
-def _changes(what: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+def _setting_differences(
+    what: str, stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
     return [
         f"{what} {key}: {given.get(key)!r}, stored {stored.get(key)!r}"
         for key in sorted({*stored, *given})

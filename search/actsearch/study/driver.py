@@ -193,8 +193,8 @@ class Driver:
 
     def _read_enqueued(self) -> bool:
         """Trials that were enqueued since this call of optimize began; whether there are any."""
-        found = self._storage.trials(self._study.id, since=self._history.first_unknown)
-        new = [trial for trial in found if trial.number not in self._history]
+        trials = self._storage.trials(self._study.id, since=self._history.first_unknown)
+        new = [trial for trial in trials if trial.number not in self._history]
         self._take(new)
         return bool(new)
 

@@ -1,4 +1,4 @@
-"""From a strategy to trials: proposed together, screened, and told from what is known already."""
+"""From a strategy to trials: proposed together, screened, and compared with what is known already."""
 
 from __future__ import annotations
 

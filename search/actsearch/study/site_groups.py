@@ -95,8 +95,8 @@ def _hidden(sites: Iterable[Site]) -> list[str]:
 def _check_names(hidden: Sequence[str], again: Sequence[str]) -> None:
     if again != hidden:
         raise SpaceError(
-            "sites='per_site': the model has other sites each time it is built, so that they cannot be told apart by "
-            f"name: {', '.join(hidden)}; then {', '.join(again)}"
+            "sites='per_site': the model has other sites each time it is built, so that names do not identify "
+            f"them: {', '.join(hidden)}; then {', '.join(again)}"
         )
 
 

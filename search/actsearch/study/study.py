@@ -98,7 +98,7 @@ class Study:
         return () if self.direction is None else (self.direction,)
 
     def set_direction(self, direction: Literal["maximize", "minimize"]) -> None:
-        """Say which way is better, where neither the study nor a metric has said it yet.
+        """Set the direction, where neither the study nor a metric has set it yet.
 
         Raises:
             StudyError: if the study goes the other way, or another process runs it.
@@ -133,8 +133,8 @@ class Study:
         verdicts = self.verdicts
         if not self.directions:
             return []
-        found = pareto_front(self._trials(), self.directions)
-        return [self._trial(record, verdicts) for record in found]
+        front = pareto_front(self._trials(), self.directions)
+        return [self._trial(record, verdicts) for record in front]
 
     def _refuse_several(self, name: str) -> None:
         if len(self.directions) > 1:
@@ -220,7 +220,7 @@ class Study:
         self._record = driver.prepare(accept_changed_task=accept_changed_task)
         listeners = [
             lambda record, call=callback: call(
-                self, Trial(record, self.study_name, None, self._look)
+                self, Trial(record, self.study_name, None, self._read_diagnostics)
             )
             for callback in callbacks
         ]
@@ -250,7 +250,7 @@ class Study:
             The trial's number.
 
         Raises:
-            FormulaError, ActivationError: if it is none.
+            FormulaError, ActivationError: it is not a valid activation.
             SpaceError: a mapping names other sites than the study's groups.
         """
         record = Candidate.of(candidate, **hyperparameters).record
@@ -309,11 +309,11 @@ class Study:
 
     def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
         judged = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
-        return Trial(record, self.study_name, next(judged, None), self._look)
+        return Trial(record, self.study_name, next(judged, None), self._read_diagnostics)
 
-    def _look(self, number: int) -> Diagnostics | None:
-        found = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)
-        return first_diagnostics(found[0]) if found else None
+    def _read_diagnostics(self, number: int) -> Diagnostics | None:
+        trials = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)
+        return first_diagnostics(trials[0]) if trials else None
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"

@@ -35,7 +35,7 @@ class Trial:
     record: TrialRecord
     study_name: str = ""
     verdict: Verdict | None = None
-    _look: Callable[[int], Diagnostics | None] | None = field(
+    _read_diagnostics: Callable[[int], Diagnostics | None] | None = field(
         default=None, repr=False, compare=False
     )
 
@@ -66,10 +66,10 @@ class Trial:
         A DUPLICATE has its original's. None where nothing was looked at: trials that were never trained, objectives
         other than a Task, ``Task(diagnostics=False)``.
         """
-        if self._look is None:
+        if self._read_diagnostics is None:
             return None
         original = self.duplicate_of
-        return self._look(self.number if original is None else original)
+        return self._read_diagnostics(self.number if original is None else original)
 
     @property
     def candidate(self) -> Candidate:

@@ -103,14 +103,16 @@ class WarmStart:
             return []
         name = source if isinstance(source, str) else source.study_name
         had = stored.user_attrs.get(WARM_START, {})
-        found = []
+        differences = []
         if had.get("study") != name:
-            found.append(
+            differences.append(
                 f"warm_start_from: {quote_name(name)}, stored {quote_name(had.get('study'))}"
             )
         elif had.get("top_k") != _resolve_top_k(top_k):
-            found.append(f"warm_start_top_k: {_resolve_top_k(top_k)}, stored {had.get('top_k')}")
-        return found
+            differences.append(
+                f"warm_start_top_k: {_resolve_top_k(top_k)}, stored {had.get('top_k')}"
+            )
+        return differences
 
 
 def _read(source: Study | str, storage: Storage) -> tuple[StudyRecord, list[TrialRecord]]:

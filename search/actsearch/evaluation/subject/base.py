@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.placement import Sites
 from actsearch.records import CandidateRecord, Outcome
+from actsearch.task.metrics import Direction
 from actsearch.training import Overlap
 
 __all__ = ["Objective", "Subject"]
@@ -25,15 +27,43 @@ Objective = ObjectiveCallable
 class Subject(ABC):
     """What a study optimises.
 
-    Made by :func:`actsearch.evaluation.subject.subject_of`; search, verdict and executors ask it alone and know
-    neither Task nor function. It can be sent to another process, which then finds out anew what it needs.
+    Made by :func:`actsearch.evaluation.subject.subject_of`; search, verdict and executors ask it alone and know neither
+    Task nor function. It can be sent to another process, which then finds out anew what it needs. What stands here
+    holds for a function of the user's own, of which only values are known; a Task's subject knows more.
 
-    What is said here, for a function of the user's own, of which nothing but its values can be known; a Task's subject
-    says more.
+    Attributes:
+        objective: what the user gave.
+        metric: name of what a trial's value is.
+        objectives: each objective's name with its own direction, None where the user has to say it; empty if not known.
+        epochs: of one training; None where the objective decides.
+        learning_rate: as given; None where a verdict cannot tune it.
+        device_type: kind of device that trains; empty where the objective decides.
+        can_be_judged_later: whether a pruner may judge a training that has ended, from the values of its epochs.
     """
 
     objective: ObjectiveCallable
-    """What the user gave."""
+    metric: str = "value"
+    objectives: Mapping[str, Direction | None] = MappingProxyType({})
+    epochs: int | None = None
+    learning_rate: float | None = None
+    device_type: str = ""
+    can_be_judged_later: bool = False
+
+    @property
+    def direction(self) -> Direction | None:
+        """The metric's own direction; None where the user has to say it."""
+        return self.objectives.get(self.metric)
+
+    @property
+    def seeds(self) -> int | Sequence[int]:
+        """Under how many seeds each trial is trained, or the seeds themselves."""
+        seeds: int | Sequence[int] = getattr(self.objective, "seeds", 1)
+        return seeds
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """Whether a training may come out with other last bits when it is repeated in a stack of another size."""
+        return self.device_type != "cpu" if self.device_type else torch.cuda.is_available()
 
     @abstractmethod
     def train(
@@ -97,54 +127,6 @@ class Subject(ABC):
             TaskError: nothing sound can come from the data.
         """
         return ()
-
-    # how it is measured and trained
-
-    @property
-    def metric(self) -> str:
-        """Name of what a trial's value is."""
-        return "value"
-
-    @property
-    def objectives(self) -> Mapping[str, Literal["maximize", "minimize"] | None]:
-        """Each objective's name with its own direction, None where the user has to say it; empty if not known."""
-        return {}
-
-    @property
-    def direction(self) -> Literal["maximize", "minimize"] | None:
-        """The metric's own direction; None where the user has to say it."""
-        return self.objectives.get(self.metric)
-
-    @property
-    def seeds(self) -> int | Sequence[int]:
-        """Under how many seeds each trial is trained, or the seeds themselves."""
-        seeds: int | Sequence[int] = getattr(self.objective, "seeds", 1)
-        return seeds
-
-    @property
-    def epochs(self) -> int | None:
-        """Of one training; None where the objective decides."""
-        return None
-
-    @property
-    def learning_rate(self) -> float | None:
-        """As given; None where a verdict cannot tune it."""
-        return None
-
-    @property
-    def device(self) -> str:
-        """Kind of device that trains; empty where the objective decides."""
-        return ""
-
-    @property
-    def may_use_gpu(self) -> bool:
-        """Whether a training may be repeated with other last bits."""
-        return torch.cuda.is_available()
-
-    @property
-    def can_be_judged_later(self) -> bool:
-        """Whether a pruner may judge a training that has ended, from the values of its epochs."""
-        return False
 
     # its model, for the search
 

@@ -6,10 +6,9 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
@@ -23,10 +22,9 @@ from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
-from actsearch.placement import Sites
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.task import Task
-from actsearch.training import Overlap, TrainingResult, fit
+from actsearch.training import TrainingResult, fit
 
 __all__ = ["TaskSubject"]
 
@@ -36,31 +34,35 @@ _WORTH = 2000  # training steps; below, checking and measuring a stack takes lon
 _GAIN = 1.05  # a stack must be so much faster than one at a time
 
 
-class TaskSubject(Subject):
-    """A Task with what was found out about it."""
+class TaskSubject(TaskAnalysis, Subject):
+    """A Task with what was found out about it; every epoch of its trainings is recorded."""
+
+    can_be_judged_later = True
 
     def __init__(self, task: Task) -> None:
+        super().__init__(task)
         self.objective = task
-        self._task = task
-        self._analysis = TaskAnalysis(task)
-        self._is_stacked: bool | None = (
-            None  # whether stacks are faster; None until it is worth asking
-        )
+        self.metric = task.resolved_metric.name
+        self.objectives = task.objective_directions
+        self.epochs = task.epochs
+        self.learning_rate = task.lr
+        self.device_type = self.device.type
+        # whether stacks are faster; None until it is worth asking
+        self._is_stacked: bool | None = None
 
     def __reduce__(self) -> Any:
         """Another process gets the task, and of what was found the one thing that decides last bits."""
-        is_small = self._analysis.findings.is_small
-        return _restored, (self._task, is_small)
+        return _restored, (self.task, self.findings.is_small)
 
     @property
     def stack_refusal(self) -> str:
         """Why nothing of this task is stacked; empty while it is."""
-        return self._analysis.findings.stack_refusal
+        return self.findings.stack_refusal
 
     @property
     def stack_differences(self) -> Mapping[Any, str]:
         """By structure of the models that were checked, why a stack may give other last bits; empty if it does not."""
-        return self._analysis.findings.stack_differences
+        return self.findings.stack_differences
 
     # training
 
@@ -78,16 +80,16 @@ class TaskSubject(Subject):
         if self.stack_refusal or len(requests) < 2:
             alone = (self._train_alone(request, pruner) for request in requests)
             return Outcomes(alone, largest_stack)
-        epochs = requests[0].epochs or self._task.epochs
+        epochs = requests[0].epochs or self.task.epochs
         stacker = Stacker(
-            self._analysis,
+            self,
             largest=largest_stack,
-            on_test=requests[0].split == "test" and self._task.test is not None,
+            on_test=requests[0].split == "test" and self.task.test is not None,
             inexact=inexact,
             epochs=epochs,
         )
         watch = None if pruner is None else pruner.watch(requests, epochs)
-        with self._analysis.threads():
+        with self.threads():
             results = iter(stacker.train(self._trainings(requests), watch))
         outcomes = [
             self._outcome(request, [next(results) for _ in request.seeds], pruner)
@@ -97,7 +99,7 @@ class TaskSubject(Subject):
 
     def _trainings(self, requests: Sequence[Request]) -> list[Training]:
         return [
-            Training(request.record, seed, self._task.lr if request.lr is None else request.lr)
+            Training(request.record, seed, self.task.lr if request.lr is None else request.lr)
             for request in requests
             for seed in request.seeds
         ]
@@ -105,10 +107,8 @@ class TaskSubject(Subject):
     def _train_alone(self, request: Request, pruner: Pruner | None) -> Outcome:
         tracker = None if pruner is None else pruner.track(request.number)
         asked = self._with_epochs(request)
-        with self._analysis.threads():
-            outcome = evaluate(
-                self._task, asked, tracker, device=self._analysis.device, is_own=False
-            )
+        with self.threads():
+            outcome = evaluate(self.task, asked, tracker, device=self.device, is_own=False)
         if pruner is not None and tracker is not None:
             pruner.enter(tracker)
         return outcome
@@ -131,9 +131,8 @@ class TaskSubject(Subject):
             trained = [cut_training(trained[0], tracker.pruned_at)]
         elif any(not result.metrics and not result.stopped for result in trained):
             if tracker is None or pruner is None or pruner.open_numbers is None:
-                return self._train_alone(
-                    request, pruner
-                )  # it left a stack that was given up later
+                # it left a stack that was given up later
+                return self._train_alone(request, pruner)
             tracker.pruned_at = trained[0].epochs[-1].epoch  # that is known of its neighbours
         runs = [
             self._seed_result(request, seed, result, tracker)
@@ -148,8 +147,8 @@ class TaskSubject(Subject):
         self, request: Request, seed: int, result: TrainingResult, tracker: RungTracker | None
     ) -> SeedRun:
         asked = self._with_epochs(request)
-        run = Run(seed, asked.number, asked.phase, self._analysis.device, asked.epochs)
-        run.scores_on_test(self._task)
+        run = Run(seed, asked.number, asked.phase, self.device, asked.epochs)
+        run.scores_on_test(self.task)
         metrics = run.trained(result)
         if tracker is not None and tracker.pruned_at is not None:
             value = result.epochs[-1].valid_metric
@@ -161,13 +160,13 @@ class TaskSubject(Subject):
         """A request that says how many epochs."""
         if request.epochs is not None:
             return request
-        return dataclasses.replace(request, epochs=self._task.epochs)
+        return dataclasses.replace(request, epochs=self.task.epochs)
 
     def with_values(
         self, outcome: Outcome, record: CandidateRecord, objectives: Objectives
     ) -> Outcome:
         """See :meth:`Subject.with_values`."""
-        return objectives.read(outcome, record, self._analysis)
+        return objectives.read(outcome, record, self)
 
     def batch_for(self, requests: Sequence[Request], largest_stack: int = LARGEST_STACK) -> int:
         """See :meth:`Subject.batch_for`.
@@ -179,24 +178,22 @@ class TaskSubject(Subject):
         """
         if self._is_stacked is None:
             trainings = self._trainings(requests)
-            steps = len(trainings) * _steps(self._task)
+            steps = len(trainings) * _steps(self.task)
             if len(requests) < 2 or steps < _WORTH:
                 return 1
-            self._is_stacked = self._gains_in(
-                Stacker(self._analysis, largest=largest_stack), trainings
-            )
+            self._is_stacked = self._gains_in(Stacker(self, largest=largest_stack), trainings)
         seeds = max((len(request.seeds) for request in requests), default=1)
         return max(1, largest_stack // seeds) if self._is_stacked else 1
 
     def _gains_in(self, stacker: Stacker, trainings: Sequence[Training]) -> bool:
         """Whether trainings are faster in a stack than one after the other."""
-        findings, threads = self._analysis.findings, torch.get_num_threads()
+        findings, threads = self.findings, torch.get_num_threads()
         measured, gain = findings.stack_gain
         if measured == threads:
             return gain >= _GAIN
-        with self._analysis.threads():
+        with self.threads():
             gain = stacker.gain(sorted(trainings, key=lambda item: item.key))
-        if gain > 0 and self._analysis.device.type != "cpu":
+        if gain > 0 and self.device.type != "cpu":
             return True
         if gain > 0:
             findings.stack_gain = threads, gain
@@ -211,87 +208,27 @@ class TaskSubject(Subject):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Subject.describe`."""
-        return self._task.describe()
+        return self.task.describe()
 
     def test_id(self, study_id: int) -> str:
         """See :meth:`Subject.test_id`: its test data, whatever the study."""
-        return self._task.data_hash("test")
-
-    def check(self) -> None:
-        """See :meth:`Subject.check`."""
-        self._analysis.check()
+        return self.task.data_hash("test")
 
     def check_test(self) -> None:
         """See :meth:`Subject.check_test`."""
-        if self._task.test is None:
+        if self.task.test is None:
             raise TaskError(
                 "confirm needs data the search never saw: give the Task test=(inputs, targets)"
             )
-
-    def rows_in_test(self) -> tuple[Overlap, ...]:
-        """See :meth:`Subject.rows_in_test`."""
-        return self._analysis.rows_in_test()
-
-    # how it is measured and trained
-
-    @property
-    def metric(self) -> str:
-        """See :attr:`Subject.metric`."""
-        return self._task.resolved_metric.name
-
-    @property
-    def objectives(self) -> Mapping[str, Literal["maximize", "minimize"] | None]:
-        """See :attr:`Subject.objectives`; the metric alone if there are no others."""
-        return self._task.objective_directions
-
-    @property
-    def epochs(self) -> int | None:
-        """See :attr:`Subject.epochs`."""
-        return self._task.epochs
-
-    @property
-    def learning_rate(self) -> float | None:
-        """See :attr:`Subject.learning_rate`."""
-        return self._task.lr
-
-    @property
-    def device(self) -> str:
-        """See :attr:`Subject.device`."""
-        return self._analysis.device.type
-
-    @property
-    def may_use_gpu(self) -> bool:
-        """See :attr:`Subject.may_use_gpu`."""
-        return self.device != "cpu"
-
-    @property
-    def can_be_judged_later(self) -> bool:
-        """See :attr:`Subject.can_be_judged_later`: every epoch is recorded."""
-        return True
-
-    # its model, for the search
-
-    def sites(self, *, again: bool = False) -> Sites:
-        """See :meth:`Subject.sites`."""
-        return self._analysis.sites(again=again)
-
-    def pre_activations(self) -> dict[str, Tensor]:
-        """See :meth:`Subject.pre_activations`."""
-        return self._analysis.pre_activations()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """See :attr:`Subject.dtype`."""
-        return self._analysis.dtype
 
     # for people
 
     def forecast_seconds(self) -> float:
         """See :meth:`Subject.forecast_seconds`: from one epoch."""
-        model = Candidate.baseline().place(self._analysis.build()).model
+        model = Candidate.baseline().place(self.build()).model
         started = time.perf_counter()
-        fit(self._task, model, 0, epochs=1)
-        return (time.perf_counter() - started) * self._task.epochs
+        fit(self.task, model, 0, epochs=1)
+        return (time.perf_counter() - started) * self.task.epochs
 
     def baseline_label(self) -> str:
         """See :meth:`Subject.baseline_label`."""
@@ -300,13 +237,14 @@ class TaskSubject(Subject):
 
     def pretrained_share(self) -> tuple[float, float] | None:
         """See :meth:`Subject.pretrained_share`."""
-        return pretrained_share(self._task)
+        return pretrained_share(self.task)
 
 
 def _restored(task: Task, is_small: bool | None) -> TaskSubject:
     """The subject in another process."""
-    TaskAnalysis(task).findings.is_small = is_small
-    return TaskSubject(task)
+    subject = TaskSubject(task)
+    subject.findings.is_small = is_small
+    return subject
 
 
 def _steps(task: Task) -> int:
