@@ -12,7 +12,7 @@ import streamlit as st
 from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
-from actsearch.report import first_diagnostics, pooled_histogram
+from actsearch.report import diagnostics_remarks, first_diagnostics, pooled_histogram
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
@@ -22,14 +22,14 @@ from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
     "NOT_ONE_NUMBER",
-    "NUMBERS",
     "WHY_NOTHING",
     "latex_of",
-    "numbers_of",
     "plainly",
     "show_activation",
     "show_facts",
+    "show_numbers",
     "show_origin",
+    "show_remarks",
 ]
 
 WHY_NOTHING = (
@@ -46,7 +46,7 @@ _HALF = 200  # characters of a line of an error
 _POOLED = "all sites"
 _SHARE = st.column_config.NumberColumn(format="percent")
 
-NUMBERS: Mapping[str, Any] = {
+_NUMBERS: Mapping[str, Any] = {
     "dead": _SHARE,
     "zeros": _SHARE,
     "saturation": _SHARE,
@@ -153,7 +153,7 @@ def show_activation(
             latex_of(record)
         st.code(record.formula, language=None, wrap_lines=True)
         if record.name is not None:
-            st.caption(f"catalog row {markdown(record.label)}")
+            st.caption(f"from the catalog: {markdown(record.label)}")
         facts = st.container()
     seen = first_diagnostics(trial)
     mine = seen if trial.candidate.single is not None else _mine(view, group, seen)
@@ -191,14 +191,14 @@ def _function(
 ) -> Callable[[], None]:
     """The figure; where learned parameters count, which another process has to compute, returns what draws it."""
     st.markdown("**Function and derivative**")
-    met: Sequence[float] = ()
+    inputs: Sequence[float] = ()
     learned: dict[str, list[float]] = {}
     tree = tree_of(item)
     words = "Learned parameters at their start. " if tree is not None and tree.parameters else ""
     if seen is not None and seen.start:
         sites, stage = _look(seen, key)
-        met = pooled_histogram(sites)
-        words = f"Behind it: what arrived there {stage}; the outer bars hold all beyond. "
+        inputs = pooled_histogram(sites)
+        words = f"Behind it: what arrived there {stage}; the outermost bars include everything beyond. "
         if any(site.learned for site in sites):
             learned = _together(sites)
             words += "Learned parameters at their mean over these sites and their channels."
@@ -212,7 +212,7 @@ def _function(
         with place:
             now = learned_curve(item, learned) if learned else start
             before = start if learned else None
-            show_figure(figures.function(now, start=before, met=met), f"function {key}")
+            show_figure(figures.function(now, start=before, inputs=inputs), f"function {key}")
             st.caption(words)
 
     if learned:
@@ -266,7 +266,26 @@ def _learned(seen: Diagnostics, key: str) -> None:
     st.caption(f"Numbered in the order in which they stand in the formula; {dots}.")
 
 
-def numbers_of(seen: Diagnostics) -> pd.DataFrame:
+def show_remarks(found: Diagnostics) -> None:
+    """What is unusual about a training, in sentences."""
+    sentences = diagnostics_remarks(found)
+    for sentence in sentences:
+        st.markdown(f":orange[:material/warning:] {markdown(sentence)}")
+    if not sentences:
+        st.markdown(
+            ":green[:material/check:] Nothing unusual: gradients neither vanish nor explode, few units are dead, "
+            "few inputs saturate."
+        )
+    if not found.end:
+        st.caption("Training did not finish, so that nothing was recorded after it.")
+
+
+def show_numbers(found: Diagnostics, key: str) -> None:
+    """Everything that was recorded, a row a site and stage."""
+    st.dataframe(_numbers_of(found), hide_index=True, column_config=_NUMBERS, key=f"numbers {key}")
+
+
+def _numbers_of(seen: Diagnostics) -> pd.DataFrame:
     """What was seen, a row a site and stage."""
     return pd.DataFrame(
         [

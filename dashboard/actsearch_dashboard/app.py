@@ -2,76 +2,66 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch_dashboard import state
-from actsearch_dashboard.pages import (
-    activation,
-    compare,
-    evolution,
-    inside,
-    leaderboard,
-    playground,
-    studies,
-    study,
-    trials,
-)
 from actsearch_dashboard.text import markdown
 
-__all__ = ["main"]
+__all__ = ["PAGES", "main"]
 
 _BOX = "study_box"
-_FIRST = "studies"  # is at the bare address
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
+_ELSEWHERE = {"candidate": "activation", "studies": "studies"}
+"""Addresses that are no pages, and the pages they lead to: an old name, and that of the page at the bare address."""
 
-_PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
-    "studies": ("Studies", ":material/list:", studies.render),
-    "study": ("Study", ":material/monitoring:", study.render),
-    "leaderboard": ("Leaderboard", ":material/leaderboard:", leaderboard.render),
-    "evolution": ("Evolution", ":material/account_tree:", evolution.render),
-    "compare": ("Compare", ":material/compare_arrows:", compare.render),
-    "trials": ("Trials", ":material/table:", trials.render),
-    "activation": ("Activation", ":material/function:", activation.render),
-    "inside": ("Inside the network", ":material/layers:", inside.render),
-    "playground": ("Playground", ":material/science:", playground.render),
-}
+PAGES = (
+    "studies",
+    "study",
+    "leaderboard",
+    "evolution",
+    "compare",
+    "trials",
+    "activation",
+    "inside",
+    "playground",
+)
+"""Modules in ``pages/`` in the order of the navigation, each with ``TITLE``, ``ICON`` and ``render``."""
 
 
 def main() -> None:
     """Draw the navigation, the box of studies, and the page that was asked for."""
     st.set_page_config(page_title="actsearch", page_icon=_ICON, layout="wide")
-    pages = {
-        path: st.Page(
-            render,
-            title=title,
-            icon=icon,
-            url_path=path if path != _FIRST else "",
-            default=path == _FIRST,
-        )
-        for path, (title, icon, render) in _PAGES.items()
-    }
+    pages = {name: _page(name) for name in PAGES}
     st.session_state[state.PAGES] = pages
-    others = [
-        st.Page(_candidate, title="Candidate", url_path="candidate", visibility="hidden"),
-        st.Page(_studies, title="Studies", url_path="studies", visibility="hidden"),
+    hidden = [
+        st.Page(_redirect(page), title=name, url_path=name, visibility="hidden")
+        for name, page in _ELSEWHERE.items()
     ]
-    page = st.navigation([*pages.values(), *others])
+    page = st.navigation([*pages.values(), *hidden])
     _study_box()
     page.run()
 
 
-def _candidate() -> None:
-    """Links to candidates that were kept lead on to where they are shown now."""
-    state.go_to("activation", **{name: st.query_params[name] for name in st.query_params})
+def _page(name: str) -> Any:
+    module: Any = importlib.import_module(f"actsearch_dashboard.pages.{name}")
+    is_first = name == PAGES[0]
+    return st.Page(
+        module.render,
+        title=module.TITLE,
+        icon=f":material/{module.ICON}:",
+        url_path="" if is_first else name,
+        default=is_first,
+    )
 
 
-def _studies() -> None:
-    """The first page has no name in the address, which people type nevertheless."""
-    state.go_to("studies", **{name: st.query_params[name] for name in st.query_params})
+def _redirect(page: str) -> Callable[[], None]:
+    return lambda: state.go_to(page, **st.query_params.to_dict())
 
 
 def _study_box() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,19 +11,22 @@ import streamlit as st
 
 from actsearch.report import Verdict, VerdictRow, objective_names
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.state import go_to
+from actsearch_dashboard.state import current_study, go_to, live, show_errors
 from actsearch_dashboard.text import ago, cut, markdown, moment, one_line
 
 __all__ = [
+    "COLUMNS",
     "FOUR_DECIMALS",
     "OPENS",
     "SECONDS",
+    "clickable_table",
     "confirming",
     "heading",
     "no_trial_yet",
     "open_trial",
     "settings",
     "show_figure",
+    "study_page",
     "trial_table",
     "verdict_frame",
     "verdict_words",
@@ -43,6 +46,43 @@ FOUR_DECIMALS = "%.4f"
 SECONDS = "%.2f s"
 
 
+COLUMNS: Mapping[str, Any] = {
+    "trial": st.column_config.NumberColumn(width="small"),
+    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "spread": st.column_config.NumberColumn(
+        format=FOUR_DECIMALS,
+        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+    ),
+    "activation": st.column_config.TextColumn(width="large"),
+    "function": st.column_config.ImageColumn(
+        width=112, help="f(x) for x in -4 .. 4; most are drawn to one scale, -2 .. 4."
+    ),
+}
+"""Columns of tables of trials."""
+
+
+def study_page(body: Callable[[StudyView], None]) -> Callable[[], None]:
+    """The page of a study that has trials: without any, or where the storage cannot be read, it says what to do."""
+
+    @show_errors
+    def render() -> None:
+        view = current_study()
+        if view is not None:
+            heading(view)
+            if view.frame().empty:
+                live(view, lambda: _wait_for_trials(view))
+            else:
+                body(view)
+
+    return render
+
+
+def _wait_for_trials(view: StudyView) -> None:
+    if not view.frame().empty:
+        st.rerun()
+    no_trial_yet()
+
+
 def heading(view: StudyView) -> None:
     """The study's name, and how it is searched."""
     st.header(markdown(cut(view.record.name, 80)), anchor=False)
@@ -51,8 +91,10 @@ def heading(view: StudyView) -> None:
     if names := objective_names(view.record):
         named = bool(view.record.objectives)
         aims = [
-            f"{way} {cut(name, 30) if named else f'objective {at + 1}'}"
-            for at, (way, name) in enumerate(zip(view.record.directions, names, strict=False))
+            f"{direction} {cut(name, 30) if named else f'objective {place}'}"
+            for place, (direction, name) in enumerate(
+                zip(view.record.directions, names, strict=False), 1
+            )
         ]
     parts = [f"{view.strategy} search", ", ".join(aims), f"seed {view.record.seed}"]
     if view.is_running:
@@ -70,8 +112,8 @@ def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
     if not verdicts:
         with st.container(border=True):
             st.markdown(
-                "**No verdict yet.** Values of the search are optimistic. To learn whether the best is better "
-                "than what you have, on test data and fresh seeds, call  \n"
+                "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
+                "candidate beats your model, on test data and fresh seeds, call  \n"
                 "`print(study.confirm(task, top_k=5, seeds=10))`"  # a code block loads 1.5 MB of highlighting
             )
         return None
@@ -100,8 +142,8 @@ def confirming(view: StudyView) -> bool:
     if since is None:
         return False
     st.info(
-        f"Being confirmed, begun {ago(since)}: the best train on fresh seeds, beside your own model. "
-        "The verdict stands here when it is made.",
+        f"Confirmation began {ago(since)}: the best candidates train on fresh seeds, and so does your own model. "
+        "The verdict will appear here.",
         icon=":material/balance:",
     )
     return True
@@ -155,7 +197,20 @@ def trial_table(
     row_height: int | None = None,
     most_rows: int | None = None,
 ) -> None:
-    """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial.
+    """A table of trials, ``numbers`` in the order of its rows; a click on a row opens that trial."""
+    chosen = clickable_table(frame, key, columns, row_height, most_rows)
+    if chosen is not None:
+        open_trial(numbers[chosen])
+
+
+def clickable_table(
+    frame: pd.DataFrame,
+    key: str,
+    columns: Mapping[str, Any],
+    row_height: int | None = None,
+    most_rows: int | None = None,
+) -> int | None:
+    """A table; returns the row that was clicked on.
 
     It is as high as ``most_rows`` rows, or as those that there are; None leaves that to Streamlit, which stops at 400
     pixels.
@@ -174,9 +229,8 @@ def trial_table(
         row_height=row_height,
         height=height,
     )
-    rows = event.selection.rows
-    if rows and rows[0] < len(numbers):
-        open_trial(numbers[rows[0]])
+    rows: list[int] = event.selection.rows
+    return rows[0] if rows and rows[0] < len(frame) else None
 
 
 def open_trial(number: int) -> None:

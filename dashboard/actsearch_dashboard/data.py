@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
-from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
+from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import operators_in, size_of
 from actsearch.storage import file_of, redact
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.text import cut
 
 __all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
@@ -42,7 +43,6 @@ _SAFETY = (
 )
 _LONGEST_NAME = 40  # of a metric or a strategy
 _SILENCE = timedelta(minutes=10)
-_TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
 def storage_url(arguments: Sequence[str] | None = None) -> str:
@@ -118,7 +118,8 @@ class Store:
 
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
-        return _studies(self.url, self.stamp, self.reader)
+        found: list[StudyRecord] = _read(self.url, self.stamp, "studies", (), self.reader)
+        return found
 
     def summaries(self) -> list[StudySummary]:
         """How every study stands, oldest first."""
@@ -161,10 +162,6 @@ class StudyView:
         """What the process that drives the study is about, if it said so; never cached."""
         return self.store.reader.run_goal(self.record)
 
-    def trials(self) -> list[TrialRecord]:
-        """Trials in order, duplicates with the value of what they repeat; of more than 5,000 take :meth:`frame`."""
-        return _trials(self.store.url, self.record.id, self.store.stamp, self)
-
     def frame(self) -> pd.DataFrame:
         """The trials as columns, see :data:`actsearch.report.COLUMNS`. Shared by all pages: never write to it.
 
@@ -192,7 +189,7 @@ class StudyView:
     def sampled(self, most: int = SAMPLED) -> list[int]:
         """Numbers of the trained trials, or of so many: the best quarter of those, the others evenly spread."""
         frame = self.frame()
-        trained = frame[frame["state"].isin(_TRAINED)]
+        trained = frame[frame["state"].isin(TRAINED)]
         return [int(number) for number in sample(trained, self.record.direction, most)["number"]]
 
     def trial(self, number: int) -> TrialRecord | None:
@@ -202,15 +199,20 @@ class StudyView:
 
     def verdicts(self) -> list[tuple[datetime, Verdict]]:
         """Confirmations with their time, oldest first."""
-        return _verdicts(self.store.url, self.record.id, self.store.stamp, self)
+        store, of = self.store, (self.record,)
+        found: list[tuple[datetime, Verdict]]
+        found = _read(store.url, store.stamp, "verdicts", of, store.reader)
+        return found
 
     def pruning(self) -> Pruning | None:
         """The pruner's account over the latest trained trials; None where nothing is pruned."""
         if self.record.pruner is None:
             return None
         frame = self.frame()
-        numbers = frame["number"][frame["state"].isin(_TRAINED)].tail(ACCOUNTED)
-        return _pruning(self.store.url, self.record.id, self.store.stamp, numbers.tolist(), self)
+        numbers = frame["number"][frame["state"].isin(TRAINED)].tail(ACCOUNTED)
+        store, of = self.store, (self.record, numbers.tolist())
+        found: Pruning | None = _read(store.url, store.stamp, "pruning", of, store.reader)
+        return found
 
     def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
@@ -259,11 +261,6 @@ def _reader(url: str, identity: Stamp) -> Reader:
     return Reader(url)
 
 
-@st.cache_data(ttl=_SAFETY, max_entries=4, show_spinner=False)
-def _studies(url: str, stamp: Stamp, _from: Reader) -> list[StudyRecord]:
-    return _from.studies()
-
-
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _kept_summaries(url: str, identity: Stamp) -> _Kept[list[StudySummary]]:
     return _Kept()
@@ -283,23 +280,10 @@ def _known_formulas(url: str, study_id: int) -> dict[str, tuple[int, frozenset[s
     return {}
 
 
-@st.cache_data(ttl=_SAFETY, max_entries=2, show_spinner=False)
-def _trials(url: str, study_id: int, stamp: Stamp, _view: StudyView) -> list[TrialRecord]:
-    return _view.store.reader.trials(_view.record)
-
-
-@st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
-def _verdicts(
-    url: str, study_id: int, stamp: Stamp, _view: StudyView
-) -> list[tuple[datetime, Verdict]]:
-    return _view.store.reader.verdicts(_view.record)
-
-
-@st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
-def _pruning(
-    url: str, study_id: int, stamp: Stamp, numbers: list[int], _view: StudyView
-) -> Pruning | None:
-    return _view.store.reader.pruning(_view.record, numbers)
+@st.cache_data(ttl=_SAFETY, max_entries=24, show_spinner=False)
+def _read(url: str, stamp: Stamp, what: str, of: tuple[Any, ...], _reader: Reader) -> Any:
+    """What a method of the reader returns."""
+    return getattr(_reader, what)(*of)
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")

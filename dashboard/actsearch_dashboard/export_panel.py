@@ -22,7 +22,7 @@ _CODE_HEIGHT = 380
 
 def show(view: StudyView, trial: TrialRecord) -> None:
     """Python for any PyTorch model, and downloads."""
-    st.subheader("Take it away", anchor=False)
+    st.subheader("Export", anchor=False)
     python = _python(view, trial)
     if python is not None:
         st.code(python, language="python", height=_CODE_HEIGHT)

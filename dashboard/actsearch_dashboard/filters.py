@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-__all__ = ["ORDERS", "Filters", "by_text", "ordered"]
+from actsearch.records import TrialState
+
+__all__ = ["OPEN", "ORDERS", "TRAINED", "Filters", "by_text", "ordered"]
+
+TRAINED = tuple(state.value for state in TrialState if state.is_trained)
+"""States, as tables name them, of trials that were trained to an end."""
+
+OPEN = tuple(state.value for state in TrialState if state.is_open)
+"""Those of trials that are still to be trained."""
 
 _SEARCHED = ("label", "formula", "operation", "reason")
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from actsearch.records import RunGoal, TrialState
+from actsearch.records import RunGoal
+from actsearch_dashboard.filters import OPEN, TRAINED
 
 __all__ = ["Pace", "pace_of"]
 
@@ -15,8 +16,6 @@ _RECENT = 50  # trials from which the rate is taken
 _TOGETHER = pd.Timedelta(
     5, "ms"
 )  # earlier versions wrote a moment of its own for each trial of a batch
-_TRAINED = [state.value for state in TrialState if state.is_trained]
-_OPEN = [state.value for state in TrialState if state.is_open]
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def pace_of(
     target = goal.target if goal is not None else None
     if target is None:
         counted = counted[batches == batches.iloc[-1]]
-    done = int(counted.isin(_TRAINED).sum())
-    size = done + int(counted.isin(_OPEN).sum()) if target is None else max(target, done)
+    done = int(counted.isin(TRAINED).sum())
+    size = done + int(counted.isin(OPEN).sum()) if target is None else max(target, done)
     per_hour = _per_hour(trials["completed"], goal.since if goal is not None else None)
     left = 3600 * (size - done) / per_hour if per_hour and size > done else None
     if goal is not None and goal.until is not None:

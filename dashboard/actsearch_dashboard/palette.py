@@ -6,6 +6,7 @@ from actsearch.records import TrialState
 
 __all__ = [
     "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "PURPLE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
+    "series_colour",
 ]  # fmt: skip
 
 BLUE = "#0072B2"  # what was measured: a trial, validation data, the function itself
@@ -18,6 +19,12 @@ GREY = "#8C8C8C"
 
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 """Colours of things compared with each other, in the order in which they were chosen."""
+
+
+def series_colour(index: int) -> str:
+    """The colour of one of several things that are compared."""
+    return SERIES[index % len(SERIES)]
+
 
 INPUTS = SKY
 """What arrived at an activation."""

@@ -10,7 +10,7 @@ import streamlit as st
 from actsearch.errors import ActsearchError
 from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.report import Twins, find_twins, leaders
-from actsearch_dashboard.components import OPENS, trial_table
+from actsearch_dashboard.components import COLUMNS, OPENS, trial_table
 from actsearch_dashboard.data import Stamp, StudyView
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import markdown, one_line
@@ -23,8 +23,7 @@ _SHOWN = 8
 _LINKS = 6  # more relatives of one kind are counted only
 
 _COLUMNS = {
-    "trial": st.column_config.NumberColumn(width="small"),
-    "activation": st.column_config.TextColumn(width="large"),
+    **COLUMNS,
     "distance": st.column_config.NumberColumn(
         format="%.4f", help="Root mean square of the difference of the functions for inputs from N(0, 1)."
     ),
@@ -88,8 +87,8 @@ def nearest_table(
         ]
     )
     st.markdown("**Nearest candidates**")
-    column = {view.metric: st.column_config.NumberColumn(format="%.4f")}
-    trial_table(frame, [trial.number for trial, _ in found], "nearest", {**_COLUMNS, **column})
+    columns = {**_COLUMNS, view.metric: COLUMNS["value"]}
+    trial_table(frame, [trial.number for trial, _ in found], "nearest", columns)
     words = "the trained ones" if len(numbers) < _COMPARED else f"the {_COMPARED} best"
     st.caption(
         f"By the distance of the functions for inputs from N(0, 1), learned parameters at their start, among {words}. "

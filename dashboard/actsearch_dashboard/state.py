@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
@@ -37,6 +38,7 @@ Arguments = ParamSpec("Arguments")
 def show_errors(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Show an error of ours as a message that says what to do, not as a traceback."""
 
+    @functools.wraps(body)
     def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             body(*args, **kwargs)
@@ -44,8 +46,6 @@ def show_errors(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
             st.error(markdown(error), icon=":material/error:")
             st.caption("Then reload this page.")
 
-    shown.__name__, shown.__qualname__ = body.__name__, body.__qualname__
-    shown.__doc__, shown.__module__ = body.__doc__, body.__module__
     return shown
 
 

@@ -12,7 +12,9 @@ import pandas as pd
 from actsearch.report.tables import escape_csv_formula
 
 __all__ = [
+    "UNCHANGED",
     "ago",
+    "candidate_label",
     "csv_text",
     "cut",
     "markdown",
@@ -42,6 +44,14 @@ def cut(text: object, width: int = 60) -> str:
     """One line of at most ``width`` characters."""
     line = one_line(text)
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+UNCHANGED = "your model unchanged"
+
+
+def candidate_label(label: object, width: int = 500) -> str:
+    """What a candidate is called: one line, and words for the model without any change."""
+    return cut(label or UNCHANGED, width)
 
 
 def markdown(text: object) -> str:

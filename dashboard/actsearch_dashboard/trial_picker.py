@@ -10,14 +10,14 @@ import streamlit as st
 from actsearch.records import TrialRecord
 from actsearch.report import leaders
 from actsearch_dashboard.data import Stamp, StudyView
-from actsearch_dashboard.state import go_to
-from actsearch_dashboard.text import cut
+from actsearch_dashboard.state import asked_trial, go_to, remember_trial
+from actsearch_dashboard.text import candidate_label, cut, markdown
 
 __all__ = [
     "LISTED",
-    "UNCHANGED",
     "closely",
     "labels_of",
+    "pick_trial",
     "trial_link",
     "typed_number",
 ]
@@ -25,8 +25,7 @@ __all__ = [
 LISTED = 500
 """Trials that a box offers at most; the number of any other can be typed."""
 
-UNCHANGED = "your model unchanged"
-
+_BOX = "trial_box"
 _LONGEST_NUMBER = 12  # digits
 
 
@@ -37,7 +36,7 @@ def labels_of(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
         best = leaders(frame, view.record.direction, LISTED).index
         frame = frame.loc[[*best, *frame.index[frame["number"].isin(also)].difference(best)]]
     return {
-        int(number): cut(label or UNCHANGED, 80)
+        int(number): candidate_label(label, 80)
         for number, label in zip(frame["number"], frame["label"], strict=True)
     }
 
@@ -78,3 +77,45 @@ def trial_link(view: StudyView, number: int, label: str, key: str) -> None:
     """
     if st.button(label, key=key, type="tertiary", icon=":material/arrow_outward:"):
         go_to("activation", study=view.record.name, trial=str(number))
+
+
+def pick_trial(view: StudyView) -> int | None:
+    """The trial in the address, or the best, and a box to choose another; None where there is no such trial."""
+    frame = view.frame()
+    asked = asked_trial()
+    start: int | None
+    if asked is None:
+        best = leaders(frame, view.record.direction, 1)
+        start = int((best if len(best) else frame)["number"].iloc[0])
+    else:
+        start = typed_number(asked) if ":" not in asked else None
+        if start is None or not (frame["number"] == start).any():
+            st.warning(
+                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
+                icon=":material/search_off:",
+            )
+            start = None
+    labels = labels_of(view, [] if start is None else [start])
+    st.session_state[_BOX] = start
+    st.selectbox(
+        "Trial",
+        list(labels),
+        format_func=lambda n: f"{n}: {labels[n]}" if n in labels else str(n),
+        index=None,
+        key=_BOX,
+        placeholder="choose a trial, or type its number",
+        help=f"The {LISTED} best are listed; type the number of any other."
+        if len(frame) > LISTED
+        else None,
+        accept_new_options=True,
+        on_change=_take_box,
+    )
+    if start is not None:
+        remember_trial(start)
+    return start
+
+
+def _take_box() -> None:
+    typed = typed_number(st.session_state.get(_BOX))
+    if typed is not None:
+        remember_trial(typed)

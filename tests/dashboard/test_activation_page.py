@@ -87,7 +87,7 @@ def test_without_diagnostics_it_says_how_to_get_them(opened: Opener, copied: Pat
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("DELETE FROM diagnostics")
     app = opened("activation", copied, study="confirmed", trial="0")
-    assert "Nothing was seen inside" in said(app)
+    assert "Nothing was recorded inside" in said(app)
     assert len(charts(app)) == 3
 
 
@@ -102,7 +102,7 @@ def test_damaged_diagnostics_leave_the_page_to_be_seen(
         )
     for page, query in (("activation", {"trial": "0"}), ("inside", {})):
         text = said(opened(page, copied, study="confirmed", **query))
-        assert "Take it away" in text or page == "inside"
+        assert "Export" in text or page == "inside"
 
 
 def test_a_typed_number_opens_that_trial(opened: Opener, whole: Path) -> None:

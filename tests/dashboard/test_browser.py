@@ -19,7 +19,7 @@ import pytest
 from chromium import BROWSER, DRIVER, Browser, Keys, served, webdriver
 
 import actsearch as acs
-from actsearch_dashboard.app import _PAGES
+from actsearch_dashboard.app import PAGES as NAMES
 from actsearch_dashboard.launch import ADDRESS
 
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
     ),
 ]
 
-PAGES = ["", *list(_PAGES)[1:]]  # the first one is what the bare address shows
+PAGES = ["", *NAMES[1:]]  # the first one is what the bare address shows
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -17,7 +17,7 @@ from saying import said
 from streamlit.testing.v1 import AppTest
 
 from actsearch_dashboard import function_client
-from actsearch_dashboard.app import _PAGES
+from actsearch_dashboard.app import PAGES
 
 Opener = Callable[..., AppTest]
 
@@ -44,9 +44,7 @@ def _case(page: str, kind: str) -> object:
     return pytest.param(page, kind, marks=() if (page, kind) in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    ("page", "kind"), [_case(page, kind) for page in _PAGES for kind in KINDS]
-)
+@pytest.mark.parametrize(("page", "kind"), [_case(page, kind) for page in PAGES for kind in KINDS])
 def test_every_page_with_every_kind_of_database(
     opened: Opener, request: pytest.FixtureRequest, evil: str, page: str, kind: str
 ) -> None:
@@ -131,7 +129,7 @@ def _pages_in_a_process(
     """What each page says in a process of its own, which first does something else."""
     script.write_text(before + EVERY)
     result = subprocess.run(
-        [sys.executable, str(script), f"sqlite:///{storage}", str(_child(storage)), *_PAGES],
+        [sys.executable, str(script), f"sqlite:///{storage}", str(_child(storage)), *PAGES],
         capture_output=True,
         text=True,
         cwd="/",
@@ -142,7 +140,7 @@ def _pages_in_a_process(
     assert "Traceback" not in result.stderr, result.stderr
     lines = re.split(r"^(?=\w+ \| )", result.stdout, flags=re.MULTILINE)
     found = {line.partition(" ")[0]: line for line in lines if line}
-    assert set(found) == set(_PAGES)
+    assert set(found) == set(PAGES)
     return found
 
 
@@ -184,5 +182,5 @@ def test_every_page_of_a_storage_in_a_folder_that_cannot_be_written(
         folder.chmod(0o755)
     assert [path.name for path in folder.iterdir()] == ["kept.db"]
     assert "refresh is off" in found["studies"]
-    for page in set(_PAGES) - {"studies", "playground"}:
+    for page in set(PAGES) - {"studies", "playground"}:
         assert "Read from a folder that cannot be written" in found[page], page

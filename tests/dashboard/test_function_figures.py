@@ -68,7 +68,7 @@ def test_the_derivative_is_that_of_autograd(formula: str) -> None:
 
 
 def test_the_histogram_stands_behind_the_function_on_an_axis_of_its_own() -> None:
-    figure = figures.function(curve("tanh(x)"), met=one_bin(11))
+    figure = figures.function(curve("tanh(x)"), inputs=one_bin(11))
     assert [trace.type for trace in figure.data] == ["bar", "scatter", "scatter"]
     assert figure.data[0].yaxis == "y2"
     assert figure.layout.yaxis.overlaying == "y2"

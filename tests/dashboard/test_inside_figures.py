@@ -20,10 +20,12 @@ def site(path: str, **changes: object) -> SiteDiagnostics:
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def seen(name: str = "relu", colour: str = palette.BLUE, **changes: object) -> figures.Seen:
+def seen(
+    name: str = "relu", colour: str = palette.BLUE, **changes: object
+) -> figures.LabelledDiagnostics:
     start = (site("a", gradient_norm=1e-5), site("b", dead=0.75))
     end = (site("a", dead=0.0), site("b", **changes))
-    return figures.Seen(name, colour, Diagnostics(start, end))
+    return figures.LabelledDiagnostics(name, colour, Diagnostics(start, end))
 
 
 def test_by_depth_has_a_panel_a_measure_and_two_lines_a_candidate() -> None:
@@ -51,7 +53,7 @@ def test_what_cannot_be_drawn_is_a_gap() -> None:
     norm, gain = figures.by_depth([bad], ["gradient_norm"]), figures.by_depth([bad], ["gain"])
     assert list(norm.data[1].y) == [1e-3, None]  # a logarithm has no 0
     assert list(gain.data[1].y) == [0.7, None]
-    other = figures.Seen("other", palette.GREEN, Diagnostics((site("c"),)))
+    other = figures.LabelledDiagnostics("other", palette.GREEN, Diagnostics((site("c"),)))
     lines = figures.by_depth([seen(), other], ["zeros"]).data
     assert list(lines[2].y) == [None, None, 0.5]
     assert list(lines[3].y) == [None, None, None]
@@ -93,8 +95,10 @@ def test_learned_numbers_before_and_after() -> None:
     figures.learned_numbers(start, [], []).to_json()
 
 
-@pytest.mark.parametrize("nothing", [[], [figures.Seen("x", palette.BLUE, Diagnostics(()))]])
-def test_nothing_can_be_drawn(nothing: list[figures.Seen]) -> None:
+@pytest.mark.parametrize(
+    "nothing", [[], [figures.LabelledDiagnostics("x", palette.BLUE, Diagnostics(()))]]
+)
+def test_nothing_can_be_drawn(nothing: list[figures.LabelledDiagnostics]) -> None:
     figures.by_depth(nothing).to_json()
     figures.heat_strip(nothing, "dead").to_json()
     figures.ridges(nothing).to_json()
@@ -102,7 +106,7 @@ def test_nothing_can_be_drawn(nothing: list[figures.Seen]) -> None:
 
 def test_hostile_names_are_text(evil: str) -> None:
     bad = site(evil, learned={evil: (1.0,)})
-    item = figures.Seen(evil, palette.BLUE, Diagnostics((bad,), (bad,)))
+    item = figures.LabelledDiagnostics(evil, palette.BLUE, Diagnostics((bad,), (bad,)))
     for figure in (
         figures.by_depth([item]), figures.heat_strip([item], "dead"), figures.ridges([item, item]),
         figures.learned_numbers([bad], [bad], [evil]),

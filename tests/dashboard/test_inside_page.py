@@ -62,7 +62,7 @@ def test_without_diagnostics_it_says_how_to_get_them(opened: Opener, copied: Pat
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("DELETE FROM diagnostics")
     text = said(opened("inside", copied, study="confirmed"))
-    assert "Nothing was seen inside" in text
+    assert "Nothing was recorded inside" in text
     assert "diagnostics=True is the default" in text
 
 
@@ -70,5 +70,5 @@ def test_a_trial_that_did_not_come_to_its_end_has_one_look(opened: Opener, copie
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("DELETE FROM diagnostics WHERE stage = 'end'")
     app = opened("inside", copied, study="confirmed")
-    assert "It did not come to its end" in said(app)
+    assert "Training did not finish" in said(app)
     assert len(app.get("plotly_chart")) == 3

@@ -28,7 +28,7 @@ from actsearch.records import (
 from actsearch.report import Reader, make_columns, mirrors, trials_frame
 from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
-from actsearch_dashboard.app import _PAGES
+from actsearch_dashboard.app import PAGES as NAMES
 from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import ORDERS, Filters, ordered
 from actsearch_dashboard.pace import pace_of
@@ -40,7 +40,7 @@ FORMULAS = ("sin(x)", "x * tanh(x)", "max(x, 0) + 0.1 * min(x, 0)")
 LARGE = 1_203
 EVERY = [
     pytest.param(page, marks=() if page in ("studies", "trials") else pytest.mark.slow)
-    for page in _PAGES
+    for page in NAMES
     if page != "playground"  # needs no storage
 ]
 
@@ -103,7 +103,9 @@ def test_a_dead_driver_leaves_an_interrupted_study(opened: Opener, copied: Path)
         base.execute("UPDATE trials SET state = 'RUNNING', duplicate_of = NULL WHERE number = 1")
     app = opened("studies", copied)
     assert list(app.dataframe[0].value["state"])[:2] == ["interrupted", "interrupted"]
-    assert "Its process ended while 1 trials ran" in said(opened("study", copied, study="plain"))
+    assert "Its process ended while 1 trials were running" in said(
+        opened("study", copied, study="plain")
+    )
 
 
 def test_a_page_of_trials_holds_five_hundred(opened: Opener, large: Path) -> None:

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
 from actsearch.storage import sqlite
-from actsearch_dashboard.app import _PAGES
+from actsearch_dashboard.app import PAGES as NAMES
 
 Opener = Callable[..., AppTest]
 
@@ -25,7 +25,7 @@ PATIENCE = 30.0  # seconds
 REPRESENTATIVES = ("studies", "trials")
 PAGES = [
     pytest.param(page, marks=() if page in REPRESENTATIVES else pytest.mark.slow)
-    for page in _PAGES
+    for page in NAMES
     if page != "playground"  # needs no storage
 ]
 

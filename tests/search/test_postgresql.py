@@ -254,13 +254,13 @@ class TestReading:
 
     def test_the_dashboard_shows_what_is_new(self, postgresql_url: str) -> None:
         storage, study, lease = fill(Storage(postgresql_url, create=True))
-        assert len(open_store(postgresql_url).view("s").trials()) == 1
+        assert len(open_store(postgresql_url).view("s").frame()) == 1
         storage.add_trials(study.id, [waiting()], lease)
-        assert len(open_store(postgresql_url).view("s").trials()) == 2
+        assert len(open_store(postgresql_url).view("s").frame()) == 2
         storage.start_trials(study.id, [1], lease)
-        assert open_store(postgresql_url).view("s").trials()[1].state is TrialState.RUNNING
+        assert open_store(postgresql_url).view("s").frame()["state"][1] == "RUNNING"
         storage.finish_trials(study.id, {1: Outcome(TrialState.COMPLETE, 0.1)}, lease)
-        assert open_store(postgresql_url).view("s").trials()[1].value == 0.1
+        assert open_store(postgresql_url).view("s").frame()["value"][1] == 0.1
         storage.database.close()
 
 

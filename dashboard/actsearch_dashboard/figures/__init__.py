@@ -1,5 +1,6 @@
 """Figures as pure functions of records. Nothing here knows Streamlit; all text from the database is escaped."""
 
+from actsearch_dashboard.figures.common import robust_range
 from actsearch_dashboard.figures.compare import (
     best_over,
     common_scores,
@@ -28,9 +29,9 @@ from actsearch_dashboard.figures.generations import (
     operator_heat,
     operator_use,
 )
-from actsearch_dashboard.figures.history import DRAWN, history, robust_range, states
+from actsearch_dashboard.figures.history import DRAWN, history, states
 from actsearch_dashboard.figures.inputs import learned_numbers, parameters_of, ridges
-from actsearch_dashboard.figures.inside import MEASURES, Seen, by_depth, heat_strip
+from actsearch_dashboard.figures.inside import MEASURES, LabelledDiagnostics, by_depth, heat_strip
 from actsearch_dashboard.figures.thumbnails import thumbnail
 from actsearch_dashboard.figures.tradeoff import on_front, tradeoff
 from actsearch_dashboard.figures.training import epoch_curves
@@ -41,7 +42,7 @@ __all__ = [
     "Ancestry",
     "DRAWN",
     "MEASURES",
-    "Seen",
+    "LabelledDiagnostics",
     "ancestry",
     "ancestry_figure",
     "batches",

@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 
 from actsearch.records import Curve, EvaluationRecord
 from actsearch.report import Measured, Verdict, compute_verdict
-from actsearch_dashboard.figures.common import laid_out
-from actsearch_dashboard.figures.history import robust_range
-from actsearch_dashboard.palette import GREY, SERIES
+from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, fit_range, laid_out
+from actsearch_dashboard.palette import series_colour
 from actsearch_dashboard.text import markup
 
 __all__ = [
@@ -33,10 +32,6 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _TALL = 6.0  # functions are shown between minus and plus this
 
 
-def _colour(index: int) -> str:
-    return SERIES[index % len(SERIES)]
-
-
 def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
     """Functions overlaid: a colour a candidate, a dash a group of sites.
 
@@ -49,17 +44,18 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
         for nth, (group, (x, y, _)) in enumerate(groups.items()):
             seen.append(y[np.isfinite(y)])
             own = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
-            figure.add_scatter(
-                x=x,
-                y=np.where(np.isfinite(y), y, np.nan),
-                mode="lines",
-                name=own,
-                line={"color": _colour(index), "width": 2.5, "dash": _DASHES[nth % len(_DASHES)]},
-                hovertemplate="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
+            add_line(
+                figure,
+                x,
+                np.where(np.isfinite(y), y, np.nan),
+                own,
+                series_colour(index),
+                width=2.5,
+                dash=_DASHES[nth % len(_DASHES)],
+                hover="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
             )
     laid_out(figure, "x", "f(x)", 420, legend_below=True)
-    figure.add_hline(y=0, line_width=1, line_color=GREY)
-    figure.add_vline(x=0, line_width=1, line_color=GREY)
+    add_axes_through_zero(figure)
     values = np.concatenate(seen) if seen else np.array([])
     if values.size and (values.min() < -_TALL or values.max() > _TALL):
         low, high = max(-_TALL, float(values.min())), min(_TALL, float(values.max()))
@@ -92,7 +88,7 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
                 x=[*low.index, *low.index[::-1]],
                 y=[*high, *low[::-1]],
                 fill="toself",
-                fillcolor=_colour(index),
+                fillcolor=series_colour(index),
                 opacity=0.15,
                 line={"width": 0},
                 mode="lines",
@@ -100,15 +96,15 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
                 showlegend=False,
                 legendgroup=str(index),
             )
-        figure.add_scatter(
-            x=middle.index,
-            y=middle,
-            mode="lines+markers" if len(middle) <= 30 else "lines",
-            name=markup(name, 44),
+        add_line(
+            figure,
+            middle.index,
+            middle,
+            markup(name, 44),
+            series_colour(index),
+            hover="epoch %{x}: %{y:.4f}<extra></extra>",
+            most_markers=30,
             legendgroup=str(index),
-            line={"color": _colour(index), "width": 2},
-            marker={"size": 5},
-            hovertemplate="epoch %{x}: %{y:.4f}<extra></extra>",
         )
     return laid_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420, legend_below=True)
 
@@ -185,20 +181,19 @@ def distribution(
     for index, (name, given) in enumerate(values.items()):
         own = np.sort(_finite(given))
         everything += own.tolist()
-        figure.add_scatter(
-            x=own,
-            y=np.arange(1, len(own) + 1) / max(1, len(own)),
-            mode="lines",
-            name=f"{markup(name, 40)} ({len(own)})",
-            line={"color": _colour(index), "width": 2, "shape": "hv"},
-            hovertemplate="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
+        add_line(
+            figure,
+            own,
+            np.arange(1, len(own) + 1) / max(1, len(own)),
+            f"{markup(name, 40)} ({len(own)})",
+            series_colour(index),
+            shape="hv",
+            hover="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
         )
     title = f"{markup(metric, 40)} (validation)"
     laid_out(figure, title, "share of trials up to this value", 400, legend_below=True)
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
-    bounds = robust_range(everything, direction)
-    if bounds is not None:
-        figure.update_xaxes(range=list(bounds))
+    fit_range(figure.update_xaxes, everything, direction)
     return figure
 
 
@@ -241,21 +236,20 @@ def best_over(
     seen: list[float] = []
     for index, (name, steps) in enumerate(studies.items()):
         seen += steps["best"].tolist()
-        figure.add_scatter(
-            x=steps[against],
-            y=steps["best"],
-            mode="lines",
-            name=markup(name, 40),
-            line={"color": _colour(index), "width": 2, "shape": "hv"},
-            hovertemplate="%{x:.4g}: %{y:.4f}<extra></extra>",
+        add_line(
+            figure,
+            steps[against],
+            steps["best"],
+            markup(name, 40),
+            series_colour(index),
+            shape="hv",
+            hover="%{x:.4g}: %{y:.4f}<extra></extra>",
         )
     title = "trials trained" if against == "trials" else "seconds in training"
     laid_out(
         figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400, legend_below=True
     )
-    bounds = robust_range(seen, direction)
-    if bounds is not None:
-        figure.update_yaxes(range=list(bounds))
+    fit_range(figure.update_yaxes, seen, direction)
     return figure
 
 

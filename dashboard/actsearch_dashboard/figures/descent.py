@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.figures.common import laid_out, whiskers
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
@@ -83,15 +83,7 @@ def operation_shares(table: pd.DataFrame) -> go.Figure:
                 f"{markup(name or 'by hand', 30)} ({count})  "
                 for name, count in zip(rows["operation"], rows["compared"], strict=True)
             ],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": rows["high"] - rows["improved"],
-                "arrayminus": rows["improved"] - rows["low"],
-                "thickness": 2,
-                "width": 5,
-                "color": BLUE,
-            },
+            error_x=whiskers(rows["low"], rows["improved"], rows["high"], BLUE, 5),
             mode="markers",
             marker={"color": BLUE, "size": 10},
             hovertemplate="%{y}: %{x:.0%} better than their best parent<extra></extra>",

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.records import HISTOGRAM_EDGES, Curve
-from actsearch_dashboard.figures.common import laid_out
-from actsearch_dashboard.palette import BEFORE, BLUE, GREY, INPUTS, ORANGE
+from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, laid_out
+from actsearch_dashboard.palette import BEFORE, BLUE, INPUTS, ORANGE
 
 __all__ = ["Bars", "bars", "function", "normal_shares", "reach"]
 
@@ -67,42 +67,36 @@ def reach(x: Any, *curves: Any) -> tuple[float, float]:
     return float(bottom - air), float(top + air)
 
 
-def function(now: Curve, *, start: Curve | None = None, met: Sequence[float] = ()) -> go.Figure:
+def function(now: Curve, *, start: Curve | None = None, inputs: Sequence[float] = ()) -> go.Figure:
     """An activation with its derivative.
 
     Args:
         now: the function.
         start: what it was before it learned, if that is to be drawn as well.
-        met: shares of the inputs between the edges of the histogram, drawn behind it.
+        inputs: shares of the inputs between the edges of the histogram, drawn behind it.
     """
     figure = go.Figure()
-    if met:
-        _draw_bars(figure, bars(met))
+    if inputs:
+        _draw_bars(figure, bars(inputs))
     if start is not None:
-        _line(figure, start.x, start.y, "f at the start", BEFORE, 2, "dot")
-    _line(figure, now.x, now.y, "f(x)", BLUE, 3, "solid")
-    _line(figure, now.x, now.dy, "f′(x)", ORANGE, 2, "dash")
+        _add(figure, start.x, start.y, "f at the start", BEFORE, 2, "dot")
+    _add(figure, now.x, now.y, "f(x)", BLUE, 3, "solid")
+    _add(figure, now.x, now.dy, "f′(x)", ORANGE, 2, "dash")
     laid_out(figure, "x", "", 400)
-    figure.add_hline(y=0, line_width=1, line_color=GREY, layer="below")
-    figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
+    add_axes_through_zero(figure)
     figure.update_xaxes(range=[now.x[0], now.x[-1]])
     figure.update_yaxes(range=reach(now.x, now.y, now.dy, now.y if start is None else start.y))
-    if met:
-        _behind(figure, max(bars(met).heights))
+    if inputs:
+        _behind(figure, max(bars(inputs).heights))
     return figure
 
 
-def _line(
+def _add(
     figure: go.Figure, x: Any, y: Any, name: str, colour: str, width: float, dash: str
 ) -> None:
-    figure.add_scatter(
-        x=x,
-        y=np.where(np.isfinite(y), y, np.nan),
-        name=name,
-        mode="lines",
-        line={"color": colour, "width": width, "dash": dash},
-        hovertemplate="%{y:.4g}<extra>" + name + "</extra>",
-    )
+    hover = "%{y:.4g}<extra>" + name + "</extra>"
+    shown = np.where(np.isfinite(y), y, np.nan)
+    add_line(figure, x, shown, name, colour, width=width, dash=dash, hover=hover)
 
 
 def _draw_bars(figure: go.Figure, drawn: Bars) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from actsearch.records import TrialState
-from actsearch_dashboard.figures.common import laid_out
-from actsearch_dashboard.figures.history import robust_range
+from actsearch_dashboard.figures.common import add_line, fit_range, laid_out
+from actsearch_dashboard.filters import OPEN
 from actsearch_dashboard.palette import BLUE, GREEN, ORANGE, STATES
 from actsearch_dashboard.text import markup
 
@@ -27,7 +27,6 @@ __all__ = [
 
 _MOST = 150  # columns that a screen can show apart
 _BAND = "rgba(0, 114, 178, 0.18)"
-_OPEN = [state.value for state in TrialState if state.is_open]
 _NUMBERED = 12  # from so few generations on, each has its number at the axis
 _HEAT = [[0.0, "rgba(0, 114, 178, 0.04)"], [1.0, BLUE]]
 
@@ -60,7 +59,7 @@ def ended(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
         most: rows.
     """
     number = batches(frame)
-    is_open = frame["state"].isin(_OPEN).to_numpy()
+    is_open = frame["state"].isin(OPEN).to_numpy()
     count = int(number[is_open].min() if is_open.any() else number[-1] + 1) if len(number) else 0
     together = max(1, -(-count // most))
     return frame[number < count // together * together]
@@ -153,7 +152,8 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         name="middle half",
         hoverinfo="skip",
     )
-    _line(figure, at, spread["median"], "median", BLUE, "%{y:.4f}")
+    hover = "generation %{x}: median %{y:.4f}<extra></extra>"
+    add_line(figure, at, spread["median"], "median", BLUE, hover=hover, most_markers=40)
     figure.add_scatter(
         x=at,
         y=spread["best"],
@@ -162,36 +162,14 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         marker={"color": GREEN, "size": 6},
         hovertemplate="generation %{x}: best %{y:.4f}<extra></extra>",
     )
-    figure.add_scatter(
-        x=x,
-        y=table["so_far"],
-        mode="lines",
-        name="best so far (optimistic)",
-        line={"color": ORANGE, "width": 2, "shape": "hv"},
-        hovertemplate="best so far %{y:.4f}<extra></extra>",
-    )
+    hover = "best so far %{y:.4f}<extra></extra>"
+    so_far = table["so_far"]
+    add_line(figure, x, so_far, "best so far (optimistic)", ORANGE, shape="hv", hover=hover)
     laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
-    _whole(figure, len(table))
-    bounds = robust_range(
-        [*spread["best"], *spread["median"], *spread["lower"], *spread["upper"]], direction
-    )
-    if bounds is not None:
-        figure.update_yaxes(range=list(bounds))
+    _whole_ticks(figure, len(table))
+    shown_values = spread[["best", "median", "lower", "upper"]].to_numpy().ravel()
+    fit_range(figure.update_yaxes, shown_values, direction)
     return figure
-
-
-def _line(
-    figure: go.Figure, x: pd.Series, y: pd.Series, name: str, colour: str, shown: str
-) -> None:
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines+markers" if len(x) <= 40 else "lines",
-        name=name,
-        line={"color": colour, "width": 2},
-        marker={"size": 5},
-        hovertemplate=f"generation %{{x}}: {name} {shown}<extra></extra>",
-    )
 
 
 def diversity(table: pd.DataFrame) -> go.Figure:
@@ -204,9 +182,11 @@ def diversity(table: pd.DataFrame) -> go.Figure:
         ("refused", "refused", STATES[TrialState.REJECTED]),
         ("failed", "failed", STATES[TrialState.FAILED]),
     ):
-        _line(figure, table["generation"], table[column], name, colour, "%{y:.0%}")
+        hover = f"generation %{{x}}: {name} %{{y:.0%}}<extra></extra>"
+        x, y = table["generation"], table[column]
+        add_line(figure, x, y, name, colour, hover=hover, most_markers=40)
     laid_out(figure, "generation", "share of what was proposed", 400, legend_below=True)
-    _whole(figure, len(table))
+    _whole_ticks(figure, len(table))
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     return figure
 
@@ -271,9 +251,9 @@ def operator_heat(use: pd.DataFrame) -> go.Figure:
     laid_out(figure, "generation", "", 130 + 24 * len(rows))
     figure.update_yaxes(automargin=True, showgrid=False)
     figure.update_xaxes(showgrid=False)
-    return _whole(figure, len(rows.columns))
+    return _whole_ticks(figure, len(rows.columns))
 
 
-def _whole(figure: go.Figure, generations: int) -> go.Figure:
+def _whole_ticks(figure: go.Figure, generations: int) -> go.Figure:
     """There is no generation one and a half."""
     return figure.update_xaxes(dtick=1) if generations <= _NUMBERED else figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,48 +11,17 @@ import plotly.graph_objects as go
 
 from actsearch.records import TrialState
 from actsearch.report import sample
-from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.figures.common import add_line, laid_out, robust_range
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.palette import ORANGE, STATES
-from actsearch_dashboard.text import markup, number
+from actsearch_dashboard.text import candidate_label, markup, number
 
-__all__ = ["DRAWN", "history", "robust_range", "states"]
+__all__ = ["DRAWN", "history", "states"]
 
 DRAWN = 150
 """So many trials are drawn at most: the best quarter of them, the others evenly spread."""
 
-_REACH = 4.0  # how many times the usual spread on the bad side is still shown
-_MARGIN = 0.06  # air above and below, as a share of the range
 _HOVERED = ["number", "label", "value", "reason"]
-_TRAINED = [state.value for state in TrialState if state.is_trained]
-
-
-def robust_range(values: Iterable[float], direction: str | None) -> tuple[float, float] | None:
-    """Vertical range in which the good values can be told apart, whatever a few terrible ones are.
-
-    The good end is the best value. On the bad side the range ends at the worst value, or at the median minus
-    ``_REACH`` times the larger of the quartiles' distance and the best value's distance from the median.
-
-    Args:
-        values: finite or not; those that are not are left out.
-        direction: "maximize" or "minimize".
-
-    Returns:
-        Low and high end with some air, or None without a value.
-    """
-    sign = -1.0 if direction == "minimize" else 1.0
-    given = np.fromiter(values, dtype=np.float64)
-    finite = sign * given[np.isfinite(given)]
-    if not len(finite):
-        return None
-    worst, best = float(finite.min()), float(finite.max())
-    if len(finite) >= 4:
-        first, middle, third = (float(item) for item in np.quantile(finite, [0.25, 0.5, 0.75]))
-        usual = max(third - first, best - middle)
-        if usual > 0:
-            worst = max(worst, middle - _REACH * usual)
-    air = _MARGIN * (best - worst) or _MARGIN * abs(best) or _MARGIN
-    low, high = sorted((sign * (worst - air), sign * (best + air)))
-    return low, high
 
 
 def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
@@ -74,7 +43,7 @@ def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figu
     bounds = robust_range(complete["value"], direction) or (0.0, 1.0)
     edge = bounds[1] if direction == "minimize" else bounds[0]
     _best_line(figure, complete, direction)
-    shown = sample(trials[trials["state"].isin(_TRAINED)], direction, DRAWN)
+    shown = sample(trials[trials["state"].isin(TRAINED)], direction, DRAWN)
     measured = shown[shown["state"] == TrialState.COMPLETE.value]
     within = measured["value"].between(*bounds)
     _points(figure, "complete", measured[within], STATES[TrialState.COMPLETE], "circle")
@@ -133,7 +102,7 @@ def _points(
 
 
 def _hover(trial: int, label: str, value: float, reason: str) -> str:
-    lines = [f"<b>trial {trial}</b>", markup(label or "your model")]
+    lines = [f"<b>trial {trial}</b>", markup(candidate_label(label))]
     if not math.isnan(value):
         lines.append(number(value))
     if reason:
@@ -151,13 +120,9 @@ def _best_line(figure: go.Figure, complete: pd.DataFrame, direction: str | None)
         np.diff(best, prepend=math.nan) != 0
     )  # the first is one, nan is not 0
     corners = np.union1d(corners, [len(best) - 1])
-    figure.add_scatter(
-        x=measured["number"].to_numpy()[corners].tolist(),
-        y=best[corners].tolist(),
-        name="best so far (optimistic)",
-        mode="lines",
-        line={"color": ORANGE, "width": 2, "shape": "hv"},
-        hoverinfo="skip",
+    numbers = measured["number"].to_numpy()[corners].tolist()
+    add_line(
+        figure, numbers, best[corners].tolist(), "best so far (optimistic)", ORANGE, shape="hv"
     )
 
 

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from actsearch.records import SiteDiagnostics
 from actsearch_dashboard.figures.common import laid_out
 from actsearch_dashboard.figures.function import bars
-from actsearch_dashboard.figures.inside import Seen, sites_of
+from actsearch_dashboard.figures.inside import LabelledDiagnostics, sites_of
 from actsearch_dashboard.palette import BEFORE, BLUE
 from actsearch_dashboard.text import markup
 
@@ -22,7 +22,7 @@ _PANELS = 4  # parameters side by side
 _LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
-def ridges(shown: Sequence[Seen]) -> go.Figure:
+def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     """Histogram of what arrived at each site, a column a candidate, the first site on top.
 
     Grey is before training, the candidate's colour after it. Areas are equal, whatever the site.

@@ -14,7 +14,15 @@ from actsearch_dashboard.figures.common import finite, laid_out
 from actsearch_dashboard.palette import BEFORE
 from actsearch_dashboard.text import markup
 
-__all__ = ["MEASURES", "Measure", "Seen", "Stage", "by_depth", "heat_strip", "sites_of"]
+__all__ = [
+    "MEASURES",
+    "Measure",
+    "LabelledDiagnostics",
+    "Stage",
+    "by_depth",
+    "heat_strip",
+    "sites_of",
+]
 
 Stage = Literal["start", "end"]
 
@@ -50,7 +58,7 @@ MEASURES: Mapping[str, Measure] = {
 """What is drawn, by attribute."""
 
 
-class Seen(NamedTuple):
+class LabelledDiagnostics(NamedTuple):
     """One candidate's training as it is drawn."""
 
     name: str
@@ -58,13 +66,15 @@ class Seen(NamedTuple):
     diagnostics: Diagnostics
 
 
-def sites_of(shown: Iterable[Seen]) -> list[str]:
+def sites_of(shown: Iterable[LabelledDiagnostics]) -> list[str]:
     """Paths of every site, in the order in which they first run."""
     looks = [look for item in shown for look in (item.diagnostics.start, item.diagnostics.end)]
     return list(dict.fromkeys(site.site for look in looks for site in look))
 
 
-def by_depth(shown: Sequence[Seen], measures: Sequence[str] = tuple(MEASURES)[:6]) -> go.Figure:
+def by_depth(
+    shown: Sequence[LabelledDiagnostics], measures: Sequence[str] = tuple(MEASURES)[:6]
+) -> go.Figure:
     """A small panel a measure, sites from first to last: dotted before training, solid after it.
 
     A single candidate is drawn grey before training and in its colour after it.
@@ -118,7 +128,9 @@ def _decades(values: Sequence[float]) -> int | None:
     return max(1, math.ceil(span / 4)) if span > 1.2 else None
 
 
-def _line(item: Seen, stage: str, name: str, sites: Sequence[str], alone: bool) -> go.Scatter:
+def _line(
+    item: LabelledDiagnostics, stage: str, name: str, sites: Sequence[str], alone: bool
+) -> go.Scatter:
     looked = {site.site: site for site in getattr(item.diagnostics, stage)}
     values = [_number(looked.get(path), name) for path in sites]
     after = stage == "end"
@@ -164,7 +176,7 @@ def _tail(path: str, width: int) -> str:
     return markup(path if len(path) <= width else "…" + path[1 - width :], width)
 
 
-def heat_strip(shown: Sequence[Seen], name: str, stage: Stage = "end") -> go.Figure:
+def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "end") -> go.Figure:
     """One measure as a strip a candidate, sites from left to right, its numbers written into it.
 
     Args:

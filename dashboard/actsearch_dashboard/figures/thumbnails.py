@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from actsearch_dashboard.palette import GREY, SERIES
+from actsearch_dashboard.palette import GREY, series_colour
 
 __all__ = ["thumbnail"]
 
@@ -45,10 +45,10 @@ def thumbnail(lines: Sequence[Line]) -> str:
         parts.append(_axis(f"M0 {y0:.1f}H{_WIDTH}"))
     if left <= 0 <= right:
         parts.append(_axis(f"M{_EDGE - left * across:.1f} 0V{_HEIGHT}"))
-    for (x, y), colour in zip(drawn, _colours(len(drawn)), strict=True):
+    for index, (x, y) in enumerate(drawn):
         path = _path(_EDGE + (x - left) * across, _HEIGHT - _EDGE - (y - low) * up)
         parts.append(
-            f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-linejoin="round"/>'
+            f'<path d="{path}" fill="none" stroke="{series_colour(index)}" stroke-width="2.5" stroke-linejoin="round"/>'
         )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
@@ -66,10 +66,6 @@ def _range(seen: npt.NDArray[np.float64]) -> tuple[float, float]:
         low, high = (float(value) for value in np.quantile(seen, (0.1, 0.9)))
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high > low else (low - 1.0, high + 1.0)
-
-
-def _colours(count: int) -> list[str]:
-    return [SERIES[index % len(SERIES)] for index in range(count)]
 
 
 def _axis(path: str) -> str:

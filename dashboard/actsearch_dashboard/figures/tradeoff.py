@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.pareto import front
-from actsearch_dashboard.figures.common import MANY, laid_out
-from actsearch_dashboard.figures.history import robust_range
+from actsearch_dashboard.figures.common import MANY, fit_range, laid_out
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
@@ -46,23 +45,22 @@ def tradeoff(
     first, *others = directions
     chosen = on_front(points, directions)
     figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.05)
-    for at, other in enumerate(others, 1):
+    for column, other in enumerate(others, 1):
         for rows, name, colour, size in (
             (points[~chosen], "other candidates", BLUE, 6),
             (points[chosen].sort_values(other), "Pareto front", ORANGE, 9),
         ):
             figure.add_trace(
-                _points(rows, other, first, name, colour, size, names, at == 1), row=1, col=at
+                _points(rows, other, first, name, colour, size, names, column == 1),
+                row=1,
+                col=column,
             )
-        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=at)
     laid_out(figure, "", "", 400)
-    for at, other in enumerate(others, 1):
-        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=at)
+    for column, other in enumerate(others, 1):
+        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=column)
     figure.update_yaxes(title_text=markup(names[first], 44), row=1, col=1)
     figure.update_yaxes(title_text="", col=2) if len(others) > 1 else None
-    bounds = robust_range(points[first], directions[first])
-    if bounds is not None:
-        figure.update_yaxes(range=list(bounds))
+    fit_range(figure.update_yaxes, points[first], directions[first])
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from actsearch.records import EvaluationRecord
-from actsearch_dashboard.figures.common import finite, laid_out
+from actsearch_dashboard.figures.common import add_line, finite, laid_out
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup
 
@@ -40,19 +40,19 @@ def epoch_curves(
             if not kept:
                 continue
             seen += kept
-            figure.add_scatter(
-                x=[epoch.epoch for epoch in evaluation.epochs],
-                y=values,
-                name=role,
+            seed = evaluation.seed
+            add_line(
+                figure,
+                [epoch.epoch for epoch in evaluation.epochs],
+                values,
+                role,
+                colour,
+                dash=dash,
+                hover=f"{role}, seed {seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+                most_markers=30,
                 legendgroup=role,
                 showlegend=not named,
-                mode="lines+markers" if len(values) <= 30 else "lines",
-                marker={"size": 5},
-                line={"color": colour, "width": 2, "dash": dash},
                 opacity=1.0 if len(evaluations) <= 3 else 0.6,
-                hovertemplate=(
-                    f"{role}, seed {evaluation.seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"
-                ),
             )
             named = True
     laid_out(figure, "epoch", markup(name, 40), 320)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.report import Verdict, VerdictRow
-from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.figures.common import laid_out, whiskers
 from actsearch_dashboard.palette import GREY, VERDICTS
 from actsearch_dashboard.text import markup
 
@@ -24,7 +25,7 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
         figure.add_scatter(
             x=[row.difference],
             y=[_finalist(row)],
-            error_x=_whiskers(row, colour),
+            error_x=_error_bars(row, colour),
             mode="markers",
             marker={"color": colour, "size": 11},
             showlegend=False,
@@ -53,15 +54,7 @@ def _finalist(row: VerdictRow) -> str:
     )
 
 
-def _whiskers(row: VerdictRow, colour: str) -> dict[str, Any]:
-    up, down = row.high - row.difference, row.difference - row.low
-    usable = math.isfinite(up) and math.isfinite(down)
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [up if usable else 0.0],
-        "arrayminus": [down if usable else 0.0],
-        "color": colour,
-        "thickness": 2,
-        "width": 6,
-    }
+def _error_bars(row: VerdictRow, colour: str) -> dict[str, Any]:
+    ends = np.array([[row.low], [row.difference], [row.high]])
+    low, middle, high = ends if np.isfinite(ends).all() else np.zeros((3, 1))
+    return whiskers(low, middle, high, colour, 6)

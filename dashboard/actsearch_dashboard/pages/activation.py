@@ -8,82 +8,30 @@ from collections.abc import Mapping
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import diagnostics_remarks, first_diagnostics, leaders, objective_names
+from actsearch.report import first_diagnostics, objective_names
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
-from actsearch_dashboard.components import heading, no_trial_yet, show_figure
+from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.state import (
-    asked_trial,
-    current_study,
     go_to,
     live,
-    remember_trial,
-    show_errors,
 )
 from actsearch_dashboard.text import cut, markdown, number, one_line, seconds
-from actsearch_dashboard.trial_picker import LISTED, closely, labels_of, typed_number
+from actsearch_dashboard.trial_picker import closely, pick_trial
 
 __all__ = ["render"]
 
-_BOX = "trial_box"
+TITLE, ICON = "Activation", "function"
 
 
-@show_errors
-def render() -> None:
+@study_page
+def render(view: StudyView) -> None:
     """The page of one candidate."""
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
-    if not len(view.frame()):
-        no_trial_yet()
-        return
-    chosen = _choose(view)
+    chosen = pick_trial(view)
     if chosen is not None:
-        remember_trial(chosen)
         live(view, functools.partial(_candidate, view, chosen))
-
-
-def _choose(view: StudyView) -> int | None:
-    """The trial in the address, or the best; a box to choose another."""
-    frame = view.frame()
-    asked = asked_trial()
-    if asked is None:
-        best = leaders(frame, view.record.direction, 1)
-        start: int | None = int((best if len(best) else frame)["number"].iloc[0])
-    else:
-        start = typed_number(asked) if ":" not in asked else None
-        if start is None or not (frame["number"] == start).any():
-            st.warning(
-                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
-                icon=":material/search_off:",
-            )
-            start = None
-    labels = labels_of(view, [] if start is None else [start])
-    st.session_state[_BOX] = start
-    many = len(frame) > LISTED
-    st.selectbox(
-        "Trial",
-        list(labels),
-        format_func=lambda n: f"{n}: {labels[n]}" if n in labels else str(n),
-        index=None,
-        key=_BOX,
-        placeholder="choose a trial, or type its number",
-        help=f"The {LISTED} best are listed; type the number of any other." if many else None,
-        accept_new_options=True,
-        on_change=_take_box,
-    )
-    return start
-
-
-def _take_box() -> None:
-    chosen = st.session_state.get(_BOX)
-    if chosen is not None:
-        typed = typed_number(chosen)
-        if typed is not None:
-            remember_trial(typed)
 
 
 def _candidate(view: StudyView, chosen: int) -> None:
@@ -181,7 +129,7 @@ def _training(view: StudyView, trial: TrialRecord) -> None:
     with right:
         show_figure(figures.epoch_curves(trial.evaluations, "metric", view.metric), "metric")
     seeds = len(trial.evaluations)
-    words = "One line a seed; training dashed, validation solid." if seeds > 1 else (
+    words = "One line per seed; training dashed, validation solid." if seeds > 1 else (
         "Training dashed, validation solid."
     )  # fmt: skip
     if trial.duplicate_of is not None:
@@ -193,28 +141,17 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Inside the network", anchor=False)
     seen = first_diagnostics(trial)
     if seen is None:
-        st.caption("Nothing was seen inside: " + activation_panel.WHY_NOTHING)
+        st.caption("Nothing was recorded inside the network: " + activation_panel.WHY_NOTHING)
         return
-    said = diagnostics_remarks(seen)
-    for sentence in said:
-        st.warning(markdown(sentence), icon=":material/troubleshoot:")
-    if not said:
-        st.markdown(
-            ":green[:material/check:] Gradients neither vanish nor explode, few units are dead, few inputs saturate."
-        )
-    shown = figures.Seen(trial.candidate.label, BLUE, seen)
+    activation_panel.show_remarks(seen)
+    shown = figures.LabelledDiagnostics(trial.candidate.label, BLUE, seen)
     show_figure(figures.by_depth([shown]), "by depth")
     seed = next(e.seed for e in trial.evaluations if e.diagnostics is seen)
     st.caption(
         "Sites from the first to the last, on one fixed training batch before and after training, "
-        f"under the first seed ({seed}). "
-        + ("" if seen.end else "It did not come to its end: there is no look after training.")
+        f"under the first seed ({seed})."
     )
-    if st.button("Beside other candidates", icon=":material/layers:"):
+    if st.button("Compare with other candidates", icon=":material/layers:"):
         go_to("inside", study=view.record.name, candidates=str(trial.number))
     with st.expander("The numbers", icon=":material/table:"):
-        st.dataframe(
-            activation_panel.numbers_of(seen),
-            hide_index=True,
-            column_config=activation_panel.NUMBERS,
-        )
+        activation_panel.show_numbers(seen, "of the trial")

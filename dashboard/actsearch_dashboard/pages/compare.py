@@ -14,31 +14,24 @@ from actsearch.records import CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
-    FOUR_DECIMALS,
-    heading,
-    no_trial_yet,
+    COLUMNS,
     show_figure,
+    study_page,
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import curves, pictures
-from actsearch_dashboard.state import current_study, live, show_errors, store
-from actsearch_dashboard.text import cut, markdown, moment, one_line
+from actsearch_dashboard.state import live, show_errors, store
+from actsearch_dashboard.text import candidate_label, cut, markdown, moment, one_line
 
 __all__ = ["named", "render", "written"]
+
+TITLE, ICON = "Compare", "compare_arrows"
 
 _TRIALS, _STUDIES = "compare", "studies"  # in the address
 _FEWEST, _MOST = 2, 6
 _CHOICE = 300  # best trials to choose from
 _BEST = 5  # formulas of each study
-
-_CANDIDATES = {
-    "function": st.column_config.ImageColumn(width=112),
-    "trial": st.column_config.NumberColumn(width="small"),
-    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
-    "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
-    "activation": st.column_config.TextColumn(width="large"),
-}
 
 
 @show_errors
@@ -96,15 +89,9 @@ def _keep(key: str, chosen: Sequence[str]) -> None:
 # Candidates
 
 
-def _candidates() -> None:
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
+@study_page
+def _candidates(view: StudyView) -> None:
     frame = view.frame()
-    if frame.empty:
-        no_trial_yet()
-        return
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
     best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
     asked = _asked(_TRIALS, list(labels), "trial")
@@ -114,9 +101,9 @@ def _candidates() -> None:
         list(dict.fromkeys([*start, *best])),
         default=start,
         max_selections=_MOST,
-        format_func=lambda n: f"{n}: {cut(labels.get(n) or 'your model', 60)}",
+        format_func=lambda n: f"{n}: {candidate_label(labels.get(n), 60)}",
         key=f"candidates of {view.record.id}",
-        help="The first one is what the others are compared with. Others than the best: ?compare=3,17 in the address.",
+        help="The others are compared with the first. Trials that are not listed: ?compare=3,17 in the address.",
     )
     _keep(_TRIALS, chosen)
     if len(chosen) < _FEWEST:
@@ -152,7 +139,7 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
 
 
 def _name(trial: TrialRecord) -> str:
-    return f"#{trial.number} {one_line(trial.candidate.label) or 'your model'}"
+    return f"#{trial.number} {candidate_label(trial.candidate.label)}"
 
 
 def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:
@@ -167,20 +154,20 @@ def _table(view: StudyView, trials: Sequence[TrialRecord]) -> None:
         {
             "function": pictures(view, [trial.candidate for trial in trials]),
             "trial": [trial.number for trial in trials],
-            "activation": [one_line(t.candidate.label) or "your model" for t in trials],
+            "activation": [candidate_label(t.candidate.label) for t in trials],
             "state": [trial.state.value.lower() for trial in trials],
             "value": pd.array([trial.value for trial in trials], "Float64"),
             "spread": pd.array([trial.spread for trial in trials], "Float64"),
             "made by": [one_line(trial.candidate.operation) for trial in trials],
         }
     )
-    trial_table(table, [trial.number for trial in trials], "compared", _CANDIDATES, row_height=56)
+    trial_table(table, [trial.number for trial in trials], "compared", COLUMNS, row_height=56)
 
 
 def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
     st.subheader("Paired differences", anchor=False)
     numbers = [trial.number for trial in trials]
-    labels = {trial.number: trial.candidate.label or "your model" for trial in trials}
+    labels = {trial.number: candidate_label(trial.candidate.label) for trial in trials}
     direction = view.record.direction
     for when, verdict in reversed(view.verdicts()):
         scores = figures.verdict_scores(verdict, numbers)
@@ -267,7 +254,7 @@ def alike(views: Sequence[StudyView]) -> bool:
     tasks = {str((view.record.task or {}).get("name") or "") for view in views}
     if len(tasks) > 1:
         st.caption(
-            "Their tasks have different names: whether values can be compared is for you to say."
+            "Their tasks have different names: whether their values are comparable is for you to judge."
         )
     return True
 
@@ -319,12 +306,12 @@ def _best_of(view: StudyView) -> None:
             {
                 "function": pictures(view, candidates),
                 "value": rows["value"].to_numpy(),
-                "activation": [one_line(label) or "your model" for label in rows["label"]],
+                "activation": [candidate_label(label) for label in rows["label"]],
             }
         ),
         hide_index=True,
         row_height=56,
-        column_config=_CANDIDATES,
+        column_config=COLUMNS,
         placeholder="",
         key=f"best of {view.record.id}",
     )

@@ -9,29 +9,31 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from actsearch.records import TrialState
-from actsearch.report import leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
-    FOUR_DECIMALS,
-    heading,
-    no_trial_yet,
+    COLUMNS,
     open_trial,
     show_figure,
+    study_page,
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.formulas import facts
 from actsearch_dashboard.functions import pictures
-from actsearch_dashboard.state import asked_trial, current_study, live, remember_trial, show_errors
-from actsearch_dashboard.text import cut, markdown, one_line
+from actsearch_dashboard.state import live
+from actsearch_dashboard.text import markdown, one_line
+from actsearch_dashboard.trial_picker import pick_trial
 
 __all__ = ["render"]
 
-_BOX = "ancestry_box"
-_TRAINED = [state.value for state in TrialState if state.is_trained]
-_CHOICE = 300  # best trials to choose from
+TITLE, ICON = "Evolution", "account_tree"
+
 _MOST = 40  # ancestors
+_NO_PARENTS = (
+    "No trial here has parents, so only batches are shown. Where a strategy makes new candidates from earlier ones, "
+    "this page also shows which operations improve and what a candidate descends from."
+)
 
 _OPERATIONS = {
     "operation": st.column_config.TextColumn(width="small"),
@@ -51,32 +53,18 @@ _OPERATIONS = {
         width="small", help="How often such a child was the best so far."
     ),
 }
-_ANCESTORS = {
-    "function": st.column_config.ImageColumn(width=112),
-    "steps back": st.column_config.NumberColumn(width="small"),
-    "trial": st.column_config.NumberColumn(width="small"),
-    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
-    "activation": st.column_config.TextColumn(width="large"),
-}
+_ANCESTORS = {**COLUMNS, "steps back": st.column_config.NumberColumn(width="small")}
 
 
-@show_errors
-def render() -> None:
+@study_page
+def render(view: StudyView) -> None:
     """The evolution page."""
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
     live(view, functools.partial(_generations, view))
-    if not view.frame().empty:
-        _descent(view)
+    _descent(view)
 
 
 def _generations(view: StudyView) -> None:
     frame = view.frame()
-    if frame.empty:
-        no_trial_yet()
-        return
     if view.is_running:
         frame = figures.ended(frame)
     if frame.empty:
@@ -85,12 +73,12 @@ def _generations(view: StudyView) -> None:
             icon=":material/hourglass_top:",
         )
         return
-    trained = int(frame["state"].isin(_TRAINED).sum())
+    trained = int(frame["state"].isin(TRAINED).sum())
     key = (view.store.url, view.record.id, str(view.record.created), len(frame), trained)
     drawn = _drawn(key, view.record.direction, view.metric, frame)
     st.caption(drawn.words)
     if not drawn.has_parents:
-        st.info(_without_parents(view), icon=":material/info:")
+        st.info(_NO_PARENTS, icon=":material/info:")
     left, right = st.columns(2)
     with left:
         st.subheader(f"Values by {'generation' if drawn.has_parents else 'batch'}", anchor=False)
@@ -139,14 +127,6 @@ def _drawn(
     return _Drawn(words, has_parents, values, figures.diversity(table), operators)
 
 
-def _without_parents(view: StudyView) -> str:
-    return (
-        f"This {markdown(view.strategy)} search has no parents and children so far, and only an evolutionary search "
-        "will have some after its first generation. Its batches are shown; which operations improve and what a "
-        "candidate descends from cannot be."
-    )
-
-
 def _operators_of(text: str) -> frozenset[str] | None:
     found = facts(text)
     return None if found is None else found.operators
@@ -158,7 +138,7 @@ def _descent(view: StudyView) -> None:
         return
     _operations(frame, view.record.direction)
     st.subheader("Ancestry", anchor=False)
-    chosen = _choose(view, frame)
+    chosen = pick_trial(view)
     if chosen is None:
         return
     found = figures.ancestry(frame, chosen, _MOST)
@@ -195,42 +175,6 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
         column_config=_OPERATIONS,
         placeholder="",
     )
-
-
-def _choose(view: StudyView, frame: pd.DataFrame) -> int | None:
-    """The trial in the address, or the best; a box to choose another of the best."""
-    ranked = leaders(frame, view.record.direction, _CHOICE)
-    labels = dict(zip(ranked["number"].map(int), ranked["label"], strict=True))
-    asked = asked_trial()
-    start = (
-        int(asked) if asked and asked.isascii() and asked.isdigit() and len(asked) < 12 else None
-    )
-    if start is not None and start not in labels:
-        row = frame[frame["number"] == start]
-        labels |= {start: row["label"].iloc[0]} if len(row) else {}
-    if start not in labels:
-        if asked is not None:
-            st.warning(
-                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
-                icon=":material/search_off:",
-            )
-        start = next(iter(labels), None)
-    st.session_state[_BOX] = start
-    chosen: int | None = st.selectbox(
-        "Candidate",
-        list(labels),
-        format_func=lambda n: f"{n}: {cut(labels.get(n) or 'your model', 80)}",
-        index=None,
-        key=_BOX,
-        placeholder="choose a trial",
-        on_change=_take_box,
-    )
-    return chosen
-
-
-def _take_box() -> None:
-    if st.session_state.get(_BOX) is not None:
-        remember_trial(int(st.session_state[_BOX]))
 
 
 def _tree(found: figures.Ancestry) -> None:

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import diagnostics_remarks, first_diagnostics, leaders
+from actsearch.report import first_diagnostics, leaders
 from actsearch_dashboard import figures
-from actsearch_dashboard.activation_panel import NUMBERS, WHY_NOTHING, numbers_of
-from actsearch_dashboard.components import heading, no_trial_yet, show_figure
+from actsearch_dashboard.activation_panel import WHY_NOTHING, show_numbers, show_remarks
+from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.figures.inside import sites_of
 from actsearch_dashboard.palette import GREY, SERIES
-from actsearch_dashboard.state import current_study, show_errors
-from actsearch_dashboard.text import cut, markdown
+from actsearch_dashboard.text import candidate_label, cut, markdown
 from actsearch_dashboard.trial_picker import (
-    UNCHANGED,
     closely,
     labels_of,
     trial_link,
@@ -25,6 +23,8 @@ from actsearch_dashboard.trial_picker import (
 )
 
 __all__ = ["render", "suggested"]
+
+TITLE, ICON = "Inside the network", "layers"
 
 _TRIALS = "candidates"  # in the address
 _BOX = "inside_box"
@@ -37,16 +37,9 @@ study.optimize(task, n_trials=100)
 """
 
 
-@show_errors
-def render() -> None:
+@study_page
+def render(view: StudyView) -> None:
     """The page."""
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
-    if not len(view.frame()):
-        no_trial_yet()
-        return
     numbers = _choose(view)
     if not numbers:
         st.info("Choose one to four candidates above.", icon=":material/info:")
@@ -54,10 +47,7 @@ def render() -> None:
     trials = [trial for number in numbers if (trial := closely(view, number)) is not None]
     shown = _shown(trials)
     if not shown:
-        st.info(
-            f"Nothing was seen inside of {'this training' if len(trials) == 1 else 'these trainings'}: {WHY_NOTHING}",
-            icon=":material/info:",
-        )
+        st.info(f"Nothing was recorded inside the network: {WHY_NOTHING}", icon=":material/info:")
         st.code(_DIAGNOSED, language="python")
         return
     _remarks(view, trials)
@@ -112,7 +102,7 @@ def _take_box() -> None:
     st.query_params[_TRIALS] = ",".join(map(str, st.session_state.get(_BOX, [])))
 
 
-def _shown(trials: Sequence[TrialRecord]) -> list[figures.Seen]:
+def _shown(trials: Sequence[TrialRecord]) -> list[figures.LabelledDiagnostics]:
     """Each candidate in its colour: what the others are measured against is grey on every page."""
     found = []
     colours = iter(SERIES)
@@ -121,8 +111,8 @@ def _shown(trials: Sequence[TrialRecord]) -> list[figures.Seen]:
         colour = GREY if plain and len(trials) > 1 else next(colours)
         seen = first_diagnostics(trial)
         if seen is not None:
-            label = cut(trial.candidate.label or UNCHANGED, _NAMED)
-            found.append(figures.Seen(f"{trial.number}: {label}", colour, seen))
+            label = candidate_label(trial.candidate.label, _NAMED)
+            found.append(figures.LabelledDiagnostics(f"{trial.number}: {label}", colour, seen))
     return found
 
 
@@ -130,24 +120,18 @@ def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
     """One card a candidate: what is remarkable in it."""
     for column, trial in zip(st.columns(len(trials)), trials, strict=True):
         with column.container(border=True, height="stretch"):
-            label = cut(trial.candidate.label or UNCHANGED, 60)
+            label = candidate_label(trial.candidate.label, 60)
             trial_link(
                 view, trial.number, f"trial {trial.number}: {markdown(label)}", f"link {trial.number}"
             )  # fmt: skip
             seen = first_diagnostics(trial)
             if seen is None:
-                st.caption("Nothing was seen inside: " + WHY_NOTHING)
+                st.caption("Nothing was recorded inside the network: " + WHY_NOTHING)
                 continue
-            said = diagnostics_remarks(seen)
-            for sentence in said:
-                st.markdown(f":orange[:material/warning:] {markdown(sentence)}")
-            if not said:
-                st.markdown(":green[:material/check:] Nothing remarkable.")
-            if not seen.end:
-                st.caption("It did not come to its end: there is no look after training.")
+            show_remarks(seen)
 
 
-def _figures(shown: Sequence[figures.Seen]) -> None:
+def _figures(shown: Sequence[figures.LabelledDiagnostics]) -> None:
     st.subheader("By depth", anchor=False)
     show_figure(figures.by_depth(shown), "by depth")
     st.caption(
@@ -173,16 +157,11 @@ def _figures(shown: Sequence[figures.Seen]) -> None:
     show_figure(figures.ridges(shown), "ridges")
     st.caption(
         "Pre-activations from the first site (top) to the last: dotted grey before training, in colour after it; "
-        "the outermost parts hold all beyond −5 and 5."
+        "the outermost parts include everything beyond −5 and 5."
     )
     if len(sites_of(shown)) < 2:
         st.caption("There is one site only, so that nothing can change with depth.")
     with st.expander("The numbers", icon=":material/table:"):
         for item in shown:
             st.markdown(f"**{markdown(item.name)}**")
-            st.dataframe(
-                numbers_of(item.diagnostics),
-                hide_index=True,
-                column_config=NUMBERS,
-                key=f"numbers {item.name}",
-            )
+            show_numbers(item.diagnostics, item.name)

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from actsearch.records import StudyRecord
 from actsearch.report import Verdict, leaders, objective_names
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
+    COLUMNS,
     FOUR_DECIMALS,
     OPENS,
     confirming,
-    heading,
     show_figure,
+    study_page,
     trial_table,
     verdict_frame,
     verdict_words,
@@ -26,23 +26,25 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import facts
 from actsearch_dashboard.functions import pictures
-from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import moment, one_line
+from actsearch_dashboard.state import live
+from actsearch_dashboard.text import candidate_label, moment, one_line
 
-__all__ = ["measured_cost", "ranking", "render"]
+__all__ = ["ranking", "render"]
+
+TITLE, ICON = "Leaderboard", "leaderboard"
 
 _MOST = 100  # rows; the trial table has all
 _MOST_POINTS = 300  # candidates in the figures of what cannot all be had
 _ROW_HEIGHT = 56  # pixels, for the miniature plots
 _HIGH = 10  # rows that are seen without scrolling
 
-_COST_MEASURED = "Time of the activation, forward and backward, as a multiple of ReLU's: measured in this study."
-_COST_ESTIMATED = (
-    "An estimate from the operators in the formula, as a multiple of ReLU's. "
-    "acs.cost(trial, shape) measures; objectives=(..., 'latency') does so for every trial."
+_COST = (
+    "An estimate from the operators in the formula, as a multiple of ReLU's. acs.cost(trial, shape) measures it; "
+    "so does every trial of a study that has it among its objectives, in a column of its own."
 )
 
 _VERDICT_COLUMNS = {
+    **COLUMNS,
     "activation": st.column_config.TextColumn(width=240),
     "mean": st.column_config.NumberColumn(
         format=FOUR_DECIMALS, help="Mean over the seeds, at the learning rate chosen for it."
@@ -66,17 +68,12 @@ _VERDICT_COLUMNS = {
 }
 
 _COLUMNS = {
+    **COLUMNS,
     "rank": st.column_config.NumberColumn(width=50),
     "trial": st.column_config.NumberColumn(width=60),
     "activation": st.column_config.TextColumn(width=185),
-    "spread": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS,
-        help="Standard deviation over the seeds; with one seed, over its last epochs.",
-    ),
-    "function": st.column_config.ImageColumn(
-        width=112, help="f(x) for x in -4 .. 4; most are drawn to one scale, -2 .. 4."
-    ),
     "size": st.column_config.NumberColumn(width=50, help="Nodes of the formula."),
+    "cost": st.column_config.NumberColumn("cost, estimate", format="%.1f", help=_COST),
     "verdict": st.column_config.TextColumn(
         width=130, help="What the latest verdict says of this trial."
     ),
@@ -89,13 +86,9 @@ _COLUMNS = {
 }
 
 
-@show_errors
-def render() -> None:
+@study_page
+def render(view: StudyView) -> None:
     """The leaderboard page."""
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
     latest = verdict_words(view)
     if latest is not None:
         _verdict(view)
@@ -137,35 +130,13 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     shown = ranked.head(_MOST)
     numbers = [int(number) for number in shown["number"]]
     value = one_line(view.metric)
-    measured = measured_cost(view.record)
-    columns = _columns(value, measured)
     trials = view.store.reader.trials(view.record, numbers)
     images = pictures(view, [trial.candidate for trial in trials])
     drawn = {trial.number: image for trial, image in zip(trials, images, strict=True)}
-    table = ranking(shown, value, verdict, drawn, measured, _objectives(view))
+    table = ranking(shown, value, verdict, drawn, _objectives(view))
+    columns = {**_COLUMNS, value: COLUMNS["value"]}
     trial_table(table, numbers, "leaderboard", columns, _ROW_HEIGHT, _HIGH)
-    _fronts(view, ranked, measured)
-
-
-def _columns(value: str, measured: str | None) -> dict[str, Any]:
-    return {
-        **_COLUMNS,
-        value: st.column_config.NumberColumn(format=FOUR_DECIMALS),
-        "cost": st.column_config.NumberColumn(
-            "time × ReLU" if measured else "cost, estimate",
-            format="%.1f",
-            help=_COST_MEASURED if measured else _COST_ESTIMATED,
-        ),
-    }
-
-
-def measured_cost(study: StudyRecord) -> str | None:
-    """The column that holds a measured cost, if the study has one among its objectives."""
-    names = objective_names(study)
-    if "latency" not in names:
-        return None
-    at = names.index("latency")
-    return f"value_{at}" if at else "value"
+    _fronts(view, ranked)
 
 
 def _objectives(view: StudyView) -> dict[str, str]:
@@ -179,7 +150,6 @@ def ranking(
     value: str,
     verdict: Verdict | None,
     pictures: Mapping[int, str],
-    measured: str | None = None,
     objectives: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One row a complete trial, best first, with its picture, what it costs, and what a verdict says of it.
@@ -189,27 +159,25 @@ def ranking(
         value: name of the metric.
         verdict: the latest one.
         pictures: data URIs by number of the trial.
-        measured: column of a measured cost; None estimates it from the formula.
         objectives: names of further objectives by their column.
     """
     known = [facts(text) for text in ranked["formula"]]
     numbers = [int(number) for number in ranked["number"]]
     rows = [verdict.row(number) if verdict is not None else None for number in numbers]
-    costs = [item.cost if item else None for item in known]
     table: dict[str, Any] = {
         "rank": range(1, len(ranked) + 1),
         "trial": numbers,
         "function": [pictures.get(number, "") for number in numbers],
-        "activation": [one_line(label or "your model unchanged") for label in ranked["label"]],
+        "activation": [candidate_label(label) for label in ranked["label"]],
         value: ranked["value"].to_numpy(),
         "spread": ranked["spread"].to_numpy(),
         **{
             name: ranked[column].to_numpy()
             for column, name in (objectives or {}).items()
-            if column != measured and column in ranked and name != value
+            if column in ranked and name != value
         },
         "size": pd.array([item.size if item else None for item in known], dtype="Int64"),
-        "cost": ranked[measured].to_numpy() if measured in ranked else pd.array(costs, "Float64"),
+        "cost": pd.array([item.cost if item else None for item in known], "Float64"),
     }
     if verdict is not None:
         table["verdict"] = [row.verdict if row else "" for row in rows]
@@ -223,12 +191,12 @@ def ranking(
     return pd.DataFrame(table)
 
 
-def _fronts(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None:
+def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
     """What cannot all be had at once: the study's own objectives, and score, size and cost."""
     st.subheader("Trade-offs", anchor=False)
     st.caption(
-        "On the Pareto front: candidates that no other one matches in everything shown and beats in something. "
-        "What is high up and on the left is good and cheap."
+        "On the Pareto front: candidates to which no other one is equal in everything shown and superior in something. "
+        "Points at the top left are good and cheap."
         + (f" The best {_MOST_POINTS} of {len(ranked)}." if len(ranked) > _MOST_POINTS else "")
     )
     names, directions = objective_names(view.record), view.record.directions
@@ -248,22 +216,26 @@ def _fronts(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None
                     "objectives front",
                 )
             else:
-                _score_size_cost(view, ranked.head(_MOST_POINTS), measured)
+                _score_size_cost(view, ranked.head(_MOST_POINTS))
 
 
-def _score_size_cost(view: StudyView, ranked: pd.DataFrame, measured: str | None) -> None:
+def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
     known = [facts(text) for text in ranked["formula"]]
     points = ranked.assign(
         size=[item.size if item else np.nan for item in known],
-        cost=ranked[measured] if measured in ranked else [i.cost if i else np.nan for i in known],
+        cost=[item.cost if item else np.nan for item in known],
     )
     if not points["size"].notna().any():
         st.caption("No formula here can be read, and so none has a size.")
         return
-    ways = {"value": view.record.direction or "maximize", "size": "minimize", "cost": "minimize"}
+    directions = {
+        "value": view.record.direction or "maximize",
+        "size": "minimize",
+        "cost": "minimize",
+    }
     names = {
         "value": f"{view.metric} (validation)",
         "size": "size, nodes of the formula",
-        "cost": "time, as a multiple of ReLU's" if measured else "cost against ReLU, estimated",
+        "cost": "cost against ReLU, estimated",
     }
-    show_figure(figures.tradeoff(points, ways, names), "score size cost")
+    show_figure(figures.tradeoff(points, directions, names), "score size cost")

@@ -25,6 +25,8 @@ from actsearch_dashboard.text import cut, markdown
 
 __all__ = ["choices_of", "render"]
 
+TITLE, ICON = "Playground", "science"
+
 _FORMULA = "formula"  # in the address
 _KEPT = "playground"  # in the session: what was looked at last
 _TEXT, _ROW = "formula_text", "catalog_row"  # widgets
@@ -261,7 +263,7 @@ def _picture(found: _Found) -> None:
     if found.curve is None:
         st.info(markdown(found.reason), icon=":material/info:")
         return
-    figure = figures.function(found.curve, met=figures.normal_shares())
+    figure = figures.function(found.curve, inputs=figures.normal_shares())
     figure.data[0].name = "N(0, 1)"
     figure.update_layout(height=520)
     show_figure(figure, "playground function")
@@ -300,9 +302,9 @@ def _relatives(view: StudyView, found: _Found) -> None:
         return
     twins = find_twins(frame, *found.identity)
     if twins.same:
-        st.markdown(":green[:material/check:] This function was proposed here.")
+        st.markdown(":green[:material/check:] This study has proposed this function.")
     else:
-        st.markdown("No trial of it is this function.")
+        st.markdown("No trial of this study is this function.")
     show_twins(view, twins, "playground")
     nearest_table(view, CandidateRecord.shared(found.record))
     st.caption(f"Fingerprint `{found.identity[0]}`")

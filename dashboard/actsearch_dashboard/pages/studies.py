@@ -9,7 +9,7 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
-from actsearch_dashboard.components import FOUR_DECIMALS, OPENS
+from actsearch_dashboard.components import FOUR_DECIMALS, OPENS, clickable_table
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
@@ -17,11 +17,13 @@ from actsearch_dashboard.text import ago, markdown, one_line
 
 __all__ = ["chosen", "render", "table"]
 
+TITLE, ICON = "Studies", "list"
+
 _STAGES = {
     "running": "a process drives it now",
-    "interrupted": "its process ended amid trials; call study.optimize again, it goes on where it stopped",
-    "resumable": "trials are proposed and not yet trained; call study.optimize again to go on",
-    "searched": "all its trials have ended; study.confirm says whether the best is better than what you have",
+    "interrupted": "its process ended during a trial; call study.optimize again to continue",
+    "resumable": "some proposed trials are not trained yet; call study.optimize again to continue",
+    "searched": "all its trials have ended; study.confirm tells whether the best one beats your model",
     "confirmed": "it has a verdict",
     "empty": "no trial yet; call study.optimize to start",
 }
@@ -89,18 +91,9 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
     if not shown:
         st.info("No study matches: take away a state or a word.", icon=":material/filter_alt_off:")
         return
-    event = st.dataframe(
-        table(shown),
-        hide_index=True,
-        key="studies",
-        on_select="rerun",
-        selection_mode="single-row",
-        column_config=_COLUMNS,
-        placeholder="",
-    )
-    rows = event.selection.rows
-    if rows and rows[0] < len(shown):
-        go_to("study", study=shown[rows[0]][1].study.name)
+    row = clickable_table(table(shown), "studies", _COLUMNS)
+    if row is not None:
+        go_to("study", study=shown[row][1].study.name)
 
 
 def chosen(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:

@@ -20,18 +20,20 @@ from actsearch_dashboard.components import (
     verdict_words,
 )
 from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, pace_of
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, cut, markdown, number, seconds
+from actsearch_dashboard.text import ago, candidate_label, cut, markdown, number, seconds
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
 
+TITLE, ICON = "Study", "monitoring"
+
 _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
-    "Whether it beats what you have is for a verdict to say."
+    "Only a verdict tells whether it beats your model."
 )
-_TRAINED = [state.value for state in TrialState if state.is_trained]
 
 
 @show_errors
@@ -112,13 +114,13 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
         _running(view, frame)
     elif counts[TrialState.RUNNING]:
         st.warning(
-            f"Its process ended while {counts[TrialState.RUNNING]:,} trials ran. Call study.optimize again: it goes on "
-            "where it stopped, and what had ended is kept.",
+            f"Its process ended while {counts[TrialState.RUNNING]:,} trials were running. Call study.optimize again: "
+            "it continues where it stopped, and finished trials are kept.",
             icon=":material/restart_alt:",
         )
     elif still_open:
         st.caption(
-            f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize goes on with them."
+            f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize continues with them."
         )
 
 
@@ -128,7 +130,7 @@ def _running(view: StudyView, frame: pd.DataFrame) -> None:
     if view.is_silent():
         st.warning(
             "No trial has ended for more than 10 minutes: the study is being confirmed, a trial takes long, or its "
-            "process was killed. In that case call study.optimize again: it goes on where it stopped.",
+            "process was killed. In that case call study.optimize again: it continues where it stopped.",
             icon=":material/hourglass_disabled:",
         )
     pace = pace_of(frame, view.run_goal)
@@ -171,7 +173,7 @@ def _numbers(
     row.metric("Last trial ended", ago(None if last is pd.NaT else last), border=True)
     if len(ranked):
         top = ranked.iloc[0]
-        label = cut(top["label"] or "your model unchanged", 100)
+        label = candidate_label(top["label"], 100)
         words = f"Best so far is trial {top['number']}: {markdown(label)}"
         trial_link(view, int(top["number"]), words, "best so far")
 
@@ -180,7 +182,7 @@ def _pruning(view: StudyView) -> None:
     account = view.pruning()
     if account is None or not account.pruned:
         return
-    trained = int(view.frame()["state"].isin(_TRAINED).sum())
+    trained = int(view.frame()["state"].isin(TRAINED).sum())
     over = f"Over the latest {ACCOUNTED:,} trials: " if trained > ACCOUNTED else ""
     st.caption(f":material/content_cut: {over}{account}")
 
@@ -192,7 +194,7 @@ def _optuna(view: StudyView, objective: int, objectives: int) -> None:
     names = [name for name in optuna_figures.NAMES if name != "Pareto front"]
     if objectives > 1:
         names.insert(0, "Pareto front")
-    trained = int(view.frame()["state"].isin(_TRAINED).sum())
+    trained = int(view.frame()["state"].isin(TRAINED).sum())
     tabs = st.tabs(names, key="optuna", on_change="rerun")
     for name, tab in zip(names, tabs, strict=True):
         if not tab.open:

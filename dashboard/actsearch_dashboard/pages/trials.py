@@ -12,28 +12,29 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import mirrors
 from actsearch_dashboard.components import (
+    COLUMNS,
     FOUR_DECIMALS,
     OPENS,
     SECONDS,
-    heading,
-    no_trial_yet,
+    study_page,
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import ORDERS, Filters, by_text, ordered
-from actsearch_dashboard.state import current_study, live, show_errors
+from actsearch_dashboard.state import live
 from actsearch_dashboard.text import csv_text, cut, markdown, one_line
 
 __all__ = ["ROWS", "csv_of", "render"]
+
+TITLE, ICON = "Trials", "table"
 
 ROWS = 500
 """The browser gets so many rows at a time."""
 _HIGH = 20  # rows that are seen without scrolling
 
 _COLUMNS = {
+    **COLUMNS,
     "number": st.column_config.NumberColumn("trial", width="small"),
-    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
-    "spread": st.column_config.NumberColumn(format=FOUR_DECIMALS),
     "activation": st.column_config.TextColumn(width="medium"),
     "size": st.column_config.NumberColumn(help="Nodes of the formula."),
     "operation": st.column_config.TextColumn("made by"),
@@ -55,16 +56,9 @@ _TEXTS = ["activation", "formula", "operation", "reason"]
 _MOST_REASONS = 20
 
 
-@show_errors
-def render() -> None:
+@study_page
+def render(view: StudyView) -> None:
     """The trial table."""
-    view = current_study()
-    if view is None:
-        return
-    heading(view)
-    if view.frame().empty:
-        live(view, lambda: _table(view, Filters(), "trial"))
-        return
     filters, order = _asked(view)
     live(view, functools.partial(_table, view, filters, order))
 
@@ -87,8 +81,8 @@ def _asked(view: StudyView) -> tuple[Filters, str]:
     with st.expander("More filters", icon=":material/filter_list:"):
         left, right = st.columns(2)
         operations = left.multiselect(
-            "Made by", by_text(frame["operation"]), placeholder="any way", key="operations",
-            format_func=lambda text: cut(text or "(not said)", 40),
+            "Made by", by_text(frame["operation"]), placeholder="anything", key="operations",
+            format_func=lambda text: cut(text or "(not given)", 40),
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
@@ -130,9 +124,6 @@ def _range(
 
 def _table(view: StudyView, filters: Filters, order: str) -> None:
     whole = view.frame()
-    if whole.empty:
-        no_trial_yet()
-        return
     found = _found(view, filters, order)
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.caption(f"{len(found):,} of {len(whole):,} trials. {OPENS}")
@@ -216,7 +207,7 @@ def _reasons(frame: pd.DataFrame) -> None:
                 [
                     {
                         "state": state.lower(),
-                        "reason": one_line(reason) or "(not said)",
+                        "reason": one_line(reason) or "(not given)",
                         "trials": count,
                     }
                     for (state, reason), count in counted[:_MOST_REASONS]
