@@ -28,7 +28,7 @@ def test_a_formula_is_shown_with_its_moments_and_the_trials_that_are_it(
     app = opened("playground", whole, study="confirmed", formula="tanh(x)*x")
     text = said(app)
     assert f"{acs.gain('tanh(x)*x'):.4f}" in text
-    assert "This function was proposed here" in text
+    assert "This study has proposed this function" in text
     assert acs.fingerprint("x*tanh(x)") in text
     table = app.dataframe[0].value
     assert table["trial"].iloc[0] == 0
@@ -38,7 +38,7 @@ def test_a_formula_is_shown_with_its_moments_and_the_trials_that_are_it(
 
 def test_mirror_images_of_trials_are_found(opened: Opener, whole: Path) -> None:
     text = said(opened("playground", whole, study="confirmed", formula="-x*tanh(x)"))
-    assert "No trial of it is this function" in text
+    assert "No trial of this study is this function" in text
     assert "mirror image" in text
 
 

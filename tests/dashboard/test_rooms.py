@@ -290,7 +290,7 @@ def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
     assert not app.get("progress")
     for page in ("study", "leaderboard"):
         app = opened(page, copied, study="plain")
-        assert any("Being confirmed" in item.value for item in app.info)
+        assert any("Confirmation began" in item.value for item in app.info)
         assert "No verdict yet" not in said(app)
 
 
