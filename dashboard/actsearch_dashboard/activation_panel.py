@@ -16,7 +16,14 @@ from actsearch.report import diagnostics_remarks, first_diagnostics, pooled_hist
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.functions import checked, curves, learned_curve, moments
+from actsearch_dashboard.functions import (
+    checked,
+    curves,
+    is_faithful,
+    large_curves,
+    learned_curve,
+    moments,
+)
 from actsearch_dashboard.text import cut, markdown, moment, number, one_line
 from actsearch_dashboard.trial_picker import trial_link
 
@@ -210,12 +217,14 @@ def _function(
 
     def draw() -> None:
         with place:
-            now = learned_curve(item, learned) if learned else start
-            before = start if learned else None
+            (before,) = large_curves(view, [item])
+            now = learned_curve(item, learned) if learned else before
+            assert now is not None
+            before = before if learned else None
             show_figure(figures.function(now, start=before, inputs=inputs), f"function {key}")
             st.caption(words)
 
-    if learned:
+    if learned or not is_faithful(start):
         return draw
     draw()
     return lambda: None

@@ -17,8 +17,18 @@ from actsearch_dashboard.figures.thumbnails import thumbnail
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import markdown
 
-__all__ = ["checked", "curve_from", "curves", "learned_curve", "moments", "pictures"]
+__all__ = [
+    "checked",
+    "curve_from",
+    "curves",
+    "is_faithful",
+    "large_curves",
+    "learned_curve",
+    "moments",
+    "pictures",
+]
 
+_VISIBLE = 0.03  # share of the height of a figure
 _MINIATURE = 4.0  # miniature plots show -4 .. 4
 
 _known: dict[bytes, Curve | None] = {}
@@ -48,6 +58,36 @@ def curves(view: StudyView, records: Sequence[ActivationRecord]) -> list[Curve |
         for record, lists in zip(others, found, strict=False):
             _known[record.digest] = None if lists is None else curve_from(lists)
     return [_known.get(record.digest) for record in records]
+
+
+def is_faithful(curve: Curve) -> bool:
+    """Whether the points lie close enough to draw the function large: what it does between two of them shows as a
+    difference from what the derivatives at both say (the trapezoidal rule).
+    """
+    with np.errstate(all="ignore"):
+        expected = np.diff(curve.x) * (curve.dy[1:] + curve.dy[:-1]) / 2
+        error = np.abs(np.diff(curve.y) - expected)
+    finite = curve.y[np.isfinite(curve.y)]
+    return not finite.size or not (error > _VISIBLE * np.ptp(finite)).any()
+
+
+def large_curves(view: StudyView, records: Sequence[ActivationRecord]) -> list[Curve | None]:
+    """As :func:`curves`, those that turn too fast for the stored points computed at finer ones.
+
+    Raises:
+        ActsearchError: they cannot be computed.
+    """
+    found = curves(view, records)
+    return [
+        curve if curve is None or is_faithful(curve) else _fine_curve(record)
+        for record, curve in zip(records, found, strict=True)
+    ]
+
+
+@st.cache_data(max_entries=256, show_spinner="Computing functions ...")
+def _fine_curve(record: ActivationRecord) -> Curve:
+    (lists,) = ask("sample_all", items=[record.to_json()], fine=True)
+    return curve_from(lists)
 
 
 def pictures(view: StudyView, candidates: Sequence[CandidateRecord]) -> list[str]:

@@ -29,6 +29,8 @@ _FAILURES = (
     ActsearchError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 
+_FINE = tuple(step / 50 for step in range(-300, 301))  # for what is drawn large
+
 Json = dict[str, Any]
 
 
@@ -50,16 +52,17 @@ def find_moments(item: Json) -> Sequence[float] | None:
         return None
 
 
-def sample_all(items: Sequence[Json]) -> list[Sequence[list[float]] | None]:
-    """Each function at its start, at the points that are stored with trials; None where there is none."""
-    curves = [sampled(ActivationRecord.from_json(item)) for item in items]
+def sample_all(items: Sequence[Json], fine: bool = False) -> list[Sequence[list[float]] | None]:
+    """Each function at its start, at the points that are stored with trials or finer; None where there is none."""
+    points = _FINE if fine else CURVE_POINTS
+    curves = [sampled(ActivationRecord.from_json(item), points) for item in items]
     return [None if found is None else _lists(found) for found in curves]
 
 
 def sample_learned(item: Json, learned: Mapping[str, Sequence[float]]) -> Sequence[list[float]]:
     """A function with each learned parameter at the mean of some values."""
     record = describe(ActivationRecord.from_json(item))
-    return _lists(sample(averaged(record, learned).eval(), CURVE_POINTS))
+    return _lists(sample(averaged(record, learned).eval(), _FINE))
 
 
 def find_closest(what: Json, others: Sequence[Json], count: int) -> list[tuple[int, float]]:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from actsearch.activations import describe
 from actsearch.records import (
     ActivationRecord,
     CandidateRecord,
@@ -25,7 +26,7 @@ from actsearch.records import (
 from actsearch.report import Measured, compute_verdict
 from actsearch_dashboard import figures, palette
 from actsearch_dashboard.formulas import facts, parts_of
-from actsearch_dashboard.functions import curves, pictures
+from actsearch_dashboard.functions import curves, is_faithful, large_curves, pictures
 from actsearch_dashboard.pages.compare import named, written
 
 X = np.linspace(-4, 4, 9)
@@ -265,6 +266,28 @@ def test_curves_are_the_functions() -> None:
     assert np.allclose(drawn.y, drawn.x * np.tanh(drawn.x))
     (picture,) = pictures(VIEW, [CandidateRecord(items)])
     assert len(lines(picture)) == 1
+
+
+@pytest.mark.parametrize(
+    ("formula", "faithful"),
+    [
+        ("relu", True),
+        ("tanh", True),
+        ("x**3", True),
+        ("relu6", True),
+        ("sin(20*x)", False),
+        ("sin(5*x*x)", False),
+        ("1/x", False),
+    ],
+)
+def test_what_turns_fast_is_drawn_large_from_finer_points(formula: str, faithful: bool) -> None:
+    record = describe(formula)
+    (stored,) = curves(VIEW, [record])
+    (large,) = large_curves(VIEW, [record])
+    assert stored is not None
+    assert large is not None
+    assert is_faithful(stored) is faithful
+    assert len(large.x) == (81 if faithful else 601)
 
 
 # Formulas

@@ -11,7 +11,6 @@ import torch
 from actsearch.activations import curve
 from actsearch.records import HISTOGRAM_EDGES, ActivationRecord, SiteDiagnostics
 from actsearch.report import pooled_histogram
-from actsearch.screening import sampled
 from actsearch_dashboard import figures, palette
 from actsearch_dashboard.figures.function import bars, reach
 from actsearch_dashboard.functions import learned_curve
@@ -79,7 +78,7 @@ def test_the_histogram_stands_behind_the_function_on_an_axis_of_its_own() -> Non
 def test_learned_numbers_move_the_function_and_leave_its_start_to_be_seen() -> None:
     record = ActivationRecord('param(1.0, per="channel") * x')
     now = learned_curve(record, {"theta_0": [2.0, 4.0, math.nan], "other": [9.0]})
-    figure = figures.function(now, start=sampled(record))
+    figure = figures.function(now, start=curve(record))
     traces = {trace.name: trace for trace in figure.data}
     x = np.asarray(traces["f(x)"].x)
     assert np.allclose(traces["f(x)"].y, 3 * x)

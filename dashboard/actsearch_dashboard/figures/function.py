@@ -85,7 +85,10 @@ def function(now: Curve, *, start: Curve | None = None, inputs: Sequence[float] 
     laid_out(figure, "x", "", 400)
     add_axes_through_zero(figure)
     figure.update_xaxes(range=[now.x[0], now.x[-1]])
-    figure.update_yaxes(range=reach(now.x, now.y, now.dy, now.y if start is None else start.y))
+    ranges = [reach(now.x, now.y, now.dy)]
+    if start is not None:
+        ranges.append(reach(start.x, start.y))
+    figure.update_yaxes(range=[min(low for low, _ in ranges), max(high for _, high in ranges)])
     if inputs:
         _behind(figure, max(bars(inputs).heights))
     return figure

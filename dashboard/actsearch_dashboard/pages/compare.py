@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pandas as pd
 import streamlit as st
 
-from actsearch.errors import StudyError
+from actsearch.errors import ActsearchError, StudyError
 from actsearch.records import CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
@@ -20,7 +20,7 @@ from actsearch_dashboard.components import (
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.functions import curves, pictures
+from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import live, show_errors, store
 from actsearch_dashboard.text import candidate_label, cut, markdown, moment, one_line
 
@@ -121,7 +121,11 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Functions", anchor=False)
-        drawn = {names[trial.number]: _functions(view, trial) for trial in trials}
+        try:
+            drawn = {names[trial.number]: _functions(view, trial) for trial in trials}
+        except ActsearchError as error:
+            st.caption(markdown(error))
+            drawn = {}
         if any(drawn.values()):
             show_figure(figures.functions(drawn), "functions")
         else:
@@ -145,7 +149,7 @@ def _name(trial: TrialRecord) -> str:
 def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:
     """A candidate's functions by group of sites; those that cannot be drawn are left out."""
     items = trial.candidate.activations
-    found = zip(items, curves(view, list(items.values())), strict=True)
+    found = zip(items, large_curves(view, list(items.values())), strict=True)
     return {group: curve for group, curve in found if curve is not None}
 
 

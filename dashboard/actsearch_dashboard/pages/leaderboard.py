@@ -44,7 +44,6 @@ _COST = (
 )
 
 _VERDICT_COLUMNS = {
-    **COLUMNS,
     "activation": st.column_config.TextColumn(width=240),
     "mean": st.column_config.NumberColumn(
         format=FOUR_DECIMALS, help="Mean over the seeds, at the learning rate chosen for it."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import describe, sample
@@ -13,8 +13,8 @@ from actsearch.screening.identity import perturbed_modules
 __all__ = ["sampled", "samples_of"]
 
 
-def sampled(record: ActivationRecord) -> Curve | None:
-    """The function at :data:`actsearch.records.CURVE_POINTS`, learned parameters at their start.
+def sampled(record: ActivationRecord, points: Sequence[float] = CURVE_POINTS) -> Curve | None:
+    """The function at some points, learned parameters at their start.
 
     None where there is no function of one number: softmax and its like, and what cannot be read.
     """
@@ -22,7 +22,7 @@ def sampled(record: ActivationRecord) -> Curve | None:
         described = describe(record)
         if described.name is not None and not CATALOG[described.name].elementwise:
             return None
-        return sample(perturbed_modules(described)[0], CURVE_POINTS)
+        return sample(perturbed_modules(described)[0], points)
     except (ActsearchError, RuntimeError, ValueError, TypeError, ArithmeticError):
         return None
 
