@@ -7,8 +7,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from actsearch.errors import ActsearchError
 from actsearch.records import StudyRecord, TrialRecord, TrialState
@@ -17,6 +17,7 @@ from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_file
 from actsearch.storage import Storage, may_hold_password, redact, storage_url
+from actsearch.text_table import align_columns
 
 __all__ = [
     "STORAGE_VARIABLE",
@@ -28,6 +29,10 @@ __all__ = [
 DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
 STORAGE_VARIABLE = "ACTSEARCH_STORAGE"
 """Environment variable with the storage where none is named: a password need not be typed, nor stand in ``ps``."""
+
+
+Command = Callable[[argparse.Namespace], int]
+"""Runs one command; returns the exit code."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,10 +53,6 @@ def without_passwords(message: str, arguments: Sequence[str]) -> str:
             for form in (value, repr(value)[1:-1], _shown(value)):
                 message = message.replace(form, shown)
     return message
-
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Parser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,66 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="actsearch",
-        description="Look at activation searches. A search is started from Python: see the README.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    listing = commands.add_parser("list", help="the studies of a storage")
-    _add_storage(listing)
-    listing.set_defaults(command=_list)
-
-    show = commands.add_parser("show", help="one study: best trials and verdicts")
-    show.add_argument("study")
-    _add_storage(show)
-    show.add_argument(
-        "--top", type=int, default=10, metavar="N", help="trials to print (default 10)"
-    )
-    show.set_defaults(command=_show)
-
-    _add_export(commands)
-    _add_care(commands)
-
-    dashboard = commands.add_parser("dashboard", help="open the dashboard on 127.0.0.1")
-    _add_storage(dashboard)
-    dashboard.add_argument("--port", type=int, default=None)
-    dashboard.add_argument("--no-browser", action="store_true", help="only serve")
-    dashboard.set_defaults(command=_dashboard)
-    return parser
-
-
-def _add_export(commands: Commands) -> None:
-    export = commands.add_parser("export", help="take a study's trials out")
-    export.add_argument("study")
-    _add_storage(export)
-    target = export.add_mutually_exclusive_group(required=True)
-    target.add_argument("--to-csv", metavar="FILE", help=_TO["csv"])
-    target.add_argument("--to-json", metavar="FILE", help=_TO["json"])
-    target.add_argument("--to-optuna", metavar="URL", help=_TO["optuna"])
-    target.add_argument(
-        "--to", nargs=2, metavar=("csv|json|optuna", "TARGET"), help="the same, in two words"
-    )
-    export.set_defaults(command=_export)
-
-
-def _add_care(commands: Commands) -> None:
-    doctor = commands.add_parser("doctor", help="is a storage whole, what could each study resume")
-    _add_storage(doctor)
-    doctor.set_defaults(command=_doctor)
-
-    unlock = commands.add_parser("unlock", help="take the lease of a study from a process")
-    unlock.add_argument("study")
-    _add_storage(unlock)
-    unlock.add_argument("--yes", action="store_true", help="do not ask")
-    unlock.set_defaults(command=_unlock)
-
-
 _TO = {
-    "csv": "a table of the trials",
-    "json": "everything: settings, trials with their epochs, verdicts",
-    "optuna": "an Optuna storage, sqlite:///FILE",
+    "csv": ("FILE", "a table of the trials"),
+    "json": ("FILE", "everything: settings, trials with their epochs, verdicts"),
+    "optuna": ("URL", "an Optuna storage, sqlite:///FILE"),
 }
 _STORAGE_HELP = (
     f"storage URL or database file (default ${STORAGE_VARIABLE}, else {DEFAULT_STORAGE})"
@@ -143,11 +88,40 @@ _STORAGE_HELP = (
 _INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 
 
-def _add_storage(parser: argparse.ArgumentParser) -> None:
-    """After the other words of a command, as its last one."""
-    parser.add_argument("last", nargs="?", metavar="STORAGE", help=_STORAGE_HELP)
-    parser.add_argument("--storage", metavar="URL", help="the same")
-    parser.set_defaults(usage_error=parser.error)
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="actsearch",
+        description="Look at activation searches. A search is started from Python: see the README.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, summary: str, *, of_study: bool = False) -> Parser:
+        """A command whose last word may be the storage."""
+        added = commands.add_parser(name, help=summary)
+        if of_study:
+            added.add_argument("study")
+        added.add_argument("last", nargs="?", metavar="STORAGE", help=_STORAGE_HELP)
+        added.add_argument("--storage", metavar="URL", help="the same")
+        added.set_defaults(command=command, usage_error=added.error)
+        return added
+
+    add("list", _list, "the studies of a storage")
+    show = add("show", _show, "one study: best trials and verdicts", of_study=True)
+    show.add_argument("--top", type=int, default=10, metavar="N", help="trials to print (10)")
+    export = add("export", _export, "take a study's trials out", of_study=True)
+    target = export.add_mutually_exclusive_group(required=True)
+    for kind, (metavar, content) in _TO.items():
+        target.add_argument(f"--to-{kind}", metavar=metavar, help=content)
+    target.add_argument(
+        "--to", nargs=2, metavar=("|".join(_TO), "TARGET"), help="the same, in two words"
+    )
+    add("doctor", _doctor, "is a storage whole, what could each study resume")
+    unlock = add("unlock", _unlock, "take the lease of a study from a process", of_study=True)
+    unlock.add_argument("--yes", action="store_true", help="do not ask")
+    dashboard = add("dashboard", _dashboard, "open the dashboard on 127.0.0.1")
+    dashboard.add_argument("--port", type=int, default=None)
+    dashboard.add_argument("--no-browser", action="store_true", help="only serve")
+    return parser
 
 
 def _given_storage(options: argparse.Namespace, last: str | None) -> str:
@@ -155,11 +129,7 @@ def _given_storage(options: argparse.Namespace, last: str | None) -> str:
     named = [item for item in (last, options.storage) if item is not None]
     if len(named) > 1 and storage_url(named[0]) != storage_url(named[1]):
         options.usage_error("two different storages are named, by --storage and by the last word")
-    return named[0] if named else _default_storage()
-
-
-def _default_storage() -> str:
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    return named[0] if named else os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def _shown(text: object, *, lines: bool = False) -> str:
@@ -171,21 +141,18 @@ def _shown(text: object, *, lines: bool = False) -> str:
 
 
 def _list(options: argparse.Namespace) -> int:
-    summaries = Reader(storage_url(options.storage)).summaries()
-    if not summaries:
-        print("no studies yet")
-    for item in summaries:
+    rows = []
+    for item in Reader(storage_url(options.storage)).summaries():
         trained = sum(count for state, count in item.counts.items() if state.is_trained)
-        best = (
-            ""
-            if item.best is None
-            else f"best {item.best.value:.4f} {_shown(item.best.candidate.label)}"
-        )
-        if best and item.study.directions:
-            best += f" in {_shown(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
-
+        best = ""
+        if item.best is not None:
+            best = f"best {item.best.value:.4f} {_shown(item.best.candidate.label)}"
+            if item.study.directions:
+                best += f" in {_shown(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
         state = "running" if item.is_running else f"{item.verdicts} verdicts"
-        print(f"{_shown(item.study.name):24} {trained:6} trials  {state:12} {best}")
+        rows.append((_shown(item.study.name), f"{trained} trials", state, best))
+    for line in align_columns(rows, right=[1]) or ["no studies yet"]:
+        print(line)
     return 0
 
 
