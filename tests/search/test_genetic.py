@@ -26,7 +26,6 @@ from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.population import Member, best_and_latest, list_members, tournament
-from actsearch.strategies.rules import is_allowed
 
 CONTEXT = Context(Space(), 0, "minimize")
 PARENTS = (
@@ -213,7 +212,7 @@ class TestRules:
         ],
     )
     def test_rules(self, formula: str, fits: bool) -> None:
-        assert is_allowed(parse(formula), Space()) is fits
+        assert Space().allows(parse(formula)) is fits
 
 
 def _nodes(tree: Expression) -> Iterator[Expression]:

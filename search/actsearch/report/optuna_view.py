@@ -19,7 +19,7 @@ from optuna.trial import TrialState as OptunaState
 
 from actsearch.activation_catalog import CATALOG, Hyperparameter
 from actsearch.expression import Limits
-from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import size_of
 from actsearch.report.optuna_storage import write
 from actsearch.silence import silence
@@ -102,25 +102,32 @@ def _origin(study: StudyRecord) -> dict[str, Any]:
     return {"seed": study.seed, "strategy": dict(study.strategy), "created": created}
 
 
-def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTrial:
-    parameters: dict[str, Any] = {}
-    distributions: dict[str, BaseDistribution] = {}
-    if (item := trial.candidate.single) is not None:
-        parameters["activation"] = choice = item.name or _COMPOSED
-        distributions["activation"] = CategoricalDistribution(names)
-        row = CATALOG[item.name] if item.name is not None and item.name in CATALOG else None
-        for setting in row.searched if row else ():
-            value, distribution = item.hyperparameters.get(setting.name), _distribution(setting)
-            if _contains(distribution, value):
-                parameters[f"{choice}.{setting.name}"] = value
-                distributions[f"{choice}.{setting.name}"] = distribution
-        if item.name is None:
-            parameters["composed.size"] = _size(item.formula)
-            distributions["composed.size"] = IntDistribution(1, Limits.SIZE)
-    for group, item in trial.candidate.by_group.items():
-        name = f"{group} activation"
-        parameters[name] = item.name or _COMPOSED
-        distributions[name] = CategoricalDistribution(names)
+def _parameters(
+    candidate: CandidateRecord, names: Sequence[str]
+) -> dict[str, tuple[Any, BaseDistribution]]:
+    """A candidate's choices and hyperparameters, each with what it is chosen from."""
+    choices, item = CategoricalDistribution(names), candidate.single
+    if item is None:
+        return {
+            f"{group} activation": (one.name or _COMPOSED, choices)
+            for group, one in candidate.by_group.items()
+        }
+    if item.name is None:
+        size = IntDistribution(1, Limits.SIZE)
+        return {
+            "activation": (_COMPOSED, choices),
+            "composed.size": (_size(item.formula), size),
+        }
+    parameters: dict[str, tuple[Any, BaseDistribution]] = {"activation": (item.name, choices)}
+    for setting in CATALOG[item.name].searched if item.name in CATALOG else ():
+        value, distribution = item.hyperparameters.get(setting.name), _distribution(setting)
+        if _contains(distribution, value):
+            parameters[f"{item.name}.{setting.name}"] = value, distribution
+    return parameters
+
+
+def _frozen(trial: TrialRecord, names: Sequence[str], objectives: int) -> FrozenTrial:
+    parameters = _parameters(trial.candidate, names)
     state = _STATES[trial.state]
     values = [value for value in trial.values or (trial.value,) if value is not None]
     # a pruned trial has one value, however many objectives there are: Optuna takes all or none
@@ -137,8 +144,8 @@ def _frozen(trial: TrialRecord, names: list[str], objectives: int) -> FrozenTria
         values=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
         datetime_start=_naive(trial.started or trial.completed),
         datetime_complete=_naive(trial.completed),
-        params=parameters,
-        distributions=distributions,
+        params={name: value for name, (value, _) in parameters.items()},
+        distributions={name: choices for name, (_, choices) in parameters.items()},
         user_attrs={
             "number": trial.number,
             "formula": trial.candidate.formula,

@@ -7,7 +7,6 @@ import datetime
 import functools
 import heapq
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -87,7 +86,7 @@ class Bayesian(BySite):
         """Baselines first, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
             return [CandidateRecord.shared(item, "baseline") for item in missing[:n]]
-        proposed = _ProposedKeys(history)
+        proposed = {_key(item) for item in _shared_items(history)}
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(history, context)
             study = self._study(history, context, names, SiteGroups.shared())
@@ -160,14 +159,14 @@ class Bayesian(BySite):
         return study
 
     def _ask(
-        self, study: optuna.Study, names: Sequence[str], proposed: _ProposedKeys
+        self, study: optuna.Study, names: Sequence[str], proposed: set[tuple[object, ...]]
     ) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
         for _ in range(_ATTEMPTS):
             item = self._suggest(study, names)
-            if item not in proposed:
+            if _key(item) not in proposed:
                 break
-        proposed.add(item)
+        proposed.add(_key(item))
         return CandidateRecord.shared(item, "tpe")
 
     @staticmethod
@@ -243,27 +242,6 @@ def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
 
 def _key(item: ActivationRecord) -> tuple[object, ...]:
     return item.name, item.formula, frozenset(item.hyperparameters.items())
-
-
-class _ProposedKeys:
-    """What was proposed before; keys are made only of activations that are drawn again."""
-
-    def __init__(self, history: Sequence[TrialRecord]) -> None:
-        self._items: dict[str | None, list[ActivationRecord]] = defaultdict(list)
-        self._keys: dict[str | None, set[tuple[object, ...]]] = {}
-        for item in _shared_items(history):
-            self._items[item.name].append(item)
-
-    def _of(self, name: str | None) -> set[tuple[object, ...]]:
-        if name not in self._keys:
-            self._keys[name] = {_key(item) for item in self._items[name]}
-        return self._keys[name]
-
-    def __contains__(self, item: ActivationRecord) -> bool:
-        return _key(item) in self._of(item.name)
-
-    def add(self, item: ActivationRecord) -> None:
-        self._of(item.name).add(_key(item))
 
 
 class _ReportedTrial(optuna.trial.FrozenTrial):

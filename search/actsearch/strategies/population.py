@@ -20,7 +20,6 @@ from actsearch.screening import identify, simplify
 from actsearch.seeds import global_streams
 from actsearch.strategies.base import Context, observations, observed_value, worst_value
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.rules import is_allowed
 from actsearch.strategies.space import Space
 
 __all__ = [
@@ -148,7 +147,7 @@ def compose(tree: Expression, space: Space) -> ActivationRecord:
         FormulaError: a number grew beyond the limits.
     """
     tree = simplify(tree)
-    if not is_allowed(tree, space):
+    if not space.allows(tree):
         raise SpaceError(f"{tree} breaks the rules of the space")
     return describe(tree)
 

@@ -18,7 +18,6 @@ from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
-from actsearch.strategies.rules import is_allowed
 from actsearch.strategies.space import Space
 
 __all__ = ["RandomSearch", "random_expression"]
@@ -104,7 +103,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
 
     while True:  # at most 4 levels: random formulas that are deeper hardly ever train
         tree = grow(rng.randint(2, min(4, space.max_depth)))
-        if is_allowed(tree, space):
+        if space.allows(tree):
             return tree
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from actsearch.activation_catalog import CATALOG
 from actsearch.checks import check_field, check_integer, check_known, check_one_of
 from actsearch.errors import SpaceError
-from actsearch.expression import Limits, parse
+from actsearch.expression import Call, Expression, Limits, Number, parse
 from actsearch.operators import OPERATORS
 from actsearch.strategies.groups import SiteGroups
 
@@ -178,6 +178,22 @@ class Space:
             return f"has {tree.depth} levels, the space allows {self.max_depth}"
         return ""
 
+    def allows(self, tree: Expression) -> bool:
+        """Whether a composed formula keeps the rules of composing.
+
+        Within size and depth; each operator depends on x; exponents are numbers; no operator of a family (exponential,
+        periodic, power) inside another of the same family; operators of the space alone, and learned numbers only
+        where the space has them.
+        """
+        return (
+            isinstance(tree, Call)
+            and tree.size <= self.max_size
+            and tree.depth <= self.max_depth
+            and tree.operators <= set(self.operator_names)
+            and (self.learned or not tree.parameters)
+            and _well_formed(tree, frozenset())
+        )
+
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """How this space differs from a stored one; what is None here is not compared."""
         differences = []
@@ -196,6 +212,21 @@ class Space:
             else:
                 differences.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
         return differences
+
+
+def _well_formed(tree: Expression, families: frozenset[str]) -> bool:
+    if not isinstance(tree, Call):
+        return True
+    if not any(node.uses_x for node in tree.arguments):
+        return False
+    if tree.operator == "pow" and not isinstance(tree.arguments[1], Number):
+        return False
+    family = OPERATORS[tree.operator].family
+    if family is not None:
+        if family in families:
+            return False
+        families |= {family}
+    return all(_well_formed(node, families) for node in tree.arguments)
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:
