@@ -21,7 +21,8 @@ from actsearch.cli import main
 from actsearch.records import Score
 from actsearch.report import Reader, escape_csv_formula
 from actsearch.storage import Storage
-from actsearch.storage.tables import Base, StorableText, UtcDateTime
+from actsearch.storage.column_types import StorableText, UtcDateTime
+from actsearch.storage.tables import Base
 
 EVIL = "=cmd|' /C calc'!A0 \x1b[2J\x07 <script>alert(1)</script> '; DROP TABLE trials; -- {code}"
 CHANGED = 1  # number of the trial that is tampered with

@@ -58,7 +58,7 @@ class OpenConfirmation:
         id: of its row.
         number: 0-based, in the order in which the confirmations of a study were begun; it keeps it when others are
             begun or stored before it ends.
-        created: when it was begun, or begun anew.
+        created: when it was begun, or started over.
         scores: of the trainings that are stored, by key.
     """
 

@@ -61,7 +61,7 @@ def study_record(row: StudyRow) -> StudyRecord:
     """Row to record.
 
     Raises:
-        StorageError: its seed is no whole number: with another one it would be another search.
+        StorageError: its seed is not a whole number: with another one it would be another search.
     """
     name = tolerant.text(row.name)
     if type(row.seed) is not int:

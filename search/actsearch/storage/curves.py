@@ -31,9 +31,9 @@ def first_curves(session: Session, study_id: int, steps: Iterable[int] | None) -
     )
     if steps is not None:
         query = query.where(EpochRow.epoch.in_(sorted(steps)))
-    found: Curves = {}
+    by_trial: Curves = {}
     for number, step, value, texts in session.execute(query):
         value = tolerant.number(value, tolerant.attributes(texts).get("valid_metric"))
         if value is not None:
-            found.setdefault(number, []).append((step, value))
-    return found
+            by_trial.setdefault(number, []).append((step, value))
+    return by_trial

@@ -97,10 +97,10 @@ class Database:
         from actsearch.storage import migrations  # alembic loads slowly: only when needed
 
         with self._begin(write=True) as connection:  # all of it or nothing
-            found = self._read_schema(connection, create, read_only)
-            if found is None:
+            revision = self._read_schema(connection, create, read_only)
+            if revision is None:
                 migrations.create(connection, Base.metadata, VERSION_TABLE)
-            elif found != SCHEMA:  # else another process has upgraded it meanwhile
+            elif revision != SCHEMA:  # else another process has upgraded it meanwhile
                 migrations.upgrade(connection, SCHEMA, VERSION_TABLE)
 
     def _read_schema(self, connection: Connection, create: bool, read_only: bool) -> str | None:
@@ -112,18 +112,18 @@ class Database:
         tables = set(sa.inspect(connection).get_table_names())
         if VERSION_TABLE in tables:
             query = f"SELECT version_num FROM {VERSION_TABLE}"
-            found = str(connection.exec_driver_sql(query).scalar())
-            if found not in (SCHEMA, *_OLDER):
+            revision = str(connection.exec_driver_sql(query).scalar())
+            if revision not in (SCHEMA, *_OLDER):
                 raise StorageError(
-                    f"{self.url} has schema {found}, this version knows {SCHEMA}: "
+                    f"{self.url} has schema {revision}, this version knows {SCHEMA}: "
                     "install the actsearch version that wrote it, or a newer one"
                 )
-            if found != SCHEMA and read_only:
+            if revision != SCHEMA and read_only:
                 raise StorageError(
-                    f"{self.url} has schema {found}, this version reads {SCHEMA}: "
+                    f"{self.url} has schema {revision}, this version reads {SCHEMA}: "
                     "open it once with actsearch.load_study, which brings it up to date"
                 )
-            return found
+            return revision
         if tables:
             raise StorageError(
                 f"{self.url} is a database of another program (tables: {', '.join(sorted(tables)[:5])}); "
@@ -223,9 +223,8 @@ class Database:
                     if self._backend.remote:
                         raise self._lost(error) from self._secrets.origin(error)
                     raise
-            time.sleep(
-                pause + _random.random()
-            )  # so that not all that wait try at the same moment
+            # so that not all that wait try again at the same moment
+            time.sleep(pause + _random.random())
 
     def _lost(self, error: exc.DBAPIError) -> ConnectionLost:
         return ConnectionLost(f"{self.url}: {self._cause(error)}{self._backend.advice(error)}")

@@ -25,13 +25,13 @@ _ALL = sa.select(_ENVIRONMENTS.c.id, _ENVIRONMENTS.c.versions)
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            by_package[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            by_package[package] = "unknown"
+    return by_package
 
 
 def versions() -> dict[str, str]:
@@ -42,13 +42,13 @@ def versions() -> dict[str, str]:
 def environment_id(connection: Connection) -> int:
     """Inside a write transaction: the row of this process's versions, made if it is not there."""
     digest = hashlib.sha256(json.dumps(_versions(), sort_keys=True).encode()).hexdigest()
-    found = connection.scalar(_FIND, {"of_digest": digest})
-    if found is None:
+    environment: int | None = connection.scalar(_FIND, {"of_digest": digest})
+    if environment is None:
         row = {"digest": digest, "versions": _versions()}
         key = connection.execute(_ENVIRONMENTS.insert(), row).inserted_primary_key
         assert key is not None
-        found = key[0]
-    return int(found)
+        environment = key[0]
+    return int(environment)
 
 
 def all_versions(connection: Connection) -> dict[int, Mapping[str, str]]:

@@ -59,13 +59,13 @@ class WatchedFile:
         if self._identity is None:  # not opened yet
             return
         status = _status(self.path)
-        found = _identity(status)
-        if found is None:
+        identity = _identity(status)
+        if identity is None:
             raise StorageError(
                 f"{self.path} was deleted or moved away while it was open, and nothing more is written; "
                 "put it back and run again"
             )
-        if found != self._identity:
+        if identity != self._identity:
             raise StorageError(
                 f"{self.path} was replaced by another file while it was open, and nothing more is written; "
                 "run again to go on with the one that is there now"
@@ -85,12 +85,10 @@ class WatchedFile:
             notes: kept with the connection, which is in a write transaction and so has its log open.
         """
         for log in self._logs:
-            found = _identity(_status(log))
-            if (
-                notes.get(log) is None
-            ):  # its first time; a database that is being made has none yet
-                notes[log] = found
-            elif found != notes[log]:
+            identity = _identity(_status(log))
+            if notes.get(log) is None:  # its first time; a new database has no log yet
+                notes[log] = identity
+            elif identity != notes[log]:
                 raise LostLog(
                     f"{log} was removed while the database was open; what had been stored was saved, "
                     "run again, and leave the files beside a database alone"

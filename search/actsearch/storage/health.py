@@ -35,8 +35,8 @@ def _revision(connection: Connection) -> str:
 def _integrity(connection: Connection) -> list[str]:
     """What the database itself reports of its pages and indexes; PostgreSQL lists what it marks as unusable."""
     if connection.dialect.name == "sqlite":
-        found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else found[:_MANY]
+        messages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+        return [] if messages == ["ok"] else messages[:_MANY]
     if connection.dialect.name == "postgresql":
         broken = connection.scalars(
             sa.text(
@@ -52,21 +52,21 @@ def _schema(connection: Connection) -> list[str]:
     """Tables and columns that are missing."""
     inspector = sa.inspect(connection)
     present = set(inspector.get_table_names())
-    found = []
+    findings = []
     for name, table in Base.metadata.tables.items():
         if name not in present:
-            found.append(f"table {name} is missing")
+            findings.append(f"table {name} is missing")
             continue
         columns = {column["name"] for column in inspector.get_columns(name)}
-        found += [
+        findings += [
             f"column {name}.{c.name} is missing" for c in table.columns if c.name not in columns
         ]
-    return found
+    return findings
 
 
 def _orphans(connection: Connection) -> list[str]:
     """Rows that belong to a row which does not exist."""
-    found = []
+    findings = []
     for table in Base.metadata.sorted_tables:
         for key in table.foreign_keys:
             parent = key.column.table.alias("parent")
@@ -76,10 +76,10 @@ def _orphans(connection: Connection) -> list[str]:
                 .where(key.parent.is_not(None), parent.c[key.column.name].is_(None))
             )
             if count := connection.scalar(missing):
-                found.append(
+                findings.append(
                     f"{count} rows of {table.name} belong to {key.column.table.name} that do not exist"
                 )
-    return found
+    return findings
 
 
 _TRIALS, _VALUES, _STUDIES = (
@@ -113,7 +113,7 @@ _WRONG: dict[str, tuple[sa.FromClause, sa.ColumnElement[bool]]] = {
 
 def _trials(session: Session) -> list[str]:
     """Trials that contradict themselves."""
-    found = []
+    findings = []
     for words, (source, condition) in _WRONG.items():
         rows = session.execute(
             sa.select(_STUDIES.c.name, _TRIALS.c.number)
@@ -122,7 +122,7 @@ def _trials(session: Session) -> list[str]:
             .order_by(_TRIALS.c.id)
             .limit(_MANY)
         )
-        found += [f"trial {number} of study {name!r} {words}" for name, number in rows]
+        findings += [f"trial {number} of study {name!r} {words}" for name, number in rows]
     gaps = session.execute(
         sa.select(_STUDIES.c.name, sa.func.count(), sa.func.max(_TRIALS.c.number))
         .join(_STUDIES, _STUDIES.c.id == _TRIALS.c.study_id)
@@ -130,7 +130,7 @@ def _trials(session: Session) -> list[str]:
         .having(sa.func.max(_TRIALS.c.number) != sa.func.count() - 1)
         .limit(_MANY)
     )
-    return found + [
+    return findings + [
         f"study {name!r} has {count} trials, but numbers up to {last}"
         for name, count, last in gaps
     ]

@@ -30,12 +30,8 @@ __all__ = ["Holder", "Lease", "is_alive"]
 _log = logging.getLogger("actsearch")
 
 _HEARTBEAT_SECONDS = 15.0  # far below the wait of a takeover: a heartbeat or two may be lost
-_WATCH_SECONDS = (
-    40.0  # how long a takeover from another machine waits for a heartbeat: two, and ten seconds
-)
-_STALE_AFTER = timedelta(
-    minutes=10
-)  # without a heartbeat another machine's driver is taken for dead
+_WATCH_SECONDS = 40.0  # a takeover from another machine waits for two heartbeats, and ten seconds
+_STALE_AFTER = timedelta(minutes=10)  # a laptop's sleep or a slow network file system is shorter
 
 _LARGEST = 2**63 - 1  # integer that a database stores
 
@@ -102,9 +98,8 @@ class Lease:
         """
         if (holder := self.holder()) is not None and not holder.alive:
             self._watch(holder)
-        _held.add(
-            self.token
-        )  # before it is stored: another thread would take it for one that was left behind
+        # before it is stored: another thread would take the row for one that was abandoned
+        _held.add(self.token)
         try:
             self._take(holder)
         except BaseException:
@@ -119,11 +114,11 @@ class Lease:
                 raise StudyError(f"study {self._study_name!r} was deleted in the meantime")
             row = session.get(LeaseRow, self._study_id)
             if row is not None:
-                found = _holder(row)
-                if found.alive or not (found.here or found.is_silent_since(watched)):
-                    raise self._taken(found)
+                holder = _holder(row)
+                if holder.alive or not (holder.here or holder.is_silent_since(watched)):
+                    raise self._taken(holder)
                 _log.warning(
-                    "study %s: taken over from %s, which is gone", self._study_name, found
+                    "study %s: taken over from %s, which is gone", self._study_name, holder
                 )
                 session.delete(row)
                 session.flush()
@@ -257,9 +252,9 @@ def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -
 
 def is_alive(row: LeaseRow) -> bool:
     """Whether the process that took a lease still runs, as far as can be told from here."""
-    seen = is_running_process(row.host, row.pid, row.process)
-    if seen is not None:
-        return seen
+    is_running = is_running_process(row.host, row.pid, row.process)
+    if is_running is not None:
+        return is_running
     if row.renewed is None or booted_after(row.host, row.process, row.renewed):
         return False  # this machine was restarted; if it is another of the same name, _watch sees its heartbeat
     # a clock may have been set back: a heartbeat far in the future is as old as one far in the past

@@ -71,7 +71,7 @@ def read_progress(
     """Best trial, history line and last change of one study.
 
     Args:
-        session: on one picture of the database.
+        session: on one snapshot of the database.
         study_id: whose.
         direction: "minimize", or anything else for the largest value.
         total: how many trials there are.
@@ -101,16 +101,16 @@ def read_progress(
 def _line(
     session: Session, of_study: tuple[Any, ...], direction: str | None, total: int, points: int
 ) -> tuple[float | None, ...]:
-    """The database finds the best of each stretch of trials, which is little to read however many there are."""
+    """The best value so far; the database finds the best of each stretch, so that little is read of many trials."""
     best: Callable[[float, float], float] = min if direction == "minimize" else max
     aggregate = sa.func.min if direction == "minimize" else sa.func.max
     points = min(points, total)
     stretch = TrialRow.number * points // total
     query = sa.select(stretch.label("stretch"), aggregate(TrialValueRow.value)).where(*of_study)
-    found = {at: value for at, value in session.execute(query.group_by("stretch"))}
+    bests = {index: value for index, value in session.execute(query.group_by("stretch"))}
     line: list[float | None] = []
-    for at in range(points):
-        before, here = line[-1] if line else None, found.get(at)
+    for index in range(points):
+        before, here = line[-1] if line else None, bests.get(index)
         known = [value for value in (before, here) if value is not None]
         line.append(None if not known else known[0] if len(known) == 1 else best(*known))
     return tuple(line)

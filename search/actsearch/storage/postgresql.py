@@ -84,11 +84,11 @@ class PostgreSQL(Backend):
             try:
                 with self.engine.connect() as fresh:
                     query = f"SELECT txid_status({transaction:d})"
-                    found = fresh.exec_driver_sql(query).scalar()
+                    status = fresh.exec_driver_sql(query).scalar()
             except exc.OperationalError:
-                found = None
-            if found in ("committed", "aborted"):
-                return bool(found == "committed")
+                status = None
+            if status in ("committed", "aborted"):
+                return bool(status == "committed")
             time.sleep(1)
         raise StorageError(
             f"{self._shown}: the connection broke and the server does not say whether the last write was stored; "

@@ -17,10 +17,8 @@ from typing import NamedTuple
 __all__ = ["booted_after", "process_mark", "is_running_process"]
 
 _ENDED = ("Z", "X", "x")  # states of a process that has ended: zombie, dead
-_NAMESPACES = (
-    "pid",
-    "time",
-)  # a time namespace shifts the clock that dates the start of a process
+# a time namespace shifts the clock that dates the start of a process
+_NAMESPACES = ("pid", "time")
 
 
 class _Mark(NamedTuple):
@@ -29,6 +27,18 @@ class _Mark(NamedTuple):
     boot: str = ""
     start: str = ""
     namespaces: str = ""  # older versions did not store them
+
+
+class _Status(NamedTuple):
+    """Fields of /proc/PID/stat.
+
+    Attributes:
+        state: a letter.
+        start: when the process began, in ticks since the boot.
+    """
+
+    state: str
+    start: str
 
 
 def process_mark() -> str:
@@ -78,46 +88,38 @@ def _runs_here(pid: int, start: str) -> bool:
         return False
     except PermissionError:  # it runs, as another user
         pass
-    if (status := _status(pid)) is None:
+    if not _is_own_proc() or (status := _status(pid)) is None:
         return True
     # process numbers are reused, in a restarted container at once; and a zombie may never be waited for
-    return _start_in(status) == start and _state_in(status) not in _ENDED
+    return status.start == start and status.state not in _ENDED
 
 
 def _mark() -> _Mark:
     boot = _read("/proc/sys/kernel/random/boot_id").strip()
-    start = _start_in(_read("/proc/self/stat"))
+    status = _status("self")
     spaces = []
     for name in _NAMESPACES:
         with contextlib.suppress(OSError):  # not readable, or newer than this kernel
             spaces.append(os.readlink(f"/proc/self/ns/{name}"))
-    return _Mark(boot, start, ",".join(spaces)) if boot and start else _Mark()
+    return _Mark(boot, status.start, ",".join(spaces)) if boot and status else _Mark()
 
 
 def _parsed(mark: str) -> _Mark:
     return _Mark(*str(mark).split(" ", 2))
 
 
-def _status(pid: int) -> str | None:
-    """/proc/PID/stat of a process; None where it is not available."""
+def _is_own_proc() -> bool:
+    """Whether /proc shows this namespace; in that of another one, a number is another process."""
     try:
-        if os.readlink("/proc/self") != str(os.getpid()):
-            return (
-                None  # this /proc shows another namespace, in which the number is another process
-            )
+        return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
-        return None
-    status = _read(f"/proc/{pid}/stat")
-    return status if _start_in(status) else None
+        return False
 
 
-def _state_in(status: str) -> str:
-    return status.rpartition(")")[2].split()[0]
-
-
-def _start_in(status: str) -> str:
-    fields = status.rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
+def _status(process: int | str) -> _Status | None:
+    """What the kernel says of a process; None where it says nothing."""
+    fields = _read(f"/proc/{process}/stat").rpartition(")")[2].split()  # a name may hold blanks
+    return _Status(fields[0], fields[19]) if len(fields) > 19 else None
 
 
 def _read(path: str) -> str:

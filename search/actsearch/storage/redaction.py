@@ -170,8 +170,8 @@ class Secrets:
     __slots__ = ("_texts",)
 
     def __init__(self, url: URL) -> None:
-        found = _secrets(url.password, url.query)
-        self._texts = {form for text in found for form in (text, quote(text), quote_plus(text))}
+        secrets = _secrets(url.password, url.query)
+        self._texts = {form for text in secrets for form in (text, quote(text), quote_plus(text))}
 
     def __repr__(self) -> str:
         return f"Secrets({_HIDDEN})"

@@ -148,9 +148,8 @@ class Sqlite(Backend):
                     if time.monotonic() > ends:
                         advice = held_by_another(self._patience)
                         raise StorageError(f"{self._shown}: {error}{advice}") from error
-                time.sleep(
-                    _random.uniform(0.001, 0.05)
-                )  # out of step with others that do the same
+                # out of step with others that do the same
+                time.sleep(_random.uniform(0.001, 0.05))
 
     def advice(self, error: exc.DBAPIError) -> str:
         """What to do about a lock, a full disk, missing permissions, a damaged file."""

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     CheckConstraint,
-    DateTime,
     Double,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from actsearch.records import TrialState
+from actsearch.storage.column_types import Int64, StorableText, UtcDateTime
 
 __all__ = [
     "DIAGNOSED",
@@ -51,48 +45,6 @@ def utc_now() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(UTC)
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes, stored naive in UTC so that every database keeps the same text."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[Any], datetime | None] | None:
-        """SQLite keeps times as texts: one that is none is read as None, and its row with it."""
-        process = super().result_processor(dialect, coltype)
-
-        def read(value: Any) -> datetime | None:
-            try:
-                found: datetime | None = value if process is None else process(value)
-            except (ValueError, TypeError):
-                return None
-            return found
-
-        return read
-
-
-class StorableText(TypeDecorator[str]):
-    """Text that every database takes: NUL and halves of surrogate pairs are written as their escapes."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-
-
-Int64 = BigInteger().with_variant(Integer, "sqlite")  # where every INTEGER has 64 bits
 
 _LARGEST = "1.7976931348623157e308"
 _WORDS = "('nan', 'inf', '-inf')"
@@ -401,9 +353,7 @@ class LeaseRow(Base):
     owner: Mapped[str]
     host: Mapped[str]
     pid: Mapped[int]
-    process: Mapped[
-        str
-    ]  # when the process began, so that a later one with its number is told apart
+    process: Mapped[str]  # its mark, which tells it from later ones with its number
     acquired: Mapped[datetime]
     renewed: Mapped[datetime]
     purpose: Mapped[str | None]

@@ -32,10 +32,11 @@ __all__ = [
 ]
 
 _SHOWN = 200  # characters of a damaged value in a message
-_DEEPEST = (
-    100  # levels of JSON data: code that walks through it recurses, and Python stops at 1000
-)
-_LONGEST_NAME = 200  # of a catalog row
+_DEEPEST = 100  # levels of JSON data: code that walks through it recurses
+_LONGEST_NAME = 200  # characters of the name of a catalog row
+_LONGEST = (
+    Limits.LENGTH
+)  # of a formula: the parser refuses longer ones, so their end is not needed
 
 UNREADABLE = "unreadable"
 """Label of an activation that cannot be read; its formula begins with it and says why."""
@@ -168,8 +169,3 @@ def activation(item: Any) -> ActivationRecord:
 
 def _is_name(name: Any) -> bool:
     return name is None or (isinstance(name, str) and len(name) <= _LONGEST_NAME)
-
-
-_LONGEST = (
-    Limits.LENGTH
-)  # of a formula: no reader takes a longer one, and so its end is not needed

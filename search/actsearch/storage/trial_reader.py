@@ -221,13 +221,13 @@ def _other_values(
     session: Session, query: sa.Select[*tuple[Any, ...]], bound: Mapping[str, Any]
 ) -> dict[int, list[float | None]]:
     """By trial id, the values in all objectives but the first, of trials that have some."""
-    found: dict[int, list[float | None]] = defaultdict(list)
+    by_trial: dict[int, list[float | None]] = defaultdict(list)
     for trial_id, objective, value, text in session.execute(query, bound):
         if type(objective) is int and objective < _MOST_OBJECTIVES:
-            values = found[trial_id]
+            values = by_trial[trial_id]
             values += [None] * (objective - 1 - len(values))  # one that is missing moves no other
             values.append(tolerant.number(value, text))
-    return dict(found)
+    return dict(by_trial)
 
 
 def count_trials(
@@ -239,11 +239,11 @@ def count_trials(
     )
     if study_id is not None:
         query = query.where(TrialRow.study_id == study_id)
-    found: dict[int, dict[TrialState, int]] = {}
+    by_study: dict[int, dict[TrialState, int]] = {}
     for of_study, word, count in session.execute(query):
-        by_state = found.setdefault(of_study, dict.fromkeys(TrialState, 0))
+        by_state = by_study.setdefault(of_study, dict.fromkeys(TrialState, 0))
         by_state[tolerant.state(word)[0]] += count
-    return found
+    return by_study
 
 
 @contextlib.contextmanager
@@ -283,11 +283,11 @@ def _evaluations(
 def _epochs(
     session: Session, evaluations: sa.Select[*tuple[Any, ...]]
 ) -> dict[int, list[EpochRow]]:
-    found: dict[int, list[EpochRow]] = defaultdict(list)
+    by_training: dict[int, list[EpochRow]] = defaultdict(list)
     for epoch in session.scalars(
         sa.select(EpochRow)
         .where(EpochRow.evaluation_id.in_(evaluations.with_only_columns(EvaluationRow.id)))
         .order_by(EpochRow.evaluation_id, EpochRow.epoch)
     ):
-        found[epoch.evaluation_id].append(epoch)
-    return found
+        by_training[epoch.evaluation_id].append(epoch)
+    return by_training

@@ -54,7 +54,7 @@ _PUT_BACK = _START.where(_TRIALS.c.state == TrialState.RUNNING.value)
 _ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
 _SET_ATTRIBUTES = _setting("user_attrs")
 _FINISH = _setting("state", "spread", "spread_nonfinite", "reason", "seconds", "completed")
-_GIVEN = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.seed).where(
+_ASSIGNED = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.seed).where(
     _EVALUATIONS.c.trial_id.in_(bindparam("trials", expanding=True))
 )
 
@@ -79,7 +79,7 @@ class TrialRepository(Repository):
             since: smallest number to read.
             numbers: only these.
             epochs: read evaluations with their epochs as well.
-            diagnostics: read evaluations with what was seen inside of them.
+            diagnostics: read evaluations with their diagnostics.
         """
         with self.database.reading() as session:
             return read_trials(
@@ -174,8 +174,8 @@ class TrialRepository(Repository):
         now = utc_now()
         with self._writing(lease) as session:
             connection = session.connection()
-            found = connection.execute(_IDS, {"of_study": study_id, "numbers": list(outcomes)})
-            ids = {number: trial_id for number, trial_id in found}
+            rows = connection.execute(_IDS, {"of_study": study_id, "numbers": list(outcomes)})
+            ids = {number: trial_id for number, trial_id in rows}
             if missing := sorted(outcomes.keys() - ids.keys()):
                 raise StorageError(
                     f"there is no trial {missing[0]} to finish: the study was changed"
@@ -194,8 +194,8 @@ class TrialRepository(Repository):
                 if outcome.user_attrs:
                     before = connection.scalar(_ATTRIBUTES, _parameters(study_id, number))
                     merged = {**(before or {}), **outcome.user_attrs}
-                    given = _parameters(study_id, number, user_attrs=merged)
-                    connection.execute(_SET_ATTRIBUTES, given)
+                    changed = _parameters(study_id, number, user_attrs=merged)
+                    connection.execute(_SET_ATTRIBUTES, changed)
         return now
 
 
@@ -268,9 +268,9 @@ def _insert_evaluations(
     if not rows:
         return
     connection.execute(_EVALUATIONS.insert(), rows)
-    found = connection.execute(_GIVEN, {"trials": list(ids.values())})
-    given = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in found}
-    records = [(given[trial_id, record.seed], record) for trial_id, record in trainings]
+    assigned = connection.execute(_ASSIGNED, {"trials": list(ids.values())})
+    keys = {(trial_id, seed): evaluation_id for evaluation_id, trial_id, seed in assigned}
+    records = [(keys[trial_id, record.seed], record) for trial_id, record in trainings]
     diagnostics_rows.insert_rows(
         connection, [(key, record.diagnostics) for key, record in records]
     )

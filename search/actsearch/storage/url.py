@@ -29,10 +29,9 @@ _MEMORY = ":memory:"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 _NEEDS_NO_ESCAPE = re.compile(rb"[A-Za-z0-9._~/-]")
-_NEEDS_ESCAPE = (
-    re.compile(  # among them the bytes of a name that is not UTF-8, as Python writes them
-        r"[%?\x00-\x1f\x7f\udc80-\udcff]|^\s+|\s+$" + ("" if os.name == "nt" else r"|\\")
-    )
+# \udc80-\udcff: how Python writes the bytes of a name that is not UTF-8
+_NEEDS_ESCAPE = re.compile(
+    r"[%?\x00-\x1f\x7f\udc80-\udcff]|^\s+|\s+$" + ("" if os.name == "nt" else r"|\\")
 )
 _EXAMPLES = (
     "write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
@@ -86,7 +85,7 @@ def storage_url(text: str) -> str:
 def sqlite_url(path: str | Path) -> str:
     """The URL of a file, with those characters escaped that mean something else in a URL."""
     return "sqlite:///" + _NEEDS_ESCAPE.sub(
-        lambda found: quote(os.fsencode(found[0]), safe=""), str(path)
+        lambda match: quote(os.fsencode(match[0]), safe=""), str(path)
     )
 
 
@@ -115,8 +114,8 @@ def display_url(url: str) -> str:
 def _text_of(url: Any) -> str:
     if isinstance(url, URL):
         if url.drivername.partition("+")[0] == "sqlite" and url.database:  # not escaped by 2.0
-            whole = url.set(database="").render_as_string(hide_password=False)
-            head, mark, options = whole.partition("?")
+            rest = url.set(database="").render_as_string(hide_password=False)
+            head, mark, options = rest.partition("?")
             escaped = sqlite_url(url.database).removeprefix("sqlite:///")
             return head.removesuffix("/") + "/" + escaped + mark + options
         return url.render_as_string(hide_password=False)
@@ -171,8 +170,8 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
             f"{shown} does not name a file; write sqlite:///FILE, as in sqlite:///studies/actsearch.db, "
             "or sqlite:// for a study in memory, which is not kept"
         )
-    path, found, options = text.partition("?")
-    if found:
+    path, mark, options = text.partition("?")
+    if mark:
         name = "" if "=" in options else f", as in {_suggested(text)}"
         raise StorageError(
             f"{shown}: a file takes no options; write {_suggested(path)}; "
@@ -229,7 +228,7 @@ def _unescaped(text: str, shown: str) -> str:
     if "\0" in path:
         raise StorageError(f"{shown}: a file name cannot contain a NUL character; leave it out")
     needless = any(
-        _NEEDS_NO_ESCAPE.fullmatch(unquote_to_bytes(found)) for found in _ESCAPE.findall(text)
+        _NEEDS_NO_ESCAPE.fullmatch(unquote_to_bytes(escape)) for escape in _ESCAPE.findall(text)
     )
     if path != text and (needless or _is_literal(Path(text), Path(path))):
         raise StorageError(
