@@ -222,4 +222,4 @@ class TestSubject:
         assert subject.is_small
         sent = cloudpickle.loads(cloudpickle.dumps(subject))
         assert sent.findings.is_small is True
-        assert sent.findings.look is None
+        assert sent.findings.model is None

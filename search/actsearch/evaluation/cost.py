@@ -57,7 +57,7 @@ def cost(what: object, shape: Sequence[int], *, device: str | torch.device = "cp
         device: where.
 
     Raises:
-        ActivationError: a shape that is none.
+        ActivationError: the shape is not valid.
         FormulaError: a formula that cannot be read.
 
     Example:

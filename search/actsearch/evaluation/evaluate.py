@@ -52,7 +52,7 @@ def evaluate(
             first entry is optimised.
         request: what is trained, and how.
         tracker: follows the first training, and may end the trial there.
-        device: where to train, as the objective is told.
+        device: where to train, passed to the objective.
         is_own: whether the objective is the user's own function, whose exceptions are logged.
 
     Returns:
@@ -122,13 +122,13 @@ def _evaluate_seed(
     state, value, reason = TrialState.COMPLETE, None, ""
     metrics: Mapping[str, float] = {}
     try:
-        value, metrics = _read(objective(candidate, run))
+        value, metrics = _parse_result(objective(candidate, run))
     except (Exception, SystemExit) as error:  # a script that ends itself must not end the search
         if _is_pruned_error(error):
             state, value = TrialState.PRUNED, run.last_reported
-            reason = _message(error) or run.reason_to_prune or "pruned by the objective"
+            reason = _error_text(error) or run.reason_to_prune or "pruned by the objective"
             return seed_result(run, state, value, metrics, reason, time.perf_counter() - started)
-        reason = f"{type(error).__name__}: {_message(error)}"
+        reason = f"{type(error).__name__}: {_error_text(error)}"
         if is_own:
             _log.warning("the objective raised on %s", candidate, exc_info=error)
     return seed_result(run, state, value, metrics, reason, time.perf_counter() - started)
@@ -164,7 +164,7 @@ def seed_result(
     return SeedRun(run.record(value, metrics, reason, seconds), state, run.asked_for_phase)
 
 
-def _message(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """An exception's text, such that a database takes it."""
     try:
         text = str(error)
@@ -175,16 +175,16 @@ def _message(error: BaseException) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _read(result: Any) -> tuple[float | None, Mapping[str, float]]:
+def _parse_result(result: Any) -> tuple[float | None, Mapping[str, float]]:
     """The value and all metrics of what an objective returned; (None, {}) for an empty mapping."""
     if isinstance(result, Mapping):
-        metrics = {str(name): _number(value) for name, value in result.items()}
+        metrics = {str(name): _to_number(value) for name, value in result.items()}
         return (next(iter(metrics.values())) if metrics else None), metrics
-    value = _number(result)
+    value = _to_number(result)
     return value, {"value": value}
 
 
-def _number(value: Any) -> float:
+def _to_number(value: Any) -> float:
     if isinstance(value, (str, bytes, bool)) or value is None:
         raise TypeError(
             f"the objective returned {type(value).__name__}; expected a number or a mapping of numbers"

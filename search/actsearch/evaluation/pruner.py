@@ -23,21 +23,21 @@ class Pruner:
 
     Attributes:
         competition: what earlier trials reached at the rungs; trials that end here are entered.
-        open_numbers: where trials are trained for another process, which judges them in order by :meth:`judge_trained`:
-            the numbers of all that it has not judged yet. None where trials are judged here.
+        open_numbers: where trials are trained for another process, which decides in order by :meth:`apply`:
+            the numbers of all that it has not decided on yet. None where that is decided here.
     """
 
     competition: Competition
     open_numbers: tuple[int, ...] | None = None
 
     def track(self, number: int) -> RungTracker:
-        """Whoever follows a trial from rung to rung."""
+        """A tracker that follows a trial from rung to rung."""
         if self.open_numbers is not None:
             return _OptimisticTracker(self.competition, number, self.open_numbers)
         return self.competition.track(number)
 
     def enter(self, tracker: RungTracker) -> None:
-        """Let a trial that has ended count for those after it, where trials are judged here."""
+        """Let a trial that has ended count for those after it, where that is decided here."""
         if self.open_numbers is None:
             self.competition.enter(tracker)
 
@@ -61,8 +61,8 @@ class Pruner:
 
         return Watch(frozenset(self.competition.pruner.steps_before(epochs)), leaving)
 
-    def judge_trained(self, number: int, outcome: Outcome) -> Outcome:
-        """Judge a trial that another process has trained; to be called in order of numbers."""
+    def apply(self, number: int, outcome: Outcome) -> Outcome:
+        """Prune, or not, a trial that another process has trained; to be called in order of numbers."""
         tracker = self.competition.track(number)
         first = outcome.evaluations[0] if outcome.evaluations else None
         if first is not None:
@@ -120,8 +120,9 @@ class _Entry:
 class BatchPruner:
     """Says of trials in training which ones will be pruned whatever those do that are not trained yet.
 
-    Trials are judged in order of number, but one pass may hold trial 7 while trial 5 waits for another. Who may yet be
-    among the best stays; what is stored is decided afterwards, in order, by :class:`actsearch.halving.RungTracker`.
+    Trials are decided on in order of number, but one pass may hold trial 7 while trial 5 waits for another. A trial
+    that may yet be among the best stays; what is stored is decided afterwards, in order, by
+    :class:`actsearch.halving.RungTracker`.
 
     Attributes:
         pruned: numbers of trials that will be pruned.

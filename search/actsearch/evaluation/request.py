@@ -23,7 +23,7 @@ class Request:
     Attributes:
         record: the candidate.
         seeds: one training each.
-        number: trial number told to the objective; -1 in a confirmation.
+        number: trial number, passed to the objective; -1 in a confirmation.
         split: the data it is scored on: "valid" in a search, "test" in a verdict.
         lr: learning rate of a Task; None for its own.
         epochs: of each training; None for as many as the task or the objective wants.
@@ -38,7 +38,7 @@ class Request:
 
     @property
     def phase(self) -> Phase:
-        """What an objective is told of it as ``run.phase``."""
+        """What an objective sees of it as ``run.phase``."""
         return "confirm" if self.split == "test" else "search"
 
 

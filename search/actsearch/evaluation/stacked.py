@@ -1,4 +1,4 @@
-"""Trainings of one task put together into stacks, and what cannot be put together told apart."""
+"""Trainings of one task put together into stacks, and those that cannot be stacked set apart."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What is found out about a task once and serves all of its trainings: its model looked at, its data read."""
+"""What is found out about a task once and serves all of its trainings: its model analyzed, its data read."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,11 +47,11 @@ _SCREENED_SAMPLES = 128  # rows whose pre-activations candidates are screened on
 
 @dataclass
 class Findings:
-    """What was found out about one task so far; None where nobody has asked yet.
+    """What was found out about one task so far; None for what was not asked yet.
 
     Attributes:
-        look: its model under seed 0 looked at: how that was built, the sums of its weights, what was seen.
-        other_look: likewise of a model that was built in another way under another seed, the latest.
+        model: the analysis of its model under seed 0, with its structure and the sums of its weights.
+        other_model: of the latest with another structure, under another seed, with that structure.
         parameters: numbers that its model learns; None also while a lazy layer does not know its shape.
         is_small: whether a batch is too little work to be shared out between threads.
         first_batch: of a loader, to see shapes.
@@ -62,8 +63,8 @@ class Findings:
         stack_gain: with so many threads, so many times faster a training is in a stack.
     """
 
-    look: tuple[Any, list[float], ModelAnalysis] | None = None
-    other_look: tuple[Any, ModelAnalysis] | None = None
+    model: tuple[Any, list[float], ModelAnalysis] | None = None
+    other_model: tuple[Any, ModelAnalysis] | None = None
     parameters: int | None = None
     is_small: bool | None = None
     first_batch: Any = None
@@ -82,8 +83,8 @@ _findings: WeakKeyDictionary[Task, Findings] = WeakKeyDictionary()
 class TaskAnalysis:
     """A task together with what was found out about it.
 
-    Its model is built and looked at once, since its candidates differ in their activations alone; a model that is built
-    in another way later is looked at again.
+    Its model is built and analyzed once, since its candidates differ in their activations alone; one with another
+    structure is analyzed again.
 
     Attributes:
         task: the user's.
@@ -106,30 +107,29 @@ class TaskAnalysis:
         with isolated_random(derive(seed, "init")):
             return self.task.build()
 
-    def look(self, model: nn.Module | None = None) -> ModelAnalysis:
-        """What is seen of the model as built under seed 0, or of another one where that is built in another way.
+    def analyze_model(self, model: nn.Module | None = None) -> ModelAnalysis:
+        """The analysis of the model under seed 0, or of another one with another structure.
 
         Args:
             model: the task's, newly built; None for the one under seed 0.
         """
-        if self.findings.look is None:
-            self._look_at(self.build())
-        assert self.findings.look is not None
-        built, _, look = self.findings.look
-        if model is None or (own := model_structure(model)) == built:
-            return look
-        if self.findings.other_look is None or self.findings.other_look[0] != own:
-            self.findings.other_look = own, self._new_look(model)
-        return self.findings.other_look[1]
+        if self.findings.model is None:
+            self._refresh(self.build())
+        assert self.findings.model is not None
+        structure, _, analysis = self.findings.model
+        if model is None or (own := model_structure(model)) == structure:
+            return analysis
+        if self.findings.other_model is None or self.findings.other_model[0] != own:
+            self.findings.other_model = own, self._analyze(model)
+        return self.findings.other_model[1]
 
-    def _look_at(self, model: nn.Module) -> None:
-        """ModelAnalysis at the model under seed 0, unless one like it was looked at."""
-        built, weights = model_structure(model), _sums(model)
-        known = self.findings.look
-        if known is None or (known[0], known[1]) != (built, weights):
-            self.findings.look = built, weights, self._new_look(model)
+    def _refresh(self, model: nn.Module) -> None:
+        """Analyze the model under seed 0, unless one with the same structure and weights was."""
+        key = model_structure(model), _sums(model)
+        if self.findings.model is None or self.findings.model[:2] != key:
+            self.findings.model = *key, self._analyze(model)
 
-    def _new_look(self, model: nn.Module) -> ModelAnalysis:
+    def _analyze(self, model: nn.Module) -> ModelAnalysis:
         with isolated_random(0):  # a user's model may draw from any generator where it is run
             return ModelAnalysis(model, self.sample(model))
 
@@ -147,16 +147,16 @@ class TaskAnalysis:
         record = candidate.record
         if record.is_baseline and not opened:
             return candidate.place(model)
-        look = self.look(model)
+        analysis = self.analyze_model(model)
         with isolated_random(0):
             placement = (
-                expose_sites(look, model)
+                expose_sites(analysis, model)
                 if record.is_baseline
-                else place_analyzed(look, model, record)
+                else place_analyzed(analysis, model, record)
             )
         if self.task.gain == "auto" and not record.is_baseline:
             with isolated_random(derive(seed, "gain")):
-                initialise_for_gain(placement, look.sample)
+                initialise_for_gain(placement, analysis.sample)
         return placement
 
     def parameters_added(self, model: nn.Module) -> int | None:
@@ -168,21 +168,21 @@ class TaskAnalysis:
         """The activations of the model.
 
         Args:
-            again: of a model that is built and looked at anew, to be compared.
+            again: of a model that is built and analyzed anew, to be compared.
         """
-        return self._new_look(self.build(1)).sites if again else self.look().sites
+        return (self._analyze(self.build(1)) if again else self.analyze_model()).sites
 
     def pre_activations(self) -> dict[str, Tensor]:
         """What arrives at each hidden site under seed 0, by path; empty where the model's inputs are not known."""
-        look, task = self.look(), self.task
-        inputs = look.sample
+        analysis, task = self.analyze_model(), self.task
+        inputs = analysis.sample
         if isinstance(task.train, tuple) and task.step is None:
             inputs = inputs_and_targets(tuple(t[:_SCREENED_SAMPLES] for t in task.train))[0]
         if inputs is None:
             return {}
-        device = next((p.device for p in look.shell.parameters()), torch.device("cpu"))
-        hidden = [site.path for site in look.sites if site.role == "hidden"]
-        traces = trace_sites(look.shell, hidden, to_device(inputs, device))
+        device = next((p.device for p in analysis.shell.parameters()), torch.device("cpu"))
+        hidden = [site.path for site in analysis.sites if site.role == "hidden"]
+        traces = trace_sites(analysis.shell, hidden, to_device(inputs, device))
         return {path: item.inputs.float().cpu() for path, item in traces.items()}
 
     @property
@@ -190,7 +190,9 @@ class TaskAnalysis:
         """The precision in which its activations compute."""
         if self.task.amp is not None:
             return torch.bfloat16
-        dtypes = [p.dtype for p in self.look().shell.parameters() if p.is_floating_point()]
+        dtypes = [
+            p.dtype for p in self.analyze_model().shell.parameters() if p.is_floating_point()
+        ]
         return dtypes[0] if dtypes else torch.float32
 
     # its data
@@ -240,10 +242,10 @@ class TaskAnalysis:
         """
         model = self.build()
         self._check_data(model, for_test=False)
-        self._look_at(model)
-        placed = place_analyzed(self.look(), model, "relu").model
+        self._refresh(model)
+        placed = place_analyzed(self.analyze_model(), model, "relu").model
         is_loader = isinstance(self.task.train, DataLoader)
-        check_task(self.task, placed, self._first_batch() if is_loader else None)
+        check_task(self.task, placed, _copied(self._first_batch()) if is_loader else None)
 
     def rows_in_test(self) -> tuple[Overlap, ...]:
         """What the test data share with the data of the search.
@@ -265,7 +267,7 @@ class TaskAnalysis:
         """Whether a batch is too little work to be shared out between threads; the same in a child process."""
         if self.findings.is_small is None:
             is_loader = isinstance(self.task.train, DataLoader)
-            batch = self.diagnostics_batch if is_loader else None
+            batch = (lambda: _copied(self.diagnostics_batch())) if is_loader else None
             self.findings.is_small = is_small(self.task, self._spare_model, batch)
         return self.findings.is_small
 
@@ -281,6 +283,14 @@ class TaskAnalysis:
             if torch.get_num_threads() > 1 and self.is_small:
                 stack.enter_context(one_thread())
             yield
+
+
+def _copied(batch: Any) -> Any:
+    """A batch that the user's model or step may write over; itself where it does not take a copy."""
+    try:
+        return copy.deepcopy(batch)
+    except Exception:  # the user's own class: anything
+        return batch
 
 
 def _size(model: nn.Module) -> int | None:

@@ -84,7 +84,7 @@ class Processes:
         self._guard: Guard | None = None
         self._work: Work | None = None
         self._stops = False
-        self._unjudged: dict[int, tuple[Job, Outcome] | None] = {}
+        self._undecided: dict[int, tuple[Job, Outcome] | None] = {}
         self._largest_stack = LARGEST_STACK
         _all.add(self)
 
@@ -101,12 +101,12 @@ class Processes:
         self._stops = False
         if not jobs:
             return
-        if work.competition is not None and not work.subject.can_be_judged_later:
+        if work.competition is not None and not work.subject.can_prune_afterwards:
             raise StudyError(
-                "a pruner judges trials in order, and an objective of your own may ask it at any time: "
+                "a pruner decides on trials in order, and an objective of your own may ask it at any time: "
                 "use acs.Local() with it, or a Task"
             )
-        self._unjudged = {job.number: None for job in jobs}
+        self._undecided = {job.number: None for job in jobs}
         self._largest_stack = work.largest_stack
         waiting = collections.deque(self._shares(jobs, work))
         try:
@@ -191,7 +191,7 @@ class Processes:
                 seat.jobs = waiting.popleft()
                 pruner = None
                 if work.competition is not None:
-                    pruner = Pruner(work.competition, tuple(self._unjudged))
+                    pruner = Pruner(work.competition, tuple(self._undecided))
                 seat.child.send((seat.jobs, pruner, self.batch is not None))
                 if seat.is_ready:
                     self._start_clock(seat)
@@ -270,13 +270,13 @@ class Processes:
         if work.competition is None:
             yield done
             return
-        self._unjudged |= {job.number: (job, outcome) for job, outcome in done.outcomes}
+        self._undecided |= {job.number: (job, outcome) for job, outcome in done.outcomes}
         ready: list[tuple[Job, Outcome]] = []
-        for number in sorted(self._unjudged):
-            ended = self._unjudged[number]
+        for number in sorted(self._undecided):
+            ended = self._undecided[number]
             if ended is None:
                 break
-            del self._unjudged[number]
+            del self._undecided[number]
             ready.append((ended[0], work.apply_pruner(*ended)))
         if ready:
             yield Finished(ready, self._largest_stack)

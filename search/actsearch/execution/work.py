@@ -60,7 +60,7 @@ class Work:
         Args:
             jobs: by number.
             inexact: also where their last digits may be others.
-            pruner: where another process judges the trials in order; by default they are judged here.
+            pruner: where another process decides on the trials in order; by default that is done here.
         """
         if pruner is None and self.competition is not None:
             pruner = Pruner(self.competition)
@@ -82,10 +82,10 @@ class Work:
         return self.subject.batch_for([self._request(job) for job in jobs], self.largest_stack)
 
     def apply_pruner(self, job: Job, outcome: Outcome) -> Outcome:
-        """Let the study's pruner judge what another process trained; in order of numbers."""
+        """Let the study's pruner decide on what another process trained; in order of numbers."""
         if self.competition is None:
             return outcome
-        return Pruner(self.competition).judge_trained(job.number, outcome)
+        return Pruner(self.competition).apply(job.number, outcome)
 
     def _request(self, job: Job) -> Request:
         return Request(job.candidate, self.seeds, job.number)

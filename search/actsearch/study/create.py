@@ -42,7 +42,7 @@ def create_study(
             before an absolute one; None keeps it in memory.
         strategy: a name in ``actsearch.strategies.STRATEGIES``, or a strategy with settings.
         space: what may be proposed; the recommended activations and operators by default.
-        direction: which way the metric is better; None takes the metric's own.
+        direction: of the metric; None takes the metric's own.
         directions: likewise for several objectives, in the order of ``Task(objectives=...)``, or by name. A callable
             then returns a mapping: of its entries those of these names count, or the first so many.
         seed: seed of everything random in the study; 0 by default.

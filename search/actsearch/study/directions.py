@@ -1,4 +1,4 @@
-"""Which way each objective is better: what was given, what the study has, what a task says itself."""
+"""The direction of each objective: as given, as the study has it, and the task's own."""
 
 from __future__ import annotations
 

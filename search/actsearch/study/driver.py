@@ -37,7 +37,9 @@ _log = logging.getLogger("actsearch")
 
 _IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
 _VERDICT = 343  # trainings of a confirmation as it is by default, three to four learning rates for each seed
-_SAME_FAILURES = 10  # so many first trials that fail in one way mean that the objective is wrong
+_SAME_FAILURES = (
+    10  # so many first trials that fail for the same reason mean that the objective is wrong
+)
 
 Listener = Callable[[TrialRecord], None]
 
@@ -262,7 +264,7 @@ class Driver:
                     self._store(ended, outcomes, started, listeners, progress)
                 if self._is_over():
                     self._executor.stop()
-        if open_trials:  # the executor was told to stop
+        if open_trials:  # the executor was stopped
             self._storage.put_back_trials(self._study.id, list(open_trials), self._lease)
 
     def _counts(self, outcome: Outcome) -> bool:

@@ -1,4 +1,4 @@
-"""What is settled before any trial: which way is better, and whether the task is the stored one."""
+"""What is settled before any trial: the direction, and whether the task is the stored one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _DIFFERENT_LINES = 10
 
 
 def resolve_direction(study: StudyRecord, subject: Subject) -> str:
-    """Which way is better: as the study says, or the metric's own.
+    """The direction: the study's, or the metric's own.
 
     Raises:
-        StudyError: if they contradict each other, or neither says it.
+        StudyError: they contradict each other, or neither is set.
     """
     own = subject.direction
     if own is not None and study.direction not in (None, own):

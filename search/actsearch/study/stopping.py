@@ -27,7 +27,7 @@ Handler = Callable[[int, FrameType | None], Any] | int
 class StopSignals:
     """While inside, the first signal asks to stop, and the second does what it would have done without us.
 
-    When all is stored and given back, the first signal goes on to whoever handled it before: a script ends with
+    When all is stored and given back, the first signal goes on to the handler it had before: a script ends with
     KeyboardInterrupt, or by SIGTERM, as it would without a study. Signals that are ignored, or handled outside of
     Python, are left alone, and in threads other than the main one nothing is touched. A fork handles signals as
     before, and ends by them, but for the first Ctrl-C: a terminal sends it to all its processes, and workers of a
@@ -40,7 +40,7 @@ class StopSignals:
     def __init__(self, study_name: str, executor: Executor) -> None:
         """Args:
         study_name: for the log.
-        executor: told to start nothing more.
+        executor: is asked to start nothing more.
         """
         self.number: int | None = None
         self._study_name = study_name
@@ -68,7 +68,7 @@ class StopSignals:
             _inside.remove(self)
 
     def pass_on(self) -> None:
-        """Outside again: hand the signal that came to whoever handled it before us."""
+        """Outside again: hand the signal that came to the handler it had before."""
         if self.number is not None:
             _deliver(self.number)
 
@@ -87,7 +87,7 @@ class StopSignals:
             )  # fmt: skip
 
     def restore(self) -> None:
-        """Give the signals back to whoever handled them before us."""
+        """Give the signals back to the handlers they had before."""
         while self._before:
             number, before = self._before.popitem()
             signal.signal(number, before)

@@ -101,7 +101,7 @@ class Study:
         """Set the direction, where neither the study nor a metric has set it yet.
 
         Raises:
-            StudyError: if the study goes the other way, or another process runs it.
+            StudyError: the study has the other direction, or another process runs it.
         """
         if self.direction == direction:
             return

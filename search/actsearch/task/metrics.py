@@ -35,7 +35,7 @@ class Metric:
 
     Attributes:
         name: for tables; "loss" is the mean of the task's loss and needs no accumulator.
-        direction: which way is better; None when the user has to say it.
+        direction: "maximize" or "minimize"; None when the user has to set it.
         accumulator: makes an accumulator for one pass.
         for_training: whether it is also followed on the training batches.
     """

@@ -51,7 +51,7 @@ class MeasuredObjective:
 
     Attributes:
         name: as in ``Task(objectives=...)``.
-        direction: its own; None where the user has to say it.
+        direction: its own; None where the user has to set it.
         measure: its value for a trained candidate; None where it cannot be had.
         per_seed: whether each training has its own value; else the first one's serves for all.
         needs_diagnostics: whether the task's diagnostics have to be on.
@@ -136,7 +136,7 @@ def check_objectives(
 
 
 def direction_of(name: str) -> Direction | None:
-    """An objective's own direction; None where the user has to say it."""
+    """An objective's own direction; None where the user has to set it."""
     if name in MEASURED:
         return MEASURED[name].direction
     return METRICS[name].direction if name in METRICS else None

@@ -88,7 +88,7 @@ class Task:
             keep what was seen (``trial.diagnostics``). It changes no result.
         objectives: names of what is optimised, the metric first, where that is more than the metric: "latency", "size",
             "parameters", "sparsity", "gradient_ratio", "loss", another metric, or a key of what ``evaluate`` returns.
-            The study's ``directions`` say which way each is better.
+            The study's ``directions`` are in the same order.
 
     Example:
         >>> x = torch.randn(64, 4)  # (samples, features)
@@ -220,7 +220,7 @@ class Task:
 
     @property
     def objective_directions(self) -> Mapping[str, Direction | None]:
-        """Each objective's name with its own direction, None where the user has to say it; the metric alone if there
+        """Each objective's name with its own direction, None where the user has to set it; the metric alone if there
         are no others."""
         metric = self.resolved_metric
         names = self.objectives or (metric.name,)

@@ -34,11 +34,11 @@ class Subject(ABC):
     Attributes:
         objective: what the user gave.
         metric: name of what a trial's value is.
-        objectives: each objective's name with its own direction, None where the user has to say it; empty if not known.
+        objectives: each objective's name with its own direction, None where the user has to set it; empty if not known.
         epochs: of one training; None where the objective decides.
         learning_rate: as given; None where a verdict cannot tune it.
         device_type: kind of device that trains; empty where the objective decides.
-        can_be_judged_later: whether a pruner may judge a training that has ended, from the values of its epochs.
+        can_prune_afterwards: whether a pruner can decide on a training that has ended, from the values of its epochs.
     """
 
     objective: ObjectiveCallable
@@ -47,11 +47,11 @@ class Subject(ABC):
     epochs: int | None = None
     learning_rate: float | None = None
     device_type: str = ""
-    can_be_judged_later: bool = False
+    can_prune_afterwards: bool = False
 
     @property
     def direction(self) -> Direction | None:
-        """The metric's own direction; None where the user has to say it."""
+        """The metric's own direction; None where the user has to set it."""
         return self.objectives.get(self.metric)
 
     @property

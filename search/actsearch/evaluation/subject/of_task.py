@@ -1,8 +1,7 @@
-"""A Task as a subject: its model is looked at once, and its candidates are trained alone or in stacks."""
+"""A Task as a subject: its model is analyzed once, and its candidates are trained alone or in stacks."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,7 @@ _GAIN = 1.05  # a stack must be so much faster than one at a time
 class TaskSubject(TaskAnalysis, Subject):
     """A Task with what was found out about it; every epoch of its trainings is recorded."""
 
-    can_be_judged_later = True
+    can_prune_afterwards = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -106,9 +105,8 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def _train_alone(self, request: Request, pruner: Pruner | None) -> Outcome:
         tracker = None if pruner is None else pruner.track(request.number)
-        asked = self._with_epochs(request)
         with self.threads():
-            outcome = evaluate(self.task, asked, tracker, device=self.device, is_own=False)
+            outcome = evaluate(self.task, request, tracker, device=self.device, is_own=False)
         if pruner is not None and tracker is not None:
             pruner.enter(tracker)
         return outcome
@@ -146,8 +144,7 @@ class TaskSubject(TaskAnalysis, Subject):
     def _seed_result(
         self, request: Request, seed: int, result: TrainingResult, tracker: RungTracker | None
     ) -> SeedRun:
-        asked = self._with_epochs(request)
-        run = Run(seed, asked.number, asked.phase, self.device, asked.epochs)
+        run = Run(seed, request.number, request.phase, self.device, request.epochs)
         run.scores_on_test(self.task)
         metrics = run.trained(result)
         if tracker is not None and tracker.pruned_at is not None:
@@ -155,12 +152,6 @@ class TaskSubject(TaskAnalysis, Subject):
             return seed_result(run, TrialState.PRUNED, value, {}, tracker.reason, result.seconds)
         value = next(iter(metrics.values()), None)
         return seed_result(run, TrialState.COMPLETE, value, metrics, "", result.seconds)
-
-    def _with_epochs(self, request: Request) -> Request:
-        """A request that says how many epochs."""
-        if request.epochs is not None:
-            return request
-        return dataclasses.replace(request, epochs=self.task.epochs)
 
     def with_values(
         self, outcome: Outcome, record: CandidateRecord, objectives: Objectives
