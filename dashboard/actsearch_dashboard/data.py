@@ -22,7 +22,7 @@ import streamlit as st
 from actsearch.errors import StorageError
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
-from actsearch.report.formulas import operators_in, size_of
+from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import file_of, redact
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.text import cut
@@ -180,7 +180,7 @@ class StudyView:
         """What the formulas in :meth:`frame` are made of."""
         frame, known = self.frame(), _known_formulas(self.store.url, self.record.id)
         for formula in set(frame["formula"]) - known.keys():
-            known[formula] = size_of(formula), operators_in(formula)
+            known[formula] = count_nodes(formula), operators_in(formula)
         found = [known[formula] for formula in frame["formula"]]
         sizes = np.array([size for size, _ in found], dtype=np.int64)
         sizes[frame["groups"].to_numpy() > 1] = 0

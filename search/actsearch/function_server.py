@@ -20,7 +20,7 @@ from actsearch.errors import ActsearchError
 from actsearch.evaluation import cost
 from actsearch.export import averaged, to_python
 from actsearch.records import CURVE_POINTS, ActivationRecord, CandidateRecord, Curve
-from actsearch.screening import closest, identify, sampled
+from actsearch.screening import closest, identify, sample_curve
 
 __all__ = ["answer", "main"]
 
@@ -55,7 +55,7 @@ def find_moments(item: Json) -> Sequence[float] | None:
 def sample_all(items: Sequence[Json], fine: bool = False) -> list[Sequence[list[float]] | None]:
     """Each function at its start, at the points that are stored with trials or finer; None where there is none."""
     points = _FINE if fine else CURVE_POINTS
-    curves = [sampled(ActivationRecord.from_json(item), points) for item in items]
+    curves = [sample_curve(ActivationRecord.from_json(item), points) for item in items]
     return [None if found is None else _lists(found) for found in curves]
 
 

@@ -22,8 +22,8 @@ from actsearch.strategies import (
     Feature,
     SiteGroups,
     Space,
+    current_phase,
     make_strategy,
-    phase_of,
 )
 
 NAMES = [name for name, kind in STRATEGIES.items() if Feature.GROUPS in kind.supports]
@@ -155,7 +155,7 @@ class TestEveryStrategyBySite:
             for operation in ("one group", "mixed groups")
         }
         assert min(numbers["mixed groups"]) > max(numbers["one group"])
-        assert phase_of(_searched(name, where, 120), CONTEXTS[where]) == "mixed"
+        assert current_phase(_searched(name, where, 120), CONTEXTS[where]) == "mixed"
 
     def test_what_it_finds_is_better_than_any_shared_one(self, name: str, where: str) -> None:
         context, history = CONTEXTS[where], _searched(name, where, 120)
@@ -213,7 +213,7 @@ class TestEveryStrategyBySite:
             dataclasses.replace(trial, state=state, value=None)
             for trial in _searched(name, where, 40)
         ]
-        assert phase_of(history, context) == "shared"
+        assert current_phase(history, context) == "shared"
         groups = context.site_groups
         assert all(groups.is_shared(candidate) for candidate in _proposed(name, history, context))
 

@@ -22,7 +22,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import COLUMNS, Reader, leaderboard, make_columns, sample
-from actsearch.report.formulas import operators_in, size_of
+from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import FIELDS, Lease, Storage
 from actsearch.strategies import Context, RandomSearch
 
@@ -266,12 +266,14 @@ def test_size_and_operators_are_told_from_the_text() -> None:
             tree = acs.parse(formula)
         except acs.FormulaError:  # a form that is no formula, as softmax(x)
             continue
-        assert (size_of(formula), operators_in(formula)) == (tree.size, tree.operators), formula
-    assert size_of("<b>=1+1</b> no formula") >= 0
+        assert (count_nodes(formula), operators_in(formula)) == (tree.size, tree.operators), (
+            formula
+        )
+    assert count_nodes("<b>=1+1</b> no formula") >= 0
 
 
 @pytest.mark.parametrize("groups", ["depth:1/3, depth:3/3", "layer-1.act", "a*b"])
 def test_names_of_groups_are_no_operators(groups: str) -> None:
     text = f"{groups}: tanh(x); depth:2/3: x - sin(x)"
     assert operators_in(text) == {"tanh", "sub", "sin"}
-    assert size_of(text) == 2 + 4
+    assert count_nodes(text) == 2 + 4

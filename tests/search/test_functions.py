@@ -14,7 +14,7 @@ import actsearch as acs
 from actsearch.activations import curve
 from actsearch.records import CURVE_POINTS, SHARED, ActivationRecord, CandidateRecord
 from actsearch.report import Reader
-from actsearch.screening import sampled, samples_of
+from actsearch.screening import sample_curve, sample_curves
 
 
 def score(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -29,7 +29,7 @@ def test_points_are_those_that_are_stored() -> None:
 
 @pytest.mark.parametrize("formula", ["relu", "x*tanh(x)", "x*sigmoid(param(2.0)*x)", "rrelu"])
 def test_a_function_is_sampled_with_its_derivative_at_the_start(formula: str) -> None:
-    found = sampled(
+    found = sample_curve(
         ActivationRecord("?", formula) if formula.isidentifier() else ActivationRecord(formula)
     )
     assert found is not None
@@ -45,9 +45,11 @@ def test_what_is_not_a_function_of_one_number_has_no_samples() -> None:
         ActivationRecord("?"),
         ActivationRecord("x", "no row"),
     ]
-    assert [sampled(record) for record in records] == [None] * 3
+    assert [sample_curve(record) for record in records] == [None] * 3
     assert (
-        samples_of([CandidateRecord({}), *(CandidateRecord({SHARED: item}) for item in records)])
+        sample_curves(
+            [CandidateRecord({}), *(CandidateRecord({SHARED: item}) for item in records)]
+        )
         == {}
     )
 

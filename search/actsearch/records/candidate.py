@@ -141,14 +141,14 @@ class CandidateRecord:
     @property
     def formula(self) -> str:
         """Formula of the shared activation, or ``groups: formula`` parts joined by semicolons."""
-        return self._joined("formula")
+        return self._join("formula")
 
     @property
     def label(self) -> str:
         """Short text for tables."""
-        return self._joined("label")
+        return self._join("label")
 
-    def _joined(self, what: str) -> str:
+    def _join(self, what: str) -> str:
         if (one := self.single) is not None:
             return str(getattr(one, what))
         groups: dict[str, list[str]] = {}

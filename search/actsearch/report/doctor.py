@@ -41,10 +41,10 @@ def examine(url: str) -> list[Line]:
         return [Line("storage", str(error), True)]
     lines: list[Line] = []
     try:
-        for what, found in check_database(storage.database):
-            lines += [Line(what, text, True) for text in found] or [Line(what, "ok")]
+        for what, findings in check_database(storage.database):
+            lines += [Line(what, text, True) for text in findings] or [Line(what, "ok")]
         for study in storage.studies():
-            lines += _study(storage, study)
+            lines += _examine_study(storage, study)
     except ActsearchError as error:
         lines.append(Line("storage", str(error), True))
     finally:
@@ -52,7 +52,7 @@ def examine(url: str) -> list[Line]:
     return lines
 
 
-def _study(storage: Storage, study: StudyRecord) -> list[Line]:
+def _examine_study(storage: Storage, study: StudyRecord) -> list[Line]:
     what = f"study {study.name}"
     try:
         trials = storage.trials(study.id)
@@ -61,7 +61,7 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
         holder = storage.lease(study).holder()
     except ActsearchError as error:
         return [Line(what, str(error), True)]
-    lines = [Line(what, _resumable(study, trials))]
+    lines = [Line(what, _describe_next(study, trials))]
     lines += [
         Line(what, f"confirm, called as before, goes on with {count} stored trainings")
         for count in interrupted
@@ -76,7 +76,7 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
     lost = len(stored) - len(read_verdicts((item.created, item.verdict) for item in stored))
     if lost:
         lines.append(Line(what, f"{lost} of {len(stored)} verdicts cannot be read", True))
-    unreadable = [(trial, text) for trial in trials if (text := _unreadable(trial))]
+    unreadable = [(trial, text) for trial in trials if (text := _find_error(trial))]
     for trial, text in unreadable[:_MANY]:
         lines.append(
             Line(what, f"trial {trial.number} cannot be read as an activation: {text}", True)
@@ -86,7 +86,7 @@ def _study(storage: Storage, study: StudyRecord) -> list[Line]:
     return lines
 
 
-def _resumable(study: StudyRecord, trials: list[TrialRecord]) -> str:
+def _describe_next(study: StudyRecord, trials: list[TrialRecord]) -> str:
     """What the next optimize would begin with."""
     counts = state_counts(trials)
     trained = sum(count for state, count in counts.items() if state.is_trained)
@@ -98,17 +98,17 @@ def _resumable(study: StudyRecord, trials: list[TrialRecord]) -> str:
     return f"{trained} trained trials; {then}"
 
 
-def _unreadable(trial: TrialRecord) -> str:
+def _find_error(trial: TrialRecord) -> str:
     """Why a stored activation is not valid; empty for one that can be read."""
     for item in trial.candidate.activations.values():
         try:
-            _read(item)
+            _check_activation(item)
         except ActsearchError as error:
             return str(error).splitlines()[0]
     return ""
 
 
-def _read(item: ActivationRecord) -> None:
+def _check_activation(item: ActivationRecord) -> None:
     if item.name is None:
         parse(item.formula)
     else:

@@ -6,7 +6,7 @@ import re
 
 from actsearch.operators import OPERATORS
 
-__all__ = ["operators_in", "size_of"]
+__all__ = ["operators_in", "count_nodes"]
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TOKEN = re.compile(rf"param\([^()]*\)|[A-Za-z_]\w*|{_NUMBER}|\*\*|[-+*/]|[(),]")
@@ -41,7 +41,7 @@ def _parts(text: str) -> list[str]:
     return [part.rpartition(": ")[2] for part in text.split("; ")]
 
 
-def size_of(text: str) -> int:
+def count_nodes(text: str) -> int:
     """Number of nodes of a candidate's formulas as ``str`` writes them; no check of whether they are some."""
     return sum(len(_tokens(formula)) for formula in _parts(text))
 

@@ -29,13 +29,13 @@ def study_json(
     document = {
         "format": 1,
         "study": {key: value for key, value in to_json_data(study).items() if key != "id"},
-        "trials": [_trial(trial) for trial in trials],
+        "trials": [_trial_data(trial) for trial in trials],
         "verdicts": [
             {"created": to_json_data(created), "verdict": verdict.to_json(), "text": str(verdict)}
             for created, verdict in verdicts
         ],
     }
-    return _text(document)
+    return _to_text(document)
 
 
 def trial_json(study_name: str, trial: TrialRecord) -> str:
@@ -45,17 +45,17 @@ def trial_json(study_name: str, trial: TrialRecord) -> str:
         study_name: where it comes from.
         trial: with its epochs and diagnostics, if they are wanted.
     """
-    document = {"format": 1, "study": {"name": study_name}, "trials": [_trial(trial)]}
-    return _text(document)
+    document = {"format": 1, "study": {"name": study_name}, "trials": [_trial_data(trial)]}
+    return _to_text(document)
 
 
-def _text(document: Any) -> str:
+def _to_text(document: Any) -> str:
     """As text that every encoding of Unicode can write: halves of surrogate pairs are escaped, as JSON has it."""
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _trial(trial: TrialRecord) -> dict[str, Any]:
+def _trial_data(trial: TrialRecord) -> dict[str, Any]:
     candidate = trial.candidate
     data: dict[str, Any] = to_json_data(trial)
     data["candidate"] = {

@@ -51,10 +51,10 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
     path = sqlite_file(url)
     try:
         if path is None or path.exists():
-            return _write_into(_opened(url, path), name, origin, shown, fill)
+            return _write_into(_open(url, path), name, origin, shown, fill)
         path = path.resolve()
         with temporary_file(path) as part:
-            count = _write_into(_opened(url, part), name, origin, shown, fill)
+            count = _write_into(_open(url, part), name, origin, shown, fill)
             if path.exists():
                 raise StorageError(f"{shown} was made by another program meanwhile: run again")
             replace_file(part, path)
@@ -103,7 +103,7 @@ def _write_into(
             if not (sign in names and _is_cut_off(storage, name, origin)):
                 if sign in names:  # the study was finished, and the process ended just then
                     optuna.delete_study(study_name=sign, storage=storage)
-                raise _exists(shown, name)
+                raise _name_is_taken(shown, name)
             optuna.delete_study(study_name=name, storage=storage)
         if sign not in names:
             optuna.create_study(study_name=sign, storage=storage)
@@ -112,7 +112,7 @@ def _write_into(
             made.set_user_attr(_COMPLETE, True)
         except optuna.exceptions.DuplicatedStudyError:  # another program made it just now
             optuna.delete_study(study_name=sign, storage=storage)
-            raise _exists(shown, name) from None
+            raise _name_is_taken(shown, name) from None
         except BaseException:
             for left in (name, sign):
                 with contextlib.suppress(Exception):
@@ -122,7 +122,7 @@ def _write_into(
         return len(made.get_trials(deepcopy=False))
 
 
-def _exists(shown: str, name: str) -> StorageError:
+def _name_is_taken(shown: str, name: str) -> StorageError:
     return StorageError(
         f"{shown} holds an Optuna study {name!r} already: delete it there or give another URL"
     )
@@ -138,7 +138,7 @@ def _is_cut_off(storage: Any, name: str, origin: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(url: str, path: Path | None) -> Iterator[Any]:
+def _open(url: str, path: Path | None) -> Iterator[Any]:
     """Closed afterwards, so that a file may be moved.
 
     A file is opened by its path: versions of SQLAlchemy differ in how they read the escapes in a URL.

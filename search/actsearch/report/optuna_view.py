@@ -20,7 +20,7 @@ from optuna.trial import TrialState as OptunaState
 from actsearch.activation_catalog import CATALOG, Hyperparameter
 from actsearch.expression import Limits
 from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
-from actsearch.report.formulas import size_of
+from actsearch.report.formulas import count_nodes
 from actsearch.report.optuna_storage import write
 from actsearch.silence import silence
 
@@ -67,7 +67,7 @@ def optuna_study(
         )
         made.add_trials(
             [
-                _frozen(trial, names, len(made.directions))
+                _freeze_trial(trial, names, len(made.directions))
                 for trial in trials
                 if trial.state in _STATES and not trial.state.is_open
             ]
@@ -126,7 +126,7 @@ def _parameters(
     return parameters
 
 
-def _frozen(trial: TrialRecord, names: Sequence[str], objectives: int) -> FrozenTrial:
+def _freeze_trial(trial: TrialRecord, names: Sequence[str], objectives: int) -> FrozenTrial:
     parameters = _parameters(trial.candidate, names)
     state = _STATES[trial.state]
     values = [value for value in trial.values or (trial.value,) if value is not None]
@@ -142,8 +142,8 @@ def _frozen(trial: TrialRecord, names: Sequence[str], objectives: int) -> Frozen
         state=state,
         value=None,
         values=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
-        datetime_start=_naive(trial.started or trial.completed),
-        datetime_complete=_naive(trial.completed),
+        datetime_start=_to_naive(trial.started or trial.completed),
+        datetime_complete=_to_naive(trial.completed),
         params={name: value for name, (value, _) in parameters.items()},
         distributions={name: choices for name, (_, choices) in parameters.items()},
         user_attrs={
@@ -161,7 +161,7 @@ def _frozen(trial: TrialRecord, names: Sequence[str], objectives: int) -> Frozen
 
 def _size(formula: str) -> int:
     """As much of it as Optuna takes, also of one that a version with another language stored."""
-    return min(max(1, size_of(formula)), Limits.SIZE)
+    return min(max(1, count_nodes(formula)), Limits.SIZE)
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -180,7 +180,7 @@ def _distribution(setting: Hyperparameter) -> BaseDistribution:
     return FloatDistribution(setting.low, setting.high, log=setting.log)
 
 
-def _naive(moment: Any) -> Any:
+def _to_naive(moment: Any) -> Any:
     """Optuna keeps local time without a zone."""
     try:
         return None if moment is None else moment.astimezone().replace(tzinfo=None)

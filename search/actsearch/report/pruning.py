@@ -58,13 +58,13 @@ def summarize_pruning(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) 
     """
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.evaluations]
     pruned = [t for t in trials if t.state is TrialState.PRUNED]
-    full = max((_trained(trial) for trial in complete), default=0)
-    skipped = sum(max(0, full - _trained(trial)) for trial in pruned)
+    full = max((_count_epochs(trial) for trial in complete), default=0)
+    skipped = sum(max(0, full - _count_epochs(trial)) for trial in pruned)
     first = pruner.step(0)
     pairs = [
         (at_rung, trial.value)
         for trial in complete
-        if trial.value is not None and (at_rung := _value_at(trial, first)) is not None
+        if trial.value is not None and (at_rung := _find_value(trial, first)) is not None
     ]
     return Pruning(
         len(pruned),
@@ -76,12 +76,12 @@ def summarize_pruning(trials: Sequence[TrialRecord], pruner: SuccessiveHalving) 
     )
 
 
-def _trained(trial: TrialRecord) -> int:
+def _count_epochs(trial: TrialRecord) -> int:
     """Epochs over all seeds."""
     return sum(len(evaluation.epochs) for evaluation in trial.evaluations)
 
 
-def _value_at(trial: TrialRecord, step: int) -> float | None:
+def _find_value(trial: TrialRecord, step: int) -> float | None:
     """The metric under the first seed at a step, or at the first one after it that has one."""
     values = (epoch.valid_metric for epoch in trial.evaluations[0].epochs if epoch.epoch >= step)
     return next((value for value in values if value is not None), None)

@@ -43,7 +43,7 @@ def write_file(target: str, write: Callable[[TextIO], object], storage: str = ""
     """
     try:
         _check_meant(target)
-        path = _checked(Path(target), storage)
+        path = _check_path(Path(target), storage)
         if path.exists() and not path.is_file():
             with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
@@ -85,7 +85,7 @@ def _check_meant(target: str) -> None:
         )
 
 
-def _checked(path: Path, storage: str) -> Path:
+def _check_path(path: Path, storage: str) -> Path:
     """The path of a file that may be overwritten.
 
     The storage itself is told by ``stat`` alone: to open and close a database takes away the locks that this process
@@ -97,10 +97,10 @@ def _checked(path: Path, storage: str) -> Path:
     if own is not None:
         for end in ("", *COMPANIONS):
             if is_same_file(path, own.with_name(own.name + end)):
-                raise _refused(path, "is the storage that is exported, or belongs to it")
+                raise _refusal(path, "is the storage that is exported, or belongs to it")
     for name in (path, path.resolve()):
         if _is_companion(name):
-            raise _refused(path, "belongs to the database beside it")
+            raise _refusal(path, "belongs to the database beside it")
         if (right := suggest_name(name)) is not None:
             raise StorageError(
                 f"cannot write {path}: SQLite takes a file of such a name for its own and deletes it; write {right}"
@@ -109,11 +109,11 @@ def _checked(path: Path, storage: str) -> Path:
         if not os.access(path, os.W_OK):
             raise StorageError(f"cannot write {path}: it is write-protected")
         if _is_database(path):
-            raise _refused(path, "is an SQLite database")
+            raise _refusal(path, "is an SQLite database")
     return path
 
 
-def _refused(path: Path, why: str) -> StorageError:
+def _refusal(path: Path, why: str) -> StorageError:
     return StorageError(f"{path} {why}, and is not overwritten; name another file to export to")
 
 

@@ -2,7 +2,7 @@
 
 from actsearch.screening.distance import closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
-from actsearch.screening.samples import sampled, samples_of
+from actsearch.screening.samples import sample_curve, sample_curves
 from actsearch.screening.screen import Screening, screen
 from actsearch.screening.simplification import simplify
 
@@ -13,8 +13,8 @@ __all__ = [
     "distance",
     "fingerprint",
     "identify",
-    "sampled",
-    "samples_of",
+    "sample_curve",
+    "sample_curves",
     "screen",
     "simplify",
 ]

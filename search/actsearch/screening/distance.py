@@ -97,11 +97,11 @@ def _grid() -> tuple[_Array, _Array]:
 
 def _values(record: ActivationRecord) -> _Array:
     settings = tuple(sorted(record.hyperparameters.items()))
-    return _computed(record.formula, record.name, settings)
+    return _compute(record.formula, record.name, settings)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> _Array:
+def _compute(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> _Array:
     module = scalar_module(ActivationRecord(formula, name, dict(settings)))
     points = torch.from_numpy(_grid()[0]).unsqueeze(1)
     with torch.no_grad():

@@ -66,7 +66,7 @@ def points() -> Tensor:
 
 
 @functools.cache
-def _half() -> list[float]:
+def _half_points() -> list[float]:
     """The points whose values count; the others are their images."""
     half: list[float] = points().chunk(2)[0].flatten().tolist()
     return half
@@ -115,11 +115,11 @@ def identify(what: Any) -> Identity:
 
 def _identify(record: ActivationRecord) -> Identity:
     settings = tuple(sorted(record.hyperparameters.items()))
-    return _computed(record.formula, record.name, settings)
+    return _compute(record.formula, record.name, settings)
 
 
 @functools.lru_cache(maxsize=4096)  # a strategy asks for a child's identity, then the study does
-def _computed(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> Identity:
+def _compute(formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]) -> Identity:
     record = ActivationRecord(formula, name, dict(settings))
     row = CATALOG[record.name] if record.name else None
     if row is not None and (row.random or not row.elementwise):
@@ -152,13 +152,13 @@ def perturbed_modules(record: ActivationRecord) -> tuple[Activation, ...]:
     One module where there are no parameters: the perturbed functions are the same. Parameters are perturbed in the
     order of the canonical formula, so that ``a + b`` and ``b + a`` agree. They are shared: only compute with them.
     """
-    return _perturbed(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
+    return _perturb(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
 
 
 @functools.lru_cache(
     maxsize=256
 )  # a logical batch: what is told apart there is screened soon after
-def _perturbed(
+def _perturb(
     formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]
 ) -> tuple[Activation, ...]:
     record = ActivationRecord(formula, name, dict(settings))
@@ -192,7 +192,7 @@ def _round(rows: Numbers, scales: Sequence[float]) -> list[str]:
     for row, column in np.argwhere(~finite):
         number = float(rows[row, column])
         # at 0 the sign of an infinity is that of the zero, which 1 / x and 1 / (x + 0) see differently
-        texts[row][column] = str(number if _half()[column] else abs(number))
+        texts[row][column] = str(number if _half_points()[column] else abs(number))
     return [",".join(row) for row in texts]
 
 

@@ -10,10 +10,10 @@ from actsearch.errors import ActsearchError
 from actsearch.records import CURVE_POINTS, ActivationRecord, CandidateRecord, Curve
 from actsearch.screening.identity import perturbed_modules
 
-__all__ = ["sampled", "samples_of"]
+__all__ = ["sample_curve", "sample_curves"]
 
 
-def sampled(record: ActivationRecord, points: Sequence[float] = CURVE_POINTS) -> Curve | None:
+def sample_curve(record: ActivationRecord, points: Sequence[float] = CURVE_POINTS) -> Curve | None:
     """The function at some points, learned parameters at their start.
 
     None where there is no function of one number: softmax and its like, and what cannot be read.
@@ -27,12 +27,12 @@ def sampled(record: ActivationRecord, points: Sequence[float] = CURVE_POINTS) ->
         return None
 
 
-def samples_of(candidates: Iterable[CandidateRecord]) -> dict[bytes, Curve]:
+def sample_curves(candidates: Iterable[CandidateRecord]) -> dict[bytes, Curve]:
     """Each different function of some candidates, by :attr:`actsearch.records.ActivationRecord.digest`."""
     records = {
         record.digest: record
         for candidate in candidates
         for record in candidate.activations.values()
     }
-    curves = {digest: sampled(record) for digest, record in records.items()}
+    curves = {digest: sample_curve(record) for digest, record in records.items()}
     return {digest: curve for digest, curve in curves.items() if curve is not None}

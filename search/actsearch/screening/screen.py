@@ -57,10 +57,12 @@ def screen(
         dtype: precision of training.
     """
     noticed: list[str] = []
-    for record, groups in _distinct(candidate):
+    for record, groups in _group_activations(candidate):
         where = f"at {', '.join(groups)}: " if len(candidate.activations) > 1 else ""
         try:
-            result = _screen_one(describe(record), _select_samples(pre_activations, groups), dtype)
+            result = _screen_activation(
+                describe(record), _select_samples(pre_activations, groups), dtype
+            )
         except ActsearchError as error:
             return Screening(where + str(error).splitlines()[0])
         except (RuntimeError, TypeError, ValueError) as error:
@@ -71,7 +73,7 @@ def screen(
     return Screening("", tuple(noticed))
 
 
-def _distinct(candidate: CandidateRecord) -> list[tuple[ActivationRecord, list[str]]]:
+def _group_activations(candidate: CandidateRecord) -> list[tuple[ActivationRecord, list[str]]]:
     """Each activation of a candidate once, with its groups."""
     distinct: list[
         tuple[ActivationRecord, list[str]]
@@ -95,7 +97,7 @@ def _select_samples(
     return tensors[:: max(1, -(-len(tensors) // _MOST_SAMPLES))]
 
 
-def _screen_one(
+def _screen_activation(
     record: ActivationRecord, pre_activations: Sequence[Tensor], dtype: torch.dtype
 ) -> Screening:
     row = CATALOG[record.name] if record.name else None
@@ -103,7 +105,7 @@ def _screen_one(
         return Screening(f"{row.name} is not elementwise: it is no hidden activation")
     module = at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
-    for where, values, slopes in _computed(module, _samples(pre_activations, dtype)):
+    for where, values, slopes in _compute(module, _samples(pre_activations, dtype)):
         if reason := _find_refusal(values, slopes, straight_through):
             return Screening(f"{reason} on {where}")
     # pieces of a widened layer are not bound to lines through 0: nothing holds them affine
@@ -133,7 +135,7 @@ def _quantiles(count: int) -> Tensor:
     return quantiles.unsqueeze(1)
 
 
-def _computed(
+def _compute(
     module: nn.Module, samples: Sequence[tuple[str, Tensor]]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, values and slopes of each sample; all are computed together, since short calls are mostly overhead."""

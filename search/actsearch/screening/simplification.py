@@ -26,28 +26,28 @@ def simplify(tree: Expression) -> Expression:
     """
     tree = canonical(tree)
     identity = fingerprint(tree)
-    while (smaller := next(_smaller(tree, identity), None)) is not None:
+    while (smaller := next(_find_smaller(tree, identity), None)) is not None:
         tree = smaller
     return tree
 
 
-def _smaller(tree: Expression, identity: str) -> Iterator[Expression]:
+def _find_smaller(tree: Expression, identity: str) -> Iterator[Expression]:
     """Formulas of the same identity in which one subtree is replaced by less."""
     values: dict[Expression, Tensor] = {}
     _evaluate(tree, values)
     for node in dict.fromkeys(tree.walk()):  # parents first: the largest saving
         if not isinstance(node, Call) or node not in values:
             continue
-        for part in _parts(node, values):
+        for part in _find_equals(node, values):
             try:
-                shorter = canonical(_replaced(tree, node, part))
+                shorter = canonical(_replace(tree, node, part))
             except FormulaError:  # a power of numbers that overflows
                 continue
             if shorter.size < tree.size and fingerprint(shorter) == identity:
                 yield shorter
 
 
-def _parts(node: Call, values: dict[Expression, Tensor]) -> Iterator[Expression]:
+def _find_equals(node: Call, values: dict[Expression, Tensor]) -> Iterator[Expression]:
     """What has a subtree's values: a number, or one of its parts, the smallest first."""
     own = values[node]
     first = own[0].item()
@@ -89,9 +89,9 @@ def _evaluate(tree: Expression, values: dict[Expression, Tensor]) -> Tensor | No
     return result
 
 
-def _replaced(tree: Expression, old: Expression, new: Expression) -> Expression:
+def _replace(tree: Expression, old: Expression, new: Expression) -> Expression:
     if tree == old:
         return new
     if not isinstance(tree, Call):
         return tree
-    return Call(tree.operator, tuple(_replaced(child, old, new) for child in tree.arguments))
+    return Call(tree.operator, tuple(_replace(child, old, new) for child in tree.arguments))

@@ -8,7 +8,7 @@ from actsearch.checks import check_known
 from actsearch.errors import SpaceError
 from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
-from actsearch.strategies.by_site import WARM_START, BySite, phase_of
+from actsearch.strategies.by_site import WARM_START, BySite, current_phase
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.random_search import RandomSearch
@@ -28,7 +28,7 @@ __all__ = [
     "Space",
     "Strategy",
     "make_strategy",
-    "phase_of",
+    "current_phase",
     "refuse_unsupported",
 ]
 

@@ -76,11 +76,11 @@ class Bayesian(BySite):
         check_field(self, "batch", check_integer, SpaceError, low=1, high=_LARGEST_BATCH)
         check_field(self, "candidates", check_integer, SpaceError, low=1)
 
-    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """The baselines not yet proposed, all together; then ``batch``."""
         return len(self._missing(history, context)) or self.batch
 
-    def shared(
+    def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Baselines first, then draws from the model of what was good so far."""
@@ -103,7 +103,7 @@ class Bayesian(BySite):
         return list(missing.values())
 
     @contextlib.contextmanager
-    def sampling(
+    def open_sampler(
         self, history: Sequence[TrialRecord], context: Context, state: BySiteState
     ) -> Iterator[GroupSampler]:
         """TPE for one group: its activation, and hyperparameters conditional on that."""
@@ -145,7 +145,7 @@ class Bayesian(BySite):
             sampler=sampler,
         )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for items, values in _reported(history, context, frozenset(names), groups):
+        for items, values in _report_history(history, context, frozenset(names), groups):
             parameters: dict[str, Any] = {}
             known: dict[str, BaseDistribution] = {}
             for prefix, item in items.items():
@@ -185,7 +185,7 @@ def _prefix(groups: SiteGroups, group: int) -> str:
     return f"{group}." if len(groups) > 1 else ""
 
 
-def _reported(
+def _report_history(
     history: Sequence[TrialRecord], context: Context, names: frozenset[str], groups: SiteGroups
 ) -> list[tuple[Mapping[str, ActivationRecord], list[float]]]:
     """Activations among some names, by prefix, with their values; of many, the best quarter and the latest."""

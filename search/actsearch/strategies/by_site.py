@@ -18,7 +18,7 @@ from actsearch.strategies.base import Context, Strategy
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.population import CandidateBatch, Child, Member, list_members
 
-__all__ = ["WARM_START", "BySite", "BySiteState", "GroupSampler", "phase_of"]
+__all__ = ["WARM_START", "BySite", "BySiteState", "GroupSampler", "current_phase"]
 
 WARM_START = "warm start"
 """Operation of candidates that a study took over from another one."""
@@ -32,7 +32,7 @@ _ONE, _MIXED = "one group", "mixed groups"
 Phase = Literal["shared", "one", "mixed"]
 
 
-def phase_of(history: Sequence[TrialRecord], context: Context) -> Phase:
+def current_phase(history: Sequence[TrialRecord], context: Context) -> Phase:
     """What is proposed next: a shared activation, the best candidate with one group changed, or with several.
 
     Shared ones until 32 were proposed and one is complete; of a study with a warm start, until one is complete. Then
@@ -122,7 +122,7 @@ class BySite(Strategy):
 
     First the strategy's own proposals, at every site. Then the best candidate so far with a new activation in one
     group, each group in turn: block coordinate search. Then mixtures, which change one group or several. The rules of
-    :func:`phase_of` read the history alone. What is new is judged group by group: two candidates are the same when
+    :func:`current_phase` read the history alone. What is new is judged group by group: two candidates are the same when
     they have the same function in each.
 
     A subclass says how it samples a new activation for one group, and may say how it mixes.
@@ -130,35 +130,35 @@ class BySite(Strategy):
 
     batch: int
 
-    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """How many shared candidates are proposed together now; ``batch`` where a subclass says nothing else."""
         return self.batch
 
     @abc.abstractmethod
-    def shared(
+    def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Up to n shared candidates; those of the history that are not shared are to be left aside."""
 
     @abc.abstractmethod
-    def sampling(
+    def open_sampler(
         self, history: Sequence[TrialRecord], context: Context, state: BySiteState
     ) -> AbstractContextManager[GroupSampler]:
         """A source of new activations for groups, open while one batch is proposed."""
 
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """As the strategy says for shared candidates; ``batch`` later."""
-        if phase_of(history, context) == "shared":
-            return self.shared_size(_as_shared(history, context.site_groups), context)
+        if current_phase(history, context) == "shared":
+            return self.shared_batch_size(_as_shared(history, context.site_groups), context)
         return self.batch
 
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Shared candidates, then such that change one group, then mixtures."""
-        groups, phase = context.site_groups, phase_of(history, context)
+        groups, phase = context.site_groups, current_phase(history, context)
         if phase == "shared":
-            candidates = self.shared(_as_shared(history, groups), n, context)
+            candidates = self.propose_shared(_as_shared(history, groups), n, context)
             if groups == SiteGroups.shared():
                 return candidates
             if candidates or len(groups) < 2 or not any(_is_start(one, groups) for one in history):
@@ -167,7 +167,7 @@ class BySite(Strategy):
         state = BySiteState(history, context, phase)
         rng = random.Random(derive(context.proposal_seed(history), "groups"))
         batch = CandidateBatch(history, groups)
-        with self.sampling(history, context, state) as sampler:
+        with self.open_sampler(history, context, state) as sampler:
 
             def make() -> Child:
                 if state.phase == "one":
@@ -183,10 +183,10 @@ class BySite(Strategy):
 
 def _as_shared(history: Sequence[TrialRecord], groups: SiteGroups) -> Sequence[TrialRecord]:
     """A history in which candidates with one activation in every group are written as shared ones."""
-    return history if groups.covers_all_sites else list(_rewritten(history, groups))
+    return history if groups.covers_all_sites else list(_rewrite(history, groups))
 
 
-def _rewritten(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[TrialRecord]:
+def _rewrite(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[TrialRecord]:
     for trial in history:
         items = groups.items(trial.candidate)
         if items is None or any(item != items[0] for item in items[1:]):

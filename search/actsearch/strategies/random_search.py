@@ -51,7 +51,7 @@ class RandomSearch(BySite):
         """Always 16."""
         return _BATCH
 
-    def shared(
+    def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Draw n candidates."""
@@ -59,7 +59,7 @@ class RandomSearch(BySite):
         return [CandidateRecord.shared(*self._draw(rng, context.space)) for _ in range(n)]
 
     @contextlib.contextmanager
-    def sampling(
+    def open_sampler(
         self, history: Sequence[TrialRecord], context: Context, state: BySiteState
     ) -> Iterator[GroupSampler]:
         """The same draws, whatever the group and what it has."""
@@ -71,11 +71,11 @@ class RandomSearch(BySite):
         if rng.random() < self.formulas:
             return describe(random_expression(rng, space)), "random formula"
         name = rng.choice(space.activation_names)
-        values = {setting.name: _value(rng, setting) for setting in CATALOG[name].searched}
+        values = {setting.name: _draw_value(rng, setting) for setting in CATALOG[name].searched}
         return describe(name, **values), "random catalog"
 
 
-def _value(rng: random.Random, setting: Hyperparameter) -> Value:
+def _draw_value(rng: random.Random, setting: Hyperparameter) -> Value:
     if setting.choices:
         return rng.choice(setting.choices)
     if isinstance(setting.default, int):
@@ -94,7 +94,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
 
     def grow(depth: int) -> Expression:
         if depth <= 1 or rng.random() < 0.1:
-            return _leaf(rng)
+            return _draw_leaf(rng)
         name = rng.choices(names, weights)[0]
         arguments = [grow(depth - 1) for _ in range(OPERATORS[name].usual_arity)]
         if name == "pow":
@@ -107,7 +107,7 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
             return tree
 
 
-def _leaf(rng: random.Random) -> Expression:
+def _draw_leaf(rng: random.Random) -> Expression:
     draw = rng.random()
     if draw < 0.7:  # mostly x: a subtree without it is a number, however large it is
         return X

@@ -13,7 +13,7 @@ from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, subject_of
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.screening import samples_of
+from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import SiteGroups, Space
@@ -327,4 +327,4 @@ class Driver:
 
 def _curves(trials: Iterable[TrialRecord]) -> dict[bytes, Curve]:
     """The functions of the trials that are to be trained, as the dashboard draws them."""
-    return samples_of(trial.candidate for trial in trials if trial.state.is_open)
+    return sample_curves(trial.candidate for trial in trials if trial.state.is_open)

@@ -223,7 +223,7 @@ class Verdict:
         lines = [header, *(self._line(row) for row in (self.baseline, *self.rows))]
         if self.versus_catalog is not None:
             against = self.versus_catalog
-            label = f"{_cut(self.winner.label, 20)} against {against.label}"
+            label = f"{_shorten(self.winner.label, 20)} against {against.label}"
             lines.append(
                 self._line(dataclasses.replace(against, label=label, mean=self.winner.mean))
             )
@@ -234,7 +234,7 @@ class Verdict:
         is_baseline = row.verdict == "baseline"
         word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
         return [
-            _cut(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
+            _shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
             _format(row.mean),
             "" if is_baseline else _format_signed(row.difference),
             "" if is_baseline else f"{_format_signed(row.low)} to {_format_signed(row.high)}",
@@ -277,8 +277,8 @@ class Verdict:
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Verdict:
-        baseline = _row(data["baseline"])
-        rows = tuple(_row(item) for item in data["rows"])
+        baseline = _read_row(data["baseline"])
+        rows = tuple(_read_row(item) for item in data["rows"])
         against = data["versus_catalog"]
         min_effect = data.get("min_effect")
         if baseline.verdict != "baseline" or any(row.verdict == "baseline" for row in rows):
@@ -295,7 +295,7 @@ class Verdict:
             baseline=baseline,
             rows=rows,
             winner=winner,
-            versus_catalog=None if against is None else _row(against),
+            versus_catalog=None if against is None else _read_row(against),
             visible_difference=stored.read_number(data["visible_difference"]),
             min_effect=None if min_effect is None else stored.read_number(min_effect),
             validation_only=bool(data.get("validation_only")),
@@ -334,11 +334,11 @@ _WIDTH = 48  # of the label of an activation
 _WIDEST = 120  # of several, whose labels often begin alike
 
 
-def _cut(text: str, width: int) -> str:
+def _shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _row(data: Mapping[str, Any]) -> VerdictRow:
+def _read_row(data: Mapping[str, Any]) -> VerdictRow:
     """A stored row; numbers that were not finite are texts there."""
     rate, trial = map(data.get, ("learning_rate", "number"))
     what = stored.read_placed(data)

@@ -87,13 +87,13 @@ class Genetic(BySite):
             check_field(self, name, check_integer, SpaceError, low=1)
         check_field(self, "crossover", check_share, SpaceError)
 
-    def shared_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+    def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
         parents = _parents(list_members(history, context, SiteGroups.shared()))
-        found = sum(1 for _ in itertools.islice(parents, self.tournament))
-        return self.first_batch if found < self.tournament else self.batch
+        count = sum(1 for _ in itertools.islice(parents, self.tournament))
+        return self.first_batch if count < self.tournament else self.batch
 
-    def shared(
+    def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Children of the fittest; catalog rows and their variants while there are too few parents."""
@@ -110,7 +110,7 @@ class Genetic(BySite):
         return batch.accepted
 
     @contextlib.contextmanager
-    def sampling(
+    def open_sampler(
         self, history: Sequence[TrialRecord], context: Context, state: BySiteState
     ) -> Iterator[GroupSampler]:
         """Variants of what a group has, and what tournament winners have in any group."""
