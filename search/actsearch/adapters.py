@@ -17,11 +17,11 @@ from actsearch.activations import (
     Activation,
     FormulaActivation,
     activation,
-    expression_of,
-    pieces_of,
+    build_expression,
+    count_pieces,
 )
 from actsearch.errors import ActivationError, ActsearchError
-from actsearch.export import class_name_of, record_of
+from actsearch.export import make_class_name, resolve_record
 from actsearch.records import ActivationRecord
 
 __all__ = ["register_hf", "timm_act_layer"]
@@ -51,8 +51,8 @@ def timm_act_layer(what: Any) -> type[Any]:
         >>> layer(inplace=True)(torch.zeros(2))
         tensor([0., 0.])
     """
-    source = _fitting(what)
-    return _layer(source, lambda: activation(source))
+    source = _check_independent(what)
+    return _make_layer_class(source, lambda: activation(source))
 
 
 def register_hf(name: str, what: Any) -> str:
@@ -77,7 +77,7 @@ def register_hf(name: str, what: Any) -> str:
     """
     if not isinstance(name, str) or not name.strip():
         raise ActivationError(f"a name for transformers is a text, not {name!r}")
-    source = _fitting(what)
+    source = _check_independent(what)
     try:
         from transformers import activations
     except ImportError as error:
@@ -87,7 +87,7 @@ def register_hf(name: str, what: Any) -> str:
     taken = dict.get(activations.ACT2FN, name)  # its own [] would build the activation
     if taken is not None and not (isinstance(taken, type) and issubclass(taken, _Layer)):
         raise ActivationError(f"{name!r} is an activation of transformers: take another name")
-    layer = _layer(source, _loadable(source))
+    layer = _make_layer_class(source, _make_loadable(source))
     for table in (activations.ACT2FN, activations.ACT2CLS):  # models look into either
         table[name] = layer
     return name
@@ -131,16 +131,16 @@ class _Layer(Activation):
     """Base of classes whose calls make an activation of another class: libraries ask for a class, not a function."""
 
 
-def _layer(source: _Source, make: Callable[[], Activation]) -> type[Any]:
+def _make_layer_class(source: _Source, make: Callable[[], Activation]) -> type[Any]:
     def new(cls: type[_Layer], inplace: bool = False) -> Activation:
         return make()
 
-    record = record_of(source)
+    record = resolve_record(source)
     doc = f"Makes {record.label}: each call a new module."
-    return type(class_name_of(record), (_Layer,), {"__new__": new, "__doc__": doc})
+    return type(make_class_name(record), (_Layer,), {"__new__": new, "__doc__": doc})
 
 
-def _loadable(source: _Source) -> Callable[[], Activation]:
+def _make_loadable(source: _Source) -> Callable[[], Activation]:
     """Makes activations of which transformers finds the start values again."""
     with torch.device("cpu"):
         first = activation(source)
@@ -160,16 +160,16 @@ def _loadable(source: _Source) -> Callable[[], Activation]:
     return make
 
 
-def _fitting(what: Any) -> _Source:
+def _check_independent(what: Any) -> _Source:
     """What to build anew each time; refused if it must know the layer before it."""
-    record = record_of(what)
+    record = resolve_record(what)
     advice = f"put {record.label} into the model itself, by acs.place(model, ..., sample=one batch of inputs)"
     if record.name and CATALOG[record.name].role != "hidden":
         raise ActivationError(
             f"{record.label} is not for hidden layers: {CATALOG[record.name].role}"
         )
-    if pieces_of(record) > 1:
+    if count_pieces(record) > 1:
         raise ActivationError(f"{record.label} needs a wider layer before it: {advice}")
-    if any(parameter.per == "channel" for parameter in expression_of(record).parameters):
+    if any(parameter.per == "channel" for parameter in build_expression(record).parameters):
         raise ActivationError(f"{record.label} learns for each channel: {advice}")
     return copy.deepcopy(what) if isinstance(what, Activation) else record

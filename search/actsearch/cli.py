@@ -42,16 +42,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and end."""
-        super().error(without_passwords(message, Parser.given))
+        super().error(redact_passwords(message, Parser.given))
 
 
-def without_passwords(message: str, arguments: Sequence[str]) -> str:
+def redact_passwords(message: str, arguments: Sequence[str]) -> str:
     """A message that repeats an argument which is a URL, or should have been one, without its password."""
     for argument in arguments:
         value = argument.partition("=")[2] if argument.startswith("--") else argument
-        if may_hold_password(value) and "***" in (shown := redact(value)):
-            for form in (value, repr(value)[1:-1], _shown(value)):
-                message = message.replace(form, shown)
+        if may_hold_password(value) and "***" in (redacted := redact(value)):
+            for form in (value, repr(value)[1:-1], _escape(value)):
+                message = message.replace(form, redacted)
     return message
 
 
@@ -63,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # after an option argparse leaves a last word out that may be missing
     if rest and (len(rest) > 1 or rest[0].startswith("-") or options.last is not None):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.storage = _given_storage(options, rest[0] if rest else options.last)
+    options.storage = _resolve_storage(options, rest[0] if rest else options.last)
     try:
         code: int = options.command(options)
     except ActsearchError as error:
-        text = without_passwords(_shown(error, lines=True), given)
+        text = redact_passwords(_escape(error, lines=True), given)
         print(f"actsearch: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _given_storage(options: argparse.Namespace, last: str | None) -> str:
+def _resolve_storage(options: argparse.Namespace, last: str | None) -> str:
     """The storage that is named by the last word of a command or by ``--storage``; where it is not, the default."""
     named = [item for item in (last, options.storage) if item is not None]
     if len(named) > 1 and storage_url(named[0]) != storage_url(named[1]):
@@ -132,7 +132,7 @@ def _given_storage(options: argparse.Namespace, last: str | None) -> str:
     return named[0] if named else os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
-def _shown(text: object, *, lines: bool = False) -> str:
+def _escape(text: object, *, lines: bool = False) -> str:
     """Text from a database made harmless for a terminal: control characters as escapes, one line unless told."""
     return "".join(
         c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
@@ -146,11 +146,11 @@ def _list(options: argparse.Namespace) -> int:
         trained = sum(count for state, count in item.counts.items() if state.is_trained)
         best = ""
         if item.best is not None:
-            best = f"best {item.best.value:.4f} {_shown(item.best.candidate.label)}"
+            best = f"best {item.best.value:.4f} {_escape(item.best.candidate.label)}"
             if item.study.directions:
-                best += f" in {_shown(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
+                best += f" in {_escape(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
         state = "running" if item.is_running else f"{item.verdicts} verdicts"
-        rows.append((_shown(item.study.name), f"{trained} trials", state, best))
+        rows.append((_escape(item.study.name), f"{trained} trials", state, best))
     for line in align_columns(rows, right=[1]) or ["no studies yet"]:
         print(line)
     return 0
@@ -164,13 +164,13 @@ def _show(options: argparse.Namespace) -> int:
         f"{count} {state.value}" for state, count in summary.counts.items() if count
     )
     print(
-        f"{_shown(study.name)}: {_shown(study.strategy.get('name'))}, seed {study.seed}, "
+        f"{_escape(study.name)}: {_escape(study.strategy.get('name'))}, seed {study.seed}, "
         f"{counts or 'no trials yet'}"
     )
     for line in _best_lines(study, reader.trials(study), max(0, options.top)):
         print(line)
     for _, verdict in reader.verdicts(study):
-        print(f"\n{_shown(verdict, lines=True)}")
+        print(f"\n{_escape(verdict, lines=True)}")
     if not summary.verdicts and summary.counts[TrialState.COMPLETE]:
         print("The best of many noisy values is optimistic: study.confirm(task) says what holds.")
     return 0
@@ -183,11 +183,11 @@ def _best_lines(study: StudyRecord, trials: list[TrialRecord], top: int) -> list
     if names:
         on_front = {trial.number for trial in pareto_front(trials, study.directions)}
         ranked = [trial for trial in ranked if trial.number in on_front]
-        head = [f"  Pareto front ({len(ranked)}): {_shown(', '.join(names))}"]
+        head = [f"  Pareto front ({len(ranked)}): {_escape(', '.join(names))}"]
     return head + [
         f"  trial {trial.number:5}  "
         + "  ".join(f"{value:.4f}" for value in trial.values or (trial.value,))
-        + f"  {_shown(trial.candidate.label)}"
+        + f"  {_escape(trial.candidate.label)}"
         for trial in ranked[:top]
     ]
 
@@ -217,8 +217,8 @@ def _export(options: argparse.Namespace) -> int:
         write_file(
             target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url
         )
-    where = without_passwords(target, [target])
-    print(f"{count} of {_shown(study.name)} written to {_shown(where)}")
+    where = redact_passwords(target, [target])
+    print(f"{count} of {_escape(study.name)} written to {_escape(where)}")
     return 0
 
 
@@ -226,7 +226,7 @@ def _doctor(options: argparse.Namespace) -> int:
     lines = examine(storage_url(options.storage))
     for line in lines:
         mark = "!" if line.is_finding else " "
-        print(f"{mark} {_shown(line.what)}: {_shown(line.text, lines=True)}")
+        print(f"{mark} {_escape(line.what)}: {_escape(line.text, lines=True)}")
     findings = sum(line.is_finding for line in lines)
     print("healthy" if not findings else f"{findings} finding{'s' * (findings > 1)}")
     return 1 if findings else 0
@@ -238,9 +238,9 @@ def _unlock(options: argparse.Namespace) -> int:
     lease = storage.lease(study)
     holder = lease.holder()
     if holder is None:
-        print(f"{_shown(study.name)} is not locked")
+        print(f"{_escape(study.name)} is not locked")
         return 0
-    print(f"{_shown(study.name)} is locked by {_shown(holder)}")
+    print(f"{_escape(study.name)} is locked by {_escape(holder)}")
     if holder.alive:
         print(
             "That process lives, as far as can be seen from here. Unlocked, it can write nothing more, "
@@ -248,7 +248,7 @@ def _unlock(options: argparse.Namespace) -> int:
         )
     else:
         print("That process is gone: the next optimize would take the lease over by itself.")
-    if not options.yes and not _agreed("Take the lease away? [y/N] "):
+    if not options.yes and not _ask("Take the lease away? [y/N] "):
         print("nothing changed")
         return 1
     if not lease.force_release(holder):
@@ -258,7 +258,7 @@ def _unlock(options: argparse.Namespace) -> int:
     return 0
 
 
-def _agreed(question: str) -> bool:
+def _ask(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:  # nobody is there to answer

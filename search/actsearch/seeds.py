@@ -17,7 +17,7 @@ from actsearch.errors import StudyError
 
 __all__ = ["GlobalStreams", "derive", "global_streams", "seed_list"]
 
-_PATIENCE = (
+_LONGEST_WAIT = (
     60.0  # a training of another thread may hold the streams; it must not wait for us in turn
 )
 
@@ -44,26 +44,26 @@ class GlobalStreams:
         self._lock = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
-        self._patient = set[int]()  # threads that wait without end
+        self._waiting = set[int]()  # threads that wait without end
 
     @contextlib.contextmanager
-    def waited_for(self) -> Iterator[None]:
+    def wait_forever(self) -> Iterator[None]:
         """Inside, this thread waits as long as it takes: no clock may decide what becomes of a trial."""
-        me = threading.get_ident()
-        is_outermost = me not in self._patient
-        self._patient.add(me)
+        thread = threading.get_ident()
+        is_outermost = thread not in self._waiting
+        self._waiting.add(thread)
         try:
             yield
         finally:
             if is_outermost:
-                self._patient.discard(me)
+                self._waiting.discard(thread)
 
     def __enter__(self) -> None:
-        patience = -1 if threading.get_ident() in self._patient else _PATIENCE
-        if not self._lock.acquire(timeout=patience):
+        timeout = -1 if threading.get_ident() in self._waiting else _LONGEST_WAIT
+        if not self._lock.acquire(timeout=timeout):
             raise StudyError(
                 f"another thread of this process has used the global random streams of torch, random and numpy for "
-                f"{_PATIENCE:g} s, as a training does: make this call before or after it, or in a process of its own"
+                f"{_LONGEST_WAIT:g} s, as a training does: make this call before or after it, or in another process"
             )
         self._owner = threading.get_ident()
         self._depth += 1
@@ -79,7 +79,7 @@ class GlobalStreams:
             self._owner = None
         self._lock.release()
 
-    def start_free(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a fork: threads that held them do not run there."""
         if self._owner != threading.get_ident():
             self._lock = threading.RLock()
@@ -89,4 +89,4 @@ class GlobalStreams:
 global_streams = GlobalStreams()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=global_streams.start_free)
+    os.register_at_fork(after_in_child=global_streams.reset_after_fork)

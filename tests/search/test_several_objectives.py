@@ -17,7 +17,7 @@ import torch
 from stack_tasks import task_of
 
 import actsearch as acs
-from actsearch.activations import expression_of
+from actsearch.activations import build_expression
 from actsearch.cli import main
 from actsearch.evaluation import Candidate, Objectives, subject_of
 from actsearch.evaluation.subject.of_task import TaskSubject
@@ -30,7 +30,7 @@ TWO = ("minimize", "minimize")
 
 
 def size(candidate: acs.Candidate) -> int:
-    return expression_of(candidate.record.activations["*"]).size
+    return build_expression(candidate.record.activations["*"]).size
 
 
 @pytest.fixture

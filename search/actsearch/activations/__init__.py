@@ -1,7 +1,7 @@
 """Formulas and catalog rows as torch modules, and what can be computed from a function alone."""
 
-from actsearch.activations.build import activation, describe, expression_of, pieces_of
-from actsearch.activations.function import at_start, curve, sample, value_and_gradient
+from actsearch.activations.build import activation, build_expression, count_pieces, describe
+from actsearch.activations.function import build_at_start, curve, sample, value_and_gradient
 from actsearch.activations.gaussian_moments import Moments, gain, moments
 from actsearch.activations.hinge_sum import HingeSum, approximate
 from actsearch.activations.module import Activation, FormulaActivation, reseed_random_activations
@@ -14,14 +14,14 @@ __all__ = [
     "Moments",
     "activation",
     "approximate",
-    "at_start",
+    "build_at_start",
     "bind",
     "curve",
     "describe",
-    "expression_of",
+    "build_expression",
     "gain",
     "moments",
-    "pieces_of",
+    "count_pieces",
     "reseed_random_activations",
     "sample",
     "value_and_gradient",

@@ -13,14 +13,14 @@ import torch
 
 from actsearch.activation_catalog import CATALOG, Value
 from actsearch.activations.fitted import fitted_expression
-from actsearch.activations.module import Activation, FormulaActivation, catalog_function
+from actsearch.activations.module import Activation, FormulaActivation, build_function_activation
 from actsearch.activations.special import SPECIAL
 from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, CandidateRecord
 
-__all__ = ["activation", "describe", "expression_of", "pieces_of"]
+__all__ = ["activation", "describe", "build_expression", "count_pieces"]
 
 
 def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
@@ -148,17 +148,17 @@ def activation(
             module = SPECIAL[record.name](record)
             module.channel_axis = channel_axis
             return module
-        if (fused := catalog_function(record)) is not None:
+        if (fused := build_function_activation(record)) is not None:
             return fused
-    return FormulaActivation(record, expression_of(record), channels, channel_axis)
+    return FormulaActivation(record, build_expression(record), channels, channel_axis)
 
 
-def pieces_of(what: Any) -> int:
+def count_pieces(what: Any) -> int:
     """How many pieces of each channel an activation takes: 1, but for those that need a wider layer (maxout)."""
     record = describe(what)
     return CATALOG[record.name].width(record.hyperparameters) if record.name is not None else 1
 
 
-def expression_of(what: Any) -> Expression:
+def build_expression(what: Any) -> Expression:
     """The tree of an activation; for a catalog row, of its formula with hyperparameters put in."""
     return parse(describe(what).formula)

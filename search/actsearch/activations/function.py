@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.activation_catalog import CATALOG, start_slopes
-from actsearch.activations.build import activation, describe, pieces_of
+from actsearch.activations.build import activation, count_pieces, describe
 from actsearch.activations.module import Activation
 from actsearch.checks import check_number
 from actsearch.errors import ActivationError
 from actsearch.records import Curve
 
-__all__ = ["at_start", "curve", "sample", "scalar_module", "value_and_gradient"]
+__all__ = ["build_at_start", "curve", "sample", "scalar_module", "value_and_gradient"]
 
 
 def scalar_module(what: Any, channel: int | None = None) -> Activation:
@@ -59,13 +59,13 @@ class _StartPieces(nn.Module):
         return x * slopes.to(x.dtype)
 
 
-def at_start(what: Any) -> nn.Module:
+def build_at_start(what: Any) -> nn.Module:
     """The module that a site starts with, for one channel: input and output of shape ``(.., 1)``.
 
     For a row that widens the layer before it, the function that the widened layer and it compute together.
     """
     module = activation(describe(what), channels=1, channel_axis=-1)
-    pieces = pieces_of(what)
+    pieces = count_pieces(what)
     return module if pieces == 1 else nn.Sequential(_StartPieces(pieces), module)
 
 

@@ -12,7 +12,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from actsearch.activations.build import describe, pieces_of
+from actsearch.activations.build import count_pieces, describe
 from actsearch.activations.function import scalar_module
 from actsearch.activations.module import Activation
 from actsearch.activations.primitives import bind
@@ -34,7 +34,7 @@ _NUMBERS = 4_000_000  # computed at one time at most, 32 MB
 _LEVELS = 42  # halvings at most; an unknown kink takes about 15, a jump about 35
 _PANELS = 20_000  # open at one time at most; sin(3000 x) needs 9,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
-_SETTLED = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
+_DOUBTFUL = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
 _LINEAR = frozenset(
     {"add", "sub", "sum", "neg", "identity", "mix", "piecewise"}
 )  # these turn nowhere, or at x = 0, where there is an edge anyway
@@ -80,20 +80,20 @@ def moments(what: Any) -> Moments:
         >>> round(first, 6), round(second, 6)  # 1 / sqrt(2 pi), 1 / 2
         (0.398942, 0.5)
     """
-    pieces = pieces_of(what)
+    pieces = count_pieces(what)
     edges = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) + 1)
     with np.errstate(all="ignore"):
         if pieces > 1:
-            integrand = _largest_of(pieces)
+            integrand = _weigh_largest(pieces)
         else:
             module = scalar_module(what)
-            integrand = _function_of_one(module)
-            edges = np.union1d(edges, _breaks(module))
-        mean, second = (float(value) for value in _integrals(integrand, edges))
+            integrand = _weigh_function(module)
+            edges = np.union1d(edges, _find_breaks(module))
+        mean, second = (float(value) for value in _integrate(integrand, edges))
     return Moments(mean, second)
 
 
-def _breaks(module: Activation) -> _Array:
+def _find_breaks(module: Activation) -> _Array:
     """Where arguments in the formula change sign, in increasing order.
 
     Zeros of inner arguments join the grid on which outer ones are looked at: ``relu(1 - 100 * abs(x - 0.13))`` is
@@ -106,7 +106,7 @@ def _breaks(module: Activation) -> _Array:
     def signs(z: _Array) -> _Array:
         """Of every argument, of shape (arguments, *z.shape); 2 for NaN."""
         with torch.no_grad():
-            found = _arguments(tree, torch.from_numpy(z), learned)
+            found = _collect_turning_values(tree, torch.from_numpy(z), learned)
         return (
             np.nan_to_num(np.sign(np.stack(found)), nan=2.0) if found else np.empty((0, *z.shape))
         )
@@ -114,7 +114,7 @@ def _breaks(module: Activation) -> _Array:
     grid = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) * _CELLS + 1)
     breaks = np.empty(0)
     for _ in range(_ROUNDS):
-        ends = _sign_changes(signs, grid)
+        ends = _find_sign_changes(signs, grid)
         if not ends.size:
             break
         breaks = np.union1d(breaks, ends[2])
@@ -122,7 +122,7 @@ def _breaks(module: Activation) -> _Array:
     return breaks
 
 
-def _arguments(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor]:
+def _collect_turning_values(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor]:
     """Values whose sign changes where an operator may bend, jump or peak, over the whole formula."""
     parameters = iter(learned)
     found: list[Tensor] = []
@@ -138,7 +138,7 @@ def _arguments(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor
         values = [value(argument) for argument in node.arguments]
         found.extend(
             torch.broadcast_to(each, x.shape)
-            for each in _turning(node.operator, values)
+            for each in _turning_values(node.operator, values)
             if each.dim()
         )
         return bind(node.operator)(*([x] if node.row.uses_x else []), *values)
@@ -147,12 +147,12 @@ def _arguments(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor
     return found
 
 
-def _turning(operator: str, values: list[Tensor]) -> list[Tensor]:
+def _turning_values(operator: str, values: list[Tensor]) -> list[Tensor]:
     """What changes sign where an operator turns: most do where an argument is zero."""
     if operator in _LINEAR:
         return []
     if operator in ("max", "min"):
-        return _leads(torch.stack(torch.broadcast_tensors(*values)), operator == "max")  # type: ignore[no-untyped-call]
+        return _lead_margins(torch.stack(torch.broadcast_tensors(*values)), operator == "max")  # type: ignore[no-untyped-call]
     if operator == "hardsigmoid":
         return [values[0] + 3, values[0] - 3]
     if operator == "log1p":
@@ -160,7 +160,7 @@ def _turning(operator: str, values: list[Tensor]) -> list[Tensor]:
     return values
 
 
-def _leads(values: Tensor, largest: bool) -> list[Tensor]:
+def _lead_margins(values: Tensor, largest: bool) -> list[Tensor]:
     """By how much each of several leads the best of the others; for two, one difference tells both."""
     if len(values) == 2:
         return [values[0] - values[1]]
@@ -169,7 +169,7 @@ def _leads(values: Tensor, largest: bool) -> list[Tensor]:
     return list(values - others)
 
 
-def _sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Array:
+def _find_sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Array:
     """Left end, right end and the better of both, of shape (3, n), for cells of the grid cut down to a sign change."""
     known = signs(grid)
     which, cell = np.nonzero((known[:, 1:] != known[:, :-1]) & (np.diff(grid) > _CLOSE))
@@ -188,7 +188,7 @@ def _sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Array:
     return np.stack([left, right, better])
 
 
-def _function_of_one(module: Activation) -> Callable[[_Array], _Array]:
+def _weigh_function(module: Activation) -> Callable[[_Array], _Array]:
     """f(z) phi(z) and f(z)^2 phi(z)."""
 
     def integrand(z: _Array) -> _Array:
@@ -200,7 +200,7 @@ def _function_of_one(module: Activation) -> Callable[[_Array], _Array]:
     return integrand
 
 
-def _largest_of(count: int) -> Callable[[_Array], _Array]:
+def _weigh_largest(count: int) -> Callable[[_Array], _Array]:
     """z p(z) and z^2 p(z) with the density of the largest of independent normal numbers, p = k phi Phi^(k - 1)."""
 
     def integrand(z: _Array) -> _Array:
@@ -211,12 +211,12 @@ def _largest_of(count: int) -> Callable[[_Array], _Array]:
     return integrand
 
 
-def _integrals(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
+def _integrate(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
     """Integrals of both rows of the integrand over panels; one whose interpolation is wrong is halved."""
     left, right = edges[:-1], edges[1:]
     total, done, scale = np.zeros(2), np.zeros(2), np.zeros(2)
     for level in range(_LEVELS):
-        fine, error = _by_panel(integrand, left, right)  # (2, panels)
+        fine, error = _integrate_panels(integrand, left, right)  # (2, panels)
         whole = done + np.abs(fine).sum(axis=1)
         if level == 0:
             scale = whole
@@ -226,20 +226,20 @@ def _integrals(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
             np.isfinite(whole), np.maximum(scale, whole), scale
         )  # a peak may show late
         error[infinite | ~np.isfinite(scale)] = 0  # nothing to refine
-        settled = ((error <= _TOLERANCE * scale[:, None]) | (error == 0)).all(axis=0)
-        total += fine[:, settled].sum(axis=1)
-        done += np.abs(fine[:, settled]).sum(axis=1)
-        left, right = left[~settled], right[~settled]
+        converged = ((error <= _TOLERANCE * scale[:, None]) | (error == 0)).all(axis=0)
+        total += fine[:, converged].sum(axis=1)
+        done += np.abs(fine[:, converged]).sum(axis=1)
+        left, right = left[~converged], right[~converged]
         if not 0 < len(left) <= _PANELS / 2:
             break
         middle = (left + right) / 2
         left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-    doubtful = ~(error[:, ~settled].sum(axis=1) <= _SETTLED * scale)
-    total += np.where(doubtful, np.nan, fine[:, ~settled].sum(axis=1))
+    doubtful = ~(error[:, ~converged].sum(axis=1) <= _DOUBTFUL * scale)
+    total += np.where(doubtful, np.nan, fine[:, ~converged].sum(axis=1))
     return np.where(infinite, ends * np.inf, total)
 
 
-def _by_panel(
+def _integrate_panels(
     integrand: Callable[[_Array], _Array], left: _Array, right: _Array
 ) -> tuple[_Array, _Array]:
     """Integral over each panel and how far it may be off, both of shape (2, panels).

@@ -93,28 +93,28 @@ def approximate(
         (4, 0.01)
     """
     count = check_integer("hinges", hinges, ActivationError, low=1, high=_MOST)
-    low, high = _ends(interval)
+    low, high = _check_interval(interval)
     fitted = curve(what, low, high, _POINTS)
     label = describe(what).label
     if not np.isfinite(fitted.y).all():
         raise ActivationError(
             f"{label} is not finite everywhere on [{low:g}, {high:g}]: choose another interval"
         )
-    lines, error = _best_path(fitted.x, fitted.y, count + 1)
+    lines, error = _find_best_path(fitted.x, fitted.y, count + 1)
     nothing = max(_NOTHING * float(np.abs(fitted.y).max()), _SLIGHT * error)
     try:
-        tree, knots = _sum_of(lines, low, high, nothing)
+        tree, knots = _write_sum(lines, low, high, nothing)
     except FormulaError:
         raise ActivationError(
             f"{label} on [{low:g}, {high:g}] needs numbers beyond {Limits.NUMBER:g}, which no formula may hold: "
             "choose a narrower interval"
         ) from None
     check = curve(what, low, high, _CHECKED)
-    off = np.abs(check.y - curve(tree, low, high, _CHECKED).y).max()
-    return HingeSum(str(tree), float(off), knots, (low, high))
+    error = np.abs(check.y - curve(tree, low, high, _CHECKED).y).max()
+    return HingeSum(str(tree), float(error), knots, (low, high))
 
 
-def _ends(interval: Any) -> tuple[float, float]:
+def _check_interval(interval: Any) -> tuple[float, float]:
     """Both ends of the interval."""
     try:
         low, high = (float(end) for end in interval)
@@ -131,21 +131,21 @@ def _ends(interval: Any) -> tuple[float, float]:
     return low, high
 
 
-def _best_path(x: Array, y: Array, most: int) -> tuple[list[_Line], float]:
+def _find_best_path(x: Array, y: Array, most: int) -> tuple[list[_Line], float]:
     """At most so many lines, each meeting the next, with the smallest largest error, and that error."""
     below, above = 0.0, float(np.ptp(y)) / 2 * (1 + 1e-6)  # a constant does with half the range
     best = [_Line(float(x[0]), float(y.max() + y.min()) / 2, 0.0)]
     exact = _EXACT * float(np.abs(y).max())
     while above - below > max(_CLOSE * above, exact):
         error = max((below + above) / 2 if below else above / 16, exact / 2)
-        if (found := _path(x, y, error, most)) is None:
+        if (found := _find_path(x, y, error, most)) is None:
             below = error
         else:
             best, above = found, error
     return best, above
 
 
-def _path(x: Array, y: Array, error: float, most: int) -> list[_Line] | None:
+def _find_path(x: Array, y: Array, error: float, most: int) -> list[_Line] | None:
     """At most so many lines, each meeting the next, within the error of the polygon through the points.
 
     None if that takes more. A line that can go no further leaves the band through its top or its bottom. The lowest
@@ -159,26 +159,26 @@ def _path(x: Array, y: Array, error: float, most: int) -> list[_Line] | None:
     left: tuple[float, float] | None = None  # where the line before left the band
     side = 0
     while len(lines) < most:
-        line, end, side = _furthest(points, edges, starts, left, side)
+        line, end, side = _extend_line(points, edges, starts, left, side)
         lines.append(line)
         if end == len(points):
             return lines
         other = edges[1 - side]
         held = range(starts[1 - side], end)
         touch = min(held, key=lambda index: (abs(line.at(points[index]) - other[index]), -index))
-        left = _exit(line, points, edges[side], end)
+        left = _find_exit(line, points, edges[side], end)
         starts[1 - side], starts[side] = touch, end
     return None
 
 
-def _exit(line: _Line, x: list[float], edge: list[float], end: int) -> tuple[float, float]:
+def _find_exit(line: _Line, x: list[float], edge: list[float], end: int) -> tuple[float, float]:
     """Where a line crosses an edge of the band just before a point."""
     inside, outside = (abs(line.at(x[index]) - edge[index]) for index in (end - 1, end))
     crossing = x[end - 1] + (x[end] - x[end - 1]) * inside / (inside + outside)
     return crossing, line.at(crossing)
 
 
-def _furthest(
+def _extend_line(
     x: list[float],
     edges: tuple[list[float], list[float]],
     starts: list[int],
@@ -201,13 +201,13 @@ def _furthest(
         (-tallest, steepest),
     ]
     if left is not None:
-        fit = _clipped(fit, left[0] - origin, left[1], _SIGNS[side])
+        fit = _clip(fit, left[0] - origin, left[1], _SIGNS[side])
     for index in range(first, len(x)):
         run = x[index] - origin
         for side, sign in enumerate(_SIGNS):
             if index < starts[side]:
                 continue
-            kept = _clipped(fit, run, edges[side][index], sign)
+            kept = _clip(fit, run, edges[side][index], sign)
             if not kept:
                 height, slope = max(fit, key=lambda line: sign * (line[0] + line[1] * run))
                 return _Line(origin, height, slope), index, side
@@ -216,7 +216,7 @@ def _furthest(
     return _Line(origin, height, slope), len(x), 0
 
 
-def _clipped(lines: list[_Vertex], run: float, bound: float, sign: float) -> list[_Vertex]:
+def _clip(lines: list[_Vertex], run: float, bound: float, sign: float) -> list[_Vertex]:
     """The part of a convex polygon of lines that is above (sign 1) or below (-1) a bound after some run."""
     over = [sign * (height + slope * run - bound) for height, slope in lines]
     if min(over) >= 0:
@@ -235,11 +235,11 @@ def _clipped(lines: list[_Vertex], run: float, bound: float, sign: float) -> lis
     return kept
 
 
-def _sum_of(
+def _write_sum(
     lines: list[_Line], low: float, high: float, nothing: float
 ) -> tuple[Expression, tuple[float, ...]]:
     """The path as a formula, without terms that change next to nothing, and its knots."""
-    constant, slope = _rounded(lines[0].at(0.0)), _rounded(lines[0].slope)
+    constant, slope = _round(lines[0].at(0.0)), _round(lines[0].slope)
     terms: list[tuple[float, Expression | None]] = []
     if abs(constant) > nothing:
         terms.append((constant, None))
@@ -247,42 +247,42 @@ def _sum_of(
         terms.append((slope, X))
     knots: list[float] = []
     for before, after in pairwise(lines):
-        weight = _rounded(after.slope - before.slope)
+        weight = _round(after.slope - before.slope)
         if abs(weight) * (high - low) > nothing:
-            knots.append(_rounded(_crossing(before, after), nothing / abs(weight)))
-            terms.append((weight, Call("relu", (_moved(knots[-1]),))))
-    return _added(terms), tuple(knots)
+            knots.append(_round(_intersect(before, after), nothing / abs(weight)))
+            terms.append((weight, Call("relu", (_shift(knots[-1]),))))
+    return _add_terms(terms), tuple(knots)
 
 
-def _crossing(before: _Line, after: _Line) -> float:
+def _intersect(before: _Line, after: _Line) -> float:
     """Where two lines meet."""
     rise = before.at(after.origin) - after.height
     return after.origin + rise / (after.slope - before.slope)
 
 
-def _rounded(value: float, nothing: float = 0.0) -> float:
+def _round(value: float, nothing: float = 0.0) -> float:
     """To as many digits as the formula shows; what is nearly zero becomes zero."""
     return 0.0 if abs(value) <= nothing else float(f"{value:.{_DIGITS}g}")
 
 
-def _moved(knot: float) -> Expression:
+def _shift(knot: float) -> Expression:
     """x - knot."""
     if knot == 0:
         return X
     return Call("sub", (X, Number(knot))) if knot > 0 else Call("add", (X, Number(-knot)))
 
 
-def _added(terms: list[tuple[float, Expression | None]]) -> Expression:
+def _add_terms(terms: list[tuple[float, Expression | None]]) -> Expression:
     """Sum of weighted terms as one would write it; a weight without a term is a number."""
     tree: Expression | None = None
     for weight, term in terms:
         size = weight if tree is None else abs(weight)
-        part = Number(size) if term is None else _times(size, term)
+        part = Number(size) if term is None else _multiply(size, term)
         tree = part if tree is None else Call("add" if weight > 0 else "sub", (tree, part))
     return Number(0.0) if tree is None else tree
 
 
-def _times(weight: float, term: Expression) -> Expression:
+def _multiply(weight: float, term: Expression) -> Expression:
     if abs(weight) == 1:
         return term if weight > 0 else Call("neg", (term,))
     return Call("mul", (Number(weight), term))

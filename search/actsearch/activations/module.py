@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations.primitives import look_up
+from actsearch.activations.primitives import import_callable
 from actsearch.activations.program import Program, compile_expression
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression, parse
@@ -45,7 +45,7 @@ class Activation(nn.Module):
 
     def bind_forward(self) -> None:
         """Give this instance a forward with code of its own; called again when its class changed."""
-        function = _own_code(type(self).forward, self.record.formula, self.record.label)
+        function = _copy_code(type(self).forward, self.record.formula, self.record.label)
         self.forward = types.MethodType(function, self)
 
     @property
@@ -76,7 +76,7 @@ class Activation(nn.Module):
 
 
 @functools.lru_cache(maxsize=1024)
-def _own_code(forward: Callable[..., Tensor], formula: str, label: str) -> Callable[..., Tensor]:
+def _copy_code(forward: Callable[..., Tensor], formula: str, label: str) -> Callable[..., Tensor]:
     """The method with a code object of its own for each activation.
 
     torch.compile keeps what it compiled by code object, at most eight versions of one; with one code for all
@@ -96,7 +96,7 @@ class FunctionActivation(Activation):
         super().__init__(record)
         self._dotted = function
         self._keywords = keywords
-        self._function = look_up(function)
+        self._function = import_callable(function)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the function elementwise; shape kept."""
@@ -107,7 +107,7 @@ class FunctionActivation(Activation):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._function = look_up(self._dotted)
+        self._function = import_callable(self._dotted)
 
 
 class FormulaActivation(Activation):
@@ -160,7 +160,7 @@ class FormulaActivation(Activation):
         result = values[program.result]
         if not program.uses_x:
             result = torch.zeros_like(x) + result
-        return _in_dtype_of(x, result)
+        return _cast_like(x, result)
 
     def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
         if not isinstance(leaf, tuple):
@@ -168,9 +168,9 @@ class FormulaActivation(Activation):
         kind, index = leaf
         tensor: Tensor = getattr(self, f"{kind}_{index}")
         if kind == "theta":
-            tensor = _in_dtype_of(x, tensor)
+            tensor = _cast_like(x, tensor)
             if self.channels is not None:
-                return _by_channel(tensor, x, self.channel_axis, self.record.label)
+                return _view_by_channel(tensor, x, self.channel_axis, self.record.label)
         return tensor
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,12 +185,12 @@ class FormulaActivation(Activation):
 
 
 @fx.wrap
-def _in_dtype_of(x: Tensor, tensor: Tensor) -> Tensor:
+def _cast_like(x: Tensor, tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
 
 
 @fx.wrap
-def _by_channel(tensor: Tensor, x: Tensor, axis: int, label: str) -> Tensor:
+def _view_by_channel(tensor: Tensor, x: Tensor, axis: int, label: str) -> Tensor:
     """A parameter in the shape that meets its axis of the input; one for all channels as it is."""
     if tensor.dim() != 1:
         return tensor
@@ -239,7 +239,7 @@ def reseed_random_activations(model: nn.Module, seed: int) -> None:
         module.reseed((seed + 0x9E3779B9 * (index + 1)) % 2**63)
 
 
-def catalog_function(record: ActivationRecord) -> FunctionActivation | None:
+def build_function_activation(record: ActivationRecord) -> FunctionActivation | None:
     """The fused implementation of a catalog row, if torch has one."""
     row = CATALOG[record.name] if record.name else None
     if row is None or row.function is None:

@@ -24,7 +24,7 @@ __all__ = [
     "identity",
     "largest",
     "logsigmoid",
-    "look_up",
+    "import_callable",
     "mix",
     "piecewise",
     "product",
@@ -114,7 +114,7 @@ def crelu(x: Tensor, dim: int = 1) -> Tensor:
     return torch.cat([torch.relu(x), torch.relu(-x)], dim=dim)
 
 
-def look_up(dotted: str) -> Callable[..., Tensor]:
+def import_callable(dotted: str) -> Callable[..., Tensor]:
     """The callable behind a dotted name of our own tables (never of user text)."""
     module, _, name = dotted.rpartition(".")
     function: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
@@ -129,7 +129,7 @@ def bind(name: str) -> Callable[..., Tensor]:
         ActivationError: if shape, dtype or gradient are not those of an elementwise function.
     """
     row = OPERATORS[name]
-    function = look_up(row.function)
+    function = import_callable(row.function)
     least = row.arity + len(row.learned) + row.uses_x
     for count in (least, least + 1) if row.separator is not None else (least,):
         _check(row, function, count)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from actsearch.activations import Activation, activation, describe, expression_of
+from actsearch.activations import Activation, activation, build_expression, describe
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression
 from actsearch.placement import Placement, place
@@ -71,7 +71,7 @@ class Candidate:
     @property
     def expression(self) -> Expression:
         """The formula as a tree."""
-        return expression_of(self._shared())
+        return build_expression(self._shared())
 
     def module(self, channels: int | None = None) -> Activation:
         """A new activation module.

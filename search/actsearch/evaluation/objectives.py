@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from actsearch.activations import expression_of
+from actsearch.activations import build_expression
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.cost import relative_cost
@@ -115,7 +115,7 @@ class _Trained:
 
     @property
     def formula_size(self) -> int:
-        return sum(expression_of(item).size for item in self.record.activations.values())
+        return sum(build_expression(item).size for item in self.record.activations.values())
 
     @property
     def relative_latency(self) -> float:

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import Activation, activation, expression_of
+from actsearch.activations import Activation, activation, build_expression
 from actsearch.errors import ActivationError
 from actsearch.expression import Parameter
 from actsearch.records import ActivationRecord
 
-__all__ = ["Learned", "averaged", "learned_values", "with_learned"]
+__all__ = ["Learned", "averaged", "check_learned", "load_learned"]
 
 Learned = Mapping[str, Tensor | Sequence[float] | float]
 """Values by name of the parameter: theta_0, theta_1, ..."""
 
 
-def learned_values(
+def check_learned(
     record: ActivationRecord, learned: Learned | Activation | None
 ) -> dict[str, Tensor]:
     """Every parameter's value, 0-d or of shape ``(channels,)``; empty if none are given.
@@ -42,7 +42,7 @@ def learned_values(
             f"not {type(learned).__name__}"
         )
     row = CATALOG[record.name] if record.name else None
-    tree = expression_of(record) if row is None or row.elementwise else None
+    tree = build_expression(record) if row is None or row.elementwise else None
     parameters = {
         f"theta_{index}": item for index, item in enumerate(tree.parameters if tree else ())
     }
@@ -59,8 +59,8 @@ def learned_values(
     return values
 
 
-def with_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Activation:
-    """The activation with these values, as from :func:`learned_values`."""
+def load_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Activation:
+    """The activation with these values, as from :func:`check_learned`."""
     channels = next((len(value) for value in values.values() if value.dim()), None)
     module = activation(record, channels=channels).double()
     module.load_state_dict(dict(values))

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from actsearch.activation_catalog import CATALOG, Row
-from actsearch.activations import Activation, expression_of, gain
+from actsearch.activations import Activation, build_expression, gain
 from actsearch.activations.program import fold
 from actsearch.errors import ActivationError
-from actsearch.export.learned import Learned, learned_values, with_learned
-from actsearch.export.several import joined
-from actsearch.export.subject import class_name_of, record_of, records_of
-from actsearch.export.words import comment, docstring
+from actsearch.export.learned import Learned, check_learned, load_learned
+from actsearch.export.several import write_module
+from actsearch.export.subject import make_class_name, resolve_record, resolve_records
+from actsearch.export.words import escape_comment, escape_docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, TrialRecord
@@ -103,16 +103,16 @@ def to_python(
     """
     row = what.winner if isinstance(what, Verdict) else what
     if isinstance(row, VerdictRow) and _is_unchanged_model(row):
-        return f"# Nothing was confirmed to be better: keep {comment(row.label)}.\n"
+        return f"# Nothing was confirmed to be better: keep {escape_comment(row.label)}.\n"
     note = " ".join(filter(None, (_origin(what), note)))
-    if several := records_of(row):
+    if several := resolve_records(row):
         if learned is not None:
             raise ActivationError("learned values belong to one activation: write each by itself")
-        return joined(several, name or "FoundActivation", note, to_python)
-    record = record_of(row)
-    values = learned_values(record, what if isinstance(what, Activation) else learned)
+        return write_module(several, name or "FoundActivation", note, to_python)
+    record = resolve_record(row)
+    values = check_learned(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
-    class_name = name or class_name_of(record)
+    class_name = name or make_class_name(record)
     taken = {"torch", "nn", "F", *_HELPERS}
     if not class_name.isidentifier() or keyword.iskeyword(class_name) or class_name in taken:
         raise ActivationError(f"{class_name!r} is no name for a Python class")
@@ -128,11 +128,11 @@ def to_python(
     else:
         module = what if isinstance(what, Activation) else learned
         axis = module.channel_axis if isinstance(module, Activation) else 1
-        body = _formula_body(expression_of(record), values, axis)
+        body = _formula_body(build_expression(record), values, axis)
     needed = "".join(f"\n\n{text}" for call, text in _HELPERS.items() if f"{call}(" in body)
     head = (_HEAD if "F." in body else _HEAD.replace(_FUNCTIONAL, "")).format(
         helpers=needed,
-        title=f"{docstring(record.label)}, found with actsearch.",
+        title=f"{escape_docstring(record.label)}, found with actsearch.",
         where=_where(record, note, values),
         name=class_name,
         doc=_doc(record, row),
@@ -159,7 +159,7 @@ def _origin(what: Any) -> str:
 def _doc(record: ActivationRecord, row: Row | None) -> str:
     """The class's docstring."""
     if row is None or row.widens is None:
-        return f"f(x) = {docstring(record.formula)}"
+        return f"f(x) = {escape_docstring(record.formula)}"
     times = row.width(record.hyperparameters)
     return (
         f"The largest of each {times} neighbouring channels: {times} c channels in, c out.\n\n"
@@ -168,16 +168,16 @@ def _doc(record: ActivationRecord, row: Row | None) -> str:
 
 
 def _where(record: ActivationRecord, note: str, values: Mapping[str, torch.Tensor]) -> str:
-    lines = [f"Formula: {docstring(record.formula)}"]
+    lines = [f"Formula: {escape_docstring(record.formula)}"]
     if values:
         lines.append("Parameters start at the values that they learned.")
-    what = with_learned(record, values) if values else record
+    what = load_learned(record, values) if values else record
     try:
         lines.append(f"Initialisation gain 1 / sqrt(E[f(z)^2]), z ~ N(0, 1): {gain(what):.6g}")
     except ActivationError:
         lines.append("Initialisation gain: none (the second moment is not finite)")
     if note:
-        lines.append(docstring(note))
+        lines.append(escape_docstring(note))
     return "\n".join(lines) + "\n"
 
 

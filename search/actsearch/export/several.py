@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from actsearch.export.subject import class_name_of
-from actsearch.export.words import docstring
+from actsearch.export.subject import make_class_name
+from actsearch.export.words import escape_docstring
 from actsearch.records import ActivationRecord
 
-__all__ = ["joined"]
+__all__ = ["write_module"]
 
 _IMPORTS = ("import torch", "from torch import nn", "from torch.nn import functional as F")
 
 
-def joined(
-    items: Mapping[str, ActivationRecord], name: str, note: str, write: Callable[..., str]
+def write_module(
+    records: Mapping[str, ActivationRecord], name: str, note: str, write: Callable[..., str]
 ) -> str:
     """One file with a class for each different activation and ``ACTIVATIONS``, which says by group what goes where.
 
@@ -26,23 +26,27 @@ def joined(
     """
     names: dict[str, str] = {}
     blocks: list[str] = []
-    for item in items.values():
-        if item.label in names:
+    for record in records.values():
+        if record.label in names:
             continue
-        wanted = name if item.name is None else class_name_of(item)
+        wanted = name if record.name is None else make_class_name(record)
         same = sum(
             known.rstrip("0123456789_") == wanted.rstrip("0123456789_") for known in names.values()
         )
-        names[item.label] = f"{wanted}_{same + 1}" if same else wanted
-        for block in _blocks(write(item, name=names[item.label])):
+        names[record.label] = f"{wanted}_{same + 1}" if same else wanted
+        for block in _blocks(write(record, name=names[record.label])):
             if block not in blocks:
                 blocks.append(block)
     code = "\n\n".join(blocks)
     imports = [line for line in _IMPORTS if line != _IMPORTS[2] or "F." in code]
-    places = "".join(f"    {group!r}: {names[item.label]},\n" for group, item in items.items())
+    places = "".join(
+        f"    {group!r}: {names[record.label]},\n" for group, record in records.items()
+    )
     head = "Several activations, found with actsearch, each for a group of sites."
     return (
-        f'"""{head}\n\n{docstring(note)}\n"""\n\n' + "\n".join(imports) + f"\n\n\n{code}\n\n"
+        f'"""{head}\n\n{escape_docstring(note)}\n"""\n\n'
+        + "\n".join(imports)
+        + f"\n\n\n{code}\n\n"
         "# group of sites: a path or pattern of module names, or a band of the depth, first to last\n"
         f"ACTIVATIONS = {{\n{places}}}\n"
     )

@@ -1,4 +1,4 @@
-"""Which activation is meant by what a user hands to a way out."""
+"""Which activation is meant by what a user hands to an export."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from actsearch.report import Verdict, VerdictRow
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import one_line
 
-__all__ = ["class_name_of", "record_of", "records_of"]
+__all__ = ["make_class_name", "resolve_record", "resolve_records"]
 
 
-def records_of(what: Any) -> dict[str, ActivationRecord]:
+def resolve_records(what: Any) -> dict[str, ActivationRecord]:
     """The activations of a candidate that has several, by group of sites; empty for what names one.
 
     Args:
         what: a candidate, a trial, or a verdict or one of its rows; anything else names one.
     """
     if isinstance(what, Verdict):
-        return records_of(what.winner)
+        return resolve_records(what.winner)
     if isinstance(what, VerdictRow):
         stored = CandidateRecord.groups_in(what.activation or {})
         record: Any = CandidateRecord({str(key): _stored(item) for key, item in stored.items()})
@@ -33,7 +33,7 @@ def records_of(what: Any) -> dict[str, ActivationRecord]:
     return {group: describe(item) for group, item in record.activations.items()}
 
 
-def record_of(what: Any) -> ActivationRecord:
+def resolve_record(what: Any) -> ActivationRecord:
     """The record of anything that names one activation.
 
     Args:
@@ -44,8 +44,8 @@ def record_of(what: Any) -> ActivationRecord:
         FormulaError: a formula that cannot be read.
     """
     if isinstance(what, Verdict):
-        return record_of(what.winner)
-    if several := records_of(what):
+        return resolve_record(what.winner)
+    if several := resolve_records(what):
         one = next(iter(several.values())).label
         raise ActivationError(
             f"these are several activations, at {', '.join(several)}: choose one of them, as {one!r}, write all with "
@@ -72,7 +72,7 @@ def _stored(item: Any) -> ActivationRecord:
     return tolerant.activation(dict(item) if isinstance(item, Mapping) else item)
 
 
-def class_name_of(record: ActivationRecord) -> str:
+def make_class_name(record: ActivationRecord) -> str:
     """A name for a class that computes it."""
     if record.name:
         return "".join(part.capitalize() for part in record.name.split("_"))

@@ -51,14 +51,14 @@ def canonical(tree: Expression) -> Expression:
         return tree
     arguments = tuple(canonical(argument) for argument in tree.arguments)
     if tree.operator in _COMMUTATIVE:
-        arguments = _gathered(tree.operator, tuple(sorted(arguments, key=_order)))
-        arguments = _without_neutral(tree.operator, arguments)
+        arguments = _gather_numbers(tree.operator, tuple(sorted(arguments, key=_order)))
+        arguments = _drop_neutral(tree.operator, arguments)
         if len(arguments) == 1:
             return arguments[0]
     if tree.operator == "mix":
-        arguments = _mixed(*arguments)
+        arguments = _order_mix(*arguments)
     name = _PAIR.get(tree.operator, tree.operator) if len(arguments) == 2 else tree.operator
-    return _simplified(Call(name, arguments))
+    return _simplify(Call(name, arguments))
 
 
 def _order(tree: Expression) -> tuple[int, int, str]:
@@ -66,16 +66,16 @@ def _order(tree: Expression) -> tuple[int, int, str]:
     return (not isinstance(tree, Number), tree.size, str(tree))
 
 
-def _gathered(name: str, arguments: tuple[Expression, ...]) -> tuple[Expression, ...]:
+def _gather_numbers(name: str, arguments: tuple[Expression, ...]) -> tuple[Expression, ...]:
     """The numbers among sorted arguments as one, if together they are a number."""
     count = sum(isinstance(item, Number) for item in arguments)
     if count < 2:
         return arguments
-    together = _folded(Call(name, arguments[:count]))
-    return (together, *arguments[count:]) if isinstance(together, Number) else arguments
+    number = _fold_numbers(Call(name, arguments[:count]))
+    return (number, *arguments[count:]) if isinstance(number, Number) else arguments
 
 
-def _without_neutral(name: str, arguments: tuple[Expression, ...]) -> tuple[Expression, ...]:
+def _drop_neutral(name: str, arguments: tuple[Expression, ...]) -> tuple[Expression, ...]:
     """Without zeros in a sum, ones in a product, and repeated arguments of max and min; at least one is kept."""
     if name in _NEUTRAL:
         kept = [item for item in arguments if item != Number(_NEUTRAL[name])]
@@ -88,7 +88,7 @@ def _without_neutral(name: str, arguments: tuple[Expression, ...]) -> tuple[Expr
     return tuple(kept) or arguments[:1]
 
 
-def _mixed(
+def _order_mix(
     first: Expression, second: Expression, weight: Expression
 ) -> tuple[Expression, Expression, Expression]:
     """mix(a, b, w) is mix(b, a, 1 - w): the smaller argument comes first."""
@@ -100,7 +100,7 @@ def _mixed(
     return second, first, Number(1 - weight.value)
 
 
-def _simplified(tree: Call) -> Expression:
+def _simplify(tree: Call) -> Expression:
     first, *rest = tree.arguments
     match tree.operator:
         case "identity":
@@ -111,10 +111,10 @@ def _simplified(tree: Call) -> Expression:
             return first
         case "div" | "pow" if rest[0] == Number(1):
             return first
-    return _folded(tree)
+    return _fold_numbers(tree)
 
 
-def _folded(tree: Call) -> Expression:
+def _fold_numbers(tree: Call) -> Expression:
     """The number that a call of numbers is, where it is one; torch decides about the others."""
     function = _FOLDS.get(tree.operator)
     numbers = [item.value for item in tree.arguments if isinstance(item, Number)]

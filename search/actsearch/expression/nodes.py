@@ -122,10 +122,10 @@ class Expression:
         return from_json(data)
 
     def __str__(self) -> str:
-        return self._spelt
+        return self._string
 
     @cached_property
-    def _spelt(self) -> str:
+    def _string(self) -> str:
         return self._text()[0]
 
     def __repr__(self) -> str:
@@ -158,7 +158,7 @@ class Variable(Expression):
 X = Variable()
 
 
-def _checked(value: float, what: str) -> float:
+def _check_number(value: float, what: str) -> float:
     if not is_number(value):
         raise FormulaError(f"{what} must be a number, not {value!r}")
     if not abs(value) <= Limits.NUMBER:  # also refuses NaN
@@ -182,7 +182,7 @@ class Number(Expression):
     value: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", _checked(self.value, "number"))
+        object.__setattr__(self, "value", _check_number(self.value, "number"))
 
     def to_json(self) -> Any:
         """The number itself."""
@@ -204,7 +204,7 @@ class Parameter(Expression):
     per: Scope = "tensor"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "init", _checked(self.init, "start value of a parameter"))
+        object.__setattr__(self, "init", _check_number(self.init, "start value of a parameter"))
         if self.per not in ("tensor", "channel"):
             raise FormulaError(f"per must be 'tensor' or 'channel', not {self.per!r}")
 
@@ -261,7 +261,7 @@ class Call(Expression):
         if base is None or exponent is None:
             return
         try:
-            _checked(math.pow(base, exponent), "power")
+            _check_number(math.pow(base, exponent), "power")
         except (OverflowError, ValueError):
             raise FormulaError(
                 f"the power of {base:g} and {exponent:g} is not a number up to {Limits.NUMBER:g}"
@@ -288,10 +288,10 @@ class Call(Expression):
             return f"{row.name}({', '.join(text for text, _ in parts)})", _ATOM
         own = row.precedence
         if row.arity == 1:
-            return row.symbol + _wrapped(*parts[0], at_least=own), own
+            return row.symbol + _parenthesize(*parts[0], at_least=own), own
         right_associative = row.name == "pow"
-        left = _wrapped(*parts[0], at_least=own + right_associative)
-        right = _wrapped(*parts[1], at_least=own + (not right_associative))
+        left = _parenthesize(*parts[0], at_least=own + right_associative)
+        right = _parenthesize(*parts[1], at_least=own + (not right_associative))
         return f"{left} {row.symbol} {right}", own
 
     def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
@@ -299,8 +299,8 @@ class Call(Expression):
         if row.separator is not None:
             return row.latex.format(row.separator.join(self._joined(parts))), _ATOM
         if row.symbol is None:
-            plain = [_bracketed(*part, at_least=1) for part in parts[: row.arity]]
-            weights = [_bracketed(*part, at_least=_ATOM) for part in parts[row.arity :]]
+            plain = [_bracket(*part, at_least=1) for part in parts[: row.arity]]
+            weights = [_bracket(*part, at_least=_ATOM) for part in parts[row.arity :]]
             text = row.latex.format(*plain, *weights)
             return text, 0 if row.name == "piecewise" else _ATOM  # nothing closes its cases
         if row.name == "div":
@@ -310,19 +310,19 @@ class Call(Expression):
             text, binding = parts[
                 0
             ]  # a superscript on a call's LaTeX would seem to belong to its end
-            base = _bracketed(text, 0 if self.arguments[0].children else binding, at_least=own + 1)
+            base = _bracket(text, 0 if self.arguments[0].children else binding, at_least=own + 1)
             return row.latex.format(base, parts[1][0]), own
         *left, (text, binding) = parts
-        last = _bracketed(text, 0 if text.startswith("-") else binding, at_least=own + 1)
-        return row.latex.format(*(_bracketed(*part, at_least=own) for part in left), last), own
+        last = _bracket(text, 0 if text.startswith("-") else binding, at_least=own + 1)
+        return row.latex.format(*(_bracket(*part, at_least=own) for part in left), last), own
 
     def _joined(self, parts: list[tuple[str, int]]) -> list[str]:
         """Arguments of a sum, product or list, bracketed where the whole could be read otherwise."""
         strength = {"sum": 2, "prod": 3}.get(self.operator)
         if strength is None:
-            return [_bracketed(*part, at_least=1) for part in parts]
+            return [_bracket(*part, at_least=1) for part in parts]
         return [
-            _bracketed(text, 0 if text.startswith("-") else binding, at_least=strength)
+            _bracket(text, 0 if text.startswith("-") else binding, at_least=strength)
             for text, binding in parts
         ]
 
@@ -337,11 +337,11 @@ def _constant(tree: Expression) -> float | None:
     return None
 
 
-def _wrapped(text: str, binding: int, at_least: int) -> str:
+def _parenthesize(text: str, binding: int, at_least: int) -> str:
     return text if binding >= at_least else f"({text})"
 
 
-def _bracketed(text: str, binding: int, at_least: int) -> str:
+def _bracket(text: str, binding: int, at_least: int) -> str:
     return text if binding >= at_least else rf"\left({text}\right)"
 
 

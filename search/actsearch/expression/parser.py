@@ -19,7 +19,7 @@ _INFIX = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.P
 _FOREIGN = re.compile(r"[^A-Za-z0-9_+\-*/().,=\"' \t\n]")
 _TOO_DEEP = re.compile(r"(?:[-+]\s*){200}")  # how many Python reads depends on its recursion limit
 _TOO_LONG = re.compile(r"[0-9_]{300}")  # Python itself refuses integers of 4300 digits
-_REMEMBERED = (
+_CACHED = (
     1024  # texts: a search reads those of its parents and of its latest proposals again and again
 )
 
@@ -51,7 +51,7 @@ def parse(
         return text
     if not isinstance(text, str):
         raise FormulaError(f"a formula is a text, not {type(text).__name__}")
-    return _read(text, constants) if constants else _remembered(text)
+    return _read(text, constants) if constants else _read_cached(text)
 
 
 def _read(text: str, constants: Mapping[str, float | str]) -> Expression:
@@ -61,26 +61,26 @@ def _read(text: str, constants: Mapping[str, float | str]) -> Expression:
         )
     if not text.strip():
         raise FormulaError("formula is empty", text, 0)
-    if found := _FOREIGN.search(text):
+    if match := _FOREIGN.search(text):
         raise FormulaError(
-            f"character {found.group()!r} has no place in a formula"
-            + ("; a power is written **" if found.group() == "^" else ""),
+            f"character {match.group()!r} has no place in a formula"
+            + ("; a power is written **" if match.group() == "^" else ""),
             text,
-            found.start(),
+            match.start(),
         )
-    if found := _TOO_DEEP.search(text):
-        raise FormulaError("formula is nested too deeply", text, found.start())
-    if found := _TOO_LONG.search(text):
-        raise FormulaError("number has too many digits", text, found.start())
+    if match := _TOO_DEEP.search(text):
+        raise FormulaError("formula is nested too deeply", text, match.start())
+    if match := _TOO_LONG.search(text):
+        raise FormulaError("number has too many digits", text, match.start())
     return _Reader(text, constants).read()
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _remembered(text: str) -> Expression:
+@functools.lru_cache(maxsize=_CACHED)
+def _read_cached(text: str) -> Expression:
     return _read(text, {})
 
 
-_SPELT: dict[type[ast.AST], str] = {
+_SYNTAX_NAMES: dict[type[ast.AST], str] = {
     ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@", ast.Not: "not", ast.Invert: "~", ast.IfExp: "if",
     ast.BoolOp: "and, or", ast.Compare: "a comparison", ast.Lambda: "lambda", ast.Attribute: "a dot",
     ast.Await: "await", ast.Subscript: "[...]", ast.NamedExpr: ":=", ast.Tuple: "a comma", ast.Starred: "*",
@@ -88,10 +88,10 @@ _SPELT: dict[type[ast.AST], str] = {
 }  # fmt: skip
 
 
-def _spelt(node: ast.expr) -> str:
+def _name_syntax(node: ast.expr) -> str:
     """A piece of syntax as its writer knows it."""
     kind = type(node.op) if isinstance(node, (ast.BinOp, ast.UnaryOp)) else type(node)
-    return _SPELT.get(kind, type(node).__name__)
+    return _SYNTAX_NAMES.get(kind, type(node).__name__)
 
 
 class _Reader:
@@ -150,7 +150,7 @@ class _Reader:
                 return self._operator(_INFIX[type(op)], [left, right], node, depth)
             case ast.Call():
                 return self._call(node, depth)
-        raise self._error(f"{_spelt(node)} is not part of the formula language", node)
+        raise self._error(f"{_name_syntax(node)} is not part of the formula language", node)
 
     def _number(self, node: ast.Constant) -> float:
         value = node.value

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from actsearch.activations import Activation, pieces_of
+from actsearch.activations import Activation, count_pieces
 from actsearch.placement.function_module import Activating, FunctionModule
 
 __all__ = ["derive_class", "is_inplace", "make_inplace", "pause", "set_class"]
@@ -28,7 +28,7 @@ def pause(module: nn.Module) -> None:
 
 def make_inplace(module: nn.Module) -> None:
     """Make an activation write its result over what it is given, unless it changes the shape."""
-    if not isinstance(module, Activation) or pieces_of(module) == 1:
+    if not isinstance(module, Activation) or count_pieces(module) == 1:
         _rebind(module, inplace_class)
 
 

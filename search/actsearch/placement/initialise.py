@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from actsearch.activations import Activation, gain, pieces_of
+from actsearch.activations import Activation, count_pieces, gain
 from actsearch.placement.placing import Placement
 from actsearch.placement.site_trace import trace_sites
 from actsearch.placement.widen import equalize_pieces
@@ -44,7 +44,7 @@ def initialise_for_gain(placement: Placement, sample: Any) -> tuple[str, ...]:
         if layer is None or layer in drawn or not isinstance(module, Activation):
             continue
         _draw_weights(layer, gain(module))
-        if (pieces := pieces_of(module)) > 1:
+        if (pieces := count_pieces(module)) > 1:
             equalize_pieces(traces[path].between, pieces)
         drawn[layer] = path
     return tuple(drawn.values())

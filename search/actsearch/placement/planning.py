@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import Activation, describe, expression_of, pieces_of
+from actsearch.activations import Activation, build_expression, count_pieces, describe
 from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.analysis import ModelAnalysis
 from actsearch.placement.choose import Where, match_sites, select_sites, split_by_depth
@@ -93,7 +93,7 @@ def _resolve(act: Any) -> ActivationRecord | nn.Module:
     if record.name and CATALOG[record.name].role != "hidden":
         raise PlacementError(_NOT_HIDDEN.format(record.name))
     # a widening activation has learned nothing itself, and is built anew for the axis of its layer
-    return act if isinstance(act, Activation) and pieces_of(record) == 1 else record
+    return act if isinstance(act, Activation) and count_pieces(record) == 1 else record
 
 
 def _refuse_quantised_sites(analysis: ModelAnalysis, plan: Plan) -> None:
@@ -146,7 +146,7 @@ def _trace_or_guess(analysis: ModelAnalysis, plan: Plan) -> Mapping[str, SiteTra
         path
         for path, item in plan.items()
         if isinstance(item, ActivationRecord)
-        and (_learns_per_channel(item) or pieces_of(item) > 1)
+        and (_learns_per_channel(item) or count_pieces(item) > 1)
     ]
     if not needed:
         return {}
@@ -159,7 +159,7 @@ def _trace_or_guess(analysis: ModelAnalysis, plan: Plan) -> Mapping[str, SiteTra
 def _learns_per_channel(record: ActivationRecord) -> bool:
     if record.name and not CATALOG[record.name].elementwise:
         return False
-    return any(parameter.per == "channel" for parameter in expression_of(record).parameters)
+    return any(parameter.per == "channel" for parameter in build_expression(record).parameters)
 
 
 def _explain_unknown_channels(trace: SiteTrace | None, sample: Any) -> str:
@@ -197,13 +197,13 @@ def _guess_from_sequential(model: nn.Module, path: str) -> SiteTrace | None:
 def pieces_by_site(shell: nn.Module, plan: Plan) -> dict[str, int]:
     """Pieces a channel, by path of each planned site that needs a wider layer."""
     pieces = {
-        path: pieces_of(item)
+        path: count_pieces(item)
         for path, item in plan.items()
-        if isinstance(item, ActivationRecord) and pieces_of(item) > 1
+        if isinstance(item, ActivationRecord) and count_pieces(item) > 1
     }
     for path in pieces:
         old = shell.get_submodule(path)
-        if kind_of(old) == "glu" or (isinstance(old, Activation) and pieces_of(old) > 1):
+        if kind_of(old) == "glu" or (isinstance(old, Activation) and count_pieces(old) > 1):
             raise PlacementError(
                 f"{activation_label(old)} at {path!r} changes the shape already: "
                 "what needs a wider layer takes the place of an activation that keeps it"

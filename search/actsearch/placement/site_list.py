@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import fx, nn
 
-from actsearch.activations import Activation, pieces_of
+from actsearch.activations import Activation, count_pieces
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import (
     GATES,
@@ -251,7 +251,7 @@ def _role(
     path: str, module: nn.Module, discovery: Discovery, is_last: bool, model: nn.Module
 ) -> SiteRole:
     """By what becomes of the result, where that was seen, else by position and names."""
-    if isinstance(module, Activation) and pieces_of(module) > 1:
+    if isinstance(module, Activation) and count_pieces(module) > 1:
         return "gate"  # it changes the shape; what stands before it was made wider for it
     kind = kind_of(module)
     known = path in discovery.order

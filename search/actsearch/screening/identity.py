@@ -18,8 +18,8 @@ from actsearch.activation_catalog import CATALOG, Value
 from actsearch.activations import (
     Activation,
     activation,
+    build_expression,
     describe,
-    expression_of,
     value_and_gradient,
 )
 from actsearch.expression import canonical
@@ -125,7 +125,7 @@ def _compute(formula: str, name: str | None, settings: tuple[tuple[str, Value], 
     if row is not None and (row.random or not row.elementwise):
         key = _hash(row.name, *(f"{setting}={value!r}" for setting, value in settings))
         return Identity(key, key, key)
-    scopes = sorted(parameter.per for parameter in expression_of(record).parameters)
+    scopes = sorted(parameter.per for parameter in build_expression(record).parameters)
     parts: list[str] = []
     images: list[list[str]] = [[], [], [], []]
     for module in perturbed_modules(record):
@@ -162,7 +162,7 @@ def _perturb(
     formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]
 ) -> tuple[Activation, ...]:
     record = ActivationRecord(formula, name, dict(settings))
-    tree = expression_of(record)
+    tree = build_expression(record)
     as_written = record
     if tree.parameters:
         as_written = ActivationRecord(str(canonical(tree)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import at_start, describe, value_and_gradient
+from actsearch.activations import build_at_start, describe, value_and_gradient
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.screening.identity import perturbed_modules
@@ -103,7 +103,7 @@ def _screen_activation(
     row = CATALOG[record.name] if record.name else None
     if row is not None and row.role != "hidden":
         return Screening(f"{row.name} is not elementwise: it is no hidden activation")
-    module = at_start(record).to(dtype).eval()
+    module = build_at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
     for where, values, slopes in _compute(module, _samples(pre_activations, dtype)):
         if reason := _find_refusal(values, slopes, straight_through):

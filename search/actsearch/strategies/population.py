@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import describe, expression_of
+from actsearch.activations import build_expression, describe
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
@@ -58,7 +58,7 @@ class Member:
     def size(self) -> int:
         """Nodes of its different formulas together; an activation without a formula counts as one."""
         distinct = {item.formula: item for item in self.items}.values()
-        return sum(expression_of(item).size if has_tree(item) else 1 for item in distinct)
+        return sum(build_expression(item).size if has_tree(item) else 1 for item in distinct)
 
     @property
     def shape(self) -> tuple[str, ...]:

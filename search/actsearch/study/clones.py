@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import curve, expression_of
+from actsearch.activations import build_expression, curve
 from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["near_clone"]
@@ -25,7 +25,7 @@ def near_clone(a: CandidateRecord, b: CandidateRecord) -> bool:
 def _are_close(first: ActivationRecord | None, second: ActivationRecord | None) -> bool:
     if first is None or second is None or not (_is_plain(first) and _is_plain(second)):
         return first is not None and first == second
-    if len(expression_of(first).parameters) != len(expression_of(second).parameters):
+    if len(build_expression(first).parameters) != len(build_expression(second).parameters):
         return False
     x, f, _ = curve(first, -4, 4, 321)
     g = curve(second, -4, 4, 321).y

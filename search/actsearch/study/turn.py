@@ -49,7 +49,7 @@ def only_one(study_name: str, call: Literal["optimize", "confirm"]) -> Iterator[
                 )
         _turns.append(turn)
     try:
-        with global_streams.waited_for():
+        with global_streams.wait_forever():
             yield
     finally:
         with _lock, contextlib.suppress(ValueError):  # a fork has forgotten it

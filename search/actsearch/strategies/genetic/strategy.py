@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import describe, expression_of
+from actsearch.activations import build_expression, describe
 from actsearch.checks import check_field, check_integer, check_share
 from actsearch.errors import SpaceError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
@@ -167,11 +167,11 @@ class _Breeding(GroupSampler):
                 return donor, "transplant"
             if random.random() < self._settings.crossover:
                 return self._cross(item, donor), "crossover"
-        operation, tree = mutate(expression_of(item), self.pset)
+        operation, tree = mutate(build_expression(item), self.pset)
         return compose(tree, self._context.space), operation
 
     def _cross(self, first: ActivationRecord, second: ActivationRecord) -> ActivationRecord:
-        tree = crossover(expression_of(first), expression_of(second))
+        tree = crossover(build_expression(first), build_expression(second))
         return compose(tree, self._context.space)
 
 
@@ -204,7 +204,7 @@ def _add_first(batch: CandidateBatch, n: int, context: Context, pset: Any) -> No
     rows = [name for name in space.activation_names if CATALOG[name].elementwise]
     for name in rows if len(rows) <= n // 2 else random.sample(rows, n // 2):
         batch.accept(CandidateRecord.shared(describe(name), "catalog"))
-    trees = [tree for name in rows if (tree := expression_of(name)).depth <= space.max_depth]
+    trees = [tree for name in rows if (tree := build_expression(name)).depth <= space.max_depth]
 
     def variant() -> Child:
         if not trees or random.random() < 0.1:
