@@ -121,7 +121,9 @@ class Competition:
         for rung, value in enumerate(tracker.values):
             if rung == len(self._rungs):
                 self._rungs.append([])
-            bisect.insort(self._rungs[rung], self._sign * value)
+            bisect.insort(
+                self._rungs[rung], self._sign * value
+            )  # sorted, so that a rank is one search
 
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""
@@ -165,6 +167,7 @@ class RungTracker:
 
     def report(self, step: int, value: float) -> bool:
         """Take a value; whether the trial is to be given up."""
+        # a loop, as an objective of the user's own may report so rarely that one step passes several rungs
         while self.pruned_at is None and self.exempt_at is None and self._reaches(step):
             better, entered = (0, 0)
             if not math.isnan(value):
@@ -194,6 +197,7 @@ class RungTracker:
         unit = "step" if self._competition.budget is None else "epoch"
         factor = self._competition.pruner.reduction_factor
         share = _SHARES.get(factor, f"1/{factor}")
+        # of fewer, a share rounds down to one trial
         best = f"among the best {share}" if competing >= 2 * factor else "the best"
         self.reason = (
             f"pruned at {unit} {step}: {value:.6g} is not {best} of {competing} at that rung"

@@ -117,6 +117,7 @@ class CandidateRecord:
     ) -> list[tuple[ActivationRecord | None, ActivationRecord | None]]:
         """The activations of two candidates in each group that one of them names, ordered by group."""
         groups = self.by_group.keys() | other.by_group.keys()
+        # the shared activation stands in every group; by itself it is compared where both have one
         if not groups or (SHARED in self.activations and SHARED in other.activations):
             groups.add(SHARED)
         return [(self.at(group), other.at(group)) for group in sorted(groups)]

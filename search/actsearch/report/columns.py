@@ -130,6 +130,7 @@ def merge_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> p
     rows = _make_frame(cells).set_index("number", drop=False)
     old = before[before["number"].isin(rows.index)].set_index("number", drop=False)
     new = rows.loc[old.index]
+    # an open trial changes in nothing else before it ends
     same = (old["state"] == new["state"]) & (old["started"].isna() == new["started"].isna())
     rows = rows.drop(index=old.index[same])
     if rows.empty:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "StudySummary"]
 
 _POINTS = 40  # of the line in the list of studies
-_MOST_OPEN = 5000  # trials to ask for by number
+_MOST_OPEN = 5000  # trials to ask for by number; databases limit the parameters of a query
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,8 @@ def temporary_file(path: Path) -> Iterator[Path]:
     for left in [item for item in folder.iterdir() if _is_forgotten(item, start)]:
         left.unlink(missing_ok=True)
     part = folder / f"{start}{secrets.token_hex(8)}{_PART}"
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask
+    # O_EXCL: a link that somebody put there is not followed; the mode is less the umask
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield part
     finally:
@@ -194,7 +195,9 @@ def replace_file(part: Path, path: Path) -> None:
         before = path.stat()
         part.chmod(before.st_mode & 0o7777)
         os.chown(part, before.st_uid, before.st_gid)  # may be refused: then it is the writer's
-    _sync(part)
+    _sync(
+        part
+    )  # before it is renamed: else a loss of power may leave an empty file under the right name
     os.replace(part, path)
     with contextlib.suppress(OSError):  # some file systems cannot do that with a folder
         _sync(path.parent)

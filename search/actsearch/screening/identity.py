@@ -27,12 +27,16 @@ from actsearch.records import ActivationRecord, CandidateRecord
 
 __all__ = ["Identity", "fingerprint", "identify", "perturbed_modules", "points"]
 
-_QUANTILES = 64
+_QUANTILES = 64  # where inputs mostly lie, after normalisation
 _KINKS = (0.0, 0.5, 1.0, 2.0, 3.0, 6.0)  # where catalog rows bend, on both sides of 0
 _OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu from a clipped one
-_DIGITS = 6
+_DIGITS = 6  # float32 has 7: formulas that are equal on paper differ in the last ones
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
-_PERTURBATIONS = (0.0, 0.137, -0.0823)
+_PERTURBATIONS = (
+    0.0,
+    0.137,
+    -0.0823,
+)  # of both signs and different sizes: symmetric ones would hide differences
 
 
 Numbers = npt.NDArray[np.float64]

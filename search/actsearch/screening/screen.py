@@ -18,7 +18,7 @@ from actsearch.screening.identity import perturbed_modules
 __all__ = ["Screening", "screen"]
 
 _GRID = 1001  # quantiles of N(0, 1)
-_FAR = (-100.0, 100.0)
+_FAR = (-100.0, 100.0)  # rare, but met in a diverging start: only a warning
 _ALIVE = 0.01  # share of points that must have a gradient
 _ISOLATED = 0.01  # share of points at which infinities or NaN count as isolated
 _MOST_SAMPLES = 8  # of pre-activations, for one activation
@@ -122,7 +122,9 @@ def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tupl
         flat = tensor.detach().reshape(-1, 1).to(dtype)
         flat = flat[:: max(1, len(flat) // _GRID)]
         samples += [
-            (f"{scale} x pre-activations of site {index}", flat * scale) for scale in (1, 3)
+            # three times as large, as they may become in training
+            (f"{scale} x pre-activations of site {index}", flat * scale)
+            for scale in (1, 3)
         ]
     return samples
 

@@ -69,7 +69,7 @@ class Context:
 
     def proposal_seed(self, history: Sequence[TrialRecord]) -> int:
         """Seed of one proposal: depends on the study's seed and the number of trials alone."""
-        return derive(self.seed, "propose", len(history)) % 2**32
+        return derive(self.seed, "propose", len(history)) % 2**32  # numpy takes no larger seed
 
     def is_better(self, a: float, b: float) -> bool:
         """Whether value a is better than b."""
@@ -134,6 +134,7 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     """The worst finite value so far (0 if there is none): what REJECTED and FAILED count as."""
     values = (trial.value for trial in history if is_measured(trial))
     finite = [value for value in values if value is not None and math.isfinite(value)]
+    # never NaN or an infinity: DEAP compares NaN as greater both ways, and TPE refuses infinities
     return (min if context.direction == "maximize" else max)(finite, default=0.0)
 
 

@@ -89,7 +89,7 @@ class BySiteState:
         """Groups to change: each in turn; when mixing, a random one, and with probability 1/2 each one more."""
         if self.phase == "one":
             return [self._turn % self._count]
-        count = 1
+        count = 1  # mostly few: what is good in one group mostly stays so when another one changes
         while count < self._count and rng.random() < 0.5:
             count += 1
         return sorted(rng.sample(range(self._count), count))
@@ -165,6 +165,7 @@ class BySite(Strategy):
                 return [groups.normalized(candidate) for candidate in candidates]
             phase = "one"  # the space has no other shared ones
         state = BySiteState(history, context, phase)
+        # a stream of its own: how a strategy draws activations must not move which groups are chosen
         rng = random.Random(derive(context.proposal_seed(history), "groups"))
         batch = CandidateBatch(history, groups)
         with self.open_sampler(history, context, state) as sampler:
@@ -176,6 +177,7 @@ class BySite(Strategy):
                 return items, _MIXED, parents
 
             for _ in range(n):
+                # a repetition costs no training, and a batch without any candidate would end the search
                 batch.add(make, _ATTEMPTS, may_repeat=True)
                 state.advance()
         return batch.accepted
@@ -193,7 +195,9 @@ def _rewrite(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[Tri
             yield trial
             continue
         old = trial.candidate
-        identity = trial.fingerprint
+        identity = (
+            trial.fingerprint
+        )  # of all groups together, which the shared activation alone has not
         if identity:
             with contextlib.suppress(ActsearchError):
                 identity = fingerprint(items[0])

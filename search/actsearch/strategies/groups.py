@@ -80,6 +80,7 @@ class SiteGroups:
         parents: tuple[int, ...] = (),
     ) -> CandidateRecord:
         """A candidate of one activation for each group; of one function everywhere, a shared one."""
+        # also where the formulas are written differently: identity must not depend on how they are written
         if self.covers_all_sites and (
             all(item == items[0] for item in items[1:])
             or len({fingerprint(item) for item in items}) == 1

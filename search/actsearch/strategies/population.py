@@ -57,6 +57,7 @@ class Member:
     @functools.cached_property
     def size(self) -> int:
         """Nodes of its different formulas together; an activation without a formula counts as one."""
+        # a formula that several groups share is read once by whoever looks at the result
         distinct = {item.formula: item for item in self.items}.values()
         return sum(build_expression(item).size if has_tree(item) else 1 for item in distinct)
 
@@ -103,7 +104,7 @@ def best_and_latest(
     for member in reversed(members):
         other = best_of.get(member.shape)
         if other is None and len(best_of) == latest:
-            break
+            break  # regularised evolution: older shapes die, however good they are
         if other is None or sign * member.value < sign * other.value:
             best_of[member.shape] = member
     kept = sorted(best_of.values(), key=lambda member: member.number)
@@ -123,7 +124,7 @@ def tournament(pool: Sequence[Member], size: int, noise: float, context: Context
     rivals = [random.choice(pool) for _ in range(size)]
     if context.directions:
         return min(rivals, key=lambda one: (one.rank, one.size, one.number))
-    values = [rival.value for rival in rivals]
+    values = [rival.value for rival in rivals]  # differences within the noise are luck of the seed
     best = max(values) if context.direction == "maximize" else min(values)
     close = [rival for rival in rivals if abs(rival.value - best) <= noise]
     return min(close, key=lambda one: (one.size, one.number))

@@ -198,6 +198,7 @@ class Space:
         """How this space differs from a stored one; what is None here is not compared."""
         differences = []
         mine = self.to_json()
+        # what was given as None or "all" is compared as given: a larger catalog must not lock an old study
         for key, before in {"learned": True, **stored}.items():  # older studies do not store it
             if key == "given" or mine.get(key) == before:
                 continue

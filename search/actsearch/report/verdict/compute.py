@@ -85,6 +85,7 @@ def compute_verdict(
     if any(len(item.values) != count for item in finalists) or count < 2:
         raise StudyError("a verdict needs at least 2 seeds, the same for all")
     total = earlier_comparisons + count_comparisons([item.is_catalog for item in finalists])
+    # a seed left out would flatter what diverges on it
     worst = _worst([baseline, *finalists], direction)
     test = _PairedTest(total, direction, min_effect)
     base = _scores(baseline, worst)
@@ -254,7 +255,9 @@ def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) ->
         centred: Scores = prior_scores - prior_scores.mean()
         if (squares := float(centred @ centred)) > 0:
             expected += float(np.clip(centred @ means / squares, 0, 1)) * centred
-    noise = float(table.var(axis=1, ddof=1).mean()) / seeds
+    noise = (
+        float(table.var(axis=1, ddof=1).mean()) / seeds
+    )  # of a mean; pooled, as each has few seeds
     residual = means - expected
     between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)
     weight = between / (between + noise) if between + noise > 0 else 1.0

@@ -284,7 +284,8 @@ class Verdict:
         if baseline.verdict != "baseline" or any(row.verdict == "baseline" for row in rows):
             raise ValueError("its baseline is not the line that is called so")
         winner = (baseline, *rows)[stored.read_count(data["winner"])]
-        if winner.verdict in ("worse", "equivalent"):  # the first version may have named others
+        # a winner is called better, or is the baseline; the first version may have named others
+        if winner.verdict in ("worse", "equivalent"):
             raise ValueError(f"its winner is called {winner.verdict!r}")
         return cls(
             study_name=one_line(data["study_name"]),

@@ -164,7 +164,7 @@ class _Breeding(GroupSampler):
         if len(self.population[0].items) > 1:
             donor = random.choice(self.parent().items)
             if random.random() < 0.5 or not (has_tree(item) and has_tree(donor)):
-                return donor, "transplant"
+                return donor, "transplant"  # good activations spread over the groups
             if random.random() < self._settings.crossover:
                 return self._cross(item, donor), "crossover"
         operation, tree = mutate(build_expression(item), self.pset)
@@ -213,5 +213,6 @@ def _add_first(batch: CandidateBatch, n: int, context: Context, pset: Any) -> No
             operation, tree = mutate(random.choice(trees), pset)
         return [compose(tree, space)], operation, ()
 
+    # a small space may have fewer variants than asked for
     while len(batch.accepted) < n and batch.add(variant, _ATTEMPTS):
         pass

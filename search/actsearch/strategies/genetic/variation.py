@@ -119,6 +119,7 @@ def _replace_node(tree: Any, index: int, *nodes: Any) -> Expression:
 
 Mutation = Callable[[Expression, Any], Expression]
 
+# Those that change the structure are drawn about as often as those that only tune numbers.
 MUTATIONS: dict[str, tuple[Mutation, float]] = {
     "subtree": (subtree, 3.0),
     "node": (node, 2.0),
