@@ -17,21 +17,21 @@ from actsearch_dashboard import figures
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import (
-    checked,
     curves,
     is_faithful,
     large_curves,
     learned_curve,
     moments,
+    validate,
 )
-from actsearch_dashboard.text import cut, markdown, moment, number, one_line
+from actsearch_dashboard.text import markdown, moment, number, one_line, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
     "NOT_ONE_NUMBER",
-    "WHY_NOTHING",
-    "latex_of",
-    "plainly",
+    "NO_DIAGNOSTICS",
+    "show_latex",
+    "shorten_error",
     "show_activation",
     "show_facts",
     "show_numbers",
@@ -39,7 +39,7 @@ __all__ = [
     "show_remarks",
 ]
 
-WHY_NOTHING = (
+NO_DIAGNOSTICS = (
     "it was not trained yet, the objective is a function of your own, or the task has diagnostics=False. "
     "A Task looks at every replaced site before and after training."
 )
@@ -64,7 +64,7 @@ _NUMBERS: Mapping[str, Any] = {
 }
 
 
-def plainly(error: object) -> str:
+def shorten_error(error: object) -> str:
     """An error's lines, the middle of long ones left out: they may hold what somebody pasted."""
     return "\n".join(
         line if len(line) <= 2 * _HALF else f"{line[:_HALF]} … {line[-_HALF:]}"
@@ -80,7 +80,7 @@ def tree_of(record: ActivationRecord) -> Expression | None:
         return None
 
 
-def latex_of(record: ActivationRecord) -> None:
+def show_latex(record: ActivationRecord) -> None:
     """The formula as mathematics, unless it is too long for that."""
     tree = tree_of(record)
     if tree is None:
@@ -123,7 +123,7 @@ def show_facts(record: ActivationRecord) -> None:
 def show_origin(view: StudyView, trial: TrialRecord) -> None:
     """How it was made, with links to its parents."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        how = cut(trial.candidate.operation, 40) or "hand"
+        how = shorten(trial.candidate.operation, 40) or "hand"
         st.markdown(f":gray[made by] {markdown(how)}", width="content")
         if trial.candidate.parents:
             st.markdown(":gray[from]", width="content")
@@ -145,25 +145,25 @@ def show_activation(
         Fills in what another process computes, which may first have to be started: to be called at last.
     """
     try:
-        record = checked(item)
+        record = validate(item)
     except (ActsearchError, ValueError, TypeError) as error:
         st.warning(
             "This cannot be read as an activation, and so not drawn:", icon=":material/error:"
         )
         st.code(one_line(item.formula), language=None, wrap_lines=True)
-        st.code(plainly(error), language=None, wrap_lines=True)
+        st.code(shorten_error(error), language=None, wrap_lines=True)
         return lambda: None
     left, right = st.columns([3, 2], gap="large")
     with right:
         st.markdown("**Formula**")
         with st.container(border=True):
-            latex_of(record)
+            show_latex(record)
         st.code(record.formula, language=None, wrap_lines=True)
         if record.name is not None:
             st.caption(f"from the catalog: {markdown(record.label)}")
         facts = st.container()
     seen = first_diagnostics(trial)
-    mine = seen if trial.candidate.single is not None else _mine(view, group, seen)
+    mine = seen if trial.candidate.single is not None else _group_diagnostics(view, group, seen)
     with left:
         draw_learned = _function(view, item, mine, f"{trial.number} {group}")
     if mine is not None and any(site.learned for site in mine.start):
@@ -180,7 +180,9 @@ def show_activation(
     return fill_in
 
 
-def _mine(view: StudyView, group: str, seen: Diagnostics | None) -> Diagnostics | None:
+def _group_diagnostics(
+    view: StudyView, group: str, seen: Diagnostics | None
+) -> Diagnostics | None:
     """What was seen at the sites of one group."""
     if seen is None:
         return None
@@ -207,7 +209,7 @@ def _function(
         inputs = pooled_histogram(sites)
         words = f"Behind it: what arrived there {stage}; the outermost bars include everything beyond. "
         if any(site.learned for site in sites):
-            learned = _together(sites)
+            learned = _pool_learned(sites)
             words += "Learned parameters at their mean over these sites and their channels."
     (start,) = curves(view, [item])
     place = st.container()
@@ -246,7 +248,7 @@ def _look(seen: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
     place = right.selectbox(
         "Site",
         [None, *names],
-        format_func=lambda name: _POOLED if name is None else cut(name, 40),
+        format_func=lambda name: _POOLED if name is None else shorten(name, 40),
         key=f"site {key}",
         label_visibility="collapsed",
     )
@@ -254,22 +256,22 @@ def _look(seen: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
     return [site for site in chosen if place in (None, site.site)], str(stage)
 
 
-def _together(sites: Sequence[SiteDiagnostics]) -> dict[str, list[float]]:
+def _pool_learned(sites: Sequence[SiteDiagnostics]) -> dict[str, list[float]]:
     return {
         name: [value for site in sites for value in site.learned.get(name, ())]
-        for name in figures.parameters_of(sites)
+        for name in figures.parameter_names(sites)
     }
 
 
 def _learned(seen: Diagnostics, key: str) -> None:
     st.subheader("Learned parameters", anchor=False)
-    names = figures.parameters_of(seen.start)
+    names = figures.parameter_names(seen.start)
     chosen = names[:4]
     if len(names) > 4:
         chosen = st.multiselect(
             "Parameters", names, default=chosen, max_selections=4, key=f"learned {key}"
         )
-    show_figure(figures.learned_numbers(seen.start, seen.end, chosen), f"learned {key} figure")
+    show_figure(figures.learned_parameters(seen.start, seen.end, chosen), f"learned {key} figure")
     channels = max((len(v) for site in seen.start for v in site.learned.values()), default=1)
     dots = "a dot a channel; of more than 256, so many quantiles" if channels > 1 else "one a site"
     st.caption(f"Numbered in the order in which they stand in the formula; {dots}.")
@@ -291,10 +293,12 @@ def show_remarks(found: Diagnostics) -> None:
 
 def show_numbers(found: Diagnostics, key: str) -> None:
     """Everything that was recorded, a row a site and stage."""
-    st.dataframe(_numbers_of(found), hide_index=True, column_config=_NUMBERS, key=f"numbers {key}")
+    st.dataframe(
+        _numbers_table(found), hide_index=True, column_config=_NUMBERS, key=f"numbers {key}"
+    )
 
 
-def _numbers_of(seen: Diagnostics) -> pd.DataFrame:
+def _numbers_table(seen: Diagnostics) -> pd.DataFrame:
     """What was seen, a row a site and stage."""
     return pd.DataFrame(
         [

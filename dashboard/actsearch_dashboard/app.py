@@ -73,12 +73,12 @@ def _study_box() -> None:
         return
     if not names:
         return
-    st.session_state[_BOX] = state.chosen_study(names)
-    st.sidebar.selectbox("Study", names, key=_BOX, on_change=_take_box)
+    st.session_state[_BOX] = state.select_study(names)
+    st.sidebar.selectbox("Study", names, key=_BOX, on_change=_apply_choice)
     st.sidebar.caption(f"{markdown(opened.name)}, read only")
 
 
-def _take_box() -> None:
+def _apply_choice() -> None:
     state.remember_study(str(st.session_state[_BOX]))
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from actsearch.report import Verdict, VerdictRow, objective_names
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
-from actsearch_dashboard.text import ago, cut, markdown, moment, one_line
+from actsearch_dashboard.text import ago, markdown, moment, one_line, shorten
 
 __all__ = [
     "COLUMNS",
@@ -20,16 +20,16 @@ __all__ = [
     "OPENS",
     "SECONDS",
     "clickable_table",
-    "confirming",
+    "show_confirmation",
     "heading",
-    "no_trial_yet",
+    "show_no_trials",
     "open_trial",
     "settings",
     "show_figure",
     "study_page",
     "trial_table",
     "verdict_frame",
-    "verdict_words",
+    "show_verdict",
 ]
 
 _BUTTONS = {
@@ -80,18 +80,18 @@ def study_page(body: Callable[[StudyView], None]) -> Callable[[], None]:
 def _wait_for_trials(view: StudyView) -> None:
     if not view.frame().empty:
         st.rerun()
-    no_trial_yet()
+    show_no_trials()
 
 
 def heading(view: StudyView) -> None:
     """The study's name, and how it is searched."""
-    st.header(markdown(cut(view.record.name, 80)), anchor=False)
+    st.header(markdown(shorten(view.record.name, 80)), anchor=False)
     direction = view.record.direction or "direction not yet known"
     aims = [f"{direction} {view.metric}"]
     if names := objective_names(view.record):
         named = bool(view.record.objectives)
         aims = [
-            f"{direction} {cut(name, 30) if named else f'objective {place}'}"
+            f"{direction} {shorten(name, 30) if named else f'objective {place}'}"
             for place, (direction, name) in enumerate(
                 zip(view.record.directions, names, strict=False), 1
             )
@@ -104,10 +104,10 @@ def heading(view: StudyView) -> None:
         st.caption("Read from a folder that cannot be written: later changes are not seen here.")
 
 
-def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
+def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     """The latest verdict's sentence, or how to get one where none is under way; returns that verdict."""
     verdicts = view.verdicts()
-    if not verdicts and confirming_since(view) is not None:
+    if not verdicts and confirmation_start(view) is not None:
         return None
     if not verdicts:
         with st.container(border=True):
@@ -124,21 +124,21 @@ def verdict_words(view: StudyView) -> tuple[datetime, Verdict] | None:
     box(f"**{markdown(verdict.sentence)}**", icon=icon)
     where = "validation data" if verdict.validation_only else "test data"
     st.caption(
-        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(cut(verdict.metric, 40))} on {where}, "
+        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {where}, "
         f"{verdict.seeds} paired seeds; intervals hold for all {verdict.comparisons} comparisons made on it."
     )
     return verdicts[-1]
 
 
-def confirming_since(view: StudyView) -> datetime | None:
+def confirmation_start(view: StudyView) -> datetime | None:
     """When the process that drives the study began to confirm, if it does; never cached."""
     goal = view.run_goal if view.is_running else None
     return goal.since if goal is not None and goal.purpose == "confirm" else None
 
 
-def confirming(view: StudyView) -> bool:
+def show_confirmation(view: StudyView) -> bool:
     """Say that a verdict is being made, if one is."""
-    since = confirming_since(view)
+    since = confirmation_start(view)
     if since is None:
         return False
     st.info(
@@ -154,7 +154,7 @@ def verdict_frame(verdict: Verdict) -> pd.DataFrame:
     rows = [_verdict_line(verdict.baseline), *map(_verdict_line, verdict.rows)]
     if verdict.versus_catalog is not None:
         against = verdict.versus_catalog
-        label = f"{cut(verdict.winner.label, 30)}  against  {cut(against.label, 30)}"
+        label = f"{shorten(verdict.winner.label, 30)}  against  {shorten(against.label, 30)}"
         mean = verdict.winner.mean
         rows.append({**_verdict_line(against), "activation": label, "mean": mean, "trial": None})
     return pd.DataFrame(rows).astype({"trial": "Int64"})
@@ -178,7 +178,7 @@ def _verdict_line(row: VerdictRow) -> dict[str, Any]:
     }
 
 
-def no_trial_yet() -> None:
+def show_no_trials() -> None:
     """What to do about a study that is empty."""
     st.info("No trial yet. Call study.optimize to start:", icon=":material/info:")
     st.code("study.optimize(task, n_trials=100)", language="python")

@@ -25,17 +25,25 @@ from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import file_of, redact
 from actsearch_dashboard.filters import TRAINED
-from actsearch_dashboard.text import cut
+from actsearch_dashboard.text import shorten
 
-__all__ = ["ACCOUNTED", "SAMPLED", "Made", "Store", "StudyView", "open_store", "storage_url"]
+__all__ = [
+    "MOST_PRUNED",
+    "MOST_SAMPLED",
+    "Made",
+    "Store",
+    "StudyView",
+    "open_store",
+    "storage_url",
+]
 
 Stamp = tuple[object, ...]
 Kind = TypeVar("Kind")
 
-SAMPLED = 300
+MOST_SAMPLED = 300
 """Of a study with more trained trials, figures that need whole trials show so many."""
 
-ACCOUNTED = 2000
+MOST_PRUNED = 2000
 """What a pruner saved is told over so many of the latest trials."""
 
 _SAFETY = (
@@ -145,12 +153,12 @@ class StudyView:
     @property
     def metric(self) -> str:
         """Name of what is optimised."""
-        return cut((self.record.task or {}).get("metric") or "value", _LONGEST_NAME)
+        return shorten((self.record.task or {}).get("metric") or "value", _LONGEST_NAME)
 
     @property
     def strategy(self) -> str:
         """Name of the strategy."""
-        return cut(self.record.strategy.get("name", "–"), _LONGEST_NAME)
+        return shorten(self.record.strategy.get("name", "–"), _LONGEST_NAME)
 
     @property
     def is_running(self) -> bool:
@@ -186,7 +194,7 @@ class StudyView:
         sizes[frame["groups"].to_numpy() > 1] = 0
         return Made(sizes, [operators for _, operators in found])
 
-    def sampled(self, most: int = SAMPLED) -> list[int]:
+    def sampled(self, most: int = MOST_SAMPLED) -> list[int]:
         """Numbers of the trained trials, or of so many: the best quarter of those, the others evenly spread."""
         frame = self.frame()
         trained = frame[frame["state"].isin(TRAINED)]
@@ -209,7 +217,7 @@ class StudyView:
         if self.record.pruner is None:
             return None
         frame = self.frame()
-        numbers = frame["number"][frame["state"].isin(TRAINED)].tail(ACCOUNTED)
+        numbers = frame["number"][frame["state"].isin(TRAINED)].tail(MOST_PRUNED)
         store, of = self.store, (self.record, numbers.tolist())
         found: Pruning | None = _read(store.url, store.stamp, "pruning", of, store.reader)
         return found
@@ -293,6 +301,6 @@ def _optuna_figure(
     from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
 
     with_epochs = name in optuna_figures.NEED_EPOCHS
-    numbers = _view.sampled(optuna_figures.MOST_CURVES if with_epochs else SAMPLED)
+    numbers = _view.sampled(optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED)
     trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
     return optuna_figures.draw(name, _view.record, trials, objective)

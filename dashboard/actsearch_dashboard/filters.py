@@ -10,7 +10,7 @@ import pandas as pd
 
 from actsearch.records import TrialState
 
-__all__ = ["OPEN", "ORDERS", "TRAINED", "Filters", "by_text", "ordered"]
+__all__ = ["OPEN", "ORDERS", "TRAINED", "Filters", "values_by_frequency", "sort_trials"]
 
 TRAINED = tuple(state.value for state in TrialState if state.is_trained)
 """States, as tables name them, of trials that were trained to an end."""
@@ -76,7 +76,7 @@ class Filters:
         return kept
 
 
-def ordered(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataFrame:
+def sort_trials(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataFrame:
     """Rows in one of :data:`ORDERS`; those without what orders them last, of equal ones the earlier first."""
     name, descending = ORDERS[order]
     if descending is None:
@@ -86,6 +86,6 @@ def ordered(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataF
     return trials.sort_values(name, ascending=not descending, kind="stable", na_position="last")
 
 
-def by_text(column: pd.Series) -> list[str]:
+def values_by_frequency(column: pd.Series) -> list[str]:
     """The different texts of a column, the most frequent first."""
     return [str(text) for text in column.value_counts().index]

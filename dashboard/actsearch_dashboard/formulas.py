@@ -9,7 +9,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, parse
 from actsearch.operators import OPERATORS
 
-__all__ = ["Facts", "facts", "parts_of"]
+__all__ = ["Facts", "formula_facts", "split_formulas"]
 
 _REMEMBERED = 50_000  # texts; some 400 bytes each
 
@@ -29,16 +29,16 @@ class Facts:
     cost: float
 
 
-def parts_of(text: str) -> list[str]:
+def split_formulas(text: str) -> list[str]:
     """The formulas in a candidate's text, ``CandidateRecord.formula``: one, or one for each group of sites."""
     return [part.rpartition(": ")[2] for part in text.split("; ")]
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def facts(text: str) -> Facts | None:
+def formula_facts(text: str) -> Facts | None:
     """What a candidate's text says; None where one of its formulas cannot be read (softmax(x) has none)."""
     try:
-        trees = [parse(part) for part in parts_of(text)]
+        trees = [parse(part) for part in split_formulas(text)]
     except (ActsearchError, ValueError, TypeError, RecursionError):
         return None
     return Facts(

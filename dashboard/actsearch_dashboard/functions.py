@@ -18,7 +18,7 @@ from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import markdown
 
 __all__ = [
-    "checked",
+    "validate",
     "curve_from",
     "curves",
     "is_faithful",
@@ -28,7 +28,7 @@ __all__ = [
     "pictures",
 ]
 
-_VISIBLE = 0.03  # share of the height of a figure
+_VISIBLE = 0.01  # share of the height of a figure
 _MINIATURE = 4.0  # miniature plots show -4 .. 4
 
 _known: dict[bytes, Curve | None] = {}
@@ -122,7 +122,7 @@ def moments(record: ActivationRecord) -> tuple[float | None, float | None]:
     return mean, second
 
 
-def checked(item: ActivationRecord) -> ActivationRecord:
+def validate(item: ActivationRecord) -> ActivationRecord:
     """The same activation, every word of it made anew: what is stored goes into code that people paste.
 
     Raises:

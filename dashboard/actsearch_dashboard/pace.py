@@ -10,7 +10,7 @@ import pandas as pd
 from actsearch.records import RunGoal
 from actsearch_dashboard.filters import OPEN, TRAINED
 
-__all__ = ["Pace", "pace_of"]
+__all__ = ["Pace", "measure_pace"]
 
 _RECENT = 50  # trials from which the rate is taken
 _TOGETHER = pd.Timedelta(
@@ -40,7 +40,7 @@ class Pace:
     left: float | None
 
 
-def pace_of(
+def measure_pace(
     trials: pd.DataFrame, goal: RunGoal | None = None, now: datetime | None = None
 ) -> Pace:
     """Tell the pace from the trials of a study.

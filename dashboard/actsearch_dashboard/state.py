@@ -10,14 +10,14 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch_dashboard.data import Store, StudyView, open_store, storage_url
-from actsearch_dashboard.text import cut, markdown
+from actsearch_dashboard.text import markdown, shorten
 
 __all__ = [
     "PAGES",
     "START",
-    "asked_trial",
+    "requested_trial",
     "show_errors",
-    "chosen_study",
+    "select_study",
     "current_study",
     "go_to",
     "live",
@@ -54,7 +54,7 @@ def store() -> Store:
     return open_store(storage_url())
 
 
-def chosen_study(names: Sequence[str]) -> str | None:
+def select_study(names: Sequence[str]) -> str | None:
     """The study asked for in the address or looked at last, else the newest; None if there is none."""
     asked = st.query_params.get(_STUDY) or st.session_state.get(_STUDY)
     if asked in names:
@@ -72,7 +72,7 @@ def remember_study(name: str) -> None:
         st.query_params[_STUDY] = name
 
 
-def asked_trial() -> str | None:
+def requested_trial() -> str | None:
     """The trial asked for in the address or looked at last, as it was written."""
     found = st.query_params.get(_TRIAL) or st.session_state.get(_TRIAL)
     return None if found is None else str(found)
@@ -93,12 +93,12 @@ def current_study() -> StudyView | None:
         st.info("This storage holds no study yet. Start one from Python:", icon=":material/info:")
         st.code(START, language="python")
         return None
-    name = chosen_study(names)
+    name = select_study(names)
     assert name is not None
     asked = st.query_params.get(_STUDY)
     if asked is not None and asked != name:
         st.warning(
-            f"There is no study {markdown(cut(asked))} here; this is {markdown(cut(name))}.",
+            f"There is no study {markdown(shorten(asked))} here; this is {markdown(shorten(name))}.",
             icon=":material/search_off:",
         )
     remember_study(name)

@@ -16,7 +16,7 @@ __all__ = [
     "ago",
     "candidate_label",
     "csv_text",
-    "cut",
+    "shorten",
     "markdown",
     "markup",
     "moment",
@@ -40,7 +40,7 @@ def one_line(text: object) -> str:
     return " ".join(line.split())
 
 
-def cut(text: object, width: int = 60) -> str:
+def shorten(text: object, width: int = 60) -> str:
     """One line of at most ``width`` characters."""
     line = one_line(text)
     return line if len(line) <= width else line[: width - 1] + "…"
@@ -51,7 +51,7 @@ UNCHANGED = "your model unchanged"
 
 def candidate_label(label: object, width: int = 500) -> str:
     """What a candidate is called: one line, and words for the model without any change."""
-    return cut(label or UNCHANGED, width)
+    return shorten(label or UNCHANGED, width)
 
 
 def markdown(text: object) -> str:
@@ -62,7 +62,7 @@ def markdown(text: object) -> str:
 
 def markup(text: object, width: int = 60) -> str:
     """Text that Plotly, which reads a subset of HTML, shows as it is."""
-    return html.escape(cut(text, width), quote=False)
+    return html.escape(shorten(text, width), quote=False)
 
 
 def number(value: float | None) -> str:

@@ -10,13 +10,13 @@ import streamlit as st
 from actsearch.records import TrialRecord
 from actsearch.report import leaders
 from actsearch_dashboard.data import Stamp, StudyView
-from actsearch_dashboard.state import asked_trial, go_to, remember_trial
-from actsearch_dashboard.text import candidate_label, cut, markdown
+from actsearch_dashboard.state import go_to, remember_trial, requested_trial
+from actsearch_dashboard.text import candidate_label, markdown, shorten
 
 __all__ = [
     "LISTED",
-    "closely",
-    "labels_of",
+    "read_details",
+    "trial_labels",
     "pick_trial",
     "trial_link",
     "typed_number",
@@ -29,7 +29,7 @@ _BOX = "trial_box"
 _LONGEST_NUMBER = 12  # digits
 
 
-def labels_of(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
+def trial_labels(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
     """Numbers and short formulas of the trials to offer: all, or of many the best and ``also``."""
     frame = view.frame()
     if len(frame) > LISTED:
@@ -48,13 +48,13 @@ def typed_number(text: object) -> int | None:
     return int(written) if plain else None
 
 
-def closely(view: StudyView, number: int) -> TrialRecord | None:
+def read_details(view: StudyView, number: int) -> TrialRecord | None:
     """A trial with its epochs and what was seen inside; a duplicate with those of what it repeats."""
-    return _closely(view.store.url, view.record.id, view.store.stamp, number, view)
+    return _read_details(view.store.url, view.record.id, view.store.stamp, number, view)
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _closely(
+def _read_details(
     url: str, study_id: int, stamp: Stamp, number: int, _view: StudyView
 ) -> TrialRecord | None:
     read = _view.store.reader.trials
@@ -82,7 +82,7 @@ def trial_link(view: StudyView, number: int, label: str, key: str) -> None:
 def pick_trial(view: StudyView) -> int | None:
     """The trial in the address, or the best, and a box to choose another; None where there is no such trial."""
     frame = view.frame()
-    asked = asked_trial()
+    asked = requested_trial()
     start: int | None
     if asked is None:
         best = leaders(frame, view.record.direction, 1)
@@ -91,11 +91,11 @@ def pick_trial(view: StudyView) -> int | None:
         start = typed_number(asked) if ":" not in asked else None
         if start is None or not (frame["number"] == start).any():
             st.warning(
-                f"There is no trial {markdown(cut(asked, 20))} in this study: choose one below.",
+                f"There is no trial {markdown(shorten(asked, 20))} in this study: choose one below.",
                 icon=":material/search_off:",
             )
             start = None
-    labels = labels_of(view, [] if start is None else [start])
+    labels = trial_labels(view, [] if start is None else [start])
     st.session_state[_BOX] = start
     st.selectbox(
         "Trial",
@@ -108,14 +108,14 @@ def pick_trial(view: StudyView) -> int | None:
         if len(frame) > LISTED
         else None,
         accept_new_options=True,
-        on_change=_take_box,
+        on_change=_apply_choice,
     )
     if start is not None:
         remember_trial(start)
     return start
 
 
-def _take_box() -> None:
+def _apply_choice() -> None:
     typed = typed_number(st.session_state.get(_BOX))
     if typed is not None:
         remember_trial(typed)

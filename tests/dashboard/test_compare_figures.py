@@ -25,9 +25,9 @@ from actsearch.records import (
 )
 from actsearch.report import Measured, compute_verdict
 from actsearch_dashboard import figures, palette
-from actsearch_dashboard.formulas import facts, parts_of
+from actsearch_dashboard.formulas import formula_facts, split_formulas
 from actsearch_dashboard.functions import curves, is_faithful, large_curves, pictures
-from actsearch_dashboard.pages.compare import named, written
+from actsearch_dashboard.pages.compare import format_names, parse_names
 
 X = np.linspace(-4, 4, 9)
 VIEW: Any = SimpleNamespace(  # of a study whose functions are not stored
@@ -87,7 +87,7 @@ def test_paired_differences_have_the_simultaneous_t_interval() -> None:
         9: (0.80, 0.85, 0.81, 0.90),
     }
     names = {5: "relu", 2: "tanh", 9: "sin"}
-    found = figures.paired(scores, names, "accuracy", "maximize")
+    found = figures.paired_differences(scores, names, "accuracy", "maximize")
     assert found is not None
     for row in found.rows:
         assert row.number is not None
@@ -96,7 +96,9 @@ def test_paired_differences_have_the_simultaneous_t_interval() -> None:
         assert row.difference == pytest.approx(gaps.mean())
         assert row.low == pytest.approx(gaps.mean() - half)
         assert row.high == pytest.approx(gaps.mean() + half)
-    wider = figures.paired(scores, names, "accuracy", "maximize", earlier_comparisons=10)
+    wider = figures.paired_differences(
+        scores, names, "accuracy", "maximize", earlier_comparisons=10
+    )
     assert wider is not None
     assert wider.rows[0].high > found.rows[0].high
     assert "to relu" in figures.verdict_intervals(found).layout.xaxis.title.text
@@ -109,7 +111,7 @@ def test_paired_differences_have_the_simultaneous_t_interval() -> None:
 def test_paired_differences_need_two_seeds(
     scores: dict[int, tuple[float | None, ...]],
 ) -> None:
-    assert figures.paired(scores, {1: "a", 2: "b"}, "accuracy", "maximize") is None
+    assert figures.paired_differences(scores, {1: "a", 2: "b"}, "accuracy", "maximize") is None
 
 
 def test_verdict_scores_are_those_of_trials_confirmed_together() -> None:
@@ -147,19 +149,19 @@ ROWS = [
 
 
 def test_progress_counts_what_was_trained_and_improves_with_complete_trials_alone() -> None:
-    steps = figures.progress(trials(ROWS), "maximize")
+    steps = figures.best_so_far_steps(trials(ROWS), "maximize")
     assert list(steps["trials"]) == [2, 5, 6]
     assert list(steps["seconds"]) == [3.0, 8.0, 9.0]
     assert list(steps["best"]) == [0.5, 0.7, 0.7]
-    down = figures.progress(trials(ROWS), "minimize")
+    down = figures.best_so_far_steps(trials(ROWS), "minimize")
     assert list(down["best"]) == [0.5, 0.4, 0.4]
-    assert figures.progress(trials([]), "maximize").empty
+    assert figures.best_so_far_steps(trials([]), "maximize").empty
 
 
 @pytest.mark.parametrize("against", ["trials", "seconds"])
 def test_best_over_draws_a_line_a_study(against: str) -> None:
-    steps = figures.progress(trials(ROWS), "maximize")
-    figure = figures.best_over({"a": steps, "b": steps[:0]}, against, "maximize", "accuracy")
+    steps = figures.best_so_far_steps(trials(ROWS), "maximize")
+    figure = figures.best_so_far({"a": steps, "b": steps[:0]}, against, "maximize", "accuracy")
     assert list(figure.data[0].x) == list(steps[against])
     assert [trace.name for trace in figure.data] == ["a", "b"]
 
@@ -178,9 +180,9 @@ WAYS = {"value": "maximize", "size": "minimize", "cost": "minimize"}
 
 
 def test_front_holds_what_nothing_else_beats() -> None:
-    assert list(figures.on_front(POINTS, WAYS)) == [True, True, True, False, False]
+    assert list(figures.pareto_mask(POINTS, WAYS)) == [True, True, True, False, False]
     two = {name: WAYS[name] for name in ("value", "size")}
-    assert list(figures.on_front(POINTS, two)) == [True, True, False, False, False]
+    assert list(figures.pareto_mask(POINTS, two)) == [True, True, False, False, False]
 
 
 def test_tradeoff_draws_the_first_against_each_other_with_the_front_highlighted() -> None:
@@ -193,12 +195,12 @@ def test_tradeoff_draws_the_first_against_each_other_with_the_front_highlighted(
 
 
 def test_hostile_text_in_these_figures_is_escaped(evil: str) -> None:
-    steps = figures.progress(trials(ROWS), "maximize")
+    steps = figures.best_so_far_steps(trials(ROWS), "maximize")
     for figure in (
         figures.functions({evil: {evil: curve(X), "b": curve(X)}}),
         figures.median_curves({evil: [evaluation(0, 1.0)]}, evil),
         figures.distribution({evil: [1.0]}, "maximize", evil),
-        figures.best_over({evil: steps}, "trials", "maximize", evil),
+        figures.best_so_far({evil: steps}, "trials", "maximize", evil),
         figures.tradeoff(POINTS.assign(label=evil), WAYS, dict.fromkeys(WAYS, evil)),
     ):
         text = json.dumps(figure.to_plotly_json(), default=list, ensure_ascii=False)
@@ -274,7 +276,7 @@ def test_curves_are_the_functions() -> None:
         ("relu", True),
         ("tanh", True),
         ("x**3", True),
-        ("relu6", True),
+        ("hardswish", True),
         ("sin(20*x)", False),
         ("sin(5*x*x)", False),
         ("1/x", False),
@@ -294,21 +296,21 @@ def test_what_turns_fast_is_drawn_large_from_finer_points(formula: str, faithful
 
 
 def test_facts_of_a_formula() -> None:
-    found = facts("x * tanh(x)")
+    found = formula_facts("x * tanh(x)")
     assert found is not None
     assert found.operators == {"mul", "tanh"}
     assert found.size == 4
-    relu = facts("relu(x)")
+    relu = formula_facts("relu(x)")
     assert relu is not None
     assert relu.cost == 1
-    assert facts("no ( formula") is None
-    assert facts("softmax(x)") is None
+    assert formula_facts("no ( formula") is None
+    assert formula_facts("softmax(x)") is None
 
 
 def test_facts_of_a_candidate_by_site_are_of_all_its_formulas() -> None:
-    both = facts("depth:1/3: relu(x); layers.1, layers.2: x * tanh(x)")
-    assert parts_of("depth:1/3: relu(x); a: x") == ["relu(x)", "x"]
-    one, other = facts("relu(x)"), facts("x * tanh(x)")
+    both = formula_facts("depth:1/3: relu(x); layers.1, layers.2: x * tanh(x)")
+    assert split_formulas("depth:1/3: relu(x); a: x") == ["relu(x)", "x"]
+    one, other = formula_facts("relu(x)"), formula_facts("x * tanh(x)")
     assert both is not None
     assert one is not None
     assert other is not None
@@ -319,8 +321,8 @@ def test_facts_of_a_candidate_by_site_are_of_all_its_formulas() -> None:
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a,b", "50%", "%2C"], ["ü b", "=1+1 <b>"]])
 def test_names_go_through_the_address(names: list[str]) -> None:
-    assert named(written(names)) == names
+    assert parse_names(format_names(names)) == names
 
 
 def test_names_in_the_address_are_taken_once() -> None:
-    assert named("3,17,3,,") == ["3", "17"]
+    assert parse_names("3,17,3,,") == ["3", "17"]

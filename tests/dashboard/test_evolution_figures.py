@@ -16,7 +16,7 @@ import pytest
 from actsearch.records import TrialState
 from actsearch.report import COLUMNS
 from actsearch_dashboard import figures, palette
-from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.formulas import formula_facts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -78,19 +78,21 @@ def test_of_a_running_study_only_generations_that_have_ended_are_shown() -> None
         ["COMPLETE"] * 3 + ["REJECTED"] + ["COMPLETE"] * 3 + ["RUNNING", "WAITING", "REJECTED"]
     )
     table = batched([4, 3, 3], state=states)
-    assert list(figures.ended(table)["number"]) == list(range(7))
-    assert list(figures.ended(table, most=1)["number"]) == list(range(7))
+    assert list(figures.finished_generations(table)["number"]) == list(range(7))
+    assert list(figures.finished_generations(table, most=1)["number"]) == list(range(7))
     more = batched([2] * 5)  # at most two rows: three generations each
-    assert list(figures.ended(more, most=2)["number"]) == list(range(6))
-    assert len(figures.ended(batched([4], state=["COMPLETE"] * 3 + ["RUNNING"]))) == 0
-    assert len(figures.ended(frame([]))) == 0
+    assert list(figures.finished_generations(more, most=2)["number"]) == list(range(6))
+    assert (
+        len(figures.finished_generations(batched([4], state=["COMPLETE"] * 3 + ["RUNNING"]))) == 0
+    )
+    assert len(figures.finished_generations(frame([]))) == 0
 
 
 def test_generations_of_nothing() -> None:
     table = figures.generations(frame([]), "maximize")
     assert table.empty
     figures.generation_values(table, "maximize", "accuracy").to_json()
-    drawn = {line.name: line.line.color for line in figures.diversity(table).data}
+    drawn = {line.name: line.line.color for line in figures.novelty(table).data}
     assert drawn["failed"] == palette.STATES[TrialState.FAILED]  # as on every other page
 
 
@@ -163,7 +165,7 @@ FORMULAS = [
 
 
 def used(text: str) -> frozenset[str] | None:
-    found = facts(text)
+    found = formula_facts(text)
     return None if found is None else found.operators
 
 

@@ -12,7 +12,7 @@ from actsearch.activations import curve
 from actsearch.records import HISTOGRAM_EDGES, ActivationRecord, SiteDiagnostics
 from actsearch.report import pooled_histogram
 from actsearch_dashboard import figures, palette
-from actsearch_dashboard.figures.function import bars, reach
+from actsearch_dashboard.figures.function import bars, visible_range
 from actsearch_dashboard.functions import learned_curve
 
 BINS = len(HISTOGRAM_EDGES) + 1
@@ -43,7 +43,7 @@ def test_bars_integrate_to_the_shares_and_touch() -> None:
 
 
 def test_the_shares_of_the_normal_distribution() -> None:
-    shares = figures.normal_shares()
+    shares = figures.normal_histogram()
     assert sum(shares) == pytest.approx(1)
     middle = sum(shares[index] for index in range(BINS) if 9 <= index <= 12)  # from -1 to 1
     assert middle == pytest.approx(0.6827, abs=1e-4)
@@ -88,17 +88,17 @@ def test_learned_numbers_move_the_function_and_leave_its_start_to_be_seen() -> N
 
 def test_what_runs_away_leaves_the_middle_legible() -> None:
     x = np.linspace(-6, 6, 601)
-    low, high = reach(x, np.maximum(x, 0))
+    low, high = visible_range(x, np.maximum(x, 0))
     assert low < 0
     assert 6 < high < 7
-    low, high = reach(x, x**9)
+    low, high = visible_range(x, x**9)
     assert high < 6**9 / 10
     with np.errstate(divide="ignore"):
-        low, high = reach(x, 1 / x, -1 / x**2)
+        low, high = visible_range(x, 1 / x, -1 / x**2)
     assert math.isfinite(low)
     assert abs(low) < 1e4
-    assert reach(x, np.full(601, math.nan)) == (-1.0, 1.0)
-    low, high = reach(x, np.zeros(601))
+    assert visible_range(x, np.full(601, math.nan)) == (-1.0, 1.0)
+    low, high = visible_range(x, np.zeros(601))
     assert low < 0 < high
 
 

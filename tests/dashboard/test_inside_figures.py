@@ -88,11 +88,11 @@ def test_ridges_have_one_area_whatever_the_site() -> None:
 def test_learned_numbers_before_and_after() -> None:
     start = [site("a", learned={"theta_0": (1.0, 1.0), "theta_1": (0.0,)}), site("b")]
     end = [site("a", learned={"theta_0": (1.5, math.nan), "theta_1": (2.0,)})]
-    assert figures.parameters_of(start) == ["theta_0", "theta_1"]
-    figure = figures.learned_numbers(start, end, ["theta_0", "theta_1"])
+    assert figures.parameter_names(start) == ["theta_0", "theta_1"]
+    figure = figures.learned_parameters(start, end, ["theta_0", "theta_1"])
     assert [list(trace.y) for trace in figure.data] == [[1.0, 1.0], [1.5], [0.0], [2.0]]
     assert [a.text for a in figure.layout.annotations] == ["θ₀", "θ₁"]
-    figures.learned_numbers(start, [], []).to_json()
+    figures.learned_parameters(start, [], []).to_json()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_hostile_names_are_text(evil: str) -> None:
     item = figures.LabelledDiagnostics(evil, palette.BLUE, Diagnostics((bad,), (bad,)))
     for figure in (
         figures.by_depth([item]), figures.heat_strip([item], "dead"), figures.ridges([item, item]),
-        figures.learned_numbers([bad], [bad], [evil]),
+        figures.learned_parameters([bad], [bad], [evil]),
     ):  # fmt: skip
         text = json.dumps(figure.to_plotly_json(), default=list, ensure_ascii=False)
         assert "<img" not in text

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
 from actsearch.activation_catalog import CATALOG
-from actsearch_dashboard.pages.playground import choices_of
+from actsearch_dashboard.pages.playground import slider_values
 
 Opener = Callable[..., AppTest]
 
@@ -129,7 +129,7 @@ def test_hostile_text_stays_text(opened: Opener, hostile: Path, evil: str) -> No
 
 def test_places_of_a_slider_are_even_in_its_own_scale() -> None:
     (alpha,) = CATALOG["elu"].hyperparameters
-    places = [float(place) for place in choices_of(alpha, 0.777)]
+    places = [float(place) for place in slider_values(alpha, 0.777)]
     assert places == sorted(places)
     assert {0.1, 1.0, 0.777, 3.0} <= set(places)
     ratios = [later / earlier for earlier, later in zip(places[:5], places[1:6], strict=True)]

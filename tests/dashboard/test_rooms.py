@@ -30,8 +30,8 @@ from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
 from actsearch_dashboard.app import PAGES as NAMES
 from actsearch_dashboard.data import open_store
-from actsearch_dashboard.filters import ORDERS, Filters, ordered
-from actsearch_dashboard.pace import pace_of
+from actsearch_dashboard.filters import ORDERS, Filters, sort_trials
+from actsearch_dashboard.pace import measure_pace
 from actsearch_dashboard.pages.trials import ROWS, csv_of
 from actsearch_dashboard.text import seconds
 
@@ -229,12 +229,12 @@ def test_pace_is_that_of_the_newest_batch_and_the_latest_trials() -> None:
         )
         for at, state in enumerate(states)
     ]  # fmt: skip
-    pace = pace_of(make_columns([*early, *late]))
+    pace = measure_pace(make_columns([*early, *late]))
     assert (pace.batch, pace.size, pace.done) == (2, 7, 5)
     assert pace.per_hour == pytest.approx(5 / (64 / 60))
     assert pace.left is not None
     assert seconds(pace.left).startswith("25 min")
-    alone = pace_of(make_columns(late[5:6]))
+    alone = measure_pace(make_columns(late[5:6]))
     assert (alone.done, alone.per_hour, alone.left) == (0, None, None)
 
 
@@ -253,15 +253,15 @@ def test_pace_is_that_of_what_was_asked_for_and_of_this_call() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     rested = _ended([0, 1, 2, 6000, 6000, 6002, 6002])  # four days passed in between
     since = begin + timedelta(minutes=5998)
-    pace = pace_of(rested, RunGoal("search", target=27, since=since))
+    pace = measure_pace(rested, RunGoal("search", target=27, since=since))
     assert (pace.is_whole, pace.done, pace.size) == (True, 7, 27)
     assert pace.per_hour == pytest.approx(4 / (4 / 60))
     assert pace.left == pytest.approx(20 * 60)
     until = begin + timedelta(minutes=6010)
     now = begin + timedelta(minutes=6003)
-    soon = pace_of(rested, RunGoal("search", target=27, until=until, since=since), now)
+    soon = measure_pace(rested, RunGoal("search", target=27, until=until, since=since), now)
     assert soon.left == pytest.approx(7 * 60)
-    timed = pace_of(rested, RunGoal("search", until=until, since=since), now)
+    timed = measure_pace(rested, RunGoal("search", until=until, since=since), now)
     assert not timed.is_whole
     assert timed.left == pytest.approx(7 * 60)
 
@@ -269,10 +269,10 @@ def test_pace_is_that_of_what_was_asked_for_and_of_this_call() -> None:
 def test_a_whole_stack_that_ends_at_once_has_a_pace() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     stacks = _ended([1.0] * 64 + [2.0] * 64)
-    assert pace_of(stacks).per_hour == pytest.approx(64 * 60)
+    assert measure_pace(stacks).per_hour == pytest.approx(64 * 60)
     first = _ended([1.0] * 64)
-    assert pace_of(first).per_hour is None
-    assert pace_of(first, RunGoal("search", since=begin)).per_hour == pytest.approx(64 * 60)
+    assert measure_pace(first).per_hour is None
+    assert measure_pace(first, RunGoal("search", since=begin)).per_hour == pytest.approx(64 * 60)
 
 
 def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
@@ -374,11 +374,11 @@ def test_filters_and_orders_know_missing_values() -> None:
     assert Filters(sizes=(1, 9)).mask(trials, nothing).tolist() == [True, True, False]
     assert Filters(operators=["sin"]).mask(trials, nothing).sum() == 0
     best = {
-        way: list(ordered(trials, "best value first", way)["number"])
+        way: list(sort_trials(trials, "best value first", way)["number"])
         for way in ("maximize", "minimize")
     }
     assert best == {"maximize": [1, 2, 0], "minimize": [2, 1, 0]}
-    assert all(len(ordered(trials, order, None)) == 3 for order in ORDERS)
+    assert all(len(sort_trials(trials, order, None)) == 3 for order in ORDERS)
 
 
 def test_mirrors_of_a_table_are_those_of_records(whole: Path) -> None:

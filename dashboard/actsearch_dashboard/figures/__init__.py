@@ -2,13 +2,13 @@
 
 from actsearch_dashboard.figures.common import robust_range
 from actsearch_dashboard.figures.compare import (
-    best_over,
+    best_so_far,
+    best_so_far_steps,
     common_scores,
     distribution,
     functions,
     median_curves,
-    paired,
-    progress,
+    paired_differences,
     verdict_scores,
 )
 from actsearch_dashboard.figures.descent import (
@@ -19,21 +19,21 @@ from actsearch_dashboard.figures.descent import (
     operation_shares,
     operations,
 )
-from actsearch_dashboard.figures.function import function, normal_shares
+from actsearch_dashboard.figures.function import function, normal_histogram
 from actsearch_dashboard.figures.generations import (
     batches,
-    diversity,
-    ended,
+    finished_generations,
     generation_values,
     generations,
+    novelty,
     operator_heat,
     operator_use,
 )
 from actsearch_dashboard.figures.history import DRAWN, history, states
-from actsearch_dashboard.figures.inputs import learned_numbers, parameters_of, ridges
+from actsearch_dashboard.figures.inputs import learned_parameters, parameter_names, ridges
 from actsearch_dashboard.figures.inside import MEASURES, LabelledDiagnostics, by_depth, heat_strip
 from actsearch_dashboard.figures.thumbnails import thumbnail
-from actsearch_dashboard.figures.tradeoff import on_front, tradeoff
+from actsearch_dashboard.figures.tradeoff import pareto_mask, tradeoff
 from actsearch_dashboard.figures.training import epoch_curves
 from actsearch_dashboard.figures.verdicts import verdict_intervals
 
@@ -46,12 +46,12 @@ __all__ = [
     "ancestry",
     "ancestry_figure",
     "batches",
-    "best_over",
+    "best_so_far",
     "by_depth",
     "common_scores",
     "distribution",
-    "diversity",
-    "ended",
+    "novelty",
+    "finished_generations",
     "epoch_curves",
     "function",
     "functions",
@@ -59,17 +59,17 @@ __all__ = [
     "generations",
     "heat_strip",
     "history",
-    "learned_numbers",
+    "learned_parameters",
     "median_curves",
-    "normal_shares",
-    "on_front",
+    "normal_histogram",
+    "pareto_mask",
     "operation_shares",
     "operations",
     "operator_heat",
     "operator_use",
-    "paired",
-    "parameters_of",
-    "progress",
+    "paired_differences",
+    "parameter_names",
+    "best_so_far_steps",
     "ridges",
     "robust_range",
     "states",

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from actsearch_dashboard.palette import GREY
 
 __all__ = [
-    "GRID", "LEGEND", "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "laid_out", "robust_range",
+    "GRID", "LEGEND", "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "lay_out", "robust_range",
     "whiskers",
 ]  # fmt: skip
 
@@ -28,7 +28,7 @@ LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left",
 _BELOW = {"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0}
 
 
-def laid_out(
+def lay_out(
     figure: go.Figure, x: str, y: str, height: int, legend_below: bool = False
 ) -> go.Figure:
     """Axis titles, height in pixels, and what all figures have in common; the colours are the page's theme's.

@@ -11,18 +11,18 @@ import plotly.graph_objects as go
 
 from actsearch.records import Curve, EvaluationRecord
 from actsearch.report import Measured, Verdict, compute_verdict
-from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, fit_range, laid_out
+from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, fit_range, lay_out
 from actsearch_dashboard.palette import series_colour
 from actsearch_dashboard.text import markup
 
 __all__ = [
-    "best_over",
+    "best_so_far",
     "common_scores",
     "distribution",
     "functions",
     "median_curves",
-    "paired",
-    "progress",
+    "paired_differences",
+    "best_so_far_steps",
     "verdict_scores",
 ]
 
@@ -54,7 +54,7 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
                 dash=_DASHES[nth % len(_DASHES)],
                 hover="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
             )
-    laid_out(figure, "x", "f(x)", 420, legend_below=True)
+    lay_out(figure, "x", "f(x)", 420, legend_below=True)
     add_axes_through_zero(figure)
     values = np.concatenate(seen) if seen else np.array([])
     if values.size and (values.min() < -_TALL or values.max() > _TALL):
@@ -106,7 +106,7 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
             most_markers=30,
             legendgroup=str(index),
         )
-    return laid_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420, legend_below=True)
+    return lay_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420, legend_below=True)
 
 
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
@@ -133,7 +133,7 @@ def common_scores(trained: Mapping[int, Sequence[EvaluationRecord]]) -> Scores:
     return {number: tuple(values[seed] for seed in seeds) for number, values in by_seed.items()}
 
 
-def paired(
+def paired_differences(
     scores: Scores,
     names: Mapping[int, str],
     metric: str,
@@ -191,13 +191,13 @@ def distribution(
             hover="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
         )
     title = f"{markup(metric, 40)} (validation)"
-    laid_out(figure, title, "share of trials up to this value", 400, legend_below=True)
+    lay_out(figure, title, "share of trials up to this value", 400, legend_below=True)
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     fit_range(figure.update_xaxes, everything, direction)
     return figure
 
 
-def progress(table: pd.DataFrame, direction: str | None) -> pd.DataFrame:
+def best_so_far_steps(table: pd.DataFrame, direction: str | None) -> pd.DataFrame:
     """Best so far of one study after each improvement: ``trials`` trained, ``seconds`` in training, ``best``.
 
     Args:
@@ -221,7 +221,7 @@ def progress(table: pd.DataFrame, direction: str | None) -> pd.DataFrame:
     return steps[changed].reset_index(drop=True)
 
 
-def best_over(
+def best_so_far(
     studies: Mapping[str, pd.DataFrame], against: str, direction: str | None, metric: str
 ) -> go.Figure:
     """Best so far of each study against "trials" or "seconds".
@@ -246,7 +246,7 @@ def best_over(
             hover="%{x:.4g}: %{y:.4f}<extra></extra>",
         )
     title = "trials trained" if against == "trials" else "seconds in training"
-    laid_out(
+    lay_out(
         figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400, legend_below=True
     )
     fit_range(figure.update_yaxes, seen, direction)

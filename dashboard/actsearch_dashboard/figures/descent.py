@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from actsearch_dashboard.figures.common import laid_out, whiskers
+from actsearch_dashboard.figures.common import lay_out, whiskers
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
@@ -89,7 +89,7 @@ def operation_shares(table: pd.DataFrame) -> go.Figure:
             hovertemplate="%{y}: %{x:.0%} better than their best parent<extra></extra>",
         )
     )
-    laid_out(
+    lay_out(
         figure, "children better than their best parent, 95 % interval", "", 110 + 30 * len(rows)
     )
     figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
@@ -159,7 +159,7 @@ def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
 
 def ancestry_figure(found: Ancestry) -> go.Figure:
     """The tree, the candidate at the bottom; each point's ``customdata`` is its number."""
-    places = _places(found)
+    places = _place_nodes(found)
     figure = go.Figure()
     lines: tuple[list[float | None], list[float | None]] = ([], [])
     for node in found.nodes:
@@ -181,7 +181,7 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
             "size": 13,
         },
         text=[_caption(node) for node in found.nodes],
-        textposition=[_beside(node) for node in found.nodes],
+        textposition=[_text_position(node) for node in found.nodes],
         textfont={"size": 11},
         customdata=[node.number for node in found.nodes],
         hovertext=[
@@ -192,28 +192,30 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
         hovertemplate="%{hovertext}<extra></extra>",
     )
     levels = max((node.steps for node in found.nodes), default=0) + 1
-    laid_out(figure, "", "", min(80 + _ROW * levels, _HEIGHT))
+    lay_out(figure, "", "", min(80 + _ROW * levels, _HEIGHT))
     figure.update_layout(showlegend=False, margin={"l": 20, "r": 20, "t": 20, "b": 20})
     figure.update_xaxes(visible=False, range=[-0.02, 1.14])
     figure.update_yaxes(visible=False, range=[-0.6, levels - 0.4])
     return figure
 
 
-def _places(found: Ancestry) -> dict[int, tuple[float, float]]:
+def _place_nodes(found: Ancestry) -> dict[int, tuple[float, float]]:
     """Where each trial stands: as high as it is many steps back, in its level near its children."""
     levels: dict[int, list[Ancestor]] = {}
     for node in found.nodes:
         levels.setdefault(node.steps, []).append(node)
     places: dict[int, tuple[float, float]] = {}
     for step, nodes in sorted(levels.items()):
-        wished = {node.number: _wish(node, found, places) for node in nodes}
+        wished = {node.number: _preferred_place(node, found, places) for node in nodes}
         ordered = sorted(nodes, key=lambda node: (wished[node.number], node.number))
         for at, node in enumerate(ordered):
             places[node.number] = ((at + 0.5) / len(ordered), float(step))
     return places
 
 
-def _wish(node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]]) -> float:
+def _preferred_place(
+    node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]]
+) -> float:
     above = [
         places[child.number][0]
         for child in found.nodes
@@ -222,7 +224,7 @@ def _wish(node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]
     return sum(above) / len(above) if above else 0.5
 
 
-def _beside(node: Ancestor) -> str:
+def _text_position(node: Ancestor) -> str:
     """Where no line of the tree crosses its words: below the candidate, above what has no parents."""
     if node.steps == 0:
         return "bottom center"

@@ -10,10 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.records import HISTOGRAM_EDGES, Curve
-from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, laid_out
+from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, lay_out
 from actsearch_dashboard.palette import BEFORE, BLUE, INPUTS, ORANGE
 
-__all__ = ["Bars", "bars", "function", "normal_shares", "reach"]
+__all__ = ["Bars", "bars", "function", "normal_histogram", "visible_range"]
 
 _END = 1.0  # width drawn for the bins that have no end
 _TALL = 2.2  # the bars take so little of the height: the function is what is looked at
@@ -41,13 +41,13 @@ def bars(shares: Sequence[float]) -> Bars:
     )
 
 
-def normal_shares() -> tuple[float, ...]:
+def normal_histogram() -> tuple[float, ...]:
     """Shares of N(0, 1) between the edges of the histogram."""
     below = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in HISTOGRAM_EDGES]
     return tuple(right - left for left, right in zip([0.0, *below], [*below, 1.0], strict=True))
 
 
-def reach(x: Any, *curves: Any) -> tuple[float, float]:
+def visible_range(x: Any, *curves: Any) -> tuple[float, float]:
     """A vertical range that shows all of some curves, or where they run away, the part near 0.
 
     Args:
@@ -82,15 +82,15 @@ def function(now: Curve, *, start: Curve | None = None, inputs: Sequence[float] 
         _add(figure, start.x, start.y, "f at the start", BEFORE, 2, "dot")
     _add(figure, now.x, now.y, "f(x)", BLUE, 3, "solid")
     _add(figure, now.x, now.dy, "f′(x)", ORANGE, 2, "dash")
-    laid_out(figure, "x", "", 400)
+    lay_out(figure, "x", "", 400)
     add_axes_through_zero(figure)
     figure.update_xaxes(range=[now.x[0], now.x[-1]])
-    ranges = [reach(now.x, now.y, now.dy)]
+    ranges = [visible_range(now.x, now.y, now.dy)]
     if start is not None:
-        ranges.append(reach(start.x, start.y))
+        ranges.append(visible_range(start.x, start.y))
     figure.update_yaxes(range=[min(low for low, _ in ranges), max(high for _, high in ranges)])
     if inputs:
-        _behind(figure, max(bars(inputs).heights))
+        _put_bars_behind(figure, max(bars(inputs).heights))
     return figure
 
 
@@ -116,7 +116,7 @@ def _draw_bars(figure: go.Figure, drawn: Bars) -> None:
     )
 
 
-def _behind(figure: go.Figure, tallest: float) -> None:
+def _put_bars_behind(figure: go.Figure, tallest: float) -> None:
     """An axis for the bars, below the one of the function: its numbers are of no use beside those."""
     figure.update_layout(
         yaxis2={"visible": False, "range": [0, _TALL * tallest or 1.0], "side": "right"},

@@ -10,15 +10,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from actsearch.records import TrialState
-from actsearch_dashboard.figures.common import add_line, fit_range, laid_out
+from actsearch_dashboard.figures.common import add_line, fit_range, lay_out
 from actsearch_dashboard.filters import OPEN
 from actsearch_dashboard.palette import BLUE, GREEN, ORANGE, STATES
 from actsearch_dashboard.text import markup
 
 __all__ = [
     "batches",
-    "diversity",
-    "ended",
+    "novelty",
+    "finished_generations",
     "generation_values",
     "generations",
     "operator_heat",
@@ -42,14 +42,14 @@ def batches(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     """
     if frame.empty:
         return np.array([], dtype=np.int64)
-    created = _moments(frame["created"].ffill().bfill())
-    begun = np.sort(_moments(frame["started"].dropna()))
+    created = _microseconds(frame["created"].ffill().bfill())
+    begun = np.sort(_microseconds(frame["started"].dropna()))
     before = np.searchsorted(begun, created, side="left")
     steps = np.diff(np.maximum.accumulate(before), prepend=before[:1]) > 0
     return np.cumsum(steps).astype(np.int64)
 
 
-def ended(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
+def finished_generations(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
     """The trials of a running study whose generations have ended, and fill their row of :func:`generations`.
 
     Half a generation would be shown as a strange one, and be another at each look.
@@ -65,7 +65,7 @@ def ended(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
     return frame[number < count // together * together]
 
 
-def _moments(column: pd.Series) -> npt.NDArray[np.int64]:
+def _microseconds(column: pd.Series) -> npt.NDArray[np.int64]:
     return column.to_numpy(dtype="datetime64[us]").astype(np.int64)
 
 
@@ -165,14 +165,14 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
     hover = "best so far %{y:.4f}<extra></extra>"
     so_far = table["so_far"]
     add_line(figure, x, so_far, "best so far (optimistic)", ORANGE, shape="hv", hover=hover)
-    laid_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
-    _whole_ticks(figure, len(table))
+    lay_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
+    _number_generations(figure, len(table))
     shown_values = spread[["best", "median", "lower", "upper"]].to_numpy().ravel()
     fit_range(figure.update_yaxes, shown_values, direction)
     return figure
 
 
-def diversity(table: pd.DataFrame) -> go.Figure:
+def novelty(table: pd.DataFrame) -> go.Figure:
     """How much of each generation was new, and how much repeated, refused or failed."""
     figure = go.Figure()
     for column, name, colour in (
@@ -185,8 +185,8 @@ def diversity(table: pd.DataFrame) -> go.Figure:
         hover = f"generation %{{x}}: {name} %{{y:.0%}}<extra></extra>"
         x, y = table["generation"], table[column]
         add_line(figure, x, y, name, colour, hover=hover, most_markers=40)
-    laid_out(figure, "generation", "share of what was proposed", 400, legend_below=True)
-    _whole_ticks(figure, len(table))
+    lay_out(figure, "generation", "share of what was proposed", 400, legend_below=True)
+    _number_generations(figure, len(table))
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
     return figure
 
@@ -248,12 +248,12 @@ def operator_heat(use: pd.DataFrame) -> go.Figure:
             ygap=1,
         )
     )
-    laid_out(figure, "generation", "", 130 + 24 * len(rows))
+    lay_out(figure, "generation", "", 130 + 24 * len(rows))
     figure.update_yaxes(automargin=True, showgrid=False)
     figure.update_xaxes(showgrid=False)
-    return _whole_ticks(figure, len(rows.columns))
+    return _number_generations(figure, len(rows.columns))
 
 
-def _whole_ticks(figure: go.Figure, generations: int) -> go.Figure:
+def _number_generations(figure: go.Figure, generations: int) -> go.Figure:
     """There is no generation one and a half."""
     return figure.update_xaxes(dtick=1) if generations <= _NUMBERED else figure

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from actsearch.records import TrialState
 from actsearch.report import sample
-from actsearch_dashboard.figures.common import add_line, laid_out, robust_range
+from actsearch_dashboard.figures.common import add_line, lay_out, robust_range
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.palette import ORANGE, STATES
 from actsearch_dashboard.text import candidate_label, markup, number
@@ -53,7 +53,7 @@ def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figu
     for state, symbol in ((TrialState.PRUNED, "diamond-open"), (TrialState.FAILED, "x-thin-open")):
         chosen = shown[shown["state"] == state.value]
         _points(figure, state.value.lower(), chosen, STATES[state], symbol, edge, bounds)
-    laid_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
+    lay_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
     figure.update_yaxes(range=list(bounds))
     if count := int((~complete["value"].between(*bounds)).sum()):
         where = "above" if direction == "minimize" else "below"
@@ -142,7 +142,7 @@ def states(counts: Mapping[TrialState, int]) -> go.Figure:
             width=0.55,
         )
     )
-    laid_out(figure, "", "", 90 + 46 * len(shown))
+    lay_out(figure, "", "", 90 + 46 * len(shown))
     figure.update_layout(showlegend=False)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(showgrid=False, automargin=True)

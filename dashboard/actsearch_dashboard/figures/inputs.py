@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.records import SiteDiagnostics
-from actsearch_dashboard.figures.common import laid_out
+from actsearch_dashboard.figures.common import lay_out
 from actsearch_dashboard.figures.function import bars
-from actsearch_dashboard.figures.inside import LabelledDiagnostics, sites_of
+from actsearch_dashboard.figures.inside import LabelledDiagnostics, all_sites
 from actsearch_dashboard.palette import BEFORE, BLUE
 from actsearch_dashboard.text import markup
 
-__all__ = ["learned_numbers", "parameters_of", "ridges"]
+__all__ = ["learned_parameters", "parameter_names", "ridges"]
 
 _OVERLAP = 1.5  # of a ridge, in rows: neighbours may touch
 _PANELS = 4  # parameters side by side
@@ -27,7 +27,7 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
 
     Grey is before training, the candidate's colour after it. Areas are equal, whatever the site.
     """
-    sites = sites_of(shown)
+    sites = all_sites(shown)
     titles = [markup(item.name, 100 // max(1, len(shown))) for item in shown]
     figure = make_subplots(
         1, max(1, len(shown)), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.02
@@ -44,7 +44,7 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
         if _whole(site):
             for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage):
                 figure.add_trace(trace, row=1, col=column)
-    laid_out(figure, "", "", 120 + 46 * max(2, len(sites)))
+    lay_out(figure, "", "", 120 + 46 * max(2, len(sites)))
     figure.update_layout(showlegend=False, margin={"t": 64})  # the buttons stand above the titles
     figure.update_annotations(font={"size": 14})
     figure.update_xaxes(range=[-6, 6], nticks=7)
@@ -101,12 +101,12 @@ def _pale(colour: str) -> str:
     return f"rgba({red}, {green}, {blue}, 0.22)"
 
 
-def parameters_of(sites: Sequence[SiteDiagnostics]) -> list[str]:
+def parameter_names(sites: Sequence[SiteDiagnostics]) -> list[str]:
     """Names of what is learned at some sites."""
     return list(dict.fromkeys(name for site in sites for name in site.learned))
 
 
-def learned_numbers(
+def learned_parameters(
     start: Sequence[SiteDiagnostics], end: Sequence[SiteDiagnostics], names: Sequence[str]
 ) -> go.Figure:
     """Learned numbers by site, a panel a parameter: grey before training, blue after it; a dot a channel.
@@ -128,7 +128,7 @@ def learned_numbers(
             box = _strip(sites, name, what, colour)
             box.showlegend = column == 1
             figure.add_trace(box, row=1, col=column)
-    laid_out(figure, "", "", 320)
+    lay_out(figure, "", "", 320)
     figure.update_layout(boxmode="group", legend={"y": 1.12})
     figure.update_annotations(font={"size": 14})
     figure.update_xaxes(type="category")

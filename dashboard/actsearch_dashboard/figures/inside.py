@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.records import Diagnostics, SiteDiagnostics
-from actsearch_dashboard.figures.common import finite, laid_out
+from actsearch_dashboard.figures.common import finite, lay_out
 from actsearch_dashboard.palette import BEFORE
 from actsearch_dashboard.text import markup
 
@@ -21,7 +21,7 @@ __all__ = [
     "Stage",
     "by_depth",
     "heat_strip",
-    "sites_of",
+    "all_sites",
 ]
 
 Stage = Literal["start", "end"]
@@ -66,7 +66,7 @@ class LabelledDiagnostics(NamedTuple):
     diagnostics: Diagnostics
 
 
-def sites_of(shown: Iterable[LabelledDiagnostics]) -> list[str]:
+def all_sites(shown: Iterable[LabelledDiagnostics]) -> list[str]:
     """Paths of every site, in the order in which they first run."""
     looks = [look for item in shown for look in (item.diagnostics.start, item.diagnostics.end)]
     return list(dict.fromkeys(site.site for look in looks for site in look))
@@ -83,7 +83,7 @@ def by_depth(
         shown: the candidates; of each, a training under one seed.
         measures: keys of :data:`MEASURES`.
     """
-    sites = sites_of(shown)
+    sites = all_sites(shown)
     rows = -(-len(measures) // _COLUMNS)
     titles = [MEASURES[name].title for name in measures]
     figure = make_subplots(
@@ -108,7 +108,7 @@ def by_depth(
             )
         else:
             figure.update_yaxes(nticks=5, rangemode="tozero", row=row, col=column)
-    laid_out(figure, "", "", 110 + 200 * rows)
+    lay_out(figure, "", "", 110 + 200 * rows)
     figure.update_layout(legend={"y": 1.08 if rows > 1 else 1.2})
     figure.update_annotations(font={"size": 14})
     figure.update_xaxes(
@@ -184,7 +184,7 @@ def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "
         name: key of :data:`MEASURES`.
         stage: before or after training.
     """
-    measure, sites = MEASURES[name], sites_of(shown)
+    measure, sites = MEASURES[name], all_sites(shown)
     found = [
         [_number({s.site: s for s in getattr(item.diagnostics, stage)}.get(path), name) for path in sites]
         for item in shown[::-1]
@@ -208,7 +208,7 @@ def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "
         xgap=2,
         ygap=4,
     )
-    figure = laid_out(go.Figure(strip), "site", "", 90 + 52 * len(shown))
+    figure = lay_out(go.Figure(strip), "site", "", 90 + 52 * len(shown))
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(names))), ticktext=names, automargin=True
     )

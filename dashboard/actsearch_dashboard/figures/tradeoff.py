@@ -10,14 +10,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.pareto import front
-from actsearch_dashboard.figures.common import MANY, fit_range, laid_out
+from actsearch_dashboard.figures.common import MANY, fit_range, lay_out
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
-__all__ = ["on_front", "tradeoff"]
+__all__ = ["pareto_mask", "tradeoff"]
 
 
-def on_front(points: pd.DataFrame, directions: Mapping[str, str]) -> pd.Series:
+def pareto_mask(points: pd.DataFrame, directions: Mapping[str, str]) -> pd.Series:
     """Which rows no other row is as good as in all columns and better in one; those with a gap never are.
 
     Args:
@@ -43,7 +43,7 @@ def tradeoff(
         names: title of each column's axis.
     """
     first, *others = directions
-    chosen = on_front(points, directions)
+    chosen = pareto_mask(points, directions)
     figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.05)
     for column, other in enumerate(others, 1):
         for rows, name, colour, size in (
@@ -55,7 +55,7 @@ def tradeoff(
                 row=1,
                 col=column,
             )
-    laid_out(figure, "", "", 400)
+    lay_out(figure, "", "", 400)
     for column, other in enumerate(others, 1):
         figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=column)
     figure.update_yaxes(title_text=markup(names[first], 44), row=1, col=1)

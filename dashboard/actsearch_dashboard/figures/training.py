@@ -8,7 +8,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from actsearch.records import EvaluationRecord
-from actsearch_dashboard.figures.common import add_line, finite, laid_out
+from actsearch_dashboard.figures.common import add_line, finite, lay_out
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup
 
@@ -55,7 +55,7 @@ def epoch_curves(
                 opacity=1.0 if len(evaluations) <= 3 else 0.6,
             )
             named = True
-    laid_out(figure, "epoch", markup(name, 40), 320)
+    lay_out(figure, "epoch", markup(name, 40), 320)
     if what == "loss" and seen and min(seen) > 0 and max(seen) / min(seen) > _STEEP:
         figure.update_yaxes(type="log")
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.report import Verdict, VerdictRow
-from actsearch_dashboard.figures.common import laid_out, whiskers
+from actsearch_dashboard.figures.common import lay_out, whiskers
 from actsearch_dashboard.palette import GREY, VERDICTS
 from actsearch_dashboard.text import markup
 
@@ -40,7 +40,7 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
         f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)} "
         f"({better} is better), 95 % interval"
     )
-    laid_out(figure, title, "", 110 + 44 * len(rows))
+    lay_out(figure, title, "", 110 + 44 * len(rows))
     figure.add_vline(x=0, line_width=2, line_color=GREY)
     figure.update_yaxes(automargin=True, type="category")
     return figure

@@ -18,8 +18,8 @@ from actsearch_dashboard.state import (
     go_to,
     live,
 )
-from actsearch_dashboard.text import cut, markdown, number, one_line, seconds
-from actsearch_dashboard.trial_picker import closely, pick_trial
+from actsearch_dashboard.text import markdown, number, one_line, seconds, shorten
+from actsearch_dashboard.trial_picker import pick_trial, read_details
 
 __all__ = ["render"]
 
@@ -35,7 +35,7 @@ def render(view: StudyView) -> None:
 
 
 def _candidate(view: StudyView, chosen: int) -> None:
-    trial = closely(view, chosen)
+    trial = read_details(view, chosen)
     if trial is None:
         st.info("This trial is gone: reload the page.", icon=":material/info:")
         return
@@ -61,14 +61,14 @@ def _groups(trial: TrialRecord) -> list[str]:
     groups = list(trial.candidate.activations)
     if len(groups) < 2:
         if groups and trial.candidate.single is None:
-            st.subheader(f"At {markdown(cut(groups[0]))}", anchor=False)
+            st.subheader(f"At {markdown(shorten(groups[0]))}", anchor=False)
         return groups
     chosen = st.segmented_control(
         "Activation at",
         groups,
         default=groups[0],
         required=True,
-        format_func=lambda group: markdown(cut(group, 40)),
+        format_func=lambda group: markdown(shorten(group, 40)),
         key=f"group {trial.number}",
         help="This candidate has an activation for each of these groups of sites.",
     )
@@ -80,7 +80,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
     row = st.container(horizontal=True)  # unlike columns, it wraps where there is little room
     row.metric("State", trial.state.value.lower(), border=True)
     for name, value in values.items():
-        row.metric(markdown(cut(name, 24)), number(value), border=True)
+        row.metric(markdown(shorten(name, 24)), number(value), border=True)
     row.metric(
         "Spread",
         number(trial.spread),
@@ -108,10 +108,10 @@ def _verdict(view: StudyView, trial: TrialRecord) -> None:
     for _, verdict in view.verdicts()[-1:]:
         row = verdict.row(trial.number)
         if row is not None:
-            baseline = markdown(cut(verdict.baseline.label, 40))
+            baseline = markdown(shorten(verdict.baseline.label, 40))
             st.info(
                 f"Verdict: **{markdown(row.verdict)}**, difference to {baseline} {row.difference:+.4f} "
-                f"({row.low:+.4f} to {row.high:+.4f}) in {markdown(cut(verdict.metric, 40))} on fresh seeds.",
+                f"({row.low:+.4f} to {row.high:+.4f}) in {markdown(shorten(verdict.metric, 40))} on fresh seeds.",
                 icon=":material/balance:",
             )
 
@@ -141,7 +141,7 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Inside the network", anchor=False)
     seen = first_diagnostics(trial)
     if seen is None:
-        st.caption("Nothing was recorded inside the network: " + activation_panel.WHY_NOTHING)
+        st.caption("Nothing was recorded inside the network: " + activation_panel.NO_DIAGNOSTICS)
         return
     activation_panel.show_remarks(seen)
     shown = figures.LabelledDiagnostics(trial.candidate.label, BLUE, seen)

@@ -22,9 +22,9 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import live, show_errors, store
-from actsearch_dashboard.text import candidate_label, cut, markdown, moment, one_line
+from actsearch_dashboard.text import candidate_label, markdown, moment, one_line, shorten
 
-__all__ = ["named", "render", "written"]
+__all__ = ["parse_names", "render", "format_names"]
 
 TITLE, ICON = "Compare", "compare_arrows"
 
@@ -54,22 +54,22 @@ def render() -> None:
         _candidates()
 
 
-def written(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Names as one text for the address."""
     return ",".join(name.replace("%", "%25").replace(",", "%2C") for name in names)
 
 
-def named(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
     """What :func:`written` wrote, each name once."""
     return list(dict.fromkeys(unquote(part) for part in text.split(",") if part))
 
 
 def _asked(key: str, known: Sequence[str], what: str) -> list[str]:
     """What the address asks for, as far as it is there; says what is not."""
-    asked = named(st.query_params.get(key, ""))
+    asked = parse_names(st.query_params.get(key, ""))
     found = [name for name in asked if name in set(known)]
     if missing := [name for name in asked if name not in found]:
-        names = ", ".join(markdown(cut(name, 30)) for name in missing[:_MOST])
+        names = ", ".join(markdown(shorten(name, 30)) for name in missing[:_MOST])
         st.warning(f"There is no {what} {names} here.", icon=":material/search_off:")
     if len(found) > _MOST:
         st.warning(f"The first {_MOST} are compared.", icon=":material/filter_alt:")
@@ -79,7 +79,7 @@ def _asked(key: str, known: Sequence[str], what: str) -> list[str]:
 def _keep(key: str, chosen: Sequence[str]) -> None:
     """Put what is compared into the address, and take what is not out of it."""
     st.query_params.pop(_STUDIES if key == _TRIALS else _TRIALS, None)
-    text = written(chosen)
+    text = format_names(chosen)
     if text and st.query_params.get(key) != text:
         st.query_params[key] = text
     elif not text:
@@ -177,13 +177,15 @@ def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
         scores = figures.verdict_scores(verdict, numbers)
         if scores is None:
             continue
-        found = figures.paired(scores, labels, verdict.metric, direction, verdict.comparisons)
+        found = figures.paired_differences(
+            scores, labels, verdict.metric, direction, verdict.comparisons
+        )
         where = "validation data" if verdict.validation_only else "test data"
         said = f"Confirmed together on {moment(when)}: fresh seeds, {where}."
         _show(found, said, f"{len(next(iter(scores.values())))} seeds")
         return
     scores = figures.common_scores({trial.number: trial.evaluations for trial in trials})
-    found = figures.paired(scores, labels, view.metric, direction)
+    found = figures.paired_differences(scores, labels, view.metric, direction)
     _show(
         found,
         "**Search, optimistic:** validation data and the search's own seeds. These were not confirmed together: "
@@ -220,7 +222,7 @@ def _studies() -> None:
         names[::-1],
         default=start,
         max_selections=_MOST,
-        format_func=cut,
+        format_func=shorten,
         key="chosen studies",
     )
     _keep(_STUDIES, chosen)
@@ -228,7 +230,7 @@ def _studies() -> None:
         st.info("Choose two to six studies above.", icon=":material/compare_arrows:")
         return
     views = _views(chosen)
-    if alike(views):
+    if are_comparable(views):
         _study_figures(views)
     _best_of_each(views)
 
@@ -240,11 +242,11 @@ def _views(names: Sequence[str]) -> list[StudyView]:
         try:
             found.append(opened.view(name))
         except StudyError:
-            st.warning(f"Study {markdown(cut(name))} is gone.", icon=":material/search_off:")
+            st.warning(f"Study {markdown(shorten(name))} is gone.", icon=":material/search_off:")
     return found
 
 
-def alike(views: Sequence[StudyView]) -> bool:
+def are_comparable(views: Sequence[StudyView]) -> bool:
     """Whether values of the studies are of one kind; if not, says so."""
     kinds = {(view.metric, view.record.direction) for view in views if view.record.direction}
     if len(kinds) > 1:
@@ -274,14 +276,14 @@ def _study_figures(views: Sequence[StudyView]) -> None:
     if not any(len(values) for values in complete.values()):
         st.info("No trial of these studies is complete yet.", icon=":material/info:")
         return
-    steps = {name: figures.progress(frame, direction) for name, frame in frames.items()}
+    steps = {name: figures.best_so_far_steps(frame, direction) for name, frame in frames.items()}
     left, right = st.columns(2)
     with left:
         st.subheader("Best so far, by trials", anchor=False)
-        show_figure(figures.best_over(steps, "trials", direction, metric), "by trials")
+        show_figure(figures.best_so_far(steps, "trials", direction, metric), "by trials")
     with right:
         st.subheader("Best so far, by time", anchor=False)
-        show_figure(figures.best_over(steps, "seconds", direction, metric), "by time")
+        show_figure(figures.best_so_far(steps, "seconds", direction, metric), "by time")
     st.subheader("Distribution of values", anchor=False)
     show_figure(figures.distribution(complete, direction, metric), "distribution")
 
@@ -292,11 +294,11 @@ def _best_of_each(views: Sequence[StudyView]) -> None:
         row = views[start : start + 3]
         for view, place in zip(row, st.columns(min(3, len(views))), strict=False):
             with place:
-                _best_of(view)
+                _show_best(view)
 
 
-def _best_of(view: StudyView) -> None:
-    st.markdown(f"**{markdown(cut(view.record.name, 40))}** · {markdown(view.strategy)}")
+def _show_best(view: StudyView) -> None:
+    st.markdown(f"**{markdown(shorten(view.record.name, 40))}** · {markdown(view.strategy)}")
     rows = leaders(view.frame(), view.record.direction, _BEST)
     if rows.empty:
         st.caption("No trial is complete yet.")

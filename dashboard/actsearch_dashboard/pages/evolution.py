@@ -19,7 +19,7 @@ from actsearch_dashboard.components import (
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
-from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import markdown, one_line
@@ -66,7 +66,7 @@ def render(view: StudyView) -> None:
 def _generations(view: StudyView) -> None:
     frame = view.frame()
     if view.is_running:
-        frame = figures.ended(frame)
+        frame = figures.finished_generations(frame)
     if frame.empty:
         st.info(
             "The first generation is being trained: it is shown when all of it has ended.",
@@ -75,7 +75,7 @@ def _generations(view: StudyView) -> None:
         return
     trained = int(frame["state"].isin(TRAINED).sum())
     key = (view.store.url, view.record.id, str(view.record.created), len(frame), trained)
-    drawn = _drawn(key, view.record.direction, view.metric, frame)
+    drawn = _cached_figures(key, view.record.direction, view.metric, frame)
     st.caption(drawn.words)
     if not drawn.has_parents:
         st.info(_NO_PARENTS, icon=":material/info:")
@@ -100,7 +100,7 @@ def _generations(view: StudyView) -> None:
     show_figure(drawn.operators, "operators")
 
 
-class _Drawn(NamedTuple):
+class _GenerationFigures(NamedTuple):
     words: str
     has_parents: bool
     values: go.Figure | None
@@ -109,9 +109,9 @@ class _Drawn(NamedTuple):
 
 
 @st.cache_resource(ttl=60, max_entries=8, show_spinner=False)
-def _drawn(
+def _cached_figures(
     key: tuple[object, ...], direction: str | None, metric: str, _frame: pd.DataFrame
-) -> _Drawn:
+) -> _GenerationFigures:
     """What is shown of the generations; the same until another one has ended."""
     table = figures.generations(_frame, direction)
     has_parents = bool(_frame["parents"].map(len).any())
@@ -124,11 +124,11 @@ def _drawn(
         values = figures.generation_values(table, direction, metric)
     use = figures.operator_use(_frame, table, _operators_of)
     operators = None if use.empty else figures.operator_heat(use)
-    return _Drawn(words, has_parents, values, figures.diversity(table), operators)
+    return _GenerationFigures(words, has_parents, values, figures.novelty(table), operators)
 
 
 def _operators_of(text: str) -> frozenset[str] | None:
-    found = facts(text)
+    found = formula_facts(text)
     return None if found is None else found.operators
 
 

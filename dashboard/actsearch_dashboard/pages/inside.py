@@ -9,15 +9,15 @@ import streamlit as st
 from actsearch.records import TrialRecord
 from actsearch.report import first_diagnostics, leaders
 from actsearch_dashboard import figures
-from actsearch_dashboard.activation_panel import WHY_NOTHING, show_numbers, show_remarks
+from actsearch_dashboard.activation_panel import NO_DIAGNOSTICS, show_numbers, show_remarks
 from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.figures.inside import sites_of
+from actsearch_dashboard.figures.inside import all_sites
 from actsearch_dashboard.palette import GREY, SERIES
-from actsearch_dashboard.text import candidate_label, cut, markdown
+from actsearch_dashboard.text import candidate_label, markdown, shorten
 from actsearch_dashboard.trial_picker import (
-    closely,
-    labels_of,
+    read_details,
+    trial_labels,
     trial_link,
     typed_number,
 )
@@ -44,10 +44,12 @@ def render(view: StudyView) -> None:
     if not numbers:
         st.info("Choose one to four candidates above.", icon=":material/info:")
         return
-    trials = [trial for number in numbers if (trial := closely(view, number)) is not None]
+    trials = [trial for number in numbers if (trial := read_details(view, number)) is not None]
     shown = _shown(trials)
     if not shown:
-        st.info(f"Nothing was recorded inside the network: {WHY_NOTHING}", icon=":material/info:")
+        st.info(
+            f"Nothing was recorded inside the network: {NO_DIAGNOSTICS}", icon=":material/info:"
+        )
         st.code(_DIAGNOSED, language="python")
         return
     _remarks(view, trials)
@@ -81,24 +83,24 @@ def _choose(view: StudyView) -> list[int]:
         missing = [part for part in asked.split(",") if typed_number(part) not in numbers]
         if any(missing):
             st.warning(
-                f"There is no trial {markdown(cut(', '.join(missing), 40))} in this study.",
+                f"There is no trial {markdown(shorten(', '.join(missing), 40))} in this study.",
                 icon=":material/search_off:",
             )
-    labels = labels_of(view, start)
+    labels = trial_labels(view, start)
     st.session_state[_BOX] = start
     st.multiselect(
         "Candidates",
         list(labels),
-        format_func=lambda n: f"{n}: {cut(labels.get(n, ''), 50)}",
+        format_func=lambda n: f"{n}: {shorten(labels.get(n, ''), 50)}",
         key=_BOX,
         max_selections=_MOST,
         placeholder="choose up to four",
-        on_change=_take_box,
+        on_change=_apply_choice,
     )
     return start
 
 
-def _take_box() -> None:
+def _apply_choice() -> None:
     st.query_params[_TRIALS] = ",".join(map(str, st.session_state.get(_BOX, [])))
 
 
@@ -126,7 +128,7 @@ def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
             )  # fmt: skip
             seen = first_diagnostics(trial)
             if seen is None:
-                st.caption("Nothing was recorded inside the network: " + WHY_NOTHING)
+                st.caption("Nothing was recorded inside the network: " + NO_DIAGNOSTICS)
                 continue
             show_remarks(seen)
 
@@ -159,7 +161,7 @@ def _figures(shown: Sequence[figures.LabelledDiagnostics]) -> None:
         "Pre-activations from the first site (top) to the last: dotted grey before training, in colour after it; "
         "the outermost parts include everything beyond −5 and 5."
     )
-    if len(sites_of(shown)) < 2:
+    if len(all_sites(shown)) < 2:
         st.caption("There is one site only, so that nothing can change with depth.")
     with st.expander("The numbers", icon=":material/table:"):
         for item in shown:

@@ -16,15 +16,15 @@ from actsearch_dashboard.components import (
     COLUMNS,
     FOUR_DECIMALS,
     OPENS,
-    confirming,
+    show_confirmation,
     show_figure,
+    show_verdict,
     study_page,
     trial_table,
     verdict_frame,
-    verdict_words,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.formulas import facts
+from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import candidate_label, moment, one_line
@@ -88,7 +88,7 @@ _COLUMNS = {
 @study_page
 def render(view: StudyView) -> None:
     """The leaderboard page."""
-    latest = verdict_words(view)
+    latest = show_verdict(view)
     if latest is not None:
         _verdict(view)
     st.subheader("Best of the search", anchor=False)
@@ -115,7 +115,7 @@ def _verdict(view: StudyView) -> None:
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:
-    confirming(view)
+    show_confirmation(view)
     frame = view.frame()
     ranked = leaders(frame, view.record.direction, len(frame))
     if ranked.empty:
@@ -160,7 +160,7 @@ def ranking(
         pictures: data URIs by number of the trial.
         objectives: names of further objectives by their column.
     """
-    known = [facts(text) for text in ranked["formula"]]
+    known = [formula_facts(text) for text in ranked["formula"]]
     numbers = [int(number) for number in ranked["number"]]
     rows = [verdict.row(number) if verdict is not None else None for number in numbers]
     table: dict[str, Any] = {
@@ -219,7 +219,7 @@ def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
 
 
 def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
-    known = [facts(text) for text in ranked["formula"]]
+    known = [formula_facts(text) for text in ranked["formula"]]
     points = ranked.assign(
         size=[item.size if item else np.nan for item in known],
         cost=[item.cost if item else np.nan for item in known],

@@ -14,16 +14,16 @@ from actsearch.errors import ActivationError, ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord, Curve
 from actsearch.report import find_twins
 from actsearch_dashboard import figures
-from actsearch_dashboard.activation_panel import latex_of, plainly, show_facts
+from actsearch_dashboard.activation_panel import shorten_error, show_facts, show_latex
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.functions import curve_from
 from actsearch_dashboard.relatives import nearest_table, show_twins
-from actsearch_dashboard.state import chosen_study, remember_study, store
-from actsearch_dashboard.text import cut, markdown
+from actsearch_dashboard.state import remember_study, select_study, store
+from actsearch_dashboard.text import markdown, shorten
 
-__all__ = ["choices_of", "render"]
+__all__ = ["slider_values", "render"]
 
 TITLE, ICON = "Playground", "science"
 
@@ -42,7 +42,7 @@ def render() -> None:
         "Type a formula or take a row of the catalog, and see what it is. The address keeps it: links can be sent."
     )
     given = _given()
-    row = _row_of(given[_FORMULA])
+    row = _catalog_row(given[_FORMULA])
     left, right = st.columns([2, 3], gap="large")
     with left:
         _inputs(given[_FORMULA], row)
@@ -68,7 +68,7 @@ def _given() -> Mapping[str, str]:
     if asked is None:
         st.query_params.update(kept)
         return kept
-    row = _row_of(asked)
+    row = _catalog_row(asked)
     names = [] if row is None else [setting.name for setting in row.hyperparameters]
     found = {name: st.query_params[name] for name in names if name in st.query_params}
     st.session_state[_KEPT] = {_FORMULA: asked, **found}
@@ -97,7 +97,7 @@ def _take_setting(name: str, key: str) -> None:
     _take(**{**kept, name: f"{st.session_state[key]}"})
 
 
-def _row_of(text: str) -> Row | None:
+def _catalog_row(text: str) -> Row | None:
     """The catalog row of that name, if it is a function of one number."""
     name = text.strip()
     row = CATALOG[name] if name in CATALOG else None
@@ -141,7 +141,7 @@ def _setting(row: Row, setting: Hyperparameter, text: str | None) -> Value:
     else:
         st.select_slider(
             setting.name,
-            options=choices_of(setting, value),
+            options=slider_values(setting, value),
             key=key,
             on_change=change,
             format_func=lambda number: f"{number:.3g}",
@@ -162,13 +162,13 @@ def _parsed(row: Row, setting: Hyperparameter, text: str | None) -> Value:
         return setting.checked(given, row.name)
     except (ActivationError, ValueError, OverflowError):
         st.warning(
-            f"{setting.name} cannot be {markdown(cut(text, 30))}: its default is shown.",
+            f"{setting.name} cannot be {markdown(shorten(text, 30))}: its default is shown.",
             icon=":material/info:",
         )
         return setting.default
 
 
-def choices_of(setting: Hyperparameter, value: Value) -> list[Value]:
+def slider_values(setting: Hyperparameter, value: Value) -> list[Value]:
     """Places of a slider, evenly over the range or over its logarithm, with the default and the present value."""
     low, high = setting.low, setting.high
     shares = [step / _STEPS for step in range(_STEPS + 1)]
@@ -207,7 +207,7 @@ def _read(formula: str, settings: Mapping[str, Value]) -> _Found | None:
         return _inspected(formula, settings)
     except ActsearchError as error:
         st.warning("This cannot be read yet:", icon=":material/edit:")
-        st.code(plainly(error), language=None)
+        st.code(shorten_error(error), language=None)
         return None
 
 
@@ -259,11 +259,11 @@ def _cost(record: ActivationRecord) -> None:
 
 def _picture(found: _Found) -> None:
     with st.container(border=True):
-        latex_of(found.record)
+        show_latex(found.record)
     if found.curve is None:
         st.info(markdown(found.reason), icon=":material/info:")
         return
-    figure = figures.function(found.curve, inputs=figures.normal_shares())
+    figure = figures.function(found.curve, inputs=figures.normal_histogram())
     figure.data[0].name = "N(0, 1)"
     figure.update_layout(height=520)
     show_figure(figure, "playground function")
@@ -274,7 +274,7 @@ def _view() -> StudyView | None:
     """The study looked at, if there is one that can be read: this page works without."""
     try:
         opened = store()
-        name = chosen_study([study.name for study in opened.studies()])
+        name = select_study([study.name for study in opened.studies()])
         if name is None:
             return None
         remember_study(name)
@@ -288,7 +288,7 @@ def _in_study(view: StudyView | None, found: _Found) -> None:
     if view is None:
         st.caption("Open a storage with a study to see which of its trials are closest to this.")
         return
-    st.subheader(f"In the study {markdown(cut(view.record.name, 60))}", anchor=False)
+    st.subheader(f"In the study {markdown(shorten(view.record.name, 60))}", anchor=False)
     try:
         _relatives(view, found)
     except ActsearchError as error:

@@ -15,7 +15,7 @@ from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
 from actsearch_dashboard.text import ago, markdown, one_line
 
-__all__ = ["chosen", "render", "table"]
+__all__ = ["is_shown", "render", "table"]
 
 TITLE, ICON = "Studies", "list"
 
@@ -84,7 +84,7 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
     shown = [
         (view, item)
         for view, item in ((StudyView(opened, item.study), item) for item in newest_first)
-        if chosen(view, item, stages, words)
+        if is_shown(view, item, stages, words)
     ]
     of = "" if len(shown) == len(newest_first) else f"{len(shown)} of {len(newest_first)} studies "
     st.caption(f"{of or 'All studies '}in {markdown(opened.name)}. {OPENS}")
@@ -96,7 +96,7 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
         go_to("study", study=shown[row][1].study.name)
 
 
-def chosen(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
+def is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
     """Whether a study is in one of the states (any, if none is named) and some text of it contains ``words``."""
     best = item.best.candidate if item.best else None
     texts = [item.study.name, view.strategy, view.metric]

@@ -12,18 +12,18 @@ from actsearch.records import TrialState
 from actsearch.report import leaders, objective_names
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
-    confirming,
     heading,
-    no_trial_yet,
     settings,
+    show_confirmation,
     show_figure,
-    verdict_words,
+    show_no_trials,
+    show_verdict,
 )
-from actsearch_dashboard.data import ACCOUNTED, SAMPLED, StudyView
+from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
-from actsearch_dashboard.pace import Pace, pace_of
+from actsearch_dashboard.pace import Pace, measure_pace
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, candidate_label, cut, markdown, number, seconds
+from actsearch_dashboard.text import ago, candidate_label, markdown, number, seconds, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
@@ -43,7 +43,7 @@ def render() -> None:
     if view is None:
         return
     heading(view)
-    verdict_words(view)
+    show_verdict(view)
     names = objective_names(view.record)
     objective = _chosen_objective(names, bool(view.record.objectives))
     live(view, functools.partial(_progress, view, objective))
@@ -56,14 +56,14 @@ def _chosen_objective(names: tuple[str, ...], named: bool) -> int:
     if not names:
         return 0
     shown = [
-        f"{at + 1}: {cut(name, 30)}" if named else f"objective {at + 1}"
+        f"{at + 1}: {shorten(name, 30)}" if named else f"objective {at + 1}"
         for at, name in enumerate(names)
     ]
     picked = st.radio("Objective", shown, format_func=markdown, horizontal=True, key="objective")
     return shown.index(picked)
 
 
-def _of_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
+def _select_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
     """Trials with the values of one objective, its direction and its name."""
     frame, names = view.frame(), objective_names(view.record)
     direction = view.record.direction
@@ -74,18 +74,18 @@ def _of_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | 
     named = view.record.objectives[objective : objective + 1]
     if names and not named:
         return frame, direction, f"objective {objective + 1}"
-    return frame, direction, cut(named[0], 40) if named else view.metric
+    return frame, direction, shorten(named[0], 40) if named else view.metric
 
 
 def _progress(view: StudyView, objective: int) -> None:
     """What changes while a study runs."""
-    frame, direction, metric = _of_objective(view, objective)
+    frame, direction, metric = _select_objective(view, objective)
     if frame.empty:
-        no_trial_yet()
+        show_no_trials()
         return
     found = frame["state"].value_counts()
     counts = {state: int(found.get(state.value, 0)) for state in TrialState}
-    _standing(view, frame, counts)
+    _show_state(view, frame, counts)
     _numbers(view, frame, counts, direction)
     if not counts[TrialState.COMPLETE]:
         st.info(
@@ -107,7 +107,7 @@ def _progress(view: StudyView, objective: int) -> None:
         show_figure(figures.states(counts), "states")
 
 
-def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int]) -> None:
+def _show_state(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int]) -> None:
     """How far a running study is, or how one that does not run goes on."""
     still_open = counts[TrialState.RUNNING] + counts[TrialState.WAITING]
     if view.is_running:
@@ -125,7 +125,7 @@ def _standing(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int
 
 
 def _running(view: StudyView, frame: pd.DataFrame) -> None:
-    if confirming(view):
+    if show_confirmation(view):
         return
     if view.is_silent():
         st.warning(
@@ -133,11 +133,11 @@ def _running(view: StudyView, frame: pd.DataFrame) -> None:
             "process was killed. In that case call study.optimize again: it continues where it stopped.",
             icon=":material/hourglass_disabled:",
         )
-    pace = pace_of(frame, view.run_goal)
-    st.progress(pace.done / max(1, pace.size), text=_pace_words(pace))
+    pace = measure_pace(frame, view.run_goal)
+    st.progress(pace.done / max(1, pace.size), text=_describe_pace(pace))
 
 
-def _pace_words(pace: Pace) -> str:
+def _describe_pace(pace: Pace) -> str:
     ended = f"{pace.done:,} of {pace.size:,} trials ended"
     words = (
         [ended, f"batch {pace.batch:,}"] if pace.is_whole else [f"Batch {pace.batch:,}: {ended}"]
@@ -183,7 +183,7 @@ def _pruning(view: StudyView) -> None:
     if account is None or not account.pruned:
         return
     trained = int(view.frame()["state"].isin(TRAINED).sum())
-    over = f"Over the latest {ACCOUNTED:,} trials: " if trained > ACCOUNTED else ""
+    over = f"Over the latest {MOST_PRUNED:,} trials: " if trained > MOST_PRUNED else ""
     st.caption(f":material/content_cut: {over}{account}")
 
 
@@ -204,7 +204,9 @@ def _optuna(view: StudyView, objective: int, objectives: int) -> None:
                 show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
             except optuna_figures.FigureError as error:
                 st.info(markdown(error), icon=":material/info:")
-            most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else SAMPLED
+            most = (
+                optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
+            )
             if trained > most:
                 st.caption(
                     f"Made of {most:,} of {trained:,} trained trials: the best, and others evenly spread."

@@ -20,9 +20,9 @@ from actsearch_dashboard.components import (
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.filters import ORDERS, Filters, by_text, ordered
+from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_frequency
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import csv_text, cut, markdown, one_line
+from actsearch_dashboard.text import csv_text, markdown, one_line, shorten
 
 __all__ = ["ROWS", "csv_of", "render"]
 
@@ -81,8 +81,8 @@ def _asked(view: StudyView) -> tuple[Filters, str]:
     with st.expander("More filters", icon=":material/filter_list:"):
         left, right = st.columns(2)
         operations = left.multiselect(
-            "Made by", by_text(frame["operation"]), placeholder="anything", key="operations",
-            format_func=lambda text: cut(text or "(not given)", 40),
+            "Made by", values_by_frequency(frame["operation"]), placeholder="anything", key="operations",
+            format_func=lambda text: shorten(text or "(not given)", 40),
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
@@ -94,7 +94,7 @@ def _asked(view: StudyView) -> tuple[Filters, str]:
         )
         finite = frame["value"].to_numpy()
         finite = finite[np.isfinite(finite)]
-        values = _range(right, f"{cut(view.metric, 20)} between", finite, "values")
+        values = _range(right, f"{shorten(view.metric, 20)} between", finite, "values")
     return Filters(states, words, operations, operators, sizes, values), order
 
 
@@ -155,7 +155,7 @@ def _found(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
     """The trials that are asked for, with the sizes of their formulas."""
     frame, made = view.frame(), view.made()
     frame = frame.assign(size=np.where(made.sizes > 0, made.sizes, np.nan))
-    return ordered(frame[filters.mask(frame, made.operators)], order, view.record.direction)
+    return sort_trials(frame[filters.mask(frame, made.operators)], order, view.record.direction)
 
 
 def csv_of(view: StudyView, filters: Filters, order: str) -> str:
