@@ -44,6 +44,8 @@ class Operator:
         separator: LaTeX between the arguments of an operator that takes any number of them; None for a fixed number.
         learned: start values of learned numbers that follow the arguments. In a formula they may be left out, or
             written out as ``param(...)`` or a number.
+        code: template for exported source, in torch alone (``torch``, ``F``), one field for each argument; needed where
+            ``function`` is one of ours that no symbol stands for.
         expected: its value for the arguments 0.4 and 1.3, learned numbers 0.25, to be compared when it is bound; for
             an operator that uses x, for x = 0.4 and the arguments 1.3 and 0.7.
     """
@@ -62,6 +64,7 @@ class Operator:
     separator: str | None = None
     learned: tuple[float, ...] = ()
     expected: float | None = None
+    code: str | None = None
 
     @property
     def recommended(self) -> bool:
@@ -133,13 +136,13 @@ _ROWS = (
     Operator("prod", 2, r"\left({}\right)", 2, _OWN + "product",
              "a * b", weight=0.3, separator=r" \cdot ", expected=0.52),
     Operator("gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate",
-             "special.expit(a) * b", weight=2, expected=0.7782939581461876),
+             "special.expit(a) * b", weight=2, expected=0.7782939581461876, code="torch.sigmoid({0}) * ({1})"),
     Operator("piecewise", 2, r"\begin{{cases}} {} & x < 0 \\ {} & x \geq 0 \end{{cases}}", 2, _OWN + "piecewise",
-             "np.where(x < 0, a, b)", weight=1, uses_x=True, expected=0.7),
+             "np.where(x < 0, a, b)", weight=1, uses_x=True, expected=0.7, code="piecewise(x, {0}, {1})"),
     Operator("mix", 2, r"\left(\left(1 - {2}\right) \cdot \left({0}\right) + {2} \cdot \left({1}\right)\right)", 4,
-             _OWN + "mix", "(1 - c) * a + c * b", weight=1, learned=(0.5,), expected=0.625),
+             _OWN + "mix", "(1 - c) * a + c * b", weight=1, learned=(0.5,), expected=0.625, code="mix({0}, {1}, {2})"),
     # piecewise-polynomial
-    Operator("identity", 1, r"\left({}\right)", 0, _OWN + "identity", "a", expected=0.4),
+    Operator("identity", 1, r"\left({}\right)", 0, _OWN + "identity", "a", expected=0.4, code="{0}"),
     Operator("abs", 1, r"\left|{}\right|", 1, "torch.abs", "np.abs(a)", weight=1, expected=0.4),
     Operator("sign", 1, _function("sign"), 1, "torch.sign",
              "np.sign(a)", weight=0.2, expected=1.0),
@@ -148,7 +151,7 @@ _ROWS = (
     Operator("square", 1, r"\left({}\right)^{{2}}", 1, "torch.square",
              "a**2", weight=1, family="power", expected=0.16),
     Operator("cube", 1, r"\left({}\right)^{{3}}", 2, _OWN + "cube",
-             "a**3", weight=0.5, family="power", expected=0.064),
+             "a**3", weight=0.5, family="power", expected=0.064, code="({0}) ** 3"),
     Operator("hardsigmoid", 1, _function("hardsigmoid"), 2, _NN + "hardsigmoid",
              "np.clip(a / 6 + 0.5, 0, 1)", weight=1, expected=0.5666666666666667),
     # roots, quotients, logarithms
@@ -170,7 +173,8 @@ _ROWS = (
     Operator("cosh", 1, r"\cosh\left({}\right)", 4, "torch.cosh",
              "np.cosh(a)", weight=0.3, family="exponential", expected=1.0810723718384547),
     Operator("gauss", 1, r"e^{{-\left({}\right)^{{2}}}}", 4, _OWN + "gauss",
-             "np.exp(-(a**2))", weight=1, family="exponential", expected=0.8521437889662113),
+             "np.exp(-(a**2))", weight=1, family="exponential", expected=0.8521437889662113,
+             code="torch.exp(-torch.square({0}))"),
     # periodic
     Operator("sin", 1, r"\sin\left({}\right)", 3, "torch.sin",
              "np.sin(a)", weight=1, family="periodic", expected=0.38941834230865047),
@@ -184,7 +188,7 @@ _ROWS = (
     Operator("sigmoid", 1, r"\sigma\left({}\right)", 3, "torch.sigmoid",
              "special.expit(a)", weight=2, expected=0.598687660112452),
     Operator("logsigmoid", 1, r"\log\left(\sigma\left({}\right)\right)", 4, _OWN + "logsigmoid",
-             "special.log_expit(a)", weight=0.3, expected=-0.5130152523999526),
+             "special.log_expit(a)", weight=0.3, expected=-0.5130152523999526, code="F.logsigmoid({0})"),
     Operator("atan", 1, r"\arctan\left({}\right)", 3, "torch.atan",
              "np.arctan(a)", weight=1, expected=0.3805063771123649),
     Operator("asinh", 1, r"\operatorname{{arsinh}}\left({}\right)", 4, "torch.asinh",
@@ -196,9 +200,9 @@ _ROWS = (
     Operator("erfc", 1, _function("erfc"), 4, "torch.erfc",
              "special.erfc(a)", weight=0.3, expected=0.5716076449533315),
     Operator("i0e", 1, _function("i0e"), 6, _BESSEL + "i0e",
-             "special.i0e(a)", weight=0.2, expected=0.6974021705595332),
+             "special.i0e(a)", weight=0.2, expected=0.6974021705595332, code="torch.special.i0e({0})"),
     Operator("i1e", 1, _function("i1e"), 6, _BESSEL + "i1e",
-             "special.i1e(a)", weight=0.2, expected=0.13676322429582918),
+             "special.i1e(a)", weight=0.2, expected=0.13676322429582918, code="torch.special.i1e({0})"),
     # known activations as building blocks
     Operator("softplus", 1, _function("softplus"), 4, _NN + "softplus",
              "np.logaddexp(0, a)", weight=1, expected=0.9130152523999526),

@@ -26,18 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_python"]
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-_OWN: dict[str, str] = {
-    "identity": "{0}",
-    "cube": "({0}) ** 3",
-    "gauss": "torch.exp(-torch.square({0}))",
-    "gate": "torch.sigmoid({0}) * ({1})",
-    "piecewise": "piecewise(x, {0}, {1})",
-    "mix": "mix({0}, {1}, {2})",
-    "logsigmoid": "F.logsigmoid({0})",
-    "i0e": "torch.special.i0e({0})",
-    "i1e": "torch.special.i1e({0})",
-}
+_INFIX = {row.name: row.symbol for row in OPERATORS.values() if row.symbol and row.arity == 2}
 _JOINED = {"sum": " + ", "prod": " * "}
 _EXTREMES = {"max": ("torch.maximum", "amax"), "min": ("torch.minimum", "amin")}
 
@@ -254,14 +243,14 @@ class _Writer:
             self._text(item, as_tensor=index < tree.row.arity or not tree.row.learned)
             for index, item in enumerate(tree.arguments)
         ]
-        if tree.operator in _OWN:
-            return f"({_OWN[tree.operator].format(*arguments)})"
+        if tree.row.code is not None:
+            return f"({tree.row.code.format(*arguments)})"
         if tree.operator in _EXTREMES:
             of_two, of_all = _EXTREMES[tree.operator]
             if len(arguments) == 2:
                 return f"{of_two}({', '.join(arguments)})"
             return f"torch.stack(torch.broadcast_tensors({', '.join(arguments)})).{of_all}(0)"
-        function = OPERATORS[tree.operator].function.replace("torch.nn.functional.", "F.")
+        function = tree.row.function.replace("torch.nn.functional.", "F.")
         return f"{function}({', '.join(arguments)})"
 
 
