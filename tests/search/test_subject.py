@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import weakref
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -223,3 +225,13 @@ class TestSubject:
         sent = cloudpickle.loads(cloudpickle.dumps(subject))
         assert sent.findings.is_small is True
         assert sent.findings.model is None
+
+    def test_only_its_own_room_tells_a_task_from_a_function(self) -> None:
+        """Whoever else asks would have to be changed with every new kind of subject."""
+        package = Path(acs.__file__).parent
+        asking = [
+            str(path.relative_to(package))
+            for path in package.rglob("*.py")
+            if re.search(r"isinstance\([^)]*\bTask\b", path.read_text())
+        ]
+        assert asking == ["evaluation/subject/choose.py"]

@@ -37,9 +37,7 @@ _log = logging.getLogger("actsearch")
 
 _IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
 _VERDICT = 343  # trainings of a confirmation as it is by default, three to four learning rates for each seed
-_SAME_FAILURES = (
-    10  # so many first trials that fail for the same reason mean that the objective is wrong
-)
+_SAME_FAILURES = 10  # so many first trials that fail for one reason: the objective is wrong
 
 Listener = Callable[[TrialRecord], None]
 
