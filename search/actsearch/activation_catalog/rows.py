@@ -175,7 +175,9 @@ PER = Hyperparameter("per", "tensor", choices=("tensor", "channel"))
 
 
 class Catalog(Mapping[str, Row]):
-    """Rows by name: ``catalog["leaky_relu"]``, ``catalog.names(tier="recommended")``.
+    """Rows by name: ``catalog["leaky_relu"]``, ``catalog.names(tier="recommended")``; ``search/CATALOG.md`` lists them.
+
+    An unknown name raises :class:`actsearch.ActivationError` with the nearest ones.
 
     Example:
         >>> acs.catalog["leaky_relu"].formula
@@ -194,7 +196,11 @@ class Catalog(Mapping[str, Row]):
             raise ActivationError("two catalog rows have one name")
 
     def names(self, tier: Tier | None = None, role: Role | None = None) -> list[str]:
-        """Names in table order, of one tier or role if given; ActivationError for one that is none."""
+        """Names in table order, of one tier or role if given.
+
+        Raises:
+            ActivationError: ``tier`` or ``role`` is not a valid one.
+        """
         check_one_of("tier", tier, (None, *get_args(Tier)), ActivationError)
         check_one_of("role", role, (None, *get_args(Role)), ActivationError)
         return [

@@ -119,6 +119,9 @@ def activation(
         channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``; may be negative.
         hyperparameters: settings of a catalog row, such as ``negative_slope=0.2``.
 
+    Returns:
+        A module for tensors of any shape and floating dtype, with ``.formula`` and, in ``.record.name``, its row.
+
     Raises:
         ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
         FormulaError: a formula that cannot be read.

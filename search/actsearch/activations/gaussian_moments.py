@@ -51,7 +51,12 @@ _INTERPOLATION = np.linalg.solve(
 
 
 class Moments(NamedTuple):
-    """Moments of f(z), z standard normal; of maxout, of the largest of independent z."""
+    """Moments of f(z), z standard normal; of maxout, of the largest of independent z.
+
+    Attributes:
+        mean: E[f(z)].
+        second: E[f(z)^2].
+    """
 
     mean: float
     second: float
@@ -71,6 +76,9 @@ def moments(what: Any) -> Moments:
 
     What is narrower than about 0.01 may be missed where no argument is zero or the argument has two zeros within
     1/64, as in ``relu(sign(sin(x) - 0.9999999))``.
+
+    Args:
+        what: as for :func:`actsearch.activation`, or a module made by it.
 
     Raises:
         ActivationError: if it is neither a function of one number nor the largest of several.
@@ -258,6 +266,9 @@ def gain(what: Any) -> float:
     """Weight gain that keeps the second moment at 1: ``1 / sqrt(E[f(z)^2])``, z ~ N(0, 1).
 
     sqrt(2) for ReLU, as in He et al. 2015 (arXiv:1502.01852, eq. 10).
+
+    Args:
+        what: as for :func:`actsearch.activation`, or a module made by it.
 
     Raises:
         ActivationError: if the second moment is zero or not finite.

@@ -53,8 +53,11 @@ def cost(what: object, shape: Sequence[int], *, device: str | torch.device = "cp
 
     Args:
         what: candidate, trial, catalog name, formula or Expression.
-        shape: of its input, samples first; parameters per channel lie on axis 1.
-        device: where.
+        shape: of its input, ``(samples, channels, ...)``; parameters per channel lie on axis 1.
+        device: where it is timed.
+
+    Returns:
+        Medians in seconds, and their ratio to ReLU's.
 
     Raises:
         ActivationError: the shape is not valid.

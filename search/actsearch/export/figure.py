@@ -30,6 +30,9 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
         low: left end of the x axis.
         high: right end.
 
+    Returns:
+        A plotly figure.
+
     Raises:
         ActivationError: if it is not a function of one number.
 

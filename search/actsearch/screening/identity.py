@@ -83,12 +83,15 @@ def fingerprint(what: Any, *, mirror: bool = False) -> str:
     gradients agree to 6 digits of the function's scale on the quantiles (of their own size where they exceed it), at
     the start parameters and at two fixed perturbations of them, with the same parameter scopes. At 0 an infinity counts
     without its sign, so that ``1/x`` is ``1/(x + 0)``. So ``x*sigmoid(x)`` is ``silu``, but Swish with a learned beta
-    is not. Random and non-elementwise forms are keyed by name and
-    hyperparameters.
+    is not. Random and non-elementwise forms are keyed by name and hyperparameters.
 
     Args:
         what: as for :func:`actsearch.activation`, or a candidate.
         mirror: give the mirror class instead, which f(x), f(-x), -f(x) and -f(-x) have in common.
+
+    Raises:
+        ActivationError: unknown name or hyperparameter, or a value out of range.
+        FormulaError: a formula that cannot be read.
 
     Example:
         >>> acs.fingerprint("x*sigmoid(x)") == acs.fingerprint("silu")

@@ -130,6 +130,10 @@ def _new_record(
 def load_study(*, study_name: str, storage: str) -> Study:
     """Open a stored study.
 
+    Args:
+        study_name: its name in the storage.
+        storage: URL of the database, as for :func:`create_study`.
+
     Raises:
         StudyError: there is none of that name; suggests the nearest.
         StorageError: the database is missing, cannot be opened or is not ours.
@@ -145,6 +149,10 @@ def load_study(*, study_name: str, storage: str) -> Study:
 
 def delete_study(*, study_name: str, storage: str) -> None:
     """Remove a study with everything in it.
+
+    Args:
+        study_name: its name in the storage.
+        storage: URL of the database, as for :func:`create_study`.
 
     Raises:
         StudyError: there is none of that name, or a process is running it.
