@@ -177,6 +177,7 @@ EPOCH_COLUMNS = ("evaluation_id", "epoch", "seconds", "nonfinite", *_EPOCH_NUMBE
 def epoch_row(evaluation_id: int, record: EpochRecord) -> tuple[Any, ...]:
     """One epoch as the values of EPOCH_COLUMNS; there are thousands in a batch, and few that are not finite."""
     numbers = (record.train_loss, record.train_metric, record.valid_loss, record.valid_metric)
+    # one test of the sum instead of four: it is finite only if all its parts are
     if None not in numbers and math.isfinite(sum(numbers)):  # type: ignore[arg-type]
         return (evaluation_id, record.epoch, record.seconds, None, *numbers)
     pairs = [finite(number) for number in numbers]

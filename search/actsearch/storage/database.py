@@ -33,8 +33,9 @@ SCHEMA = "0008"
 _OLDER = [f"{number:04}" for number in range(1, int(SCHEMA))]  # upgraded when they are written
 
 VERSION_TABLE = "actsearch_schema"
-_random = random.SystemRandom()
-_PAUSES = (0, 1, 2, 4, 8, 15)  # seconds before a transaction whose connection broke is made again
+_random = random.SystemRandom()  # the global stream belongs to the user
+# seconds before a transaction whose connection broke is made again: half a minute in all, in which a server restarts
+_PAUSES = (0, 1, 2, 4, 8, 15)
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -83,9 +84,10 @@ class Database:
         self._secrets = Secrets(where)
         self._backend = _backend(OpenRequest(where, self.url, create, read_only))
         self.immutable = self._backend.immutable
+        # a study that is forgotten closes its connections, although nobody calls close
         weakref.finalize(self, self._backend.engine.dispose)
         detach_at_forks(self._backend.engine)
-        with self.translating(), self._translate_damage(), hold_forks():
+        with self._translating(), self._translate_damage(), hold_forks():
             self._check_schema(create and not read_only, read_only)
             if not read_only:
                 self._backend.prepare_writing()
@@ -136,8 +138,9 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session on one consistent snapshot of the database."""
-        with self.translating(), self._translate_damage(), self._explain_schema():
+        with self._translating(), self._translate_damage(), self._explain_schema():
             with self._begin(write=False) as connection:
+                # rows are still read after the end of the transaction
                 with Session(connection, expire_on_commit=False) as session:
                     yield session
 
@@ -150,17 +153,19 @@ class Database:
         """
         if self._read_only:
             raise StorageError(f"{self.url} was opened for reading only")
-        with self.translating(), self._begin(write=True) as connection:
+        with self._translating(), self._begin(write=True) as connection:
             with Session(connection, expire_on_commit=False) as session:
                 yield session
-                session.flush()
+                session.flush()  # the session does not commit: the transaction is the connection's
 
     @contextlib.contextmanager
     def _begin(self, write: bool) -> Iterator[Connection]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._backend.exclusive())
             self._backend.before_transaction()
-            stack.enter_context(hold_forks())
+            stack.enter_context(
+                hold_forks()
+            )  # before there is a connection that a fork could inherit
             try:
                 with self._connect() as connection, self._transaction(connection, write) as begun:
                     yield begun
@@ -233,7 +238,7 @@ class Database:
         return self._secrets.clean(str(error if error.orig is None else error.orig).strip())
 
     @contextlib.contextmanager
-    def translating(self) -> Iterator[None]:
+    def _translating(self) -> Iterator[None]:
         """Turn SQLAlchemy's errors into StorageError with what to do."""
         try:
             yield

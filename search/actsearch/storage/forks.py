@@ -65,10 +65,12 @@ def hold_forks() -> Iterator[None]:
 
 def _before() -> None:
     me = threading.get_ident()
-    _gate.acquire()
+    _gate.acquire()  # released in the parent; the child makes a new one, as a lock is inherited as it stands
     _gate.wait_for(lambda: all(thread == me for thread in _inside), _PATIENCE)
     for engine in list(_engines):
-        if engine.dialect.name == "sqlite":
+        if (
+            engine.dialect.name == "sqlite"
+        ):  # sessions at a server stay open: a fork leaves them alone
             with contextlib.suppress(Exception):  # a fork must not fail because a file is gone
                 engine.dispose()
 
@@ -82,7 +84,7 @@ def _in_child() -> None:
     me = threading.get_ident()
     _gate = threading.Condition()
     for thread in [thread for thread in _inside if thread != me]:
-        del _inside[thread]
+        del _inside[thread]  # a fork has this thread alone
     for connection in _in_use.values():
         _keep(connection)
     _in_use.clear()

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _HIDDEN = "***"
-_QUOTED = quote(_HIDDEN)
+_QUOTED = quote(_HIDDEN)  # as SQLAlchemy writes it into a URL
 
 _PUBLIC = frozenset(
     "application_name channel_binding client_encoding connect_timeout dbname fallback_application_name gssencmode "
@@ -36,7 +36,7 @@ _PUBLIC = frozenset(
     "ssl_min_protocol_version sslcert sslcompression sslcrl sslcrldir sslkey sslmode sslnegotiation sslrootcert sslsni "
     "target_session_attrs tcp_user_timeout user".split()
 )
-"""Options of libpq whose values are no secrets; the value of any other option is hidden."""
+"""Options of libpq whose values are not secret; the value of any other option is hidden."""
 
 _NAMED = _PUBLIC | frozenset(
     "cache cached_statements check_same_thread detect_types immutable isolation_level mode nolock passwd password "
@@ -44,10 +44,12 @@ _NAMED = _PUBLIC | frozenset(
 )
 """Options that are shown with a hidden value; the name of any other may itself be a part of a password."""
 
+# in the value of a public option: an option within an option, or the rest of a password with an unescaped character
 _SUSPECT = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key|@|;", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE)
-_HOST = re.compile(r"[\w.:%,~/-]*")
-_USER = re.compile(r"[\w.@+ -]*")
+_ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE)  # in a path
+# what these parts are made of when they are well-formed; the rest of a misread password has other characters
+_HOST = re.compile(r"[\w.:%,~/-]*")  # several with commas, IPv6, the folder of a socket
+_USER = re.compile(r"[\w.@+ -]*")  # some servers want user@host
 _DATABASE = re.compile(r"[^@:=?&;]*")
 _LARGEST_PORT = 65535
 
@@ -62,7 +64,7 @@ def redact(url: object) -> str:
     except (
         exc.ArgumentError,
         ValueError,
-    ):  # ValueError: a port that is no number, half of a character
+    ):  # ValueError: a port that is not a number, half a character
         return _beginning(str(url))
 
 
@@ -121,6 +123,7 @@ def is_ambiguous(text: object, url: URL) -> bool:
     if url.port is not None and not 0 < url.port <= _LARGEST_PORT:
         return True
     head = "" if isinstance(text, URL) else str(text).partition("://")[2].partition("?")[0]
+    # more @ than the one before the host: the others belong to a password
     return not _HOST.fullmatch(url.host or "") or head.count("@") > (0 if without_user else 1)
 
 

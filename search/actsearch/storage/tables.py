@@ -46,7 +46,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-_LARGEST = "1.7976931348623157e308"
+_LARGEST = "1.7976931348623157e308"  # of doubles: infinity and NaN lie beyond
 _WORDS = "('nan', 'inf', '-inf')"
 
 

@@ -43,7 +43,7 @@ def upgrade(connection: Connection, revision: str, version_table: str) -> None:
             opts={
                 "fn": lambda current, _: scripts._upgrade_revs(revision, current),
                 "version_table": version_table,
-                "transactional_ddl": True,
+                "transactional_ddl": True,  # Alembic thinks that SQLite has none; ours begins it
             },
         )
         context.run_migrations(op=Operations(context))
