@@ -211,7 +211,10 @@ def test_inputs_from_a_small_set_are_expected_to_return() -> None:
     )
     said = _warned(task)
     assert len(said) == 3
-    assert "train holds 4 different inputs in 120 rows, so some are to be expected" in said[0]
+    assert (
+        "train holds 4 different inputs in 120 rows, so some shared rows are to be expected"
+        in said[0]
+    )
     assert "share 120 of 120 rows" in _refused(task.replace(test=parts[0]))  # the very same rows
 
 
@@ -239,7 +242,7 @@ def test_a_table_of_all_combinations_has_no_new_rows_to_give(kind: str) -> None:
     two = lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))  # noqa: E731
     said = _warned(_task(model=two, train=train, valid=train, test=test))
     assert "test and train share" in said[0]
-    assert "about all combinations of their values, so hardly any can be new" in said[0]
+    assert "about all combinations of their values, so hardly any row can be new" in said[0]
 
 
 def test_a_grid_of_measured_numbers_is_no_table_and_the_way_out_is_named() -> None:
@@ -437,7 +440,7 @@ def test_one_class_is_refused_in_train_and_a_warning_elsewhere(loss: Any) -> Non
     )
     for which, rows in (("valid", 60), ("test", 60)):
         (said,) = _warned(_task(**_ones(which), metric="loss", loss=loss))
-        assert said == f"all {rows} {which} labels are 1: check that they are meant"
+        assert said == f"all {rows} {which} labels are 1: check that this is intended"
 
 
 def test_counts_that_are_one_value_are_a_warning() -> None:
@@ -457,7 +460,7 @@ def test_masks_of_background_alone_are_counted_in_rows(metric: str) -> None:
     }  # fmt: skip
     valid = pixels[16:], torch.zeros_like(masks[16:])
     (said,) = _warned(_task(**settings, train=(pixels[:16], masks[:16]), valid=valid))
-    assert said == "the labels of all 8 valid rows are 0: check that they are meant"
+    assert said == "the labels of all 8 valid rows are 0: check that this is intended"
     train = pixels[:16], torch.zeros_like(masks[:16])
     refused = _refused(_task(**settings, train=train, valid=(pixels[16:], masks[16:])))
     assert "the labels of all 16 train rows are 0" in refused
@@ -481,7 +484,7 @@ def test_minus_100_is_a_number_to_a_loss_of_numbers() -> None:
     cold = {name: (X[a:b], torch.full((b - a, 1), -100)) for name, (a, b) in PLACES.items()}
     square = lambda output, target: F.mse_loss(output, target.float())  # noqa: E731
     said = _warned(_task(**cold, model=_one_output, loss=square, metric="loss"))
-    assert said[0] == "all 120 train labels are -100: check that they are meant"
+    assert said[0] == "all 120 train labels are -100: check that this is intended"
     unused = lambda output, target: output.square().mean()  # noqa: E731
     assert _warned(_task(**cold, model=_one_output, loss=unused, metric="loss")) == []
 
@@ -499,7 +502,7 @@ def test_targets_of_one_number_are_a_warning_and_placeholders_are_not() -> None:
     ]
     assert _warned(task.replace(loss=lambda output, target: output.square().mean())) == []
     r2 = _refused(task.replace(metric="r2", train=(X[:120], X[:120, :1])))
-    assert "all 60 valid labels are 0.0: r2 is not defined" in r2
+    assert "all 60 valid labels are 0.0: r2 is undefined" in r2
 
 
 def test_a_column_of_one_value_is_named() -> None:
@@ -525,7 +528,9 @@ def test_labels_that_the_model_has_no_output_for_are_counted() -> None:
     labels[[70, 90]] = 255
     ignoring = nn.CrossEntropyLoss(ignore_index=255)
     (warned,) = _warned(_task(train=(X[:120], labels), loss=ignoring))
-    assert "no answer can be right there" in warned  # the loss takes them, accuracy counts them
+    assert (
+        "no prediction can be correct there" in warned
+    )  # the loss takes them, accuracy counts them
     assert _warned(_task(train=(X[:120], labels), loss=ignoring, metric="loss")) == []
 
 

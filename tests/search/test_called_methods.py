@@ -72,7 +72,7 @@ def test_what_a_method_calls_besides_stays_as_it_is(x: Tensor) -> None:
     expected = torch.sigmoid(torch.sin(model.one(x))).mean()
     torch.testing.assert_close(placed.score(x), expected)
     (note,) = acs.sites(model, x).notes
-    assert note == "Coder.score calls sigmoid and was not seen running; it stays as it is."
+    assert note == "Coder.score calls sigmoid and did not run; it stays as it is."
 
 
 def test_a_method_takes_the_first_site_of_a_place_that_forward_passes_twice(x: Tensor) -> None:

@@ -319,7 +319,7 @@ def test_what_is_called_around_a_forward_is_named(x: Tensor) -> None:
         "The model calls tanh outside of forward; it stays as it is.",
     )
     assert acs.sites(Around()).notes == (
-        "What hooks on the model, or its own __call__, call was not looked for; give sample=.",
+        "Functions called by hooks on the model or by its own __call__ were not searched for; give sample=.",
     )
     assert acs.sites(torch.fx.symbolic_trace(Block())).notes == ()
 

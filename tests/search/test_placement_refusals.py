@@ -46,7 +46,7 @@ class Deciding(nn.Module):
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 THERE = r"act: ReLU, role hidden; gelu: gelu, role hidden; open: Sigmoid, role gate; softmax: softmax, role output"
 RUNS_NOT = "the model does not run on the sample input.*give a sample as the model's forward takes"
-ELSEWHERE = "goes into where="
+ELSEWHERE = "anything else as where="
 
 
 def inside(model: nn.Module) -> Any:
@@ -78,8 +78,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no such key": ({"act": {"act": "sin", "gellu": "sin"}}, "no activation at 'gellu'; did you"),
     "only gates": ({"where": "o*n", "sample": X}, r"'o\*n'.*hidden.*open \(gate\).*full path"),
     "a role as a key": ({"act": {"hidden": "sin"}}, "no activation at 'hidden'.*where='hidden'"),
-    "a class as a key": ({"act": {nn.ReLU: "sin"}}, f"ReLU.* names no sites.*{ELSEWHERE}"),
-    "a number as a key": ({"act": {1: "sin"}}, f"1 names no sites.*{ELSEWHERE}"),
+    "a class as a key": ({"act": {nn.ReLU: "sin"}}, f"ReLU.* selects no sites.*{ELSEWHERE}"),
+    "a number as a key": ({"act": {1: "sin"}}, f"1 selects no sites.*{ELSEWHERE}"),
     "no activations": ({"act": []}, r"nothing to replace in Net: .*\[\] is empty"),
     "an empty mapping": ({"act": {}}, "nothing to replace in Net: .*{} is empty"),
     "where twice": ({"act": {"act": "sin"}, "where": "act"}, "a mapping names its sites itself"),

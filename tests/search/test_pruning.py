@@ -25,7 +25,7 @@ from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.report import Pruning
 from actsearch.seeds import derive
-from actsearch.training.stack import StackedFit, Watch, fit_stack
+from actsearch.training.stack import StackedFit, Watch, fit_together
 
 HALVING = SuccessiveHalving(1, 2)
 SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])
@@ -355,11 +355,11 @@ def test_those_who_stay_are_as_without_the_others(optimizer: str) -> None:
     def members() -> list[Any]:
         return [stacker.member(Training(_record(name), 1, task.lr)) for name in names]
 
-    free = fit_stack(task, members())
+    free = fit_together(task, members(), side_by_side=1)
     for stay in ([2, 3, 6], [1, 4, 7], [5]):
         gone = [index for index in range(len(names)) if index not in stay]
         watch = Watch(frozenset([2]), functools.partial(_given, gone))
-        found = fit_stack(task, members(), watch=watch)
+        found = fit_together(task, members(), side_by_side=1, watch=watch)
         assert [len(item.epochs) for item in found] == [6 if i in stay else 2 for i in range(8)]
         for index in stay:
             for x, y in zip(found[index].epochs, free[index].epochs, strict=True):

@@ -19,7 +19,7 @@ from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord, Outcome, TrialState
-from actsearch.training.stack import fit_stack, fit_together, lift
+from actsearch.training.stack import fit_together, lift
 
 FIXED = ["relu", "sin", "x*tanh(x)", "leaky_relu", "relu", "gelu", "max(x, 0.5*x)", "elu", "silu"]
 LEARNED = [
@@ -159,10 +159,10 @@ def test_one_that_diverges_at_its_third_step() -> None:
     for path in stack[1].paths:
         parent, _, name = path.rpartition(".")
         setattr(stack[1].model.get_submodule(parent), name, FromStep(3))
-    found = fit_stack(task, stack)
+    found = fit_together(task, stack, side_by_side=1)
     assert found[1].stopped == "training loss became nan at epoch 1, step 3"
     assert found[1].metrics == {}
-    others = fit_stack(task, members(["relu", "sin"]))
+    others = fit_together(task, members(["relu", "sin"]), side_by_side=1)
     for one, other in zip([found[0], found[2]], others, strict=True):
         assert one.metrics == other.metrics
         assert [e.valid_loss for e in one.epochs] == [e.valid_loss for e in other.epochs]

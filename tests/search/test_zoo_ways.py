@@ -112,7 +112,7 @@ def test_looking_in_training_mode_writes_to_a_copy() -> None:
 def test_a_sample_that_training_cannot_take_is_said() -> None:
     found = acs.sites(Codebook(), torch.randn(1, 8))
     assert counted(found) == {"function hidden elu": 1}
-    assert "What only training calls was not looked for" in str(found)
+    assert "Functions called only in training were not searched for" in str(found)
 
 
 class Switched(nn.Module):

@@ -65,8 +65,8 @@ def select_sites(sites: Sites, where: Where, model: nn.Module) -> list[Site]:
         chosen = {site.path for item in where for site in select_sites(sites, item, model)}
         return [site for site in sites if site.path in chosen]
     raise PlacementError(
-        f"where={where!r} names no sites: give a role, a path or pattern, a module class, two shares of the depth, or "
-        "a function of a site"
+        f"where={where!r} selects no sites: give a role, a path or pattern, a module class, two shares of the depth, "
+        "or a function of a site"
     )
 
 
@@ -76,7 +76,7 @@ def _matches(where: Callable[[Site], bool], site: Site) -> bool:
     except Exception as error:
         raise PlacementError(
             f"the function given as where= raised {type(error).__name__} for the site {site.path!r}: {error}; it takes "
-            "a Site, with path, kind, type, order, role and aliases, and says whether it is meant"
+            "a Site, with path, kind, type, order, role and aliases, and returns whether to select it"
         ) from error
 
 
@@ -95,8 +95,8 @@ def match_sites(sites: Sites, name: str) -> list[Site]:
     """
     if not isinstance(name, str):
         raise PlacementError(
-            f"{name!r} names no sites: a key is a path, a pattern, or a band as 'depth:1/3'; "
-            "anything else goes into where="
+            f"{name!r} selects no sites: a key is a path, a pattern, or a band as 'depth:1/3'; "
+            "pass anything else as where="
         )
     known = {path: site for site in sites for path in (site.path, *site.aliases)}
     if name in known:
@@ -105,7 +105,7 @@ def match_sites(sites: Sites, name: str) -> list[Site]:
     if group := _GROUP.fullmatch(name):
         band, count = int(group[1]), int(group[2])
         if not 1 <= band <= count <= len(hidden):
-            raise PlacementError(f"{name!r}: there are {len(hidden)} hidden sites to be divided")
+            raise PlacementError(f"{name!r}: there are {len(hidden)} hidden sites to divide")
         return split_by_depth(hidden, count)[band - 1]
     paths = fnmatch.filter(known, name)
     if chosen := [site for site in hidden if not {site.path, *site.aliases}.isdisjoint(paths)]:

@@ -116,7 +116,7 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
             of them, one for each of as many bands of depth; or a mapping to one of them from a path, from a pattern
             such as ``"encoder.*"`` for hidden sites, or from ``"depth:1/3"``, the first of three bands. A later key
             counts more than an earlier one.
-        where: which sites, see :func:`actsearch.placement.select_sites`: None for every hidden one.
+        where: which sites, see :func:`actsearch.placement.choose.select_sites`: None for every hidden one.
         sample: one batch of inputs. With it the model is run and watched, without it traced by torch.fx, to find
             activations that are called as functions. It is also needed to infer channels for parameters learned per
             channel, and the layer to be made wider, unless the site follows its layer in an ``nn.Sequential``.

@@ -50,7 +50,7 @@ def plan_placement(analysis: ModelAnalysis, act: Any, where: Where) -> Plan:
         acts = list(act) if isinstance(act, (list, tuple)) else [act]
         if chosen and len(acts) > len(chosen):
             raise PlacementError(
-                f"{len(acts)} activations for {len(chosen)} sites: one band of depth each"
+                f"{len(acts)} activations for {len(chosen)} sites: there is one band of depth for each activation"
             )
         bands = split_by_depth(chosen, len(acts)) if acts else []
         plan = {}
@@ -109,7 +109,7 @@ def _refuse_quantised_sites(analysis: ModelAnalysis, plan: Plan) -> None:
     advice = "place the activation in the model of floating-point numbers, and quantise that"
     if analysis.sample is None:
         raise PlacementError(
-            f"the model is quantised (from {first!r} on), and at which sites is not known without sample=; {advice}"
+            f"the model is quantised (from {first!r} on), and sample= is needed to see at which sites; {advice}"
         )
     for path, trace in trace_sites(analysis.shell, plan, analysis.sample).items():
         if trace.inputs.is_quantized:

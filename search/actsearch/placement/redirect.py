@@ -144,8 +144,8 @@ class _RedirectMode(TorchFunctionMode):
 
     def _unknown_call(self, what: str) -> PlacementError:
         return PlacementError(
-            f"{type(self.owner).__name__} calls {what} where no call was seen when its activations were looked for; "
-            "give a sample that takes this way"
+            f"{type(self.owner).__name__} calls {what} which did not happen when its activations were searched for; "
+            "give a sample that takes this branch"
         )
 
 

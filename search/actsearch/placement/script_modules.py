@@ -25,8 +25,8 @@ def refuse_script_module(model: nn.Module) -> nn.Module:
     """
     if is_scripted(model):
         raise PlacementError(
-            f"{_name(model)} is a ScriptModule, compiled by torch.jit, whose activations cannot be changed: give the "
-            "nn.Module that it was made from, and compile what was placed"
+            f"{_name(model)} is a ScriptModule, compiled by torch.jit, whose activations cannot be changed: pass the "
+            "nn.Module that it was made from, and compile the placed model"
         )
     return model
 

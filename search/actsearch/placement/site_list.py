@@ -131,17 +131,17 @@ def _notes(model: nn.Module, discovery: Discovery) -> Iterator[str]:
         )
     elif discovery.how == "listed":
         yield (
-            f"Functions called in forward were not looked for, since {discovery.reason}; "
+            f"Functions called in forward were not searched for, since {discovery.reason}; "
             "give sample=, one batch of inputs."
         )
     elif discovery.reason:
-        yield f"What only training calls was not looked for: in training mode {discovery.reason}."
+        yield f"Functions called only in training were not searched for: in training mode {discovery.reason}."
     if discovery.how == "traced" and _runs_around_forward(model):
-        yield "What hooks on the model, or its own __call__, call was not looked for; give sample=."
+        yield "Functions called by hooks on the model or by its own __call__ were not searched for; give sample=."
     yield from _notes_on_calls(discovery)
     others = list(dict.fromkeys(_other_methods(model, discovery)))
     for method, name in others[:_SHOWN_METHODS]:
-        yield f"{method} calls {name} and was not seen running; it stays as it is."
+        yield f"{method} calls {name} and did not run; it stays as it is."
     if len(others) > _SHOWN_METHODS:
         yield f"Likewise {len(others) - _SHOWN_METHODS} more methods."
     if unreached := _unreached(model, discovery):

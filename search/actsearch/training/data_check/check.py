@@ -184,13 +184,13 @@ class _Data:
         if of_test and _is_known(of_test):
             counts = "; ".join(item.counts for item in of_test)
             yield Finding(
-                f"{counts}: scores on rows that the search has seen say nothing about new ones; "
+                f"{counts}: scores on rows that the search has seen say nothing about new rows; "
                 "give test= rows of their own, or leave test= out (a search needs none; confirm() does)",
                 refused=True,
             )
             return
         for item in self.overlaps:
-            what = f"{_DECIDED[item.name]} may favour what remembers them"
+            what = f"{_DECIDED[item.name]} may favour activations that memorise them"
             if item.name == "valid" and item.same:
                 what = "every trial is scored on what it was trained on"
             yield Finding(f"{item.counts}{_expected(item)}: {what}{_advice(item)}")

@@ -114,19 +114,27 @@ def _find_constant(
     is_number = labels.is_floating_point() or labels.is_complex()
     text = _all_are(name, labels, counted.flatten()[0].item(), "labels")
     if metric == "accuracy" and (is_flat or name == "train"):
-        yield Finding(f"{text}: accuracy on one class tells nothing; give rows of others", True)
+        yield Finding(
+            f"{text}: accuracy on one class is meaningless; give rows of other classes", True
+        )
         return
     if metric == "r2" and name != "train":
-        yield Finding(f"{text}: r2 is not defined on them; give others, or another metric", True)
+        yield Finding(
+            f"{text}: r2 is undefined on constant targets; give other rows, or another metric",
+            True,
+        )
         return
     if metric not in ("mse", "mae", "r2") and not _ask(probe.uses_targets, rows):
         return
     if name == "train" and not is_number and _are_classes(task, rows, probe):
-        yield Finding(f"{text}: one class tells nothing; give rows of others", refused=True)
+        yield Finding(
+            f"{text}: nothing can be learned from one class; give rows of other classes",
+            refused=True,
+        )
     else:
         what = "targets" if is_number else "labels"
         text = _all_are(name, labels, counted.flatten()[0].item(), what)
-        yield Finding(f"{text}: check that they are meant")
+        yield Finding(f"{text}: check that this is intended")
 
 
 def _all_are(name: str, labels: Tensor, value: float, what: str) -> str:
@@ -167,7 +175,9 @@ def _find_outside(
     if not is_accepted:
         yield Finding(f"{text}: correct them, or give the model more outputs", refused=True)
     elif _metric(task) == "accuracy":
-        yield Finding(f"{text}: no answer can be right there; correct them, or remove the rows")
+        yield Finding(
+            f"{text}: no prediction can be correct there; correct the labels, or remove the rows"
+        )
 
 
 def _list_labels(labels: Tensor) -> str:
@@ -191,7 +201,7 @@ def _find_constant_columns(labels: Tensor, rows: Rows) -> Iterator[Finding]:
     shown = _shorten(constant.nonzero().flatten().tolist(), _MAX_COLUMNS)
     yield Finding(
         f"{count} of {labels.shape[1]} columns of the train targets hold one value in all {len(labels)} rows "
-        f"(columns {shown}): nothing can be learned there; leave them out, or check that they are meant"
+        f"(columns {shown}): nothing can be learned there; leave them out, or check that this is intended"
     )
 
 
@@ -212,5 +222,5 @@ def _find_untrained(labels: Mapping[str, Tensor]) -> Iterator[Finding]:
             row = int(missing.nonzero()[0])
             yield Finding(
                 f"{name} holds labels that train lacks, {_list_labels(item[missing])}, in {count} of {len(item)} rows "
-                f"(first: row {row}): no activation can learn them; split the data anew"
+                f"(first: row {row}): no model can learn them; split the data again"
             )

@@ -298,8 +298,8 @@ def compare(one: Table, other: Table) -> Overlap | None:
 def _explain_expected(other: Table, *, of_table: bool) -> str:
     counts = f"{other.distinct} different inputs in {len(other.inputs)} rows"
     if of_table:
-        return f"{other.name} holds {counts}, about all combinations of their values, so hardly any can be new"
-    return f"{other.name} holds {counts}, so some are to be expected"
+        return f"{other.name} holds {counts}, about all combinations of their values, so hardly any row can be new"
+    return f"{other.name} holds {counts}, so some shared rows are to be expected"
 
 
 def _may_be_drawn_anew(one: Table, other: Table) -> bool:

@@ -74,7 +74,7 @@ def _judge_nonfinite(
         f"{name} {what} hold {' and '.join(kinds)} in {len(bad.rows)} of {len(rows)} rows "
         f"(first: row {bad.rows[0]}{_format_index(bad.place)})"
     )
-    advice = "remove these rows, or put numbers in their place"
+    advice = "remove these rows, or replace the values"
     reason: str | None = None
     if probe is not None:
         try_out = functools.partial(probe.nonfinite_reason, gradients=name == "train")
@@ -88,7 +88,7 @@ def _judge_nonfinite(
     elif reason == "" and (is_mask or not bad.inf):
         _log.info("%s; the model gives a finite loss on them", text)
     else:
-        yield Finding(f"{text}: {advice}, or candidates fail that your model does without")
+        yield Finding(f"{text}: {advice}, or candidates may fail where your own model does not")
 
 
 def _format_index(place: tuple[int, ...]) -> str:
@@ -122,6 +122,6 @@ def repeated_inputs(name: str, distinct: int, count: int) -> Iterator[Finding]:
     """All rows of one data set equal: nothing can be learned from them. Some constant columns are common in images."""
     if count > 1 and distinct == 1:
         yield Finding(
-            f"all {count} {name} input rows are equal: nothing can be told apart by them; "
+            f"all {count} {name} input rows are equal: a model cannot tell them apart; "
             "check how they were read"
         )

@@ -4,7 +4,7 @@ from actsearch.training.stack.equality import check_stack
 from actsearch.training.stack.model import Member
 from actsearch.training.stack.stacked_fit import StackedFit
 from actsearch.training.stack.stacked_site import Unstackable
-from actsearch.training.stack.together import fit_stack, fit_together
+from actsearch.training.stack.together import fit_together
 from actsearch.training.stack.watch import Watch
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "Unstackable",
     "Watch",
     "check_stack",
-    "fit_stack",
     "fit_together",
 ]

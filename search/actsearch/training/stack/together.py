@@ -20,7 +20,7 @@ from actsearch.training.stack.model import Member, computes_memberwise
 from actsearch.training.stack.stacked_fit import StackedFit
 from actsearch.training.stack.watch import Watch
 
-__all__ = ["fit_stack", "fit_together"]
+__all__ = ["fit_together"]
 
 _SMALLEST_PART = 4  # members; smaller stacks are not worth a thread of their own
 
@@ -36,14 +36,26 @@ def fit_together(
     epochs: int | None = None,
     batch: Callable[[], Any] | None = None,
 ) -> list[TrainingResult]:
-    """Train several models at once; as :func:`fit_stack`, of which it may make several side by side.
+    """Train several models in one pass, or in several side by side; as :func:`actsearch.training.fit` for each.
 
-    Each of a small stack's many operations is too small to be shared out between threads.
+    Each of a small stack's many operations is too small to be shared out between threads: it is divided into parts.
 
     Args:
+        task: data, loss, metric and budget.
+        members: equal learning rates side by side, and within these equal activations.
+        on_test: also measure on the test data, once, after the last epoch.
+        watch: which members leave before that.
+        diagnose: observe the sites before and after training, if the task wants that.
         side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
             torch may use. With 1, the stack has all of torch's threads for each operation.
-        epochs: as in :func:`fit_stack`, like all others.
+        epochs: passes over the training data; the task's own by default.
+        batch: gives the batch that is diagnosed; it is read anew by default.
+
+    Returns:
+        One result for each member; of one that was stopped or left, up to there.
+
+    Raises:
+        Unstackable: they cannot be trained together.
     """
     threads = torch.get_num_threads()
     most = threads if side_by_side is None else side_by_side
@@ -70,41 +82,9 @@ def _is_separable(task: Task) -> bool:
     return has_tensors and isinstance(task.metric, str) and task.torch_device().type == "cpu"
 
 
-def fit_stack(
-    task: Task,
-    members: Sequence[Member],
-    *,
-    on_test: bool = False,
-    watch: Watch | None = None,
-    diagnose: bool = False,
-    epochs: int | None = None,
-    batch: Callable[[], Any] | None = None,
-) -> list[TrainingResult]:
-    """Train several models in one pass; as :func:`actsearch.training.fit` for each.
-
-    Args:
-        task: data, loss, metric and budget.
-        members: equal learning rates side by side, and within these equal activations.
-        on_test: also measure on the test data, once, after the last epoch.
-        watch: which members leave before that.
-        diagnose: observe the sites before and after training, if the task wants that.
-        epochs: passes over the training data; the task's own by default.
-        batch: gives the batch that is diagnosed; it is read anew by default.
-
-    Returns:
-        One result for each member; of one that was stopped or left, up to there.
-
-    Raises:
-        Unstackable: they cannot be trained together.
-    """
-    count = task.epochs if epochs is None else epochs
-    plan = _Plan(task, count, on_test, watch, diagnose, batch)
-    return _fit_in_step(plan, [members], map)
-
-
 @dataclass(frozen=True)
 class _Plan:
-    """What the stacks of one call have in common; see :func:`fit_stack`."""
+    """What the stacks of one call have in common; see :func:`fit_together`."""
 
     task: Task
     epochs: int
