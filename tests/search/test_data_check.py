@@ -16,12 +16,12 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.training import check_data
 from actsearch.training.data_check.overlap import Overlap, build_tables, compare
-from actsearch.training.data_check.rows import origin_of, read_rows
+from actsearch.training.data_check.rows import find_origin, read_rows
 
 
 def _compared(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Overlap | None:
     rows = {
-        name: read_rows(origin_of(data), has_target=True)
+        name: read_rows(find_origin(data), has_target=True)
         for name, data in (("test", one), ("train", other))
     }
     tables = build_tables(rows)
@@ -85,7 +85,9 @@ def test_rows_of_any_type_are_hashed_apart(make: Any) -> None:
     """Invariant: rows that differ have hashes that differ; equal rows, copied, are found."""
     rows = make(torch.Generator().manual_seed(0))
     labels = torch.arange(4000) % 2
-    table = build_tables({"train": read_rows(origin_of((rows, labels)), has_target=True)})["train"]
+    table = build_tables({"train": read_rows(find_origin((rows, labels)), has_target=True)})[
+        "train"
+    ]
     listed = rows.reshape(4000, -1)
     listed = torch.view_as_real(listed).flatten(1) if listed.is_complex() else listed.float()
     exact = len(np.unique(listed.numpy(), axis=0)) if rows.dtype != torch.float64 else 4000
@@ -106,7 +108,7 @@ def test_wide_rows_are_compared_in_little_memory() -> None:
     """400 MB of equal rows are compared 16 MB at a time, whatever the width."""
     x, y = torch.zeros(1, 1_000_000).expand(100, -1), torch.arange(100)
     tables = build_tables(
-        {name: read_rows(origin_of((x, y)), has_target=True) for name in ("test", "train")}
+        {name: read_rows(find_origin((x, y)), has_target=True) for name in ("test", "train")}
     )
     assert [len(part) for part in tables["test"].steps(np.arange(100))] == [4] * 25
 

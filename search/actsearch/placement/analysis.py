@@ -141,6 +141,7 @@ def copy_model(model: nn.Module) -> nn.Module:
 
     Results that the model keeps as attributes lose their history: torch copies only tensors without one.
     """
+    # deepcopy takes what its memo holds for copied already
     memo = {
         id(item): item.detach().clone()
         for module in model.modules()

@@ -140,7 +140,7 @@ def _hook_owner(frame: FrameType, code: CodeType) -> nn.Module | None:
     if frame.f_code.co_name != "inner":
         return None
     module = frame.f_locals.get("self")
-    if isinstance(module, nn.Module) and any(_code_of(hook) is code for hook in _hooks(module)):
+    if isinstance(module, nn.Module) and any(_find_code(hook) is code for hook in _hooks(module)):
         return module
     return None
 
@@ -152,7 +152,7 @@ def _hooks(module: nn.Module) -> Iterator[Any]:
     yield from torch_module._global_forward_hooks.values()
 
 
-def _code_of(function: Any) -> CodeType | None:
+def _find_code(function: Any) -> CodeType | None:
     """Of a function, a method, a partial, or an object that can be called."""
     while isinstance(function, functools.partial):
         function = function.func

@@ -11,7 +11,7 @@ from torch import nn
 
 from actsearch.checks import is_number, nearest
 from actsearch.errors import PlacementError
-from actsearch.placement.known_activations import class_of
+from actsearch.placement.known_activations import equivalent_class
 from actsearch.placement.site_list import Site, SiteRole, Sites
 
 __all__ = ["Where", "match_sites", "select_sites", "split_by_depth"]
@@ -49,7 +49,9 @@ def select_sites(sites: Sites, where: Where, model: nn.Module) -> list[Site]:
         )
     if isinstance(where, type) and issubclass(where, nn.Module):
         return [
-            site for site in hidden if issubclass(class_of(model.get_submodule(site.path)), where)
+            site
+            for site in hidden
+            if issubclass(equivalent_class(model.get_submodule(site.path)), where)
         ]
     if callable(where) and not isinstance(where, type):
         return [site for site in sites if _matches(where, site)]
@@ -59,7 +61,7 @@ def select_sites(sites: Sites, where: Where, model: nn.Module) -> list[Site]:
         and all(is_number(end) and 0 <= end <= 1 for end in where)
     ):
         low, high = where
-        last = max(len(hidden) - 1, 1)
+        last = max(len(hidden) - 1, 1)  # of a single site, the depth is 0
         return [site for index, site in enumerate(hidden) if low <= index / last <= high]
     if isinstance(where, (list, tuple)):
         chosen = {site.path for item in where for site in select_sites(sites, item, model)}

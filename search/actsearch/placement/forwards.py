@@ -28,6 +28,7 @@ def wrap_forwards(
     for path, module in model.named_modules():
         own.append((module, vars(module).get("forward")))
         forward = module.forward
+        # not by setattr, which a class of the user's may have changed
         vars(module)["forward"] = functools.wraps(forward)(wrap(path, module, forward))
     try:
         yield

@@ -21,7 +21,7 @@ from actsearch.placement.known_activations import (
     PASSING_MODULES,
     SHIFTING,
     kernel_name,
-    name_of,
+    known_name,
 )
 from actsearch.placement.script_modules import ScriptModuleProxy
 from actsearch.seeds import global_streams
@@ -120,7 +120,7 @@ class _Tracer(fx.Tracer):
         key = None
         if kind == "call_module" and self.recorder.is_activation(target):
             key = self.recorder.module_key(target)
-        elif kind == "call_function" and (name := name_of(target)):
+        elif kind == "call_function" and (name := known_name(target)):
             key = self.recorder.call_key(name, target)
         elif kind == "call_method" and target in METHODS:
             key = self.recorder.call_key(METHODS[target], getattr(Tensor, target))

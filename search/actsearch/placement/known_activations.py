@@ -19,7 +19,7 @@ from actsearch.seeds import global_streams
 
 __all__ = [
     *("CALLS", "GATES", "IN_PLACE", "METHODS", "MODULES", "MULTIPLYING", "NORMALISING", "PASSING", "PASSING_MODULES"),
-    *("SHIFTING", "SQUASHING", "class_of", "is_activation", "kernel_name", "kind_of", "name_of"),
+    *("SHIFTING", "SQUASHING", "equivalent_class", "is_activation", "kernel_name", "function_name", "known_name"),
 ]  # fmt: skip
 
 NORMALISING = ("softmax", "softmin", "log_softmax")
@@ -102,7 +102,7 @@ MULTIPLYING = frozenset(
 _KERNELS = frozenset(set(CALLS.values()) - {*NORMALISING, "logsigmoid"})
 
 
-def name_of(value: Any) -> str | None:
+def known_name(value: Any) -> str | None:
     """The name of a known function; None for anything else."""
     try:
         return CALLS.get(value)
@@ -120,7 +120,7 @@ def kernel_name(operator: Any) -> str | None:
     return name if name in _KERNELS else None
 
 
-def kind_of(module: nn.Module) -> str:
+def function_name(module: nn.Module) -> str:
     """Name of the function that a module is, as far as the sets of names here go: its class in small letters."""
     if isinstance(module, FunctionModule):
         return module.name
@@ -128,7 +128,7 @@ def kind_of(module: nn.Module) -> str:
     return {"logsoftmax": "log_softmax", "softmax2d": "softmax"}.get(name, name)
 
 
-def class_of(module: nn.Module) -> type[nn.Module]:
+def equivalent_class(module: nn.Module) -> type[nn.Module]:
     """Class of a module; of a function, that of torch's module for it: ``nn.LeakyReLU`` for leaky_relu."""
     if not isinstance(module, FunctionModule):
         return type(module)

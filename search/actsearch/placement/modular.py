@@ -20,14 +20,14 @@ from actsearch.placement.known_activations import (
     METHODS,
     MODULES,
     is_activation,
-    name_of,
+    known_name,
 )
 from actsearch.placement.model_run import preserve_modes
 from actsearch.placement.redirect import CallTable, redirect_calls
 from actsearch.placement.run_trace import trace_run
 from actsearch.placement.source_names import (
     activations_named_by_forward,
-    unwrapped_code,
+    unwrap_code,
     user_methods,
 )
 
@@ -111,7 +111,7 @@ def _expose_graph_calls(model: nn.Module) -> None:
     """
     for owner in list(model.modules()):
         if isinstance(owner, fx.GraphModule):
-            calls = {node: name for node in owner.graph.nodes if (name := _called_name(node))}
+            calls = {node: name for node in owner.graph.nodes if (name := _find_called_name(node))}
             names = _free_names(owner, list(calls.values()))
             for (node, function), name in zip(calls.items(), names, strict=True):
                 _expose_node(owner, node, function, name)
@@ -119,12 +119,12 @@ def _expose_graph_calls(model: nn.Module) -> None:
                 owner.recompile()
 
 
-def _called_name(node: fx.Node) -> str | None:
+def _find_called_name(node: fx.Node) -> str | None:
     """Name of the activation function that a node calls on one tensor."""
     if len(node.all_input_nodes) != 1:  # prelu with its weight
         return None
     if node.op == "call_function":
-        return name_of(node.target)
+        return known_name(node.target)
     return METHODS.get(str(node.target)) if node.op == "call_method" else None
 
 
@@ -166,18 +166,18 @@ def _separate_shared(model: nn.Module) -> dict[str, nn.Module]:
 def _wrap_held_functions(model: nn.Module) -> None:
     """Make a submodule of each function that is held as an attribute."""
     for module in list(model.modules()):
-        held = {name: value for name, value in vars(module).items() if _held_name(value)}
+        held = {name: value for name, value in vars(module).items() if _find_held_name(value)}
         if not held or is_activation(module):  # what an activation holds is its own business
             continue
         for name, function in held.items():
             del vars(module)[name]
-            module._modules[name] = FunctionModule(function, str(_held_name(function)))
+            module._modules[name] = FunctionModule(function, str(_find_held_name(function)))
         if not type(module).__module__.startswith("torch.nn."):
             redirect_calls(module, held, CallTable())
 
 
-def _held_name(value: Any) -> str | None:
-    return name_of(value.func if isinstance(value, functools.partial) else value)
+def _find_held_name(value: Any) -> str | None:
+    return known_name(value.func if isinstance(value, functools.partial) else value)
 
 
 def _trace_both_modes(model: nn.Module, sample: Any) -> tuple[ExecutionTrace, str, str]:
@@ -238,7 +238,7 @@ def _redirect(
     methods = {
         name: places
         for name, function in user_methods(type(owner)).items()
-        if (places := execution.entries.get((path, unwrapped_code(function)))) is not None
+        if (places := execution.entries.get((path, unwrap_code(function)))) is not None
     }
     is_straight = path not in execution.varying
     redirect_calls(owner, names.values(), CallTable(in_order, by_place, is_straight, methods))

@@ -14,7 +14,7 @@ from actsearch.errors import ActivationError, PlacementError
 from actsearch.placement.analysis import ModelAnalysis
 from actsearch.placement.choose import Where, match_sites, select_sites, split_by_depth
 from actsearch.placement.function_module import FunctionModule
-from actsearch.placement.known_activations import NORMALISING, kind_of, name_of
+from actsearch.placement.known_activations import NORMALISING, function_name, known_name
 from actsearch.placement.site_list import Sites
 from actsearch.placement.site_trace import CHANNEL_KEEPING, SiteTrace, trace_sites
 from actsearch.records import ActivationRecord
@@ -60,7 +60,7 @@ def plan_placement(analysis: ModelAnalysis, act: Any, where: Where) -> Plan:
     if not plan:
         raise PlacementError(_explain_empty_plan(sites, act, where, shell))
     for path, new in plan.items():
-        if isinstance(new, nn.GLU) and kind_of(shell.get_submodule(path)) != "glu":
+        if isinstance(new, nn.GLU) and function_name(shell.get_submodule(path)) != "glu":
             raise PlacementError(_NOT_HIDDEN.format("GLU"))
     _refuse_quantised_sites(analysis, plan)
     return plan
@@ -82,12 +82,12 @@ def _explain_empty_plan(sites: Sites, act: Any, where: Where, model: nn.Module) 
 def _resolve(act: Any) -> ActivationRecord | nn.Module:
     """A module as it is, anything else as a record."""
     if isinstance(act, nn.Module) and not isinstance(act, Activation):
-        if kind_of(act) in NORMALISING:
+        if function_name(act) in NORMALISING:
             raise PlacementError(_NOT_HIDDEN.format(type(act).__name__))
         return act
     if isinstance(act, type) and issubclass(act, nn.Module):
         raise ActivationError(f"{act.__name__} is a class: give a module, as {act.__name__}()")
-    if name := name_of(act):
+    if name := known_name(act):
         raise ActivationError(f"{name} is a function: give its name, {name!r}, or a module")
     record = describe(act)
     if record.name and CATALOG[record.name].role != "hidden":
@@ -185,6 +185,7 @@ def _guess_from_sequential(model: nn.Module, path: str) -> SiteTrace | None:
     for before in reversed(names[: names.index(name)]):
         layer = parent.get_submodule(before)
         if isinstance(layer, nn.Linear):
+            # counted from the end: inputs may have any number of axes
             return SiteTrace(torch.empty(1, layer.out_features), -1, layer, between)
         if isinstance(layer, nn.modules.conv._ConvNd):
             return SiteTrace(torch.empty(1, layer.out_channels), 1, layer, between)
@@ -203,7 +204,7 @@ def pieces_by_site(shell: nn.Module, plan: Plan) -> dict[str, int]:
     }
     for path in pieces:
         old = shell.get_submodule(path)
-        if kind_of(old) == "glu" or (isinstance(old, Activation) and count_pieces(old) > 1):
+        if function_name(old) == "glu" or (isinstance(old, Activation) and count_pieces(old) > 1):
             raise PlacementError(
                 f"{activation_label(old)} at {path!r} changes the shape already: "
                 "what needs a wider layer takes the place of an activation that keeps it"

@@ -60,7 +60,7 @@ def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -
         for hook in hooks:
             hook.remove()
     for tensor in tensors(result):
-        if (key := watcher.key_of(tensor)) is not None:
+        if (key := watcher.find_key(tensor)) is not None:
             watcher.recorder.trace.outputs.add(key)
     return watcher.recorder.result()
 
@@ -131,7 +131,7 @@ class _Watcher(TorchFunctionMode):
         if not self._in_known_call:
             self.recorder.record_kernel(name)
 
-    def key_of(self, value: Any) -> Key | None:
+    def find_key(self, value: Any) -> Key | None:
         """The activation whose result a tensor is."""
         tensor, key = self._results.get(id(value), (None, None))
         return key if tensor is value else None
@@ -159,7 +159,7 @@ class _Watcher(TorchFunctionMode):
             return result
         name = getattr(func, "__name__", "")
         if name in PASSING and args:
-            self._remember(result, self.key_of(args[0]))
+            self._remember(result, self.find_key(args[0]))
         elif name in MULTIPLYING or name in SHIFTING:
             self._follow_product(name, result, args)
         return result
@@ -167,7 +167,7 @@ class _Watcher(TorchFunctionMode):
     def _follow_product(self, name: str, result: Any, args: tuple[Any, ...]) -> None:
         """What multiplies something else opens a gate; numbers and buffers of the model are nothing else."""
         parts = {id(part): part for part in tensors(args) if id(part) not in self._buffers}
-        keys = [key for part in parts.values() if (key := self.key_of(part)) is not None]
+        keys = [key for part in parts.values() if (key := self.find_key(part)) is not None]
         if len(parts) == 1 and keys:
             self._remember(result, keys[0])
         elif name in MULTIPLYING:

@@ -17,8 +17,8 @@ from actsearch.placement.known_activations import (
     NORMALISING,
     PASSING_MODULES,
     SQUASHING,
+    function_name,
     is_activation,
-    kind_of,
 )
 from actsearch.placement.modular import Discovery
 from actsearch.placement.script_modules import ScriptModuleProxy
@@ -253,7 +253,7 @@ def _role(
     """By what becomes of the result, where that was seen, else by position and names."""
     if isinstance(module, Activation) and count_pieces(module) > 1:
         return "gate"  # it changes the shape; what stands before it was made wider for it
-    kind = kind_of(module)
+    kind = function_name(module)
     known = path in discovery.order
     if kind in NORMALISING:
         is_gate = path in discovery.gates if known else _sounds_like_a_gate(path, model)

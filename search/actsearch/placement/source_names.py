@@ -13,11 +13,11 @@ from typing import Any
 from torch import fx, nn
 
 from actsearch.placement.call_site import is_torch_code
-from actsearch.placement.known_activations import CALLS, METHODS, NORMALISING, name_of
+from actsearch.placement.known_activations import CALLS, METHODS, NORMALISING, known_name
 from actsearch.placement.script_modules import is_scripted
 
 __all__ = [
-    "unwrapped_code",
+    "unwrap_code",
     "user_methods",
     "activations_named_by_forward",
     "activations_in_unrun_methods",
@@ -49,7 +49,7 @@ def user_methods(kind: type[nn.Module]) -> dict[str, FunctionType]:
         and not (name.startswith("__") and name.endswith("__"))
         and name != "forward"
         and not _is_deferred(value)
-        and not is_torch_code(unwrapped_code(value).co_filename)
+        and not is_torch_code(unwrap_code(value).co_filename)
     }
 
 
@@ -62,7 +62,7 @@ def _is_deferred(function: FunctionType) -> bool:
     )
 
 
-def unwrapped_code(function: FunctionType) -> CodeType:
+def unwrap_code(function: FunctionType) -> CodeType:
     """Of what a decorator like ``torch.no_grad`` wraps."""
     return _unwrap(function).__code__
 
@@ -89,7 +89,7 @@ def _functions_of_forward(module: nn.Module) -> list[FunctionType]:
     if is_scripted(module) or isinstance(module, fx.GraphModule):
         return []
     forward = type(module).forward
-    if not isinstance(forward, FunctionType) or is_torch_code(unwrapped_code(forward).co_filename):
+    if not isinstance(forward, FunctionType) or is_torch_code(unwrap_code(forward).co_filename):
         return []
     functions = [_unwrap(forward)]
     for function in functions:  # which grows
@@ -125,7 +125,7 @@ def activations_in_unrun_methods(
     """
     known = {*ran, *(function.__code__ for function in _functions_of_forward(module))}
     for name, function in user_methods(type(module)).items():
-        code = unwrapped_code(function)
+        code = unwrap_code(function)
         if code not in known and not code.co_filename.startswith(_LIBRARIES):
             named = sorted(
                 set(_activations_named_in(module, _unwrap(function))) - set(NORMALISING)
@@ -139,7 +139,7 @@ def _activations_named_in(module: nn.Module, function: FunctionType) -> Iterator
     names = _visible_names(function)
     for root, *path in _name_chains(function.__code__):
         if root in names:
-            known = name_of(_resolve(names[root], path))
+            known = known_name(_resolve(names[root], path))
         elif path and not _is_held_by(module, (root, *path)):
             known = (_FUNCTION_NAMES if root == _IMPORTED else METHODS).get(path[-1])
         else:

@@ -31,6 +31,7 @@ def mappable_attention(is_mapped: bool) -> Iterator[None]:
     Counts for all threads.
     """
     cuda = torch.backends.cuda
+    # switches of torch.backends.cuda; the first counts for the CPU's flash attention as well
     fused: tuple[_Switch, ...] = (
         (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
         (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),

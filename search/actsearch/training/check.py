@@ -58,7 +58,7 @@ def _check_batch(fit: Fit, name: str, batch: Any) -> None:
     except ActsearchError:
         raise
     except Exception as error:
-        raise TaskError(_explained(fit, name, batch, error)) from error
+        raise TaskError(_explain_failure(fit, name, batch, error)) from error
 
 
 def _check_loss(loss: Any) -> None:
@@ -67,7 +67,7 @@ def _check_loss(loss: Any) -> None:
         raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
 
 
-def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
+def _explain_failure(fit: Fit, name: str, batch: Any, error: Exception) -> str:
     """What failed, with the shapes of inputs, targets and output where they are known."""
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     try:
@@ -83,6 +83,7 @@ def _explained(fit: Fit, name: str, batch: Any, error: Exception) -> str:
     except Exception:  # the user's model: anything
         return f"the model does not take its inputs ({shapes}): {message}"
     fits = f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+    # torch's message speaks of a scalar type "Long", which is int64
     is_class_number = target.dtype in (torch.int64, torch.uint8)
     if "Long" in message and not is_class_number:
         return f"{fits}; a loss of classes takes their numbers as int64: give targets.long()"

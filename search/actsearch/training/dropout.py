@@ -50,9 +50,10 @@ class KeyedDropout(nn.Module):
         if generator is None:
             generator = torch.Generator(like.device).manual_seed(self.__dict__["_mask_seed"])
             self.__dict__["_mask_generator"] = generator
+        # spatial: one number for each (sample, channel), broadcast over the rest
         size = [*shape[:2], *(1 for _ in shape[2:])] if self.spatial else list(shape)
         mask = torch.empty(size, dtype=like.dtype, device=like.device)
-        if self.p == 1:
+        if self.p == 1:  # 1 / (1 - p) would be infinite, and 0 times it NaN
             return mask.zero_()
         return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
@@ -71,7 +72,7 @@ class KeyedDropout(nn.Module):
         return x.mul_(mask) if self.inplace else x * mask
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mask_generator": None}
+        return {**self.__dict__, "_mask_generator": None}  # a copy begins its masks anew
 
 
 class Dropout(KeyedDropout, nn.Dropout):

@@ -31,7 +31,7 @@ from actsearch.training.measures import (
     Measures,
     NonFinite,
     autocast_for,
-    batch_size_of,
+    count_samples,
     follows_metric,
     full_precision,
 )
@@ -184,12 +184,14 @@ class Fit:
         self.model.train()
         for step, batch in enumerate(self.train, start=1):
             loss, output, target = self.loss(batch)
-            value = loss.item()
+            value = (
+                loss.item()
+            )  # waits for a GPU: a loss that is not finite must not be stepped on
             if not math.isfinite(value):
                 raise NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
             self.update(loss)
             detached = output.detach() if measures.accumulator and output is not None else None
-            measures.add(value, detached, target, batch_size_of(batch))
+            measures.add(value, detached, target, count_samples(batch))
         return measures
 
     def update(self, loss: Tensor) -> None:
@@ -234,4 +236,4 @@ class Fit:
     def _measure_batches(self, batches: Batches, measures: Measures) -> None:
         for batch in batches:
             loss, output, target = self.loss(batch)
-            measures.add(loss.double(), output, target, batch_size_of(batch))
+            measures.add(loss.double(), output, target, count_samples(batch))

@@ -16,7 +16,7 @@ __all__ = [
     "Measures",
     "NonFinite",
     "autocast_for",
-    "batch_size_of",
+    "count_samples",
     "follows_metric",
     "full_precision",
 ]
@@ -78,6 +78,7 @@ class Measures:
         value = self.value
         if value is None or not math.isfinite(value):
             raise NonFinite(f"{self.metric.name} is {value} at the end")
+        # named twice: the first sets its place in the order, the last its value
         return {self.metric.name: value, **metrics, self.metric.name: value}
 
 
@@ -98,7 +99,7 @@ def full_precision(output: Any) -> Any:
     return output.float() if half else output
 
 
-def batch_size_of(batch: Any) -> int:
+def count_samples(batch: Any) -> int:
     """Number of samples in a batch."""
     item = batch
     while isinstance(item, (tuple, Mapping)) and item:

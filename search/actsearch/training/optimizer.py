@@ -69,6 +69,7 @@ def build_for_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> tor
         TaskError: when the optimiser refuses its arguments.
     """
     settings: dict[str, Any] = {"lr": lr}
+    # a functools.partial of the user's keeps its own decay unless the task sets one
     if _takes(task.optimizer, "weight_decay"):
         if task.weight_decay or not _is_preset(task.optimizer, "weight_decay"):
             settings["weight_decay"] = task.weight_decay

@@ -71,6 +71,7 @@ def _work(task: Task, build: Callable[[], nn.Module], read: Callable[[], Any] | 
         return math.inf
 
 
+# torch.utils.flop_counter counts products alone: what is small would be another set of tasks, with other last bits
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts multiplications, or numbers where an operation sums none."""
 
@@ -82,11 +83,11 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, (tuple, list)) and result else result
         if isinstance(first, Tensor):
-            self.work += first.numel() * _summed(func.overloadpacket.__name__, args)
+            self.work += first.numel() * _products_per_number(func.overloadpacket.__name__, args)
         return result
 
 
-def _summed(name: str, args: Any) -> int:
+def _products_per_number(name: str, args: Any) -> int:
     """Products that go into one number of the result."""
     if name in ("mm", "bmm", "mv", "dot"):
         return int(args[0].shape[-1])

@@ -25,7 +25,7 @@ from actsearch.training.data_check.overlap import (
     compare_positions,
 )
 from actsearch.training.data_check.probe import Probe, attempt
-from actsearch.training.data_check.rows import Origin, Rows, is_random, origin_of, read_rows
+from actsearch.training.data_check.rows import Origin, Rows, find_origin, is_random, read_rows
 from actsearch.training.data_check.values import repeated_inputs, value_findings
 
 __all__ = ["DataReport", "check_data"]
@@ -37,7 +37,7 @@ _PAIRS = (("test", "train"), ("test", "valid"), ("valid", "train"))
 
 _DECIDED = {"test": "the verdict", "valid": "the search"}
 
-_MUCH = 1 << 28  # bytes that take about a second
+_MUCH = 1 << 28  # bytes; to hash them takes about a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Data:
         self.overlaps: list[Overlap] = [item for item in pairs if item is not None]
 
     def _find(self, name: str, source: object) -> None:
-        origin = attempt(f"{name} data", lambda: origin_of(source), None)
+        origin = attempt(f"{name} data", lambda: find_origin(source), None)
         if origin is not None and len(origin.positions):
             self.origins[name] = origin
 
@@ -193,7 +193,7 @@ class _Data:
             what = f"{_DECIDED[item.name]} may favour activations that memorise them"
             if item.name == "valid" and item.same:
                 what = "every trial is scored on what it was trained on"
-            yield Finding(f"{item.counts}{_expected(item)}: {what}{_advice(item)}")
+            yield Finding(f"{item.counts}{_format_expected(item)}: {what}{_advice(item)}")
 
 
 def _is_known(of_test: list[Overlap]) -> bool:
@@ -206,7 +206,7 @@ def _is_known(of_test: list[Overlap]) -> bool:
     return bool(everywhere.all()) and all(item.is_definite for item in of_test)
 
 
-def _expected(item: Overlap) -> str:
+def _format_expected(item: Overlap) -> str:
     return f" ({item.expected})" if item.expected else ""
 
 

@@ -28,7 +28,7 @@ from torch.utils.data import (
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import reading_copy
 
-__all__ = ["Origin", "Rows", "as_array", "is_random", "origin_of", "read_rows"]
+__all__ = ["Origin", "Rows", "as_array", "is_random", "find_origin", "read_rows"]
 
 Positions = npt.NDArray[np.int64]
 
@@ -137,12 +137,12 @@ class Rows:
 
 def _is_plain(source: Any) -> bool:
     try:
-        return origin_of(source).is_in_memory
+        return find_origin(source).is_in_memory
     except (Unreadable, TypeError):
         return False
 
 
-def origin_of(source: Any) -> Origin:
+def find_origin(source: Any) -> Origin:
     """Which rows a source stands for; nothing is read or drawn.
 
     Raises:
@@ -151,7 +151,7 @@ def origin_of(source: Any) -> Origin:
     if isinstance(source, tuple):
         return Origin(source, range(len(source[0])))
     if isinstance(source, DataLoader):
-        below = origin_of(source.dataset)
+        below = find_origin(source.dataset)
         chosen = _sampler_indices(source, len(below.positions))
         positions = (
             below.positions if chosen is None else _compose_positions(below.positions, chosen)
@@ -160,7 +160,7 @@ def origin_of(source: Any) -> Origin:
     if isinstance(source, IterableDataset):
         raise Unreadable("it is a stream")
     if type(source) is Subset:
-        below = origin_of(source.dataset)
+        below = find_origin(source.dataset)
         return Origin(below.base, _compose_positions(below.positions, source.indices))
     return Origin(source, range(len(source)))
 
@@ -264,7 +264,7 @@ def _dataset_parts(origin: Origin) -> tuple[Any, bool]:
 
 
 def _select_tensors(child: Any) -> tuple[Tensor, ...]:
-    below = origin_of(child)
+    below = find_origin(child)
     if type(below.base) is not TensorDataset:
         raise Unreadable("it is put together from other data")
     index = torch.from_numpy(below.select(slice(None)))

@@ -109,6 +109,7 @@ class MemberwiseMode(TorchFunctionMode):
         if not self._is_separable(name, args, kwargs):
             self.unproven.add(name)
             return func(*args, **kwargs)
+        # a product's last bits depend on where its operands begin in memory
         cut = member_rows if name in _PRODUCTS else Tensor.unbind
         return self._lift.member_by_member(func, args, kwargs, cut)
 

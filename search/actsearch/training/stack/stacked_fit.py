@@ -25,7 +25,7 @@ from actsearch.training.measures import (
     Measures,
     NonFinite,
     autocast_for,
-    batch_size_of,
+    count_samples,
     full_precision,
 )
 from actsearch.training.stack.batches import stack_batches, unstack
@@ -78,7 +78,7 @@ class StackedFit:
         self.members = list(range(len(members)))
         self.epochs: list[list[EpochRecord]] = [[] for _ in members]
         self.stopped: dict[int, str] = {}
-        self._last: Mapping[int, Any] = {}
+        self._last: Mapping[int, Any] = {}  # measures after the last epoch, by row
 
     @property
     def running(self) -> list[int]:
@@ -170,7 +170,7 @@ class StackedFit:
             if not self.running:
                 break
             self.update(loss)
-            size = batch_size_of(batches[0])
+            size = count_samples(batches[0])
             loss_sum += values * size
             samples += size
             if outputs is not None:
@@ -180,6 +180,7 @@ class StackedFit:
 
     def update(self, loss: Tensor) -> None:
         """One step of every member down the gradient of its own loss."""
+        # members share no weights, so that the gradient of the sum is each one's own
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.sum())
         self.optimizer.step()
@@ -201,10 +202,10 @@ class StackedFit:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
             inputs, target = inputs_and_targets(batch)
             outputs = self.model.run(forward, inputs, dims=(dims,))
-            loss = self._loss_of(outputs, target, dims)
+            loss = self._member_losses(outputs, target, dims)
         return loss, full_precision(outputs), target, dims
 
-    def _loss_of(self, outputs: Any, target: Any, dims: int | None) -> Tensor:
+    def _member_losses(self, outputs: Any, target: Any, dims: int | None) -> Tensor:
         """The task's loss of each member, the very number of single training."""
         loss = self.task.loss
         assert loss is not None
@@ -246,7 +247,7 @@ class StackedFit:
         return measures
 
     def _measure_batch(self, batch: Any, measures: Mapping[int, Measures]) -> None:
-        task, size = self.task, batch_size_of(batch)
+        task, size = self.task, count_samples(batch)
         with autocast_for(self.task, self.device):
             if task.step is not None:
                 losses = self.model.run(task.step, batch, dims=(None,)).double()
