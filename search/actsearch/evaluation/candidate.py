@@ -50,7 +50,7 @@ class Candidate:
         if isinstance(what, CandidateRecord):
             return cls(what)
         if isinstance(what, Mapping):
-            return cls(_several(what))
+            return cls(_record_by_site(what))
         return cls(CandidateRecord.shared(describe(what, **hyperparameters), operation="user"))
 
     @classmethod
@@ -103,7 +103,7 @@ class Candidate:
         return self.label or "the model unchanged"
 
 
-def _several(activations: Mapping[str, Any]) -> CandidateRecord:
+def _record_by_site(activations: Mapping[str, Any]) -> CandidateRecord:
     if not activations:
         raise ActivationError("{} names no activation: give one for each group of sites")
     for group in activations:

@@ -75,7 +75,7 @@ def cost(what: object, shape: Sequence[int], *, device: str | torch.device = "cp
     module = activation(candidate, channels=channels).to(device)
     with isolated_random(0):
         x = torch.randn(tuple(shape), device=device)
-        return Cost(*interleaved([module, nn.ReLU()], x))
+        return Cost(*time_interleaved([module, nn.ReLU()], x))
 
 
 def relative_cost(sites: Iterable[tuple[nn.Module, Sequence[int]]], device: torch.device) -> float:
@@ -85,14 +85,14 @@ def relative_cost(sites: Iterable[tuple[nn.Module, Sequence[int]]], device: torc
         for module, shape in sites:
             dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
             x = torch.randn(tuple(shape), device=device, dtype=dtype)
-            seconds = interleaved([module, nn.ReLU()], x)
+            seconds = time_interleaved([module, nn.ReLU()], x)
             own, relu = own + seconds[0], relu + seconds[1]
     return own / relu
 
 
-def interleaved(modules: Sequence[nn.Module], x: Tensor) -> list[float]:
+def time_interleaved(modules: Sequence[nn.Module], x: Tensor) -> list[float]:
     """Median seconds of a pass of each; they take turns, so that what else the machine does meets all of them."""
-    passes = [_repeated(module, x) for module in modules]
+    passes = [_make_timer(module, x) for module in modules]
     for one in passes:
         one()
     return [
@@ -101,7 +101,7 @@ def interleaved(modules: Sequence[nn.Module], x: Tensor) -> list[float]:
     ]
 
 
-def _repeated(module: nn.Module, x: Tensor) -> Callable[[], float]:
+def _make_timer(module: nn.Module, x: Tensor) -> Callable[[], float]:
     """Makes seconds of a pass, from as many passes as the clock can tell."""
     x = x.requires_grad_()
     inputs = [x, *module.parameters()]

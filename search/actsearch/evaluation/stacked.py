@@ -195,8 +195,8 @@ class Stacker:
         return [Training(first, seed, self._task.lr) for seed in range(len(_PROBES))]
 
     def _check(self, given: Sequence[Training]) -> str:
-        members = [self._built(item) for item in given]
-        alone = [self._built(item).model for item in given]
+        members = [self._build_member(item) for item in given]
+        alone = [self._build_member(item).model for item in given]
         return check_stack(self._task, members, alone)
 
     def _log_difference(self, difference: str) -> None:
@@ -228,22 +228,22 @@ class Stacker:
     def gain(self, trainings: Sequence[Training]) -> float:
         """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
         picked = trainings[: min(self.largest, MEASURED)]
-        stack = self._alike(picked)
+        stack = self._build_alike(picked)
         if len(stack) < 2 or not self._allows(_signature(stack[0]), picked):
             return 0.0
-        self._timed(stack, picked[0])  # what runs first pays for what torch loads only then
-        return self._timed(self._alike(picked), picked[0])
+        self._time_stack(stack, picked[0])  # what runs first pays for what torch loads only then
+        return self._time_stack(self._build_alike(picked), picked[0])
 
-    def _alike(self, trainings: Sequence[Training]) -> list[Member]:
+    def _build_alike(self, trainings: Sequence[Training]) -> list[Member]:
         """Models, ready to be stacked, of those trainings that go together with the first."""
         built = [self.member(training) for training in trainings]
         members = [member for member in built if member is not None]
         return [member for member in members if _signature(member) == _signature(members[0])]
 
-    def _timed(self, stack: Sequence[Member], training: Training) -> float:
+    def _time_stack(self, stack: Sequence[Member], training: Training) -> float:
         """Seconds of a few steps alone, as a multiple of those in a stack."""
-        alone = self._built(training)
-        short = _shortened(self._task)
+        alone = self._build_member(training)
+        short = _shorten(self._task)
         started = time.perf_counter()
         fit(short, alone.model, alone.seed)
         between = time.perf_counter()
@@ -253,11 +253,11 @@ class Stacker:
     def member(self, training: Training) -> Member | None:
         """A training's model, ready to be stacked; None if it cannot be built, which training it alone explains."""
         try:
-            return self._built(training)
+            return self._build_member(training)
         except Exception:
             return None
 
-    def _built(self, training: Training) -> Member:
+    def _build_member(self, training: Training) -> Member:
         candidate = Candidate(training.record)
         placement = self._analysis.place(candidate, training.seed, opened=True)
         model = placement.model.to(self._analysis.device)
@@ -278,7 +278,7 @@ def _signature(member: Member) -> Any:
     return member.paths, shapes
 
 
-def _shortened(task: Task) -> Task:
+def _shorten(task: Task) -> Task:
     """A few steps of the same training; a whole epoch where the data cannot be cut."""
     if not isinstance(task.train, tuple):
         return task.replace(epochs=1, schedule=None)

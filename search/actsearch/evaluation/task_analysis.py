@@ -125,7 +125,7 @@ class TaskAnalysis:
 
     def _refresh(self, model: nn.Module) -> None:
         """Analyze the model under seed 0, unless one with the same structure and weights was."""
-        key = model_structure(model), _sums(model)
+        key = model_structure(model), _sum_tensors(model)
         if self.findings.model is None or self.findings.model[:2] != key:
             self.findings.model = *key, self._analyze(model)
 
@@ -143,7 +143,7 @@ class TaskAnalysis:
         """
         model = self.build(seed)
         if self.findings.parameters is None:
-            self.findings.parameters = _size(model)
+            self.findings.parameters = _count_parameters(model)
         record = candidate.record
         if record.is_baseline and not opened:
             return candidate.place(model)
@@ -161,7 +161,7 @@ class TaskAnalysis:
 
     def parameters_added(self, model: nn.Module) -> int | None:
         """Numbers that a changed model learns beyond those of the task's own; None where their count is not known."""
-        before, now = self.findings.parameters, _size(model)
+        before, now = self.findings.parameters, _count_parameters(model)
         return None if before is None or now is None else now - before
 
     def sites(self, *, again: bool = False) -> Sites:
@@ -205,7 +205,7 @@ class TaskAnalysis:
         batch = self._first_batch()
         if self.task.step is None:
             return inputs_and_targets(batch)[0]
-        return _as_inputs(batch, model) if isinstance(batch, Mapping) else None
+        return _try_as_inputs(batch, model) if isinstance(batch, Mapping) else None
 
     def _first_batch(self) -> Any:
         """Of tensors two rows, of a data set one item, of a loader a batch, read once."""
@@ -245,7 +245,7 @@ class TaskAnalysis:
         self._refresh(model)
         placed = place_analyzed(self.analyze_model(), model, "relu").model
         is_loader = isinstance(self.task.train, DataLoader)
-        check_task(self.task, placed, _copied(self._first_batch()) if is_loader else None)
+        check_task(self.task, placed, _copy_batch(self._first_batch()) if is_loader else None)
 
     def rows_in_test(self) -> tuple[Overlap, ...]:
         """What the test data share with the data of the search.
@@ -267,7 +267,7 @@ class TaskAnalysis:
         """Whether a batch is too little work to be shared out between threads; the same in a child process."""
         if self.findings.is_small is None:
             is_loader = isinstance(self.task.train, DataLoader)
-            batch = (lambda: _copied(self.diagnostics_batch())) if is_loader else None
+            batch = (lambda: _copy_batch(self.diagnostics_batch())) if is_loader else None
             self.findings.is_small = is_small(self.task, self._spare_model, batch)
         return self.findings.is_small
 
@@ -285,7 +285,7 @@ class TaskAnalysis:
             yield
 
 
-def _copied(batch: Any) -> Any:
+def _copy_batch(batch: Any) -> Any:
     """A batch that the user's model or step may write over; itself where it does not take a copy."""
     try:
         return copy.deepcopy(batch)
@@ -293,14 +293,14 @@ def _copied(batch: Any) -> Any:
         return batch
 
 
-def _size(model: nn.Module) -> int | None:
+def _count_parameters(model: nn.Module) -> int | None:
     parameters = list(model.parameters())
     if any(isinstance(item, nn.parameter.UninitializedParameter) for item in parameters):
         return None
     return sum(item.numel() for item in parameters)
 
 
-def _sums(model: nn.Module) -> list[float]:
+def _sum_tensors(model: nn.Module) -> list[float]:
     """Of each tensor of a model its sum, to tell whether the numbers were changed since."""
     tensors = [*model.parameters(), *model.buffers()]
     return [
@@ -310,7 +310,7 @@ def _sums(model: nn.Module) -> list[float]:
     ]
 
 
-def _as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
+def _try_as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
     """Two samples of a batch, if the model takes it as it is."""
     sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
     try:

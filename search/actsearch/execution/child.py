@@ -76,7 +76,7 @@ def main(threads: int, log_level: int) -> None:
     replies = _Replies(outgoing)
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(incoming, requests), daemon=True).start()
-    _hand_on_logs(replies, log_level)
+    _forward_logs(replies, log_level)
     _train(requests, replies, threads)
 
 
@@ -125,7 +125,7 @@ class _LogHandler(QueueHandler):
         self._replies.send("log", record)
 
 
-def _hand_on_logs(replies: _Replies, level: int) -> None:
+def _forward_logs(replies: _Replies, level: int) -> None:
     logger = logging.getLogger("actsearch")
     logger.setLevel(level)
     logger.addHandler(_LogHandler(replies))

@@ -139,7 +139,7 @@ class Child:
                     self._process.kill()
         end_group(self.pid)
 
-    def how_it_ended(self) -> str:
+    def describe_end(self) -> str:
         """In words, after its last event."""
         code = self._process.wait()
         if self._was_over_limit:

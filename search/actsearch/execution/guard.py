@@ -47,13 +47,13 @@ class Guard:
 
     def add(self, group: int) -> None:
         """End this group should this process end."""
-        self._say(group)
+        self._send(group)
 
     def remove(self, group: int) -> None:
         """It has ended."""
-        self._say(-group)
+        self._send(-group)
 
-    def _say(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(
             OSError, ValueError

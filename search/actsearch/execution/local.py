@@ -8,10 +8,10 @@ from actsearch.checks import check_integer
 from actsearch.errors import StudyError
 from actsearch.execution.work import Finished, Job, Work
 
-__all__ = ["Local", "checked_batch"]
+__all__ = ["Local", "check_batch"]
 
 
-def checked_batch(batch: int | None) -> int | None:
+def check_batch(batch: int | None) -> int | None:
     """A batch as a user gave it.
 
     Raises:
@@ -35,7 +35,7 @@ class Local:
     """
 
     def __init__(self, batch: int | None = None) -> None:
-        self.batch = checked_batch(batch)
+        self.batch = check_batch(batch)
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """As given, or as found for the objective."""

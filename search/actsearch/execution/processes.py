@@ -20,7 +20,7 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import LARGEST_STACK, Outcomes, Pruner
 from actsearch.execution.children import Child, Event
 from actsearch.execution.guard import Guard
-from actsearch.execution.local import checked_batch
+from actsearch.execution.local import check_batch
 from actsearch.execution.work import Finished, Job, Work
 from actsearch.records import Outcome, TrialState
 
@@ -77,8 +77,8 @@ class Processes:
             )
         self.count = check_integer("the number of processes", count, StudyError, low=1)
         self.trial_timeout = trial_timeout
-        self.memory_limit = _bytes(memory_limit)
-        self.batch = checked_batch(batch)
+        self.memory_limit = _parse_bytes(memory_limit)
+        self.batch = check_batch(batch)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._children: list[_Seat] = []
         self._guard: Guard | None = None
@@ -108,16 +108,16 @@ class Processes:
             )
         self._undecided = {job.number: None for job in jobs}
         self._largest_stack = work.largest_stack
-        waiting = collections.deque(self._shares(jobs, work))
+        waiting = collections.deque(self._split_jobs(jobs, work))
         try:
             self._start(work, min(self.count, len(waiting)))
             while True:
                 if self._stops:
                     waiting.clear()
-                self._hand_out(waiting, work)
+                self._assign(waiting, work)
                 if not any(seat.jobs for seat in self._children):
                     return
-                yield from self._next(waiting, work)
+                yield from self._wait_for_event(waiting, work)
         except BaseException:
             self._kill()
             raise
@@ -152,7 +152,7 @@ class Processes:
         self._children, self._work, self._guard = [], None, None
         self._events = queue.SimpleQueue()
 
-    def _shares(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
+    def _split_jobs(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
         """What is trained in one pass: as many as fit, but no less for one child than for another."""
         most = self.batch or work.batch_for(jobs)
         each = min(most, -(-len(jobs) // self.count))
@@ -164,9 +164,9 @@ class Processes:
             for seat in self._children:
                 self._send(seat, work)
         while len(self._children) < count:
-            self._children.append(self._seat(work))
+            self._children.append(self._new_seat(work))
 
-    def _seat(self, work: Work) -> _Seat:
+    def _new_seat(self, work: Work) -> _Seat:
         threads = max(1, torch.get_num_threads() // self.count)
         self._guard = self._guard or Guard()
         seat = _Seat(Child(self._events, self._guard, threads, self.memory_limit))
@@ -185,7 +185,7 @@ class Processes:
                 "make what it needs inside of it, or use acs.Local()"
             ) from error
 
-    def _hand_out(self, waiting: collections.deque[list[Job]], work: Work) -> None:
+    def _assign(self, waiting: collections.deque[list[Job]], work: Work) -> None:
         for seat in self._children:
             if waiting and not seat.jobs:
                 seat.jobs = waiting.popleft()
@@ -200,14 +200,16 @@ class Processes:
         if self.trial_timeout is not None and seat.jobs:
             seat.deadline = time.monotonic() + self.trial_timeout * len(seat.jobs)
 
-    def _next(self, waiting: collections.deque[list[Job]], work: Work) -> Iterator[Finished]:
+    def _wait_for_event(
+        self, waiting: collections.deque[list[Job]], work: Work
+    ) -> Iterator[Finished]:
         """Wait for a child to say something, or for one to have taken too long."""
         now = time.monotonic()
         late = [
             seat for seat in self._children if seat.deadline is not None and seat.deadline <= now
         ]
         for seat in late:
-            yield from self._lost(
+            yield from self._replace(
                 seat, f"no result after {self.trial_timeout:g} s (trial_timeout)", waiting, work
             )
         if late:
@@ -218,37 +220,37 @@ class Processes:
             child, kind, content = self._events.get(timeout=wait)
         except queue.Empty:
             return
-        found = next((seat for seat in self._children if seat.child is child), None)
-        if found is None:
+        sender = next((seat for seat in self._children if seat.child is child), None)
+        if sender is None:
             return  # the last words of one that was replaced
         if kind == "done":
             outcomes: Outcomes = content
-            done = list(zip(found.jobs, outcomes, strict=True))
-            found.jobs, found.deadline = [], None
+            done = list(zip(sender.jobs, outcomes, strict=True))
+            sender.jobs, sender.deadline = [], None
             yield from self._release_in_order(Finished(done, outcomes.largest_stack), work)
         elif kind == "ready":
             if child.is_over_limit():
                 child.kill()
-                raise self._no_start(child.how_it_ended())
-            found.is_ready = True
-            self._start_clock(found)
+                raise self._start_error(child.describe_end())
+            sender.is_ready = True
+            self._start_clock(sender)
         elif kind == "refused":
             raise StudyError(
                 f"the objective cannot be built in another process: {content}; "
                 "what it needs must be importable there, or use acs.Local()"
             )
         else:
-            yield from self._lost(found, child.how_it_ended(), waiting, work)
+            yield from self._replace(sender, child.describe_end(), waiting, work)
 
-    def _lost(
+    def _replace(
         self, seat: _Seat, why: str, waiting: collections.deque[list[Job]], work: Work
     ) -> Iterator[Finished]:
         """Replace a child. Of several jobs it is not known which was at fault: each is trained alone next."""
         if not seat.is_ready and seat.deadline is None:
-            raise self._no_start(why)
+            raise self._start_error(why)
         jobs, index = seat.jobs, self._children.index(seat)
         seat.child.kill()
-        self._children[index] = self._seat(work)
+        self._children[index] = self._new_seat(work)
         if len(jobs) > 1:
             _log.warning(
                 "%d trials in one pass: %s; they are trained one at a time", len(jobs), why
@@ -258,7 +260,7 @@ class Processes:
             failed = Outcome(TrialState.FAILED, None, reason=why)
             yield from self._release_in_order(Finished([(jobs[0], failed)]), work)
 
-    def _no_start(self, why: str) -> StudyError:
+    def _start_error(self, why: str) -> StudyError:
         what = "see what it printed above"
         if "memory_limit" in why:
             what = "torch and the objective's data alone take that much: raise memory_limit"
@@ -314,7 +316,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
-def _bytes(limit: int | str | None) -> int | None:
+def _parse_bytes(limit: int | str | None) -> int | None:
     """Bytes of "4GB", "512 MiB" or a number.
 
     Raises:
@@ -326,11 +328,11 @@ def _bytes(limit: int | str | None) -> int | None:
     try:
         if matched is None or isinstance(limit, bool):
             raise ValueError
-        found = int(float(matched[1]) * _UNITS[matched[2].upper()])
-        if found < 1:
+        amount = int(float(matched[1]) * _UNITS[matched[2].upper()])
+        if amount < 1:
             raise ValueError
     except (KeyError, ValueError):
         raise StudyError(
             f'memory_limit must be bytes or text such as "4GB", not {limit!r}'
         ) from None
-    return found
+    return amount

@@ -30,12 +30,12 @@ def reading_copy(source: Any) -> Any:
         source: a data set, or a loader; a loader with workers is returned as it is, since it reads in these.
     """
     try:
-        return _copied(source, {})
+        return _copy(source, {})
     except Exception:  # the user's objects: anything
         return source
 
 
-def _copied(item: Any, known: dict[int, Any]) -> Any:
+def _copy(item: Any, known: dict[int, Any]) -> Any:
     """A copy of one object; `known` holds what was copied before, by id, since objects may hold each other."""
     if id(item) in known:
         return known[id(item)]
@@ -47,11 +47,11 @@ def _copied(item: Any, known: dict[int, Any]) -> Any:
         known[id(item)] = item.copy()
         _fill(known[id(item)], known)
     elif type(item) is tuple and 0 < len(item) <= _WALKED:
-        return tuple(_copied(part, known) for part in item)
+        return tuple(_copy(part, known) for part in item)
     elif isinstance(item, types.MethodType):
-        return types.MethodType(item.__func__, _copied(item.__self__, known))
+        return types.MethodType(item.__func__, _copy(item.__self__, known))
     elif isinstance(item, DataLoader):
-        return item if item.num_workers else _copied_loader(item, known)
+        return item if item.num_workers else _copy_loader(item, known)
     elif _is_plain(item):
         _copy_object(item, known)
     return known.get(id(item), item)
@@ -63,7 +63,7 @@ def _fill(container: Any, known: dict[int, Any]) -> None:
         return
     places = container if isinstance(container, dict) else range(len(container))
     for place in list(places):
-        container[place] = _copied(container[place], known)
+        container[place] = _copy(container[place], known)
 
 
 def _is_plain(item: Any) -> bool:
@@ -78,7 +78,7 @@ def _is_plain(item: Any) -> bool:
     )
 
 
-def _without_end(own: type) -> type:
+def _class_without_del(own: type) -> type:
     """A class whose objects close nothing when they end: what a copy shares is still in use."""
     return type(own.__name__, (own,), {"__del__": lambda self: None, "__module__": own.__module__})
 
@@ -91,13 +91,13 @@ def _copy_object(item: Any, known: dict[int, Any]) -> None:
     if twin is item or not isinstance(getattr(twin, "__dict__", None), dict):
         return
     if hasattr(type(item), "__del__"):
-        twin.__class__ = _without_end(type(item))
+        twin.__class__ = _class_without_del(type(item))
     known[id(item)] = twin
     for name, value in list(vars(twin).items()):
-        vars(twin)[name] = _copied(value, known)
+        vars(twin)[name] = _copy(value, known)
 
 
-def _copied_loader(loader: DataLoader[Any], known: dict[int, Any]) -> DataLoader[Any]:
+def _copy_loader(loader: DataLoader[Any], known: dict[int, Any]) -> DataLoader[Any]:
     twin = known[id(loader)] = copy.copy(loader)
-    vars(twin)["dataset"] = _copied(loader.dataset, known)  # a loader refuses to be given another
+    vars(twin)["dataset"] = _copy(loader.dataset, known)  # a loader refuses to be given another
     return twin

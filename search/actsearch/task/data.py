@@ -45,7 +45,7 @@ def as_source(data: Any, name: str) -> Any:
         TaskError: empty, of different lengths, or of another kind.
     """
     if isinstance(data, DataLoader):
-        _not_empty(_length(data), name)
+        _check_not_empty(_length(data), name)
         return data
     if isinstance(data, IterableDataset):
         raise TaskError(
@@ -58,12 +58,12 @@ def as_source(data: Any, name: str) -> Any:
         lengths = [len(tensor) for tensor in tensors]
         if len(set(lengths)) > 1:
             raise TaskError(f"{name} data differ in length: {' and '.join(map(str, lengths))}")
-        _not_empty(lengths[0], name)
+        _check_not_empty(lengths[0], name)
         return tensors
     is_text_or_table = isinstance(data, (str, bytes, Mapping))
     is_list_like = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if isinstance(data, Dataset) or (is_list_like and not is_text_or_table):
-        _not_empty(_length(data), name)
+        _check_not_empty(_length(data), name)
         return data
     raise TaskError(
         f"{name} data must be a tuple of tensors, a Dataset or a DataLoader, not {type(data).__name__}"
@@ -93,7 +93,7 @@ def _length(data: Any) -> int | None:
         return None
 
 
-def _not_empty(length: int | None, name: str) -> None:
+def _check_not_empty(length: int | None, name: str) -> None:
     if length == 0:
         raise TaskError(f"{name} data is empty")
 
@@ -152,7 +152,7 @@ class Batches:
             self.steps: int | None = -(-len(source[0]) // self._size)
         else:
             self._loader = (
-                source if isinstance(source, DataLoader) else self._made(source, batch_size)
+                source if isinstance(source, DataLoader) else self._new_loader(source, batch_size)
             )
             self.steps = _length(self._loader)
             # a user's loader may have a generator of its own, which goes on from one training to the next
@@ -160,7 +160,7 @@ class Batches:
                 item: self._generator.get_state() for item in _generators(self._loader)
             }
 
-    def _made(self, source: Any, batch_size: int) -> DataLoader[Any]:
+    def _new_loader(self, source: Any, batch_size: int) -> DataLoader[Any]:
         return DataLoader(
             source,
             batch_size=batch_size,
@@ -169,9 +169,9 @@ class Batches:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        return self._slices() if self._tensors is not None else self._loaded()
+        return self._iterate_tensors() if self._tensors is not None else self._iterate_loader()
 
-    def _slices(self) -> Iterator[tuple[Tensor, ...]]:
+    def _iterate_tensors(self) -> Iterator[tuple[Tensor, ...]]:
         assert self._tensors is not None
         count = len(self._tensors[0])
         order = None
@@ -185,7 +185,7 @@ class Batches:
             )
             yield tuple(tensor[rows] for tensor in self._tensors)
 
-    def _loaded(self) -> Iterator[Any]:
+    def _iterate_loader(self) -> Iterator[Any]:
         """A loader's batches; whatever they draw comes from our own stream, and goes back to where it was."""
         iterator = None
         while True:

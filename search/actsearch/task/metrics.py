@@ -73,7 +73,7 @@ class _R2:
         )  # targets, squared targets, squared residuals
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        target, output = _aligned(output, target)[::-1]
+        target, output = _align(output, target)[::-1]
         y, residual = target.double(), (target - output).double()
         sums = torch.stack([y.sum(), y.square().sum(), residual.square().sum()])
         self._sums += sums.cpu()
@@ -101,7 +101,7 @@ class _Collected:
         return float(self._function(torch.cat(self._outputs), torch.cat(self._targets)))
 
 
-def _aligned(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _align(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.dim() == target.dim() + 1 and output.shape[-1] == 1:
         output = output.squeeze(-1)
     if output.shape != target.shape:
@@ -122,17 +122,17 @@ def _hits(output: Tensor, target: Tensor) -> Tensor:
                 f"{tuple(output.shape)} and {tuple(target.shape)}"
             )
         return answer == target
-    logits, target = _aligned(output, target)
+    logits, target = _align(output, target)
     return (logits > 0) == (target > 0.5)
 
 
 def _squared(output: Tensor, target: Tensor) -> Tensor:
-    output, target = _aligned(output, target)
+    output, target = _align(output, target)
     return (output - target).square()
 
 
 def _absolute(output: Tensor, target: Tensor) -> Tensor:
-    output, target = _aligned(output, target)
+    output, target = _align(output, target)
     return (output - target).abs()
 
 

@@ -296,28 +296,28 @@ class Task:
         return {
             "model": repr(model).splitlines()[:_MODEL_LINES],
             "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {_hash(shapes)}",
-            "weights": _weights(self.model),
-            "loss": _name(self.loss),
+            "weights": _describe_weights(self.model),
+            "loss": _callable_name(self.loss),
             "metric": self.resolved_metric.name,
             **({} if self.objectives is None else {"objectives": list(self.objectives)}),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
-            "optimizer": _name(self.optimizer),
+            "optimizer": _callable_name(self.optimizer),
             "lr": self.lr,
             "weight_decay": self.weight_decay,
-            "schedule": _name(self.schedule),
+            "schedule": _callable_name(self.schedule),
             "clip_grad_norm": self.clip_grad_norm,
             "seeds": self.seeds if isinstance(self.seeds, int) else list(self.seeds),
             "gain": self.gain,
             "amp": None if self.amp is None else "bfloat16",
-            "step": _name(self.step),
-            "evaluate": _name(self.evaluate),
+            "step": _callable_name(self.step),
+            "evaluate": _callable_name(self.evaluate),
             "train": self.data_hash("train"),
             "valid": self.data_hash("valid"),
         }
 
 
-def _weights(model: Any) -> str:
+def _describe_weights(model: Any) -> str:
     """Where a run's weights come from; a module's own are part of the task."""
     if not isinstance(model, nn.Module):
         return "built under each seed"
@@ -332,14 +332,14 @@ def _hash(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _name(function: Any) -> str | None:
+def _callable_name(function: Any) -> str | None:
     """A callable's qualified name with bound arguments; memory addresses left out."""
     if function is None or isinstance(function, str):
         return function
     if isinstance(function, functools.partial):
         arguments = [repr(item) for item in function.args]
         arguments += [f"{key}={value!r}" for key, value in sorted(function.keywords.items())]
-        return f"{_name(function.func)}({', '.join(arguments)})"
+        return f"{_callable_name(function.func)}({', '.join(arguments)})"
     if isinstance(function, nn.Module):
         return repr(function)
     # without the module: a script's functions are in __main__ or not, depending on how it is started

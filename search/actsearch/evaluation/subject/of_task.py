@@ -51,7 +51,7 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def __reduce__(self) -> Any:
         """Another process gets the task, and of what was found the one thing that decides last bits."""
-        return _restored, (self.task, self.findings.is_small)
+        return _restore, (self.task, self.findings.is_small)
 
     @property
     def stack_refusal(self) -> str:
@@ -169,14 +169,14 @@ class TaskSubject(TaskAnalysis, Subject):
         """
         if self._is_stacked is None:
             trainings = self._trainings(requests)
-            steps = len(trainings) * _steps(self.task)
+            steps = len(trainings) * _count_steps(self.task)
             if len(requests) < 2 or steps < _WORTH:
                 return 1
-            self._is_stacked = self._gains_in(Stacker(self, largest=largest_stack), trainings)
+            self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
         seeds = max((len(request.seeds) for request in requests), default=1)
         return max(1, largest_stack // seeds) if self._is_stacked else 1
 
-    def _gains_in(self, stacker: Stacker, trainings: Sequence[Training]) -> bool:
+    def _gains_from(self, stacker: Stacker, trainings: Sequence[Training]) -> bool:
         """Whether trainings are faster in a stack than one after the other."""
         findings, threads = self.findings, torch.get_num_threads()
         measured, gain = findings.stack_gain
@@ -231,14 +231,14 @@ class TaskSubject(TaskAnalysis, Subject):
         return pretrained_share(self.task)
 
 
-def _restored(task: Task, is_small: bool | None) -> TaskSubject:
+def _restore(task: Task, is_small: bool | None) -> TaskSubject:
     """The subject in another process."""
     subject = TaskSubject(task)
     subject.findings.is_small = is_small
     return subject
 
 
-def _steps(task: Task) -> int:
+def _count_steps(task: Task) -> int:
     """Training steps of one training; 1 an epoch where the data does not know its length."""
     source = task.train
     if isinstance(source, tuple):
