@@ -106,10 +106,21 @@ print("right")
         assert [alias.name for alias in aliases] == [alias.asname for alias in aliases]
         assert sorted(alias.name for alias in aliases) == acs.__all__
 
-    def test_no_export_has_the_name_of_a_module_beside_it(self) -> None:
+    @pytest.mark.parametrize(
+        "package", [FOLDER, *(path.parent for path in FOLDER.rglob("*/__init__.py"))]
+    )
+    def test_no_export_has_the_name_of_a_module_beside_it(self, package: Path) -> None:
         """Importing the module would put it in the place of the export."""
-        modules = {path.stem for path in FOLDER.glob("*.py")} | {p.name for p in FOLDER.glob("*/")}
-        assert not modules & set(acs.__all__)
+        tree = ast.parse((package / "__init__.py").read_text())
+        names = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        modules = {path.stem for path in package.glob("*.py")}
+        modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+        assert not modules & (names | (set(acs.__all__) if package == FOLDER else set()))
 
 
 class TestDocumentation:

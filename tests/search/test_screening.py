@@ -77,7 +77,7 @@ def test_softmax_is_no_hidden_activation() -> None:
 def test_a_form_that_does_not_keep_the_shape_is_refused(
     module: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    floor = importlib.import_module("actsearch.screening.screen")
+    floor = importlib.import_module("actsearch.screening.refusals")
     monkeypatch.setattr(floor, "build_at_start", lambda *args: module)
     points = torch.randn(7, 3)
     monkeypatch.setattr(floor, "_samples", lambda *args: [("test", points)])

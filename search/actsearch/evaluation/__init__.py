@@ -1,12 +1,12 @@
 """Candidate x objective x seeds -> outcome."""
 
 from actsearch.evaluation.candidate import Candidate
-from actsearch.evaluation.cost import Cost, cost
 from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.evaluation.run import Run, TrialPruned
 from actsearch.evaluation.subject import Objective, Subject, subject_of
+from actsearch.evaluation.timing import Cost, cost
 
 __all__ = [
     "LARGEST_STACK",

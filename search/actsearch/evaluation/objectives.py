@@ -13,8 +13,8 @@ from torch import nn
 from actsearch.activations import build_expression
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
-from actsearch.evaluation.cost import relative_cost
 from actsearch.evaluation.task_analysis import TaskAnalysis
+from actsearch.evaluation.timing import relative_cost
 from actsearch.records import (
     CandidateRecord,
     Diagnostics,

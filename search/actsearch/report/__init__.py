@@ -11,7 +11,7 @@ from actsearch.report.diagnostics import (
     first_diagnostics,
     pooled_histogram,
 )
-from actsearch.report.origin import origin
+from actsearch.report.provenance import origin
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (

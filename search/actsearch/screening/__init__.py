@@ -1,9 +1,9 @@
 """Identity of candidates, and refusing hopeless ones before any training."""
 
-from actsearch.screening.distance import closest, distance
 from actsearch.screening.identity import Identity, fingerprint, identify
+from actsearch.screening.neighbours import closest, distance
+from actsearch.screening.refusals import Screening, screen
 from actsearch.screening.samples import sample_curve, sample_curves
-from actsearch.screening.screen import Screening, screen
 from actsearch.screening.simplification import simplify
 
 __all__ = [
