@@ -202,6 +202,22 @@ class TestRequest:
 
 
 class TestSubject:
+    def test_an_error_that_may_pass_keeps_no_later_call_from_stacking(
+        self, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def busy(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("the device is busy")
+
+        task = counted_task(counts)
+        asked = [Request(acs.Candidate.of(name).record, (1,)) for name in ("tanh", "sin")]
+        subject = TaskSubject(task)
+        with monkeypatch.context() as patch:
+            patch.setattr("actsearch.evaluation.stacked.fit_together", busy)
+            outcomes = subject.train(asked)
+        assert {item.state for item in outcomes} == {acs.TrialState.COMPLETE}
+        assert subject.stack_refusal == "RuntimeError: the device is busy"
+        assert TaskSubject(task).stack_refusal == ""
+
     def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
         assert isinstance(subject_of(counted_task(counts)), TaskSubject)
         assert isinstance(subject_of(lambda candidate, run: 1.0), CallableSubject)

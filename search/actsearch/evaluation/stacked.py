@@ -217,6 +217,7 @@ class Stacker:
     def _refuse(self, error: Exception) -> None:
         text = str(error).strip().splitlines()
         reason = text[0] if text else type(error).__name__
+        self._findings.may_stack_later = not isinstance(error, Unstackable)
         self._findings.stack_refusal = (
             reason if isinstance(error, Unstackable) else f"{type(error).__name__}: {reason}"
         )

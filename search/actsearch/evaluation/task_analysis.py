@@ -58,6 +58,7 @@ class Findings:
         diagnostics_batch: the one that is diagnosed in every training.
         data: what its data share, and whether they were read to the end.
         stack_refusal: why nothing of this task is stacked; empty while it is.
+        may_stack_later: whether that was an error, as of memory, that another call may not meet.
         stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
             than single training; empty if it does not.
         stack_gain: with so many threads, so many times faster a training is in a stack.
@@ -71,6 +72,7 @@ class Findings:
     diagnostics_batch: Any = None
     data: DataReport | None = None
     stack_refusal: str = ""
+    may_stack_later: bool = False
     stack_differences: dict[Any, str] = field(default_factory=dict)
     stack_gain: tuple[int, float] = (0, 0.0)
 

@@ -46,6 +46,8 @@ class TaskSubject(TaskAnalysis, Subject):
         self.epochs = task.epochs
         self.learning_rate = task.lr
         self.device_type = self.device.type
+        if self.findings.may_stack_later:
+            self.findings.stack_refusal = ""
         # whether stacks are faster; None until it is worth asking
         self._is_stacked: bool | None = None
 
