@@ -72,16 +72,16 @@ def is_faithful(curve: Curve) -> bool:
 
 
 def large_curves(view: StudyView, records: Sequence[ActivationRecord]) -> list[Curve | None]:
-    """As :func:`curves`, those that turn too fast for the stored points computed at finer ones.
-
-    Raises:
-        ActsearchError: they cannot be computed.
-    """
+    """As :func:`curves`; those that turn too fast for the stored points are computed at finer ones if possible."""
     found = curves(view, records)
-    return [
-        curve if curve is None or is_faithful(curve) else _fine_curve(record)
-        for record, curve in zip(records, found, strict=True)
-    ]
+    try:
+        return [
+            curve if curve is None or is_faithful(curve) else _fine_curve(record)
+            for record, curve in zip(records, found, strict=True)
+        ]
+    except ActsearchError as error:
+        st.caption(markdown(error))
+        return found
 
 
 @st.cache_data(max_entries=256, show_spinner="Computing functions ...")

@@ -167,7 +167,7 @@ def test_missing_empty_foreign_and_newer(
     foreign = tmp_path / "foreign.db"
     with closing(sqlite3.connect(foreign)) as base, base:
         base.execute("CREATE TABLE songs (title TEXT)")
-    assert "database of something else" in said(opened(page, foreign))
+    assert "database of another program" in said(opened(page, foreign))
     noise = tmp_path / "noise.db"
     noise.write_bytes(b"no database at all" * 500)
     assert "not a database" in said(opened(page, noise))

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pandas as pd
 import streamlit as st
 
-from actsearch.errors import ActsearchError, StudyError
+from actsearch.errors import StudyError
 from actsearch.records import CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
@@ -121,11 +121,7 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Functions", anchor=False)
-        try:
-            drawn = {names[trial.number]: _functions(view, trial) for trial in trials}
-        except ActsearchError as error:
-            st.caption(markdown(error))
-            drawn = {}
+        drawn = {names[trial.number]: _functions(view, trial) for trial in trials}
         if any(drawn.values()):
             show_figure(figures.functions(drawn), "functions")
         else:
@@ -250,7 +246,7 @@ def are_comparable(views: Sequence[StudyView]) -> bool:
     """Whether values of the studies are of one kind; if not, says so."""
     kinds = {(view.metric, view.record.direction) for view in views if view.record.direction}
     if len(kinds) > 1:
-        said = "; ".join(sorted(f"{way} {metric}" for metric, way in kinds))
+        said = "; ".join(sorted(f"{direction} {metric}" for metric, direction in kinds))
         st.warning(
             f"These studies measure different things ({markdown(said)}), so that their values cannot be compared: "
             "choose studies with one metric.",
