@@ -17,6 +17,7 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
+from actsearch.screening import sample_curves
 from actsearch.storage import Lease, Storage
 
 __all__ = ["Writer", "write_study"]
@@ -43,7 +44,8 @@ class Writer:
         """Add so many trials and end them, in a transaction each."""
         records = [self._record(self._number + at) for at in range(count)]
         self._number += count
-        stored = self.storage.add_trials(self.study.id, records, self._lease)
+        curves = sample_curves(record.candidate for record in records if record.state.is_open)
+        stored = self.storage.add_trials(self.study.id, records, self._lease, curves)
         trained = [record.number for record in stored if record.state.is_open]
         self.storage.start_trials(self.study.id, trained, self._lease)
         outcomes = {number: self._outcome() for number in trained}

@@ -32,6 +32,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import Reader, leaderboard
+from actsearch.screening import sample_curves
 from actsearch.storage import Storage
 
 TRIALS, SEEDS, EPOCHS, BATCH = 10_000, 3, 20, 64
@@ -108,7 +109,8 @@ def _write(url: str, count: int) -> Times:
     times = Times()
     for numbers in _batches(count):
         records = [_record(next(drawn), rng) for _ in numbers]
-        storage.add_trials(study.id, records, lease)
+        curves = sample_curves(record.candidate for record in records)
+        storage.add_trials(study.id, records, lease, curves)
         storage.start_trials(study.id, numbers, lease)
         outcomes = {number: _outcome(rng) for number in numbers}
         with times.one():

@@ -75,7 +75,7 @@ def test_who_opens_a_new_server_with_an_activation_sees_its_numbers_first(
     browser: Browser, whole: Path
 ) -> None:
     with served(whole, browser) as address:
-        browser.open(f"{address}/activation?study=confirmed")
+        browser.chrome.get(f"{address}/activation?study=confirmed")
         browser.wait(lambda: "Training" in browser.text)
         browser.wait(lambda: "Nearest candidates" in browser.text)  # another process computed it
         browser.wait(lambda: len(browser.find("stCode")) > 1)

@@ -95,13 +95,6 @@ class NoTorch:
             raise ImportError("torch is not to be loaded here")
 
 sys.meta_path.insert(0, NoTorch())
-from actsearch_dashboard import function_client
-ahead.load_torch = lambda after: None
-"""
-
-WITH_TORCH = """
-import sys
-import actsearch.export, actsearch.screening
 """
 
 EVERY = """
