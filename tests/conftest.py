@@ -12,6 +12,7 @@ import pytest
 import resuming
 import torch
 import torch.nn.functional as F
+from driven import Launcher
 from torch import nn
 
 import actsearch as acs
@@ -73,6 +74,14 @@ def tiny_task() -> acs.Task:
 def sqlite_url(tmp_path: Path) -> str:
     """A database file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Starts scripts in processes of their own."""
+    launcher = Launcher()
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,14 @@
-"""One launcher for all, and the study that nothing happened to."""
+"""The study that nothing happened to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from driven import SEARCH, Launcher, Row, rows_of
 
 Unbroken = Callable[[str, int, bool], list[Row]]
-
-
-@pytest.fixture(scope="session")
-def launcher() -> Iterator[Launcher]:
-    """Starts searches in processes of their own."""
-    launcher = Launcher()
-    yield launcher
-    launcher.close()
 
 
 @pytest.fixture(scope="session")

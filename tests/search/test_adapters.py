@@ -149,6 +149,7 @@ def test_what_no_library_could_call_is_refused(take: Any, what: Any, says: str) 
         take(what)
 
 
+@pytest.mark.slow
 def test_neither_library_is_imported_before_it_is_needed() -> None:
     code = (
         "import sys, actsearch as acs\n"
@@ -437,16 +438,16 @@ def test_a_search_over_a_model_of_transformers_with_batches_by_name(sqlite_url: 
         step=step,
         evaluate=evaluate,
         metric="accuracy",
-        epochs=2,
+        epochs=1,
         batch_size=8,
         device="cpu",
     )
     study = acs.create_study(study_name="bert", storage=sqlite_url, strategy="random")
     study.enqueue_trial(FIXED)
     study.enqueue_trial("max(x, param(0.1, per='channel') * x)")  # shapes are told by a batch
-    study.optimize(task, n_trials=4, show_progress_bar=False)
+    study.optimize(task, n_trials=2, show_progress_bar=False)
     trained = [trial for trial in study.trials if trial.state.is_trained]
-    assert [trial.state for trial in trained] == [TrialState.COMPLETE] * 4, trained
+    assert [trial.state for trial in trained] == [TrialState.COMPLETE] * 2, trained
     assert all(trial.value is not None and math.isfinite(trial.value) for trial in trained)
     verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
     assert len(verdict.rows) >= 1

@@ -121,7 +121,9 @@ def distance_by_group(candidate: acs.Candidate, run: acs.Run) -> float:
     ],
     ids=str,
 )
-def test_fifty_and_fifty_trials_are_a_hundred(strategy: str, sites: Any, sqlite_url: str) -> None:
+def test_half_and_half_of_the_trials_are_the_whole(
+    strategy: str, sites: Any, sqlite_url: str
+) -> None:
     def searched(name: str, *counts: int) -> acs.Study:
         for count in counts:
             study = _study(
@@ -131,7 +133,7 @@ def test_fifty_and_fifty_trials_are_a_hundred(strategy: str, sites: Any, sqlite_
             _run(study, distance_by_group, count)
         return study
 
-    whole, parts = searched("whole", 100), searched("parts", 50, 50)
+    whole, parts = searched("whole", 70), searched("parts", 35, 35)
     assert _trials(parts) == _trials(whole)
     operations = [trial.candidate.record.operation for trial in whole.trials]
     assert {"one group", "mixed groups"} <= set(operations)
@@ -423,6 +425,7 @@ def _confirmed() -> tuple[acs.Study, acs.Task]:
     return study, task
 
 
+@pytest.mark.slow
 def test_a_verdict_compares_several_activations_with_the_best_shared_row() -> None:
     study, task = _confirmed()
     verdict = study.confirm(task, top_k=2, seeds=2, show_progress_bar=False)

@@ -141,6 +141,7 @@ def test_it_ends_as_one_that_was_not_and_trains_nothing_twice(
     assert rows["open_confirmations"] == rows["confirmation_trainings"] == 0
 
 
+@pytest.mark.slow
 def test_a_task_s_verdict_goes_on_in_either_stage(tiny_task: acs.Task, sqlite_url: str) -> None:
     interrupting = InterruptingTask(tiny_task)
     study = _searched(interrupting, sqlite_url)
@@ -451,7 +452,7 @@ def begun(
 NUMBERS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     NUMBERS, st.none() | st.floats(allow_nan=False, allow_infinity=False), st.booleans(),
     st.lists(NUMBERS, max_size=5).map(tuple), st.text(max_size=20),

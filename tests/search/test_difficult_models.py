@@ -158,6 +158,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.slow
 def test_a_call_by_a_builtin_has_one_place_before_and_after_python_has_specialised_it(
     tmp_path: Path,
 ) -> None:

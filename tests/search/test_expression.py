@@ -17,7 +17,7 @@ import actsearch as acs
 from actsearch.expression import Call, Expression, Limits, Number, Parameter, X
 from actsearch.operators import OPERATORS
 
-_THOROUGH = settings(max_examples=250, deadline=None, derandomize=True)
+_THOROUGH = settings(max_examples=100, deadline=None, derandomize=True)
 
 _UNARY = sorted(name for name, row in OPERATORS.items() if row.arity == 1)
 _BINARY = sorted(name for name, row in OPERATORS.items() if row.arity == 2)

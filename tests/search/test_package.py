@@ -40,6 +40,7 @@ class TestLazyNames:
     def test_reading_needs_no_torch(self, statement: str) -> None:
         assert _python(f"{statement}\nimport sys; print('torch' in sys.modules)") == "False"
 
+    @pytest.mark.slow
     def test_the_check_would_notice_torch(self) -> None:
         code = "import actsearch as acs; acs.Task; import sys; print('torch' in sys.modules)"
         assert _python(code) == "True"
@@ -48,11 +49,12 @@ class TestLazyNames:
         "before",
         [
             "names = list(acs.__all__)",
-            pytest.param("names = list(reversed(acs.__all__))", marks=pytest.mark.slow),
+            "names = list(reversed(acs.__all__))",
             "import actsearch.activations, actsearch.activation_catalog; names = acs.__all__",
-            pytest.param("from actsearch import *; names = acs.__all__", marks=pytest.mark.slow),
+            "from actsearch import *; names = acs.__all__",
         ],
     )
+    @pytest.mark.slow
     def test_names_resolve_to_the_right_objects_in_any_order(self, before: str) -> None:
         code = f"""
 import actsearch as acs
@@ -75,6 +77,7 @@ print("right")
 """
         assert _python(code) == "right"
 
+    @pytest.mark.slow
     def test_submodules_can_still_be_imported_from(self) -> None:
         code = (
             "import actsearch as acs; acs.activation; acs.catalog\n"

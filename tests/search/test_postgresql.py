@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from broken_wire import Wire, wire
+from driven import Launcher
 from postgresql_server import Server
 from storage_cases import counts, fill, outside, study_record, waiting
 
@@ -215,21 +216,15 @@ study.optimize(objective, total_trials=20, show_progress_bar=False)
 
 @pytest.mark.parametrize("kills", [[4], pytest.param([1, 3, 6], marks=pytest.mark.slow)])
 def test_a_driver_that_is_killed_is_gone_on_from(
-    postgresql_url: str, unbroken: list[Row], kills: list[int]
+    launcher: Launcher, postgresql_url: str, unbroken: list[Row], kills: list[int]
 ) -> None:
     for trials in kills:
-        process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, postgresql_url], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        assert len(list(itertools.islice(process.stdout, trials))) == trials
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-    result = subprocess.run(
-        [sys.executable, "-c", DRIVER, postgresql_url], capture_output=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
+        child = launcher.start(DRIVER, postgresql_url)
+        assert len(child.read(trials)) == trials
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+    child = launcher.start(DRIVER, postgresql_url)
+    assert child.wait() == 0, child.errors
     _check_rows(postgresql_url, unbroken)
 
 

@@ -226,7 +226,7 @@ def test_a_batch_that_is_cut_off_is_trained_again(
 ) -> None:
     task, executor = _task(), acs.Local(batch=6)
     whole = _study()
-    _run(whole, task, 30, executor=executor)
+    _run(whole, task, 14, executor=executor)
     part = _study(storage=sqlite_url)
     epoch, calls = StackedFit.epoch, iter(range(10**9))
 
@@ -237,8 +237,8 @@ def test_a_batch_that_is_cut_off_is_trained_again(
 
     monkeypatch.setattr(StackedFit, "epoch", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        _run(part, task, total_trials=30, executor=executor)
-    _run(part, task, total_trials=30, executor=executor)
+        _run(part, task, total_trials=14, executor=executor)
+    _run(part, task, total_trials=14, executor=executor)
     assert _rows(part) == _rows(whole)
 
 
@@ -320,7 +320,13 @@ def test_pruned_members_leave_the_stack(monkeypatch: pytest.MonkeyPatch) -> None
     assert max(rows[1:5]) <= rows[0] / 2
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "RMSprop", "NAdam", "Adagrad"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "Adam",
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ("SGD", "RMSprop", "NAdam", "Adagrad")),
+    ],
+)
 def test_those_who_stay_are_as_without_the_others(optimizer: str) -> None:
     """Also their optimiser, learned numbers and running statistics, after most have left."""
 
@@ -379,7 +385,7 @@ def _record(name: str) -> CandidateRecord:
 
 def test_a_pruned_trial_has_the_value_at_the_rung_and_says_why() -> None:
     study = _study(pruner=SuccessiveHalving(2, 2))
-    _run(study, _task(seeds=2), 20)
+    _run(study, _task(seeds=2), 10)
     pruned = [t for t in study._trials(epochs=True) if t.state is TrialState.PRUNED]
     assert pruned
     for trial in pruned:
@@ -418,10 +424,10 @@ def test_without_a_pruner_nothing_is_pruned() -> None:
 
 def test_one_in_ten_runs_to_its_end_all_the_same() -> None:
     study, task = _study(), _task()
-    _run(study, task, 60)
+    _run(study, task, 32)
     spared = [t for t in study.trials if "spared_at_epoch" in t.user_attrs]
     pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
-    assert 1 <= len(spared) <= 12
+    assert 1 <= len(spared) <= 8
     for trial in spared:
         assert derive(0, "spared", trial.number) % 10 == 0
         assert trial.state is TrialState.COMPLETE
@@ -508,7 +514,7 @@ def test_an_objective_that_trains_a_task_is_pruned_in_it() -> None:
 def test_the_account_is_one_readable_sentence() -> None:
     study = _study()
     task = _task(seeds=2)
-    _run(study, task, 40)
+    _run(study, task, 24)
     account = study.pruning
     assert account is not None
     states = _states(study)
@@ -537,11 +543,11 @@ def test_with_few_trials_the_account_says_so() -> None:
 def test_confirm_trains_everyone_to_the_end() -> None:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(40, 4, generator=generator)
-    task = _task(test=(x, (x[:, 0] > 0).long()), epochs=4)
+    task = _task(test=(x, (x[:, 0] > 0).long()), epochs=2)
     study = _study()
-    _run(study, task, 12)
+    _run(study, task, 8)
     assert _states(study)["PRUNED"]
-    verdict = study.confirm(task, top_k=1, seeds=3, show_progress_bar=False)
+    verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
     assert verdict.rows
 
 

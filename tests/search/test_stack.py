@@ -87,7 +87,9 @@ def test_a_stack_gives_what_single_training_gives(kind: str, names: list[str]) -
     assert_same(together(task, asked), alone(task, asked))
 
 
-@pytest.mark.parametrize("size", [2, 4, 5, 16])
+@pytest.mark.parametrize(
+    "size", [2, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 16))]
+)
 def test_any_size_of_stack_gives_the_same(size: int) -> None:
     task = task_of("mlp", seeds=2)
     asked = requests((FIXED + LEARNED)[:size] + FIXED[: max(0, size - 14)], seeds=(3, 4))
@@ -241,7 +243,7 @@ def test_a_bias_before_a_batch_normalisation_is_no_reason_against_a_stack() -> N
     function stays the same, its running mean moves along."""
     task = task_of("cnn with biases", model=biased_cnn, epochs=1)
     names = ["relu", "tanh", "silu", "prelu", "sin"]
-    for first in range(6):
+    for first in range(2):
         subject = TaskSubject(task.replace())  # of which nothing is known yet
         stacker = Stacker(subject)
         asked = [
