@@ -423,7 +423,7 @@ def test_without_a_pruner_nothing_is_pruned() -> None:
 
 
 def test_one_in_ten_runs_to_its_end_all_the_same() -> None:
-    study, task = _study(), _task()
+    study, task = _study(), _task(epochs=3)
     _run(study, task, 32)
     spared = [t for t in study.trials if "spared_at_epoch" in t.user_attrs]
     pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
@@ -431,7 +431,7 @@ def test_one_in_ten_runs_to_its_end_all_the_same() -> None:
     for trial in spared:
         assert derive(0, "spared", trial.number) % 10 == 0
         assert trial.state is TrialState.COMPLETE
-        assert trial.user_attrs["spared_at_epoch"] in (1, 2, 4)
+        assert trial.user_attrs["spared_at_epoch"] in (1, 2)
     assert all(derive(0, "spared", trial.number) % 10 for trial in pruned)
     stored = acs.Study(study._storage, study.record).trials
     assert [t.user_attrs for t in stored] == [t.user_attrs for t in study.trials]
@@ -514,7 +514,7 @@ def test_an_objective_that_trains_a_task_is_pruned_in_it() -> None:
 def test_the_account_is_one_readable_sentence() -> None:
     study = _study()
     task = _task(seeds=2)
-    _run(study, task, 24)
+    _run(study, task, 18)
     account = study.pruning
     assert account is not None
     states = _states(study)

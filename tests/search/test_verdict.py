@@ -478,7 +478,7 @@ def test_simulated_candidates_of_the_visible_difference_are_found_in_four_of_fiv
 
 def test_true_nulls_are_called_better_or_worse_in_at_most_one_study_of_twenty() -> None:
     generator = np.random.default_rng(5)
-    studies, false, beaten = 2000, 0, 0
+    studies, false, beaten = 1000, 0, 0
     for _ in range(studies):
         luck = generator.normal(0.97, 0.01, size=10)  # of a seed, shared by all
         base, *others = luck + generator.normal(0, 0.004, size=(6, 10))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,20 @@ from zoo_peers import TIMM, TORCHVISION, TRAINED, TRANSFORMERS
 import actsearch as acs
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+
+
+_LARGE = (
+    "densenet121",
+    "regnet",
+    "mixer_s32",
+)  # parts of names; of models that are alike, one is in the gate
+
+
+def _entries(table: Mapping[str, Entry]) -> list[Any]:
+    return [
+        pytest.param(name, marks=pytest.mark.slow if any(part in name for part in _LARGE) else ())
+        for name in table
+    ]
 
 
 class PeerContract(ZooContract):
@@ -37,7 +53,7 @@ class PeerContract(ZooContract):
 
 
 class TestTorchvision(PeerContract):
-    @pytest.fixture(params=TORCHVISION)
+    @pytest.fixture(params=_entries(TORCHVISION))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             mend_torchvision()
@@ -50,7 +66,7 @@ class TestTorchvision(PeerContract):
 
 
 class TestTimm(PeerContract):
-    @pytest.fixture(params=TIMM)
+    @pytest.fixture(params=_entries(TIMM))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             import_timm_activations()
@@ -62,7 +78,7 @@ class TestTimm(PeerContract):
 
 
 class TestTransformers(PeerContract):
-    @pytest.fixture(params=TRANSFORMERS)
+    @pytest.fixture(params=_entries(TRANSFORMERS))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             importlib.import_module("transformers")

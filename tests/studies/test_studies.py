@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,7 @@ def test_there_is_a_study() -> None:
     assert SCRIPTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_study_runs_and_running_it_again_adds_nothing(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -68,6 +70,11 @@ def test_a_study_runs_and_running_it_again_adds_nothing(
     study.main(storage=url, small=True)
     assert contents(url) == first
     assert capsys.readouterr().out.splitlines()[-12:] == said.splitlines()[-12:]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_study_can_be_imported_and_has_a_small_run(script: Path) -> None:
+    assert {"storage", "small"} <= set(inspect.signature(load(script).main).parameters)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
