@@ -35,7 +35,7 @@ from actsearch.screening import identify
 from actsearch.seeds import derive
 from actsearch.storage import Storage
 from actsearch.strategies import STRATEGIES, Context, RandomSearch, Space, make_strategy
-from actsearch.study.driver import Driver
+from actsearch.study.proposing import Proposer
 
 HISTORIES = (0, 100, 1_000, 10_000)
 LIMITS_MS = {
@@ -176,7 +176,7 @@ def watched(clock: Clock, strategy: str) -> None:
     """Have the clock look at the parts of the engine."""
     clock.watch(STRATEGIES[strategy], "batch_size", "propose")
     clock.watch(STRATEGIES[strategy], "propose", "propose")
-    clock.watch(Driver, "_screened", "screen")
+    clock.watch(Proposer, "_screen", "screen")
     for method in ("trials", "add_trials", "start_trials", "finish_trials"):
         clock.watch(Storage, method, "store")
 
