@@ -4,7 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line must start quickly.
 """
 
-from actsearch.report.columns import COLUMNS, leaders, make_columns, mirrors, same_values, sample
+from actsearch.report.columns import COLUMNS, leaders, make_columns, mirrors, sample
 from actsearch.report.diagnostics import (
     diagnostics_frame,
     diagnostics_remarks,
@@ -68,7 +68,6 @@ __all__ = [
     "summarize_pruning",
     "read_verdicts",
     "diagnostics_remarks",
-    "same_values",
     "sample",
     "shrunken_means",
     "state_counts",

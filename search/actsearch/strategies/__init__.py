@@ -8,7 +8,7 @@ from actsearch.checks import check_known
 from actsearch.errors import SpaceError
 from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
-from actsearch.strategies.by_site import WARM_START, BySite, current_phase
+from actsearch.strategies.by_site import WARM_START, current_phase
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.random_search import RandomSearch
@@ -18,7 +18,6 @@ __all__ = [
     "STRATEGIES",
     "WARM_START",
     "Bayesian",
-    "BySite",
     "DEFAULT",
     "Context",
     "Feature",
