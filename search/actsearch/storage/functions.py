@@ -35,7 +35,7 @@ def add(connection: Connection, study_id: int, curves: Mapping[bytes, Curve]) ->
     bound = {"of_study": study_id, "digests": list(curves)}
     known = set(connection.scalars(_KNOWN, bound)) if curves else set()
     new = [
-        {"study_id": study_id, "digest": digest, "samples": _packed(curve)}
+        {"study_id": study_id, "digest": digest, "samples": _pack(curve)}
         for digest, curve in curves.items()
         if digest not in known
     ]
@@ -51,16 +51,16 @@ def read(connection: Connection, study_id: int, digests: Collection[bytes]) -> d
     return {
         digest: curve
         for digest, samples in connection.execute(_READ, bound)
-        if (curve := _unpacked(samples)) is not None
+        if (curve := _unpack(samples)) is not None
     }
 
 
-def _packed(curve: Curve) -> bytes:
+def _pack(curve: Curve) -> bytes:
     with np.errstate(over="ignore"):  # beyond 3e38 is beyond every picture
         return np.stack([curve.y, curve.dy]).astype("<f4").tobytes()
 
 
-def _unpacked(samples: Any) -> Curve | None:
+def _unpack(samples: Any) -> Curve | None:
     if not isinstance(samples, bytes) or len(samples) != _BYTES:
         return None
     y, dy = np.frombuffer(samples, "<f4").reshape(2, -1).astype(float)

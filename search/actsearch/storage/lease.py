@@ -116,7 +116,7 @@ class Lease:
             if row is not None:
                 holder = _holder(row)
                 if holder.alive or not (holder.here or holder.is_silent_since(watched)):
-                    raise self._taken(holder)
+                    raise self._refusal(holder)
                 _log.warning(
                     "study %s: taken over from %s, which is gone", self._study_name, holder
                 )
@@ -136,7 +136,7 @@ class Lease:
                 )
             )
 
-    def _taken(self, holder: Holder) -> StudyError:
+    def _refusal(self, holder: Holder) -> StudyError:
         return StudyError(
             f"study {self._study_name!r} is being run by {holder}; wait for it, or stop it first; "
             f"if it has ended and cannot say so, use: actsearch unlock"
@@ -154,7 +154,7 @@ class Lease:
             if now is None:
                 return
             if not now.is_silent_since(holder):
-                raise self._taken(now)
+                raise self._refusal(now)
 
     @retry_lost_connection
     def holder(self) -> Holder | None:

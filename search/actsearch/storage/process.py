@@ -61,7 +61,7 @@ def is_running_process(host: str, pid: int, mark: str) -> bool | None:
     """
     if host != socket.gethostname():
         return None
-    own, theirs = _mark(), _parsed(mark)
+    own, theirs = _mark(), _parse(mark)
     if theirs.boot != own.boot:
         return None
     if theirs.namespaces == own.namespaces:
@@ -72,7 +72,7 @@ def is_running_process(host: str, pid: int, mark: str) -> bool | None:
 
 def booted_after(host: str, mark: str, moment: datetime) -> bool:
     """Whether this machine may be the one of the mark, and was rebooted after that moment."""
-    own, theirs = _mark(), _parsed(mark)
+    own, theirs = _mark(), _parse(mark)
     if host != socket.gethostname() or not own.boot or not theirs.boot or own.boot == theirs.boot:
         return False
     began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -104,7 +104,7 @@ def _mark() -> _Mark:
     return _Mark(boot, status.start, ",".join(spaces)) if boot and status else _Mark()
 
 
-def _parsed(mark: str) -> _Mark:
+def _parse(mark: str) -> _Mark:
     return _Mark(*str(mark).split(" ", 2))
 
 

@@ -54,7 +54,7 @@ def parse_url(url: str | URL) -> URL:
     """
     text = _text_of(url)
     if not _SCHEME.match(text):
-        raise _no_url(text, _corrected(text))
+        raise _no_url(text, _suggest_correction(text))
     kind, _, rest = text.partition("://")
     system, _, driver = kind.partition("+")
     if system.lower() == "sqlite":
@@ -125,11 +125,11 @@ def _text_of(url: Any) -> str:
     raise StorageError(f"a storage is a URL, given as text, not {url!r}; {right}")
 
 
-def _corrected(text: str) -> str:
+def _suggest_correction(text: str) -> str:
     """What to write instead of something without a scheme, where that can be told."""
     path = re.sub(r"^(sqlite|file):(//(?=/))?", "", text)
     plain = path.strip("/") and not re.search(r"[@?\0\ud800-\udfff]|://|^\w+:", path)
-    return f"write {_suggested(path)}" if plain else _EXAMPLES
+    return f"write {_suggest_url(path)}" if plain else _EXAMPLES
 
 
 def parse_any_url(text: str) -> URL:
@@ -159,7 +159,7 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
         return None
     if not rest.startswith("/"):
         named = rest.rstrip("/") and not re.search(r"[@?]", rest)
-        right = _suggested(rest) if named else "sqlite:///FILE"
+        right = _suggest_url(rest) if named else "sqlite:///FILE"
         raise StorageError(
             f"{shown}: after two slashes comes a host, which SQLite does not have, and nothing would be stored; "
             f"write {right}, with three slashes"
@@ -172,16 +172,16 @@ def _sqlite_file(rest: str, shown: str) -> str | None:
         )
     path, mark, options = text.partition("?")
     if mark:
-        name = "" if "=" in options else f", as in {_suggested(text)}"
+        name = "" if "=" in options else f", as in {_suggest_url(text)}"
         raise StorageError(
-            f"{shown}: a file takes no options; write {_suggested(path)}; "
+            f"{shown}: a file takes no options; write {_suggest_url(path)}; "
             f"a ? in the name of a file or folder is written %3F{name}"
         )
     _refuse_text(text, shown)
-    return _unescaped(text, shown)
+    return _unescape(text, shown)
 
 
-def _suggested(path: str) -> str:
+def _suggest_url(path: str) -> str:
     """The URL to write for a path, as far as it can be guessed; without the path if it may hold a password."""
     right = sqlite_url(os.path.expanduser(path.removeprefix("file:").strip()).rstrip("/"))
     return right if redact(right) == right else "sqlite:///FILE"
@@ -189,7 +189,7 @@ def _suggested(path: str) -> str:
 
 def _refuse_text(text: str, shown: str) -> None:
     """Refuse a path that would make a file or folder in an unintended place."""
-    right = f"write {_suggested(text)}"
+    right = f"write {_suggest_url(text)}"
     itself = f"sqlite:///./{text} for a file or folder of that name"
     if text.startswith("file:"):
         reason = f"file: begins a URI of SQLite's; {right}, or {itself}"
@@ -202,7 +202,7 @@ def _refuse_text(text: str, shown: str) -> None:
     elif os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", text):
         reason = "this is a path of Windows; write sqlite:///FILE with a path of this system"
     elif os.name != "nt" and "\\" in text:
-        slashes = _suggested(text.replace("\\", "/"))
+        slashes = _suggest_url(text.replace("\\", "/"))
         reason = (
             f"folders are separated by /; write {slashes}; a \\ in the name itself is written %5C"
         )
@@ -211,13 +211,13 @@ def _refuse_text(text: str, shown: str) -> None:
             f"it begins or ends with a blank; {right}; a blank in the name itself is written %20"
         )
     elif text.endswith("/"):
-        reason = f"a storage is a file, this is a folder; write {_suggested(text)}/actsearch.db"
+        reason = f"a storage is a file, this is a folder; write {_suggest_url(text)}/actsearch.db"
     else:
         return
     raise StorageError(f"{shown}: {reason}")
 
 
-def _unescaped(text: str, shown: str) -> str:
+def _unescape(text: str, shown: str) -> str:
     """The path that a text with escapes stands for; StorageError if the text itself may be meant."""
     try:
         path = os.fsdecode(unquote_to_bytes(os.fsencode(text)))
