@@ -128,7 +128,7 @@ class TestCutCommits:
     """The wire is cut while a commit is under way: only the server knows whether it took place."""
 
     @pytest.fixture
-    def shorten(self, server: Server) -> Iterator[tuple[Wire, str]]:
+    def cut(self, server: Server) -> Iterator[tuple[Wire, str]]:
         inside = server.new_schema()
         with wire(server.folder) as (forwarding, folder):
             yield forwarding, inside.replace(str(server.folder), str(folder))
