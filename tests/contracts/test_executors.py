@@ -53,10 +53,17 @@ def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[
     return [answer for part in parts for answer in part.outcomes]
 
 
-@pytest.fixture(scope="module", params=list(EXECUTORS))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(kind, marks=pytest.mark.slow if kind == "Processes(2)" else ())
+        for kind in EXECUTORS
+    ],
+)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """One for all tests of its kind: children take seconds to start."""
+    """One for all tests of its kind, already running: children take seconds to start."""
     made = EXECUTORS[request.param]()
+    _answers(made, _jobs(7), _fails_on_sin)
     yield made
     made.close()
 

@@ -313,22 +313,21 @@ def test_words_of_a_driver_that_hold_it_are_hidden(server: Server) -> None:
     assert text.count(SECRET) == str(caught.value).count(SECRET)  # nothing but the name in the URL
 
 
-def test_a_page_shows_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for form, password in [(0, SECRET), (2, SECRET), (3, SECRET), (2, SECRET + "-wrong")]:
-        url = _urls(server, password)[form]
-        if password == SECRET:
-            acs.create_study(study_name="s", storage=url, strategy="random", load_if_exists=True)
-        monkeypatch.setattr("sys.argv", ["serve.py", url])
-        app = AppTest.from_function(_whole_app, default_timeout=60).run()
-        texts = [
-            said(app),
-            repr(app.session_state),
-            repr(app.query_params),
-            repr(app.main),
-        ]
-        texts += [repr(app.sidebar), *(item.value for item in app.sidebar.caption)]
-        _check("\n".join(texts))
-        assert password != SECRET or "read only" in "\n".join(texts)
+@pytest.mark.parametrize(
+    ("form", "password"), [(0, SECRET), (2, SECRET), (3, SECRET), (2, SECRET + "-wrong")]
+)
+def test_a_page_shows_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch, form: int, password: str
+) -> None:
+    url = _urls(server, password)[form]
+    if password == SECRET:
+        acs.create_study(study_name="s", storage=url, strategy="random", load_if_exists=True)
+    monkeypatch.setattr("sys.argv", ["serve.py", url])
+    app = AppTest.from_function(_whole_app, default_timeout=60).run()
+    texts = [said(app), repr(app.session_state), repr(app.query_params), repr(app.main)]
+    texts += [repr(app.sidebar), *(item.value for item in app.sidebar.caption)]
+    _check("\n".join(texts))
+    assert password != SECRET or "read only" in "\n".join(texts)
 
 
 def _whole_app() -> None:

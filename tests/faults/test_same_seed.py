@@ -64,8 +64,18 @@ def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strategy", ["genetic", pytest.param("bayesian", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("strategy", "kind"),
+    [
+        ("bayesian", "mlp"),
+        *(
+            pytest.param(strategy, kind, marks=pytest.mark.slow)
+            for strategy in ("genetic", "bayesian")
+            for kind in KINDS
+            if (strategy, kind) != ("bayesian", "mlp")
+        ),
+    ],
+)
 def test_no_clock_decides_which_trials_are_made(
     kind: str, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +174,9 @@ def _thread_values(kind: str, threads: int, batch: int | None) -> list[Any]:
     return _trials(study)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["mlp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
+)
 def test_the_number_of_threads_changes_no_value_of_a_small_task(kind: str) -> None:
     expected = _thread_values(kind, 1, 1)
     others: list[Callable[[], list[Any]]] = [

@@ -82,13 +82,15 @@ def alone(tmp_path: Path) -> Callable[[str | None], list[str]]:
 Alone = Callable[[str | None], list[str]]
 
 
-def _check_round(folder: Path, revision: str | None, expected: list[str], shared: bool) -> None:
-    """Twenty threads open one file each, or all the same."""
+def _check_round(
+    folder: Path, revision: str | None, expected: list[str], shared: bool, threads: int
+) -> None:
+    """Many threads open one file each, or all the same."""
     folder.mkdir()
-    paths = [folder / f"{0 if shared else number}.db" for number in range(THREADS)]
+    paths = [folder / f"{0 if shared else number}.db" for number in range(threads)]
     for path in set(paths) if revision is not None else ():
         _old(str(revision), path)
-    assert at_once([_open(path, revision is None) for path in paths]) == [None] * THREADS
+    assert at_once([_open(path, revision is None) for path in paths]) == [None] * threads
     for path in set(paths):
         assert _contents(path) == expected
 
@@ -99,7 +101,7 @@ def test_threads_open_databases(
     tmp_path: Path, alone: Alone, revision: str | None, shared: bool
 ) -> None:
     """Invariant: every open succeeds, and each database is what one thread makes of it, to the last row."""
-    _check_round(tmp_path / "round", revision, alone(revision), shared)
+    _check_round(tmp_path / "round", revision, alone(revision), shared, threads=6)
 
 
 @pytest.mark.slow
@@ -109,7 +111,7 @@ def test_they_do_so_ten_times(
     tmp_path: Path, alone: Alone, revision: str | None, shared: bool
 ) -> None:
     for number in range(10):
-        _check_round(tmp_path / str(number), revision, alone(revision), shared)
+        _check_round(tmp_path / str(number), revision, alone(revision), shared, threads=THREADS)
 
 
 FIRST_USE = """
@@ -224,9 +226,8 @@ def _create_at_once(
     return said
 
 
-def _many(url: str) -> tuple[int, int]:
-    """Processes, and threads of each: a server of the tests takes 60 connections."""
-    return (8, 12) if url.startswith("sqlite") else (4, 6)
+_MANY = {"sqlite": (8, 12), "postgresql": (4, 6)}
+"""Processes, and threads of each: a server of the tests takes 60 connections."""
 
 
 def _nested(url: str) -> str:
@@ -234,13 +235,22 @@ def _nested(url: str) -> str:
     return url.replace("study.db", "new/folders/study.db")
 
 
+@pytest.mark.parametrize(
+    ("database_url", "processes", "threads"),
+    [
+        ("sqlite", 2, 4),
+        ("postgresql", 2, 4),
+        *(pytest.param(kind, *many, marks=pytest.mark.slow) for kind, many in _MANY.items()),
+    ],
+    indirect=["database_url"],
+)
 def test_one_study_is_made_of_many_calls(
-    launcher: Launcher, database_url: str, tmp_path: Path
+    launcher: Launcher, database_url: str, tmp_path: Path, processes: int, threads: int
 ) -> None:
-    """Invariant: of 96 calls that begin with nothing, each returns the study, and it is there once."""
+    """Invariant: of many calls that begin with nothing, each returns the study, and it is there once."""
     url = _nested(database_url)
     settings = {"load_if_exists": True, "seed": 3, "direction": "maximize"}
-    said = _create_at_once(launcher, url, tmp_path, settings, *_many(url))
+    said = _create_at_once(launcher, url, tmp_path, settings, processes, threads)
     assert set(said) == {"OK 1 3 maximize"}
     assert [study.name for study in Storage(url).studies()] == ["s"]
 
@@ -249,7 +259,7 @@ def test_calls_with_other_settings_are_told_so(
     launcher: Launcher, database_url: str, tmp_path: Path
 ) -> None:
     url = _nested(database_url)
-    processes, threads = 2, 8
+    processes, threads = 2, 4
     settings = {"load_if_exists": True, "seed": "either"}
     said = _create_at_once(launcher, url, tmp_path, settings, processes, threads)
     seed = acs.load_study(study_name="s", storage=url).record.seed
@@ -266,7 +276,7 @@ def test_of_calls_that_would_make_it_anew_one_does(
     launcher: Launcher, database_url: str, tmp_path: Path
 ) -> None:
     url = _nested(database_url)
-    said = _create_at_once(launcher, url, tmp_path, {}, 2, 8)
+    said = _create_at_once(launcher, url, tmp_path, {}, 2, 4)
     assert said.count("OK 1 0 None") == 1
     assert (
         sum(line.startswith("REFUSED there is a study 's' in") for line in said) == len(said) - 1
@@ -278,7 +288,7 @@ def test_many_give_a_study_the_direction_that_it_lacks(
 ) -> None:
     acs.create_study(study_name="s", storage=database_url)._storage.database.close()
     settings = {"load_if_exists": True, "direction": "minimize"}
-    said = _create_at_once(launcher, database_url, tmp_path, settings, 2, 8)
+    said = _create_at_once(launcher, database_url, tmp_path, settings, 2, 4)
     assert set(said) == {"OK 1 0 minimize"}
 
 
@@ -296,15 +306,26 @@ def test_nobody_gives_a_direction_to_a_study_that_is_being_run(database_url: str
         acs.create_study(**again, direction="minimize")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("revision", [OLD[0], pytest.param(OLD[-1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("revision", "processes", "threads"),
+    [
+        (OLD[0], 2, 4),
+        *(pytest.param(old, 4, 12, marks=pytest.mark.slow) for old in (OLD[0], OLD[-1])),
+    ],
+)
 def test_processes_open_one_old_database(
-    launcher: Launcher, tmp_path: Path, alone: Alone, revision: str
+    launcher: Launcher,
+    tmp_path: Path,
+    alone: Alone,
+    revision: str,
+    processes: int,
+    threads: int,
 ) -> None:
     path = _old(revision, tmp_path / "study.db")
     settings = {"load_if_exists": True, "study_name": "frozen"}
     expected = alone(revision)
     script_url = f"sqlite:///{path}"
-    said = _create_at_once(launcher, script_url, tmp_path, settings, 4, 12)
+    said = _create_at_once(launcher, script_url, tmp_path, settings, processes, threads)
     assert {line.split()[0] for line in said} == {"OK"}
     assert _contents(path) == expected
 
@@ -318,12 +339,12 @@ class TestOneStorageInThreads:
         study = acs.create_study(study_name="s", storage=url)
 
         def use() -> int:
-            for _ in range(5):
+            for _ in range(2):
                 study.enqueue_trial("x * tanh(x)")
                 assert len(study.trials) > 0
             return len(study.trials)
 
         counts = at_once([use] * THREADS)
         assert all(isinstance(count, int) for count in counts), counts
-        assert max(counts) == len(study.trials) == 5 * THREADS
-        assert [trial.number for trial in study.trials] == list(range(5 * THREADS))
+        assert max(counts) == len(study.trials) == 2 * THREADS
+        assert [trial.number for trial in study.trials] == list(range(2 * THREADS))
