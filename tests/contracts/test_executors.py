@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 import actsearch as acs
 from actsearch.activations import describe
@@ -44,6 +47,19 @@ def _fails_on_sin(candidate: acs.Candidate, run: acs.Run) -> float:
     return run.number / 10
 
 
+def _small_task() -> acs.Task:
+    x, y = torch.randn(48, 2), torch.arange(48) % 2
+    return acs.Task(
+        model=lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)),
+        train=(x[:32], y[:32]),
+        valid=(x[32:], y[32:]),
+        loss=F.cross_entropy,
+        metric="loss",
+        epochs=1,
+        device="cpu",
+    )
+
+
 def _evaluate_with(objective: Any) -> Work:
     return Work(subject_of(objective), (1, 2))
 
@@ -63,7 +79,7 @@ def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """One for all tests of its kind, already running: children take seconds to start."""
     made = EXECUTORS[request.param]()
-    _answers(made, _jobs(7), _fails_on_sin)
+    _answers(made, _jobs(7), _small_task())  # imports what training needs
     yield made
     made.close()
 

@@ -132,6 +132,7 @@ sys.exit("; ".join(failed) or 0)
 """
 
 
+@pytest.mark.slow
 def test_it_may_be_the_first_thing_that_a_process_does(tmp_path: Path, alone: Alone) -> None:
     """Alembic is imported when it is first needed, here by every thread at once."""
     paths = [_old(OLD[0], tmp_path / f"{number}.db") for number in range(6)]
@@ -144,7 +145,7 @@ def test_it_may_be_the_first_thing_that_a_process_does(tmp_path: Path, alone: Al
 
 def test_another_library_may_migrate_meanwhile(tmp_path: Path, alone: Alone) -> None:
     """Optuna makes its databases through Alembic as well, whose module globals are one for the whole process."""
-    paths = [_old(OLD[0], tmp_path / f"{number}.db") for number in range(6)]
+    paths = [_old(OLD[0], tmp_path / f"{number}.db") for number in range(3)]
 
     def optuna_storages() -> None:
         for number in range(2):

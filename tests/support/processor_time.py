@@ -25,8 +25,6 @@ __all__ = ["ProcessorTime"]
 LIMIT = 1.0
 """Seconds on the reference machine: a virtual one with 2 cores of an AMD EPYC and nothing else to do, in 2026."""
 
-JUDGED = False
-
 _UNIT = 0.040
 """Seconds of processor time that :func:`_unit` takes there."""
 
@@ -73,7 +71,7 @@ class ProcessorTime:
         begun, modules = item.stash[_BEGUN]
         took = _spent() - begun - self._wide
         item.user_properties.append((_PROPERTY, round(took, 3)))
-        if not JUDGED or took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser"))):
+        if took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser"))):
             return
         if len(sys.modules) - modules >= _LIBRARY:
             return
