@@ -19,7 +19,7 @@ HOMES = (ROOT, ROOT / "search/actsearch", ROOT / "dashboard/actsearch_dashboard"
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"`((?:[\w.-]+/)+|(?:[\w.-]+/)*[\w-]+\.(?:py|pyi|md))`")
-_ELSEWHERE = {"src/"}  # not ours
+_ELSEWHERE = {"src/", ".slow/"}  # other projects', and what .ci/slow makes
 
 
 def _prose(page: Path) -> str:
