@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import random
@@ -134,8 +135,14 @@ class TestEveryStrategy:
         strategy = make_strategy(name)
         return strategy.propose(history, strategy.batch_size(history, context), context)
 
-    @pytest.mark.parametrize("space", list(SPACES))
-    @pytest.mark.parametrize("history", ["none", "mixed"])
+    @pytest.mark.parametrize(
+        ("space", "history"),
+        [
+            # where there is little that is new, looking for it takes long
+            pytest.param(*case, marks=pytest.mark.slow if case == ("smallest", "mixed") else ())
+            for case in itertools.product(SPACES, ("none", "mixed"))
+        ],
+    )
     def test_proposals_lie_in_the_space(self, name: str, space: str, history: str) -> None:
         allowed = SPACES[space]
         proposals = self._propose(name, HISTORIES[history], _context(allowed))

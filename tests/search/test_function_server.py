@@ -61,6 +61,7 @@ def test_moments_samples_neighbours_python_and_cost() -> None:
     assert "times ReLU" in asked("measure_cost", item=item("tanh(x)"), shape=[4, 4])
 
 
+@pytest.mark.slow
 def test_it_answers_line_by_line_and_ends_with_its_input() -> None:
     code = "from actsearch.function_server import main; raise SystemExit(main())"
     requests = [{"call": "find_moments", "item": item("x")}, {"call": "nothing"}]

@@ -117,7 +117,7 @@ def _stored(outcome: Outcome) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("seed", "sizes"),
     [
-        (1, (2, 5, 8)),
+        (1, (2, 4)),
         *(pytest.param(seed, (2, 5, 32), marks=pytest.mark.slow) for seed in range(12)),
     ],
 )

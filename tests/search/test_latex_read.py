@@ -164,7 +164,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(_TREES)
 def test_random_formulas_are_read_back(tree: Expression) -> None:
     single, double = values(tree, torch.float32), values(tree, torch.float64)

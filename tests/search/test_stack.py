@@ -71,7 +71,10 @@ def assert_same(one: Sequence[Outcome], other: Sequence[Outcome]) -> None:
         assert a.spread == b.spread
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if kind == "encoder" else ()) for kind in KINDS],
+)
 @pytest.mark.parametrize(
     "names",
     [
