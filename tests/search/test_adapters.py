@@ -429,6 +429,7 @@ def evaluate(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> dict[
     return {"accuracy": torch.cat(hits).float().mean().item()}
 
 
+@pytest.mark.slow
 def test_a_search_over_a_model_of_transformers_with_batches_by_name(sqlite_url: str) -> None:
     task = acs.Task(
         model=bert,
