@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,7 @@ class TaskSubject(TaskAnalysis, Subject):
         ]
 
     def _train_alone(self, request: Request, pruner: Pruner | None) -> Outcome:
+        request = dataclasses.replace(request, epochs=request.epochs or self.epochs)
         tracker = None if pruner is None else pruner.track(request.number)
         with self.threads():
             outcome = evaluate(self.task, request, tracker, device=self.device, is_own=False)
@@ -146,7 +148,7 @@ class TaskSubject(TaskAnalysis, Subject):
     def _seed_result(
         self, request: Request, seed: int, result: TrainingResult, tracker: RungTracker | None
     ) -> SeedRun:
-        run = Run(seed, request.number, request.phase, self.device, request.epochs)
+        run = Run(seed, request.number, request.phase, self.device, request.epochs or self.epochs)
         run.scores_on_test(self.task)
         metrics = run.trained(result)
         if tracker is not None and tracker.pruned_at is not None:
