@@ -93,7 +93,7 @@ def test_a_storage_that_is_being_migrated_is_a_calm_message(
 ) -> None:
     with migrating(older):
         app = opened(page, older)
-        assert "has schema 0005, this version reads 0007" in said(app)
+        assert "has schema 0005, this version reads 0008" in said(app)
     app.run()
     assert not app.error
     said(app)

@@ -224,6 +224,7 @@ def read_only_disk(stored: bytes, tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_can_not_be_written_is_read_and_nothing_else(read_only_disk: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", WRITE, str(read_only_disk)], capture_output=True, text=True

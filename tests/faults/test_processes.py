@@ -171,6 +171,7 @@ def test_what_cannot_be_sent_is_said(executor: acs.Processes) -> None:
         _outcomes(executor, objective)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_built_there_is_said(
     executor: acs.Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ def test_what_cannot_be_built_there_is_said(
         _outcomes(executor, exec_free)
 
 
+@pytest.mark.slow
 def test_prints_are_no_messages_and_logs_arrive(
     executor: acs.Processes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -210,7 +210,7 @@ def test_what_another_thread_places_and_measures_changes_no_trial(task: acs.Task
 def test_a_training_that_waits_for_such_a_call_does_not_hang(
     task: acs.Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actsearch.seeds._PATIENCE", 0.2)
+    monkeypatch.setattr("actsearch.seeds._LONGEST_WAIT", 0.2)
 
     def step(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         if said := _in_thread(lambda: acs.place(_model(), "gelu", sample=batch[0])):
@@ -226,7 +226,7 @@ def test_a_call_of_another_thread_that_takes_long_fails_no_trial(
     task: acs.Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The search waits for it; only what is called beside a search gives up after a while."""
-    monkeypatch.setattr("actsearch.seeds._PATIENCE", 0.1)
+    monkeypatch.setattr("actsearch.seeds._LONGEST_WAIT", 0.1)
 
     class Slow(nn.Module):
         def __init__(self) -> None:

@@ -203,16 +203,19 @@ def _check_killed_creation(url: str, statements: int) -> bool:
 
 class TestKilled:
     @pytest.mark.parametrize("statements", [3, 11])
+    @pytest.mark.slow
     def test_an_upgrade_has_not_happened(self, tmp_path: Path, statements: int) -> None:
         url = _frozen("0001", tmp_path)
         assert _check_killed_upgrade(url, statements)
 
+    @pytest.mark.slow
     def test_nor_on_a_server(self, postgresql_url: str) -> None:
         engine = sa.create_engine(postgresql_url, poolclass=sa.NullPool)
         with engine.begin() as connection:
             MAKE["fill"](connection, "0001")
         assert _check_killed_upgrade(postgresql_url, 5)
 
+    @pytest.mark.slow
     def test_nor_the_making_of_a_database(self, database_url: str) -> None:
         assert _check_killed_creation(database_url, 9)
 

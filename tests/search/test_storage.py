@@ -273,6 +273,7 @@ class TestReadOnly:
         assert result.stdout.split("\n")[:2] == ["s False 1 False", "1"], result.stderr
         assert [path.name for path in folder.iterdir()] == ["study.db"]
 
+    @pytest.mark.slow
     def test_a_file_that_can_not_be_written_is_read(self, folder: Path) -> None:
         folder.chmod(0o777)
         result = _as_plain_user(["-c", READ, f"{folder}/study.db"])

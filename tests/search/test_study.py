@@ -659,6 +659,7 @@ class TestOneDriver:
             yield process
             process.kill()
 
+    @pytest.mark.slow
     def test_a_second_process_is_kept_out_and_a_dead_one_taken_over(
         self, other: subprocess.Popen[str], sqlite_url: str
     ) -> None:
@@ -832,6 +833,7 @@ class TestConfirm:
         assert alone.comparisons >= len(alone.rows) == len(second.rows)
         assert second.comparisons == first.comparisons + alone.comparisons
 
+    @pytest.mark.slow
     def test_more_looks_make_the_intervals_wider(
         self, searched: acs.Study, tiny_task: acs.Task
     ) -> None:
