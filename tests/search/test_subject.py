@@ -251,3 +251,26 @@ class TestSubject:
             if re.search(r"isinstance\([^)]*\bTask\b", path.read_text())
         ]
         assert asking == ["evaluation/subject/choose.py"]
+
+
+def test_data_that_were_written_over_are_another_task(tmp_path: Path) -> None:
+    """One Task object, whose tensors the user changes between two calls: their values would not compare."""
+    x, y = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(60, 1)
+    y[::2] = 1
+    task = acs.Task(
+        model=lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)),
+        train=(x[:40], y[:40]), valid=(x[40:], y[40:]), loss=nn.MSELoss(), epochs=1, device="cpu",
+    )  # fmt: skip
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = acs.create_study(study_name="s", storage=url, strategy="random")
+    study.optimize(task, n_trials=1, show_progress_bar=False)
+    x.mul_(100)
+    with pytest.raises(acs.StudyError, match="the task differs") as refused:
+        study.optimize(task, n_trials=1, show_progress_bar=False)
+    assert {"train", "valid"} <= {
+        line.split(":")[0].strip() for line in str(refused.value).splitlines()
+    }
+    x[0, 0] = float("nan")  # what is said of the data is said of those that are there now
+    other = acs.create_study(study_name="other", storage=url, strategy="random")
+    with pytest.raises(acs.TaskError, match="1 NaN in 1 of 40 rows"):
+        other.optimize(task, n_trials=1, show_progress_bar=False)

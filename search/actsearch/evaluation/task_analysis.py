@@ -62,6 +62,7 @@ class Findings:
         stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
             than single training; empty if it does not.
         stack_gain: with so many threads, so many times faster a training is in a stack.
+        hashes: of the data sets that all this was found with, by name.
     """
 
     model: tuple[Any, list[float], ModelAnalysis] | None = None
@@ -75,6 +76,7 @@ class Findings:
     may_stack_later: bool = False
     stack_differences: dict[Any, str] = field(default_factory=dict)
     stack_gain: tuple[int, float] = (0, 0.0)
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 # One entry for each Task object that is alive: the search, the verdict and a second study of one task share what was
@@ -96,6 +98,12 @@ class TaskAnalysis:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.findings = _findings.setdefault(task, Findings())
+
+    def compare_data(self, name: str, data_hash: str) -> None:
+        """Forget what was found with other data: a user may write into the tensors of a task that is used again."""
+        if self.findings.hashes.get(name, data_hash) != data_hash:
+            self.findings = _findings[self.task] = Findings()
+        self.findings.hashes[name] = data_hash
 
     @property
     def device(self) -> torch.device:

@@ -276,16 +276,9 @@ class Task:
         return dataclasses.replace(self, **changes)
 
     def data_hash(self, name: Literal["train", "valid", "test"]) -> str:
-        """A hash of one data set; "" for a missing test set. Nothing but that set is read."""
-        hashes = self._hashes
-        if name not in hashes:
-            source = getattr(self, name)
-            hashes[name] = "" if source is None else _hash(describe_source(source))
-        return hashes[name]
-
-    @functools.cached_property
-    def _hashes(self) -> dict[str, str]:
-        return {}
+        """A hash of one data set as it is now; "" for a missing test set. Nothing but that set is read."""
+        source = getattr(self, name)
+        return "" if source is None else _hash(describe_source(source))
 
     def describe(self) -> dict[str, Any]:
         """What the search's results depend on, as JSON data: model, settings and data, never source text."""

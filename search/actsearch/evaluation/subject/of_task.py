@@ -49,6 +49,7 @@ class TaskSubject(TaskAnalysis, Subject):
         self.device_type = self.device.type
         if self.findings.may_stack_later:
             self.findings.stack_refusal = ""
+        self._test_hash: str | None = None
         # whether stacks are faster; None until it is worth asking
         self._is_stacked: bool | None = None
 
@@ -203,11 +204,17 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Subject.describe`."""
-        return self.task.describe()
+        described = self.task.describe()
+        for name in ("train", "valid"):
+            self.compare_data(name, described[name])
+        return described
 
     def test_id(self, study_id: int) -> str:
         """See :meth:`Subject.test_id`: its test data, whatever the study."""
-        return self.task.data_hash("test")
+        if self._test_hash is None:
+            self._test_hash = self.task.data_hash("test")
+            self.compare_data("test", self._test_hash)
+        return self._test_hash
 
     def check_test(self) -> None:
         """See :meth:`Subject.check_test`."""
