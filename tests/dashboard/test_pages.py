@@ -18,20 +18,12 @@ from streamlit.testing.v1 import AppTest
 import actsearch_dashboard
 from actsearch.report import Reader
 from actsearch.storage import Storage
+from actsearch_dashboard.app import PAGES as EVERY_PAGE
 from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import Filters
 from actsearch_dashboard.pages.trials import csv_of
 
-PAGES = [
-    "studies",
-    "study",
-    "leaderboard",
-    "evolution",
-    "compare",
-    "trials",
-    "activation",
-    "inside",
-]
+PAGES = [name for name in EVERY_PAGE if name != "playground"]  # which shows no study
 Opener = Callable[..., AppTest]
 
 
