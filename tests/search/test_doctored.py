@@ -62,6 +62,7 @@ WHERE = {
     "epochs": "epoch = 1 AND evaluation_id = (SELECT e.id FROM evaluations e JOIN trials t ON t.id = e.trial_id "
     f"WHERE t.number = {CHANGED} AND t.study_id = 1)",
     "studies": "id = 1",
+    "diagnostics.stage": "stage = 'start'",  # part of the key: both rows of a site cannot have one
 }  # fmt: skip
 
 
@@ -116,11 +117,10 @@ def code(tmp_path: Path) -> Iterator[str]:
 
 def _tamper(path: Path, column: str, value: str) -> None:
     table, name = column.split(".")
+    where = WHERE.get(column) or WHERE.get(table, "TRUE")
     with closing(sqlite3.connect(path)) as base, base:
         base.execute("PRAGMA ignore_check_constraints = ON")
-        changed = base.execute(
-            f"UPDATE {table} SET {name} = ? WHERE {WHERE.get(table, 'TRUE')}", (value,)
-        )
+        changed = base.execute(f"UPDATE {table} SET {name} = ? WHERE {where}", (value,))
         assert changed.rowcount >= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -136,14 +137,17 @@ def _freeze_trial(trial: TrialRecord, names: Sequence[str], objectives: int) -> 
     if state is OptunaState.COMPLETE and measured is None:
         state = OptunaState.FAIL
     epochs = trial.evaluations[0].epochs if trial.evaluations else ()
+    # Optuna takes no ended trial without both moments, and in a damaged row one of them may not be readable
+    known = filter(None, map(_to_naive, (trial.completed, trial.started, trial.created)))
+    ended = next(known, datetime(1970, 1, 1))
     return FrozenTrial(
         number=-1,
         trial_id=-1,
         state=state,
         value=None,
         values=measured if state in (OptunaState.COMPLETE, OptunaState.PRUNED) else None,
-        datetime_start=_to_naive(trial.started or trial.completed),
-        datetime_complete=_to_naive(trial.completed),
+        datetime_start=_to_naive(trial.started) or ended,
+        datetime_complete=ended,
         params={name: value for name, (value, _) in parameters.items()},
         distributions={name: choices for name, (_, choices) in parameters.items()},
         user_attrs={
