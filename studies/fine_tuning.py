@@ -58,9 +58,8 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
     """Search, confirm, print the evidence; ``small`` is a quick look at whether it all runs."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
-    torch.set_num_threads(
-        1
-    )  # a network this small is fastest so, and its weights come out the same
+    # a network this small is fastest so, and its weights come out the same
+    torch.set_num_threads(1)
     train, valid, test = digits()
     task = acs.Task(
         name="digits-fine-tuning",

@@ -89,9 +89,8 @@ def make_task(plant: Plant, seed: int, small: bool = False) -> acs.Task:
     draws = torch.Generator().manual_seed(seed)
     first = nn.Linear(INPUTS, UNITS)
     with torch.no_grad():
-        nn.init.orthogonal_(
-            first.weight, gain=2, generator=draws
-        )  # each unit sees N(bias, 4), alone
+        # each unit sees N(bias, 4), alone
+        nn.init.orthogonal_(first.weight, gain=2, generator=draws)
         first.bias.copy_(torch.randn(UNITS, generator=draws))
         inputs = torch.randn(1024, INPUTS, generator=draws)
         targets = plant.module()(first(inputs)) @ torch.randn(UNITS, 1, generator=draws)

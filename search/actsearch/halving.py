@@ -121,9 +121,8 @@ class Competition:
         for rung, value in enumerate(tracker.values):
             if rung == len(self._rungs):
                 self._rungs.append([])
-            bisect.insort(
-                self._rungs[rung], self._sign * value
-            )  # sorted, so that a rank is one search
+            # sorted, so that a rank is one search
+            bisect.insort(self._rungs[rung], self._sign * value)
 
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""

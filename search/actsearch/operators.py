@@ -42,10 +42,16 @@ class Operator:
             (no exp in exp, no sin in sin); None has no limit.
         uses_x: the implementation takes the input x as an extra first argument.
         separator: LaTeX between the arguments of an operator that takes any number of them; None for a fixed number.
+        drawn_arity: number of arguments with which composing strategies draw it, if that is not ``arity``.
+        number_choices: numbers among which random formulas draw the second argument, which in every composed formula
+            has to be a number; empty where it may be any formula.
         learned: start values of learned numbers that follow the arguments. In a formula they may be left out, or
             written out as ``param(...)`` or a number.
-        code: template for exported source, in torch alone (``torch``, ``F``), one field for each argument; needed where
-            ``function`` is one of ours that no symbol stands for.
+        code: template for exported source, in torch alone (``torch``, ``F``), one field for each argument, or, with a
+            ``separator``, one for all of them, joined by ``code_separator``; needed where ``function`` is one of ours
+            that no symbol stands for.
+        code_separator: source between the arguments of an operator that takes any number of them.
+        code_of_two: template for two arguments, where an operator that takes any number has a shorter one for these.
         expected: its value for the arguments 0.4 and 1.3, learned numbers 0.25, to be compared when it is bound; for
             an operator that uses x, for x = 0.4 and the arguments 1.3 and 0.7.
     """
@@ -62,9 +68,13 @@ class Operator:
     family: str | None = None
     uses_x: bool = False
     separator: str | None = None
+    drawn_arity: int | None = None
+    number_choices: tuple[float, ...] = ()
     learned: tuple[float, ...] = ()
     expected: float | None = None
     code: str | None = None
+    code_separator: str = ", "
+    code_of_two: str | None = None
 
     @property
     def recommended(self) -> bool:
@@ -80,14 +90,20 @@ class Operator:
             raise FormulaError(
                 f"{where}: any number of arguments means two or more, without symbol or learned numbers"
             )
-        wanted = 1 if self.separator is not None else self.arity + len(self.learned)
-        if _count_fields(self.latex) != wanted:
-            raise FormulaError(f"{where}: latex must have {wanted} '{{}}', not {self.latex!r}")
+        if self.separator is None and self.code_of_two is not None:
+            raise FormulaError(f"{where}: code_of_two belongs to a row with a separator")
+        fields = 1 if self.separator is not None else self.arity + len(self.learned)
+        for column, wanted in (("latex", fields), ("code", fields), ("code_of_two", 2)):
+            template = getattr(self, column)
+            if template is not None and _count_fields(template) != wanted:
+                raise FormulaError(
+                    f"{where}: {column} must have {wanted} '{{}}', not {template!r}"
+                )
 
     @property
     def usual_arity(self) -> int:
-        """Number of arguments with which composing strategies draw it: with two, a sum is an addition."""
-        return 3 if self.name in ("sum", "prod") else self.arity
+        """Number of arguments with which composing strategies draw it."""
+        return self.arity if self.drawn_arity is None else self.drawn_arity
 
     def accepts(self, count: int) -> bool:
         """Whether it may stand before so many arguments, learned numbers left out or not."""
@@ -125,16 +141,21 @@ _ROWS = (
     Operator("neg", 1, "-{}", 1, "operator.neg",
              "-a", symbol="-", precedence=3, weight=1, expected=-0.4),
     Operator("pow", 2, "{{{}}}^{{{}}}", 4, "operator.pow",
-             "np.power(a, b)", symbol="**", precedence=4, weight=0.5, family="power", expected=0.30386311717294956),
-    # two arguments or more
+             "np.power(a, b)", symbol="**", precedence=4, weight=0.5, family="power", expected=0.30386311717294956,
+             number_choices=(2.0, 3.0)),
+    # two arguments or more; a sum or product is drawn with three, as with two it is an addition or multiplication
     Operator("max", 2, r"\max\left({}\right)", 1, _OWN + "largest",
-             "np.maximum(a, b)", weight=2, separator=", ", expected=1.3),
+             "np.maximum(a, b)", weight=2, separator=", ", expected=1.3, code_of_two="torch.maximum({}, {})",
+             code="torch.stack(torch.broadcast_tensors({})).amax(0)"),
     Operator("min", 2, r"\min\left({}\right)", 1, _OWN + "smallest",
-             "np.minimum(a, b)", weight=2, separator=", ", expected=0.4),
+             "np.minimum(a, b)", weight=2, separator=", ", expected=0.4, code_of_two="torch.minimum({}, {})",
+             code="torch.stack(torch.broadcast_tensors({})).amin(0)"),
     Operator("sum", 2, r"\left({}\right)", 2, _OWN + "total",
-             "a + b", weight=0.3, separator=" + ", expected=1.7),
+             "a + b", weight=0.3, separator=" + ", drawn_arity=3, expected=1.7,
+             code="({})", code_separator=" + "),
     Operator("prod", 2, r"\left({}\right)", 2, _OWN + "product",
-             "a * b", weight=0.3, separator=r" \cdot ", expected=0.52),
+             "a * b", weight=0.3, separator=r" \cdot ", drawn_arity=3, expected=0.52,
+             code="({})", code_separator=" * "),
     Operator("gate", 2, r"\sigma\left({}\right) \cdot \left({}\right)", 4, _OWN + "gate",
              "special.expit(a) * b", weight=2, expected=0.7782939581461876, code="torch.sigmoid({0}) * ({1})"),
     Operator("piecewise", 2, r"\begin{{cases}} {} & x < 0 \\ {} & x \geq 0 \end{{cases}}", 2, _OWN + "piecewise",

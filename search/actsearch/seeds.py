@@ -1,7 +1,7 @@
 """Deriving seeds: every random stream has a name, and its seed follows from the study's seed and that name.
 
-The global streams of torch, random and numpy are one for all threads of a process: who seeds them and gives them back
-does so inside of :data:`global_streams`.
+The global streams of torch, random and numpy are one for all threads of a process: code that seeds and restores
+them does so inside of :data:`global_streams`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from actsearch.errors import StudyError
 
 __all__ = ["GlobalStreams", "derive", "global_streams", "seed_list"]
 
-_LONGEST_WAIT = (
-    60.0  # a training of another thread may hold the streams; it must not wait for us in turn
-)
+# A training of another thread may hold the streams that long; were it waiting for us in turn, it would never end.
+_LONGEST_WAIT = 60.0
 
 
 def derive(*parts: int | str) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import actsearch as acs
 from actsearch.activations import bind, primitives
+from actsearch.expression import nodes, parser
 from actsearch.operators import OPERATORS, Operator
 
 
@@ -27,6 +28,12 @@ from actsearch.operators import OPERATORS, Operator
         ({"name": "f", "arity": 2, "latex": "{} {}", "separator": ", "}, "latex must have"),
         ({"name": "f", "separator": ", "}, "two or more"),
         ({"name": "f", "arity": 2, "separator": ", ", "symbol": "@"}, "two or more"),
+        ({"name": "f", "code": "f({0}, {1})"}, "code must have 1"),
+        (
+            {"name": "f", "arity": 2, "latex": "{}", "separator": ", ", "code": "f({0}, {1})"},
+            "code must have 1",
+        ),
+        ({"name": "f", "code_of_two": "f({0}, {1})"}, "belongs to a row with a separator"),
     ],
 )
 def test_a_malformed_row_is_refused_when_it_is_written(
@@ -57,6 +64,24 @@ def test_a_row_says_how_many_arguments_it_accepts() -> None:
 
 def doubled(a: Tensor) -> Tensor:
     return 2 * a
+
+
+def mean(*arguments: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*arguments)).mean(0)  # type: ignore[no-untyped-call]
+
+
+def test_exported_source_has_every_argument_of_a_new_operator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = Operator(
+        "mean", 2, "{}", 1, f"{__name__}.mean", separator=", ",
+        code="torch.stack(torch.broadcast_tensors({})).mean(0)",
+    )  # fmt: skip
+    for module in (nodes, parser, primitives):
+        monkeypatch.setattr(module, "OPERATORS", {**OPERATORS, "mean": row})
+    line = acs.to_python("mean(x, 3, tanh(x))").splitlines()[-1].strip()
+    arguments = "x, torch.full_like(x, 3.0), torch.tanh(x)"
+    assert line == f"return torch.stack(torch.broadcast_tensors({arguments})).mean(0)"
 
 
 def shape_changing(a: Tensor) -> Tensor:

@@ -312,9 +312,10 @@ class TestRefused:
         with pytest.raises(acs.TaskError, match=words):
             task_of("mlp").replace(objectives=objectives)
 
-    def test_what_is_diagnosed_needs_diagnostics(self) -> None:
+    @pytest.mark.parametrize("name", ["sparsity", "parameters"])
+    def test_what_is_diagnosed_needs_diagnostics(self, name: str) -> None:
         with pytest.raises(acs.TaskError, match="leave them on"):
-            task_of("mlp").replace(objectives=("accuracy", "sparsity"), diagnostics=False)
+            task_of("mlp").replace(objectives=("accuracy", name), diagnostics=False)
 
     @pytest.mark.parametrize(
         ("given", "objectives", "words"),

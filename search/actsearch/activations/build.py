@@ -144,9 +144,8 @@ def activation(
             hyperparameters = {**hyperparameters, "per": "channel"}
     record = describe(what, **hyperparameters)
     if record.name is not None:
-        _catalog_record(
-            record.name, dict(record.hyperparameters)
-        )  # a stored record may be out of range
+        # a stored record may be out of range
+        _catalog_record(record.name, dict(record.hyperparameters))
         if record.name in SPECIAL:
             module = SPECIAL[record.name](record)
             module.channel_axis = channel_axis

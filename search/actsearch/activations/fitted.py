@@ -15,9 +15,8 @@ from actsearch.expression import Call, Expression, Number, Parameter, X
 __all__ = ["fitted_expression"]
 
 Array = npt.NDArray[np.float64]
-Target = Callable[
-    [str], tuple[Array, Array]
-]  # name of a function -> points x and its values there
+Target = Callable[[str], tuple[Array, Array]]
+"""Name of a function -> points x and its values there."""
 
 _TOLERANCE = 0.2  # a start further off than this share of the function's scale is no start from it
 

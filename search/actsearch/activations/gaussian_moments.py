@@ -35,9 +35,8 @@ _LEVELS = 42  # halvings at most; an unknown kink takes about 15, a jump about 3
 _PANELS = 20_000  # open at one time at most; sin(3000 x) needs 9,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
 _DOUBTFUL = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
-_LINEAR = frozenset(
-    {"add", "sub", "sum", "neg", "identity", "mix", "piecewise"}
-)  # these turn nowhere, or at x = 0, where there is an edge anyway
+# these turn nowhere, or at x = 0, where there is an edge anyway
+_LINEAR = frozenset({"add", "sub", "sum", "neg", "identity", "mix", "piecewise"})
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)  # on [-1, 1]
 _BOUNDS = np.concatenate([[-1.0], _NODES, [1.0]])
@@ -230,9 +229,8 @@ def _integrate(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
             scale = whole
             ends = fine[:, [0, -1]].sum(axis=1)
             infinite = (np.abs(fine[:, [0, -1]]) > _TOLERANCE * scale[:, None]).any(axis=1)
-        scale = np.where(
-            np.isfinite(whole), np.maximum(scale, whole), scale
-        )  # a peak may show late
+        # a peak may show late
+        scale = np.where(np.isfinite(whole), np.maximum(scale, whole), scale)
         error[infinite | ~np.isfinite(scale)] = 0  # nothing to refine
         converged = ((error <= _TOLERANCE * scale[:, None]) | (error == 0)).all(axis=0)
         total += fine[:, converged].sum(axis=1)

@@ -96,7 +96,7 @@ def _largest_of_pieces(x: Tensor, count: int, axis: int, label: str) -> Tensor:
             f"has shape {shape}: the layer before must be {count} times as wide, as actsearch.place makes it"
         )
     axis %= x.dim()
-    # both sizes spelt out: of an empty batch, -1 could not be told
+    # both sizes written out: for an empty batch, -1 could not be inferred
     pieces = torch.unflatten(x, axis, (shape[axis] // count, count))
     return pieces.amax(axis + 1)
 

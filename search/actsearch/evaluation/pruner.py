@@ -185,7 +185,7 @@ class BatchPruner:
 
 
 class _OptimisticTracker(RungTracker):
-    """Judges a trial that is trained elsewhere: gives it up only where it will be pruned in any case."""
+    """Decides on a trial that is trained elsewhere: prunes it only where it will be pruned in any case."""
 
     def __init__(self, competition: Competition, number: int, numbers: Iterable[int]) -> None:
         """Args:
@@ -197,7 +197,7 @@ class _OptimisticTracker(RungTracker):
         self._pruner = BatchPruner(competition, numbers)
 
     def report(self, step: int, value: float) -> bool:
-        """Take a value; whether the trial is to be given up."""
+        """Take a value; whether the trial is to be pruned."""
         while self.pruned_at is None and self._reaches(step):
             rung = self._competition.pruner.step(len(self.values))
             self.values.append(value)

@@ -129,6 +129,7 @@ class Run:
         Raises:
             TrialPruned: the study's pruner gives the trial up.
         """
+        # made for each run, it has the findings of all others of this Task object, in a table of their module
         analysis = TaskAnalysis(task)
         placement = analysis.place(candidate, self.seed)
         on_test = self.scores_on_test(task)

@@ -25,11 +25,12 @@ __all__ = ["MEASURED", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
+# their training together is compared with single training
 _PROBES = (
     "relu",
     "sin",
     "x*sigmoid(param(1.0)*x)",
-)  # their training together is compared with single training
+)
 MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
 

@@ -19,7 +19,7 @@ from actsearch.execution.guard import Guard, end_group
 __all__ = ["Child", "Event"]
 
 Event = tuple["Child", str, Any]
-"""Who says something, which kind of message, and what: ("ended", None) is the last."""
+"""The child that sends a message, the kind of message, and its content: ("ended", None) is the last."""
 
 _CODE = """
 import sys
@@ -28,7 +28,7 @@ from actsearch.execution.child import main
 main({threads}, {level})
 """
 _END_SECONDS = 5.0
-_LOOK_SECONDS = 0.1  # between two looks at the memory in use
+_CHECK_SECONDS = 0.1  # between two checks of the memory in use
 
 
 class Child:
@@ -43,7 +43,7 @@ class Child:
     ) -> None:
         """Args:
         events: where its messages go.
-        guard: who ends it should this process be killed.
+        guard: ends it should this process be killed.
         threads: that torch may use in it.
         limit: see above.
         """
@@ -57,7 +57,7 @@ class Child:
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            process_group=0,  # a terminal sends Ctrl-C to all of a group; who started this one decides
+            process_group=0,  # a terminal sends Ctrl-C to all of a group; the parent decides
         )
         guard.add(self.pid)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -132,7 +132,7 @@ class Child:
         """
         while True:
             try:
-                self._process.wait(None if self.limit is None else _LOOK_SECONDS)
+                self._process.wait(None if self.limit is None else _CHECK_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 if self.is_over_limit():

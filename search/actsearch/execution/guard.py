@@ -1,4 +1,4 @@
-"""Who ends child processes when the process that started them was killed and could not."""
+"""Ending child processes when the process that started them was killed and cannot."""
 
 from __future__ import annotations
 

@@ -12,11 +12,12 @@ from actsearch.export.subject import resolve_record, resolve_records
 
 __all__ = ["plot"]
 
+# Okabe & Ito: safe for colour-blind readers
 _BLUE, _ORANGE, _GREY = (
     "#0072B2",
     "#D55E00",
     "#999999",
-)  # Okabe & Ito: safe for colour-blind readers
+)
 
 _CHANNELS = 32  # more lines are no easier to read
 

@@ -17,7 +17,7 @@ from actsearch.export.several import write_module
 from actsearch.export.subject import make_class_name, resolve_record, resolve_records
 from actsearch.export.words import escape_comment, escape_docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
-from actsearch.operators import OPERATORS
+from actsearch.operators import Operator
 from actsearch.records import ActivationRecord, TrialRecord
 from actsearch.report import Verdict, VerdictRow, origin
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["to_python"]
-
-_INFIX = {row.name: row.symbol for row in OPERATORS.values() if row.symbol and row.arity == 2}
-_JOINED = {"sum": " + ", "prod": " * "}
-_EXTREMES = {"max": ("torch.maximum", "amax"), "min": ("torch.minimum", "amin")}
 
 _HELPERS = {
     "piecewise": '''def piecewise(x: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -231,26 +227,30 @@ class _Writer:
             self._count += 1
             return f"theta_{self._count - 1}"
         assert isinstance(tree, Call)
-        if tree.operator in _INFIX:
-            left, right = (self._text(item) for item in tree.arguments)
-            text = f"({left} {_INFIX[tree.operator]} {right})"
-            return text if not as_tensor or tree.uses_x else f"torch.zeros_like(x) + {text}"
-        if tree.operator == "neg":
-            return f"(-{self._text(tree.arguments[0])})"
-        if tree.operator in _JOINED:
-            return f"({_JOINED[tree.operator].join(self._text(item) for item in tree.arguments)})"
+        if tree.row.symbol is not None:
+            return self._symbol(tree, tree.row.symbol, as_tensor)
+        return self._call(tree, tree.row)
+
+    def _symbol(self, tree: Call, symbol: str, as_tensor: bool) -> str:
+        *left, right = (self._text(item) for item in tree.arguments)
+        if not left:
+            return f"({symbol}{right})"
+        text = f"({left[0]} {symbol} {right})"
+        return text if not as_tensor or tree.uses_x else f"torch.zeros_like(x) + {text}"
+
+    def _call(self, tree: Call, row: Operator) -> str:
+        in_call = row.code_separator == ", "  # between symbols, a number may stay a number
         arguments = [
-            self._text(item, as_tensor=index < tree.row.arity or not tree.row.learned)
+            self._text(item, as_tensor=in_call and (index < row.arity or not row.learned))
             for index, item in enumerate(tree.arguments)
         ]
-        if tree.row.code is not None:
-            return f"({tree.row.code.format(*arguments)})"
-        if tree.operator in _EXTREMES:
-            of_two, of_all = _EXTREMES[tree.operator]
-            if len(arguments) == 2:
-                return f"{of_two}({', '.join(arguments)})"
-            return f"torch.stack(torch.broadcast_tensors({', '.join(arguments)})).{of_all}(0)"
-        function = tree.row.function.replace("torch.nn.functional.", "F.")
+        if row.code_of_two is not None and len(arguments) == 2:
+            return row.code_of_two.format(*arguments)
+        if row.code is not None and row.separator is not None:
+            return row.code.format(row.code_separator.join(arguments))
+        if row.code is not None:
+            return f"({row.code.format(*arguments)})"
+        function = row.function.replace("torch.nn.functional.", "F.")
         return f"{function}({', '.join(arguments)})"
 
 

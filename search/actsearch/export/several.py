@@ -19,7 +19,7 @@ def write_module(
     """One file with a class for each different activation and ``ACTIVATIONS``, which says by group what goes where.
 
     Args:
-        items: activations by group of sites.
+        records: activations by group of sites.
         name: of the classes of composed formulas, with a number where there are several.
         note: words for the head of the file.
         write: writes one activation as a file.

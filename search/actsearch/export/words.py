@@ -10,9 +10,8 @@ from actsearch.storage.tolerant import one_line
 __all__ = ["escape_comment", "escape_docstring"]
 
 _LONGEST = Limits.LENGTH  # so that no formula is cut
-_ENCODING = re.compile(
-    r"coding(?=[:=])"
-)  # PEP 263: in a comment at the top it says how a file is to be read
+# PEP 263: in a comment at the top it says how a file is to be read
+_ENCODING = re.compile(r"coding(?=[:=])")
 
 
 def escape_docstring(text: str) -> str:

@@ -307,9 +307,8 @@ class Call(Expression):
             return row.latex.format(parts[0][0], parts[1][0]), _ATOM
         own = row.precedence
         if row.name == "pow":  # the exponent stands in braces of its own
-            text, binding = parts[
-                0
-            ]  # a superscript on a call's LaTeX would seem to belong to its end
+            # a superscript on a call's LaTeX would seem to belong to its end
+            text, binding = parts[0]
             base = _bracket(text, 0 if self.arguments[0].children else binding, at_least=own + 1)
             return row.latex.format(base, parts[1][0]), own
         *left, (text, binding) = parts

@@ -1,4 +1,4 @@
-"""Who makes a call, by the frames of the Python stack: where it stands in the user's code, and on whose behalf."""
+"""The caller of a function, by the frames of the Python stack: its place in the user's code, and its module."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TORCH_FILES = (
     "<eval_with_key>",  # what torch.fx and torch.compile generate
 )
 _RERUN_IN_BACKWARD = ("torch.utils.checkpoint", "torch.autograd.function")
-# modules whose frames only pass a call on: it is made by whoever is above them
+# modules whose frames only pass a call on: the caller is above them
 _DISPATCHING = re.compile(
     r"(torch\.(overrides|nn\.functional|_tensor|_jit_internal|fx)|actsearch\.placement)(\..*)?"
 )

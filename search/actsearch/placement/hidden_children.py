@@ -51,7 +51,7 @@ class HiddenChildrenDict(dict[str, Any]):
         return self._visible().items()
 
     def everything(self) -> dict[str, Any]:
-        """Names and modules, whoever asks."""
+        """Names and modules, hidden ones included."""
         return dict(super().items())
 
     def copy(self) -> HiddenChildrenDict:

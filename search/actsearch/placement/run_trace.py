@@ -127,7 +127,7 @@ class _Watcher(TorchFunctionMode):
         return watched
 
     def record_kernel(self, name: str) -> None:
-        """An activation is computed; by whom is known if a function of Python was called for it."""
+        """An activation is computed; its caller is known if a function of Python was called for it."""
         if not self._in_known_call:
             self.recorder.record_kernel(name)
 

@@ -185,9 +185,8 @@ def _apply_slopes(module: nn.Module, times: int) -> None:
     for name in ("weight", "bias"):
         if (tensor := getattr(module, name, None)) is not None:
             pieces = _split_pieces(module, name, times)
-            trailing = (
-                pieces.dim() - _channel_dim(module, name) - 2
-            )  # axes after (channels, times)
+            # axes after (channels, times)
+            trailing = pieces.dim() - _channel_dim(module, name) - 2
             slopes = torch.tensor(start_slopes(times), dtype=tensor.dtype, device=tensor.device)
             pieces.mul_(slopes.view(-1, *[1] * trailing))
 

@@ -44,9 +44,8 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
         StorageError: the storage is one of ours, cannot be written, or holds another study of that name.
     """
     shown = display_url(url)
-    secrets = Secrets(
-        parse_any_url(url)
-    )  # what cannot be read Optuna would repeat, with the password
+    # what cannot be read Optuna would repeat, with the password
+    secrets = Secrets(parse_any_url(url))
     _check(url, own)
     path = sqlite_file(url)
     try:

@@ -195,9 +195,8 @@ def replace_file(part: Path, path: Path) -> None:
         before = path.stat()
         part.chmod(before.st_mode & 0o7777)
         os.chown(part, before.st_uid, before.st_gid)  # may be refused: then it is the writer's
-    _sync(
-        part
-    )  # before it is renamed: else a loss of power may leave an empty file under the right name
+    # before it is renamed: else a loss of power may leave an empty file under the right name
+    _sync(part)
     os.replace(part, path)
     with contextlib.suppress(OSError):  # some file systems cannot do that with a folder
         _sync(path.parent)

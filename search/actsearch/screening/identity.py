@@ -32,11 +32,12 @@ _KINKS = (0.0, 0.5, 1.0, 2.0, 3.0, 6.0)  # where catalog rows bend, on both side
 _OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu from a clipped one
 _DIGITS = 6  # float32 has 7: formulas that are equal on paper differ in the last ones
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
+# of both signs and different sizes: symmetric ones would hide differences
 _PERTURBATIONS = (
     0.0,
     0.137,
     -0.0823,
-)  # of both signs and different sizes: symmetric ones would hide differences
+)
 
 
 Numbers = npt.NDArray[np.float64]
@@ -162,9 +163,8 @@ def perturbed_modules(record: ActivationRecord) -> tuple[Activation, ...]:
     return _perturb(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
 
 
-@functools.lru_cache(
-    maxsize=256
-)  # a logical batch: what is told apart there is screened soon after
+# a logical batch: what is told apart there is screened soon after
+@functools.lru_cache(maxsize=256)
 def _perturb(
     formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]
 ) -> tuple[Activation, ...]:

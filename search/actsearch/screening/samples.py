@@ -1,4 +1,4 @@
-"""Functions of candidates at fixed points, to be stored with a trial: who draws them then needs no torch."""
+"""Functions of candidates at fixed points, to be stored with a trial: drawing them then needs no torch."""
 
 from __future__ import annotations
 

@@ -14,10 +14,11 @@ from actsearch.screening.identity import fingerprint, points
 
 __all__ = ["simplify"]
 
+# far above what float64 rounds, far below what training notices
 _RELATIVE, _ABSOLUTE = (
     1e-9,
     1e-12,
-)  # far above what float64 rounds, far below what training notices
+)
 _PROBE = 40  # a quantile that is no special point of any operator
 
 

@@ -163,9 +163,8 @@ class Database:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._backend.exclusive())
             self._backend.before_transaction()
-            stack.enter_context(
-                hold_forks()
-            )  # before there is a connection that a fork could inherit
+            # before there is a connection that a fork could inherit
+            stack.enter_context(hold_forks())
             try:
                 with self._connect() as connection, self._transaction(connection, write) as begun:
                     yield begun

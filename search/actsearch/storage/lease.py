@@ -48,7 +48,7 @@ _RENEW = (
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease.
+    """The process that holds a lease.
 
     Attributes:
         alive: whether that process still runs, as far as can be told from here.
@@ -158,7 +158,7 @@ class Lease:
 
     @retry_lost_connection
     def holder(self) -> Holder | None:
-        """Who holds the lease; None if nobody does."""
+        """The holder of the lease; None if there is none."""
         with self._database.reading() as session:
             row = session.get(LeaseRow, self._study_id)
             return None if row is None else _holder(row)

@@ -1,4 +1,4 @@
-"""Studies in the database: making, finding, changing and deleting them, and who runs them."""
+"""Studies in the database: making, finding, changing and deleting them, and the processes that run them."""
 
 from __future__ import annotations
 

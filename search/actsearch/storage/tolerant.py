@@ -34,9 +34,8 @@ __all__ = [
 _SHOWN = 200  # characters of a damaged value in a message
 _DEEPEST = 100  # levels of JSON data: code that walks through it recurses
 _LONGEST_NAME = 200  # characters of the name of a catalog row
-_LONGEST = (
-    Limits.LENGTH
-)  # of a formula: the parser refuses longer ones, so their end is not needed
+# of a formula: the parser refuses longer ones, so their end is not needed
+_LONGEST = Limits.LENGTH
 
 UNREADABLE = "unreadable"
 """Label of an activation that cannot be read; its formula begins with it and says why."""

@@ -115,9 +115,8 @@ class Strategy(abc.ABC):
 
 def is_measured(trial: TrialRecord) -> bool:
     """Whether a trial has a value of its own, at its end or where it was pruned."""
-    state = (
-        trial.state
-    )  # "is", as thousands of trials are asked each time: an enum's hash takes longer
+    # "is", as thousands of trials are asked each time: an enum's hash takes longer
+    state = trial.state
     return trial.value is not None and (state is TrialState.COMPLETE or state is TrialState.PRUNED)
 
 

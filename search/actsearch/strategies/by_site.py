@@ -195,9 +195,8 @@ def _rewrite(history: Sequence[TrialRecord], groups: SiteGroups) -> Iterator[Tri
             yield trial
             continue
         old = trial.candidate
-        identity = (
-            trial.fingerprint
-        )  # of all groups together, which the shared activation alone has not
+        # of all groups together, which the shared activation alone has not
+        identity = trial.fingerprint
         if identity:
             with contextlib.suppress(ActsearchError):
                 identity = fingerprint(items[0])

@@ -1,4 +1,4 @@
-"""Helpers for strategies that make new candidates from good ones: who may be a parent, who is chosen, what is new."""
+"""Helpers for strategies that make new candidates from good ones: possible parents, selection, what is new."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Member:
     @functools.cached_property
     def size(self) -> int:
         """Nodes of its different formulas together; an activation without a formula counts as one."""
-        # a formula that several groups share is read once by whoever looks at the result
+        # a formula that several groups share is one function to understand, so its size counts once
         distinct = {item.formula: item for item in self.items}.values()
         return sum(build_expression(item).size if has_tree(item) else 1 for item in distinct)
 

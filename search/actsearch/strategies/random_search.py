@@ -96,9 +96,10 @@ def random_expression(rng: random.Random, space: Space) -> Expression:
         if depth <= 1 or rng.random() < 0.1:
             return _draw_leaf(rng)
         name = rng.choices(names, weights)[0]
-        arguments = [grow(depth - 1) for _ in range(OPERATORS[name].usual_arity)]
-        if name == "pow":
-            arguments[1] = Number(rng.choice((2.0, 3.0)))
+        row = OPERATORS[name]
+        arguments = [grow(depth - 1) for _ in range(row.usual_arity)]
+        if row.number_choices:
+            arguments[1] = Number(rng.choice(row.number_choices))
         return Call(name, tuple(arguments))
 
     while True:  # at most 4 levels: random formulas that are deeper hardly ever train

@@ -220,13 +220,13 @@ def _well_formed(tree: Expression, families: frozenset[str]) -> bool:
         return True
     if not any(node.uses_x for node in tree.arguments):
         return False
-    if tree.operator == "pow" and not isinstance(tree.arguments[1], Number):
+    row = OPERATORS[tree.operator]
+    if row.number_choices and not isinstance(tree.arguments[1], Number):
         return False
-    family = OPERATORS[tree.operator].family
-    if family is not None:
-        if family in families:
+    if row.family is not None:
+        if row.family in families:
             return False
-        families |= {family}
+        families |= {row.family}
     return all(_well_formed(node, families) for node in tree.arguments)
 
 

@@ -1,4 +1,4 @@
-"""What is settled before any trial: the direction, and whether the task is the stored one."""
+"""What is decided before any trial: the direction, and whether the task is the stored one."""
 
 from __future__ import annotations
 

@@ -68,9 +68,8 @@ class _R2:
 
     def __init__(self) -> None:
         self._count = 0
-        self._sums = torch.zeros(
-            3, dtype=torch.float64
-        )  # targets, squared targets, squared residuals
+        # targets, squared targets, squared residuals
+        self._sums = torch.zeros(3, dtype=torch.float64)
 
     def update(self, output: Tensor, target: Tensor) -> None:
         target, output = _align(output, target)[::-1]
@@ -81,8 +80,8 @@ class _R2:
 
     def result(self) -> float:
         total, squares, residual = self._sums.tolist()
-        spread = squares - total * total / self._count if self._count else 0.0
-        return 1 - residual / spread if spread > 0 else math.nan
+        variation = squares - total * total / self._count if self._count else 0.0
+        return 1 - residual / variation if variation > 0 else math.nan
 
 
 class _Collected:

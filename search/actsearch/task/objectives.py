@@ -92,7 +92,9 @@ MEASURED: Mapping[str, MeasuredObjective] = MappingProxyType(
                 needs_diagnostics=True, is_timed=True,
             ),
             MeasuredObjective("size", "minimize", lambda trained: float(trained.formula_size)),
-            MeasuredObjective("parameters", "minimize", _parameters, per_seed=True),
+            MeasuredObjective(
+                "parameters", "minimize", _parameters, per_seed=True, needs_diagnostics=True
+            ),
             MeasuredObjective(
                 "sparsity", None, _sparsity, per_seed=True, needs_diagnostics=True
             ),

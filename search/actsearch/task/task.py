@@ -38,7 +38,7 @@ Objective = float | Mapping[str, float]
 _MODEL_LINES = 400  # of a model's repr that are stored
 _MOST_EPOCHS = 2**31 - 1  # an epoch's number is stored in 32 bits
 _LARGEST_BATCH = 2**63 - 1  # DataLoaders and slices take no more
-_MOST_SEEDS = 1000  # trainings of each candidate; who gives more means the seed itself
+_MOST_SEEDS = 1000  # trainings of each candidate; a larger number is probably meant as a seed
 _SEEDS = range(-(2**63), 2**63)  # what torch and databases take
 
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {

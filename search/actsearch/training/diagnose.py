@@ -33,9 +33,8 @@ _log = logging.getLogger("actsearch")
 T = TypeVar("T")
 
 _MAX_SAMPLES = 256  # most in the batch that is diagnosed, unless a loader makes larger ones
-_MAX_COUNTED = (
-    1 << 16
-)  # numbers of a site that a histogram counts, evenly spread: shares to about .2 %
+# numbers of a site that a histogram counts, evenly spread: shares to about .2 %
+_MAX_COUNTED = 1 << 16
 _MAX_LISTED = 256  # learned numbers of a parameter that are stored; of more, as many quantiles
 _FLAT_SLOPE = 1e-3  # a derivative below it lets next to nothing through
 

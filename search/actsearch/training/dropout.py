@@ -18,7 +18,7 @@ __all__ = ["KeyedDropout", "dropout_masks", "key_dropout"]
 def key_dropout(model: nn.Module, seed: int) -> None:
     """Give each dropout module of a model a stream of its own, derived from a seed and its place in the model.
 
-    Candidates of one study then see the same masks under the same seed, whoever else is trained, together or alone.
+    Candidates of one study then see the same masks under the same seed, alone or in any stack.
     Modules inside of ``torch.utils.checkpoint`` draw from torch's global stream as before, which the checkpoint winds
     back for its second pass; so do alpha dropout and dropout called as a function.
     """

@@ -85,11 +85,11 @@ def fit(
         seed: seed of this run.
         on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
         report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
-        watched: paths of the sites to be try_to_diagnose, if the task wants that.
+        watched: paths of the sites to be diagnosed, if the task wants that.
         added: numbers that the model learns beyond those of the user's own, to be written down.
         lr: learning rate; the task's own by default.
         epochs: passes over the training data; the task's own by default.
-        batch: gives the batch that is try_to_diagnose, see :func:`fixed_batch`; it is read anew by default.
+        batch: gives the batch that is diagnosed, see :func:`fixed_batch`; it is read anew by default.
 
     Raises:
         TaskError: when model, data, loss and metric do not fit together.
@@ -184,9 +184,7 @@ class Fit:
         self.model.train()
         for step, batch in enumerate(self.train, start=1):
             loss, output, target = self.loss(batch)
-            value = (
-                loss.item()
-            )  # waits for a GPU: a loss that is not finite must not be stepped on
+            value = loss.item()  # waits for a GPU: no step may follow a loss that is not finite
             if not math.isfinite(value):
                 raise NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
             self.update(loss)

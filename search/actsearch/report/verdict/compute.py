@@ -255,9 +255,8 @@ def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) ->
         centred: Scores = prior_scores - prior_scores.mean()
         if (squares := float(centred @ centred)) > 0:
             expected += float(np.clip(centred @ means / squares, 0, 1)) * centred
-    noise = (
-        float(table.var(axis=1, ddof=1).mean()) / seeds
-    )  # of a mean; pooled, as each has few seeds
+    # of a mean; pooled, as each has few seeds
+    noise = float(table.var(axis=1, ddof=1).mean()) / seeds
     residual = means - expected
     between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)
     weight = between / (between + noise) if between + noise > 0 else 1.0

@@ -1,4 +1,4 @@
-"""The door for stored verdicts: what goes through it is a valid activation, a number, or one_line text.
+"""The door for stored verdicts: what goes through it is a valid activation, a number, or one line of text.
 
 A database may have been changed by another program, and what a verdict holds goes into code that people paste. So
 nothing is kept as it was stored: activations are made anew from the catalog and the formula language, and texts lose

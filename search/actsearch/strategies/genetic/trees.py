@@ -81,9 +81,8 @@ def from_tree(tree: Any) -> Expression:
         if OPERATORS[node.name].learned and not all(
             isinstance(number, (Number, Parameter)) for number in arguments[arity:]
         ):
-            arguments = arguments[
-                :arity
-            ]  # crossover has put a subtree in the place of a learned number
+            # crossover has put a subtree in the place of a learned number
+            arguments = arguments[:arity]
         return Call(node.name, arguments)
 
     return read()

@@ -45,7 +45,7 @@ class StackedOptimizer:
         steps: of the whole training, for the schedule.
 
         Raises:
-            Unstackable: the optimiser is none of :data:`ELEMENTWISE`.
+            Unstackable: the optimiser is not one of :data:`ELEMENTWISE`.
         """
         self._model = model
         self._clip = task.clip_grad_norm
