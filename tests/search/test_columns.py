@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -137,6 +138,10 @@ def test_later_looks_follow_every_step_of_a_study(study: Study) -> None:
         lambda: study.start(9),
         lambda: study.storage.put_back_trials(study.record.id, [9], study.lease),
         lambda: study.finish(_9=_complete(0.1), _8=_complete(0.2)),
+        lambda: study.add(replace(_trial(), fingerprint="", alias="", mirror="")),  # enqueued
+        lambda: study.storage.screen_trial(
+            study.record.id, replace(_trial(), number=11), study.lease
+        ),
     ]
     seen = frame
     for step in steps:

@@ -218,6 +218,18 @@ class TestSubject:
         assert subject.stack_refusal == "RuntimeError: the device is busy"
         assert TaskSubject(task).stack_refusal == ""
 
+    def test_what_is_trained_alone_is_stored_as_it_ends(
+        self, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Once stacks have failed, a batch would be trained one by one, and be lost whole with the process."""
+        subject = TaskSubject(counted_task(counts))
+        asked = [Request(acs.Candidate.of(name).record, (1,)) for name in ("tanh", "sin")]
+        monkeypatch.setattr("actsearch.evaluation.subject.of_task._WORTH", 0)
+        monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+        assert subject.batch_for(asked) > 1
+        subject.findings.stack_refusal = "the device is busy"
+        assert subject.batch_for(asked) == 1
+
     def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
         assert isinstance(subject_of(counted_task(counts)), TaskSubject)
         assert isinstance(subject_of(lambda candidate, run: 1.0), CallableSubject)
@@ -274,3 +286,24 @@ def test_data_that_were_written_over_are_another_task(tmp_path: Path) -> None:
     other = acs.create_study(study_name="other", storage=url, strategy="random")
     with pytest.raises(acs.TaskError, match="1 NaN in 1 of 40 rows"):
         other.optimize(task, n_trials=1, show_progress_bar=False)
+
+
+def test_of_several_data_sets_each_may_be_written_over_in_turn() -> None:
+    x, y = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(40, 1)
+    y[::2] = 1
+    other = x + 1
+    task = acs.Task(
+        model=lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)),
+        train=(x, y), valid=(other, y.clone()), loss=nn.MSELoss(), epochs=1, device="cpu",
+    )  # fmt: skip
+
+    def search() -> None:
+        study = acs.create_study(study_name="s", strategy="random")
+        study.optimize(task, n_trials=1, show_progress_bar=False)
+
+    search()
+    other.add_(1)
+    search()
+    x.copy_(other)
+    with pytest.warns(acs.ActsearchWarning, match="share 40 of 40 rows"):
+        search()

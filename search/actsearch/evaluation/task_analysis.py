@@ -101,9 +101,11 @@ class TaskAnalysis:
 
     def compare_data(self, name: str, data_hash: str) -> None:
         """Forget what was found with other data: a user may write into the tensors of a task that is used again."""
-        if self.findings.hashes.get(name, data_hash) != data_hash:
-            self.findings = _findings[self.task] = Findings()
-        self.findings.hashes[name] = data_hash
+        hashes = self.findings.hashes
+        if hashes.get(name, data_hash) != data_hash:
+            # the hashes stay: what is found from here on is of the other data sets as they were
+            self.findings = _findings[self.task] = Findings(hashes=hashes)
+        hashes[name] = data_hash
 
     @property
     def device(self) -> torch.device:

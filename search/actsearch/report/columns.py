@@ -130,8 +130,12 @@ def merge_columns(before: pd.DataFrame, cells: Mapping[str, Sequence[Any]]) -> p
     rows = _make_frame(cells).set_index("number", drop=False)
     old = before[before["number"].isin(rows.index)].set_index("number", drop=False)
     new = rows.loc[old.index]
-    # an open trial changes in nothing else before it ends
-    same = (old["state"] == new["state"]) & (old["started"].isna() == new["started"].isna())
+    # before it ends, an open trial changes in nothing else; an enqueued one has no fingerprint until it is screened
+    same = (
+        (old["state"] == new["state"])
+        & (old["started"].isna() == new["started"].isna())
+        & (old["fingerprint"] == new["fingerprint"])
+    )
     rows = rows.drop(index=old.index[same])
     if rows.empty:
         return before

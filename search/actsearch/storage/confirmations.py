@@ -127,7 +127,7 @@ class ConfirmationRepository(Repository):
                     "python, torch or actsearch, or on another kind of device"
                 )
                 session.execute(_delete_trainings(row.id))
-                row.environment_id, row.device = here, device
+                row.environment_id, row.device, row.created = here, device, utc_now()
             if type(row.number) is not int or row.number < 0:  # another program wrote it
                 row.number = _next_number(session, study_id)
             return OpenConfirmation(row.id, row.number, row.created, _scores(session, row.id))

@@ -172,6 +172,8 @@ class TaskSubject(TaskAnalysis, Subject):
 
         Asked once, on the first requests that are worth it; all later ones follow.
         """
+        if self.stack_refusal:  # trained one at a time, each is stored as it ends
+            return 1
         if self._is_stacked is None:
             trainings = self._trainings(requests)
             steps = len(trainings) * _count_steps(self.task)
