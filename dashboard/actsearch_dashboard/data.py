@@ -23,7 +23,7 @@ from actsearch.errors import StorageError
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
 from actsearch.report.formulas import count_nodes, operators_in
-from actsearch.storage import file_of, redact
+from actsearch.storage import redact, storage_file
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.text import shorten
 
@@ -112,13 +112,13 @@ class Store:
     @property
     def stamp(self) -> Stamp:
         """Changes when the database does."""
-        path = file_of(self.url)
+        path = storage_file(self.url)
         return self.reader.stamp() if path is None else _stamp(path)
 
     @property
     def name(self) -> str:
         """Short name of the storage."""
-        path = file_of(self.url)
+        path = storage_file(self.url)
         if path is not None:
             return path.name
         place = redact(self.url).partition("://")[2].partition("?")[0]
@@ -242,7 +242,7 @@ def open_store(url: str) -> Store:
     Raises:
         StorageError: it is missing, empty, not ours or newer.
     """
-    path = file_of(url)
+    path = storage_file(url)
     identity = _status(path)[:2] if path is not None else ()
     return Store(url, _reader(url, identity), identity)
 

@@ -23,7 +23,7 @@ __all__ = [
     "check_one_of",
     "check_field",
     "check_share",
-    "shown",
+    "short_repr",
 ]
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def check_integer(
 ) -> int:
     """An integer within a closed range."""
     if not is_integer(value) or not _is_within(value, low, high):
-        raise error(f"{name} must be {_range('an integer', low, high)}, not {shown(value)}")
+        raise error(f"{name} must be {_range('an integer', low, high)}, not {short_repr(value)}")
     return int(value)
 
 
@@ -79,7 +79,7 @@ def check_number(
         or (above is not None and not value > above)
     ):
         wanted = _range("a number", low, high) if above is None else f"a number above {above:g}"
-        raise error(f"{name} must be {wanted}, not {shown(value)}")
+        raise error(f"{name} must be {wanted}, not {short_repr(value)}")
     return int(value) if is_integer(value) else float(value)
 
 
@@ -95,14 +95,14 @@ def check_one_of(name: str, value: object, choices: Sequence[T], error: _Error) 
             return choice
     *most, last = map(repr, choices)
     wanted = f"{', '.join(most)} or {last}" if most else last
-    raise error(f"{name} must be {wanted}, not {shown(value)}")
+    raise error(f"{name} must be {wanted}, not {short_repr(value)}")
 
 
 def check_known(kind: str, name: object, names: Iterable[str], error: _Error) -> str:
     """A name of a table, or the nearest ones in the message."""
     names = list(names)
     if not isinstance(name, str) or name not in names:
-        raise error(f"unknown {kind} {shown(name)}{nearest(name, names)}")
+        raise error(f"unknown {kind} {short_repr(name)}{nearest(name, names)}")
     return name
 
 
@@ -124,7 +124,7 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f"; known: {listed}" if names else ""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as Python writes it, shortened where it is long."""
     return _REPR.repr(value)
 

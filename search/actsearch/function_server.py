@@ -18,7 +18,7 @@ from typing import Any
 from actsearch.activations import curve, describe, moments, sample
 from actsearch.errors import ActsearchError
 from actsearch.evaluation import cost
-from actsearch.export import averaged, to_python
+from actsearch.export import average_learned, to_python
 from actsearch.records import CURVE_POINTS, ActivationRecord, CandidateRecord, Curve
 from actsearch.screening import closest, identify, sample_curve
 
@@ -62,7 +62,7 @@ def sample_all(items: Sequence[Json], fine: bool = False) -> list[Sequence[list[
 def sample_learned(item: Json, learned: Mapping[str, Sequence[float]]) -> Sequence[list[float]]:
     """A function with each learned parameter at the mean of some values."""
     record = describe(ActivationRecord.from_json(item))
-    return _lists(sample(averaged(record, learned).eval(), _FINE))
+    return _lists(sample(average_learned(record, learned).eval(), _FINE))
 
 
 def find_closest(what: Json, others: Sequence[Json], count: int) -> list[tuple[int, float]]:
@@ -114,13 +114,13 @@ def main() -> int:
     """Answer requests until there are none."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     sys.stdout = sys.stderr  # whatever is printed is no answer
-    for request in iter(_awaited, b""):
+    for request in iter(_read_request, b""):
         replies.write(answer(request) + "\n")
         replies.flush()
     return 0
 
 
-def _awaited() -> bytes:
+def _read_request() -> bytes:
     """The next request; the process ends where none comes for long."""
     idle = threading.Timer(_IDLE_SECONDS, os._exit, (0,))
     idle.daemon = True

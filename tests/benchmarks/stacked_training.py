@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Request, subject_of
+from actsearch.evaluation import Candidate, Request, make_subject
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.execution import Job, Work
@@ -141,7 +141,7 @@ def measured(kind: str, mix: str, count: int, where: str, rounds: int, epochs: i
     steps = epochs * -(-1000 // 64)
     singles, stacks = [], []
     with contextlib.closing(acs.Processes(2, batch=count // 2)) as executor:
-        work = Work(subject_of(task), (1,))
+        work = Work(make_subject(task), (1,))
 
         def together() -> None:
             if where == "2 processes":
@@ -180,7 +180,7 @@ def chosen(kind: str, count: int, threads: int, rounds: int, epochs: int) -> flo
     asked = [Request(record, (1,)) for record in candidates(count)]
     ratios = []
     for _ in range(rounds):
-        subject = subject_of(task.replace())  # of which nothing is known yet
+        subject = make_subject(task.replace())  # of which nothing is known yet
         started = time.perf_counter()
         for request in asked:
             subject.train([request])
@@ -208,7 +208,7 @@ def confirmation(epochs: int, rounds: int) -> float:
     few = asked[::9]
     ratios = []
     for _ in range(rounds):
-        subject = subject_of(task.replace())  # of which nothing is known yet
+        subject = make_subject(task.replace())  # of which nothing is known yet
         started = time.perf_counter()
         for request in few:
             subject.train([request])

@@ -13,7 +13,7 @@ from torch import nn
 
 import actsearch as acs
 from actsearch.activations import describe
-from actsearch.evaluation import subject_of
+from actsearch.evaluation import make_subject
 from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.strategies import STRATEGIES
@@ -61,7 +61,7 @@ def _small_task() -> acs.Task:
 
 
 def _evaluate_with(objective: Any) -> Work:
-    return Work(subject_of(objective), (1, 2))
+    return Work(make_subject(objective), (1, 2))
 
 
 def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[Job, Outcome]]:

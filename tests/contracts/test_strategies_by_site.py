@@ -177,7 +177,7 @@ class TestEveryStrategyBySite:
     ) -> None:
         context = CONTEXTS[where]
         for trial in _searched(name, where, 120):
-            assert context.site_groups.normalized(trial.candidate) == trial.candidate
+            assert context.site_groups.normalize(trial.candidate) == trial.candidate
             for item in trial.candidate.activations.values():
                 if item.name is not None:
                     assert item.name in context.space.activation_names

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.activations import describe
-from actsearch.evaluation import subject_of
+from actsearch.evaluation import make_subject
 from actsearch.execution import Job, Work
 from actsearch.execution.child import read_message, write_message
 from actsearch.records import CandidateRecord, Outcome, TrialState
@@ -70,7 +70,7 @@ def _jobs() -> list[Job]:
 
 
 def _outcomes(executor: acs.Processes, objective: Any) -> dict[str, Outcome]:
-    parts = executor.run(_jobs(), Work(subject_of(objective), (1,)))
+    parts = executor.run(_jobs(), Work(make_subject(objective), (1,)))
     return {NAMES[job.number]: outcome for part in parts for job, outcome in part.outcomes}
 
 

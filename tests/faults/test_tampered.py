@@ -20,7 +20,7 @@ from tampering import Field, check_python, fields, hostile, leaves, make, replac
 
 import actsearch as acs
 from actsearch.cli import main
-from actsearch.export import averaged
+from actsearch.export import average_learned
 from actsearch.report import Reader, Verdict, escape_csv_formula, first_diagnostics
 from actsearch.report.json_view import trial_json
 
@@ -91,7 +91,7 @@ class _Ways:
         reader.close()
 
     def learned(self, item: Any, values: dict[str, Any]) -> None:
-        module = self.tried(lambda: averaged(item, values))
+        module = self.tried(lambda: average_learned(item, values))
         if module is not None:
             self.python(module)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import subject_of
+from actsearch.evaluation import make_subject
 
 Data = tuple[Tensor, Tensor]
 
@@ -38,7 +38,7 @@ def task() -> Callable[..., acs.Task]:
 
 
 def share(objective: Any) -> tuple[float, float] | None:
-    return subject_of(objective).pretrained_share()
+    return make_subject(objective).pretrained_share()
 
 
 class TestWhatAModelBrings:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Pruner, Request, subject_of
+from actsearch.evaluation import Candidate, Pruner, Request, make_subject
 from actsearch.evaluation.pruner import BatchPruner
 from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.of_task import TaskSubject
@@ -25,7 +25,7 @@ from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.report import Pruning
 from actsearch.seeds import derive
-from actsearch.training.stack import StackedFit, Watch, fit_together
+from actsearch.training.stack import ExitRule, StackedRun, fit_together
 
 HALVING = SuccessiveHalving(1, 2)
 SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])
@@ -228,14 +228,14 @@ def test_a_batch_that_is_cut_off_is_trained_again(
     whole = _study()
     _run(whole, task, 14, executor=executor)
     part = _study(storage=sqlite_url)
-    epoch, calls = StackedFit.epoch, iter(range(10**9))
+    epoch, calls = StackedRun.epoch, iter(range(10**9))
 
-    def cut_off(self: StackedFit, number: int) -> None:
+    def cut_off(self: StackedRun, number: int) -> None:
         if next(calls) == 6:
             raise KeyboardInterrupt
         epoch(self, number)
 
-    monkeypatch.setattr(StackedFit, "epoch", cut_off)
+    monkeypatch.setattr(StackedRun, "epoch", cut_off)
     with pytest.raises(KeyboardInterrupt):
         _run(part, task, total_trials=14, executor=executor)
     _run(part, task, total_trials=14, executor=executor)
@@ -307,13 +307,13 @@ def test_who_may_yet_be_among_the_best_stays() -> None:
 def test_pruned_members_leave_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is pruned costs nothing more."""
     rows = []
-    train = StackedFit._train_pass
+    train = StackedRun._train_pass
 
-    def counted(self: StackedFit, epoch: int) -> Any:
+    def counted(self: StackedRun, epoch: int) -> Any:
         rows.append(self.model.count)
         return train(self, epoch)
 
-    monkeypatch.setattr(StackedFit, "_train_pass", counted)
+    monkeypatch.setattr(StackedRun, "_train_pass", counted)
     study = _study(pruner=SuccessiveHalving(1, 4))
     study.optimize(_task(), 20, executor=acs.Local(batch=20), show_progress_bar=False)
     assert rows[0] >= 10
@@ -364,8 +364,8 @@ def test_those_who_stay_are_as_without_the_others(optimizer: str) -> None:
     free = fit_together(task, members(), side_by_side=1)
     for stay in ([2, 3, 6], [1, 4, 7], [5]):
         gone = [index for index in range(len(names)) if index not in stay]
-        watch = Watch(frozenset([2]), functools.partial(_given, gone))
-        found = fit_together(task, members(), side_by_side=1, watch=watch)
+        exit_rule = ExitRule(frozenset([2]), functools.partial(_given, gone))
+        found = fit_together(task, members(), side_by_side=1, exit_rule=exit_rule)
         assert [len(item.epochs) for item in found] == [6 if i in stay else 2 for i in range(8)]
         for index in stay:
             for x, y in zip(found[index].epochs, free[index].epochs, strict=True):
@@ -500,7 +500,7 @@ def test_an_objective_that_trains_a_task_is_pruned_in_it() -> None:
     task = _task()
     decided = []
     for objective in (task, lambda candidate, run: run.train(task, candidate)):
-        subject = subject_of(objective)
+        subject = make_subject(objective)
         pruner = Pruner(Competition(HALVING, "minimize", 0, None))
         asked = [Request(Candidate.of(n).record, (1,), i) for i, n in enumerate(MIXED)]
         decided.append([_decided(subject.train([item], pruner)[0]) for item in asked])

@@ -19,7 +19,7 @@ from stack_tasks import task_of
 import actsearch as acs
 from actsearch.activations import build_expression
 from actsearch.cli import main
-from actsearch.evaluation import Candidate, Objectives, subject_of
+from actsearch.evaluation import Candidate, Objectives, make_subject
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.execution import Job, Work
 from actsearch.pareto import front, fronts
@@ -113,7 +113,7 @@ class TestMeasured:
         names = ("mse", "mae")
         for asked in (task, task.replace(metric="mae", objectives=("mae", "mse"))):
             objectives = Objectives(2, asked.objectives or ())  # type: ignore[arg-type]
-            work = Work(subject_of(asked), (1,), objectives=objectives)
+            work = Work(make_subject(asked), (1,), objectives=objectives)
             jobs = _jobs("tanh", "sin")
             alone = [dict(work.train([job])[0].evaluations[0].metrics) for job in jobs]
             together = [dict(o.evaluations[0].metrics) for o in work.train(jobs)]
@@ -140,7 +140,7 @@ class TestMeasured:
         monkeypatch.setattr(torch, "vmap", vmap)
         monkeypatch.setattr("actsearch.evaluation.objectives.relative_cost", timed)
         names = ("accuracy", "latency")
-        subject = subject_of(task_of("mlp").replace(objectives=names))
+        subject = make_subject(task_of("mlp").replace(objectives=names))
         Work(subject, (1,), objectives=Objectives(2, names)).train(_jobs("relu", "tanh"))
         assert seen[-2:] == ["time"] * 2
         assert "time" not in seen[:-2]
@@ -155,13 +155,15 @@ class TestMeasured:
         ],
     )
     def test_a_callable_that_returns_too_little_has_failed(self, result: Any, words: str) -> None:
-        work = Work(subject_of(lambda candidate, run: result), (1,), objectives=Objectives(2))
+        work = Work(make_subject(lambda candidate, run: result), (1,), objectives=Objectives(2))
         (outcome,) = work.train(_jobs("relu"))
         assert outcome.state is acs.TrialState.FAILED
         assert words in outcome.reason
 
     def test_of_a_mapping_the_named_entries_count(self) -> None:
-        subject = subject_of(lambda candidate, run: {"other": 9.0, "b": 2.0, "a": float(run.seed)})
+        subject = make_subject(
+            lambda candidate, run: {"other": 9.0, "b": 2.0, "a": float(run.seed)}
+        )
         work = Work(subject, (1, 4), objectives=Objectives(2, ("a", "b")))
         (outcome,) = work.train(_jobs("relu"))
         assert outcome.values == (2.5, 2.0)

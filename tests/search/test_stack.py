@@ -19,7 +19,7 @@ from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord, Outcome, TrialState
-from actsearch.training.stack import fit_together, lift
+from actsearch.training.stack import fit_together, stack_access
 
 FIXED = ["relu", "sin", "x*tanh(x)", "leaky_relu", "relu", "gelu", "max(x, 0.5*x)", "elu", "silu"]
 LEARNED = [
@@ -226,7 +226,7 @@ def test_bfloat16_autocast_is_close() -> None:
 
 @pytest.mark.parametrize("short", [True, False], ids=["shortcut", "public way"])
 def test_both_ways_out_of_vmap_give_the_same(short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lift, "HAS_SHORTCUT", short)
+    monkeypatch.setattr(stack_access, "HAS_SHORTCUT", short)
     task = task_of("mlp")
     asked = requests(["relu", "prelu", "sin"])
     assert_same(together(task, asked), alone(task, asked))

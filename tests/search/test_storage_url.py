@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 import actsearch as acs
 from actsearch.cli import main
-from actsearch.storage import Storage, absolute_url, file_of, storage_url
+from actsearch.storage import Storage, absolute_url, storage_file, storage_url
 
 RIGHT = {
     "sqlite:///x.db": "x.db",
@@ -167,10 +167,12 @@ def test_what_is_to_be_written_instead_is_taken(here: Path) -> None:
     checked = 0
     for url in REFUSED:
         try:
-            file_of(url)  # of some, only the disk says that they cannot be
+            storage_file(url)  # of some, only the disk says that they cannot be
         except acs.StorageError as error:
             for right in re.findall(r"(?:write|or) (sqlite:[^\s;,]+)", str(error)):
-                assert right in ("sqlite://", "sqlite:///:memory:") or file_of(right) is not None
+                assert (
+                    right in ("sqlite://", "sqlite:///:memory:") or storage_file(right) is not None
+                )
                 checked += 1
     assert checked > 40
 
@@ -238,7 +240,7 @@ def test_a_relative_path_works_in_any_folder(
     study.enqueue_trial("relu")
     assert _made(folder) == {"sub/x.db"}
     assert main(["list", "--storage", "sub/x.db"]) == 0
-    assert file_of(absolute_url("sqlite:///sub/x.db")) == folder / "sub/x.db"
+    assert storage_file(absolute_url("sqlite:///sub/x.db")) == folder / "sub/x.db"
     absolute_url("sqlite:///sub/x.db").encode()  # it is an argument of another process
     monkeypatch.chdir(here)
     assert len(study.trials) == 1
@@ -267,7 +269,7 @@ def test_the_command_line_takes_any_name_of_a_file(
     assert main(["list", "--storage", str(here / name)]) == 0
     assert capsys.readouterr().out.splitlines()[0].split()[0] == "s"
     assert main(["doctor", name]) == 0
-    assert file_of(absolute_url(storage_url(name))) == here / name
+    assert storage_file(absolute_url(storage_url(name))) == here / name
 
 
 def test_what_is_a_url_stays_one() -> None:

@@ -18,12 +18,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
-from actsearch.evaluation import Request, subject_of
+from actsearch.evaluation import Request, make_subject
 from actsearch.evaluation.subject.of_callable import CallableSubject
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import _findings
 from actsearch.placement import ModelAnalysis
-from actsearch.training.loop import Fit
+from actsearch.training.loop import TrainingRun
 
 Counts = Counter[str]
 
@@ -32,20 +32,20 @@ Counts = Counter[str]
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """How often a model was looked at, was run and an epoch was trained."""
     counted: Counts = Counter()
-    analyze, epoch = ModelAnalysis.__init__, Fit.epoch
+    analyze, epoch = ModelAnalysis.__init__, TrainingRun.epoch
 
     def analyze_counted(self: ModelAnalysis, *args: Any, **more: Any) -> None:
         counted["looks"] += 1
         analyze(self, *args, **more)
 
-    def epoch_counted(self: Fit, number: int) -> Any:
+    def epoch_counted(self: TrainingRun, number: int) -> Any:
         counted.setdefault("built before the first epoch", counted["built"])
         counted.setdefault("copied before the first epoch", counted["copied"])
         counted["epochs"] += 1
         return epoch(self, number)
 
     monkeypatch.setattr(ModelAnalysis, "__init__", analyze_counted)
-    monkeypatch.setattr(Fit, "epoch", epoch_counted)
+    monkeypatch.setattr(TrainingRun, "epoch", epoch_counted)
     return counted
 
 
@@ -132,14 +132,14 @@ class TestLookedAtAgain:
         task = task.replace(model=model)
         search(task, 1)
         width[0] = 8
-        subject_of(task).check()
-        (arriving,) = subject_of(task).pre_activations().values()
+        make_subject(task).check()
+        (arriving,) = make_subject(task).pre_activations().values()
         assert arriving.shape == (24, 8)
         assert counts["looks"] == 2
 
     def test_an_instance_whose_weights_were_changed(self, counts: Counts) -> None:
         model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
-        subject = subject_of(counted_task(counts).replace(model=model))
+        subject = make_subject(counted_task(counts).replace(model=model))
         subject.check()
         before = subject.pre_activations()["1"]
         with torch.no_grad():
@@ -156,7 +156,7 @@ class TestLookedAtAgain:
             return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
 
         task = counted_task(counts).replace(model=build)
-        subject = subject_of(task)
+        subject = make_subject(task)
         first = subject.pre_activations()["1"]
         outcomes = subject.train(
             [Request(acs.Candidate.of("prelu").record, (seed,)) for seed in range(5)]
@@ -168,10 +168,10 @@ class TestLookedAtAgain:
         self, counts: Counts
     ) -> None:
         task, other = counted_task(counts), counted_task(counts)
-        subject_of(task).train([Request(acs.Candidate.of("tanh").record, (7,))])
+        make_subject(task).train([Request(acs.Candidate.of("tanh").record, (7,))])
         for one, two in zip(
-            subject_of(task).pre_activations().values(),
-            subject_of(other).pre_activations().values(),
+            make_subject(task).pre_activations().values(),
+            make_subject(other).pre_activations().values(),
             strict=True,
         ):
             assert torch.equal(one, two)
@@ -181,9 +181,9 @@ class TestRequest:
     def test_a_learning_rate_is_that_of_a_task_with_it(self, counts: Counts) -> None:
         record = acs.Candidate.of("tanh").record
         task = counted_task(counts)
-        (one,) = subject_of(task).train([Request(record, (1,), lr=0.1)])
-        (other,) = subject_of(task.replace(lr=0.1)).train([Request(record, (1,))])
-        (own,) = subject_of(task).train([Request(record, (1,))])
+        (one,) = make_subject(task).train([Request(record, (1,), lr=0.1)])
+        (other,) = make_subject(task.replace(lr=0.1)).train([Request(record, (1,))])
+        (own,) = make_subject(task).train([Request(record, (1,))])
         losses = [[e.train_loss for e in o.evaluations[0].epochs] for o in (one, other, own)]
         assert losses[0] == losses[1] != losses[2]
 
@@ -192,8 +192,8 @@ class TestRequest:
         names = ["tanh", "sin", "gelu"][:count]
         task = counted_task(counts, schedule="cosine")
         records = [acs.Candidate.of(name).record for name in names]
-        asked = subject_of(task).train([Request(r, (1,), epochs=3) for r in records])
-        other = subject_of(task.replace(epochs=3)).train([Request(r, (1,)) for r in records])
+        asked = make_subject(task).train([Request(r, (1,), epochs=3) for r in records])
+        other = make_subject(task.replace(epochs=3)).train([Request(r, (1,)) for r in records])
         for one, two in zip(asked, other, strict=True):
             assert one.value == two.value
             losses = [[e.train_loss for e in o.evaluations[0].epochs] for o in (one, two)]
@@ -231,10 +231,10 @@ class TestSubject:
         assert subject.batch_for(asked) == 1
 
     def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
-        assert isinstance(subject_of(counted_task(counts)), TaskSubject)
-        assert isinstance(subject_of(lambda candidate, run: 1.0), CallableSubject)
+        assert isinstance(make_subject(counted_task(counts)), TaskSubject)
+        assert isinstance(make_subject(lambda candidate, run: 1.0), CallableSubject)
         with pytest.raises(acs.StudyError, match="must be a Task or a function"):
-            subject_of(3)
+            make_subject(3)
 
     def test_what_was_found_goes_with_the_task(self, counts: Counts) -> None:
         gc.collect()

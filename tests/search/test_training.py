@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 from trained import evaluate
 
 import actsearch as acs
-from actsearch.evaluation import Candidate, Run, subject_of
+from actsearch.evaluation import Candidate, Run, make_subject
 from actsearch.records import Outcome, TrialState
 from actsearch.seeds import derive
 from actsearch.training import TrainingResult, check_task, fit, parameter_groups
@@ -556,7 +556,7 @@ def test_a_factory_is_called_anew_under_each_seed() -> None:
         return model
 
     made = task(model=factory)
-    subject_of(made).check()
+    make_subject(made).check()
     drawn.clear()
     for act in ("relu", "tanh"):
         evaluate(Candidate.of(act).record, made, [3, 4])
@@ -702,7 +702,7 @@ def test_a_batch_of_what_the_model_names_tells_the_channels_of_a_site(train: Any
     )  # fmt: skip
     outcome = trial(made, "max(x, param(0.1, per='channel') * x)")
     assert outcome.state is TrialState.COMPLETE, outcome.reason
-    assert len(subject_of(made).pre_activations()) == 1
+    assert len(make_subject(made).pre_activations()) == 1
 
 
 def test_a_batch_that_the_step_prepares_is_no_sample_and_trains_all_the_same() -> None:
@@ -713,7 +713,7 @@ def test_a_batch_that_the_step_prepares_is_no_sample_and_trains_all_the_same() -
         model=ByName, train=Doubled(), valid=Records(), loss=None, step=step, evaluate=dict_evaluate
     )  # fmt: skip
     assert trial(made, "tanh").state is TrialState.COMPLETE
-    assert subject_of(made).pre_activations() == {}
+    assert make_subject(made).pre_activations() == {}
     refused = trial(made, "max(x, param(0.1, per='channel') * x)")
     assert refused.state is TrialState.FAILED
     assert "give sample=" in refused.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actsearch.evaluation import Request, subject_of
+from actsearch.evaluation import Request, make_subject
 from actsearch.records import CandidateRecord, Outcome
 
 
@@ -13,4 +13,4 @@ def evaluate(
     record: CandidateRecord, objective: Any, seeds: Sequence[int], **settings: Any
 ) -> Outcome:
     """The outcome of a Task or a function of one's own; settings as of a Request."""
-    return subject_of(objective).train([Request(record, tuple(seeds), **settings)])[0]
+    return make_subject(objective).train([Request(record, tuple(seeds), **settings)])[0]

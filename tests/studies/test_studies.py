@@ -13,7 +13,7 @@ import pytest
 from timm_without_its_kernels import mend_torchvision
 
 import actsearch as acs
-from actsearch.evaluation import Request, subject_of
+from actsearch.evaluation import Request, make_subject
 from actsearch.records import Outcome, TrialState
 from actsearch.report import Reader
 
@@ -92,7 +92,7 @@ class TestOtherTrainers:
             study.quiet()
         record = acs.Candidate.of(act).record
         request = Request(record, (settings.pop("seed", 1),), **settings)
-        return subject_of(study.Objective(epochs=3)).train([request])[0]
+        return make_subject(study.Objective(epochs=3)).train([request])[0]
 
     def test_each_epoch_is_told_and_the_last_is_the_value(self, stem: str) -> None:
         outcome = self.outcome(stem)

@@ -159,7 +159,7 @@ def _parsed(row: Row, setting: Hyperparameter, text: str | None) -> Value:
             if str(choice) == text:
                 return choice
         given: Value = text if isinstance(setting.default, str) else type(setting.default)(text)
-        return setting.checked(given, row.name)
+        return setting.check(given, row.name)
     except (ActivationError, ValueError, OverflowError):
         st.warning(
             f"{setting.name} cannot be {markdown(shorten(text, 30))}: its default is shown.",
@@ -176,7 +176,7 @@ def slider_values(setting: Hyperparameter, value: Value) -> list[Value]:
         places = [low * (high / low) ** share for share in shares]
     else:
         places = [low + (high - low) * share for share in shares]
-    rounded = {setting.rounded(place) for place in places}
+    rounded = {setting.round(place) for place in places}
     return sorted({*rounded, setting.default, value}, key=float)
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from actsearch.checks import check_integer, check_number, check_one_of, is_number, nearest, shown
+from actsearch.checks import (
+    check_integer,
+    check_number,
+    check_one_of,
+    is_number,
+    nearest,
+    short_repr,
+)
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression, Limits, parse
 
@@ -37,13 +44,13 @@ class Hyperparameter:
     log: bool = False
     searched: bool = True
 
-    def rounded(self, value: Value) -> Value:
+    def round(self, value: Value) -> Value:
         """A number that a search drew, as tables show it and people copy it: to 3 digits, within the range."""
         if self.choices or not isinstance(value, float):
             return value
         return min(max(float(f"{value:.{_DIGITS}g}"), self.low), self.high)
 
-    def checked(self, value: Value, owner: str) -> Value:
+    def check(self, value: Value, owner: str) -> Value:
         """Return the value in its type, or raise ActivationError with the range."""
         name = f"{owner}: {self.name}"
         if self.choices:
@@ -51,7 +58,7 @@ class Hyperparameter:
         if isinstance(self.default, str):
             if not isinstance(value, str) or len(value) > Limits.LENGTH:
                 raise ActivationError(
-                    f"{name} must be a text of at most {Limits.LENGTH} characters, not {shown(value)}"
+                    f"{name} must be a text of at most {Limits.LENGTH} characters, not {short_repr(value)}"
                 )
             return value
         low, high = max(self.low, -Limits.NUMBER), min(self.high, Limits.NUMBER)
@@ -130,9 +137,11 @@ class Row:
         for name in given:
             if name not in known:
                 hint = nearest(name, known) if known else "; it has none"
-                raise ActivationError(f"{self.name} has no hyperparameter {shown(name)}{hint}")
+                raise ActivationError(
+                    f"{self.name} has no hyperparameter {short_repr(name)}{hint}"
+                )
         return {
-            name: setting.checked(given.get(name, setting.default), self.name)
+            name: setting.check(given.get(name, setting.default), self.name)
             for name, setting in known.items()
         }
 
@@ -212,7 +221,9 @@ class Catalog(Mapping[str, Row]):
     def __getitem__(self, name: str) -> Row:
         if name not in self:
             known = {*self._rows, *self._aliases}
-            raise ActivationError(f"no activation is called {shown(name)}{nearest(name, known)}")
+            raise ActivationError(
+                f"no activation is called {short_repr(name)}{nearest(name, known)}"
+            )
         return self._rows[self._aliases.get(name, name)]
 
     def get(self, name: str, default: Any = None) -> Any:

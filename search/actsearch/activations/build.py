@@ -82,10 +82,10 @@ def _catalog_record(name: str, hyperparameters: dict[str, Value]) -> ActivationR
 @functools.lru_cache(maxsize=4096)  # a record is made often, and a fit takes milliseconds
 def _text(name: str, settings: tuple[tuple[str, Value], ...]) -> str:
     row, values = CATALOG[name], dict(settings)
-    return str(fitted_expression(name, values, _sampled)) if row.fitted else row.text(values)
+    return str(fitted_expression(name, values, _sample_start)) if row.fitted else row.text(values)
 
 
-def _sampled(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _sample_start(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Even points on [-3, 3] and a catalog function's values there, for fitting."""
     advice = "; take another start, such as start='relu'"
     if name in CATALOG and (CATALOG[name].fitted or not CATALOG[name].elementwise):

@@ -76,18 +76,18 @@ def largest(*arguments: Tensor) -> Tensor:
     """The largest of two tensors or more; those that tie share the gradient in equal parts."""
     if len(arguments) == 2:
         return torch.maximum(*arguments)
-    return _stacked(arguments).amax(0)
+    return _stack_tensors(arguments).amax(0)
 
 
 def smallest(*arguments: Tensor) -> Tensor:
     """The smallest of two tensors or more; those that tie share the gradient in equal parts."""
     if len(arguments) == 2:
         return torch.minimum(*arguments)
-    return _stacked(arguments).amin(0)
+    return _stack_tensors(arguments).amin(0)
 
 
 @fx.wrap  # torch.fx has no dtypes and axes to look at
-def _stacked(arguments: tuple[Tensor, ...]) -> Tensor:
+def _stack_tensors(arguments: tuple[Tensor, ...]) -> Tensor:
     """Along a new first axis; numbers, tensors without axes, take the dtype of the others."""
     dtype = next((item.dtype for item in arguments if item.dim()), arguments[0].dtype)
     whole = torch.broadcast_tensors(*(item.to(dtype) for item in arguments))  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.evaluation.run import Run, TrialPruned
-from actsearch.evaluation.subject import Objective, Subject, subject_of
+from actsearch.evaluation.subject import Objective, Subject, make_subject
 from actsearch.evaluation.timing import Cost, cost
 
 __all__ = [
@@ -21,5 +21,5 @@ __all__ = [
     "Subject",
     "TrialPruned",
     "cost",
-    "subject_of",
+    "make_subject",
 ]

@@ -54,7 +54,7 @@ class Objectives:
         try:
             evaluations = outcome.evaluations
             if analysis is not None:
-                evaluations = tuple(self._measured(evaluations, record, analysis))
+                evaluations = tuple(self._add_measures(evaluations, record, analysis))
             values = self._values(evaluations)
         except Exception as error:  # building the model once more may fail like the first time
             reason = f"{type(error).__name__}: {error}"
@@ -84,7 +84,7 @@ class Objectives:
                 raise TaskError(f"objective {name!r} is {value}")
         return values
 
-    def _measured(
+    def _add_measures(
         self,
         evaluations: Sequence[EvaluationRecord],
         record: CandidateRecord,

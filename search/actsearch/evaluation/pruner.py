@@ -12,7 +12,7 @@ from actsearch.evaluation.request import Request
 from actsearch.halving import Competition, RungTracker
 from actsearch.records import Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.training import TrainingResult
-from actsearch.training.stack import Watch
+from actsearch.training.stack import ExitRule
 
 __all__ = ["BatchPruner", "Pruner", "cut_training", "metric_curve"]
 
@@ -41,8 +41,8 @@ class Pruner:
         if self.open_numbers is None:
             self.competition.enter(tracker)
 
-    def watch(self, requests: Sequence[Request], epochs: int) -> Watch:
-        """Has those members leave a stack that will be pruned for sure.
+    def exit_rule(self, requests: Sequence[Request], epochs: int) -> ExitRule:
+        """A rule by which those members leave a stack that will be pruned in any case.
 
         Args:
             requests: whose trainings are in the stack, in order, seed by seed.
@@ -54,12 +54,12 @@ class Pruner:
             (request.number, index) for request in requests for index in range(len(request.seeds))
         ]
 
-        def leaving(epoch: int, values: Mapping[int, float | None]) -> list[int]:
+        def choose_leaving(epoch: int, values: Mapping[int, float | None]) -> list[int]:
             first = {places[row][0]: value for row, value in values.items() if places[row][1] == 0}
             pruner.record_rung(epoch, first)
             return [row for row in values if places[row][0] in pruner.pruned]
 
-        return Watch(frozenset(self.competition.pruner.steps_before(epochs)), leaving)
+        return ExitRule(frozenset(self.competition.pruner.steps_before(epochs)), choose_leaving)
 
     def apply(self, number: int, outcome: Outcome) -> Outcome:
         """Prune, or not, a trial that another process has trained; to be called in order of numbers."""

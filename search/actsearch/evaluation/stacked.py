@@ -19,7 +19,7 @@ from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.loop import seed_streams
 from actsearch.training.memory import is_out_of_memory
-from actsearch.training.stack import Member, Unstackable, Watch, check_stack, fit_together
+from actsearch.training.stack import ExitRule, Member, Unstackable, check_stack, fit_together
 
 __all__ = ["MEASURED", "Stacker", "Training"]
 
@@ -89,13 +89,13 @@ class Stacker:
         self._side_by_side = threads if threads > 1 and analysis.is_small else 1
 
     def train(
-        self, trainings: Sequence[Training], watch: Watch | None = None
+        self, trainings: Sequence[Training], exit_rule: ExitRule | None = None
     ) -> list[TrainingResult | None]:
         """Train what can be trained together.
 
         Args:
             trainings: one for each candidate and seed.
-            watch: which of them leave before their end.
+            exit_rule: which of them leave before their end.
 
         Returns:
             A result for each; None for one that has to be trained alone.
@@ -104,7 +104,7 @@ class Stacker:
         if self._findings.stack_refusal:
             return results
         for indices in self._stacks(trainings):
-            own = watch and watch.within(indices)
+            own = exit_rule and exit_rule.within(indices)
             stack = self._train_stack([trainings[index] for index in indices], own)
             for index, result in zip(indices, stack, strict=True):
                 results[index] = result
@@ -118,7 +118,7 @@ class Stacker:
         return [order[start : start + share] for start in range(0, len(order), max(share, 1))]
 
     def _train_stack(
-        self, trainings: Sequence[Training], watch: Watch | None
+        self, trainings: Sequence[Training], exit_rule: ExitRule | None
     ) -> list[TrainingResult | None]:
         results: list[TrainingResult | None] = [None] * len(trainings)
         members = [self.member(training) for training in trainings]
@@ -131,20 +131,20 @@ class Stacker:
             if len(indices) < 2 or not self._allows(signature, own):
                 continue
             stack: list[Any] = [members[index] for index in indices]
-            trained = self._fit(stack, watch and watch.within(indices))
+            trained = self._fit(stack, exit_rule and exit_rule.within(indices))
             for index, result in zip(indices, trained, strict=True):
                 results[index] = result
         return results
 
     def _fit(
-        self, members: Sequence[Member], watch: Watch | None
+        self, members: Sequence[Member], exit_rule: ExitRule | None
     ) -> Sequence[TrainingResult | None]:
         try:
             return fit_together(
                 self._task,
                 members,
                 on_test=self._on_test,
-                watch=watch,
+                exit_rule=exit_rule,
                 diagnose=not self._on_test,
                 side_by_side=self._side_by_side,
                 epochs=self._epochs,

@@ -14,7 +14,7 @@ from actsearch.errors import ActivationError
 from actsearch.expression import Parameter
 from actsearch.records import ActivationRecord
 
-__all__ = ["Learned", "averaged", "check_learned", "load_learned"]
+__all__ = ["Learned", "average_learned", "check_learned", "load_learned"]
 
 Learned = Mapping[str, Tensor | Sequence[float] | float]
 """Values by name of the parameter: theta_0, theta_1, ..."""
@@ -67,7 +67,9 @@ def load_learned(record: ActivationRecord, values: Mapping[str, Tensor]) -> Acti
     return module
 
 
-def averaged(record: ActivationRecord, learned: Mapping[str, Sequence[float]]) -> Activation:
+def average_learned(
+    record: ActivationRecord, learned: Mapping[str, Sequence[float]]
+) -> Activation:
     """The activation for one channel, each parameter at the mean of the finite values given for it.
 
     A parameter without any stays at its start: what a database holds of them need not be complete.

@@ -25,7 +25,9 @@ def resolve_records(what: Any) -> dict[str, ActivationRecord]:
         return resolve_records(what.winner)
     if isinstance(what, VerdictRow):
         stored = CandidateRecord.groups_in(what.activation or {})
-        record: Any = CandidateRecord({str(key): _stored(item) for key, item in stored.items()})
+        record: Any = CandidateRecord(
+            {str(key): _read_stored(item) for key, item in stored.items()}
+        )
     elif isinstance(record := getattr(what, "record", what), TrialRecord):
         record = record.candidate
     if not isinstance(record, CandidateRecord) or record.single is not None:
@@ -58,7 +60,7 @@ def resolve_record(what: Any) -> ActivationRecord:
                 "the database was changed by another program, or holds what a newer version wrote"
             )
         if what.activation is not None:
-            return describe(_stored(what.activation))
+            return describe(_read_stored(what.activation))
         if what.verdict == "baseline":
             raise ActivationError(
                 f"this is the model unchanged, not an activation: keep {one_line(what.label)}"
@@ -67,7 +69,7 @@ def resolve_record(what: Any) -> ActivationRecord:
     return describe(getattr(what, "candidate", what))
 
 
-def _stored(item: Any) -> ActivationRecord:
+def _read_stored(item: Any) -> ActivationRecord:
     """JSON data of an activation; :func:`describe` refuses what is not valid."""
     return tolerant.activation(dict(item) if isinstance(item, Mapping) else item)
 

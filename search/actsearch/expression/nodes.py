@@ -297,7 +297,7 @@ class Call(Expression):
     def _latex(self, numbers: Iterator[int]) -> tuple[str, int]:
         row, parts = self.row, [argument._latex(numbers) for argument in self.arguments]
         if row.separator is not None:
-            return row.latex.format(row.separator.join(self._joined(parts))), _ATOM
+            return row.latex.format(row.separator.join(self._bracket_all(parts))), _ATOM
         if row.symbol is None:
             plain = [_bracket(*part, at_least=1) for part in parts[: row.arity]]
             weights = [_bracket(*part, at_least=_ATOM) for part in parts[row.arity :]]
@@ -315,7 +315,7 @@ class Call(Expression):
         last = _bracket(text, 0 if text.startswith("-") else binding, at_least=own + 1)
         return row.latex.format(*(_bracket(*part, at_least=own) for part in left), last), own
 
-    def _joined(self, parts: list[tuple[str, int]]) -> list[str]:
+    def _bracket_all(self, parts: list[tuple[str, int]]) -> list[str]:
         """Arguments of a sum, product or list, bracketed where the whole could be read otherwise."""
         strength = {"sum": 2, "prod": 3}.get(self.operator)
         if strength is None:

@@ -108,12 +108,12 @@ class _Tracer(fx.Tracer):
     def wrap(self, path: str, module: nn.Module, forward: Any) -> Any:
         """A forward that counts as a call of its module also when it is called without it."""
 
-        def traced(*args: Any, **kwargs: Any) -> Any:
+        def trace_forward(*args: Any, **kwargs: Any) -> Any:
             if self.recorder.begin(path):
                 return forward(*args, **kwargs)
-            return self.call_module(module, traced, args, kwargs)
+            return self.call_module(module, trace_forward, args, kwargs)
 
-        return traced
+        return trace_forward
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)

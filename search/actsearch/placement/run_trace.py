@@ -112,7 +112,7 @@ class _Watcher(TorchFunctionMode):
     def wrap(self, path: str, module: nn.Module, forward: Any) -> Any:
         """A forward that is watched also when it is called without its module, whose hooks then do not run."""
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watch_forward(*args: Any, **kwargs: Any) -> Any:
             if self.recorder.begin(path):
                 return forward(*args, **kwargs)
             self.recorder.enter(path)
@@ -124,7 +124,7 @@ class _Watcher(TorchFunctionMode):
                 self.leave_hook(path)(module, args, result)
             return result
 
-        return watched
+        return watch_forward
 
     def record_kernel(self, name: str) -> None:
         """An activation is computed; its caller is known if a function of Python was called for it."""

@@ -144,7 +144,7 @@ def _notes(model: nn.Module, discovery: Discovery) -> Iterator[str]:
         yield f"{method} calls {name} and did not run; it stays as it is."
     if len(others) > _SHOWN_METHODS:
         yield f"Likewise {len(others) - _SHOWN_METHODS} more methods."
-    if unreached := _unreached(model, discovery):
+    if unreached := _list_unreached(model, discovery):
         shown = ", ".join(unreached[:_SHOWN_MODULES])
         more = ", ..." if len(unreached) > _SHOWN_MODULES else ""
         yield f"Did not run, so that functions called there were not seen: {shown}{more}."
@@ -198,7 +198,7 @@ def _other_methods(model: nn.Module, discovery: Discovery) -> Iterator[tuple[str
                 yield f"{type(module).__name__}.{method}", name
 
 
-def _unreached(model: nn.Module, discovery: Discovery) -> list[str]:
+def _list_unreached(model: nn.Module, discovery: Discovery) -> list[str]:
     """Modules of the user's own classes whose forward was not run, the outermost ones."""
     if discovery.how == "listed":
         return []

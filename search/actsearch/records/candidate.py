@@ -112,7 +112,7 @@ class CandidateRecord:
         """The activation of a group: its own, or the one for all other sites; None if there is neither."""
         return self.activations.get(group, self.activations.get(SHARED))
 
-    def aligned(
+    def align(
         self, other: CandidateRecord
     ) -> list[tuple[ActivationRecord | None, ActivationRecord | None]]:
         """The activations of two candidates in each group that one of them names, ordered by group."""

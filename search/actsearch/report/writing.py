@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from actsearch.errors import StorageError
-from actsearch.storage import file_of, may_hold_password
+from actsearch.storage import may_hold_password, storage_file
 from actsearch.storage.file import COMPANIONS, suggest_name
 
 __all__ = ["temporary_file", "is_same_file", "replace_file", "sqlite_file", "write_file"]
@@ -153,7 +153,7 @@ def sqlite_file(url: str) -> Path | None:
     """
     if not url.startswith("sqlite"):
         return None  # an Optuna storage may be on a server that ours never are on
-    path = file_of(url)
+    path = storage_file(url)
     return None if path is None else path.absolute()
 
 

@@ -69,7 +69,7 @@ def closest(
 
 def _measure(one: CandidateRecord, other: CandidateRecord) -> float:
     squares = []
-    for left, right in one.aligned(other):
+    for left, right in one.align(other):
         if left is None or right is None:
             return math.inf
         try:

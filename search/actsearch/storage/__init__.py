@@ -8,7 +8,7 @@ from actsearch.storage.overview import Overview, StudyProgress
 from actsearch.storage.redaction import Secrets, may_hold_password, quote_name, redact
 from actsearch.storage.store import Storage
 from actsearch.storage.trial_reader import FIELDS
-from actsearch.storage.url import absolute_url, file_of, parse_url, storage_url
+from actsearch.storage.url import absolute_url, parse_url, storage_file, storage_url
 
 __all__ = [
     "FIELDS",
@@ -21,7 +21,7 @@ __all__ = [
     "StudyProgress",
     "Storage",
     "absolute_url",
-    "file_of",
+    "storage_file",
     "may_hold_password",
     "parse_url",
     "quote_name",

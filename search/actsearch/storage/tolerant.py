@@ -96,10 +96,10 @@ def one_line(value: Any, width: int = 500) -> str:
         value: a text, or what is shown as one.
         width: longer ones are cut.
     """
-    return _cut(escape_unprintable(_cut(str(value), width)), width)
+    return _shorten(escape_unprintable(_shorten(str(value), width)), width)
 
 
-def _cut(line: str, width: int) -> str:
+def _shorten(line: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

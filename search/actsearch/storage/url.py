@@ -17,7 +17,7 @@ from actsearch.storage.redaction import escape_unprintable, is_ambiguous, may_ho
 __all__ = [
     "absolute_url",
     "parse_any_url",
-    "file_of",
+    "storage_file",
     "parse_url",
     "display_url",
     "sqlite_url",
@@ -52,7 +52,7 @@ def parse_url(url: str | URL) -> URL:
     Raises:
         StorageError: it is not a storage URL, or hardly means what was intended; the message has the right spelling.
     """
-    text = _text_of(url)
+    text = _url_text(url)
     if not _SCHEME.match(text):
         raise _no_url(text, _suggest_correction(text))
     kind, _, rest = text.partition("://")
@@ -89,7 +89,7 @@ def sqlite_url(path: str | Path) -> str:
     )
 
 
-def file_of(url: str) -> Path | None:
+def storage_file(url: str) -> Path | None:
     """The file of a SQLite URL; None in memory and on a server.
 
     Raises:
@@ -102,7 +102,7 @@ def file_of(url: str) -> Path | None:
 
 def absolute_url(url: str) -> str:
     """The same storage for a process that may have another current folder."""
-    path = file_of(url)
+    path = storage_file(url)
     return url if path is None else sqlite_url(path.resolve())
 
 
@@ -111,7 +111,7 @@ def display_url(url: str) -> str:
     return escape_unprintable(redact(url))
 
 
-def _text_of(url: Any) -> str:
+def _url_text(url: Any) -> str:
     if isinstance(url, URL):
         if url.drivername.partition("+")[0] == "sqlite" and url.database:  # not escaped by 2.0
             rest = url.set(database="").render_as_string(hide_password=False)

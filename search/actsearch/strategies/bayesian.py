@@ -302,4 +302,4 @@ def _distributions(names: Sequence[str], name: str, prefix: str) -> dict[str, Ba
 
 def _suggest_value(trial: optuna.Trial, name: str, setting: Hyperparameter) -> Value:
     value: Value = trial._suggest(name, _distribution(setting))
-    return setting.rounded(value)
+    return setting.round(value)

@@ -162,7 +162,7 @@ class BySite(Strategy):
             if groups == SiteGroups.shared():
                 return candidates
             if candidates or len(groups) < 2 or not any(_is_start(one, groups) for one in history):
-                return [groups.normalized(candidate) for candidate in candidates]
+                return [groups.normalize(candidate) for candidate in candidates]
             phase = "one"  # the space has no other shared ones
         state = BySiteState(history, context, phase)
         # a stream of its own: how a strategy draws activations must not move which groups are chosen

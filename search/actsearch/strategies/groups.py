@@ -91,7 +91,7 @@ class SiteGroups:
         }
         return CandidateRecord(activations, operation, parents)
 
-    def normalized(self, candidate: CandidateRecord) -> CandidateRecord:
+    def normalize(self, candidate: CandidateRecord) -> CandidateRecord:
         """A candidate as these groups write it, so that equal ones are written equally.
 
         Raises:

@@ -81,10 +81,8 @@ def _draw_value(rng: random.Random, setting: Hyperparameter) -> Value:
     if isinstance(setting.default, int):
         return rng.randint(int(setting.low), int(setting.high))
     if setting.log:
-        return setting.rounded(
-            math.exp(rng.uniform(math.log(setting.low), math.log(setting.high)))
-        )
-    return setting.rounded(rng.uniform(setting.low, setting.high))
+        return setting.round(math.exp(rng.uniform(math.log(setting.low), math.log(setting.high))))
+    return setting.round(rng.uniform(setting.low, setting.high))
 
 
 def random_expression(rng: random.Random, space: Space) -> Expression:

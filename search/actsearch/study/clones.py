@@ -19,7 +19,7 @@ def near_clone(a: CandidateRecord, b: CandidateRecord) -> bool:
     Two activations are, that differ by less than a tenth of their norm, sqrt(E[(f - g)^2]), z ~ N(0, 1). Learned forms
     are compared at their start, and only with forms of as many parameters.
     """
-    return all(_are_close(first, second) for first, second in a.aligned(b))
+    return all(_are_close(first, second) for first, second in a.align(b))
 
 
 def _are_close(first: ActivationRecord | None, second: ActivationRecord | None) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
-from actsearch.evaluation import Candidate, Objective, subject_of
+from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.records import (
     RunGoal,
     Score,
@@ -40,7 +40,7 @@ from actsearch.study.contender import Contender, identity, same_training
 from actsearch.study.preparation import resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.trainings import Trainings
-from actsearch.study.unfinished import Unfinished, activations_of, digest
+from actsearch.study.unfinished import Unfinished, activations_json, digest
 
 __all__ = ["Confirmation"]
 
@@ -67,7 +67,7 @@ class Confirmation:
         seeds = check_integer("seeds", seeds, StudyError, low=2)
         if min_effect is not None:
             min_effect = check_number("min_effect", min_effect, StudyError, above=0)
-        self._subject = subject_of(objective)
+        self._subject = make_subject(objective)
         self._subject.check_test()
         self._storage = storage
         self._study = study
@@ -139,13 +139,13 @@ class Confirmation:
         )  # fmt: skip
 
     @functools.cached_property
-    def _described(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         return self._subject.describe()
 
     def _check_same_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
-        given = self._study.task or self._described
-        different = task_differences(given, self._described, ignoring=("seeds",))
+        given = self._study.task or self._description
+        different = task_differences(given, self._description, ignoring=("seeds",))
         if different:
             lines = "\n  ".join(different)
             raise StudyError(
@@ -162,7 +162,7 @@ class Confirmation:
         contenders = (baseline, *finalists)
         expected = len(contenders) * self._count * self._runs_each()
         self._bar.expect(max(0, expected - self._unfinished.left))
-        runs = self._trainings.tuned([item.record for item in contenders], seeds)
+        runs = self._trainings.tune([item.record for item in contenders], seeds)
         measured = [self._measure(item, own) for item, own in zip(contenders, runs, strict=True)]
         verdict = compute_verdict(
             measured[0][0],
@@ -189,11 +189,11 @@ class Confirmation:
             versions(),
             self._unfinished.begun,
             self._subject.device_type,
-            self._described,
+            self._description,
             list(seeds),
-            activations_of(self._baseline.record),
+            activations_json(self._baseline.record),
         ]
-        each = [[item.number, activations_of(item.record)] for item in finalists]
+        each = [[item.number, activations_json(item.record)] for item in finalists]
         count = count_comparisons([item.is_catalog for item in finalists])
         with_catalog = [each] * (count - len(each))
         return [digest([*common, pair]) for pair in (*each, *with_catalog)]
@@ -343,7 +343,7 @@ class Confirmation:
             self._count,
             identity(self._baseline.record),
             self._min_effect,
-            self._described,
+            self._description,
             self._test_data(),
         ]
         return digest(data)

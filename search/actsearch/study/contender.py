@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actsearch.records import CandidateRecord, Score
-from actsearch.study.unfinished import activations_of
+from actsearch.study.unfinished import activations_json
 
 __all__ = ["Contender", "identity", "same_training"]
 
@@ -31,7 +31,7 @@ def identity(record: CandidateRecord) -> Any:
     """What a candidate is known by: its label, unless that leaves something out, as digits of a hyperparameter."""
     items = record.activations.values()
     is_exact = all(item.label in (item.name, item.formula) for item in items)
-    return record.label if is_exact else activations_of(record)
+    return record.label if is_exact else activations_json(record)
 
 
 def same_training(a: Contender, b: Contender) -> bool:

@@ -12,7 +12,13 @@ from actsearch.records import StudyRecord
 from actsearch.strategies import make_strategy, refuse_unsupported
 from actsearch.task.objectives import MEASURED
 
-__all__ = ["given_directions", "is_timed", "objectives_of", "refuse_pruner", "resolve_objectives"]
+__all__ = [
+    "given_directions",
+    "is_timed",
+    "study_objectives",
+    "refuse_pruner",
+    "resolve_objectives",
+]
 
 _DIRECTIONS = ("maximize", "minimize")
 
@@ -100,7 +106,7 @@ def resolve_objectives(study: StudyRecord, subject: Subject) -> dict[str, Any]:
     return changes
 
 
-def objectives_of(study: StudyRecord) -> Objectives | None:
+def study_objectives(study: StudyRecord) -> Objectives | None:
     """What a trial's values are; None where there is one."""
     count = len(study.directions)
     return Objectives(count, study.objectives) if count > 1 else None

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from actsearch.errors import StorageError, StudyError
-from actsearch.evaluation import LARGEST_STACK, Objective, subject_of
+from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import SiteGroups, Space
-from actsearch.study.directions import is_timed, objectives_of, resolve_objectives
+from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
-    competition_of,
     group_samples,
+    read_competition,
     resolve_direction,
     task_differences,
 )
@@ -55,7 +55,7 @@ class Driver:
     ) -> None:
         self._storage = storage
         self._study = study
-        self._subject = subject_of(objective)
+        self._subject = make_subject(objective)
         self._executor = executor or Local()
         self._should_stop = should_stop
         self._signals = StopSignals(study.name, self._executor)
@@ -141,8 +141,8 @@ class Driver:
         self._work = Work(
             self._subject,
             tuple(self._seeds()),
-            competition_of(self._storage, self._study, self._subject),
-            objectives_of(self._study),
+            read_competition(self._storage, self._study, self._subject),
+            study_objectives(self._study),
             int(self._study.user_attrs.get("largest_stack", LARGEST_STACK)),
         )
         if is_timed(self._study) and not self._history.trained:

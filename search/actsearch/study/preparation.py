@@ -15,7 +15,7 @@ from actsearch.records import StudyRecord
 from actsearch.storage import Storage
 from actsearch.strategies import SiteGroups
 
-__all__ = ["competition_of", "group_samples", "resolve_direction", "task_differences"]
+__all__ = ["read_competition", "group_samples", "resolve_direction", "task_differences"]
 
 _DIFFERENT_LINES = 10
 
@@ -56,7 +56,7 @@ def task_differences(
     return differences
 
 
-def competition_of(storage: Storage, study: StudyRecord, subject: Subject) -> Competition | None:
+def read_competition(storage: Storage, study: StudyRecord, subject: Subject) -> Competition | None:
     """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner."""
     if study.pruner is None:
         return None

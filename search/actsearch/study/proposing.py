@@ -93,7 +93,7 @@ class Proposer:
         """A proposal as a trial: refused, a repetition, or waiting to be trained."""
         trial = TrialRecord(number, TrialState.WAITING, candidate)
         try:
-            identity = identify(self._groups.normalized(candidate))
+            identity = identify(self._groups.normalize(candidate))
         except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
             return dataclasses.replace(trial, state=TrialState.REJECTED, reason=reason)

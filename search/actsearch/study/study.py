@@ -257,7 +257,7 @@ class Study:
         own = CandidateRecord(record.activations, "user")
         self._record = self._storage.study(self._record.name)  # groups may be known meanwhile
         if (known := known_groups(self._record)) is not None:
-            own = known.groups.normalized(own)
+            own = known.groups.normalize(own)
         trial = TrialRecord(-1, TrialState.WAITING, own)
         return self._storage.add_trials(self._record.id, [trial], None)[0].number
 

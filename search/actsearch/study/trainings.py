@@ -60,7 +60,7 @@ class Trainings:
             request = Request(record, (seed,), split=split, lr=lr)
             key = self._unfinished.key(request.phase, position, record, seed, step, lr)
             requests[key] = request
-        scores = self._stored(requests)
+        scores = self._take_stored(requests)
         rest = [key for key in requests if key not in scores]
         while rest:
             asked = [requests[key] for key in rest]
@@ -81,7 +81,7 @@ class Trainings:
         )
         return [scores[key] for key in requests]
 
-    def _stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
+    def _take_stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
         """Results that an interrupted call stored, where the first of them comes out the same again.
 
         What a task or an objective describes of itself is not its source text: a ``forward`` that was changed since
@@ -121,7 +121,7 @@ class Trainings:
         )
         return Score(valid, evaluation.value, outcome.validation_only, losses, outcome.reason)
 
-    def tuned(
+    def tune(
         self, records: Sequence[CandidateRecord], seeds: Sequence[int]
     ) -> list[list[dict[int, Score]]]:
         """For each candidate and seed, the score by step of the grid of learning rates.
@@ -149,7 +149,7 @@ class Trainings:
 
     def best_step(self, scores: Mapping[int, Score]) -> int:
         """The step with the best validation score; of equals, the nearest to the learning rate as given."""
-        return max(scores, key=lambda step: (self._signed(scores[step].valid), -abs(step)))
+        return max(scores, key=lambda step: (self._rank_value(scores[step].valid), -abs(step)))
 
     def _outward(self, scores: Mapping[int, Score]) -> int | None:
         """The step beyond the edge that wins; None where none does, or the grid reaches no further."""
@@ -159,7 +159,7 @@ class Trainings:
         outward = best - 1 if best == min(scores) else best + 1 if best == max(scores) else None
         return None if outward is None or abs(outward) > _GRID_REACH else outward
 
-    def _signed(self, value: float | None) -> float:
+    def _rank_value(self, value: float | None) -> float:
         return float("-inf") if value is None else self._sign * value
 
     def learning_rate(self, step: int) -> float | None:

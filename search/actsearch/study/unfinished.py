@@ -11,7 +11,7 @@ from typing import Any, Literal
 from actsearch.records import CandidateRecord, Score, StudyRecord
 from actsearch.storage import Lease, Storage
 
-__all__ = ["Unfinished", "activations_of", "digest"]
+__all__ = ["Unfinished", "activations_json", "digest"]
 
 
 class Unfinished:
@@ -67,7 +67,7 @@ class Unfinished:
             step: of the grid of learning rates.
             learning_rate: there; None where the objective has its own.
         """
-        settings = [phase, position, activations_of(record), seed, step, learning_rate]
+        settings = [phase, position, activations_json(record), seed, step, learning_rate]
         return digest([self._key, *settings])
 
     def begin_anew(self) -> None:
@@ -88,7 +88,7 @@ class Unfinished:
         self._storage.add_scores(self._begun, scores, self._lease)
 
 
-def activations_of(record: CandidateRecord) -> list[Any]:
+def activations_json(record: CandidateRecord) -> list[Any]:
     """What a candidate computes, as JSON data; not how it was made."""
     return [[group, item.to_json()] for group, item in record.activations.items()]
 

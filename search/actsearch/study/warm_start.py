@@ -75,7 +75,7 @@ class WarmStart:
             reason = _outside(candidate, self._space, self._source)
             if not reason:
                 if (groups := self._space.site_groups()) is not None:
-                    candidate = groups.normalized(candidate)
+                    candidate = groups.normalize(candidate)
                 origin = {"study": self._name, "number": trial.number, "value": trial.value}
                 self.trials.append(
                     TrialRecord(-1, TrialState.WAITING, candidate, user_attrs={WARM_START: origin})

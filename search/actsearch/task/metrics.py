@@ -125,12 +125,12 @@ def _hits(output: Tensor, target: Tensor) -> Tensor:
     return (logits > 0) == (target > 0.5)
 
 
-def _squared(output: Tensor, target: Tensor) -> Tensor:
+def _squared_error(output: Tensor, target: Tensor) -> Tensor:
     output, target = _align(output, target)
     return (output - target).square()
 
 
-def _absolute(output: Tensor, target: Tensor) -> Tensor:
+def _absolute_error(output: Tensor, target: Tensor) -> Tensor:
     output, target = _align(output, target)
     return (output - target).abs()
 
@@ -141,8 +141,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         for metric in (
             Metric("accuracy", "maximize", lambda: _Mean(_hits)),
             Metric("loss", "minimize", None),
-            Metric("mse", "minimize", lambda: _Mean(_squared)),
-            Metric("mae", "minimize", lambda: _Mean(_absolute)),
+            Metric("mse", "minimize", lambda: _Mean(_squared_error)),
+            Metric("mae", "minimize", lambda: _Mean(_absolute_error)),
             Metric("r2", "maximize", _R2),
         )
     }

@@ -18,7 +18,7 @@ __all__ = [
     "MEASURED",
     "TrainedCandidate",
     "check_objectives",
-    "direction_of",
+    "default_direction",
 ]
 
 
@@ -137,7 +137,7 @@ def check_objectives(
     return names
 
 
-def direction_of(name: str) -> Direction | None:
+def default_direction(name: str) -> Direction | None:
     """An objective's own direction; None where the user has to set it."""
     if name in MEASURED:
         return MEASURED[name].direction

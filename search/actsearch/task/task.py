@@ -29,7 +29,7 @@ from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
 from actsearch.task.data import as_source, describe_source, tensor_digest
 from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
-from actsearch.task.objectives import MEASURED, check_objectives, direction_of
+from actsearch.task.objectives import MEASURED, check_objectives, default_direction
 
 __all__ = ["SCHEDULES", "Task"]
 
@@ -225,7 +225,8 @@ class Task:
         metric = self.resolved_metric
         names = self.objectives or (metric.name,)
         return {
-            name: metric.direction if name == metric.name else direction_of(name) for name in names
+            name: metric.direction if name == metric.name else default_direction(name)
+            for name in names
         }
 
     def more_metrics(self) -> dict[str, Accumulator]:

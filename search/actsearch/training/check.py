@@ -12,7 +12,7 @@ from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
-from actsearch.training.loop import Fit
+from actsearch.training.loop import TrainingRun
 from actsearch.training.memory import is_out_of_memory
 
 __all__ = ["check_task"]
@@ -30,35 +30,35 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
         TaskError: naming the data set and the shapes that do not fit.
     """
     copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
-    fit = Fit(task.replace(**copies), model, 0)
-    for name, batches in (("train", fit.train), ("valid", fit.valid)):
+    run = TrainingRun(task.replace(**copies), model, 0)
+    for name, batches in (("train", run.train), ("valid", run.valid)):
         if name == "valid" and task.evaluate is not None:
             continue
         with isolated_random(0):
             is_read = name == "train" and batch is not None
-            first = to_device(batch, fit.device) if is_read else next(iter(batches), None)
+            first = to_device(batch, run.device) if is_read else next(iter(batches), None)
             if first is None:
                 raise TaskError(f"{name} data gives no batch")
-            _check_batch(fit, name, first)
+            _check_batch(run, name, first)
 
 
-def _check_batch(fit: Fit, name: str, batch: Any) -> None:
+def _check_batch(run: TrainingRun, name: str, batch: Any) -> None:
     try:
         with warnings.catch_warnings():
             # torch broadcasts targets of another shape to the output, with this warning
             warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
-            loss, output, target = fit.loss(batch)
+            loss, output, target = run.loss(batch)
         _check_loss(loss)
         if name == "train":
             torch.autograd.backward(loss)
-        if output is not None and fit.metric.accumulator is not None:
-            accumulator = fit.metric.accumulator()
+        if output is not None and run.metric.accumulator is not None:
+            accumulator = run.metric.accumulator()
             accumulator.update(output.detach(), target)
             float(accumulator.result())
     except ActsearchError:
         raise
     except Exception as error:
-        raise TaskError(_explain_failure(fit, name, batch, error)) from error
+        raise TaskError(_explain_failure(run, name, batch, error)) from error
 
 
 def _check_loss(loss: Any) -> None:
@@ -67,7 +67,7 @@ def _check_loss(loss: Any) -> None:
         raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
 
 
-def _explain_failure(fit: Fit, name: str, batch: Any, error: Exception) -> str:
+def _explain_failure(run: TrainingRun, name: str, batch: Any, error: Exception) -> str:
     """What failed, with the shapes of inputs, targets and output where they are known."""
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     try:
@@ -79,15 +79,15 @@ def _explain_failure(fit: Fit, name: str, batch: Any, error: Exception) -> str:
         return f"memory ran out on the first batch ({shapes}); make batch_size smaller: {message}"
     try:
         with torch.no_grad():
-            output = forward(fit.model, inputs)
+            output = forward(run.model, inputs)
     except Exception:  # the user's model: anything
         return f"the model does not take its inputs ({shapes}): {message}"
-    fits = f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+    text = f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
     # torch's message speaks of a scalar type "Long", which is int64
     is_class_number = target.dtype in (torch.int64, torch.uint8)
     if "Long" in message and not is_class_number:
-        return f"{fits}; a loss of classes takes their numbers as int64: give targets.long()"
-    return fits
+        return f"{text}; a loss of classes takes their numbers as int64: give targets.long()"
+    return text
 
 
 def _shape(value: Any) -> str:

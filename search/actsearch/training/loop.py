@@ -37,7 +37,7 @@ from actsearch.training.measures import (
 )
 from actsearch.training.optimizer import build_optimizer, build_schedule
 
-__all__ = ["Fit", "TrainingResult", "fit", "seed_streams"]
+__all__ = ["TrainingRun", "TrainingResult", "fit", "seed_streams"]
 
 Report = Callable[[int, float], bool | None]
 
@@ -95,7 +95,7 @@ def fit(
         TaskError: when model, data, loss and metric do not fit together.
     """
     started = time.perf_counter()
-    run = Fit(task, model, seed, lr, epochs, batch)
+    run = TrainingRun(task, model, seed, lr, epochs, batch)
     done: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
@@ -124,7 +124,7 @@ def seed_streams(model: nn.Module, seed: int) -> None:
     key_dropout(model, seed)
 
 
-class Fit:
+class TrainingRun:
     """One model in training: what its epochs share."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """What a study optimises, as the rest of the engine sees it: a Task, or a function of the user's own."""
 
 from actsearch.evaluation.subject.base import Objective, Subject
-from actsearch.evaluation.subject.choose import subject_of
+from actsearch.evaluation.subject.choose import make_subject
 
-__all__ = ["Objective", "Subject", "subject_of"]
+__all__ = ["Objective", "Subject", "make_subject"]

@@ -27,7 +27,7 @@ Objective = ObjectiveCallable
 class Subject(ABC):
     """What a study optimises.
 
-    Made by :func:`actsearch.evaluation.subject.subject_of`; search, verdict and executors ask it alone and know neither
+    Made by :func:`actsearch.evaluation.make_subject`; search, verdict and executors ask it alone and know neither
     Task nor function. It can be sent to another process, which then finds out anew what it needs. What stands here
     holds for a function of the user's own, of which only values are known; a Task's subject knows more.
 

@@ -10,10 +10,10 @@ from actsearch.evaluation.subject.of_callable import CallableSubject
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.task import Task
 
-__all__ = ["subject_of"]
+__all__ = ["make_subject"]
 
 
-def subject_of(objective: Any) -> Subject:
+def make_subject(objective: Any) -> Subject:
     """The subject of a Task, or of any ``objective(candidate, run)``.
 
     The only place that tells the two apart. Subjects of one Task object share what was found out about it.

@@ -91,9 +91,9 @@ class TaskSubject(TaskAnalysis, Subject):
             inexact=inexact,
             epochs=epochs,
         )
-        watch = None if pruner is None else pruner.watch(requests, epochs)
+        exit_rule = None if pruner is None else pruner.exit_rule(requests, epochs)
         with self.threads():
-            results = iter(stacker.train(self._trainings(requests), watch))
+            results = iter(stacker.train(self._trainings(requests), exit_rule))
         outcomes = [
             self._outcome(request, [next(results) for _ in request.seeds], pruner)
             for request in requests

@@ -24,7 +24,7 @@ from actsearch.training.data_check.overlap import (
     compare,
     compare_positions,
 )
-from actsearch.training.data_check.probe import Probe, attempt
+from actsearch.training.data_check.probe import ModelProbe, attempt
 from actsearch.training.data_check.rows import Origin, Rows, find_origin, is_random, read_rows
 from actsearch.training.data_check.values import repeated_inputs, value_findings
 
@@ -215,7 +215,7 @@ def _advice(item: Overlap) -> str:
 
 
 def _other_findings(task: Task, build: Callable[[], nn.Module], data: _Data) -> Iterator[Finding]:
-    probe = Probe(task, build)
+    probe = ModelProbe(task, build)
     for name, table in data.tables.items():
         yield from repeated_inputs(name, table.distinct, len(table.inputs))
     for name, rows in data.rows.items():

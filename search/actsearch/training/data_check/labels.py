@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from actsearch.task import Task
 from actsearch.training.data_check.finding import Finding
-from actsearch.training.data_check.probe import MAX_PROBED, Probe, attempt
+from actsearch.training.data_check.probe import MAX_PROBED, ModelProbe, attempt
 from actsearch.training.data_check.rows import Origin, Rows
 
 __all__ = ["label_findings"]
@@ -24,7 +24,7 @@ _CLASS_LOSSES = (F.cross_entropy, F.nll_loss)
 _CLASS_LOSS_MODULES = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
-def label_findings(task: Task, rows: Mapping[str, Rows], probe: Probe) -> Iterator[Finding]:
+def label_findings(task: Task, rows: Mapping[str, Rows], probe: ModelProbe) -> Iterator[Finding]:
     """What is wrong with the targets of a task whose batches are (inputs, targets).
 
     Args:
@@ -79,7 +79,7 @@ def _ignored_label(loss: Any) -> int:
 
 
 def _find_all_ignored(
-    task: Task, name: str, labels: Tensor, rows: Rows, probe: Probe
+    task: Task, name: str, labels: Tensor, rows: Rows, probe: ModelProbe
 ) -> Finding | None:
     """Nothing but the label that the loss leaves out: nothing is learned from them, or measured on them."""
     ignored = _ignored_label(task.loss)
@@ -96,7 +96,7 @@ def _find_all_ignored(
 
 
 def _find_constant(
-    task: Task, name: str, labels: Tensor, rows: Rows, probe: Probe
+    task: Task, name: str, labels: Tensor, rows: Rows, probe: ModelProbe
 ) -> Iterator[Finding]:
     """All targets one value.
 
@@ -143,7 +143,7 @@ def _all_are(name: str, labels: Tensor, value: float, what: str) -> str:
     return f"the {what} of all {len(labels)} {name} rows are {value}"
 
 
-def _are_classes(task: Task, rows: Rows, probe: Probe) -> bool:
+def _are_classes(task: Task, rows: Rows, probe: ModelProbe) -> bool:
     return _is_class_loss(task.loss) or _ask(probe.are_targets_classes, rows, default=False)
 
 
@@ -156,7 +156,7 @@ def _ask(
 
 
 def _find_outside(
-    task: Task, name: str, labels: Tensor, rows: Rows, probe: Probe, classes: int
+    task: Task, name: str, labels: Tensor, rows: Rows, probe: ModelProbe, classes: int
 ) -> Iterator[Finding]:
     """Labels that the model has no output for: refused if the loss does not take them; accuracy never counts them."""
     bad = ((labels < 0) & (labels != _IGNORED)) | (labels >= classes)

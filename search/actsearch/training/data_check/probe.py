@@ -16,9 +16,9 @@ from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Task, inputs_and_targets, to_device
 from actsearch.training.data_check.rows import Origin
-from actsearch.training.loop import Fit
+from actsearch.training.loop import TrainingRun
 
-__all__ = ["MAX_PROBED", "Probe", "attempt"]
+__all__ = ["MAX_PROBED", "ModelProbe", "attempt"]
 
 _log = logging.getLogger("actsearch")
 
@@ -40,7 +40,7 @@ def attempt(what: str, action: Callable[[], T], default: D) -> T | D:
         return default
 
 
-class Probe:
+class ModelProbe:
     """Runs copies of a task's model on chosen rows; nothing is trained, and no random stream moves.
 
     What depends on labels runs on the CPU: on a GPU a label out of range ends the process' use of it for good.
@@ -65,13 +65,13 @@ class Probe:
         Raises:
             Exception: whatever the user's model raises on them.
         """
-        loss, fit = self._loss(self._task, origin, which)
+        loss, run = self._loss(self._task, origin, which)
         if not math.isfinite(loss.item()):
             return f"the loss of your model on them is {loss.item()}"
         if not gradients:
             return ""
         torch.autograd.backward(loss)
-        grads = [p.grad for p in fit.model.parameters() if p.grad is not None]
+        grads = [p.grad for p in run.model.parameters() if p.grad is not None]
         return "" if all(bool(g.isfinite().all()) for g in grads) else "its gradient is not finite"
 
     def accepts_labels(self, origin: Origin, which: Sequence[int]) -> bool:
@@ -141,12 +141,14 @@ class Probe:
             inputs, target = inputs_and_targets(to_device(origin.batch(which), _CPU))
             return forward(self._model_on_cpu, inputs), target, torch.no_grad()(loss)
 
-    def _loss(self, task: Task, origin: Origin, which: Sequence[int]) -> tuple[Tensor, Fit]:
-        fit = Fit(task, copy.deepcopy(self._build()), 0)
-        fit.model.eval()  # the statistics of a normalisation need more rows than there may be
+    def _loss(
+        self, task: Task, origin: Origin, which: Sequence[int]
+    ) -> tuple[Tensor, TrainingRun]:
+        run = TrainingRun(task, copy.deepcopy(self._build()), 0)
+        run.model.eval()  # the statistics of a normalisation need more rows than there may be
         with isolated_random(0):
-            loss, _, _ = fit.loss(to_device(origin.batch(which), fit.device))
-        return loss, fit
+            loss, _, _ = run.loss(to_device(origin.batch(which), run.device))
+        return loss, run
 
     @functools.cached_property
     def _model_on_cpu(self) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from actsearch.training.data_check.finding import Finding
-from actsearch.training.data_check.probe import MAX_PROBED, Probe, attempt
+from actsearch.training.data_check.probe import MAX_PROBED, ModelProbe, attempt
 from actsearch.training.data_check.rows import Rows
 
 __all__ = ["repeated_inputs", "value_findings"]
@@ -36,7 +36,7 @@ class _NonFinite:
     place: tuple[int, ...]
 
 
-def value_findings(name: str, rows: Rows, probe: Probe, *, is_probed: bool) -> list[Finding]:
+def value_findings(name: str, rows: Rows, probe: ModelProbe, *, is_probed: bool) -> list[Finding]:
     """NaN and inf in one data set, counted.
 
     They are refused where the model gives no finite loss on them (in training, no finite gradient). A model that
@@ -67,7 +67,7 @@ def _is_mask(rows: Rows, part: Tensor) -> bool:
 
 
 def _judge_nonfinite(
-    name: str, what: str, rows: Rows, bad: _NonFinite, probe: Probe | None, *, is_mask: bool
+    name: str, what: str, rows: Rows, bad: _NonFinite, probe: ModelProbe | None, *, is_mask: bool
 ) -> Iterator[Finding]:
     kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
     text = (

@@ -15,9 +15,9 @@ from actsearch.placement.model_run import tensors
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.attention import mappable_attention
-from actsearch.training.loop import Fit
+from actsearch.training.loop import TrainingRun
 from actsearch.training.stack.model import Member, computes_memberwise
-from actsearch.training.stack.stacked_fit import StackedFit
+from actsearch.training.stack.stacked_run import StackedRun
 from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["check_stack"]
@@ -50,31 +50,31 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("error", message="There is a performance drop")  # member by member
-        stack = StackedFit(task, members)
-        fits = [Fit(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
-        starts = [_copy_state(fit.model) for fit in fits]
-        equal = _compare_losses(stack, fits)
-        steps = [_compare_steps(stack, fits[i], i, starts[i]) for i in range(len(fits))]
-        equal = _compare_outputs(stack, fits) and all(steps) and equal
+        stack = StackedRun(task, members)
+        runs = [TrainingRun(task, model, m.seed) for model, m in zip(alone, members, strict=True)]
+        starts = [_copy_state(run.model) for run in runs]
+        equal = _compare_losses(stack, runs)
+        steps = [_compare_steps(stack, runs[i], i, starts[i]) for i in range(len(runs))]
+        equal = _compare_outputs(stack, runs) and all(steps) and equal
         if stack.model.unproven:
             return "it calls " + ", ".join(sorted(stack.model.unproven))
         return "" if equal else "its sums are taken in another order there"
 
 
-def _compare_losses(stack: StackedFit, fits: Sequence[Fit]) -> bool:
+def _compare_losses(stack: StackedRun, runs: Sequence[TrainingRun]) -> bool:
     """The first steps of both, and one with as few samples as the last batch has; whether all losses are equal."""
     equal = True
-    own = [_first_batches(fit.task, fit.train) for fit in fits]
+    own = [_first_batches(run.task, run.train) for run in runs]
     stack.model.train()
-    for fit in fits:
-        fit.model.train()
+    for run in runs:
+        run.model.train()
     shared = zip(*(_first_batches(stack.task, batches) for batches in stack.train), strict=True)
     for batches, *singles in zip(shared, *own, strict=False):
         losses = stack.loss(batches)[0]
-        for index, (fit, batch) in enumerate(zip(fits, singles, strict=True)):
-            loss = fit.loss(batch)[0]
+        for index, (run, batch) in enumerate(zip(runs, singles, strict=True)):
+            loss = run.loss(batch)[0]
             equal &= _compare("the loss", losses[index], loss)
-            fit.update(loss)
+            run.update(loss)
         stack.update(losses)
     return equal
 
@@ -96,9 +96,11 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, Tensor]) -> bool:
+def _compare_steps(
+    stack: StackedRun, run: TrainingRun, index: int, start: Mapping[str, Tensor]
+) -> bool:
     """Where weights and buffers went; single training's are then set to the stack's."""
-    own = dict(itertools.chain(fit.model.named_parameters(), fit.model.named_buffers()))
+    own = dict(itertools.chain(run.model.named_parameters(), run.model.named_buffers()))
     equal = True
     for what, tensors_of in (
         ("weights", stack.model.parameters),
@@ -121,7 +123,7 @@ def _compare_steps(stack: StackedFit, fit: Fit, index: int, start: Mapping[str, 
 
 
 @torch.no_grad()
-def _compare_outputs(stack: StackedFit, fits: Sequence[Fit]) -> bool:
+def _compare_outputs(stack: StackedRun, runs: Sequence[TrainingRun]) -> bool:
     """In evaluation mode, on the first validation batch, with the same weights."""
     task = stack.task
     batch = next(iter(Batches(task.valid, task.batch_size, stack.device, None)))
@@ -129,14 +131,14 @@ def _compare_outputs(stack: StackedFit, fits: Sequence[Fit]) -> bool:
     equal = True
     if task.step is not None:
         losses = stack.loss([batch] * len(stack.model.seeds))[0]
-        for index, fit in enumerate(fits):
-            fit.model.eval()
-            equal &= _compare("the loss in evaluation", losses[index], fit.loss(batch)[0])
+        for index, run in enumerate(runs):
+            run.model.eval()
+            equal &= _compare("the loss in evaluation", losses[index], run.loss(batch)[0])
         return equal
     inputs = inputs_and_targets(batch)[0]
-    for row, fit in zip(stack.outputs(inputs), fits, strict=True):
-        fit.model.eval()
-        expected = list(tensors(forward(fit.model, inputs)))
+    for row, run in zip(stack.outputs(inputs), runs, strict=True):
+        run.model.eval()
+        expected = list(tensors(forward(run.model, inputs)))
         for got, wanted in zip(tensors(row), expected, strict=True):
             equal &= _compare("the output in evaluation", got, wanted)
     return equal

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from actsearch.training.stack.lift import CACHE_LINE, member_rows
+from actsearch.training.stack.stack_access import CACHE_LINE, member_rows
 
 __all__ = ["products", "stacked_linear"]
 

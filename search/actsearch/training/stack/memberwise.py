@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from actsearch.training.stack.lift import Lift, is_stacked, member_rows
+from actsearch.training.stack.stack_access import StackAccess, is_stacked, member_rows
 
 __all__ = ["MemberwiseMode"]
 
@@ -83,9 +83,9 @@ class MemberwiseMode(TorchFunctionMode):
         unproven: names of the functions met that are in no table: they may round otherwise than in single training.
     """
 
-    def __init__(self, lift: Lift) -> None:
+    def __init__(self, access: StackAccess) -> None:
         super().__init__()
-        self._lift = lift
+        self._access = access
         self.unproven: set[str] = set()
 
     def __torch_function__(
@@ -97,7 +97,7 @@ class MemberwiseMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if name in _ELEMENTWISE and len(args) == 1 and is_stacked(args[0]):
             if not kwargs.get("inplace"):
-                result = self._lift.at_once(lambda x: func(x, **kwargs), args[0])
+                result = self._access.at_once(lambda x: func(x, **kwargs), args[0])
                 if result is not None:
                     return result
         elif (
@@ -111,7 +111,7 @@ class MemberwiseMode(TorchFunctionMode):
             return func(*args, **kwargs)
         # a product's last bits depend on where its operands begin in memory
         cut = member_rows if name in _PRODUCTS else Tensor.unbind
-        return self._lift.member_by_member(func, args, kwargs, cut)
+        return self._access.member_by_member(func, args, kwargs, cut)
 
     @staticmethod
     def _is_separable(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.training.dropout import KeyedDropout, dropout_masks
-from actsearch.training.stack import lift
-from actsearch.training.stack.lift import Lift
+from actsearch.training.stack import stack_access
 from actsearch.training.stack.linear import stacked_linear
 from actsearch.training.stack.memberwise import MemberwiseMode
+from actsearch.training.stack.stack_access import StackAccess
 from actsearch.training.stack.stacked_site import StackedSite, Unstackable
 
 __all__ = ["Member", "StackedModel", "Unstackable", "computes_memberwise"]
@@ -43,16 +43,18 @@ class Member:
 class _StackedDropout(nn.Module):
     """A dropout module for all members; members of one seed share a mask, as they would trained alone."""
 
-    def __init__(self, streams: Sequence[KeyedDropout], seed_of: Tensor, lift: Lift) -> None:
+    def __init__(
+        self, streams: Sequence[KeyedDropout], seed_of: Tensor, access: StackAccess
+    ) -> None:
         super().__init__()
-        self._lift = lift
+        self._access = access
         self._streams = list(streams)
         self.seed_of = seed_of
         self.p = streams[0].p
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape kept."""
-        return x if not self.training or self.p == 0 else self._lift(x, self._apply_masks)
+        return x if not self.training or self.p == 0 else self._access(x, self._apply_masks)
 
     def _apply_masks(self, x: Tensor) -> Tensor:
         if any(stream.draws_globally() for stream in self._streams):
@@ -63,7 +65,7 @@ class _StackedDropout(nn.Module):
 
 def computes_memberwise(device: torch.device) -> bool:
     """Whether what could round otherwise is computed member by member: not on a GPU, whose calls cost too much."""
-    return device.type == "cpu" and lift.HAS_SHORTCUT
+    return device.type == "cpu" and stack_access.HAS_SHORTCUT
 
 
 _NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -117,7 +119,7 @@ class StackedModel:
             Unstackable: they have not.
         """
         self.count = len(members)
-        self._lift = Lift(self.count)
+        self._access = StackAccess(self.count)
         seeds = list(dict.fromkeys(member.seed for member in members))
         device = next(members[0].model.parameters()).device
         self._index = torch.arange(self.count, device=device)
@@ -133,13 +135,13 @@ class StackedModel:
         self._replace_dropout(first)
         for path in members[0].paths:
             site = StackedSite(
-                [member.model.get_submodule(path) for member in members], self._lift
+                [member.model.get_submodule(path) for member in members], self._access
             )
             self.sites[path] = site
             _set(self.base, path, site)
         self._batch_linear_layers()
         self._slots = _StateSlots(self.base)
-        self._memberwise = MemberwiseMode(self._lift) if computes_memberwise(device) else None
+        self._memberwise = MemberwiseMode(self._access) if computes_memberwise(device) else None
 
     @property
     def unproven(self) -> frozenset[str]:
@@ -165,7 +167,7 @@ class StackedModel:
                 torch.tensor(own, dtype=torch.long, device=index.device)
             ]
         self.buffers = {name: buffer[index] for name, buffer in self.buffers.items()}
-        self.count = self._lift.count = len(rows)
+        self.count = self._access.count = len(rows)
         self._names = [self._names[row] for row in rows]
         self._index = self._index[: self.count]
         self.seed_of = self.seed_of[index]
@@ -197,7 +199,7 @@ class StackedModel:
         for path, module in list(self.base.named_modules()):
             if isinstance(module, KeyedDropout):
                 streams: Any = [model.get_submodule(path) for model in models]
-                _set(self.base, path, _StackedDropout(streams, self.seed_of, self._lift))
+                _set(self.base, path, _StackedDropout(streams, self.seed_of, self._access))
 
     def _batch_linear_layers(self) -> None:
         """Make one batched product of a layer, in the place of the several steps into which ``vmap`` divides it."""
@@ -210,7 +212,7 @@ class StackedModel:
                 bias = None if module.bias is None else stacked.get(id(module.bias))
                 if weight is not None and (module.bias is None) == (bias is None):
                     layer = functools.partial(stacked_linear, weight, bias)
-                    module.forward = functools.partial(self._lift, function=layer)  # type: ignore[method-assign]
+                    module.forward = functools.partial(self._access, function=layer)  # type: ignore[method-assign]
 
     def run(self, function: Callable[..., Any], *inputs: Any, dims: Any) -> Any:
         """Map a function of the model over the members.
@@ -223,7 +225,7 @@ class StackedModel:
         mapped = {**self.parameters, **self.buffers}
 
         def run_member(index: Tensor, state: dict[str, Tensor], *own: Any) -> Any:
-            self._lift.member = index
+            self._access.member = index
             with self._slots.holding(state), self._memberwise or _NOTHING:
                 return function(self.base, *own)
 
@@ -231,7 +233,7 @@ class StackedModel:
         try:
             return torch.vmap(run_member, in_dims=in_dims)(self._index, mapped, *inputs)
         finally:
-            self._lift.member = None
+            self._access.member = None
 
     def gradients(self, member: int) -> list[Tensor]:
         """A member's own gradients, in the order in which its model alone has its parameters."""
@@ -241,7 +243,7 @@ class StackedModel:
             if item.grad is not None
         }
         for path, site in self.sites.items():
-            for name, grad in site.gradients_of(member).items():
+            for name, grad in site.learned_gradients(member).items():
                 by_name[f"{path}.{name}"] = grad
         return [by_name[name] for name in self._names[member] if name in by_name]
 

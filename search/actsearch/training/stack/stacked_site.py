@@ -14,7 +14,7 @@ from actsearch.activations.special import Maxout
 from actsearch.placement import FunctionModule
 from actsearch.placement.derived_class import is_inplace
 from actsearch.placement.known_activations import IN_PLACE
-from actsearch.training.stack.lift import Lift, fills_vectors
+from actsearch.training.stack.stack_access import StackAccess, fills_vectors
 
 __all__ = ["StackedSite", "Unstackable", "group_key"]
 
@@ -68,10 +68,10 @@ class StackedSite(nn.Module):
         True  # of a call that was redirected here, for members that keep the function
     )
 
-    def __init__(self, modules: Sequence[nn.Module], lift: Lift) -> None:
+    def __init__(self, modules: Sequence[nn.Module], access: StackAccess) -> None:
         super().__init__()
         self.observer: Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], None] | None = None
-        self._lift = lift
+        self._access = access
         self._members = nn.ModuleList(modules)
         self.learned = nn.ParameterList()
         self.owners: list[list[int]] = []
@@ -121,9 +121,9 @@ class StackedSite(nn.Module):
                 self.observer(stacked, result, lambda own: self._apply_all(own, args, kwargs))
             return result
 
-        return self._lift(x, on_all)
+        return self._access(x, on_all)
 
-    def _rows_of(self, member: int) -> Iterator[tuple[str, nn.Parameter, int]]:
+    def _learned_rows(self, member: int) -> Iterator[tuple[str, nn.Parameter, int]]:
         """A member's learned numbers: name, the parameter that holds them, row in it."""
         for parameter, owners, names in zip(self.learned, self.owners, self._names, strict=True):
             for row, (owner, name) in enumerate(zip(owners, names, strict=True)):
@@ -132,13 +132,13 @@ class StackedSite(nn.Module):
 
     def learned_by(self, member: int) -> dict[str, Tensor]:
         """The numbers that a member's activation learns, by name."""
-        return {name: item.detach()[row] for name, item, row in self._rows_of(member)}
+        return {name: item.detach()[row] for name, item, row in self._learned_rows(member)}
 
-    def gradients_of(self, member: int) -> dict[str, Tensor]:
+    def learned_gradients(self, member: int) -> dict[str, Tensor]:
         """The gradients of the numbers that a member's activation learns, by name."""
         return {
             name: item.grad[row]
-            for name, item, row in self._rows_of(member)
+            for name, item, row in self._learned_rows(member)
             if item.grad is not None
         }
 

@@ -16,9 +16,9 @@ from actsearch.task import Task
 from actsearch.training.attention import mappable_attention
 from actsearch.training.diagnose import combine_diagnostics
 from actsearch.training.loop import TrainingResult
+from actsearch.training.stack.exit_rule import ExitRule
 from actsearch.training.stack.model import Member, computes_memberwise
-from actsearch.training.stack.stacked_fit import StackedFit
-from actsearch.training.stack.watch import Watch
+from actsearch.training.stack.stacked_run import StackedRun
 
 __all__ = ["fit_together"]
 
@@ -30,7 +30,7 @@ def fit_together(
     members: Sequence[Member],
     *,
     on_test: bool = False,
-    watch: Watch | None = None,
+    exit_rule: ExitRule | None = None,
     diagnose: bool = False,
     side_by_side: int | None = None,
     epochs: int | None = None,
@@ -44,7 +44,7 @@ def fit_together(
         task: data, loss, metric and budget.
         members: equal learning rates side by side, and within these equal activations.
         on_test: also measure on the test data, once, after the last epoch.
-        watch: which members leave before that.
+        exit_rule: which members leave before that.
         diagnose: observe the sites before and after training, if the task wants that.
         side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
             torch may use. With 1, the stack has all of torch's threads for each operation.
@@ -60,7 +60,9 @@ def fit_together(
     threads = torch.get_num_threads()
     most = threads if side_by_side is None else side_by_side
     parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
-    plan = _Plan(task, task.epochs if epochs is None else epochs, on_test, watch, diagnose, batch)
+    plan = _Plan(
+        task, task.epochs if epochs is None else epochs, on_test, exit_rule, diagnose, batch
+    )
     with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
         if parts < 2:
             return _fit_in_step(plan, [members], map)
@@ -89,7 +91,7 @@ class _Plan:
     task: Task
     epochs: int
     on_test: bool
-    watch: Watch | None
+    exit_rule: ExitRule | None
     diagnose: bool
     batch: Callable[[], Any] | None
 
@@ -98,14 +100,14 @@ def _fit_in_step(
     plan: _Plan, parts: Sequence[Sequence[Member]], each: Callable[..., Iterable[Any]]
 ) -> list[TrainingResult]:
     """Train stacks side by side; they wait for each other where members may leave."""
-    watch = plan.watch
+    exit_rule = plan.exit_rule
     stacks = list(each(functools.partial(_TimedStack, plan), parts))
-    rungs = sorted(watch.epochs) if watch is not None else []
+    rungs = sorted(exit_rule.epochs) if exit_rule is not None else []
     for epoch in [*rungs, plan.epochs]:
         list(each(functools.partial(_TimedStack.run_to, epoch=epoch), stacks))
-        if watch is not None and epoch in watch.epochs:
+        if exit_rule is not None and epoch in exit_rule.epochs:
             values = [value for stack in stacks for value in stack.values()]
-            leaving = set(watch.leaving(epoch, dict(enumerate(values))))
+            leaving = set(exit_rule.choose(epoch, dict(enumerate(values))))
             start = 0
             for stack in stacks:
                 stack.leave({index - start for index in leaving})
@@ -121,7 +123,7 @@ class _TimedStack:
         started = time.perf_counter()
         self.count = len(members)
         self._added = [member.added for member in members]
-        self._run = StackedFit(plan.task, members, plan.epochs, plan.batch)
+        self._run = StackedRun(plan.task, members, plan.epochs, plan.batch)
         self._diagnoses = plan.diagnose and plan.task.diagnostics
         self._start = self._run.diagnose() if self._diagnoses else {}
         self._epoch = 0

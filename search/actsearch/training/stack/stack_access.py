@@ -24,7 +24,14 @@ try:  # what torch.vmap itself is made of (torch 2.13); it saves most of the tim
 except ImportError:  # pragma: no cover - another release of torch
     HAS_SHORTCUT = False
 
-__all__ = ["CACHE_LINE", "HAS_SHORTCUT", "Lift", "fills_vectors", "is_stacked", "member_rows"]
+__all__ = [
+    "CACHE_LINE",
+    "HAS_SHORTCUT",
+    "StackAccess",
+    "fills_vectors",
+    "is_stacked",
+    "member_rows",
+]
 
 CACHE_LINE = 64
 """Bytes. torch's memory begins at multiples, and which of MKL's kernels runs depends on where operands begin in one."""
@@ -32,7 +39,7 @@ CACHE_LINE = 64
 _VECTORS = 64  # numbers; torch computes so many at a time, and those that are left at the end in another way
 
 
-class Lift:
+class StackAccess:
     """Applies functions to the stack from inside of ``vmap``.
 
     Attributes:
@@ -54,7 +61,7 @@ class Lift:
         if self.member is None:
             raise RuntimeError("a stacked module was run outside of its stack")
         if not self.short:
-            return _Lifted.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
+            return _AppliedToStack.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
         level = maybe_get_level(self.member)
         stacked = _remove_batch_dim(x, level, self.count, 0)
         with temporarily_pop_interpreter_stack(), torch._C.DisableTorchFunction():
@@ -163,7 +170,7 @@ class _OwnGradient(torch.autograd.Function):
         return grads[0].clone()
 
 
-class _Lifted(torch.autograd.Function):
+class _AppliedToStack(torch.autograd.Function):
     """The public way. Its ``vmap`` is called on the level outside, and nothing else of it."""
 
     @staticmethod

@@ -40,10 +40,10 @@ from actsearch.training.stack.model import Member, StackedModel, computes_member
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.stacked_site import Unstackable
 
-__all__ = ["StackedFit"]
+__all__ = ["StackedRun"]
 
 
-class StackedFit:
+class StackedRun:
     """Members in training: what their epochs share.
 
     Attributes:
