@@ -17,7 +17,9 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Measured, Reader, Verdict, compute_verdict, make_columns, state_counts
+from actsearch.report import Measured, Reader, Verdict, compute_verdict
+from actsearch.report.columns import make_columns
+from actsearch.report.tables import state_counts
 from actsearch_dashboard import figures, optuna_figures, palette
 
 

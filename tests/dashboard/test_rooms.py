@@ -25,7 +25,8 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import Reader, make_columns, mirrors, trials_frame
+from actsearch.report import Reader, mirrors, trials_frame
+from actsearch.report.columns import make_columns
 from actsearch.storage import Storage, sqlite
 from actsearch_dashboard import optuna_figures
 from actsearch_dashboard.app import PAGES as NAMES

@@ -21,8 +21,9 @@ from tampering import Field, check_python, fields, hostile, leaves, make, replac
 import actsearch as acs
 from actsearch.cli import main
 from actsearch.export import average_learned
-from actsearch.report import Reader, Verdict, escape_csv_formula, first_diagnostics
+from actsearch.report import Reader, Verdict, first_diagnostics
 from actsearch.report.json_view import trial_json
+from actsearch.report.tables import escape_csv_formula
 
 _EXECUTED = re.compile(r"\\(?:href|input|include|url|write|immediate|catcode)")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.placement import pre_activations
+from actsearch.placement import ModelAnalysis
 
 PER_CHANNEL = 'max(x, 0) + param(0.25, per="channel") * min(x, 0)'
 
@@ -144,7 +144,7 @@ def test_the_axis_is_the_one_written_here(case: str) -> None:
     model, x = Net(before), torch.randn(shape)
     if case == "embedding":
         x = torch.arange(30).view(shape) % 9
-    seen = pre_activations(model, x)["act"]
+    seen = ModelAnalysis(model, x).traces(["act"])["act"]
     assert (seen.channel_axis, seen.channels, seen.unknown_because) == (axis, channels, "")
     placed = acs.place(model, PER_CHANNEL, sample=x).model
     slope = torch.linspace(0.1, 0.9, channels)

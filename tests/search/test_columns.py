@@ -22,7 +22,8 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.report import COLUMNS, Reader, leaderboard, make_columns, sample
+from actsearch.report import COLUMNS, Reader, leaderboard, sample
+from actsearch.report.columns import make_columns
 from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import FIELDS, Lease, Storage
 from actsearch.strategies import Context, RandomSearch

@@ -19,7 +19,8 @@ from torch import nn
 import actsearch as acs
 from actsearch.cli import main
 from actsearch.records import Score
-from actsearch.report import Reader, escape_csv_formula
+from actsearch.report import Reader
+from actsearch.report.tables import escape_csv_formula
 from actsearch.storage import Storage
 from actsearch.storage.column_types import StorableText, UtcDateTime
 from actsearch.storage.tables import Base

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.placement import pre_activations
+from actsearch.placement import ModelAnalysis
+from actsearch.placement.site_trace import SiteTrace
 from actsearch.records import ActivationRecord, CandidateRecord
 
 PER_CHANNEL = 'max(x, 0) + param(0.25, per="channel") * min(x, 0)'
@@ -641,6 +642,12 @@ def test_a_placed_model_can_be_copied_and_pickled(
 
 
 # what arrives at a site
+
+
+def pre_activations(model: nn.Module, sample: Any) -> dict[str, SiteTrace]:
+    """What arrives at each hidden site, by path."""
+    analysis = ModelAnalysis(model, sample)
+    return analysis.traces(site.path for site in analysis.sites if site.role == "hidden")
 
 
 def test_pre_activations_are_what_the_layers_before_compute() -> None:

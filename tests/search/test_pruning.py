@@ -25,7 +25,8 @@ from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.report import Pruning
 from actsearch.seeds import derive
-from actsearch.training.stack import ExitRule, StackedRun, fit_together
+from actsearch.training.stack import ExitRule, fit_together
+from actsearch.training.stack.stacked_run import StackedRun
 
 HALVING = SuccessiveHalving(1, 2)
 SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])

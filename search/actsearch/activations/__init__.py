@@ -2,7 +2,7 @@
 
 from actsearch.activations.build import activation, build_expression, count_pieces, describe
 from actsearch.activations.function import build_at_start, curve, sample, value_and_gradient
-from actsearch.activations.gaussian_moments import Moments, gain, moments
+from actsearch.activations.gaussian_moments import gain, moments
 from actsearch.activations.hinge_sum import HingeSum, approximate
 from actsearch.activations.module import Activation, FormulaActivation, reseed_random_activations
 from actsearch.activations.primitives import bind
@@ -11,7 +11,6 @@ __all__ = [
     "Activation",
     "FormulaActivation",
     "HingeSum",
-    "Moments",
     "activation",
     "approximate",
     "build_at_start",

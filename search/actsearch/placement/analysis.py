@@ -23,7 +23,6 @@ __all__ = [
     "ModelAnalysis",
     "copy_model",
     "model_structure",
-    "pre_activations",
     "sites",
     "unwrap_compiled",
 ]
@@ -112,13 +111,6 @@ def sites(model: nn.Module, sample: Any = None) -> Sites:
         2 sites (1 hidden, 1 output), traced by torch.fx
     """
     return ModelAnalysis(model, sample).sites
-
-
-def pre_activations(model: nn.Module, sample: Any) -> dict[str, SiteTrace]:
-    """What arrives at each hidden site of a model, in eval mode, for one batch of inputs, by path."""
-    analysis = ModelAnalysis(model, sample)
-    hidden = [site.path for site in analysis.sites if site.role == "hidden"]
-    return trace_sites(analysis.shell, hidden, sample)
 
 
 def model_structure(model: nn.Module) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ Optuna's view of the trials is in :mod:`actsearch.report.optuna_view`, to be imp
 Optuna, and the command line must start quickly.
 """
 
-from actsearch.report.columns import COLUMNS, leaders, make_columns, mirrors, sample
+from actsearch.report.columns import COLUMNS, leaders, mirrors, sample
 from actsearch.report.diagnostics import (
     diagnostics_frame,
     diagnostics_remarks,
@@ -16,13 +16,11 @@ from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
-    escape_csv_formula,
     leaderboard,
     objective_names,
     pareto_front,
     rank_key,
     resolve_duplicates,
-    state_counts,
     trials_frame,
 )
 from actsearch.report.twins import Twins, find_twins
@@ -50,11 +48,9 @@ __all__ = [
     "Verdict",
     "VerdictRow",
     "best_trial",
-    "make_columns",
     "count_comparisons",
     "diagnostics_frame",
     "first_diagnostics",
-    "escape_csv_formula",
     "compute_verdict",
     "leaderboard",
     "leaders",
@@ -70,7 +66,6 @@ __all__ = [
     "diagnostics_remarks",
     "sample",
     "shrunken_means",
-    "state_counts",
     "trials_frame",
     "find_twins",
 ]

@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from actsearch.activation_catalog import Value
-from actsearch.activations import describe
 from actsearch.activations.function import scalar_module
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 
-__all__ = ["Neighbour", "closest", "distance"]
+__all__ = ["Neighbour", "closest"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -32,30 +31,15 @@ class Neighbour(NamedTuple):
     distance: float
 
 
-def distance(one: Any, other: Any) -> float:
-    """Root mean square of f(z) - g(z) for z ~ N(0, 1); infinite where it does not exist.
-
-    Learned numbers are at their start.
-
-    Args:
-        one: as for :func:`actsearch.activation`.
-        other: likewise.
-
-    Raises:
-        ActivationError: if one of them is not a function of one number.
-        FormulaError: a formula that cannot be read.
-    """
-    return _rms(_values(describe(one)) - _values(describe(other)))
-
-
 def closest(
     what: CandidateRecord, others: Sequence[CandidateRecord], count: int = 10
 ) -> list[Neighbour]:
     """The nearest of many candidates, nearest first; of equal ones the earlier first.
 
-    The distance of candidates with an activation for each group of sites is the root mean square over the groups. Left
-    out are those that cannot be compared: unreadable, with other groups, softmax and its like, the model unchanged, and
-    functions whose difference has no finite second moment.
+    The distance of two functions is sqrt(E[(f(z) - g(z))^2]), z ~ N(0, 1), with learned numbers at their start; that of
+    candidates with an activation for each group of sites is the root mean square over the groups. Left out are those
+    that cannot be compared: unreadable, with other groups, softmax and its like, the model unchanged, and functions
+    whose difference has no finite second moment.
 
     Args:
         what: whose neighbours.

@@ -1,29 +1,23 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
-from actsearch.storage.confirmations import Confirmation, OpenConfirmation
-from actsearch.storage.database import Database
+from actsearch.storage.confirmations import OpenConfirmation
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
-from actsearch.storage.overview import Overview, StudyProgress
+from actsearch.storage.overview import Overview
 from actsearch.storage.redaction import Secrets, may_hold_password, quote_name, redact
 from actsearch.storage.store import Storage
 from actsearch.storage.trial_reader import FIELDS
-from actsearch.storage.url import absolute_url, parse_url, storage_file, storage_url
+from actsearch.storage.url import storage_file, storage_url
 
 __all__ = [
     "FIELDS",
     "OpenConfirmation",
-    "Confirmation",
-    "Database",
     "Lease",
     "Overview",
     "Secrets",
-    "StudyProgress",
     "Storage",
-    "absolute_url",
     "storage_file",
     "may_hold_password",
-    "parse_url",
     "quote_name",
     "redact",
     "storage_url",

@@ -21,7 +21,6 @@ __all__ = [
     "escape_unprintable",
     "quote_name",
     "redact",
-    "render_redacted",
     "split_secrets",
     "hide_password",
 ]
@@ -60,7 +59,7 @@ def redact(url: object) -> str:
         read = make_url(url)  # type: ignore[arg-type]  # what else a user hands over is refused by it
         if isinstance(url, str) and _is_plain_file(url, read):
             return url
-        return _beginning(str(url)) if is_ambiguous(url, read) else render_redacted(read)
+        return _beginning(str(url)) if is_ambiguous(url, read) else _render_redacted(read)
     except (
         exc.ArgumentError,
         ValueError,
@@ -127,7 +126,7 @@ def is_ambiguous(text: object, url: URL) -> bool:
     return not _HOST.fullmatch(url.host or "") or head.count("@") > (0 if without_user else 1)
 
 
-def render_redacted(url: URL) -> str:
+def _render_redacted(url: URL) -> str:
     """A storage URL that was read, for messages."""
     query: dict[str, str | tuple[str, ...]] = {}
     for name, value in url.query.items():

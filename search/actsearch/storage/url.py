@@ -15,7 +15,6 @@ from actsearch.errors import StorageError
 from actsearch.storage.redaction import escape_unprintable, is_ambiguous, may_hold_password, redact
 
 __all__ = [
-    "absolute_url",
     "parse_any_url",
     "storage_file",
     "parse_url",
@@ -98,12 +97,6 @@ def storage_file(url: str) -> Path | None:
     read = parse_url(url)
     is_file = read.drivername == "sqlite" and read.database is not None
     return Path(str(read.database)) if is_file else None
-
-
-def absolute_url(url: str) -> str:
-    """The same storage for a process that may have another current folder."""
-    path = storage_file(url)
-    return url if path is None else sqlite_url(path.resolve())
 
 
 def display_url(url: str) -> str:

@@ -33,6 +33,8 @@ def _are_close(first: ActivationRecord | None, second: ActivationRecord | None) 
     kept = np.isfinite(f) & np.isfinite(g)
     distance = float((density * (f - g) ** 2)[kept].sum())
     norm = float((density * np.maximum(f * f, g * g))[kept].sum())
+    # unlike the distance of screening.neighbours, which orders by E[(f - g)^2] on a finer rule with heavier tails: to
+    # compute one by the other would choose other finalists
     return distance <= _CLOSE**2 * norm
 
 

@@ -18,7 +18,7 @@ from actsearch.training.stack.memberwise import MemberwiseMode
 from actsearch.training.stack.stack_access import StackAccess
 from actsearch.training.stack.stacked_site import StackedSite, Unstackable
 
-__all__ = ["Member", "StackedModel", "Unstackable", "computes_memberwise"]
+__all__ = ["Member", "StackedModel", "computes_memberwise"]
 
 
 @dataclass(frozen=True)
