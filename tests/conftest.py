@@ -76,12 +76,28 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
 
 
+_LAUNCHER = pytest.StashKey[Launcher]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before the first test there is nothing yet that a launcher must not inherit."""
+    needs = any("launcher" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needs and not session.config.option.collectonly:
+        session.config.stash[_LAUNCHER] = Launcher()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what a test may not have asked for."""
+    if launcher := config.stash.get(_LAUNCHER, None):
+        launcher.close()
+
+
 @pytest.fixture(scope="session")
-def launcher() -> Iterator[Launcher]:
+def launcher(pytestconfig: pytest.Config) -> Launcher:
     """Starts scripts in processes of their own."""
-    launcher = Launcher()
-    yield launcher
-    launcher.close()
+    if _LAUNCHER not in pytestconfig.stash:  # it was asked for by name alone
+        pytestconfig.stash[_LAUNCHER] = Launcher()
+    return pytestconfig.stash[_LAUNCHER]
 
 
 @pytest.fixture(scope="session")

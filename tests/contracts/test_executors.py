@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from driven import Launcher, forked_children
 from torch import nn
 
 import actsearch as acs
@@ -76,19 +78,32 @@ def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[
         for kind in EXECUTORS
     ],
 )
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """One for all tests of its kind, already running: children take seconds to start."""
+def executor(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Executor]:
+    """One for all tests of its kind, already running: children take seconds to start, in quick tests they are forks."""
     made = EXECUTORS[request.param]()
-    _answers(made, _jobs(7), _small_task())  # imports what training needs
-    yield made
-    made.close()
+    is_slow = request.param == "Processes(2)"
+    with contextlib.nullcontext() if is_slow else forked_children(launcher):
+        _answers(made, _jobs(7), _small_task())  # imports what training needs
+        yield made
+        made.close()
 
 
-def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
+Trials = list[tuple[Any, ...]]
+
+
+def _searched(strategy: str, task: acs.Task, executor: Executor | None) -> Trials:
+    study = acs.create_study(study_name="s", strategy=strategy, seed=5)
+    study.optimize(task, n_trials=20, executor=executor, show_progress_bar=False)
     return [
         (t.number, t.state, t.candidate.formula, t.value, t.duplicate_of, t.reason)
         for t in study.trials
     ]
+
+
+@pytest.fixture(scope="module")
+def one_after_the_other() -> dict[str, Trials]:
+    """What the executor that is chosen by itself makes of each strategy, for all others to be compared with."""
+    return {}
 
 
 class TestEveryExecutor:
@@ -151,14 +166,15 @@ KINDS = [
 class TestAStudyWithAnyExecutor:
     @pytest.mark.parametrize("strategy", list(STRATEGIES))
     def test_the_trials_are_those_of_one_after_the_other(
-        self, kind: str, strategy: str, tiny_task: acs.Task
+        self,
+        kind: str,
+        strategy: str,
+        tiny_task: acs.Task,
+        one_after_the_other: dict[str, Trials],
     ) -> None:
-        studies = []
-        for executor in (None, EXECUTORS[kind]()):
-            study = acs.create_study(study_name="s", strategy=strategy, seed=5)
-            study.optimize(tiny_task, n_trials=20, executor=executor, show_progress_bar=False)
-            studies.append(study)
-        assert _trials(studies[1]) == _trials(studies[0])
+        if strategy not in one_after_the_other:
+            one_after_the_other[strategy] = _searched(strategy, tiny_task, None)
+        assert _searched(strategy, tiny_task, EXECUTORS[kind]()) == one_after_the_other[strategy]
 
     def test_never_more_are_trained_than_asked_for(self, kind: str, distance: Objective) -> None:
         study = acs.create_study(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import itertools
 import json
 import os
@@ -10,10 +13,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
+
+import launcher
+import pytest
 
 import actsearch as acs
 
@@ -25,6 +35,7 @@ __all__ = [
     "Row",
     "check_file",
     "ended_trials",
+    "forked_children",
     "rows_of",
     "search",
 ]
@@ -185,27 +196,34 @@ class Child:
         return self._errors.read_text()
 
 
+def _adopt_orphans(yes: bool) -> None:
+    """Whether processes whose parent ends become children of this one, if it is above them."""
+    ctypes.CDLL(None).prctl(36, int(yes), 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
 class Launcher:
-    """Starts scripts in forks of a process that has imported everything."""
+    """Starts scripts in forks of a process that has imported everything: a fork of this one as it is now."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._count = itertools.count()
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("launcher.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.ask("ready")  # importing takes seconds, which are not those of the first test
+        launcher.warm_up()
+        commands, answers = os.pipe(), os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of threads: xdist's has no part in it
+            self._pid = os.fork()
+        if self._pid == 0:
+            launcher.serve(commands[0], answers[1])
+        os.close(commands[0])
+        os.close(answers[1])
+        self._commands, self._answers = os.fdopen(commands[1], "w"), os.fdopen(answers[0])
 
     def ask(self, *command: Any) -> str:
         """Its answer to a command."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
+        print(json.dumps(command), file=self._commands, flush=True)
+        return self._answers.readline()
 
     def start(self, script: str, *arguments: object) -> Child:
         """Start a script, given as its text."""
@@ -220,14 +238,66 @@ class Launcher:
         pid = int(self.ask("start", *map(str, files), *map(str, arguments)))
         return Child(self, pid, pipe.open(), errors)
 
+    def start_child(self, code: str) -> tuple[int, Path, Path]:
+        """Start code in a child of this process; its number, and pipes to its standard input and from its output."""
+        base = Path(self._folder.name) / str(next(self._count))
+        given, output = base.with_suffix(".in"), base.with_suffix(".out")
+        os.mkfifo(given)
+        os.mkfifo(output)
+        _adopt_orphans(True)
+        try:
+            pid = int(self.ask("orphan", str(given), str(output), os.getcwd(), code))
+        finally:
+            _adopt_orphans(False)
+        return pid, given, output
+
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._commands.close()
+        os.waitpid(self._pid, 0)
+        self._answers.close()
         self._folder.cleanup()
+
+
+class ForkedPopen:
+    """What :mod:`actsearch.execution` uses of ``subprocess.Popen``, for its child processes: a fork of a launcher."""
+
+    def __init__(self, launcher: Launcher, command: Sequence[str], **settings: Any) -> None:
+        pipe = subprocess.PIPE
+        assert settings == {"stdin": pipe, "stdout": pipe, "process_group": 0}
+        assert command[:2] == [sys.executable, "-c"]
+        self.pid, given, output = launcher.start_child(command[2])
+        self.stdin, self.stdout = given.open("wb"), output.open("rb")
+        self._code = Future[int]()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        self._code.set_result(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, when it has ended."""
+        try:
+            return self._code.result(timeout)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired("a fork", timeout or 0) from None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        if not self._code.done():
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def forked_children(launcher: Launcher) -> Iterator[None]:
+    """Meanwhile child processes of ``acs.Processes`` are forks: a new interpreter takes seconds to import torch."""
+    if sys.platform != "linux":
+        yield
+        return
+    replaced = types.SimpleNamespace(**vars(subprocess))
+    replaced.Popen = functools.partial(ForkedPopen, launcher)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actsearch.execution.children.subprocess", replaced)
+        yield
 
 
 def search(

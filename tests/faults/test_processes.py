@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from driven import Launcher, forked_children
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -60,7 +61,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-QUICK = ("sys.exit",)  # after the others a child is started anew, which takes seconds
+QUICK = ("os._exit", "killed", "sys.exit")  # the others are waited for, or dump core
 
 
 def _jobs() -> list[Job]:
@@ -92,12 +93,22 @@ def executor() -> Iterator[acs.Processes]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def forked(launcher: Launcher) -> Iterator[acs.Processes]:
+    """Of quick tests: forks of a process that is larger than any limit."""
+    with forked_children(launcher):
+        made = acs.Processes(2)
+        yield made
+        made.close()
+
+
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(fault, marks=[] if fault in QUICK else [pytest.mark.slow]) for fault in FAULTS],
 )
-def test_only_the_trial_at_fault_fails(executor: acs.Processes, fault: str) -> None:
+def test_only_the_trial_at_fault_fails(request: pytest.FixtureRequest, fault: str) -> None:
     happens, said = FAULTS[fault]
+    executor = request.getfixturevalue("forked" if fault in QUICK else "executor")
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
         if candidate.formula.startswith("sin"):
@@ -158,7 +169,7 @@ def test_a_study_goes_on_after_a_trial_that_hangs(tmp_path: Path) -> None:
     assert psutil.Process().children() == before
 
 
-def test_what_cannot_be_sent_is_said(executor: acs.Processes) -> None:
+def test_what_cannot_be_sent_is_said(forked: acs.Processes) -> None:
     lock = threading.Lock()
 
     def objective(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -168,7 +179,7 @@ def test_what_cannot_be_sent_is_said(executor: acs.Processes) -> None:
     with pytest.raises(
         acs.StudyError, match=r"cannot be sent to another process: .*lock.*acs\.Local"
     ):
-        _outcomes(executor, objective)
+        _outcomes(forked, objective)
 
 
 @pytest.mark.slow

@@ -18,11 +18,11 @@ from sqlalchemy.pool import StaticPool
 
 from actsearch.errors import ActsearchError, StorageError
 from actsearch.storage.backend import Backend, ConnectionLost, OpenRequest
+from actsearch.storage.creation import create_tables
 from actsearch.storage.forks import detach_at_forks, hold_forks
 from actsearch.storage.postgresql import PostgreSQL
 from actsearch.storage.redaction import Secrets
 from actsearch.storage.sqlite import Sqlite
-from actsearch.storage.tables import Base
 from actsearch.storage.url import display_url, parse_url
 
 __all__ = ["SCHEMA", "VERSION_TABLE", "Database", "is_ours", "retry_lost_connection"]
@@ -96,13 +96,13 @@ class Database:
         with self._begin(write=False) as connection:
             if self._read_schema(connection, create, read_only) == SCHEMA:
                 return
-        from actsearch.storage import migrations  # alembic loads slowly: only when needed
-
         with self._begin(write=True) as connection:  # all of it or nothing
             revision = self._read_schema(connection, create, read_only)
             if revision is None:
-                migrations.create(connection, Base.metadata, VERSION_TABLE)
+                create_tables(connection, SCHEMA, VERSION_TABLE)
             elif revision != SCHEMA:  # else another process has upgraded it meanwhile
+                from actsearch.storage import migrations  # alembic loads slowly: only when needed
+
                 migrations.upgrade(connection, SCHEMA, VERSION_TABLE)
 
     def _read_schema(self, connection: Connection, create: bool, read_only: bool) -> str | None:

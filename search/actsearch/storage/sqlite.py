@@ -9,15 +9,16 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import LRUCache
 
 from actsearch.errors import StorageError
 from actsearch.storage.backend import (
@@ -60,10 +61,7 @@ class Sqlite(Backend):
         self._exclusive: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if request.url.database is None:
             self._exclusive = threading.RLock()  # threads share the one connection, in turns
-            shared = {"check_same_thread": False}
-            self.engine = sa.create_engine(
-                "sqlite://", poolclass=StaticPool, connect_args=shared, **JSON
-            )
+            self.engine = _engine(StaticPool(_connect_memory, dialect=_dialect()))
         else:
             create = request.create and not request.read_only
             self._file = WatchedFile(locate_file(str(request.url.database), create))
@@ -79,15 +77,13 @@ class Sqlite(Backend):
             location += "&immutable=1"
             self.immutable = True
 
-        def connect() -> sqlite3.Connection:
+        def connect() -> Any:
             return sqlite3.connect(
                 location, uri=True, timeout=self._patience, check_same_thread=False
             )
 
         # a connection for each thread: one that waits for the writer does not keep the next from reading
-        return sa.create_engine(
-            "sqlite://", creator=connect, poolclass=sa.QueuePool, max_overflow=-1, **JSON
-        )
+        return _engine(sa.QueuePool(connect, max_overflow=-1, dialect=_dialect()))
 
     def _listen(self) -> None:
         """Say BEGIN ourselves: sqlite3 opens no transaction for DDL, and begins a write as a read.
@@ -162,6 +158,30 @@ class Sqlite(Backend):
         if not isinstance(error, (exc.OperationalError, exc.ProgrammingError)):
             return "; it is damaged or not a database: restore it from a backup"
         return ""
+
+
+@functools.cache
+def _dialect() -> Dialect:
+    """One for all databases, as it is after a first connection."""
+    engine = sa.create_engine("sqlite://", **JSON)
+    with engine.connect() as connection:
+        dialect = connection.dialect
+    engine.dispose()
+    return dialect
+
+
+_compiled: MutableMapping[Any, Any] = LRUCache(500)  # as many as SQLAlchemy keeps for an engine
+"""Statements as text, by dialect: to compile those of a small study takes longer than to run them."""
+
+
+def _engine(pool: sa.Pool) -> Engine:
+    return sa.Engine(
+        pool, _dialect(), sa.make_url("sqlite://"), execution_options={"compiled_cache": _compiled}
+    )
+
+
+def _connect_memory() -> Any:
+    return sqlite3.connect(":memory:", check_same_thread=False)
 
 
 def _requires_immutable(location: str) -> bool:

@@ -12,19 +12,12 @@ from pathlib import Path
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData
 from sqlalchemy.engine import Connection
 
-__all__ = ["create", "stamp", "upgrade"]
+__all__ = ["stamp", "upgrade"]
 
 _ONE_AT_A_TIME = threading.Lock()
 """Alembic promises nothing of threads. Acquired inside the transaction, so that its holder waits for no database."""
-
-
-def create(connection: Connection, metadata: MetaData, version_table: str) -> None:
-    """Make every table of an empty database as it is in the newest schema."""
-    metadata.create_all(connection, checkfirst=False)  # it is known to be empty
-    stamp(connection, "head", version_table)
 
 
 def stamp(connection: Connection, revision: str, version_table: str) -> None:
