@@ -17,6 +17,7 @@ from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_file
 from actsearch.storage import Storage, may_hold_password, redact, storage_url
+from actsearch.storage.redaction import escape_unprintable
 from actsearch.text_table import align_columns
 
 __all__ = [
@@ -50,7 +51,7 @@ def redact_passwords(message: str, arguments: Sequence[str]) -> str:
     for argument in arguments:
         value = argument.partition("=")[2] if argument.startswith("--") else argument
         if may_hold_password(value) and "***" in (redacted := redact(value)):
-            for form in (value, repr(value)[1:-1], _escape(value)):
+            for form in (value, repr(value)[1:-1], escape_unprintable(value)):
                 message = message.replace(form, redacted)
     return message
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except ActsearchError as error:
-        text = redact_passwords(_escape(error, lines=True), given)
+        text = redact_passwords(escape_unprintable(error, keep_lines=True), given)
         print(f"actsearch: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -132,25 +133,18 @@ def _resolve_storage(options: argparse.Namespace, last: str | None) -> str:
     return named[0] if named else os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
-def _escape(text: object, *, lines: bool = False) -> str:
-    """Text from a database made harmless for a terminal: control characters as escapes, one line unless told."""
-    return "".join(
-        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
-
-
 def _list(options: argparse.Namespace) -> int:
     rows = []
     for item in Reader(storage_url(options.storage)).summaries():
         trained = sum(count for state, count in item.counts.items() if state.is_trained)
         best = ""
         if item.best is not None:
-            best = f"best {item.best.value:.4f} {_escape(item.best.candidate.label)}"
+            best = f"best {item.best.value:.4f} {escape_unprintable(item.best.candidate.label)}"
             if item.study.directions:
-                best += f" in {_escape(objective_names(item.study)[0])}, {len(item.study.directions)} objectives"
+                first = escape_unprintable(objective_names(item.study)[0])
+                best += f" in {first}, {len(item.study.directions)} objectives"
         state = "running" if item.is_running else f"{item.verdicts} verdicts"
-        rows.append((_escape(item.study.name), f"{trained} trials", state, best))
+        rows.append((escape_unprintable(item.study.name), f"{trained} trials", state, best))
     for line in align_columns(rows, right=[1]) or ["no studies yet"]:
         print(line)
     return 0
@@ -164,13 +158,13 @@ def _show(options: argparse.Namespace) -> int:
         f"{count} {state.value}" for state, count in summary.counts.items() if count
     )
     print(
-        f"{_escape(study.name)}: {_escape(study.strategy.get('name'))}, seed {study.seed}, "
+        f"{escape_unprintable(study.name)}: {escape_unprintable(study.strategy.get('name'))}, seed {study.seed}, "
         f"{counts or 'no trials yet'}"
     )
     for line in _best_lines(study, reader.trials(study), max(0, options.top)):
         print(line)
     for _, verdict in reader.verdicts(study):
-        print(f"\n{_escape(verdict, lines=True)}")
+        print(f"\n{escape_unprintable(verdict, keep_lines=True)}")
     if not summary.verdicts and summary.counts[TrialState.COMPLETE]:
         print("The best of many noisy values is optimistic: study.confirm(task) says what holds.")
     return 0
@@ -183,11 +177,11 @@ def _best_lines(study: StudyRecord, trials: list[TrialRecord], top: int) -> list
     if names:
         on_front = {trial.number for trial in pareto_front(trials, study.directions)}
         ranked = [trial for trial in ranked if trial.number in on_front]
-        head = [f"  Pareto front ({len(ranked)}): {_escape(', '.join(names))}"]
+        head = [f"  Pareto front ({len(ranked)}): {escape_unprintable(', '.join(names))}"]
     return head + [
         f"  trial {trial.number:5}  "
         + "  ".join(f"{value:.4f}" for value in trial.values or (trial.value,))
-        + f"  {_escape(trial.candidate.label)}"
+        + f"  {escape_unprintable(trial.candidate.label)}"
         for trial in ranked[:top]
     ]
 
@@ -218,7 +212,7 @@ def _export(options: argparse.Namespace) -> int:
             target, lambda file: table.to_csv(file, index=False, lineterminator="\r\n"), url
         )
     where = redact_passwords(target, [target])
-    print(f"{count} of {_escape(study.name)} written to {_escape(where)}")
+    print(f"{count} of {escape_unprintable(study.name)} written to {escape_unprintable(where)}")
     return 0
 
 
@@ -226,7 +220,9 @@ def _doctor(options: argparse.Namespace) -> int:
     lines = examine(storage_url(options.storage))
     for line in lines:
         mark = "!" if line.is_finding else " "
-        print(f"{mark} {_escape(line.what)}: {_escape(line.text, lines=True)}")
+        print(
+            f"{mark} {escape_unprintable(line.what)}: {escape_unprintable(line.text, keep_lines=True)}"
+        )
     findings = sum(line.is_finding for line in lines)
     print("healthy" if not findings else f"{findings} finding{'s' * (findings > 1)}")
     return 1 if findings else 0
@@ -238,9 +234,9 @@ def _unlock(options: argparse.Namespace) -> int:
     lease = storage.lease(study)
     holder = lease.holder()
     if holder is None:
-        print(f"{_escape(study.name)} is not locked")
+        print(f"{escape_unprintable(study.name)} is not locked")
         return 0
-    print(f"{_escape(study.name)} is locked by {_escape(holder)}")
+    print(f"{escape_unprintable(study.name)} is locked by {escape_unprintable(holder)}")
     if holder.alive:
         print(
             "That process lives, as far as can be seen from here. Unlocked, it can write nothing more, "

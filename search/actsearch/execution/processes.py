@@ -137,7 +137,7 @@ class Processes:
             seat.child.kill()
         self._forget()
 
-    def leave_to_parent(self) -> None:
+    def _leave_to_parent(self) -> None:
         """In a fork of this process: the children are those of its parent, and end with that one."""
         for seat in self._children:
             seat.child.disconnect()
@@ -309,7 +309,7 @@ class _Seat:
 
 def _leave_all_to_parent() -> None:
     for processes in list(_all):
-        processes.leave_to_parent()
+        processes._leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):

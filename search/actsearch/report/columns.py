@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from actsearch.records import TrialRecord, TrialState
 from actsearch.storage import FIELDS
+from actsearch.storage.trial_reader import derive_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS", "make_columns", "count_objectives", "columns_frame", "has_counts", "leaders", "merge_columns", "mirrors",
-    "open_numbers", "same_values", "sample",
+    "COLUMNS", "make_columns", "count_objectives", "columns_frame", "explain_duplicate", "has_counts", "leaders",
+    "merge_columns", "mirrors", "open_numbers", "same_values", "sample",
 ]  # fmt: skip
 
 _MOMENT: Any = "datetime64[us, UTC]"
@@ -35,27 +36,21 @@ _REPEATED = ("state", "operation", "name", "reason")
 
 
 def make_columns(trials: Sequence[TrialRecord], objectives: int = 1) -> pd.DataFrame:
-    """One row for each trial, in order of their numbers, with :data:`COLUMNS`.
+    """One row for each trial, with :data:`COLUMNS`.
 
     Args:
-        trials: duplicates with the value of what they repeat.
+        trials: in order of their numbers.
         objectives: how many the study has.
     """
     candidates = [trial.candidate for trial in trials]
-    cells: dict[str, list[Any]] = {
-        "state": [trial.state.value for trial in trials],
-        "name": [(one.single.name or "") if one.single else "" for one in candidates],
-        "groups": [max(1, len(one.activations)) for one in candidates],
-    }
+    names = [{group: item.name for group, item in one.activations.items()} for one in candidates]
+    cells = derive_cells(names, [trial.values[1:] for trial in trials], objectives)
+    cells["state"] = [trial.state.value for trial in trials]
     for name in ("label", "formula", "operation", "parents"):
         cells[name] = [getattr(candidate, name) for candidate in candidates]
     for name in COLUMNS.keys() - cells.keys():
         cells[name] = [getattr(trial, name) for trial in trials]
-    for index in range(1, objectives):
-        cells[f"value_{index}"] = [
-            trial.values[index] if index < len(trial.values) else None for trial in trials
-        ]
-    return _make_frame(cells)
+    return columns_frame(cells)
 
 
 def columns_frame(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -101,9 +96,14 @@ def _resolve_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
         frame[name] = cells
     states, reasons = frame["state"].to_numpy(), frame["reason"].to_numpy(copy=True)
     for duplicate, row in zip(repeated, rows, strict=True):
-        reasons[duplicate] = f"same as trial {numbers[row]} ({states[row]})"
+        reasons[duplicate] = explain_duplicate(numbers[row], states[row])
     frame["reason"] = pd.Series(reasons, dtype="object")
     return frame
+
+
+def explain_duplicate(number: int, state: str) -> str:
+    """The reason of a duplicate: what it repeats, and what became of that."""
+    return f"same as trial {number} ({state})"
 
 
 def count_objectives(frame: pd.DataFrame) -> int:

@@ -176,6 +176,7 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
+# The same as in strategies/bayesian.py, which imports torch.
 def _distribution(setting: Hyperparameter) -> BaseDistribution:
     if setting.choices:
         return CategoricalDistribution(setting.choices)

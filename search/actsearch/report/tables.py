@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from actsearch.errors import StudyError
 from actsearch.pareto import front
 from actsearch.records import StudyRecord, TrialRecord, TrialState
-from actsearch.report.columns import make_columns, mirrors, same_values
+from actsearch.report.columns import explain_duplicate, make_columns, mirrors, same_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def resolve_duplicates(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
                 value=original.value,
                 values=original.values,
                 spread=original.spread,
-                reason=f"same as trial {original.number} ({original.state.value})",
+                reason=explain_duplicate(original.number, original.state.value),
             )
         resolved.append(trial)
     return resolved
@@ -129,7 +129,7 @@ def trials_frame(
     """
     import pandas as pd  # loads slowly: not for the command line
 
-    columns = make_columns(resolve_duplicates(trials), len(objectives) or 1)
+    columns = make_columns(trials, len(objectives) or 1)
     values = ["value", *(f"value_{index}" for index in range(1, len(objectives)))]
     by_group = [trial.candidate.by_group for trial in trials]
     groups = dict.fromkeys(group for items in by_group for group in items)

@@ -94,10 +94,16 @@ def quote_name(name: object) -> str:
     return repr(hide_password(name)) if isinstance(name, str) else hide_password(repr(name))
 
 
-def escape_unprintable(text: object) -> str:
-    """A text in which everything that could change a terminal, or not reach it, is escaped."""
+def escape_unprintable(text: object, *, keep_lines: bool = False) -> str:
+    """A text in which everything that could change a terminal, or not reach it, is escaped.
+
+    Args:
+        text: what is to be printed.
+        keep_lines: leave line feeds as they are.
+    """
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+        c if c.isprintable() or (keep_lines and c == "\n") else c.encode("unicode_escape").decode()
+        for c in str(text)
     )
 
 

@@ -24,7 +24,14 @@ from actsearch.storage.diagnostics_rows import diagnostics_record, read_rows
 from actsearch.storage.environment import all_versions
 from actsearch.storage.tables import Base, EpochRow, EvaluationRow, TrialRow
 
-__all__ = ["FIELDS", "TrialColumns", "count_trials", "read_columns", "read_trials"]
+__all__ = [
+    "FIELDS",
+    "TrialColumns",
+    "count_trials",
+    "derive_cells",
+    "read_columns",
+    "read_trials",
+]
 
 _TRIALS = Base.metadata.tables["trials"]
 _VALUES = Base.metadata.tables["trial_values"]
@@ -107,16 +114,15 @@ def read_columns(
         stored = _stored_columns(session, _READ_COLUMNS.where(wanted), bound)
         cells = _common_cells(stored)
         activations = [tolerant.attributes(item) for item in _json_values(stored["activations"])]
-        cells["name"] = [_shared_name(items) for items in activations]
-        cells["groups"] = [len(items) or 1 for items in activations]
-        cells = {name: cells[name] for name in FIELDS}
+        others: dict[int, list[float | None]] = {}
         if objectives > 1:
             others = _other_values(session, _READ_OTHERS.where(wanted), bound)
-            for index in range(objectives - 1):
-                cells[f"value_{index + 1}"] = [
-                    others[key][index] if index < len(others.get(key, ())) else None
-                    for key in stored["id"]
-                ]
+        derived = derive_cells(
+            [{group: _catalog_name(item) for group, item in one.items()} for one in activations],
+            [others.get(key, ()) for key in stored["id"]],
+            objectives,
+        )
+        cells = {name: (derived if name in derived else cells)[name] for name in FIELDS} | derived
     return TrialColumns(cells, {state.value: count for state, count in counts.items()})
 
 
@@ -210,11 +216,32 @@ def _activations(item: Any) -> dict[str, Any]:
     return {group: tolerant.activation(one) for group, one in stored.items()}
 
 
-def _shared_name(activations: Mapping[str, Any]) -> str:
-    """The catalog name of what all sites share, else ""."""
-    item = activations.get(SHARED)
+def derive_cells(
+    names: Sequence[Mapping[str, str | None]],
+    others: Sequence[Sequence[float | None]],
+    objectives: int,
+) -> dict[str, list[Any]]:
+    """The columns that follow from others: the row that all sites share, the number of groups, further objectives.
+
+    Args:
+        names: of each trial, the names of catalog rows by group; None for a composed formula.
+        others: of each trial, its values in all objectives but the first, as far as it has them.
+        objectives: how many the study has.
+    """
+    cells: dict[str, list[Any]] = {
+        "name": [(one.get(SHARED) or "") if len(one) == 1 else "" for one in names],
+        "groups": [len(one) or 1 for one in names],
+    }
+    for index in range(objectives - 1):
+        cells[f"value_{index + 1}"] = [
+            values[index] if index < len(values) else None for values in others
+        ]
+    return cells
+
+
+def _catalog_name(item: Any) -> str | None:
     name = item.get("name") if isinstance(item, dict) else None
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) else None
 
 
 def _other_values(

@@ -283,6 +283,8 @@ class _ReportedTrial(optuna.trial.FrozenTrial):
         return self
 
 
+# The same as in report/optuna_view.py, which must not import torch, as this package does; an export would otherwise
+# offer another range than the one that was searched.
 def _distribution(setting: Hyperparameter) -> BaseDistribution:
     if setting.choices:
         return CategoricalDistribution(setting.choices)
