@@ -113,7 +113,7 @@ def answer(request: str | bytes) -> str:
 def main() -> int:
     """Answer requests until there are none."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    sys.stdout = sys.stderr  # whatever is printed is no answer
+    sys.stdout = sys.stderr  # whatever is printed is not an answer
     for request in iter(_read_request, b""):
         replies.write(answer(request) + "\n")
         replies.flush()

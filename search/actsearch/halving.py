@@ -39,7 +39,7 @@ class SuccessiveHalving:
         min_early_stopping_rate: so many rungs at the start are left out.
 
     Raises:
-        StudyError: a setting is no integer, or too small.
+        StudyError: a setting is not an integer, or too small.
 
     Example:
         >>> pruner = acs.SuccessiveHalving(min_resource=2, reduction_factor=4)

@@ -597,7 +597,7 @@ def test_an_activation_module_that_nothing_holds_is_named(x: Tensor) -> None:
 
     found = acs.sites(Loose(), x)
     assert [site.path for site in found] == ["gelu"]
-    assert "The model uses an activation module (tanh) that is no attribute" in found.notes[0]
+    assert "The model uses an activation module (tanh) that is not an attribute" in found.notes[0]
     assert acs.place(Loose(), "sin", sample=x).notes == found.notes
 
 

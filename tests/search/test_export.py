@@ -328,7 +328,7 @@ def test_the_class_has_a_name(what: str, given: str | None, name: str, tmp_path:
     "name", ["1st", "my class", "x; import os", "class", "None", "torch", "nn", "F", "mix"]
 )
 def test_a_name_that_python_does_not_take_is_refused(name: str) -> None:
-    with pytest.raises(acs.ActivationError, match="no name for a Python class"):
+    with pytest.raises(acs.ActivationError, match="not a name for a Python class"):
         acs.to_python("relu", name=name)
 
 

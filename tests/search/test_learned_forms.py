@@ -277,7 +277,7 @@ def _screened(record: ActivationRecord) -> Any:
         ("rational", {"start": ""}, "start='' cannot be read"),
         ("rational", {"start": "x +"}, "start='x .' cannot be read"),
         ("rational", {"start": "softmax"}, "softmax.*another start, such as start='relu'"),
-        ("rational", {"start": "rational"}, "rational: it is no fixed function.*another start"),
+        ("rational", {"start": "rational"}, "rational: it is not a fixed function.*another start"),
         ("rational", {"start": "log(x)"}, "not finite.*another start"),
         ("rational", {"start": "step"}, "off by .*take more coefficients or knots, or another"),
         ("rational", {"start": 3}, "rational: start must be a text of at most .*, not 3"),

@@ -434,7 +434,7 @@ def test_nothing_to_replace_is_an_error_that_says_why(model: nn.Module, says: st
     ids=["name", "activation", "Softmax", "LogSoftmax", "mapping"],
 )
 def test_softmax_is_never_placed(act: Any) -> None:
-    with pytest.raises(acs.PlacementError, match=r"(?i)softmax is no hidden activation"):
+    with pytest.raises(acs.PlacementError, match=r"(?i)softmax is not a hidden activation"):
         acs.place(mlp(), act)
 
 

@@ -90,7 +90,7 @@ def _sample_start(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
     advice = "; take another start, such as start='relu'"
     if name in CATALOG and (CATALOG[name].fitted or not CATALOG[name].elementwise):
         raise ActivationError(
-            f"nothing can start as {name}: it is no fixed function of one number{advice}"
+            f"nothing can start as {name}: it is not a fixed function of one number{advice}"
         )
     try:
         module = activation(name, channels=1, channel_axis=-1).double().eval()

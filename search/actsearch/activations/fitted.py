@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 Target = Callable[[str], tuple[Array, Array]]
 """Name of a function -> points x and its values there."""
 
-_TOLERANCE = 0.2  # a start further off than this share of the function's scale is no start from it
+_TOLERANCE = 0.2  # a start further off than this share of the function's scale does not count as a start from it
 
 
 def fitted_expression(name: str, values: Mapping[str, Value], target: Target) -> Expression:
@@ -30,7 +30,7 @@ def fitted_expression(name: str, values: Mapping[str, Value], target: Target) ->
         target: samples the function to start from.
 
     Raises:
-        ActivationError: if the start is no suitable function, or the fit fails.
+        ActivationError: if the start is not a suitable function, or the fit fails.
     """
     return _WRITERS[name](values, target)
 

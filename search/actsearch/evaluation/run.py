@@ -97,7 +97,7 @@ class Run:
         """Tell an intermediate value (of the metric) after a step or epoch.
 
         Raises:
-            TaskError: the step is no whole number, as when the two come in Optuna's order.
+            TaskError: the step is not a whole number, as when the two come in Optuna's order.
         """
         if not float(step).is_integer():
             raise TaskError(

@@ -100,20 +100,10 @@ def to_python(
     class_name = name or make_class_name(record)
     taken = {"torch", "nn", "F", *_HELPERS}
     if not class_name.isidentifier() or keyword.iskeyword(class_name) or class_name in taken:
-        raise ActivationError(f"{class_name!r} is no name for a Python class")
-    if row is not None and record.name in _SPECIAL:
-        body = _SPECIAL[str(record.name)](record)
-    elif row is not None and not row.elementwise:
-        raise ActivationError(f"{record.name} is not elementwise: use torch's own module")
-    elif row is not None and row.function is not None:
-        keywords = {**row.fixed, **record.hyperparameters}
-        call = row.function.replace("torch.nn.functional.", "F.")
-        arguments = "".join(f", {key}={value!r}" for key, value in keywords.items())
-        body = _method("forward", f"return {call}(x{arguments})")
-    else:
-        module = what if isinstance(what, Activation) else learned
-        axis = module.channel_axis if isinstance(module, Activation) else 1
-        body = _formula_body(build_expression(record), values, axis)
+        raise ActivationError(f"{class_name!r} is not a name for a Python class")
+    module = what if isinstance(what, Activation) else learned
+    axis = module.channel_axis if isinstance(module, Activation) else 1
+    body = _class_body(record, row, values, axis)
     needed = "".join(f"\n\n{text}" for call, text in _HELPERS.items() if f"{call}(" in body)
     head = (_HEAD if "F." in body else _HEAD.replace(_FUNCTIONAL, "")).format(
         helpers=needed,
@@ -123,6 +113,21 @@ def to_python(
         doc=_doc(record, row),
     )
     return head + textwrap.indent(body, "    ")
+
+
+def _class_body(
+    record: ActivationRecord, row: Row | None, values: Mapping[str, torch.Tensor], axis: int
+) -> str:
+    if row is not None and record.name in _SPECIAL:
+        return _SPECIAL[str(record.name)](record)
+    if row is not None and not row.elementwise:
+        raise ActivationError(f"{record.name} is not elementwise: use torch's own module")
+    if row is not None and row.function is not None:
+        keywords = {**row.fixed, **record.hyperparameters}
+        call = row.function.replace("torch.nn.functional.", "F.")
+        arguments = "".join(f", {key}={value!r}" for key, value in keywords.items())
+        return _method("forward", f"return {call}(x{arguments})")
+    return _formula_body(build_expression(record), values, axis)
 
 
 def _is_unchanged_model(row: VerdictRow) -> bool:

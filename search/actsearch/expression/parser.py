@@ -208,7 +208,7 @@ class _Reader:
             per = self._scope(keyword.value)
         if len(node.args) != 1:
             raise self._error("param takes one start value, as in param(1.0)", node)
-        self.size -= 1  # the start value is no node of its own
+        self.size -= 1  # the start value is not a node of its own
         init = self._expression(node.args[0], 1)
         if not isinstance(init, Number):
             raise self._error("the start value of param must be a number", node.args[0])

@@ -253,7 +253,7 @@ class _Move:
     def _follow_axis(
         self, first: _Operand, axis: int, shape: tuple[int, ...], index: int
     ) -> int | None:
-        """Where an axis is in the result; None if it is no axis there."""
+        """Where an axis is in the result; None if it is not one axis there."""
         size = first.shape[axis]
         positions = self._move_positions(first.shape, axis, max(size, 2), index)
         if size == 1:  # numbered as if there were two: where the result has two, the axis is

@@ -51,7 +51,7 @@ class ExecutionTrace:
         rerun: calls that the backward pass makes again, by owner and place, with the function's name.
         varying: owners that do not always make the same calls in the same order.
         executed: paths of the modules whose forward ran.
-        unregistered: names of activation modules that are no attribute of anything, by path of the module that uses
+        unregistered: names of activation modules that are not attributes of anything, by path of the module that uses
             them.
         unreplaceable: functions that nothing can be put in the place of: path of the module that calls them, name, and
             where they are called, as in a hook.

@@ -25,7 +25,7 @@ Plan = dict[str, ActivationRecord | nn.Module]
 """What goes where, by path of the site."""
 
 _NOT_HIDDEN = (
-    "{} is no hidden activation: it changes the shape, or its outputs depend on each other"
+    "{} is not a hidden activation: it changes the shape, or its outputs depend on each other"
 )
 
 
@@ -34,7 +34,7 @@ def plan_placement(analysis: ModelAnalysis, act: Any, where: Where) -> Plan:
 
     Raises:
         PlacementError: nothing can be replaced, or what was given does not fit a site.
-        ActivationError: what was given is no activation.
+        ActivationError: what was given is not an activation.
     """
     sites, shell = analysis.sites, analysis.shell
     if isinstance(act, Mapping):

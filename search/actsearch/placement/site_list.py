@@ -161,8 +161,8 @@ def _notes_on_calls(discovery: Discovery) -> Iterator[str]:
         )
     for path, name in execution.unregistered.items():
         yield (
-            f"{path or 'The model'} uses an activation module ({name}) that is no attribute of any module; it stays as "
-            "it is: hold it as self.act."
+            f"{path or 'The model'} uses an activation module ({name}) that is not an attribute of any module; "
+            "it stays as it is: hold it as self.act."
         )
     for path, name, where in execution.unreplaceable:
         yield f"{path or 'The model'} calls {name} {where}; it stays as it is."

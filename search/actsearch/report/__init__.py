@@ -10,6 +10,7 @@ from actsearch.report.diagnostics import (
     diagnostics_remarks,
     first_diagnostics,
     pooled_histogram,
+    remarks,
 )
 from actsearch.report.provenance import origin
 from actsearch.report.pruning import Pruning, summarize_pruning
@@ -63,6 +64,7 @@ __all__ = [
     "pooled_histogram",
     "summarize_pruning",
     "read_verdicts",
+    "remarks",
     "diagnostics_remarks",
     "sample",
     "shrunken_means",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,13 @@ from actsearch.records import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics, Tri
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["diagnostics_frame", "first_diagnostics", "pooled_histogram", "diagnostics_remarks"]
+__all__ = [
+    "diagnostics_frame",
+    "first_diagnostics",
+    "pooled_histogram",
+    "diagnostics_remarks",
+    "remarks",
+]
 
 _VANISHING = 1e-3  # of the gradient norm at the last site
 _MANY = 0.5  # of units or of numbers
@@ -56,6 +63,16 @@ def _numbers(site: SiteDiagnostics, ratio: float | None) -> tuple[object, ...]:
         site.site, "x".join(map(str, site.shape)), site.mean, site.sd, site.dead, site.zeros, site.saturation,
         site.gain, site.gradient_norm, ratio, dict(site.learned), site.histogram,
     )  # fmt: skip
+
+
+def remarks(diagnostics: Diagnostics) -> list[str]:
+    """Deprecated: :func:`diagnostics_remarks`."""
+    warnings.warn(
+        "actsearch.report.remarks is called diagnostics_remarks now; remarks will be removed in a later release",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return diagnostics_remarks(diagnostics)
 
 
 def diagnostics_remarks(diagnostics: Diagnostics) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,16 @@ class Pruning:
     first_step: int
     rank_correlation: float | None
     compared: int
+
+    @property
+    def spared(self) -> int:
+        """Deprecated: ``exempt``."""
+        warnings.warn(
+            "Pruning.spared is called exempt now; spared will be removed in a later release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.exempt
 
     def __str__(self) -> str:
         rank = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,6 +136,15 @@ class Reader:
     def run_goal(self, study: StudyRecord) -> RunGoal | None:
         """What the process that drives the study is about; None if nobody drives it or it did not say."""
         return self._storage.run_goal(study.id)
+
+    def aim(self, study: StudyRecord) -> RunGoal | None:
+        """Deprecated: :meth:`run_goal`."""
+        warnings.warn(
+            "Reader.aim is called run_goal now; aim will be removed in a later release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.run_goal(study)
 
     def trials(
         self,

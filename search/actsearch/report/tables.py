@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actsearch.errors import StudyError
 from actsearch.pareto import front
@@ -131,8 +131,6 @@ def trials_frame(
 
     columns = make_columns(trials, len(objectives) or 1)
     values = ["value", *(f"value_{index}" for index in range(1, len(objectives)))]
-    by_group = [trial.candidate.by_group for trial in trials]
-    groups = dict.fromkeys(group for items in by_group for group in items)
     frame = pd.DataFrame(
         {
             **{name: columns[name] for name in ("number", "state", "value")},
@@ -153,16 +151,24 @@ def trials_frame(
             "seconds": columns["seconds"],
             "datetime_start": columns["started"],
             "datetime_complete": columns["completed"],
-            **{
-                f"activation {group}": pd.Series(
-                    [items[group].label if group in items else None for items in by_group],
-                    dtype="object",
-                )
-                for group in groups
-            },
+            **_group_columns(trials),
         }
     )
     if escape:
         for name in frame.select_dtypes(exclude=["number", "datetimetz"]):
             frame[name] = frame[name].map(escape_csv_formula, na_action="ignore")
     return frame
+
+
+def _group_columns(trials: Sequence[TrialRecord]) -> dict[str, pd.Series[Any]]:
+    """The label at each group of sites that has its own activation in some trial."""
+    import pandas as pd
+
+    by_group = [trial.candidate.by_group for trial in trials]
+    groups = dict.fromkeys(group for items in by_group for group in items)
+    return {
+        f"activation {group}": pd.Series(
+            [items[group].label if group in items else None for items in by_group], dtype="object"
+        )
+        for group in groups
+    }

@@ -102,7 +102,7 @@ def _screen_activation(
 ) -> Screening:
     row = CATALOG[record.name] if record.name else None
     if row is not None and row.role != "hidden":
-        return Screening(f"{row.name} is not elementwise: it is no hidden activation")
+        return Screening(f"{row.name} is not elementwise: it is not a hidden activation")
     module = build_at_start(record).to(dtype).eval()
     straight_through = row is not None and row.straight_through
     for where, values, slopes in _compute(module, _samples(pre_activations, dtype)):

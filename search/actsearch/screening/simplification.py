@@ -19,7 +19,7 @@ _RELATIVE, _ABSOLUTE = (
     1e-9,
     1e-12,
 )
-_PROBE = 40  # a quantile that is no special point of any operator
+_PROBE = 40  # a quantile that is not a special point of any operator
 
 
 def simplify(tree: Expression) -> Expression:

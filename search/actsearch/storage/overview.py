@@ -83,7 +83,9 @@ def read_progress(
         TrialRow.state == TrialState.COMPLETE.value,
         TrialValueRow.trial_id == TrialRow.id,
         TrialValueRow.objective == 0,
-        value.between(-_LARGEST, _LARGEST),  # leaves out what somebody wrote that is no number
+        value.between(
+            -_LARGEST, _LARGEST
+        ),  # leaves out values that another program wrote and that are not numbers
     )
     order = value.asc() if direction == "minimize" else value.desc()
     number = session.scalar(

@@ -177,7 +177,7 @@ class FunctionRow(Base):
 
 
 class TrialValueRow(Base):
-    """A trial's value in one objective; a value that is no finite number is NULL with its text."""
+    """A trial's value in one objective; a value that is not a finite number is NULL with its text."""
 
     __tablename__ = "trial_values"
 

@@ -62,7 +62,7 @@ def _encodable(value: Any) -> Any:
 
 
 def is_surely_shallow(text: Any) -> bool:
-    """Whether JSON text has too few brackets to be nested too deeply; TypeError for what is no text."""
+    """Whether JSON text has too few brackets to be nested too deeply; TypeError for what is not text."""
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"{type(text).__name__} is not JSON text")
     plain_text = text if isinstance(text, str) else text.decode("latin-1")

@@ -171,7 +171,7 @@ def read_trials(
 def _stored_columns(
     session: Session, query: sa.Select[*tuple[Any, ...]], bound: Mapping[str, Any]
 ) -> _Stored:
-    """What a query finds, by column; what another program changed so that it has no number is no trial any more."""
+    """What a query finds, by column; what another program changed so that it has no number is not a trial any more."""
     result = session.connection().execute(query, bound)
     names = list(result.keys())
     rows = [row for row in result if type(row.number) is int]

@@ -180,7 +180,7 @@ class Confirmation:
         """A key for each comparison, of everything that its result depends on.
 
         The study is part of it, and the moment at which this confirmation was begun: what a task or an objective
-        describes of itself is not its source text, and equal descriptions are no proof of equal results. So a study
+        describes of itself is not its source text, and equal descriptions do not prove equal results. So a study
         that is made again, and a confirmation that begins anew, are looked at again.
         """
         common = [

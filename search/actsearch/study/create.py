@@ -64,18 +64,12 @@ def create_study(
         >>> study.study_name, len(study.trials)
         ('digits', 0)
     """
-    _check_arguments(study_name, pruner)
+    _check_arguments(study_name, pruner, warm_start_from, warm_start_top_k)
     if seed is not None:
         seed = check_integer("seed", seed, StudyError, low=0, high=2**31 - 1)
     given, names = given_directions(direction, directions)
     refuse_pruner(pruner, given)
-    if warm_start_top_k is not None and warm_start_from is None:
-        raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
-    chosen = make_strategy(strategy or DEFAULT)
-    is_grouped = space is not None and space.sites != "shared"
-    refuse_unsupported(
-        chosen, directions=len(given), groups=is_grouped, pruning=pruner is not None
-    )
+    chosen = _choose_strategy(strategy, space, given, pruner)
     opened = Storage(_IN_MEMORY if storage is None else storage, create=True)
 
     def open_stored(stored: StudyRecord) -> Study:
@@ -89,7 +83,8 @@ def create_study(
 
     if load_if_exists and (stored := opened.find_study(study_name)) is not None:
         return open_stored(stored)
-    settings, warm = space or Space(), None
+    settings = space or Space()
+    warm = None
     if warm_start_from is not None:
         warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings)
     record = _new_record(study_name, seed or 0, given, names, settings, chosen, warm, pruner)
@@ -98,6 +93,25 @@ def create_study(
     )
     # another process may have made it meanwhile
     return open_stored(stored) if load_if_exists else Study(opened, stored)
+
+
+def _choose_strategy(
+    strategy: Strategy | str | None,
+    space: Space | None,
+    directions: Sequence[str],
+    pruner: SuccessiveHalving | None,
+) -> Strategy:
+    """The strategy, the default one if none is given.
+
+    Raises:
+        StudyError: it does not support what the study asks for.
+    """
+    chosen = make_strategy(strategy or DEFAULT)
+    is_grouped = space is not None and space.sites != "shared"
+    refuse_unsupported(
+        chosen, directions=len(directions), groups=is_grouped, pruning=pruner is not None
+    )
+    return chosen
 
 
 def _new_record(
@@ -177,7 +191,9 @@ def _objective_differences(
     return differences
 
 
-def _check_arguments(study_name: object, pruner: object) -> None:
+def _check_arguments(study_name: object, pruner: object, source: object, top_k: object) -> None:
+    if top_k is not None and source is None:
+        raise StudyError("warm_start_top_k says how many: say from which study, warm_start_from=")
     if not isinstance(study_name, str) or not study_name.strip() or not _storable(study_name):
         raise StudyError(
             f"study_name must be a text that is not empty, not {quote_name(study_name)}"

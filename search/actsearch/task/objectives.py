@@ -47,7 +47,7 @@ class TrainedCandidate(Protocol):
 
 @dataclass(frozen=True)
 class MeasuredObjective:
-    """One row: an objective that is no metric of the validation data.
+    """One row: an objective that is not a metric of the validation data.
 
     Attributes:
         name: as in ``Task(objectives=...)``.
@@ -104,7 +104,7 @@ MEASURED: Mapping[str, MeasuredObjective] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""Objectives that are no metric, by name."""
+"""Objectives that are not metrics, by name."""
 
 
 def check_objectives(

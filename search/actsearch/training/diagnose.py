@@ -150,7 +150,7 @@ def _outputs(x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def _saturation(x: Tensor, function: Callable[[Tensor], Tensor], members: int) -> Tensor:
-    """Share of numbers where the derivative is as good as 0; NaN for what is no function of each number alone."""
+    """Share of numbers where the derivative is as good as 0; NaN for what is not a function of each number alone."""
     unknown = torch.full((members,), math.nan, dtype=torch.float64)
     with torch.enable_grad():
         own = x.detach().clone().requires_grad_()
@@ -275,7 +275,7 @@ def observe_sites(
 
 
 def try_to_diagnose(action: Callable[[], T]) -> T | None:
-    """What an action gives; None where the model does not allow it, which is no reason to fail a training."""
+    """What an action gives; None where the model does not allow it, which is not a reason to fail a training."""
     try:
         return action()
     except Exception as error:  # the user's model, loss or step in evaluation mode: anything

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class NonFinite(Exception):
-    """A loss or metric that is no number; carries where."""
+    """A loss or metric that is not a number; carries where."""
 
 
 @dataclass
@@ -66,13 +66,13 @@ class Measures:
         return self.accumulator.result() if self.accumulator else None
 
     def check(self, where: str) -> None:
-        """NonFinite if a measure is no number."""
+        """NonFinite if a measure is not a number."""
         for name, value in (("loss", self.loss), (self.metric.name, self.value)):
             if value is not None and not math.isfinite(value):
                 raise NonFinite(f"{name} became {value} in {where}")
 
     def as_metrics(self) -> Mapping[str, float]:
-        """Every measure, the optimised one first; NonFinite if that is no number."""
+        """Every measure, the optimised one first; NonFinite if that is not a number."""
         metrics = {} if self.loss is None else {"loss": self.loss}
         metrics |= self.named | {name: item.result() for name, item in self.more.items()}
         value = self.value

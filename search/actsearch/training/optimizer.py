@@ -28,7 +28,7 @@ __all__ = [
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Weights first; learned activation parameters in a second group without weight decay.
 
-    Decay would pull a learned slope towards 0, which is no neutral value (He et al. 2015, arXiv:1502.01852, 2.2).
+    Decay would pull a learned slope towards 0, which is not a neutral value (He et al. 2015, arXiv:1502.01852, 2.2).
     """
     of_activations = {
         id(parameter)

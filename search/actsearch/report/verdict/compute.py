@@ -79,11 +79,7 @@ def compute_verdict(
     Raises:
         StudyError: without finalists or with different numbers of seeds.
     """
-    count = len(baseline.values)
-    if not finalists:
-        raise StudyError("there is nothing to compare with the baseline: no finalist")
-    if any(len(item.values) != count for item in finalists) or count < 2:
-        raise StudyError("a verdict needs at least 2 seeds, the same for all")
+    count = _count_seeds(baseline, finalists)
     total = earlier_comparisons + count_comparisons([item.is_catalog for item in finalists])
     # a seed left out would flatter what diverges on it
     worst = _worst([baseline, *finalists], direction)
@@ -110,6 +106,15 @@ def compute_verdict(
         min_effect,
         validation_only,
     )
+
+
+def _count_seeds(baseline: Measured, finalists: Sequence[Measured]) -> int:
+    count = len(baseline.values)
+    if not finalists:
+        raise StudyError("there is nothing to compare with the baseline: no finalist")
+    if any(len(item.values) != count for item in finalists) or count < 2:
+        raise StudyError("a verdict needs at least 2 seeds, the same for all")
+    return count
 
 
 def count_comparisons(is_catalog: Sequence[bool]) -> int:

@@ -32,7 +32,7 @@ __all__ = ["Origin", "Rows", "as_array", "is_random", "find_origin", "read_rows"
 
 Positions = npt.NDArray[np.int64]
 
-_ITEMS = 2048  # of a Dataset that is no TensorDataset; more could take as long as an epoch
+_ITEMS = 2048  # of a Dataset that is not a TensorDataset; more could take as long as an epoch
 _POSITIONS = 1 << 26  # of a range; a longer one is not made an array
 _SECONDS = 2.0  # for reading them; an item may be a file
 _CHUNK = 1 << 22  # numbers that are looked at together: they stay in the cache
@@ -227,7 +227,7 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
         has_target: whether the last part of a row is its target.
 
     Raises:
-        Unreadable: too many items, random ones, or such as are no numbers.
+        Unreadable: too many items, random ones, or such as are not numbers.
     """
     parts, is_read = _dataset_parts(origin)
     every = is_read or (len(origin.positions) == len(parts[0]) and _is_in_order(origin.positions))

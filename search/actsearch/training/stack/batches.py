@@ -30,7 +30,7 @@ def stack_batches(batches: Sequence[Any], seed_of: Tensor) -> Any:
     """Each member's batch, from one batch ``(samples, ...)`` a seed: tensors are ``(members, samples, ...)``.
 
     Raises:
-        Unstackable: the batches differ in shape, or hold what is no tensor.
+        Unstackable: the batches differ in shape, or hold something else than tensors.
     """
     first = batches[0]
     if isinstance(first, Tensor):

@@ -90,7 +90,7 @@ def _first_batches(task: Task, batches: Batches) -> Iterator[Any]:
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all weights and of the buffers that are no counters, by name."""
+    """Copies of all weights and of the buffers that are not counters, by name."""
     named = itertools.chain(model.named_parameters(), model.named_buffers())
     return {name: item.detach().clone() for name, item in named if item.is_floating_point()}
 

@@ -78,7 +78,7 @@ class StackAccess:
         """Call a function for each member with its own slices: the very operations of single training.
 
         Args:
-            function: returns a tensor, or a tuple of tensors and what is no tensor.
+            function: returns a tensor, or a tuple of tensors and other objects.
             args: its arguments; those that are stacked stand for themselves, not inside of a list.
             kwargs: likewise.
             cut: takes a stacked tensor apart.
