@@ -110,13 +110,13 @@ def inside(study: acs.Study) -> str:
         best = max(mixes, key=lambda trial: trial.value or 0.0)
         chosen[best.number] = best
     for trial in chosen.values():
-        if (seen := trial.diagnostics) is None:
+        if (diagnostics := trial.diagnostics) is None:
             continue
-        for stage, sites in (("start", seen.start), ("end", seen.end)):
+        for stage, sites in (("start", diagnostics.start), ("end", diagnostics.end)):
             norms = [site.gradient_norm for site in sites]
             shown = "".join(f"{norms[layer - 1] or 0.0:9.1e}" for layer in (1, 4, 8, 12) if norms)
             lines.append(f"{shown}  {trial.candidate}, {stage}")
-        lines += [f"{'':38}{remark}" for remark in diagnostics_remarks(seen)]
+        lines += [f"{'':38}{remark}" for remark in diagnostics_remarks(diagnostics)]
     return "\n".join(lines)
 
 

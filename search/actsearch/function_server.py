@@ -37,11 +37,11 @@ Json = dict[str, Any]
 def inspect(what: str, settings: Mapping[str, Any]) -> Json:
     """An activation as it is written, a catalog name or a formula: its record, identity and function."""
     record = describe(what, **settings)
-    found: Json = {"activation": record.to_json(), "identity": identify(record)}
+    description: Json = {"activation": record.to_json(), "identity": identify(record)}
     try:
-        return found | {"curve": _lists(curve(record))}
+        return description | {"curve": _lists(curve(record))}
     except (ActsearchError, RuntimeError) as error:
-        return found | {"curve": None, "reason": str(error)}
+        return description | {"curve": None, "reason": str(error)}
 
 
 def find_moments(item: Json) -> Sequence[float] | None:
@@ -56,7 +56,7 @@ def sample_all(items: Sequence[Json], fine: bool = False) -> list[Sequence[list[
     """Each function at its start, at the points that are stored with trials or finer; None where there is none."""
     points = _FINE if fine else CURVE_POINTS
     curves = [sample_curve(ActivationRecord.from_json(item), points) for item in items]
-    return [None if found is None else _lists(found) for found in curves]
+    return [None if curve is None else _lists(curve) for curve in curves]
 
 
 def sample_learned(item: Json, learned: Mapping[str, Sequence[float]]) -> Sequence[list[float]]:
@@ -96,8 +96,8 @@ def _candidate(items: Json) -> CandidateRecord:
     )
 
 
-def _lists(found: Curve) -> tuple[list[float], ...]:
-    return tuple(numbers.tolist() for numbers in found)
+def _lists(curve: Curve) -> tuple[list[float], ...]:
+    return tuple(numbers.tolist() for numbers in curve)
 
 
 def answer(request: str | bytes) -> str:

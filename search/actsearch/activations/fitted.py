@@ -57,11 +57,11 @@ def _rational(values: Mapping[str, Value], target: Target) -> Expression:
             small[place] = size
             first = np.concatenate([start, small])
             fits.append(optimize.least_squares(residual, first, max_nfev=200))
-    found = min(fits, key=lambda fit: float(np.abs(fit.fun).max()))
-    _check(found.fun, scale, f"rational({above}/{below})", str(values["start"]))
+    best = min(fits, key=lambda fit: float(np.abs(fit.fun).max()))
+    _check(best.fun, scale, f"rational({above}/{below})", str(values["start"]))
     per = str(values["per"])
-    top = _horner(found.x[: above + 1], per)
-    bottom = Call("mul", (_horner(found.x[above + 1 :], per), X))
+    top = _horner(best.x[: above + 1], per)
+    bottom = Call("mul", (_horner(best.x[above + 1 :], per), X))
     return Call("div", (top, Call("add", (Number(1), Call("abs", (bottom,))))))
 
 

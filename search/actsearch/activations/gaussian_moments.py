@@ -113,9 +113,11 @@ def _find_breaks(module: Activation) -> _Array:
     def signs(z: _Array) -> _Array:
         """Of every argument, of shape (arguments, *z.shape); 2 for NaN."""
         with torch.no_grad():
-            found = _collect_turning_values(tree, torch.from_numpy(z), learned)
+            turning = _collect_turning_values(tree, torch.from_numpy(z), learned)
         return (
-            np.nan_to_num(np.sign(np.stack(found)), nan=2.0) if found else np.empty((0, *z.shape))
+            np.nan_to_num(np.sign(np.stack(turning)), nan=2.0)
+            if turning
+            else np.empty((0, *z.shape))
         )
 
     grid = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) * _CELLS + 1)
@@ -132,7 +134,7 @@ def _find_breaks(module: Activation) -> _Array:
 def _collect_turning_values(tree: Expression, x: Tensor, learned: list[float]) -> list[Tensor]:
     """Values whose sign changes where an operator may bend, jump or peak, over the whole formula."""
     parameters = iter(learned)
-    found: list[Tensor] = []
+    turning: list[Tensor] = []
 
     def value(node: Expression) -> Tensor:
         if isinstance(node, Variable):
@@ -143,7 +145,7 @@ def _collect_turning_values(tree: Expression, x: Tensor, learned: list[float]) -
             return torch.tensor(node.value, dtype=x.dtype)
         assert isinstance(node, Call)
         values = [value(argument) for argument in node.arguments]
-        found.extend(
+        turning.extend(
             torch.broadcast_to(each, x.shape)
             for each in _turning_values(node.operator, values)
             if each.dim()
@@ -151,7 +153,7 @@ def _collect_turning_values(tree: Expression, x: Tensor, learned: list[float]) -
         return bind(node.operator)(*([x] if node.row.uses_x else []), *values)
 
     value(tree)
-    return found
+    return turning
 
 
 def _turning_values(operator: str, values: list[Tensor]) -> list[Tensor]:

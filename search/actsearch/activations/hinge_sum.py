@@ -138,10 +138,10 @@ def _find_best_path(x: Array, y: Array, most: int) -> tuple[list[_Line], float]:
     exact = _EXACT * float(np.abs(y).max())
     while above - below > max(_CLOSE * above, exact):
         error = max((below + above) / 2 if below else above / 16, exact / 2)
-        if (found := _find_path(x, y, error, most)) is None:
+        if (path := _find_path(x, y, error, most)) is None:
             below = error
         else:
-            best, above = found, error
+            best, above = path, error
     return best, above
 
 

@@ -57,8 +57,8 @@ class ModelAnalysis:
     def relies_on_inplace(self) -> bool:
         """Whether the model computes something else when its in-place activation modules write nothing over.
 
-        So does ``h + b(act(h))`` with ``act = nn.ReLU(inplace=True)``; most models use the result alone, and are
-        spared the copy. Without a sample, a model that has such modules is taken to rely on it.
+        So does ``h + b(act(h))`` with ``act = nn.ReLU(inplace=True)``; most models use the result alone, and
+        need no copy. Without a sample, a model that has such modules is taken to rely on it.
         """
         modules: list[Any] = [
             module

@@ -1,4 +1,4 @@
-"""What formulas are made of, told from their text: to parse a hundred thousand of them takes half a minute."""
+"""What formulas are made of, read from their text: to parse a hundred thousand of them takes half a minute."""
 
 from __future__ import annotations
 

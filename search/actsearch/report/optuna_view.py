@@ -93,7 +93,11 @@ def export_to_optuna(
     """
     with silence("optuna", optuna.exceptions.ExperimentalWarning):
         return write(
-            study.name, _origin(study), url, storage, lambda at: optuna_study(study, trials, at)
+            study.name,
+            _origin(study),
+            url,
+            storage,
+            lambda address: optuna_study(study, trials, address),
         )
 
 

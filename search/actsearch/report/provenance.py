@@ -16,7 +16,7 @@ def origin(
     Args:
         study_name: the study, or an empty text.
         trial: the trial, if it is at hand.
-        verdict: the confirmation that judged it, if there is one.
+        verdict: the confirmation that compared it, if there is one.
         row: its line there, or a line alone.
     """
     number = trial.number if trial is not None else row.number if row is not None else None

@@ -88,8 +88,8 @@ def _check_meant(target: str) -> None:
 def _check_path(path: Path, storage: str) -> Path:
     """The path of a file that may be overwritten.
 
-    The storage itself is told by ``stat`` alone: to open and close a database takes away the locks that this process
-    has on it. Any other file is looked into.
+    The storage itself is recognised by ``stat`` alone: to open and close a database takes away the locks that this
+    process has on it. Any other file is looked into.
     """
     if path.is_dir():
         raise StorageError(f"cannot write {path}: it is a folder; name a file in it")

@@ -163,7 +163,7 @@ def perturbed_modules(record: ActivationRecord) -> tuple[Activation, ...]:
     return _perturb(record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
 
 
-# a logical batch: what is told apart there is screened soon after
+# for a logical batch: what is distinguished there is screened soon after
 @functools.lru_cache(maxsize=256)
 def _perturb(
     formula: str, name: str | None, settings: tuple[tuple[str, Value], ...]

@@ -51,7 +51,7 @@ class Holder:
     """The process that holds a lease.
 
     Attributes:
-        alive: whether that process still runs, as far as can be told from here.
+        alive: whether that process still runs, as far as is known here.
         here: whether its process can be seen from here; else only its heartbeats are known.
     """
 
@@ -251,7 +251,7 @@ def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -
 
 
 def is_alive(row: LeaseRow) -> bool:
-    """Whether the process that took a lease still runs, as far as can be told from here."""
+    """Whether the process that took a lease still runs, as far as is known here."""
     is_running = is_running_process(row.host, row.pid, row.process)
     if is_running is not None:
         return is_running

@@ -119,7 +119,7 @@ def _url_text(url: Any) -> str:
 
 
 def _suggest_correction(text: str) -> str:
-    """What to write instead of something without a scheme, where that can be told."""
+    """What to write instead of something without a scheme; examples where nothing can be inferred."""
     path = re.sub(r"^(sqlite|file):(//(?=/))?", "", text)
     plain = path.strip("/") and not re.search(r"[@?\0\ud800-\udfff]|://|^\w+:", path)
     return f"write {_suggest_url(path)}" if plain else _EXAMPLES

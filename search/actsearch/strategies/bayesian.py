@@ -193,7 +193,7 @@ def _report_history(
     observed = []
     for trial in observations(history, rejected=True):
         items = enumerate(groups.items(trial.candidate) or ())
-        if chosen := {_prefix(groups, at): item for at, item in items if item.name in names}:
+        if chosen := {_prefix(groups, index): item for index, item in items if item.name in names}:
             observed.append((trial, chosen))
     if len(observed) > _HISTORY:
         kept = _best([trial for trial, _ in observed], context, worst)

@@ -122,8 +122,8 @@ class BySite(Strategy):
 
     First the strategy's own proposals, at every site. Then the best candidate so far with a new activation in one
     group, each group in turn: block coordinate search. Then mixtures, which change one group or several. The rules of
-    :func:`current_phase` read the history alone. What is new is judged group by group: two candidates are the same when
-    they have the same function in each.
+    :func:`current_phase` read the history alone. Candidates are compared group by group: two are the same when they
+    have the same function in each.
 
     A subclass says how it samples a new activation for one group, and may say how it mixes.
     """

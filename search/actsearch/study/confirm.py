@@ -1,4 +1,4 @@
-"""The steps to a verdict: choose finalists, tune their learning rates, test, judge."""
+"""The steps to a verdict: choose finalists, tune their learning rates, test, compare."""
 
 from __future__ import annotations
 

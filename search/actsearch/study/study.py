@@ -277,8 +277,8 @@ class Study:
         paired, and are scored once on test data that the search never touched. A verdict with the same settings
         over the same trials is read from the storage instead of being made again.
 
-        With several objectives the finalists are ``top_k`` of the Pareto front, spread evenly over it; they are judged
-        on the first objective, with the others as the search measured them beside.
+        With several objectives the finalists are ``top_k`` of the Pareto front, spread evenly over it, and compared on
+        the first objective, with the others as the search measured them beside.
 
         Args:
             objective: the Task with ``test`` data, or the callable of the search.
@@ -308,8 +308,8 @@ class Study:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
 
     def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
-        judged = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
-        return Trial(record, self.study_name, next(judged, None), self._read_diagnostics)
+        verdicts_on_it = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
+        return Trial(record, self.study_name, next(verdicts_on_it, None), self._read_diagnostics)
 
     def _read_diagnostics(self, number: int) -> Diagnostics | None:
         trials = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)

@@ -233,12 +233,12 @@ class Task:
         """Accumulators of those objectives that are further metrics."""
         if self.evaluate is not None:
             return {}
-        found = {}
+        accumulators = {}
         for name in (self.objectives or ())[1:]:
             make = METRICS[name].accumulator if name in METRICS and name not in MEASURED else None
             if make is not None:
-                found[name] = make()
-        return found
+                accumulators[name] = make()
+        return accumulators
 
     def torch_device(self) -> torch.device:
         """The device that training uses."""

@@ -150,7 +150,7 @@ class Subject(ABC):
     # for people
 
     def forecast_seconds(self) -> float | None:
-        """Seconds that one training of the unchanged model is expected to take; None where that cannot be told."""
+        """Seconds that one training of the unchanged model is expected to take; None where that is not known."""
         return None
 
     def baseline_label(self) -> str:

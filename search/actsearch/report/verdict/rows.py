@@ -49,13 +49,13 @@ class VerdictRow:
         is_catalog: whether it is a catalog row.
         activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
             None for the model unchanged.
-        others: its values in the study's other objectives, as the search measured them; not judged.
+        others: its values in the study's other objectives, as the search measured them; not compared.
 
     Example:
         >>> def objective(candidate, run):
         ...     noise = torch.randn(8, generator=torch.Generator().manual_seed(run.seed))
         ...     return candidate.module()(noise).square().mean().item()
-        >>> study = acs.create_study(study_name="judged", direction="minimize")
+        >>> study = acs.create_study(study_name="confirmed", direction="minimize")
         >>> study.optimize(objective, n_trials=3, show_progress_bar=False)
         >>> verdict = study.confirm(objective, top_k=1, seeds=8, baseline="relu", show_progress_bar=False)
         >>> row = verdict.rows[0]
@@ -110,7 +110,7 @@ class Verdict:
         >>> def objective(candidate, run):
         ...     noise = torch.randn(8, generator=torch.Generator().manual_seed(run.seed))
         ...     return candidate.module()(noise).square().mean().item()
-        >>> study = acs.create_study(study_name="judged", direction="minimize")
+        >>> study = acs.create_study(study_name="confirmed", direction="minimize")
         >>> study.optimize(objective, n_trials=3, show_progress_bar=False)
         >>> verdict = study.confirm(objective, top_k=1, seeds=8, baseline="relu", show_progress_bar=False)
         >>> verdict.seeds, verdict.baseline.label, verdict.validation_only

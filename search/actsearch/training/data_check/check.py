@@ -220,7 +220,7 @@ def _other_findings(task: Task, build: Callable[[], nn.Module], data: _Data) -> 
         yield from repeated_inputs(name, table.distinct, len(table.inputs))
     for name, rows in data.rows.items():
         is_probed = name == "train" or task.evaluate is None
-        judge = functools.partial(value_findings, name, rows, probe, is_probed=is_probed)
-        yield from attempt(f"numbers of {name}", judge, [])
+        check = functools.partial(value_findings, name, rows, probe, is_probed=is_probed)
+        yield from attempt(f"numbers of {name}", check, [])
     if task.step is None:
         yield from attempt("labels", lambda: list(label_findings(task, data.rows, probe)), [])

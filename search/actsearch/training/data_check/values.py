@@ -54,8 +54,8 @@ def value_findings(name: str, rows: Rows, probe: ModelProbe, *, is_probed: bool)
     for what, part in rows.parts:
         if (bad := _count_nonfinite(rows, part)) is not None:
             is_mask = not bad.nan and _is_mask(rows, part)
-            judge = probe if is_probed else None
-            findings += _judge_nonfinite(name, what, rows, bad, judge, is_mask=is_mask)
+            own = probe if is_probed else None
+            findings += _nonfinite_findings(name, what, rows, bad, own, is_mask=is_mask)
     return findings
 
 
@@ -66,7 +66,7 @@ def _is_mask(rows: Rows, part: Tensor) -> bool:
     )
 
 
-def _judge_nonfinite(
+def _nonfinite_findings(
     name: str, what: str, rows: Rows, bad: _NonFinite, probe: ModelProbe | None, *, is_mask: bool
 ) -> Iterator[Finding]:
     kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
