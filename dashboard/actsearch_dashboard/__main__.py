@@ -30,21 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=_port, default=None, help="8501, or the next free one")
     parser.add_argument("--no-browser", action="store_true", help="open no browser window")
-    given = parser.parse_args(arguments)
-    storage = given.storage or os.environ.get(STORAGE_VARIABLE)
+    options = parser.parse_args(arguments)
+    storage = options.storage or os.environ.get(STORAGE_VARIABLE)
     if not storage:
         parser.error(f"name a storage, or set {STORAGE_VARIABLE}")
-    if given.storage and arguments is None and os.name == "posix":
+    if options.storage and arguments is None and os.name == "posix":
         # again, without the storage among the arguments
-        return become_dashboard(storage, given.port, not given.no_browser)
+        return become_dashboard(storage, options.port, not options.no_browser)
     os.environ.pop(STORAGE_VARIABLE, None)  # a browser that is started must not inherit it
-    return launch(storage_url(storage), given.port, not given.no_browser)
+    return launch(storage_url(storage), options.port, not options.no_browser)
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port; take one from 1024 to 65535")
+        raise argparse.ArgumentTypeError(
+            f"{port} is not a valid port; take one from 1024 to 65535"
+        )
     return port
 
 

@@ -13,6 +13,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
 from actsearch.report import diagnostics_remarks, first_diagnostics, pooled_histogram
+from actsearch.report.verdict.stored import rebuild_activation
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.data import StudyView
@@ -22,13 +23,11 @@ from actsearch_dashboard.functions import (
     large_curves,
     learned_curve,
     moments,
-    validate,
 )
 from actsearch_dashboard.text import markdown, moment, number, one_line, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
-    "NOT_ONE_NUMBER",
     "NO_DIAGNOSTICS",
     "show_latex",
     "shorten_error",
@@ -41,16 +40,18 @@ __all__ = [
 
 NO_DIAGNOSTICS = (
     "it was not trained yet, the objective is a function of your own, or the task has diagnostics=False. "
-    "A Task looks at every replaced site before and after training."
+    "A Task measures every replaced site before and after training."
 )
 
-NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
+_NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
 
 _LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
 _LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
-_NOTHING = 1e-9
-_HALF = 200  # characters of a line of an error
-_POOLED = "all sites"
+_INTEGRAL_ERROR = 1e-9  # a mean that is 0 by symmetry comes out of the quadrature as some 1e-17
+_HALF = 200  # characters of a line of an error: what is wrong stands at its beginning, a hint at its end
+_MOST_PARENTS = 8  # links that fit in a row
+_MOST_PANELS = 4  # parameters side by side that can still be read
+_ALL_SITES = "all sites"
 _SHARE = st.column_config.NumberColumn(format="percent")
 
 _NUMBERS: Mapping[str, Any] = {
@@ -72,7 +73,7 @@ def shorten_error(error: object) -> str:
     )
 
 
-def tree_of(record: ActivationRecord) -> Expression | None:
+def parse_formula(record: ActivationRecord) -> Expression | None:
     """The formula as a tree; None where there is none in one variable."""
     try:
         return parse(record.formula)
@@ -82,7 +83,7 @@ def tree_of(record: ActivationRecord) -> Expression | None:
 
 def show_latex(record: ActivationRecord) -> None:
     """The formula as mathematics, unless it is too long for that."""
-    tree = tree_of(record)
+    tree = parse_formula(record)
     if tree is None:
         st.caption(
             "It has no formula in one variable: an output depends on more than its own input."
@@ -94,18 +95,18 @@ def show_latex(record: ActivationRecord) -> None:
         st.caption(f"{tree.size} nodes: too long to be read as LaTeX.")
 
 
-def _rounded(value: float | None) -> float | None:
-    """Zero where only the rounding of an integral is left."""
-    return 0.0 if value is not None and abs(value) < _NOTHING else value
+def _snap_to_zero(value: float | None) -> float | None:
+    """Zero where only the error of an integral is left."""
+    return 0.0 if value is not None and abs(value) < _INTEGRAL_ERROR else value
 
 
 def show_facts(record: ActivationRecord) -> None:
     """Moments, gain and size as a small table."""
     mean, second = moments(record)
     gain = second**-0.5 if second is not None and 0 < second < math.inf else None
-    tree = tree_of(record)
+    tree = parse_formula(record)
     cells = (
-        ("E[f(z)]", number(_rounded(mean))),
+        ("E[f(z)]", number(_snap_to_zero(mean))),
         ("E[f(z)²]", number(second)),
         ("gain", number(gain)),
         ("size", "–" if tree is None else str(tree.size)),
@@ -127,7 +128,7 @@ def show_origin(view: StudyView, trial: TrialRecord) -> None:
         st.markdown(f":gray[made by] {markdown(how)}", width="content")
         if trial.candidate.parents:
             st.markdown(":gray[from]", width="content")
-        for parent in trial.candidate.parents[:8]:
+        for parent in trial.candidate.parents[:_MOST_PARENTS]:
             trial_link(view, parent, f"trial {parent}", f"parent {parent}")
         if trial.duplicate_of is not None:
             st.markdown(":gray[· the same function as]", width="content")
@@ -145,8 +146,8 @@ def show_activation(
         Fills in what another process computes, which may first have to be started: to be called at last.
     """
     try:
-        record = validate(item)
-    except (ActsearchError, ValueError, TypeError) as error:
+        record = rebuild_activation(item)
+    except (ActsearchError, ValueError, TypeError, OverflowError) as error:
         st.warning(
             "This cannot be read as an activation, and so not drawn:", icon=":material/error:"
         )
@@ -162,12 +163,13 @@ def show_activation(
         if record.name is not None:
             st.caption(f"from the catalog: {markdown(record.label)}")
         facts = st.container()
-    seen = first_diagnostics(trial)
-    mine = seen if trial.candidate.single is not None else _group_diagnostics(view, group, seen)
+    diagnostics = first_diagnostics(trial)
+    if trial.candidate.single is None:
+        diagnostics = _group_diagnostics(view, group, diagnostics)
     with left:
-        draw_learned = _function(view, item, mine, f"{trial.number} {group}")
-    if mine is not None and any(site.learned for site in mine.start):
-        _learned(mine, f"{trial.number} {group}")
+        draw_learned = _function(view, item, diagnostics, f"{trial.number} {group}")
+    if diagnostics is not None and any(site.learned for site in diagnostics.start):
+        _show_learned(diagnostics, f"{trial.number} {group}")
 
     def fill_in() -> None:
         try:
@@ -181,31 +183,32 @@ def show_activation(
 
 
 def _group_diagnostics(
-    view: StudyView, group: str, seen: Diagnostics | None
+    view: StudyView, group: str, diagnostics: Diagnostics | None
 ) -> Diagnostics | None:
-    """What was seen at the sites of one group."""
-    if seen is None:
+    """What was recorded at the sites of one group."""
+    if diagnostics is None:
         return None
     attrs = view.record.user_attrs.get("site_groups")
     places = attrs.get("sites", {}).get(group) if isinstance(attrs, Mapping) else None
     wanted = {str(place) for place in places} if isinstance(places, list) else {group}
     start, end = (
-        tuple(site for site in look if site.site in wanted) for look in (seen.start, seen.end)
+        tuple(site for site in sites if site.site in wanted)
+        for sites in (diagnostics.start, diagnostics.end)
     )
     return Diagnostics(start, end) if start else None
 
 
 def _function(
-    view: StudyView, item: ActivationRecord, seen: Diagnostics | None, key: str
+    view: StudyView, item: ActivationRecord, diagnostics: Diagnostics | None, key: str
 ) -> Callable[[], None]:
     """The figure; where learned parameters count, which another process has to compute, returns what draws it."""
     st.markdown("**Function and derivative**")
     inputs: Sequence[float] = ()
     learned: dict[str, list[float]] = {}
-    tree = tree_of(item)
+    tree = parse_formula(item)
     words = "Learned parameters at their start. " if tree is not None and tree.parameters else ""
-    if seen is not None and seen.start:
-        sites, stage = _look(seen, key)
+    if diagnostics is not None and diagnostics.start:
+        sites, stage = _choose_sites(diagnostics, key)
         inputs = pooled_histogram(sites)
         words = f"Behind it: what arrived there {stage}; the outermost bars include everything beyond. "
         if any(site.learned for site in sites):
@@ -214,7 +217,7 @@ def _function(
     (start,) = curves(view, [item])
     place = st.container()
     if start is None:
-        place.info(NOT_ONE_NUMBER, icon=":material/info:")
+        place.info(_NOT_ONE_NUMBER, icon=":material/info:")
         return lambda: None
 
     def draw() -> None:
@@ -232,11 +235,11 @@ def _function(
     return lambda: None
 
 
-def _look(seen: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
+def _choose_sites(diagnostics: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
     """The sites and the stage that the reader chose."""
-    names = list(dict.fromkeys(site.site for site in seen.start))
+    names = list(dict.fromkeys(site.site for site in diagnostics.start))
     left, right = st.columns([2, 1])
-    options = ["after training", "before training"] if seen.end else ["before training"]
+    options = ["after training", "before training"] if diagnostics.end else ["before training"]
     stage = left.segmented_control(
         "Inputs and parameters",
         options,
@@ -248,11 +251,11 @@ def _look(seen: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
     place = right.selectbox(
         "Site",
         [None, *names],
-        format_func=lambda name: _POOLED if name is None else shorten(name, 40),
+        format_func=lambda name: _ALL_SITES if name is None else shorten(name, 40),
         key=f"site {key}",
         label_visibility="collapsed",
     )
-    chosen = seen.end if stage == "after training" else seen.start
+    chosen = diagnostics.end if stage == "after training" else diagnostics.start
     return [site for site in chosen if place in (None, site.site)], str(stage)
 
 
@@ -263,23 +266,24 @@ def _pool_learned(sites: Sequence[SiteDiagnostics]) -> dict[str, list[float]]:
     }
 
 
-def _learned(seen: Diagnostics, key: str) -> None:
+def _show_learned(diagnostics: Diagnostics, key: str) -> None:
     st.subheader("Learned parameters", anchor=False)
-    names = figures.parameter_names(seen.start)
-    chosen = names[:4]
-    if len(names) > 4:
+    start, end = diagnostics.start, diagnostics.end
+    names = figures.parameter_names(start)
+    chosen = names[:_MOST_PANELS]
+    if len(names) > _MOST_PANELS:
         chosen = st.multiselect(
-            "Parameters", names, default=chosen, max_selections=4, key=f"learned {key}"
+            "Parameters", names, default=chosen, max_selections=_MOST_PANELS, key=f"learned {key}"
         )
-    show_figure(figures.learned_parameters(seen.start, seen.end, chosen), f"learned {key} figure")
-    channels = max((len(v) for site in seen.start for v in site.learned.values()), default=1)
+    show_figure(figures.learned_parameters(start, end, chosen), f"learned {key} figure")
+    channels = max((len(v) for site in start for v in site.learned.values()), default=1)
     dots = "a dot a channel; of more than 256, so many quantiles" if channels > 1 else "one a site"
     st.caption(f"Numbered in the order in which they stand in the formula; {dots}.")
 
 
-def show_remarks(found: Diagnostics) -> None:
+def show_remarks(diagnostics: Diagnostics) -> None:
     """What is unusual about a training, in sentences."""
-    sentences = diagnostics_remarks(found)
+    sentences = diagnostics_remarks(diagnostics)
     for sentence in sentences:
         st.markdown(f":orange[:material/warning:] {markdown(sentence)}")
     if not sentences:
@@ -287,19 +291,22 @@ def show_remarks(found: Diagnostics) -> None:
             ":green[:material/check:] Nothing unusual: gradients neither vanish nor explode, few units are dead, "
             "few inputs saturate."
         )
-    if not found.end:
+    if not diagnostics.end:
         st.caption("Training did not finish, so that nothing was recorded after it.")
 
 
-def show_numbers(found: Diagnostics, key: str) -> None:
+def show_numbers(diagnostics: Diagnostics, key: str) -> None:
     """Everything that was recorded, a row a site and stage."""
     st.dataframe(
-        _numbers_table(found), hide_index=True, column_config=_NUMBERS, key=f"numbers {key}"
+        _numbers_table(diagnostics),
+        hide_index=True,
+        column_config=_NUMBERS,
+        key=f"numbers {key}",
     )
 
 
-def _numbers_table(seen: Diagnostics) -> pd.DataFrame:
-    """What was seen, a row a site and stage."""
+def _numbers_table(diagnostics: Diagnostics) -> pd.DataFrame:
+    """What was recorded, a row a site and stage."""
     return pd.DataFrame(
         [
             {
@@ -314,7 +321,7 @@ def _numbers_table(seen: Diagnostics) -> pd.DataFrame:
                 "mean": site.mean,
                 "sd": site.sd,
             }
-            for stage, look in (("before", seen.start), ("after", seen.end))
-            for site in look
+            for stage, sites in (("before", diagnostics.start), ("after", diagnostics.end))
+            for site in sites
         ]
     )

@@ -18,7 +18,7 @@ __all__ = ["PAGES", "main"]
 _BOX = "study_box"
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
 _ELSEWHERE = {"candidate": "activation", "studies": "studies"}
-"""Addresses that are no pages, and the pages they lead to: an old name, and that of the page at the bare address."""
+"""Addresses that are not pages, and the pages they lead to: an old name, and that of the page at the bare address."""
 
 PAGES = (
     "studies",

@@ -39,7 +39,7 @@ _BUTTONS = {
     ],
 }  # fmt: skip
 
-_ROW, _BORDERS = 35, 2  # pixels; the header is a row
+_ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
 OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
 FOUR_DECIMALS = "%.4f"
@@ -87,16 +87,16 @@ def heading(view: StudyView) -> None:
     """The study's name, and how it is searched."""
     st.header(markdown(shorten(view.record.name, 80)), anchor=False)
     direction = view.record.direction or "direction not yet known"
-    aims = [f"{direction} {view.metric}"]
+    objectives = [f"{direction} {view.metric}"]
     if names := objective_names(view.record):
         named = bool(view.record.objectives)
-        aims = [
-            f"{direction} {shorten(name, 30) if named else f'objective {place}'}"
-            for place, (direction, name) in enumerate(
+        objectives = [
+            f"{direction} {shorten(name, 30) if named else f'objective {index}'}"
+            for index, (direction, name) in enumerate(
                 zip(view.record.directions, names, strict=False), 1
             )
         ]
-    parts = [f"{view.strategy} search", ", ".join(aims), f"seed {view.record.seed}"]
+    parts = [f"{view.strategy} search", ", ".join(objectives), f"seed {view.record.seed}"]
     if view.is_running:
         parts.append("running now")
     st.caption(" · ".join(markdown(part) for part in parts))
@@ -118,9 +118,9 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
             )
         return None
     when, verdict = verdicts[-1]
-    found = verdict.winner is not verdict.baseline
-    box = st.success if found else st.info
-    icon = ":material/verified:" if found else ":material/balance:"
+    is_better = verdict.winner is not verdict.baseline
+    box = st.success if is_better else st.info
+    icon = ":material/verified:" if is_better else ":material/balance:"
     box(f"**{markdown(verdict.sentence)}**", icon=icon)
     where = "validation data" if verdict.validation_only else "test data"
     st.caption(

@@ -30,41 +30,41 @@ from actsearch_dashboard.text import shorten
 __all__ = [
     "MOST_PRUNED",
     "MOST_SAMPLED",
-    "Made",
+    "FormulaContents",
     "Store",
     "StudyView",
     "open_store",
-    "storage_url",
+    "requested_storage_url",
 ]
 
 Stamp = tuple[object, ...]
 Kind = TypeVar("Kind")
 
 MOST_SAMPLED = 300
-"""Of a study with more trained trials, figures that need whole trials show so many."""
+"""Of a study with more trained trials, figures that need whole trials show so many, read with all their parts."""
 
 MOST_PRUNED = 2000
-"""What a pruner saved is told over so many of the latest trials."""
+"""What a pruner saved is told over so many of the latest trials: the epochs of all of these are read."""
 
-_SAFETY = (
-    60  # seconds after which anything is read again, should a file's time stamp not have moved
-)
-_LONGEST_NAME = 40  # of a metric or a strategy
+# Seconds after which anything is read again: a file system's time stamps may be too coarse to tell of each write.
+_SAFETY = 60
+_LONGEST_NAME = 40  # of a metric or a strategy: longer ones would not fit at an axis
+# Few trials take longer, and a killed process should not stay unnoticed for hours.
 _SILENCE = timedelta(minutes=10)
 
 
-def storage_url(arguments: Sequence[str] | None = None) -> str:
+def requested_storage_url(arguments: Sequence[str] | None = None) -> str:
     """The storage from the command line, ``streamlit run app.py -- URL``.
 
     Raises:
         StorageError: if there is none.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given:
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
         raise StorageError(
             "no storage was given: start with  actsearch dashboard sqlite:///studies/actsearch.db"
         )
-    return given[0]
+    return words[0]
 
 
 @dataclass
@@ -77,19 +77,20 @@ class _Kept(Generic[Kind]):
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def current(
-        self, stamp: Callable[[], Stamp], refreshed: Callable[[Kind | None], Kind]
+        self, read_stamp: Callable[[], Stamp], refresh: Callable[[Kind | None], Kind]
     ) -> Kind:
-        """The value; ``refreshed`` makes it from the one before if the stamp is another or it is old."""
+        """The value; ``refresh`` makes it from the one before if the stamp is another or it is old."""
         with self.lock:
-            now, found = time.monotonic(), stamp()
-            if self.value is None or found != self.stamp or now - self.moment > _SAFETY:
-                self.value = refreshed(self.value)
-                self.stamp, self.moment = found, now
+            # the stamp first: what is written while the value is read makes another one, and it is read again
+            now, stamp = time.monotonic(), read_stamp()
+            if self.value is None or stamp != self.stamp or now - self.moment > _SAFETY:
+                self.value = refresh(self.value)
+                self.stamp, self.moment = stamp, now
             return self.value
 
 
 @dataclass(frozen=True)
-class Made:
+class FormulaContents:
     """What the formulas of a study's trials are made of, a row for each as in its frame.
 
     Attributes:
@@ -126,8 +127,8 @@ class Store:
 
     def studies(self) -> list[StudyRecord]:
         """Every study, oldest first."""
-        found: list[StudyRecord] = _read(self.url, self.stamp, "studies", (), self.reader)
-        return found
+        studies: list[StudyRecord] = _read(self.url, self.stamp, "studies", (), self.reader)
+        return studies
 
     def summaries(self) -> list[StudySummary]:
         """How every study stands, oldest first."""
@@ -184,17 +185,17 @@ class StudyView:
         record = self.record
         return _kept_frame(self.store.url, self.store.identity, record.id, record.created)
 
-    def made(self) -> Made:
+    def formula_contents(self) -> FormulaContents:
         """What the formulas in :meth:`frame` are made of."""
         frame, known = self.frame(), _known_formulas(self.store.url, self.record.id)
         for formula in set(frame["formula"]) - known.keys():
             known[formula] = count_nodes(formula), operators_in(formula)
-        found = [known[formula] for formula in frame["formula"]]
-        sizes = np.array([size for size, _ in found], dtype=np.int64)
+        contents = [known[formula] for formula in frame["formula"]]
+        sizes = np.array([size for size, _ in contents], dtype=np.int64)
         sizes[frame["groups"].to_numpy() > 1] = 0
-        return Made(sizes, [operators for _, operators in found])
+        return FormulaContents(sizes, [operators for _, operators in contents])
 
-    def sampled(self, most: int = MOST_SAMPLED) -> list[int]:
+    def sample_numbers(self, most: int = MOST_SAMPLED) -> list[int]:
         """Numbers of the trained trials, or of so many: the best quarter of those, the others evenly spread."""
         frame = self.frame()
         trained = frame[frame["state"].isin(TRAINED)]
@@ -202,15 +203,15 @@ class StudyView:
 
     def trial(self, number: int) -> TrialRecord | None:
         """One trial with its epochs, read afresh; None if there is none of that number."""
-        found = self.store.reader.trials(self.record, [number], epochs=True)
-        return found[0] if found else None
+        trials = self.store.reader.trials(self.record, [number], epochs=True)
+        return trials[0] if trials else None
 
     def verdicts(self) -> list[tuple[datetime, Verdict]]:
         """Confirmations with their time, oldest first."""
-        store, of = self.store, (self.record,)
-        found: list[tuple[datetime, Verdict]]
-        found = _read(store.url, store.stamp, "verdicts", of, store.reader)
-        return found
+        store, arguments = self.store, (self.record,)
+        verdicts: list[tuple[datetime, Verdict]]
+        verdicts = _read(store.url, store.stamp, "verdicts", arguments, store.reader)
+        return verdicts
 
     def pruning(self) -> Pruning | None:
         """The pruner's account over the latest trained trials; None where nothing is pruned."""
@@ -218,9 +219,10 @@ class StudyView:
             return None
         frame = self.frame()
         numbers = frame["number"][frame["state"].isin(TRAINED)].tail(MOST_PRUNED)
-        store, of = self.store, (self.record, numbers.tolist())
-        found: Pruning | None = _read(store.url, store.stamp, "pruning", of, store.reader)
-        return found
+        store, arguments = self.store, (self.record, numbers.tolist())
+        pruning: Pruning | None
+        pruning = _read(store.url, store.stamp, "pruning", arguments, store.reader)
+        return pruning
 
     def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
@@ -274,9 +276,8 @@ def _kept_summaries(url: str, identity: Stamp) -> _Kept[list[StudySummary]]:
     return _Kept()
 
 
-@st.cache_resource(
-    max_entries=3, show_spinner=False
-)  # of a hundred thousand trials one has 150 MB
+# of a hundred thousand trials one has 150 MB
+@st.cache_resource(max_entries=3, show_spinner=False)
 def _kept_frame(
     url: str, identity: Stamp, study_id: int, created: datetime | None
 ) -> _Kept[pd.DataFrame]:
@@ -289,9 +290,9 @@ def _known_formulas(url: str, study_id: int) -> dict[str, tuple[int, frozenset[s
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=24, show_spinner=False)
-def _read(url: str, stamp: Stamp, what: str, of: tuple[Any, ...], _reader: Reader) -> Any:
+def _read(url: str, stamp: Stamp, method: str, arguments: tuple[Any, ...], _reader: Reader) -> Any:
     """What a method of the reader returns."""
-    return getattr(_reader, what)(*of)
+    return getattr(_reader, method)(*arguments)
 
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")
@@ -301,6 +302,6 @@ def _optuna_figure(
     from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
 
     with_epochs = name in optuna_figures.NEED_EPOCHS
-    numbers = _view.sampled(optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED)
+    numbers = _view.sample_numbers(optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED)
     trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
     return optuna_figures.draw(name, _view.record, trials, objective)

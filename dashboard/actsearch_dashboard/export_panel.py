@@ -17,7 +17,7 @@ from actsearch_dashboard.text import csv_text, markdown, one_line
 
 __all__ = ["curves_csv", "show"]
 
-_CODE_HEIGHT = 380
+_CODE_HEIGHT = 380  # pixels, some 16 lines; the rest is scrolled to
 
 
 def show(view: StudyView, trial: TrialRecord) -> None:
@@ -57,14 +57,14 @@ def _python(view: StudyView, trial: TrialRecord) -> str | None:
     if trial.candidate.is_baseline:
         return None
     try:
-        return _written(trial.candidate, one_line(_origin(view, trial)))
+        return _write_python(trial.candidate, one_line(_origin(view, trial)))
     except ActsearchError as error:
         st.info(f"No Python for it: {markdown(error)}", icon=":material/info:")
         return None
 
 
 @st.cache_data(max_entries=256, show_spinner="Writing Python ...")
-def _written(candidate: CandidateRecord, note: str) -> str:
+def _write_python(candidate: CandidateRecord, note: str) -> str:
     items = {group: item.to_json() for group, item in candidate.activations.items()}
     return str(ask("write_python", items=items, note=note))
 

@@ -66,13 +66,13 @@ class Filters:
                 kept &= trials[name].between(*bounds).to_numpy()
         if self.operators:
             needed = frozenset(self.operators)
-            kept &= np.fromiter((needed <= found for found in operators), bool, len(trials))
+            kept &= np.fromiter((needed <= used for used in operators), bool, len(trials))
         words = self.words.strip().lower()
         if words:
-            found = np.zeros(len(trials), dtype=bool)
+            contains = np.zeros(len(trials), dtype=bool)
             for name in _SEARCHED:
-                found |= np.fromiter((words in text.lower() for text in trials[name]), bool)
-            kept &= found
+                contains |= np.fromiter((words in text.lower() for text in trials[name]), bool)
+            kept &= contains
         return kept
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, parse
 from actsearch.operators import OPERATORS
+from actsearch.report.formulas import split_formulas
 
-__all__ = ["Facts", "formula_facts", "split_formulas"]
+__all__ = ["Facts", "formula_facts", "formula_operators"]
 
 _REMEMBERED = 50_000  # texts; some 400 bytes each
 
@@ -29,11 +30,6 @@ class Facts:
     cost: float
 
 
-def split_formulas(text: str) -> list[str]:
-    """The formulas in a candidate's text, ``CandidateRecord.formula``: one, or one for each group of sites."""
-    return [part.rpartition(": ")[2] for part in text.split("; ")]
-
-
 @functools.lru_cache(maxsize=_REMEMBERED)
 def formula_facts(text: str) -> Facts | None:
     """What a candidate's text says; None where one of its formulas cannot be read (softmax(x) has none)."""
@@ -46,6 +42,12 @@ def formula_facts(text: str) -> Facts | None:
         sum(tree.size for tree in trees),
         sum(map(_cost, trees)) / len(trees) / OPERATORS["relu"].cost,
     )
+
+
+def formula_operators(text: str) -> frozenset[str] | None:
+    """Names of the operators that a candidate's text uses; None where one of its formulas cannot be read."""
+    facts = formula_facts(text)
+    return None if facts is None else facts.operators
 
 
 def _cost(tree: Expression) -> float:

@@ -13,7 +13,7 @@ from actsearch.errors import ActsearchError
 
 __all__ = ["ask", "start"]
 
-_PATIENCE = 120.0  # seconds for one answer, the start of the process included
+_PATIENCE = 120.0  # seconds for one answer, the start included: torch may load slowly
 # Where modules are found is handed on: the current folder might hold others of the same names.
 _CODE = """
 import sys
@@ -27,23 +27,26 @@ class _Client:
     """One process of :mod:`actsearch.function_server`, started when it is needed and again when it has ended."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # of the conversation: several readers look at pages at once
+        self._conversation = threading.Lock()  # one request at a time, whatever sessions there are
+        # a lock of its own: a page that only wants the process started must not wait for another session's answer
+        self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process unless it runs; it takes seconds to load torch, which this does not wait for."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE.format(path=sys.path)],
-                stdin=subprocess.PIPE,  # it ends when this is closed, however this process ends
-                stdout=subprocess.PIPE,
-                process_group=0,  # a terminal's Ctrl-C is for the server alone
-            )
-        return self._process
+        with self._starting:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _CODE.format(path=sys.path)],
+                    stdin=subprocess.PIPE,  # it ends when this is closed, however this process ends
+                    stdout=subprocess.PIPE,
+                    process_group=0,  # a terminal's Ctrl-C is for the server alone
+                )
+            return self._process
 
     def ask(self, request: bytes) -> bytes:
         """The answer to a request; b"" if the process ended instead."""
-        with self._lock:
+        with self._conversation:
             process = self.start()
             assert process.stdin is not None
             assert process.stdout is not None

@@ -25,7 +25,7 @@ _log = logging.getLogger("actsearch")
 MOST_CURVES = 200
 """One trace a trial: more would only be a thicket, and slow."""
 
-_LONGEST_NAME = 40
+_LONGEST_NAME = 40  # of a metric, at an axis
 _MOST_PAIRED = 4  # parameters of figures with a panel for each pair of them
 _MOST_PARAMETERS = 8  # of the others: a catalog has dozens, most of them in a few trials
 _FEW = "Optuna needs more finished trials for this figure"
@@ -55,7 +55,7 @@ def _pareto_front(study: optuna.Study) -> go.Figure:
     return visualization.plot_pareto_front(study)
 
 
-def _common(drawn: Figure, most: int, least: int = 1) -> Figure:
+def _common(draw_figure: Figure, most: int, least: int = 1) -> Figure:
     """The same for the few parameters that most trials have."""
 
     def draw_common(study: optuna.Study, **target: Any) -> go.Figure:
@@ -64,7 +64,7 @@ def _common(drawn: Figure, most: int, least: int = 1) -> Figure:
         names = [name for name, _ in count.most_common(most)]
         if len(names) < least:
             raise FigureError("it takes two parameters, and the activation is the only one here")
-        return drawn(study, params=names, **target)
+        return draw_figure(study, params=names, **target)
 
     return draw_common
 
@@ -107,14 +107,16 @@ def draw(
         with silence("optuna", Warning, level=logging.ERROR):  # its hints are for programmers
             if not any(trial.state.is_trained for trial in trials):
                 raise FigureError(_FEW)
-            made = optuna_study(_escaped_study(study), [_escaped(trial) for trial in trials])
+            optuna_view = optuna_study(
+                _escape_study(study), [_escape_trial(trial) for trial in trials]
+            )
             target = {} if name in _UNTARGETED else _target(study, objective)
-            figure = _FIGURES[name](made, **target)
+            figure = _FIGURES[name](optuna_view, **target)
     except FigureError:
         raise
     except (
         Exception
-    ) as error:  # whatever Optuna and its evaluators raise for too few or too equal trials
+    ) as error:  # whatever Optuna's evaluators raise for too few or too equal trials
         _log.info("figure %s of study %r: %s", name, study.name, error)
         raise FigureError(f"{_FEW}: {error}") from error
     if not figure.data:
@@ -135,16 +137,16 @@ def _target(study: StudyRecord, objective: int) -> dict[str, Any]:
     }
 
 
-def _escaped_study(study: StudyRecord) -> StudyRecord:
+def _escape_study(study: StudyRecord) -> StudyRecord:
     return dataclasses.replace(
         study, name=_escape(study.name), objectives=tuple(map(_escape, study.objectives))
     )
 
 
-def _escaped(trial: TrialRecord) -> TrialRecord:
+def _escape_trial(trial: TrialRecord) -> TrialRecord:
     """The trial with all text that may reach a figure made harmless: Plotly reads a subset of HTML."""
     candidate = trial.candidate
-    activations = {_escape(k): _escaped_item(v) for k, v in candidate.activations.items()}
+    activations = {_escape(k): _escape_activation(v) for k, v in candidate.activations.items()}
     return dataclasses.replace(
         trial,
         candidate=dataclasses.replace(
@@ -154,7 +156,7 @@ def _escaped(trial: TrialRecord) -> TrialRecord:
     )
 
 
-def _escaped_item(item: ActivationRecord) -> ActivationRecord:
+def _escape_activation(item: ActivationRecord) -> ActivationRecord:
     return dataclasses.replace(
         item,
         formula=_escape(item.formula),

@@ -12,10 +12,8 @@ from actsearch_dashboard.filters import OPEN, TRAINED
 
 __all__ = ["Pace", "measure_pace"]
 
-_RECENT = 50  # trials from which the rate is taken
-_TOGETHER = pd.Timedelta(
-    5, "ms"
-)  # earlier versions wrote a moment of its own for each trial of a batch
+_RECENT = 50  # trials from which the rate is taken: the pace of now, and not of one lucky trial
+_TOGETHER = pd.Timedelta(5, "ms")  # earlier versions wrote a moment for each trial of a batch
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Pace:
         batch: 1-based number of the newest logical batch.
         size: how many trials were asked for; where no number was, how many of the newest batch are trained or to be.
         done: how many of those have ended.
-        is_whole: whether ``size`` is what was asked for.
+        has_target: whether ``size`` is what was asked for.
         per_hour: trained trials an hour, from the latest ones; None before there are two moments to tell it from.
         left: seconds until all of ``size`` have ended at that rate, or the time that was asked for is over; None where
             that is unknown or nothing is left.
@@ -35,7 +33,7 @@ class Pace:
     batch: int
     size: int
     done: int
-    is_whole: bool
+    has_target: bool
     per_hour: float | None
     left: float | None
 

@@ -13,7 +13,7 @@ from actsearch.errors import ActsearchError
 
 __all__ = ["read_newest"]
 
-_PATIENCE = 30.0  # seconds in which the server must have begun
+_PATIENCE = 30.0  # seconds in which the server must have begun, however busy the machine is
 
 
 def read_newest() -> None:
@@ -28,10 +28,10 @@ def _read_newest() -> None:
             return
         time.sleep(0.05)
     importlib.import_module("actsearch_dashboard.app")
-    from actsearch_dashboard.data import open_store, storage_url
+    from actsearch_dashboard.data import open_store, requested_storage_url
 
     with contextlib.suppress(ActsearchError):  # the page will say what is wrong
-        store = open_store(storage_url())
+        store = open_store(requested_storage_url())
         store.summaries()
         if studies := store.studies():
             store.view(studies[-1].name).frame()

@@ -18,9 +18,9 @@ from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["nearest_table", "show_relatives", "show_twins"]
 
-_COMPARED = 300  # a function takes a millisecond when it is first seen
-_SHOWN = 8
-_LINKS = 6  # more relatives of one kind are counted only
+_COMPARED = 300  # a function takes a millisecond when it is first met: a third of a second
+_SHOWN = 8  # rows; the distances of further ones say nothing
+_LINKS = 6  # of one kind, as many as fit in a row; more are only counted
 
 _COLUMNS = {
     **COLUMNS,
@@ -65,14 +65,14 @@ def nearest_table(
     view: StudyView, candidate: CandidateRecord, number: int | None = None
 ) -> list[TrialRecord]:
     """A table of the trained trials whose functions are closest; returns them."""
-    numbers = _compared(view, number)
+    numbers = _select_others(view, number)
     store = view.store
     try:
-        found = _nearest(store.url, store.identity, view.record.id, numbers, candidate, view)
+        nearest = _nearest(store.url, store.identity, view.record.id, numbers, candidate, view)
     except ActsearchError as error:
         st.info(markdown(error), icon=":material/info:")
         return []
-    if not found:
+    if not nearest:
         st.caption("No other trained trial can be compared with it yet.")
         return []
     frame = pd.DataFrame(
@@ -80,21 +80,21 @@ def nearest_table(
             {
                 "trial": trial.number,
                 "activation": one_line(trial.candidate.label),
-                "distance": apart,
+                "distance": distance,
                 view.metric: trial.value,
             }
-            for trial, apart in found
+            for trial, distance in nearest
         ]
     )
     st.markdown("**Nearest candidates**")
     columns = {**_COLUMNS, view.metric: COLUMNS["value"]}
-    trial_table(frame, [trial.number for trial, _ in found], "nearest", columns)
+    trial_table(frame, [trial.number for trial, _ in nearest], "nearest", columns)
     words = "the trained ones" if len(numbers) < _COMPARED else f"the {_COMPARED} best"
     st.caption(
         f"By the distance of the functions for inputs from N(0, 1), learned parameters at their start, among {words}. "
         + OPENS
     )
-    return [trial for trial, _ in found]
+    return [trial for trial, _ in nearest]
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing functions ...")
@@ -114,13 +114,13 @@ def _nearest(
         others=[_items(trial.candidate) for trial in others],
         count=_SHOWN,
     )
-    return [(others[place], distance) for place, distance in near]
+    return [(others[index], distance) for index, distance in near]
 
 
 def _items(candidate: CandidateRecord) -> dict[str, Any]:
     return {group: item.to_json() for group, item in candidate.activations.items()}
 
 
-def _compared(view: StudyView, number: int | None) -> tuple[int, ...]:
+def _select_others(view: StudyView, number: int | None) -> tuple[int, ...]:
     best = leaders(view.frame(), view.record.direction, _COMPARED + 1)["number"]
     return tuple(int(other) for other in best if other != number)[:_COMPARED]

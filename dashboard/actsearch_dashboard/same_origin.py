@@ -1,4 +1,4 @@
-"""Only pages of this very server may talk to it: what each request says of that is looked at before Streamlit.
+"""Only pages of this very server may talk to it: each request's headers are checked before Streamlit sees them.
 
 Streamlit lets the origin of every port of this machine in, and serves the page to any Host.
 """
@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from streamlit.web.server.starlette import starlette_app
 
-__all__ = ["SameOrigin", "install"]
+__all__ = ["install"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,12 +21,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _POLICY_VIOLATION = 1008  # RFC 6455; before the handshake it is answered by 403
 
 
-class SameOrigin:
+class _SameOrigin:
     """An ASGI application behind a check of ``Host`` and, for a WebSocket, of ``Origin``.
 
     The host has to be a name of this server, which a page of another name is not even if that leads here (DNS
     rebinding). Its port may be another one, as behind ``ssh -L``; the origin has to have the same. A browser sets both
-    headers by itself; a program that is none may leave the origin out.
+    headers by itself; another program may leave the origin out.
     """
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], names: list[str]):
@@ -69,6 +69,6 @@ def install(names: list[str]) -> None:
     make = starlette_app.create_streamlit_middleware
 
     def with_check() -> list[Middleware]:
-        return [Middleware(SameOrigin, names=names), *make()]
+        return [Middleware(_SameOrigin, names=names), *make()]
 
     vars(starlette_app).update(create_streamlit_middleware=with_check)

@@ -1,6 +1,6 @@
 """The Streamlit server, with what the pages need loaded, and with no settings but ours.
 
-Streamlit runs a page's imports when the first browser asks: whoever opens the dashboard would wait for them then.
+Streamlit runs a page's imports when the first browser asks: its reader would wait for them then.
 """
 
 from __future__ import annotations
@@ -24,15 +24,11 @@ from actsearch_dashboard import (
     preload,
     same_origin,
 )
+from actsearch_dashboard.palette import BLUE, SKY
 
 __all__ = ["serve", "settings"]
 
 _SCRIPT = str(Path(__file__).parent / "entry" / "serve.py")
-
-_BLUE, _SKY = (
-    "#0072B2",
-    "#56B4E9",
-)  # of the palette: Streamlit's red would be a colour without a meaning
 
 
 def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
@@ -50,11 +46,11 @@ def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
         "server.enableAgentApi": False,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "viewer",
-        "client.disableDataExport": True,  # its CSV would not disarm formulas for spreadsheets, ours does
+        "client.disableDataExport": True,  # its CSV does not escape what a spreadsheet takes for a formula, ours does
         "logger.hideWelcomeMessage": True,  # and an advertisement over the right corner of each page
         "runner.magicEnabled": False,
-        "theme.light.primaryColor": _BLUE,
-        "theme.dark.primaryColor": _SKY,
+        "theme.light.primaryColor": BLUE,  # Streamlit's red would be a colour without a meaning
+        "theme.dark.primaryColor": SKY,
     }
 
 
@@ -72,7 +68,7 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
     same_origin.install(chosen["server.allowedHosts"])
     known = getattr(config, "_config_options_template", chosen)  # an older Streamlit lacks some
     bootstrap.load_config_options({name: chosen[name] for name in chosen if name in known})
-    # With the first element of all, Streamlit asks who called it: half a second, unless the modules' paths are known.
+    # With the first element of all, Streamlit inspects the stack: half a second, unless the modules' paths are known.
     inspect.stack()
     gc.freeze()  # or all that was loaded is looked through for garbage after each run of a page
     preload.read_newest()
@@ -84,7 +80,7 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
 
 
 def _close_doors() -> None:
-    """Leave what the user has set for other Streamlit apps to those, and ask nobody who this machine is.
+    """Ignore the user's settings for other Streamlit apps, and ask no server outside for this machine's address.
 
     A setting of theirs may load fonts or a theme from elsewhere, switch usage statistics on, or let other origins in.
     Streamlit compares a foreign Origin with the addresses of this machine, and asks a server outside for one of them.

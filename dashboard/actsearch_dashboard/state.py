@@ -9,7 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch_dashboard.data import Store, StudyView, open_store, storage_url
+from actsearch_dashboard.data import Store, StudyView, open_store, requested_storage_url
 from actsearch_dashboard.text import markdown, shorten
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _STUDY, _TRIAL = "study", "trial"  # in the address and in the session
-_EVERY = 2.0  # seconds between two looks at a running study
+_EVERY = 2.0  # seconds between two refreshes of a running study; drawing it takes a part of them
 PAGES = "pages"
 """Key of the session under which the app keeps its pages."""
 
@@ -39,19 +39,19 @@ def show_errors(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Show an error of ours as a message that says what to do, not as a traceback."""
 
     @functools.wraps(body)
-    def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+    def show(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             body(*args, **kwargs)
         except ActsearchError as error:
             st.error(markdown(error), icon=":material/error:")
             st.caption("Then reload this page.")
 
-    return shown
+    return show
 
 
 def store() -> Store:
     """The storage named on the command line; StorageError if it cannot be read."""
-    return open_store(storage_url())
+    return open_store(requested_storage_url())
 
 
 def select_study(names: Sequence[str]) -> str | None:
@@ -74,8 +74,8 @@ def remember_study(name: str) -> None:
 
 def requested_trial() -> str | None:
     """The trial asked for in the address or looked at last, as it was written."""
-    found = st.query_params.get(_TRIAL) or st.session_state.get(_TRIAL)
-    return None if found is None else str(found)
+    text = st.query_params.get(_TRIAL) or st.session_state.get(_TRIAL)
+    return None if text is None else str(text)
 
 
 def remember_trial(number: int) -> None:
@@ -124,15 +124,15 @@ def go_to(page: str, **query: str) -> None:
 
 def live(view: StudyView, body: Callable[[], None]) -> None:
     """Draw a page's body; while the study runs, again and again, until it is over or the reader switches it off."""
-    _refreshed(view.store, lambda: view.is_running, body)
+    _refresh(view.store, lambda: view.is_running, body)
 
 
 def live_list(opened: Store, body: Callable[[], None]) -> None:
     """Draw the list of studies; while one of them runs, again and again."""
-    _refreshed(opened, lambda: any(item.is_running for item in opened.summaries()), body)
+    _refresh(opened, lambda: any(item.is_running for item in opened.summaries()), body)
 
 
-def _refreshed(opened: Store, is_running: Callable[[], bool], body: Callable[[], None]) -> None:
+def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], None]) -> None:
     if not (is_running() and opened.reader.is_live):
         body()
         return

@@ -12,7 +12,6 @@ import pandas as pd
 from actsearch.report.tables import escape_csv_formula
 
 __all__ = [
-    "UNCHANGED",
     "ago",
     "candidate_label",
     "csv_text",
@@ -46,17 +45,17 @@ def shorten(text: object, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-UNCHANGED = "your model unchanged"
+_UNCHANGED = "your model unchanged"
 
 
 def candidate_label(label: object, width: int = 500) -> str:
     """What a candidate is called: one line, and words for the model without any change."""
-    return shorten(label or UNCHANGED, width)
+    return shorten(label or _UNCHANGED, width)
 
 
 def markdown(text: object) -> str:
     """Text that Streamlit's markdown shows as it is: no emphasis, link, formula, colour or HTML comes of it."""
-    parted = _MAGIC.sub(lambda found: found[0] + _WORD_JOINER, one_line(text))
+    parted = _MAGIC.sub(lambda match: match[0] + _WORD_JOINER, one_line(text))
     return _PUNCTUATION.sub(r"\\\1", parted)
 
 
@@ -83,14 +82,14 @@ def seconds(value: float | None) -> str:
         return "–"
     if value < 10:
         return f"{value:.2f} s"
-    whole = round(value)
+    total = round(value)
     for unit, size, below, small in (
         ("d", _DAY, "h", _HOUR), ("h", _HOUR, "min", _MINUTE), ("min", _MINUTE, "s", 1),
     ):  # fmt: skip
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
-    return f"{whole} s"
+        if total >= size:
+            rest = total % size // small
+            return f"{total // size} {unit}" + (f" {rest} {below}" if rest else "")
+    return f"{total} s"
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
@@ -119,11 +118,10 @@ def csv_text(frame: pd.DataFrame) -> str:
         if not (
             pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
         ):
-            safe[name] = column.map(_disarmed)
-    return str(
-        safe.to_csv(index=False, lineterminator="\r\n")
-    )  # or a lone \r in a text would begin a row
+            safe[name] = column.map(_escape_cell)
+    # with \n alone, a lone \r in a text would not be quoted, and begin a row
+    return str(safe.to_csv(index=False, lineterminator="\r\n"))
 
 
-def _disarmed(cell: object) -> object:
+def _escape_cell(cell: object) -> object:
     return escape_csv_formula(cell) if isinstance(cell, str) else cell

@@ -1,4 +1,4 @@
-"""Choosing trials, and reading what was seen inside of a few of them."""
+"""Choosing trials, and reading what was recorded inside of a few of them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from actsearch_dashboard.state import go_to, remember_trial, requested_trial
 from actsearch_dashboard.text import candidate_label, markdown, shorten
 
 __all__ = [
-    "LISTED",
     "read_details",
     "trial_labels",
     "pick_trial",
     "trial_link",
-    "typed_number",
+    "parse_number",
 ]
 
-LISTED = 500
-"""Trials that a box offers at most; the number of any other can be typed."""
+_LISTED = 500
+"""Trials that a box offers at most, since all of them travel to the browser; the number of any other can be typed."""
 
 _BOX = "trial_box"
-_LONGEST_NUMBER = 12  # digits
+_LONGEST_NUMBER = 12  # digits: more than any study has trials, fewer than a database's integers
 
 
 def trial_labels(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
     """Numbers and short formulas of the trials to offer: all, or of many the best and ``also``."""
     frame = view.frame()
-    if len(frame) > LISTED:
-        best = leaders(frame, view.record.direction, LISTED).index
+    if len(frame) > _LISTED:
+        best = leaders(frame, view.record.direction, _LISTED).index
         frame = frame.loc[[*best, *frame.index[frame["number"].isin(also)].difference(best)]]
     return {
         int(number): candidate_label(label, 80)
@@ -41,15 +40,15 @@ def trial_labels(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
     }
 
 
-def typed_number(text: object) -> int | None:
-    """A trial's number as somebody wrote it, or None where it is none."""
-    written = str(text).partition(":")[0].strip()
-    plain = written.isascii() and written.isdigit() and len(written) < _LONGEST_NUMBER
-    return int(written) if plain else None
+def parse_number(text: object) -> int | None:
+    """A trial's number as somebody wrote it, or None where that is not a number."""
+    digits = str(text).partition(":")[0].strip()
+    is_number = digits.isascii() and digits.isdigit() and len(digits) < _LONGEST_NUMBER
+    return int(digits) if is_number else None
 
 
 def read_details(view: StudyView, number: int) -> TrialRecord | None:
-    """A trial with its epochs and what was seen inside; a duplicate with those of what it repeats."""
+    """A trial with its epochs and diagnostics; a duplicate with those of what it repeats."""
     return _read_details(view.store.url, view.record.id, view.store.stamp, number, view)
 
 
@@ -58,8 +57,8 @@ def _read_details(
     url: str, study_id: int, stamp: Stamp, number: int, _view: StudyView
 ) -> TrialRecord | None:
     read = _view.store.reader.trials
-    found = {t.number: t for t in read(_view.record, [number], epochs=True, diagnostics=True)}
-    trial = found.get(number)
+    trials = read(_view.record, [number], epochs=True, diagnostics=True)
+    trial = next((item for item in trials if item.number == number), None)
     if trial is None or trial.duplicate_of is None:
         return trial
     numbers = [number, trial.duplicate_of]
@@ -88,7 +87,7 @@ def pick_trial(view: StudyView) -> int | None:
         best = leaders(frame, view.record.direction, 1)
         start = int((best if len(best) else frame)["number"].iloc[0])
     else:
-        start = typed_number(asked) if ":" not in asked else None
+        start = parse_number(asked) if ":" not in asked else None
         if start is None or not (frame["number"] == start).any():
             st.warning(
                 f"There is no trial {markdown(shorten(asked, 20))} in this study: choose one below.",
@@ -104,8 +103,8 @@ def pick_trial(view: StudyView) -> int | None:
         index=None,
         key=_BOX,
         placeholder="choose a trial, or type its number",
-        help=f"The {LISTED} best are listed; type the number of any other."
-        if len(frame) > LISTED
+        help=f"The {_LISTED} best are listed; type the number of any other."
+        if len(frame) > _LISTED
         else None,
         accept_new_options=True,
         on_change=_apply_choice,
@@ -116,6 +115,6 @@ def pick_trial(view: StudyView) -> int | None:
 
 
 def _apply_choice() -> None:
-    typed = typed_number(st.session_state.get(_BOX))
+    typed = parse_number(st.session_state.get(_BOX))
     if typed is not None:
         remember_trial(typed)

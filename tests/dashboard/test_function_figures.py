@@ -12,7 +12,7 @@ from actsearch.activations import curve
 from actsearch.records import HISTOGRAM_EDGES, ActivationRecord, SiteDiagnostics
 from actsearch.report import pooled_histogram
 from actsearch_dashboard import figures, palette
-from actsearch_dashboard.figures.function import bars, visible_range
+from actsearch_dashboard.figures.curve import bars, visible_range
 from actsearch_dashboard.functions import learned_curve
 
 BINS = len(HISTOGRAM_EDGES) + 1

@@ -21,7 +21,7 @@ from actsearch.storage import Storage
 from actsearch_dashboard.app import PAGES as EVERY_PAGE
 from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import Filters
-from actsearch_dashboard.pages.trials import csv_of
+from actsearch_dashboard.pages.trials import trials_csv
 
 PAGES = [name for name in EVERY_PAGE if name != "playground"]  # which shows no study
 Opener = Callable[..., AppTest]
@@ -218,7 +218,7 @@ def test_hostile_text_stays_text(
 
 def test_no_cell_of_a_csv_is_taken_for_a_formula(hostile: Path, evil: str) -> None:
     view = open_store(f"sqlite:///{hostile}").view(evil)
-    rows = list(csv.reader(io.StringIO(csv_of(view, Filters(), "newest first"), newline="")))
+    rows = list(csv.reader(io.StringIO(trials_csv(view, Filters(), "newest first"), newline="")))
     cells = [cell for row in rows[1:] for cell in row if not re.fullmatch(r"[-+.\de]*", cell)]
     assert f"'{evil}" in cells
     assert not [cell for cell in cells if cell[0] in "=+-@\t\r\n"]

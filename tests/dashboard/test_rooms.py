@@ -33,7 +33,7 @@ from actsearch_dashboard.app import PAGES as NAMES
 from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import ORDERS, Filters, sort_trials
 from actsearch_dashboard.pace import measure_pace
-from actsearch_dashboard.pages.trials import ROWS, csv_of
+from actsearch_dashboard.pages.trials import ROWS, trials_csv
 from actsearch_dashboard.text import seconds
 
 Opener = Callable[..., AppTest]
@@ -151,7 +151,7 @@ def test_refusals_are_counted_by_reason(opened: Opener, large: Path) -> None:
 
 def test_the_csv_holds_every_page(large: Path) -> None:
     view = open_store(f"sqlite:///{large}").view("large")
-    table = pd.read_csv(io.StringIO(csv_of(view, Filters(words="tanh"), "newest first")))
+    table = pd.read_csv(io.StringIO(trials_csv(view, Filters(words="tanh"), "newest first")))
     assert len(table) == LARGE // 3
     assert table["number"].is_monotonic_decreasing
     assert set(table["formula"]) == {FORMULAS[1]}
@@ -255,7 +255,7 @@ def test_pace_is_that_of_what_was_asked_for_and_of_this_call() -> None:
     rested = _ended([0, 1, 2, 6000, 6000, 6002, 6002])  # four days passed in between
     since = begin + timedelta(minutes=5998)
     pace = measure_pace(rested, RunGoal("search", target=27, since=since))
-    assert (pace.is_whole, pace.done, pace.size) == (True, 7, 27)
+    assert (pace.has_target, pace.done, pace.size) == (True, 7, 27)
     assert pace.per_hour == pytest.approx(4 / (4 / 60))
     assert pace.left == pytest.approx(20 * 60)
     until = begin + timedelta(minutes=6010)
@@ -263,7 +263,7 @@ def test_pace_is_that_of_what_was_asked_for_and_of_this_call() -> None:
     soon = measure_pace(rested, RunGoal("search", target=27, until=until, since=since), now)
     assert soon.left == pytest.approx(7 * 60)
     timed = measure_pace(rested, RunGoal("search", until=until, since=since), now)
-    assert not timed.is_whole
+    assert not timed.has_target
     assert timed.left == pytest.approx(7 * 60)
 
 

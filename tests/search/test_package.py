@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import actsearch as acs
+import actsearch_dashboard
 
 FOLDER = Path(acs.__file__).parent
+DASHBOARD = Path(actsearch_dashboard.__path__[0])
 MODULES = sorted(FOLDER.rglob("*.py"))
 
 
@@ -110,7 +112,8 @@ print("right")
         assert sorted(alias.name for alias in aliases) == acs.__all__
 
     @pytest.mark.parametrize(
-        "package", [FOLDER, *(path.parent for path in FOLDER.rglob("*/__init__.py"))]
+        "package",
+        [path.parent for folder in (FOLDER, DASHBOARD) for path in folder.rglob("__init__.py")],
     )
     def test_no_export_has_the_name_of_a_module_beside_it(self, package: Path) -> None:
         """Importing the module would put it in the place of the export."""

@@ -11,16 +11,15 @@ from actsearch_dashboard.figures.compare import (
     paired_differences,
     verdict_scores,
 )
+from actsearch_dashboard.figures.curve import function, normal_histogram
 from actsearch_dashboard.figures.descent import (
-    Ancestor,
     Ancestry,
     ancestry,
     ancestry_figure,
     operation_shares,
     operations,
 )
-from actsearch_dashboard.figures.function import function, normal_histogram
-from actsearch_dashboard.figures.generations import (
+from actsearch_dashboard.figures.evolution import (
     batches,
     finished_generations,
     generation_values,
@@ -29,16 +28,15 @@ from actsearch_dashboard.figures.generations import (
     operator_heat,
     operator_use,
 )
-from actsearch_dashboard.figures.history import DRAWN, history, states
 from actsearch_dashboard.figures.inputs import learned_parameters, parameter_names, ridges
 from actsearch_dashboard.figures.inside import MEASURES, LabelledDiagnostics, by_depth, heat_strip
+from actsearch_dashboard.figures.pareto import pareto_mask, tradeoff
+from actsearch_dashboard.figures.progress import DRAWN, history, states
 from actsearch_dashboard.figures.thumbnails import thumbnail
-from actsearch_dashboard.figures.tradeoff import pareto_mask, tradeoff
 from actsearch_dashboard.figures.training import epoch_curves
 from actsearch_dashboard.figures.verdicts import verdict_intervals
 
 __all__ = [
-    "Ancestor",
     "Ancestry",
     "DRAWN",
     "MEASURES",

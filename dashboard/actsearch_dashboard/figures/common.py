@@ -13,18 +13,17 @@ import plotly.graph_objects as go
 from actsearch_dashboard.palette import GREY
 
 __all__ = [
-    "GRID", "LEGEND", "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "lay_out", "robust_range",
-    "whiskers",
+    "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "lay_out", "robust_range", "whiskers",
 ]  # fmt: skip
 
-_REACH = 4.0  # how many times the usual spread on the bad side is still shown
-_MARGIN = 0.06  # air above and below, as a share of the range
+_REACH = 4.0  # how many times the usual distance on the bad side is still shown: beyond it, few trials that work lie
+_MARGIN = 0.06  # air above and below, as a share of the range: markers are drawn whole
 MANY = 2000
-"""From so many points on, the browser draws them with WebGL."""
+"""From so many points on, the browser draws them with WebGL: as SVG, each of them is an element of the page."""
 
-GRID = "rgba(128, 128, 128, 0.25)"
+_GRID = "rgba(128, 128, 128, 0.25)"  # to be seen on light and on dark pages
 _AXIS = re.compile("[xy]axis").match
-LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
+_LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0}
 _BELOW = {"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0}
 
 
@@ -41,10 +40,11 @@ def lay_out(
     figure.update_layout(  # all at once and overwriting, which takes a tenth of the time: a live page is drawn often
         {
             **{
-                name: {**axis, "gridcolor": GRID, "zeroline": False} for name, axis in axes.items()
+                name: {**axis, "gridcolor": _GRID, "zeroline": False}
+                for name, axis in axes.items()
             },
             "height": height,
-            "legend": _BELOW if legend_below else LEGEND,
+            "legend": _BELOW if legend_below else _LEGEND,
             "margin": {"l": 60, "r": 20, "t": 30 if legend_below else 40, "b": 50},
             "hovermode": "closest",
         },
@@ -127,8 +127,8 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
         Low and high end with some air, or None without a value.
     """
     sign = -1.0 if direction == "minimize" else 1.0
-    given = np.fromiter(values, dtype=np.float64)
-    finite = sign * given[np.isfinite(given)]
+    numbers = np.fromiter(values, dtype=np.float64)
+    finite = sign * numbers[np.isfinite(numbers)]
     if not len(finite):
         return None
     worst, best = float(finite.min()), float(finite.max())
@@ -142,10 +142,12 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
     return low, high
 
 
-def fit_range(axis_of: Callable[..., Any], values: Iterable[float], direction: str | None) -> None:
+def fit_range(
+    update_axis: Callable[..., Any], values: Iterable[float], direction: str | None
+) -> None:
     """Set :func:`robust_range` of some values, if there are any, by ``figure.update_xaxes`` or ``update_yaxes``."""
     if (bounds := robust_range(values, direction)) is not None:
-        axis_of(range=list(bounds))
+        update_axis(range=list(bounds))
 
 
 def finite(value: float | None) -> float | None:

@@ -29,7 +29,7 @@ __all__ = [
 Scores = dict[int, tuple[float | None, ...]]
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_TALL = 6.0  # functions are shown between minus and plus this
+_TALL = 6.0  # functions are shown between minus and plus this, the range in which they are sampled
 
 
 def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
@@ -39,16 +39,16 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
         drawn: curves by name of the candidate and group.
     """
     figure = go.Figure()
-    seen = []
+    heights = []
     for index, (name, groups) in enumerate(drawn.items()):
         for nth, (group, (x, y, _)) in enumerate(groups.items()):
-            seen.append(y[np.isfinite(y)])
-            own = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
+            heights.append(y[np.isfinite(y)])
+            label = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
             add_line(
                 figure,
                 x,
                 np.where(np.isfinite(y), y, np.nan),
-                own,
+                label,
                 series_colour(index),
                 width=2.5,
                 dash=_DASHES[nth % len(_DASHES)],
@@ -56,7 +56,7 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
             )
     lay_out(figure, "x", "f(x)", 420, legend_below=True)
     add_axes_through_zero(figure)
-    values = np.concatenate(seen) if seen else np.array([])
+    values = np.concatenate(heights) if heights else np.array([])
     if values.size and (values.min() < -_TALL or values.max() > _TALL):
         low, high = max(-_TALL, float(values.min())), min(_TALL, float(values.max()))
         if low < high:
@@ -112,8 +112,8 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
     """Scores of trials that were confirmed together; None if one of them was not."""
     rows = {number: verdict.row(number) for number in numbers}
-    found: Scores = {number: row.values for number, row in rows.items() if row is not None}
-    return found if len(found) == len(rows) else None
+    scores: Scores = {number: row.values for number, row in rows.items() if row is not None}
+    return scores if len(scores) == len(rows) else None
 
 
 def common_scores(trained: Mapping[int, Sequence[EvaluationRecord]]) -> Scores:
@@ -178,14 +178,14 @@ def distribution(
     """
     figure = go.Figure()
     everything: list[float] = []
-    for index, (name, given) in enumerate(values.items()):
-        own = np.sort(_finite(given))
-        everything += own.tolist()
+    for index, (name, study) in enumerate(values.items()):
+        ordered = np.sort(_finite(study))
+        everything += ordered.tolist()
         add_line(
             figure,
-            own,
-            np.arange(1, len(own) + 1) / max(1, len(own)),
-            f"{markup(name, 40)} ({len(own)})",
+            ordered,
+            np.arange(1, len(ordered) + 1) / max(1, len(ordered)),
+            f"{markup(name, 40)} ({len(ordered)})",
             series_colour(index),
             shape="hv",
             hover="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
@@ -227,15 +227,15 @@ def best_so_far(
     """Best so far of each study against "trials" or "seconds".
 
     Args:
-        studies: what :func:`progress` gave by study.
+        studies: what :func:`best_so_far_steps` made of each study.
         against: "trials" or "seconds".
         direction: "maximize" or "minimize".
         metric: what was measured.
     """
     figure = go.Figure()
-    seen: list[float] = []
+    everything: list[float] = []
     for index, (name, steps) in enumerate(studies.items()):
-        seen += steps["best"].tolist()
+        everything += steps["best"].tolist()
         add_line(
             figure,
             steps[against],
@@ -249,10 +249,10 @@ def best_so_far(
     lay_out(
         figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400, legend_below=True
     )
-    fit_range(figure.update_yaxes, seen, direction)
+    fit_range(figure.update_yaxes, everything, direction)
     return figure
 
 
 def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = np.asarray(values, dtype=float)
-    return found[np.isfinite(found)]
+    numbers: npt.NDArray[np.float64] = np.asarray(values, dtype=float)
+    return numbers[np.isfinite(numbers)]

@@ -13,14 +13,12 @@ from actsearch_dashboard.figures.common import lay_out, whiskers
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
-__all__ = ["Ancestor", "Ancestry", "ancestry", "ancestry_figure", "operation_shares", "operations"]
+__all__ = ["Ancestry", "ancestry", "ancestry_figure", "operation_shares", "operations"]
 
 _EDGE = "rgba(140, 140, 140, 0.5)"
 _Z = 1.959963984540054  # 97.5 % of the normal distribution
-_ROW, _HEIGHT = (
-    84,
-    1200,
-)  # pixels for each step back, and for all, so that a long line of descent is drawn tighter
+# Pixels for each step back, and for all of them at most: a long line of descent is drawn tighter.
+_ROW, _HEIGHT = 84, 1200
 
 
 def operations(frame: pd.DataFrame, direction: str | None) -> pd.DataFrame:
@@ -125,7 +123,7 @@ def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
         number: of the trial.
         most: how many trials are kept, the nearest.
     """
-    place = {int(found): at for at, found in enumerate(frame["number"])}
+    place = {int(trial): index for index, trial in enumerate(frame["number"])}
     parents = frame["parents"].tolist()
     if number not in place:
         return Ancestry((), 0)
@@ -134,35 +132,33 @@ def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
     while waiting:
         child = waiting.popleft()
         for parent in parents[place[child]]:
-            if (
-                parent in place and parent < child and parent not in near
-            ):  # a damaged row may name itself
+            # a damaged row may name itself
+            if parent in place and parent < child and parent not in near:
                 near[parent] = near[child] + 1
                 waiting.append(parent)
-    kept = sorted(near, key=lambda found: (near[found], -found))[:most]
+    kept = sorted(near, key=lambda trial: (near[trial], -trial))[:most]
     steps = dict.fromkeys(kept, 0)
-    for child in sorted(
-        kept, reverse=True
-    ):  # the longest way, so that each parent stands above its children
+    # the longest way, so that each parent stands above its children
+    for child in sorted(kept, reverse=True):
         for parent in parents[place[child]]:
             if parent in steps and parent < child:
                 steps[parent] = max(steps[parent], steps[child] + 1)
     nodes = []
-    for found in sorted(kept, key=lambda found: (steps[found], -found)):
-        row = frame.iloc[place[found]]
-        own = tuple(parent for parent in parents[place[found]] if parent in near)
+    for trial in sorted(kept, key=lambda trial: (steps[trial], -trial)):
+        row = frame.iloc[place[trial]]
+        own = tuple(parent for parent in parents[place[trial]] if parent in near)
         nodes.append(
-            Ancestor(found, steps[found], own, row["operation"], float(row["value"]), row["label"])
+            Ancestor(trial, steps[trial], own, row["operation"], float(row["value"]), row["label"])
         )
     return Ancestry(tuple(nodes), len(near) - len(kept))
 
 
-def ancestry_figure(found: Ancestry) -> go.Figure:
+def ancestry_figure(shown: Ancestry) -> go.Figure:
     """The tree, the candidate at the bottom; each point's ``customdata`` is its number."""
-    places = _place_nodes(found)
+    places = _place_nodes(shown)
     figure = go.Figure()
     lines: tuple[list[float | None], list[float | None]] = ([], [])
-    for node in found.nodes:
+    for node in shown.nodes:
         for parent in node.parents:
             if parent in places:
                 for axis, (one, other) in enumerate(
@@ -173,25 +169,25 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
         x=lines[0], y=lines[1], mode="lines", line={"color": _EDGE, "width": 1.5}, hoverinfo="skip"
     )
     figure.add_scatter(
-        x=[places[node.number][0] for node in found.nodes],
-        y=[places[node.number][1] for node in found.nodes],
+        x=[places[node.number][0] for node in shown.nodes],
+        y=[places[node.number][1] for node in shown.nodes],
         mode="markers+text",
         marker={
-            "color": [ORANGE if node.steps == 0 else BLUE for node in found.nodes],
+            "color": [ORANGE if node.steps == 0 else BLUE for node in shown.nodes],
             "size": 13,
         },
-        text=[_caption(node) for node in found.nodes],
-        textposition=[_text_position(node) for node in found.nodes],
+        text=[_caption(node) for node in shown.nodes],
+        textposition=[_text_position(node) for node in shown.nodes],
         textfont={"size": 11},
-        customdata=[node.number for node in found.nodes],
+        customdata=[node.number for node in shown.nodes],
         hovertext=[
             f"trial {node.number}, {markup(node.operation or 'by hand', 30)}: {number(node.value)}"
             f"<br>{markup(node.label, 100)}"
-            for node in found.nodes
+            for node in shown.nodes
         ],
         hovertemplate="%{hovertext}<extra></extra>",
     )
-    levels = max((node.steps for node in found.nodes), default=0) + 1
+    levels = max((node.steps for node in shown.nodes), default=0) + 1
     lay_out(figure, "", "", min(80 + _ROW * levels, _HEIGHT))
     figure.update_layout(showlegend=False, margin={"l": 20, "r": 20, "t": 20, "b": 20})
     figure.update_xaxes(visible=False, range=[-0.02, 1.14])
@@ -199,26 +195,26 @@ def ancestry_figure(found: Ancestry) -> go.Figure:
     return figure
 
 
-def _place_nodes(found: Ancestry) -> dict[int, tuple[float, float]]:
+def _place_nodes(shown: Ancestry) -> dict[int, tuple[float, float]]:
     """Where each trial stands: as high as it is many steps back, in its level near its children."""
     levels: dict[int, list[Ancestor]] = {}
-    for node in found.nodes:
+    for node in shown.nodes:
         levels.setdefault(node.steps, []).append(node)
     places: dict[int, tuple[float, float]] = {}
     for step, nodes in sorted(levels.items()):
-        wished = {node.number: _preferred_place(node, found, places) for node in nodes}
+        wished = {node.number: _preferred_place(node, shown, places) for node in nodes}
         ordered = sorted(nodes, key=lambda node: (wished[node.number], node.number))
-        for at, node in enumerate(ordered):
-            places[node.number] = ((at + 0.5) / len(ordered), float(step))
+        for index, node in enumerate(ordered):
+            places[node.number] = ((index + 0.5) / len(ordered), float(step))
     return places
 
 
 def _preferred_place(
-    node: Ancestor, found: Ancestry, places: dict[int, tuple[float, float]]
+    node: Ancestor, shown: Ancestry, places: dict[int, tuple[float, float]]
 ) -> float:
     above = [
         places[child.number][0]
-        for child in found.nodes
+        for child in shown.nodes
         if node.number in child.parents and child.number in places
     ]
     return sum(above) / len(above) if above else 0.5
@@ -232,5 +228,5 @@ def _text_position(node: Ancestor) -> str:
 
 
 def _caption(node: Ancestor) -> str:
-    made = markup(node.operation or "by hand", 14)
-    return f" #{node.number} {made} {number(node.value)}<br> {markup(node.label, 24)}"
+    operation = markup(node.operation or "by hand", 14)
+    return f" #{node.number} {operation} {number(node.value)}<br> {markup(node.label, 24)}"

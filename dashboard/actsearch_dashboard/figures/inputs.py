@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.records import SiteDiagnostics
+from actsearch.report import has_histogram
 from actsearch_dashboard.figures.common import lay_out
-from actsearch_dashboard.figures.function import bars
+from actsearch_dashboard.figures.curve import bars
 from actsearch_dashboard.figures.inside import LabelledDiagnostics, all_sites
 from actsearch_dashboard.palette import BEFORE, BLUE
 from actsearch_dashboard.text import markup
@@ -18,7 +19,7 @@ from actsearch_dashboard.text import markup
 __all__ = ["learned_parameters", "parameter_names", "ridges"]
 
 _OVERLAP = 1.5  # of a ridge, in rows: neighbours may touch
-_PANELS = 4  # parameters side by side
+_PANELS = 4  # parameters side by side that can still be read
 _LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -32,18 +33,19 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     figure = make_subplots(
         1, max(1, len(shown)), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.02
     )
-    looks = [
+    drawn = [
         (column, stage, site, item.colour if stage == "end" else BEFORE)
         for column, item in enumerate(shown, 1)
         for stage in ("start", "end")
         for site in getattr(item.diagnostics, stage)
+        if has_histogram(site)
     ]
-    tallest = max((max(bars(s.histogram).heights) for *_, s, _ in looks if _whole(s)), default=1)
-    order = {path: len(sites) - 1 - at for at, path in enumerate(sites)}
-    for column, stage, site, colour in sorted(looks, key=lambda look: -order[look[2].site]):
-        if _whole(site):
-            for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage):
-                figure.add_trace(trace, row=1, col=column)
+    tallest = max((max(bars(site.histogram).heights) for *_, site, _ in drawn), default=1)
+    order = {path: len(sites) - 1 - index for index, path in enumerate(sites)}
+    # from the top down: a ridge that reaches into the row above it lies over that one
+    for column, stage, site, colour in sorted(drawn, key=lambda item: -order[item[2].site]):
+        for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage):
+            figure.add_trace(trace, row=1, col=column)
     lay_out(figure, "", "", 120 + 46 * max(2, len(sites)))
     figure.update_layout(showlegend=False, margin={"t": 64})  # the buttons stand above the titles
     figure.update_annotations(font={"size": 14})
@@ -56,11 +58,6 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
         automargin=True,
     )
     return figure
-
-
-def _whole(site: SiteDiagnostics) -> bool:
-    """Whether it has the histogram that it was written with."""
-    return len(site.histogram) == 22 and all(0 <= share <= 1 for share in site.histogram)
 
 
 def _ridge(
@@ -78,7 +75,7 @@ def _ridge(
         x=[xs[0], xs[-1]], y=[base, base], mode="lines", line={"width": 0}, hoverinfo="skip"
     )
     what = "after training" if after else "before training"
-    spread = (
+    moments = (
         ""
         if site.mean is None or site.sd is None
         else f"<br>mean {site.mean:.3g}, sd {site.sd:.3g}"
@@ -91,13 +88,13 @@ def _ridge(
         line={"color": colour, "width": 2 if after else 1.2, "dash": "solid" if after else "dot"},
         fill="tonexty" if after else None,
         fillcolor=_pale(colour),
-        hovertemplate=f"{markup(site.site, 40)}, {what}{spread}<extra></extra>",
+        hovertemplate=f"{markup(site.site, 40)}, {what}{moments}<extra></extra>",
     )
     return [floor, outline]
 
 
 def _pale(colour: str) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return f"rgba({red}, {green}, {blue}, 0.22)"
 
 

@@ -1,4 +1,4 @@
-"""What was seen inside of trainings, by the depth of the sites."""
+"""What was recorded inside of trainings, by the depth of the sites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ __all__ = [
     "MEASURES",
     "Measure",
     "LabelledDiagnostics",
-    "Stage",
     "by_depth",
     "heat_strip",
     "all_sites",
@@ -26,8 +25,11 @@ __all__ = [
 
 Stage = Literal["start", "end"]
 
-_COLUMNS = 3
+_COLUMNS = 3  # panels side by side that can still be read
 _TICKS = 7  # names of sites below a small panel
+_WRITTEN = 16  # sites up to which a strip has room for its numbers
+_STRIP_TICKS, _STRIP_WIDTH = 16, 12  # names of sites below a strip, and their characters
+_PANEL_WIDTH = 10  # characters of a name below a small panel
 
 
 class Measure(NamedTuple):
@@ -68,8 +70,8 @@ class LabelledDiagnostics(NamedTuple):
 
 def all_sites(shown: Iterable[LabelledDiagnostics]) -> list[str]:
     """Paths of every site, in the order in which they first run."""
-    looks = [look for item in shown for look in (item.diagnostics.start, item.diagnostics.end)]
-    return list(dict.fromkeys(site.site for look in looks for site in look))
+    stages = [stage for item in shown for stage in (item.diagnostics.start, item.diagnostics.end)]
+    return list(dict.fromkeys(site.site for stage in stages for site in stage))
 
 
 def by_depth(
@@ -89,12 +91,12 @@ def by_depth(
     figure = make_subplots(
         rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.17 / max(1, rows - 1), horizontal_spacing=0.08,
     )  # fmt: skip
-    for at, name in enumerate(measures):
-        row, column = at // _COLUMNS + 1, at % _COLUMNS + 1
+    for index, name in enumerate(measures):
+        row, column = index // _COLUMNS + 1, index % _COLUMNS + 1
         for item in shown:
             for stage in ("start", "end"):
                 line = _line(item, stage, name, sites, len(shown) == 1)
-                line.showlegend = at == 0 and (stage == "end" or len(shown) == 1)
+                line.showlegend = index == 0 and (stage == "end" or len(shown) == 1)
                 figure.add_trace(line, row=row, col=column)
         if MEASURES[name].share:
             figure.update_yaxes(
@@ -114,10 +116,12 @@ def by_depth(
     figure.update_xaxes(
         range=[-0.3, max(len(sites) - 1, 1) + 0.3],
         showticklabels=False,
-        **_ticks(sites, _TICKS, 10),
+        **_ticks(sites, _TICKS, _PANEL_WIDTH),
     )
-    for at in range(max(0, len(measures) - _COLUMNS), len(measures)):  # the lowest of each column
-        row, column = at // _COLUMNS + 1, at % _COLUMNS + 1
+    for index in range(
+        max(0, len(measures) - _COLUMNS), len(measures)
+    ):  # the lowest of each column
+        row, column = index // _COLUMNS + 1, index % _COLUMNS + 1
         figure.update_xaxes(showticklabels=True, title_text="site", row=row, col=column)
     return figure
 
@@ -131,8 +135,8 @@ def _decades(values: Sequence[float]) -> int | None:
 def _line(
     item: LabelledDiagnostics, stage: str, name: str, sites: Sequence[str], alone: bool
 ) -> go.Scatter:
-    looked = {site.site: site for site in getattr(item.diagnostics, stage)}
-    values = [_number(looked.get(path), name) for path in sites]
+    by_path = {site.site: site for site in getattr(item.diagnostics, stage)}
+    values = [_number(by_path.get(path), name) for path in sites]
     after = stage == "end"
     what = "after training" if after else "before training"
     label = markup(item.name, 40)
@@ -185,21 +189,21 @@ def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "
         stage: before or after training.
     """
     measure, sites = MEASURES[name], all_sites(shown)
-    found = [
-        [_number({s.site: s for s in getattr(item.diagnostics, stage)}.get(path), name) for path in sites]
-        for item in shown[::-1]
-    ]  # fmt: skip
-    numbers = [[_scaled(value, measure) for value in row] for row in found]
-    texts = [[_text(value, measure) for value in row] for row in found]
-    names = [markup(item.name, 36) for item in shown[::-1]]
+    values, names = [], []
+    for item in shown[::-1]:  # a heat map begins at the bottom
+        by_path = {site.site: site for site in getattr(item.diagnostics, stage)}
+        values.append([_number(by_path.get(path), name) for path in sites])
+        names.append(markup(item.name, 36))
+    texts = [[_text(value, measure) for value in row] for row in values]
+    has_room = len(sites) <= _WRITTEN
     strip = go.Heatmap(
-        z=numbers,
+        z=[[_scale(value, measure) for value in row] for row in values],
         x=list(range(len(sites))),
         y=list(range(len(names))),
-        text=texts if len(sites) <= 16 else None,
-        texttemplate="%{text}" if len(sites) <= 16 else None,
+        text=texts if has_room else None,
+        texttemplate="%{text}" if has_room else None,
         customdata=texts,
-        hovertext=[[f"{who}, {markup(path, 40)}" for path in sites] for who in names],
+        hovertext=[[f"{candidate}, {markup(path, 40)}" for path in sites] for candidate in names],
         hovertemplate="%{hovertext}: %{customdata}<extra></extra>",
         colorscale="Cividis",
         zmin=0 if measure.share else None,
@@ -212,12 +216,12 @@ def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(names))), ticktext=names, automargin=True
     )
-    figure.update_xaxes(**_ticks(sites, 16, 12), showgrid=False)
+    figure.update_xaxes(**_ticks(sites, _STRIP_TICKS, _STRIP_WIDTH), showgrid=False)
     figure.update_yaxes(showgrid=False)
     return figure
 
 
-def _scaled(value: float | None, measure: Measure) -> float | None:
+def _scale(value: float | None, measure: Measure) -> float | None:
     return math.log10(value) if value is not None and measure.log else value
 
 

@@ -14,8 +14,10 @@ __all__ = ["thumbnail"]
 
 Line = tuple[npt.ArrayLike, npt.ArrayLike]
 
-_WIDTH, _HEIGHT, _EDGE = 96, 48, 3
+_WIDTH, _HEIGHT, _EDGE = 96, 48, 3  # pixels; the edge keeps half the width of a line inside
 _USUAL = (-2.0, 4.0)  # what most activations stay within on -4 .. 4: these are drawn to one scale
+
+_EXPLODING = 100.0  # range of values of which the rest would be a flat line
 
 
 def thumbnail(lines: Sequence[Line]) -> str:
@@ -31,12 +33,12 @@ def thumbnail(lines: Sequence[Line]) -> str:
     """
     drawn = [(np.asarray(x, float), np.asarray(y, float)) for x, y in lines]
     finite = [y[np.isfinite(y)] for _, y in drawn]
-    seen = np.concatenate(finite) if finite else np.array([])
-    if seen.size == 0:
+    heights = np.concatenate(finite) if finite else np.array([])
+    if heights.size == 0:
         return ""
     left = min(float(x.min()) for x, _ in drawn)
     right = max(float(x.max()) for x, _ in drawn)
-    low, high = _range(seen)
+    low, high = _range(heights)
     across = (_WIDTH - 2 * _EDGE) / ((right - left) or 1.0)
     up = (_HEIGHT - 2 * _EDGE) / (high - low)
     parts = []
@@ -57,13 +59,13 @@ def thumbnail(lines: Sequence[Line]) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _range(seen: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _range(heights: npt.NDArray[np.float64]) -> tuple[float, float]:
     """The usual range, or where values leave it, that of nearly all of them; a few that explode are cut off."""
-    low, high = float(seen.min()), float(seen.max())
+    low, high = float(heights.min()), float(heights.max())
     if _USUAL[0] <= low and high <= _USUAL[1]:
         return _USUAL
-    if high - low > 100:
-        low, high = (float(value) for value in np.quantile(seen, (0.1, 0.9)))
+    if high - low > _EXPLODING:
+        low, high = (float(value) for value in np.quantile(heights, (0.1, 0.9)))
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high > low else (low - 1.0, high + 1.0)
 

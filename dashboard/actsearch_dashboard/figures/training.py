@@ -28,7 +28,7 @@ def epoch_curves(
         name: the axis title.
     """
     figure = go.Figure()
-    seen: list[float] = []
+    everything: list[float] = []
     for column, role, colour, dash in (
         (f"train_{what}", "training", ORANGE, "dash"),
         (f"valid_{what}", "validation", BLUE, "solid"),
@@ -39,7 +39,7 @@ def epoch_curves(
             kept = [value for value in values if value is not None]
             if not kept:
                 continue
-            seen += kept
+            everything += kept
             seed = evaluation.seed
             add_line(
                 figure,
@@ -56,6 +56,7 @@ def epoch_curves(
             )
             named = True
     lay_out(figure, "epoch", markup(name, 40), 320)
-    if what == "loss" and seen and min(seen) > 0 and max(seen) / min(seen) > _STEEP:
-        figure.update_yaxes(type="log")
+    if what == "loss" and everything and min(everything) > 0:
+        if max(everything) / min(everything) > _STEEP:
+            figure.update_yaxes(type="log")
     return figure

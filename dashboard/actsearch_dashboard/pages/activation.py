@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import streamlit as st
 
@@ -14,16 +15,15 @@ from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
-from actsearch_dashboard.state import (
-    go_to,
-    live,
-)
+from actsearch_dashboard.state import go_to, live
 from actsearch_dashboard.text import markdown, number, one_line, seconds, shorten
 from actsearch_dashboard.trial_picker import pick_trial, read_details
 
 __all__ = ["render"]
 
 TITLE, ICON = "Activation", "function"
+
+_MOST_OBJECTIVES = 4  # that fit beside state, spread and time
 
 
 @study_page
@@ -44,13 +44,13 @@ def _candidate(view: StudyView, chosen: int) -> None:
         st.info("Your model unchanged: nothing was replaced.", icon=":material/info:")
     function_client.start()  # while it loads, everything that needs no other process is shown
     items = trial.candidate.activations
-    filling = [
+    completions = [
         activation_panel.show_activation(view, trial, group, items[group])
         for group in _groups(trial)
     ]
     _training(view, trial)
     _inside(view, trial)
-    for fill_in in filling:
+    for fill_in in completions:
         fill_in()
     show_relatives(view, trial)
     export_panel.show(view, trial)
@@ -98,10 +98,8 @@ def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
     names = objective_names(view.record)
     if not names:
         return {f"{view.metric} (validation)": trial.value}
-    found = dict.fromkeys(names[:4])
-    return {
-        name: trial.values[at] if at < len(trial.values) else None for at, name in enumerate(found)
-    }
+    shown = dict.fromkeys(names[:_MOST_OBJECTIVES])
+    return dict(zip_longest(shown, trial.values[: len(shown)]))
 
 
 def _verdict(view: StudyView, trial: TrialRecord) -> None:
@@ -139,14 +137,14 @@ def _training(view: StudyView, trial: TrialRecord) -> None:
 
 def _inside(view: StudyView, trial: TrialRecord) -> None:
     st.subheader("Inside the network", anchor=False)
-    seen = first_diagnostics(trial)
-    if seen is None:
+    diagnostics = first_diagnostics(trial)
+    if diagnostics is None:
         st.caption("Nothing was recorded inside the network: " + activation_panel.NO_DIAGNOSTICS)
         return
-    activation_panel.show_remarks(seen)
-    shown = figures.LabelledDiagnostics(trial.candidate.label, BLUE, seen)
+    activation_panel.show_remarks(diagnostics)
+    shown = figures.LabelledDiagnostics(trial.candidate.label, BLUE, diagnostics)
     show_figure(figures.by_depth([shown]), "by depth")
-    seed = next(e.seed for e in trial.evaluations if e.diagnostics is seen)
+    seed = next(e.seed for e in trial.evaluations if e.diagnostics is diagnostics)
     st.caption(
         "Sites from the first to the last, on one fixed training batch before and after training, "
         f"under the first seed ({seed})."
@@ -154,4 +152,4 @@ def _inside(view: StudyView, trial: TrialRecord) -> None:
     if st.button("Compare with other candidates", icon=":material/layers:"):
         go_to("inside", study=view.record.name, candidates=str(trial.number))
     with st.expander("The numbers", icon=":material/table:"):
-        activation_panel.show_numbers(seen, "of the trial")
+        activation_panel.show_numbers(diagnostics, "of the trial")

@@ -29,8 +29,8 @@ __all__ = ["parse_names", "render", "format_names"]
 TITLE, ICON = "Compare", "compare_arrows"
 
 _TRIALS, _STUDIES = "compare", "studies"  # in the address
-_FEWEST, _MOST = 2, 6
-_CHOICE = 300  # best trials to choose from
+_FEWEST, _MOST = 2, 6  # as many as there are colours
+_CHOICE = 300  # best trials to choose from: all of them travel to the browser
 _BEST = 5  # formulas of each study
 
 
@@ -60,20 +60,20 @@ def format_names(names: Sequence[str]) -> str:
 
 
 def parse_names(text: str) -> list[str]:
-    """What :func:`written` wrote, each name once."""
+    """What :func:`format_names` wrote, each name once."""
     return list(dict.fromkeys(unquote(part) for part in text.split(",") if part))
 
 
-def _asked(key: str, known: Sequence[str], what: str) -> list[str]:
+def _read_address(key: str, known: Sequence[str], what: str) -> list[str]:
     """What the address asks for, as far as it is there; says what is not."""
     asked = parse_names(st.query_params.get(key, ""))
-    found = [name for name in asked if name in set(known)]
-    if missing := [name for name in asked if name not in found]:
+    chosen = [name for name in asked if name in set(known)]
+    if missing := [name for name in asked if name not in chosen]:
         names = ", ".join(markdown(shorten(name, 30)) for name in missing[:_MOST])
         st.warning(f"There is no {what} {names} here.", icon=":material/search_off:")
-    if len(found) > _MOST:
+    if len(chosen) > _MOST:
         st.warning(f"The first {_MOST} are compared.", icon=":material/filter_alt:")
-    return found[:_MOST]
+    return chosen[:_MOST]
 
 
 def _keep(key: str, chosen: Sequence[str]) -> None:
@@ -94,7 +94,7 @@ def _candidates(view: StudyView) -> None:
     frame = view.frame()
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
     best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
-    asked = _asked(_TRIALS, list(labels), "trial")
+    asked = _read_address(_TRIALS, list(labels), "trial")
     start = asked if _TRIALS in st.query_params else best[:3]
     chosen = st.multiselect(
         "Candidates",
@@ -145,8 +145,8 @@ def _name(trial: TrialRecord) -> str:
 def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:
     """A candidate's functions by group of sites; those that cannot be drawn are left out."""
     items = trial.candidate.activations
-    found = zip(items, large_curves(view, list(items.values())), strict=True)
-    return {group: curve for group, curve in found if curve is not None}
+    curves = large_curves(view, list(items.values()))
+    return {group: curve for group, curve in zip(items, curves, strict=True) if curve is not None}
 
 
 def _table(view: StudyView, trials: Sequence[TrialRecord]) -> None:
@@ -173,32 +173,32 @@ def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
         scores = figures.verdict_scores(verdict, numbers)
         if scores is None:
             continue
-        found = figures.paired_differences(
+        differences = figures.paired_differences(
             scores, labels, verdict.metric, direction, verdict.comparisons
         )
         where = "validation data" if verdict.validation_only else "test data"
-        said = f"Confirmed together on {moment(when)}: fresh seeds, {where}."
-        _show(found, said, f"{len(next(iter(scores.values())))} seeds")
+        words = f"Confirmed together on {moment(when)}: fresh seeds, {where}."
+        _show_differences(differences, words, f"{len(next(iter(scores.values())))} seeds")
         return
     scores = figures.common_scores({trial.number: trial.evaluations for trial in trials})
-    found = figures.paired_differences(scores, labels, view.metric, direction)
-    _show(
-        found,
+    differences = figures.paired_differences(scores, labels, view.metric, direction)
+    _show_differences(
+        differences,
         "**Search, optimistic:** validation data and the search's own seeds. These were not confirmed together: "
         "study.confirm(task) does that.",
         f"{len(next(iter(scores.values())))} common seeds",
     )
 
 
-def _show(found: Verdict | None, said: str, count: str) -> None:
-    if found is None:
+def _show_differences(differences: Verdict | None, words: str, count: str) -> None:
+    if differences is None:
         st.caption(
-            f"{said} There are {count} with values: an interval needs two. Task(seeds=3) trains each trial "
+            f"{words} There are {count} with values: an interval needs two. Task(seeds=3) trains each trial "
             "under three."
         )
         return
-    st.caption(f"{said} {count}; intervals hold for all of these comparisons together.")
-    show_figure(figures.verdict_intervals(found), "paired differences")
+    st.caption(f"{words} {count}; intervals hold for all of these comparisons together.")
+    show_figure(figures.verdict_intervals(differences), "paired differences")
 
 
 # Studies
@@ -211,7 +211,7 @@ def _studies() -> None:
     if len(names) < _FEWEST:
         st.info("This storage holds fewer than two studies.", icon=":material/info:")
         return
-    asked = _asked(_STUDIES, names, "study")
+    asked = _read_address(_STUDIES, names, "study")
     start = asked if _STUDIES in st.query_params else names[:-4:-1]
     chosen = st.multiselect(
         "Studies",
@@ -233,22 +233,22 @@ def _studies() -> None:
 
 def _views(names: Sequence[str]) -> list[StudyView]:
     opened = store()
-    found = []
+    views = []
     for name in names:
         try:
-            found.append(opened.view(name))
+            views.append(opened.view(name))
         except StudyError:
             st.warning(f"Study {markdown(shorten(name))} is gone.", icon=":material/search_off:")
-    return found
+    return views
 
 
 def are_comparable(views: Sequence[StudyView]) -> bool:
     """Whether values of the studies are of one kind; if not, says so."""
     kinds = {(view.metric, view.record.direction) for view in views if view.record.direction}
     if len(kinds) > 1:
-        said = "; ".join(sorted(f"{direction} {metric}" for metric, direction in kinds))
+        words = "; ".join(sorted(f"{direction} {metric}" for metric, direction in kinds))
         st.warning(
-            f"These studies measure different things ({markdown(said)}), so that their values cannot be compared: "
+            f"These studies measure different things ({markdown(words)}), so that their values cannot be compared: "
             "choose studies with one metric.",
             icon=":material/rule:",
         )

@@ -19,7 +19,7 @@ from actsearch_dashboard.components import (
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
-from actsearch_dashboard.formulas import formula_facts
+from actsearch_dashboard.formulas import formula_operators
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import markdown, one_line
@@ -29,7 +29,7 @@ __all__ = ["render"]
 
 TITLE, ICON = "Evolution", "account_tree"
 
-_MOST = 40  # ancestors
+_MOST = 40  # ancestors: more would stand too close in their figure to be read
 _NO_PARENTS = (
     "No trial here has parents, so only batches are shown. Where a strategy makes new candidates from earlier ones, "
     "this page also shows which operations improve and what a candidate descends from."
@@ -122,14 +122,9 @@ def _cached_figures(
     values = None
     if table["complete"].any():
         values = figures.generation_values(table, direction, metric)
-    use = figures.operator_use(_frame, table, _operators_of)
+    use = figures.operator_use(_frame, table, formula_operators)
     operators = None if use.empty else figures.operator_heat(use)
     return _GenerationFigures(words, has_parents, values, figures.novelty(table), operators)
-
-
-def _operators_of(text: str) -> frozenset[str] | None:
-    found = formula_facts(text)
-    return None if found is None else found.operators
 
 
 def _descent(view: StudyView) -> None:
@@ -141,18 +136,18 @@ def _descent(view: StudyView) -> None:
     chosen = pick_trial(view)
     if chosen is None:
         return
-    found = figures.ancestry(frame, chosen, _MOST)
-    if len(found.nodes) == 1:
-        made = one_line(found.nodes[0].operation) or "by hand"
-        st.caption(f"Trial {chosen} has no parents: it was made by {markdown(made)}.")
+    ancestry = figures.ancestry(frame, chosen, _MOST)
+    if len(ancestry.nodes) == 1:
+        operation = one_line(ancestry.nodes[0].operation) or "by hand"
+        st.caption(f"Trial {chosen} has no parents: it was made by {markdown(operation)}.")
         return
     text = "The candidate at the bottom, above it what it was made from."
     text += " A click on a point opens it, and so does the table below."
-    if found.left_out:
-        text += f" The {_MOST} nearest are shown, {found.left_out} further ones are left out."
+    if ancestry.left_out:
+        text += f" The {_MOST} nearest are shown, {ancestry.left_out} further ones are left out."
     st.caption(text)
-    _tree(found)
-    _ancestors(view, found)
+    _tree(ancestry)
+    _ancestors(view, ancestry)
 
 
 def _operations(frame: pd.DataFrame, direction: str | None) -> None:
@@ -177,9 +172,9 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
     )
 
 
-def _tree(found: figures.Ancestry) -> None:
+def _tree(ancestry: figures.Ancestry) -> None:
     event = st.plotly_chart(
-        figures.ancestry_figure(found),
+        figures.ancestry_figure(ancestry),
         theme="streamlit",
         key="ancestry",
         on_select="rerun",
@@ -190,13 +185,13 @@ def _tree(found: figures.Ancestry) -> None:
         number = point.get("customdata")
         if isinstance(number, list):
             number = number[0] if number else None
-        if number in {node.number for node in found.nodes}:
+        if number in {node.number for node in ancestry.nodes}:
             open_trial(int(number))
 
 
-def _ancestors(view: StudyView, found: figures.Ancestry) -> None:
+def _ancestors(view: StudyView, ancestry: figures.Ancestry) -> None:
     """The same as a table, for the keyboard and for whole formulas."""
-    numbers = [node.number for node in found.nodes]
+    numbers = [node.number for node in ancestry.nodes]
     trials = view.store.reader.trials(view.record, numbers)
     drawn = dict(
         zip(
@@ -216,7 +211,7 @@ def _ancestors(view: StudyView, found: figures.Ancestry) -> None:
                 "value": node.value,
                 "activation": one_line(node.label),
             }
-            for node in found.nodes
+            for node in ancestry.nodes
         ]
     )
     trial_table(table, numbers, "ancestors", _ANCESTORS, row_height=56)

@@ -16,19 +16,19 @@ from actsearch_dashboard.figures.inside import all_sites
 from actsearch_dashboard.palette import GREY, SERIES
 from actsearch_dashboard.text import candidate_label, markdown, shorten
 from actsearch_dashboard.trial_picker import (
+    parse_number,
     read_details,
     trial_labels,
     trial_link,
-    typed_number,
 )
 
-__all__ = ["render", "suggested"]
+__all__ = ["render"]
 
 TITLE, ICON = "Inside the network", "layers"
 
 _TRIALS = "candidates"  # in the address
 _BOX = "inside_box"
-_MOST = 4
+_MOST = 4  # candidates: with more, the cards and columns beside each other are too narrow
 _NAMED = 34  # characters of a formula in a legend
 
 _DIAGNOSED = """\
@@ -45,7 +45,7 @@ def render(view: StudyView) -> None:
         st.info("Choose one to four candidates above.", icon=":material/info:")
         return
     trials = [trial for number in numbers if (trial := read_details(view, number)) is not None]
-    shown = _shown(trials)
+    shown = _label_diagnostics(trials)
     if not shown:
         st.info(
             f"Nothing was recorded inside the network: {NO_DIAGNOSTICS}", icon=":material/info:"
@@ -56,7 +56,7 @@ def render(view: StudyView) -> None:
     _figures(shown)
 
 
-def suggested(view: StudyView) -> list[int]:
+def _suggest_trials(view: StudyView) -> list[int]:
     """The best candidate, what it is measured against (the model unchanged, or ReLU), and the worst complete one."""
     frame = view.frame()
     complete = leaders(frame, view.record.direction, len(frame))
@@ -76,11 +76,11 @@ def _choose(view: StudyView) -> list[int]:
     """Those in the address, or the suggested ones; a box to choose others."""
     numbers = set(view.frame()["number"])
     asked = st.query_params.get(_TRIALS)
-    start = suggested(view)
+    start = _suggest_trials(view)
     if asked is not None:
-        wanted = [typed_number(part) for part in asked.split(",")[: 2 * _MOST] if part]
+        wanted = [parse_number(part) for part in asked.split(",")[: 2 * _MOST] if part]
         start = list(dict.fromkeys(n for n in wanted if n is not None and n in numbers))[:_MOST]
-        missing = [part for part in asked.split(",") if typed_number(part) not in numbers]
+        missing = [part for part in asked.split(",") if parse_number(part) not in numbers]
         if any(missing):
             st.warning(
                 f"There is no trial {markdown(shorten(', '.join(missing), 40))} in this study.",
@@ -104,18 +104,18 @@ def _apply_choice() -> None:
     st.query_params[_TRIALS] = ",".join(map(str, st.session_state.get(_BOX, [])))
 
 
-def _shown(trials: Sequence[TrialRecord]) -> list[figures.LabelledDiagnostics]:
+def _label_diagnostics(trials: Sequence[TrialRecord]) -> list[figures.LabelledDiagnostics]:
     """Each candidate in its colour: what the others are measured against is grey on every page."""
-    found = []
+    labelled = []
     colours = iter(SERIES)
     for trial in trials:
         plain = trial.candidate.is_baseline or trial.candidate.label in ("relu", "relu(x)")
         colour = GREY if plain and len(trials) > 1 else next(colours)
-        seen = first_diagnostics(trial)
-        if seen is not None:
-            label = candidate_label(trial.candidate.label, _NAMED)
-            found.append(figures.LabelledDiagnostics(f"{trial.number}: {label}", colour, seen))
-    return found
+        diagnostics = first_diagnostics(trial)
+        if diagnostics is not None:
+            name = f"{trial.number}: {candidate_label(trial.candidate.label, _NAMED)}"
+            labelled.append(figures.LabelledDiagnostics(name, colour, diagnostics))
+    return labelled
 
 
 def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
@@ -126,11 +126,11 @@ def _remarks(view: StudyView, trials: Sequence[TrialRecord]) -> None:
             trial_link(
                 view, trial.number, f"trial {trial.number}: {markdown(label)}", f"link {trial.number}"
             )  # fmt: skip
-            seen = first_diagnostics(trial)
-            if seen is None:
+            diagnostics = first_diagnostics(trial)
+            if diagnostics is None:
                 st.caption("Nothing was recorded inside the network: " + NO_DIAGNOSTICS)
                 continue
-            show_remarks(seen)
+            show_remarks(diagnostics)
 
 
 def _figures(shown: Sequence[figures.LabelledDiagnostics]) -> None:

@@ -33,8 +33,8 @@ __all__ = ["ranking", "render"]
 
 TITLE, ICON = "Leaderboard", "leaderboard"
 
-_MOST = 100  # rows; the trial table has all
-_MOST_POINTS = 300  # candidates in the figures of what cannot all be had
+_MOST = 100  # rows, each with a picture that travels to the browser; the trial table has all
+_MOST_POINTS = 300  # candidates in the figures of trade-offs: more would cover each other
 _ROW_HEIGHT = 56  # pixels, for the miniature plots
 _HIGH = 10  # rows that are seen without scrolling
 
@@ -124,7 +124,8 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
         return
     st.caption(
         "Values on validation data with the search's own seeds; the first of many noisy numbers is optimistic. "
-        "" + OPENS + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
+        + OPENS
+        + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
     )
     shown = ranked.head(_MOST)
     numbers = [int(number) for number in shown["number"]]
@@ -141,7 +142,7 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
 def _objectives(view: StudyView) -> dict[str, str]:
     """Names of the objectives besides the first by their column."""
     names = objective_names(view.record)
-    return {f"value_{at}": one_line(name) for at, name in enumerate(names) if at}
+    return {f"value_{index}": one_line(name) for index, name in enumerate(names) if index}
 
 
 def ranking(
@@ -200,17 +201,17 @@ def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
     )
     names, directions = objective_names(view.record), view.record.directions
     labels = ["Score, size and cost"]
-    if len(names) > 1 and all(f"value_{at}" in ranked for at in range(1, len(names))):
+    columns = ["value", *(f"value_{index}" for index in range(1, len(names)))]
+    if len(names) > 1 and set(columns) <= set(ranked):
         labels.insert(0, "Objectives")
     for label, tab in zip(labels, st.tabs(labels), strict=True):
         with tab:
             if label == "Objectives":
-                keys = ["value", *(f"value_{at}" for at in range(1, len(names)))]
                 show_figure(
                     figures.tradeoff(
                         ranked.head(_MOST_POINTS),
-                        dict(zip(keys, directions, strict=True)),
-                        dict(zip(keys, names, strict=True)),
+                        dict(zip(columns, directions, strict=True)),
+                        dict(zip(columns, names, strict=True)),
                     ),
                     "objectives front",
                 )

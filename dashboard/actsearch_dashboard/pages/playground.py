@@ -31,8 +31,8 @@ _FORMULA = "formula"  # in the address
 _KEPT = "playground"  # in the session: what was looked at last
 _TEXT, _ROW = "formula_text", "catalog_row"  # widgets
 _FIRST = "x * sigmoid(x)"
-_STEPS = 60  # of a slider
-_SHAPE = (256, 256)
+_STEPS = 60  # of a slider: some three pixels each
+_SHAPE = (256, 256)  # numbers enough that the time of a call alone does not count
 
 
 def render() -> None:
@@ -41,27 +41,27 @@ def render() -> None:
     st.caption(
         "Type a formula or take a row of the catalog, and see what it is. The address keeps it: links can be sent."
     )
-    given = _given()
-    row = _catalog_row(given[_FORMULA])
+    address = _read_address()
+    row = _catalog_row(address[_FORMULA])
     left, right = st.columns([2, 3], gap="large")
     with left:
-        _inputs(given[_FORMULA], row)
-        settings = {} if row is None else _sliders(row, given)
-        found = _read(given[_FORMULA], settings)
-    if found is None:
+        _inputs(address[_FORMULA], row)
+        settings = {} if row is None else _sliders(row, address)
+        inspected = _read(address[_FORMULA], settings)
+    if inspected is None:
         with right:
             _language()
         return
     with left:
-        _words(found.record)
+        _words(inspected.record)
     view = _view()
     with right:
-        _picture(found)
+        _picture(inspected)
     st.divider()
-    _in_study(view, found)
+    _in_study(view, inspected)
 
 
-def _given() -> Mapping[str, str]:
+def _read_address() -> Mapping[str, str]:
     """What the address says, or what was looked at last; put into both."""
     kept: dict[str, str] = st.session_state.get(_KEPT, {_FORMULA: _FIRST})
     asked = st.query_params.get(_FORMULA)
@@ -70,9 +70,9 @@ def _given() -> Mapping[str, str]:
         return kept
     row = _catalog_row(asked)
     names = [] if row is None else [setting.name for setting in row.hyperparameters]
-    found = {name: st.query_params[name] for name in names if name in st.query_params}
-    st.session_state[_KEPT] = {_FORMULA: asked, **found}
-    return {_FORMULA: asked, **found}
+    settings = {name: st.query_params[name] for name in names if name in st.query_params}
+    st.session_state[_KEPT] = {_FORMULA: asked, **settings}
+    return {_FORMULA: asked, **settings}
 
 
 def _take(formula: str, **settings: str) -> None:
@@ -119,17 +119,17 @@ def _inputs(formula: str, row: Row | None) -> None:
     )
 
 
-def _sliders(row: Row, given: Mapping[str, str]) -> dict[str, Value]:
+def _sliders(row: Row, address: Mapping[str, str]) -> dict[str, Value]:
     """The settings as the reader moved them."""
     st.caption(f"{markdown(row.source)}" + ("" if row.tier != "control" else " · a control"))
     return {
-        setting.name: _setting(row, setting, given.get(setting.name))
+        setting.name: _setting(row, setting, address.get(setting.name))
         for setting in row.hyperparameters
     }
 
 
 def _setting(row: Row, setting: Hyperparameter, text: str | None) -> Value:
-    value = _parsed(row, setting, text)
+    value = _parse_setting(row, setting, text)
     key = f"set {row.name} {setting.name}"
     change = functools.partial(_take_setting, setting.name, key)
     st.session_state[key] = value
@@ -150,16 +150,16 @@ def _setting(row: Row, setting: Hyperparameter, text: str | None) -> Value:
     return value
 
 
-def _parsed(row: Row, setting: Hyperparameter, text: str | None) -> Value:
-    """A setting from the address; its default where that is none."""
+def _parse_setting(row: Row, setting: Hyperparameter, text: str | None) -> Value:
+    """A setting from the address; its default where there is none, or not a valid one."""
     if text is None:
         return setting.default
     try:
         for choice in setting.choices:
             if str(choice) == text:
                 return choice
-        given: Value = text if isinstance(setting.default, str) else type(setting.default)(text)
-        return setting.check(given, row.name)
+        value: Value = text if isinstance(setting.default, str) else type(setting.default)(text)
+        return setting.check(value, row.name)
     except (ActivationError, ValueError, OverflowError):
         st.warning(
             f"{setting.name} cannot be {markdown(shorten(text, 30))}: its default is shown.",
@@ -180,7 +180,7 @@ def slider_values(setting: Hyperparameter, value: Value) -> list[Value]:
     return sorted({*rounded, setting.default, value}, key=float)
 
 
-class _Found(NamedTuple):
+class _Inspected(NamedTuple):
     """What was typed or chosen; ``curve`` is None where it is not a function of one number, as ``reason`` says."""
 
     record: ActivationRecord
@@ -190,21 +190,21 @@ class _Found(NamedTuple):
 
 
 @st.cache_data(max_entries=256, show_spinner="Computing ...")
-def _inspected(formula: str, settings: Mapping[str, Value]) -> _Found:
-    found = ask("inspect", what=formula, settings=settings)
-    curve = found["curve"]
-    return _Found(
-        ActivationRecord.from_json(found["activation"]),
-        tuple(found["identity"]),
+def _inspect(formula: str, settings: Mapping[str, Value]) -> _Inspected:
+    answer = ask("inspect", what=formula, settings=settings)
+    curve = answer["curve"]
+    return _Inspected(
+        ActivationRecord.from_json(answer["activation"]),
+        tuple(answer["identity"]),
         None if curve is None else curve_from(curve),
-        found.get("reason", ""),
+        answer.get("reason", ""),
     )
 
 
-def _read(formula: str, settings: Mapping[str, Value]) -> _Found | None:
+def _read(formula: str, settings: Mapping[str, Value]) -> _Inspected | None:
     """What is meant, or why it cannot be read."""
     try:
-        return _inspected(formula, settings)
+        return _inspect(formula, settings)
     except ActsearchError as error:
         st.warning("This cannot be read yet:", icon=":material/edit:")
         st.code(shorten_error(error), language=None)
@@ -248,22 +248,22 @@ def _words(record: ActivationRecord) -> None:
 
 def _cost(record: ActivationRecord) -> None:
     try:
-        found = ask("measure_cost", item=record.to_json(), shape=_SHAPE)
+        cost = ask("measure_cost", item=record.to_json(), shape=_SHAPE)
     except ActsearchError as error:
         st.info(markdown(error), icon=":material/info:")
         return
     st.caption(
-        f"{markdown(found)} forward and backward, on this machine's processor, {' × '.join(map(str, _SHAPE))} numbers."
+        f"{markdown(cost)} forward and backward, on this machine's processor, {' × '.join(map(str, _SHAPE))} numbers."
     )
 
 
-def _picture(found: _Found) -> None:
+def _picture(inspected: _Inspected) -> None:
     with st.container(border=True):
-        show_latex(found.record)
-    if found.curve is None:
-        st.info(markdown(found.reason), icon=":material/info:")
+        show_latex(inspected.record)
+    if inspected.curve is None:
+        st.info(markdown(inspected.reason), icon=":material/info:")
         return
-    figure = figures.function(found.curve, inputs=figures.normal_histogram())
+    figure = figures.function(inspected.curve, inputs=figures.normal_histogram())
     figure.data[0].name = "N(0, 1)"
     figure.update_layout(height=520)
     show_figure(figure, "playground function")
@@ -283,28 +283,28 @@ def _view() -> StudyView | None:
         return None
 
 
-def _in_study(view: StudyView | None, found: _Found) -> None:
+def _in_study(view: StudyView | None, inspected: _Inspected) -> None:
     """Which trials of the study are this function, and which are closest."""
     if view is None:
         st.caption("Open a storage with a study to see which of its trials are closest to this.")
         return
     st.subheader(f"In the study {markdown(shorten(view.record.name, 60))}", anchor=False)
     try:
-        _relatives(view, found)
+        _relatives(view, inspected)
     except ActsearchError as error:
         st.info(markdown(error), icon=":material/info:")
 
 
-def _relatives(view: StudyView, found: _Found) -> None:
+def _relatives(view: StudyView, inspected: _Inspected) -> None:
     frame = view.frame()
     if not len(frame):
         st.caption("It has no trial yet.")
         return
-    twins = find_twins(frame, *found.identity)
+    twins = find_twins(frame, *inspected.identity)
     if twins.same:
         st.markdown(":green[:material/check:] This study has proposed this function.")
     else:
         st.markdown("No trial of this study is this function.")
     show_twins(view, twins, "playground")
-    nearest_table(view, CandidateRecord.shared(found.record))
-    st.caption(f"Fingerprint `{found.identity[0]}`")
+    nearest_table(view, CandidateRecord.shared(inspected.record))
+    st.caption(f"Fingerprint `{inspected.identity[0]}`")

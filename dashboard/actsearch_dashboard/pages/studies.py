@@ -15,7 +15,7 @@ from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
 from actsearch_dashboard.text import ago, markdown, one_line
 
-__all__ = ["is_shown", "render", "table"]
+__all__ = ["render"]
 
 TITLE, ICON = "Studies", "list"
 
@@ -84,28 +84,30 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
     shown = [
         (view, item)
         for view, item in ((StudyView(opened, item.study), item) for item in newest_first)
-        if is_shown(view, item, stages, words)
+        if _is_shown(view, item, stages, words)
     ]
-    of = "" if len(shown) == len(newest_first) else f"{len(shown)} of {len(newest_first)} studies "
-    st.caption(f"{of or 'All studies '}in {markdown(opened.name)}. {OPENS}")
+    count = f"{len(shown)} of {len(newest_first)} studies"
+    if len(shown) == len(newest_first):
+        count = "All studies"
+    st.caption(f"{count} in {markdown(opened.name)}. {OPENS}")
     if not shown:
         st.info("No study matches: take away a state or a word.", icon=":material/filter_alt_off:")
         return
-    row = clickable_table(table(shown), "studies", _COLUMNS)
+    row = clickable_table(_table(shown), "studies", _COLUMNS)
     if row is not None:
         go_to("study", study=shown[row][1].study.name)
 
 
-def is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
+def _is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
     """Whether a study is in one of the states (any, if none is named) and some text of it contains ``words``."""
     best = item.best.candidate if item.best else None
     texts = [item.study.name, view.strategy, view.metric]
     texts += [best.label, best.formula] if best else []
-    found = any(words.strip().lower() in text.lower() for text in texts)
-    return found and (not stages or item.stage in stages)
+    contains = any(words.strip().lower() in text.lower() for text in texts)
+    return contains and (not stages or item.stage in stages)
 
 
-def table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
+def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
     """One row a study."""
     return pd.DataFrame(
         [

@@ -56,8 +56,8 @@ def _chosen_objective(names: tuple[str, ...], named: bool) -> int:
     if not names:
         return 0
     shown = [
-        f"{at + 1}: {shorten(name, 30)}" if named else f"objective {at + 1}"
-        for at, name in enumerate(names)
+        f"{index}: {shorten(name, 30)}" if named else f"objective {index}"
+        for index, name in enumerate(names, 1)
     ]
     picked = st.radio("Objective", shown, format_func=markdown, horizontal=True, key="objective")
     return shown.index(picked)
@@ -83,8 +83,8 @@ def _progress(view: StudyView, objective: int) -> None:
     if frame.empty:
         show_no_trials()
         return
-    found = frame["state"].value_counts()
-    counts = {state: int(found.get(state.value, 0)) for state in TrialState}
+    by_word = frame["state"].value_counts()
+    counts = {state: int(by_word.get(state.value, 0)) for state in TrialState}
     _show_state(view, frame, counts)
     _numbers(view, frame, counts, direction)
     if not counts[TrialState.COMPLETE]:
@@ -140,7 +140,7 @@ def _running(view: StudyView, frame: pd.DataFrame) -> None:
 def _describe_pace(pace: Pace) -> str:
     ended = f"{pace.done:,} of {pace.size:,} trials ended"
     words = (
-        [ended, f"batch {pace.batch:,}"] if pace.is_whole else [f"Batch {pace.batch:,}: {ended}"]
+        [ended, f"batch {pace.batch:,}"] if pace.has_target else [f"Batch {pace.batch:,}: {ended}"]
     )
     if pace.left is not None:
         words.append(f"about {seconds(math.ceil(pace.left))} left")

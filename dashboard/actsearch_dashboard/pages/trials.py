@@ -24,13 +24,13 @@ from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import csv_text, markdown, one_line, shorten
 
-__all__ = ["ROWS", "csv_of", "render"]
+__all__ = ["ROWS", "render", "trials_csv"]
 
 TITLE, ICON = "Trials", "table"
 
 ROWS = 500
-"""The browser gets so many rows at a time."""
-_HIGH = 20  # rows that are seen without scrolling
+"""The browser gets so many rows at a time: all of a large study's would take seconds to travel."""
+_HIGH = 20  # rows that are seen without scrolling: a screen of them
 
 _COLUMNS = {
     **COLUMNS,
@@ -53,19 +53,19 @@ _SHOWN = [
     "mirror_of", "reason", "seconds", "started", "completed",
 ]  # fmt: skip
 _TEXTS = ["activation", "formula", "operation", "reason"]
-_MOST_REASONS = 20
+_MOST_REASONS = 20  # the rest are mostly single messages
 
 
 @study_page
 def render(view: StudyView) -> None:
     """The trial table."""
-    filters, order = _asked(view)
+    filters, order = _choose_filters(view)
     live(view, functools.partial(_table, view, filters, order))
 
 
-def _asked(view: StudyView) -> tuple[Filters, str]:
+def _choose_filters(view: StudyView) -> tuple[Filters, str]:
     """What the boxes over the table say."""
-    frame, made = view.frame(), view.made()
+    frame, contents = view.frame(), view.formula_contents()
     left, right, last = st.columns([2, 2, 1.2])
     order = last.selectbox("Order", list(ORDERS), key="order")
     states = left.multiselect(
@@ -86,16 +86,15 @@ def _asked(view: StudyView) -> tuple[Filters, str]:
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
-            "With operators", sorted(frozenset().union(*set(made.operators))), key="operators",
+            "With operators", sorted(frozenset().union(*set(contents.operators))), key="operators",
             placeholder="any operators", help="Formulas that hold all of these.",
         )  # fmt: skip
-        sizes = _range(
-            left, "Size of the formula", made.sizes[made.sizes > 0], "sizes", whole=True
-        )
+        sizes = contents.sizes[contents.sizes > 0]
+        size_range = _range(left, "Size of the formula", sizes, "sizes", integers=True)
         finite = frame["value"].to_numpy()
         finite = finite[np.isfinite(finite)]
-        values = _range(right, f"{shorten(view.metric, 20)} between", finite, "values")
-    return Filters(states, words, operations, operators, sizes, values), order
+        value_range = _range(right, f"{shorten(view.metric, 20)} between", finite, "values")
+    return Filters(states, words, operations, operators, size_range, value_range), order
 
 
 def _range(
@@ -103,14 +102,14 @@ def _range(
     label: str,
     values: np.ndarray,
     key: str,
-    whole: bool = False,
+    integers: bool = False,
 ) -> tuple[float, float] | None:
     """Two boxes for the ends of a range; None while nothing is asked for."""
     if not len(values) or values.min() == values.max():
         return None
     low, high = values.min().item(), values.max().item()
     first, second = place.columns(2, vertical_alignment="bottom")
-    kind = {"step": 1} if whole else {"format": FOUR_DECIMALS}
+    kind = {"step": 1} if integers else {"format": FOUR_DECIMALS}
     least = first.number_input(
         markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", **kind
     )  # fmt: skip
@@ -123,13 +122,13 @@ def _range(
 
 
 def _table(view: StudyView, filters: Filters, order: str) -> None:
-    whole = view.frame()
-    found = _found(view, filters, order)
+    everything = view.frame()
+    matching = _filter(view, filters, order)
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(f"{len(found):,} of {len(whole):,} trials. {OPENS}")
+    left.caption(f"{len(matching):,} of {len(everything):,} trials. {OPENS}")
     right.download_button(
         "Download CSV",
-        functools.partial(csv_of, view, filters, order),
+        functools.partial(trials_csv, view, filters, order),
         file_name="trials.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -138,29 +137,30 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         help="All trials that the filters leave, on every page. Text that a spreadsheet would take for a formula "
         "begins with a quote (').",
     )
-    if found.empty:
+    if matching.empty:
         st.info("No trial matches: take away a state or a word.", icon=":material/filter_alt_off:")
     else:
-        page = _page(len(found))
-        rows = _columns(view, found.iloc[page * ROWS : (page + 1) * ROWS])
+        page = _page(len(matching))
+        rows = _columns(view, matching.iloc[page * ROWS : (page + 1) * ROWS])
         shown = rows.assign(
             state=rows["state"].str.lower(), **{name: rows[name].map(one_line) for name in _TEXTS}
         )
         numbers = [int(number) for number in rows["number"]]
         trial_table(shown, numbers, "trials", _COLUMNS, most_rows=_HIGH)
-    _reasons(whole)
+    _reasons(everything)
 
 
-def _found(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
+def _filter(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
     """The trials that are asked for, with the sizes of their formulas."""
-    frame, made = view.frame(), view.made()
-    frame = frame.assign(size=np.where(made.sizes > 0, made.sizes, np.nan))
-    return sort_trials(frame[filters.mask(frame, made.operators)], order, view.record.direction)
+    frame, contents = view.frame(), view.formula_contents()
+    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan))
+    mask = filters.mask(frame, contents.operators)
+    return sort_trials(frame[mask], order, view.record.direction)
 
 
-def csv_of(view: StudyView, filters: Filters, order: str) -> str:
+def trials_csv(view: StudyView, filters: Filters, order: str) -> str:
     """All that is asked for as CSV, whatever page is looked at."""
-    return csv_text(_columns(view, _found(view, filters, order)))
+    return csv_text(_columns(view, _filter(view, filters, order)))
 
 
 def _page(count: int) -> int:
@@ -180,9 +180,9 @@ def _page(count: int) -> int:
 def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the frame as they are shown and downloaded."""
     more = {
-        f"value {at + 1}": rows[f"value_{at}"]
-        for at in range(1, len(view.record.directions))
-        if f"value_{at}" in rows
+        f"value {index + 1}": rows[f"value_{index}"]
+        for index in range(1, len(view.record.directions))
+        if f"value_{index}" in rows
     }
     table = rows.assign(
         activation=rows["label"],
@@ -191,8 +191,8 @@ def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
         size=rows["size"].astype("Int64"),
         **more,
     )
-    at = _SHOWN.index("value") + 1
-    return table[[*_SHOWN[:at], *more, *_SHOWN[at:]]]
+    position = _SHOWN.index("value") + 1
+    return table[[*_SHOWN[:position], *more, *_SHOWN[position:]]]
 
 
 def _reasons(frame: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from actsearch.report.diagnostics import (
     diagnostics_frame,
     diagnostics_remarks,
     first_diagnostics,
+    has_histogram,
     pooled_histogram,
     remarks,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "count_comparisons",
     "diagnostics_frame",
     "first_diagnostics",
+    "has_histogram",
     "compute_verdict",
     "leaderboard",
     "leaders",

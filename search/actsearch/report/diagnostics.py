@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "diagnostics_frame",
-    "first_diagnostics",
-    "pooled_histogram",
     "diagnostics_remarks",
+    "first_diagnostics",
+    "has_histogram",
+    "pooled_histogram",
     "remarks",
 ]
 
 _VANISHING = 1e-3  # of the gradient norm at the last site
 _MANY = 0.5  # of units or of numbers
+_BINS = len(HISTOGRAM_EDGES) + 1  # the first and the last have no end
 
 _COLUMNS = (
     "number", "activation", "value", "seed", "stage", "site", "shape", "mean", "sd", "dead", "zeros", "saturation",
@@ -102,18 +104,18 @@ def pooled_histogram(sites: Iterable[SiteDiagnostics]) -> tuple[float, ...]:
 
     Each site counts by how many numbers arrived there. One whose histogram is damaged is left out.
     """
-    bins = len(HISTOGRAM_EDGES) + 1
-    known = [
-        (math.prod(site.shape) or 1, site.histogram)
-        for site in sites
-        if len(site.histogram) == bins and all(0 <= share <= 1 for share in site.histogram)
-    ]
+    known = [(math.prod(site.shape) or 1, site.histogram) for site in sites if has_histogram(site)]
     total = sum(weight for weight, _ in known)
     if not known:
         return ()
     return tuple(
-        sum(weight * histogram[bin] for weight, histogram in known) / total for bin in range(bins)
+        sum(weight * histogram[bin] for weight, histogram in known) / total for bin in range(_BINS)
     )
+
+
+def has_histogram(site: SiteDiagnostics) -> bool:
+    """Whether a site has the histogram that it was written with, and not a damaged one."""
+    return len(site.histogram) == _BINS and all(0 <= share <= 1 for share in site.histogram)
 
 
 def _share(site: SiteDiagnostics, name: str) -> float:

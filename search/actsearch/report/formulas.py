@@ -6,7 +6,7 @@ import re
 
 from actsearch.operators import OPERATORS
 
-__all__ = ["operators_in", "count_nodes"]
+__all__ = ["operators_in", "count_nodes", "split_formulas"]
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TOKEN = re.compile(rf"param\([^()]*\)|[A-Za-z_]\w*|{_NUMBER}|\*\*|[-+*/]|[(),]")
@@ -36,17 +36,19 @@ def _tokens(formula: str) -> list[str]:
     return nodes
 
 
-def _parts(text: str) -> list[str]:
-    """The formulas of a candidate, without the groups of sites that stand before them where there are several."""
+def split_formulas(text: str) -> list[str]:
+    """The formulas in a candidate's text, ``CandidateRecord.formula``: one, or one for each group of sites."""
     return [part.rpartition(": ")[2] for part in text.split("; ")]
 
 
 def count_nodes(text: str) -> int:
     """Number of nodes of a candidate's formulas as ``str`` writes them; no check of whether they are some."""
-    return sum(len(_tokens(formula)) for formula in _parts(text))
+    return sum(len(_tokens(formula)) for formula in split_formulas(text))
 
 
 def operators_in(text: str) -> frozenset[str]:
     """Names of the operators in a candidate's formulas as ``str`` writes them; no check of whether they are some."""
-    tokens = (_SYMBOLS.get(token, token) for part in _parts(text) for token in _tokens(part))
+    tokens = (
+        _SYMBOLS.get(token, token) for part in split_formulas(text) for token in _tokens(part)
+    )
     return frozenset(token for token in tokens if token in OPERATORS)

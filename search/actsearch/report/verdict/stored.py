@@ -27,6 +27,7 @@ __all__ = [
     "read_placed",
     "read_share",
     "read_count",
+    "rebuild_activation",
 ]
 
 _NONFINITE = ("nan", "inf", "-inf")  # as JSON data has them
@@ -69,17 +70,25 @@ def _groups(stored: Any) -> list[tuple[str, Any]]:
 
 
 def _activation(item: Any) -> ActivationRecord:
-    """A stored activation as the catalog and the formula language write it."""
-    given = tolerant.activation(item)
-    if given.formula.startswith(UNREADABLE):
-        raise ValueError(given.formula.removeprefix(f"{UNREADABLE}: "))
-    if given.name is None:
-        formula = str(parse(given.formula))
+    stored = tolerant.activation(item)
+    if stored.formula.startswith(UNREADABLE):
+        raise ValueError(stored.formula.removeprefix(f"{UNREADABLE}: "))
+    return rebuild_activation(stored)
+
+
+def rebuild_activation(stored: ActivationRecord) -> ActivationRecord:
+    """The same activation as the catalog and the formula language write it: nothing is kept as it was stored.
+
+    Raises:
+        ActsearchError: it cannot be read; ValueError, TypeError and OverflowError likewise.
+    """
+    if stored.name is None:
+        formula = str(parse(stored.formula))
         return ActivationRecord(formula, label=formula)
-    row = CATALOG[given.name]
-    values = row.bind(given.hyperparameters)
+    row = CATALOG[stored.name]
+    values = row.bind(stored.hyperparameters)
     # the start of a fitted row is fitted with torch: here its stored formula has to do, which is read as any other
-    formula = str(parse(given.formula)) if row.fitted else row.text(values)
+    formula = str(parse(stored.formula)) if row.fitted else row.text(values)
     return ActivationRecord(formula, row.name, values, one_line(row.label(values)))
 
 

@@ -15,8 +15,8 @@ from actsearch_dashboard.palette import BEFORE, BLUE, INPUTS, ORANGE
 
 __all__ = ["Bars", "bars", "function", "normal_histogram", "visible_range"]
 
-_END = 1.0  # width drawn for the bins that have no end
-_TALL = 2.2  # the bars take so little of the height: the function is what is looked at
+_END = 1.0  # width drawn for the bins that have no end, twice that of the others
+_TALL = 2.2  # the tallest bar takes 1 / 2.2 of the height: the function is what is looked at
 _NEAR = 4.0  # inputs farther away than this hardly occur
 _FARTHEST = 4.0  # times the near range that is still shown, so that x**3 leaves its middle legible
 
@@ -98,8 +98,8 @@ def _add(
     figure: go.Figure, x: Any, y: Any, name: str, colour: str, width: float, dash: str
 ) -> None:
     hover = "%{y:.4g}<extra>" + name + "</extra>"
-    shown = np.where(np.isfinite(y), y, np.nan)
-    add_line(figure, x, shown, name, colour, width=width, dash=dash, hover=hover)
+    finite = np.where(np.isfinite(y), y, np.nan)  # infinity would end the axis
+    add_line(figure, x, finite, name, colour, width=width, dash=dash, hover=hover)
 
 
 def _draw_bars(figure: go.Figure, drawn: Bars) -> None:

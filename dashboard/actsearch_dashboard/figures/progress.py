@@ -19,7 +19,7 @@ from actsearch_dashboard.text import candidate_label, markup, number
 __all__ = ["DRAWN", "history", "states"]
 
 DRAWN = 150
-"""So many trials are drawn at most: the best quarter of them, the others evenly spread."""
+"""So many trials are drawn at most, the best quarter of them and others evenly spread: more would cover each other."""
 
 _HOVERED = ["number", "label", "value", "reason"]
 

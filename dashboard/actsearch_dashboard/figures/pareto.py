@@ -27,9 +27,9 @@ def pareto_mask(points: pd.DataFrame, directions: Mapping[str, str]) -> pd.Serie
     known = points[list(directions)]
     known = known.loc[np.isfinite(known.to_numpy(dtype=float)).all(axis=1)]
     chosen = front(known.to_numpy().tolist(), list(directions.values()))
-    found = pd.Series(False, index=points.index)
-    found.loc[known.index[chosen]] = True
-    return found
+    is_on_front = pd.Series(False, index=points.index)
+    is_on_front.loc[known.index[chosen]] = True
+    return is_on_front
 
 
 def tradeoff(
@@ -83,9 +83,9 @@ def _points(
         showlegend=legend,
         marker={"color": colour, "size": size, "opacity": 1.0 if name == "Pareto front" else 0.75},
         text=[
-            f"trial {found}: {markup(label, 80)}<br>{markup(names[y], 40)} {number(high)}"
+            f"trial {trial}: {markup(label, 80)}<br>{markup(names[y], 40)} {number(high)}"
             f"<br>{markup(names[x], 40)} {across:.4g}"
-            for found, label, high, across in zip(
+            for trial, label, high, across in zip(
                 rows["number"], rows["label"], rows[y], rows[x], strict=True
             )
         ],

@@ -52,7 +52,7 @@ def batches(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
 def finished_generations(frame: pd.DataFrame, most: int = _MOST) -> pd.DataFrame:
     """The trials of a running study whose generations have ended, and fill their row of :func:`generations`.
 
-    Half a generation would be shown as a strange one, and be another at each look.
+    Half a generation would be shown as a strange one, and change with each refresh.
 
     Args:
         frame: trials in order, see :data:`actsearch.report.COLUMNS`.
@@ -139,12 +139,11 @@ def _first(column: pd.Series) -> pd.Series:
 def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
     """Best, median and quartiles of each generation, with the best so far."""
     figure = go.Figure()
-    x, shown = table["generation"], table["complete"] > 0
-    spread = table[shown]
-    at = spread["generation"]
+    complete = table[table["complete"] > 0]
+    x = complete["generation"]
     figure.add_scatter(
-        x=[*at, *at[::-1]],
-        y=[*spread["upper"], *spread["lower"][::-1]],
+        x=[*x, *x[::-1]],
+        y=[*complete["upper"], *complete["lower"][::-1]],
         fill="toself",
         fillcolor=_BAND,
         line={"width": 0},
@@ -153,22 +152,22 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         hoverinfo="skip",
     )
     hover = "generation %{x}: median %{y:.4f}<extra></extra>"
-    add_line(figure, at, spread["median"], "median", BLUE, hover=hover, most_markers=40)
+    add_line(figure, x, complete["median"], "median", BLUE, hover=hover, most_markers=40)
     figure.add_scatter(
-        x=at,
-        y=spread["best"],
+        x=x,
+        y=complete["best"],
         mode="markers",
         name="best of the generation",
         marker={"color": GREEN, "size": 6},
         hovertemplate="generation %{x}: best %{y:.4f}<extra></extra>",
     )
     hover = "best so far %{y:.4f}<extra></extra>"
-    so_far = table["so_far"]
+    x, so_far = table["generation"], table["so_far"]
     add_line(figure, x, so_far, "best so far (optimistic)", ORANGE, shape="hv", hover=hover)
     lay_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
     _number_generations(figure, len(table))
-    shown_values = spread[["best", "median", "lower", "upper"]].to_numpy().ravel()
-    fit_range(figure.update_yaxes, shown_values, direction)
+    values = complete[["best", "median", "lower", "upper"]].to_numpy().ravel()
+    fit_range(figure.update_yaxes, values, direction)
     return figure
 
 
@@ -194,7 +193,7 @@ def novelty(table: pd.DataFrame) -> go.Figure:
 def operator_use(
     frame: pd.DataFrame,
     table: pd.DataFrame,
-    operators_of: Callable[[str], frozenset[str] | None],
+    read_operators: Callable[[str], frozenset[str] | None],
     top: int = 12,
     sample: int = 3000,
 ) -> pd.DataFrame:
@@ -205,7 +204,7 @@ def operator_use(
     Args:
         frame: trials in order.
         table: what :func:`generations` made of them.
-        operators_of: operators of a formula; None where it cannot be read.
+        read_operators: gives the operators of a formula; None where it cannot be read.
         top: how many operators.
         sample: of more trials than this, so many are read, evenly chosen.
 
@@ -215,20 +214,20 @@ def operator_use(
     step = max(1, -(-len(frame) // sample))
     chosen = frame.iloc[::step]
     column = np.searchsorted(table["first"].to_numpy(), chosen["number"].to_numpy(), "right") - 1
-    found = [operators_of(text) for text in chosen["formula"]]
-    read = np.array([item is not None for item in found], dtype=bool)
-    totals = np.bincount(column[read], minlength=len(table)).astype(float)
-    names = sorted(frozenset().union(*filter(None, found)))
+    operators = [read_operators(text) for text in chosen["formula"]]
+    is_read = np.array([item is not None for item in operators], dtype=bool)
+    totals = np.bincount(column[is_read], minlength=len(table)).astype(float)
+    names = sorted(frozenset().union(*filter(None, operators)))
     if not names:
         return pd.DataFrame(columns=table["generation"])
-    place = {name: at for at, name in enumerate(names)}
+    rows = {name: row for row, name in enumerate(names)}
     counts = np.zeros((len(names), len(table)))
-    for item, at in zip(found, column, strict=True):
+    for item, generation in zip(operators, column, strict=True):
         for name in item or ():
-            counts[place[name], at] += 1
+            counts[rows[name], generation] += 1
     order = np.argsort(-counts.sum(axis=1), kind="stable")[:top]
     shares = counts[order] / np.where(totals > 0, totals, np.nan)
-    return pd.DataFrame(shares, [names[at] for at in order], table["generation"])
+    return pd.DataFrame(shares, [names[row] for row in order], table["generation"])
 
 
 def operator_heat(use: pd.DataFrame) -> go.Figure:
