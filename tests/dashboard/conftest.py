@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 import torch
 import torch.nn.functional as F
+from streamlit import config
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
 import actsearch as acs
+from actsearch import function_server
+from actsearch_dashboard import function_client
 
 Opener = Callable[..., AppTest]
 
@@ -207,10 +212,44 @@ def _page(page: str) -> None:
     module.render()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def as_served() -> Iterator[None]:
+    """What the server switches off: the search for components alone would take half the time of a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", lambda: [])
+        config.set_option("browser.gatherUsageStats", False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_caches() -> None:
     """What one test has read must not serve another."""
-    import streamlit as st
-
     st.cache_data.clear()
     st.cache_resource.clear()
+
+
+class _Here:
+    """Answers like the process that the pages ask about functions, in this one, which has loaded torch anyway."""
+
+    def start(self) -> None:
+        pass
+
+    def ask(self, request: bytes) -> bytes:
+        return function_server.answer(request).encode() + b"\n"
+
+
+@pytest.fixture(scope="session")
+def function_process() -> Iterator[Any]:
+    """A process that answers about functions, as in use; it has loaded torch."""
+    client = function_client._Client()
+    client.ask(b'{"call": "sample_all", "items": []}\n')
+    yield client
+    client.start().communicate()  # it ends with its input
+
+
+@pytest.fixture(autouse=True)
+def answers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions are computed here; those of a test that takes ``function_process``, there."""
+    has_process = "function_process" in request.fixturenames
+    client = request.getfixturevalue("function_process") if has_process else _Here()
+    monkeypatch.setattr(function_client, "_client", client)

@@ -12,6 +12,7 @@ import pytest
 from saying import said
 from streamlit.testing.v1 import AppTest
 
+import actsearch as acs
 from actsearch.report import Reader
 from actsearch_dashboard import export_panel
 
@@ -20,6 +21,17 @@ Opener = Callable[..., AppTest]
 
 def charts(app: AppTest) -> list[str]:
     return [str(chart.key) for chart in app.get("plotly_chart")]
+
+
+@pytest.mark.usefixtures("function_process")
+def test_another_process_computes_moments_neighbours_and_python(
+    opened: Opener, whole: Path
+) -> None:
+    app = opened("activation", whole, study="confirmed", trial="0")
+    text = said(app)
+    assert f"{acs.gain('x*tanh(x)'):.4f}" in text
+    assert "Nearest candidates" in text
+    assert "class FoundActivation" in text
 
 
 def test_a_candidate_is_shown_with_what_it_met_its_relatives_and_files(

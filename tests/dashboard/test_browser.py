@@ -48,6 +48,23 @@ def site(whole: Path, browser: Browser) -> Iterator[str]:
         yield address
 
 
+def test_pages_are_drawn_and_the_console_is_silent(browser: Browser, site: str) -> None:
+    browser.open(f"{site}/?study=confirmed")
+    browser.wait(lambda: browser.find("stDataFrame"))
+    for page in ("leaderboard", "activation"):
+        _follow(browser, page)
+        browser.wait(lambda: browser.find("stPlotlyChart", ".main-svg"))
+        assert "confirmed" in browser.text
+
+
+def _follow(browser: Browser, page: str) -> None:
+    """Go to a page by its link, as readers do; wait until it is drawn, with a silent console."""
+    browser.find("stSidebarNav", f"a[href$='{page}'], a[href*='{page}?']")[0].click()
+    browser.wait(lambda: browser.page == page)
+    browser.settle()
+
+
+@pytest.mark.slow
 def test_each_page_is_drawn_and_the_console_is_silent(browser: Browser, site: str) -> None:
     for page in PAGES:
         browser.open(f"{site}/{page}?study=confirmed")
@@ -88,9 +105,7 @@ def test_from_the_studies_to_an_activation_by_clicks(browser: Browser, site: str
     browser.wait(lambda: browser.page == "study")
     browser.settle()
     assert browser.query["study"] == ["confirmed"]
-    browser.find("stSidebarNav", "a[href$='leaderboard'], a[href*='leaderboard?']")[0].click()
-    browser.wait(lambda: browser.page == "leaderboard")
-    browser.settle()
+    _follow(browser, "leaderboard")
     browser.take_row(1, 0, 56)
     browser.wait(lambda: browser.page in ("activation", "candidate"))
     browser.settle()
@@ -136,14 +151,14 @@ def test_the_keyboard_alone_leads_to_a_page_and_to_an_activation(
 
 _FOCUS = """
 const at = arguments[0] || document.activeElement;
-const look = [];
+const styles = [];
 for (let one = at, up = 0; one && up < 4; one = one.parentElement, up += 1) {
     const style = getComputedStyle(one);
-    look.push(style.outline, style.boxShadow, style.borderColor, style.backgroundColor);
+    styles.push(style.outline, style.boxShadow, style.borderColor, style.backgroundColor);
 }
 const place = at.getBoundingClientRect();
 return {kind: at.tagName, href: at.getAttribute('href') || '', label: at.getAttribute('aria-label') || '',
-        look: look.join(), inSight: place.width > 0 && place.bottom > 0 && place.top < innerHeight};
+        style: styles.join(), inSight: place.width > 0 && place.bottom > 0 && place.top < innerHeight};
 """
 
 
@@ -163,12 +178,12 @@ def _tab_to(browser: Browser, name: str, wanted: str) -> None:
     assert met[-1]["kind"] in ("A", "BUTTON", "INPUT")
     assert met[-1]["inSight"]
     element = browser.chrome.switch_to.active_element
-    looks = []
+    styles = []
     for act in ("blur", "focus"):
         browser.chrome.execute_script(f"arguments[0].{act}()", element)
         time.sleep(0.3)  # a colour takes a moment to change
-        looks.append(browser.chrome.execute_script(_FOCUS, element)["look"])
-    assert looks[0] != looks[1]
+        styles.append(browser.chrome.execute_script(_FOCUS, element)["style"])
+    assert styles[0] != styles[1]
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_the_address_says_which_and_choosing_changes_it(opened: Opener, whole: P
     assert "Choose one to four candidates" in said(app)
 
 
-def test_another_measure_and_the_look_before_training(opened: Opener, by_site: Path) -> None:
+def test_another_measure_and_the_stage_before_training(opened: Opener, by_site: Path) -> None:
     app = opened("inside", by_site, study="by site", candidates="0,1")
     assert "share of the outputs that is exactly 0" not in said(app)
     app.segmented_control(key="measure").set_value("zeros").run()
@@ -66,7 +66,7 @@ def test_without_diagnostics_it_says_how_to_get_them(opened: Opener, copied: Pat
     assert "diagnostics=True is the default" in text
 
 
-def test_a_trial_that_did_not_come_to_its_end_has_one_look(opened: Opener, copied: Path) -> None:
+def test_a_trial_that_did_not_come_to_its_end_has_one_stage(opened: Opener, copied: Path) -> None:
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("DELETE FROM diagnostics WHERE stage = 'end'")
     app = opened("inside", copied, study="confirmed")
