@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -107,7 +108,7 @@ def test_sessions_that_begin_together_share_one_process(monkeypatch: pytest.Monk
         time.sleep(0.02)  # while the others ask whether it runs
         return SimpleNamespace(poll=lambda: None)
 
-    monkeypatch.setattr(function_client.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     client = function_client._Client()
     together = threading.Barrier(4)
 
@@ -126,6 +127,7 @@ def test_sessions_that_begin_together_share_one_process(monkeypatch: pytest.Monk
 
 def test_starting_does_not_wait_for_the_answer_to_another_session() -> None:
     client = function_client._Client()
-    client._process = running = SimpleNamespace(poll=lambda: None)  # type: ignore[assignment]
+    running: Any = SimpleNamespace(poll=lambda: None)
+    client._process = running
     with client._conversation:
         assert client.start() is running
