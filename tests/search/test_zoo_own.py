@@ -11,10 +11,11 @@ from zoo_contract import ZooContract, differ
 from zoo_own import OWN
 
 import actsearch as acs
+from actsearch.placement import Placement
 
 
 class TestOwn(ZooContract):
-    @pytest.fixture(params=OWN)
+    @pytest.fixture(scope="class", params=OWN)
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         return OWN[request.param]
 
@@ -32,9 +33,9 @@ class TestOwn(ZooContract):
             assert differ(one, expected)
             assert all(differ(one, other) for other in outputs[:index])
 
-    def test_in_double_precision(self, entry: Entry) -> None:
+    def test_in_double_precision(self, entry: Entry, learned: Placement) -> None:
         inputs = entry.sample()
-        placed = acs.place(built(entry).eval(), "swish", sample=inputs).model.to(torch.float64)
+        placed = learned.model.eval().to(torch.float64)
         doubled = [x.double() if x.is_floating_point() else x for x in tensors(inputs)]
         found = output(placed, tuple(doubled))
         assert {item.dtype for item in found} == {torch.float64}

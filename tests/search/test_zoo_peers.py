@@ -11,42 +11,47 @@ import pytest
 import torch
 from timm_without_its_kernels import import_timm_activations, mend_torchvision
 from zoo import Entry, built, output
-from zoo_contract import ZooContract, differ, step
+from zoo_contract import LEARNED, ZooContract, differ, step
 from zoo_peers import TIMM, TORCHVISION, TRAINED, TRANSFORMERS
 
 import actsearch as acs
+from actsearch.placement import Placement
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
 
 
-_LARGE = (
-    "densenet121",
-    "regnet",
-    "mixer_s32",
-    "googlenet",
-    "efficientnet",
-)  # parts of names: models that take seconds; of most, one that is alike is in the gate
+_SLOW = {
+    *("torchvision_resnet18", "densenet121", "googlenet"),
+    *(
+        "resnet18",
+        "convnext_atto",
+        "efficientnet_b0",
+        "mobilenetv3_small_050",
+        "vit_tiny",
+        "mixer_s32",
+    ),
+    *("regnetx_002", "regnety_002"),
+    *("distilbert", "t5_gated", "gpt_neox"),
+}  # models that take seconds, and those like another: one of each family is in the gate, the large with fewer layers
 
 
 def _entries(table: Mapping[str, Entry]) -> list[Any]:
-    return [
-        pytest.param(name, marks=pytest.mark.slow if any(part in name for part in _LARGE) else ())
-        for name in table
-    ]
+    return [pytest.param(name, marks=pytest.mark.slow if name in _SLOW else ()) for name in table]
 
 
 class PeerContract(ZooContract):
     """What must hold besides for models whose weights are kept in files of safetensors."""
 
-    def test_safetensors_are_loaded_into_another_copy(self, entry: Entry, tmp_path: Path) -> None:
+    def test_safetensors_are_loaded_into_another_copy(
+        self, entry: Entry, learned: Placement, tmp_path: Path
+    ) -> None:
         try:
             files = importlib.import_module("safetensors.torch")
         except ImportError as error:
             pytest.skip(f"safetensors cannot be imported ({error}): pip install safetensors")
-        model, inputs = built(entry), entry.sample()
-        placed = acs.place(model, "swish", sample=inputs).model
+        placed, inputs = learned.model, entry.sample()
         step(placed, inputs)
-        other = acs.place(model, "swish", sample=inputs).model.eval()
+        other = acs.place(built(entry), LEARNED, sample=inputs).model.eval()
         expected = output(placed.eval(), inputs)
         assert differ(output(other, inputs), expected)
         files.save_model(placed, str(tmp_path / "model.safetensors"))
@@ -55,7 +60,7 @@ class PeerContract(ZooContract):
 
 
 class TestTorchvision(PeerContract):
-    @pytest.fixture(params=_entries(TORCHVISION))
+    @pytest.fixture(scope="class", params=_entries(TORCHVISION))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             mend_torchvision()
@@ -68,7 +73,7 @@ class TestTorchvision(PeerContract):
 
 
 class TestTimm(PeerContract):
-    @pytest.fixture(params=_entries(TIMM))
+    @pytest.fixture(scope="class", params=_entries(TIMM))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             import_timm_activations()
@@ -80,7 +85,7 @@ class TestTimm(PeerContract):
 
 
 class TestTransformers(PeerContract):
-    @pytest.fixture(params=_entries(TRANSFORMERS))
+    @pytest.fixture(scope="class", params=_entries(TRANSFORMERS))
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             importlib.import_module("transformers")
@@ -90,7 +95,7 @@ class TestTransformers(PeerContract):
 
 
 class TestTrained(PeerContract):
-    @pytest.fixture(params=TRAINED)
+    @pytest.fixture(scope="class", params=TRAINED)
     def entry(self, request: pytest.FixtureRequest) -> Entry:
         try:
             mend_torchvision()
@@ -101,12 +106,12 @@ class TestTrained(PeerContract):
         return TRAINED[request.param]
 
     def test_what_was_placed_is_trained_by_the_library(
-        self, entry: Entry, request: pytest.FixtureRequest
+        self, entry: Entry, learned: Placement, request: pytest.FixtureRequest
     ) -> None:
         name = request.node.callspec.params["entry"]
         fit = getattr(importlib.import_module("zoo_trained"), f"fit_by_{name}")
         x, y = entry.sample(), torch.ones(6, 4)
-        placed = acs.place(built(entry), "swish", sample=x).model
+        placed = learned.model
         before = {key: p.clone() for key, p in placed.named_parameters() if "theta" in key}
         after = fit(placed, x, y)
         assert len(before) == entry.expected(True).total() - ("skorch" == name)

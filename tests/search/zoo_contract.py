@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import io
 import pickle
 from collections.abc import Callable, Iterable
@@ -14,10 +16,11 @@ from torch import nn
 from zoo import CLOSE, Entry, built, counted, itself, nearly, output, own
 
 import actsearch as acs
+from actsearch.placement import Placement, Sites
 
-__all__ = ["ZooContract", "differ", "step"]
+__all__ = ["LEARNED", "ZooContract", "differ", "step"]
 
-_LEARNED = "swish"
+LEARNED = "swish"
 _OTHER = "x*tanh(x) + 0.1"
 
 
@@ -117,30 +120,54 @@ def _inside(model: nn.Module) -> Any:
 
 
 class ZooContract:
-    """The tests; each is run for every entry."""
+    """The tests; each is run for every entry, whose fixture has the scope of a class: one entry after the other."""
+
+    @pytest.fixture(scope="class")
+    def found(self, entry: Entry) -> Callable[[bool], Sites]:
+        """Its sites, with a sample or without one."""
+        return functools.cache(
+            lambda with_sample: acs.sites(built(entry), entry.sample() if with_sample else None)
+        )
+
+    @pytest.fixture(scope="class")
+    def _learned(self, entry: Entry) -> Placement:
+        return acs.place(built(entry), LEARNED, sample=entry.sample())
+
+    @pytest.fixture
+    def learned(self, _learned: Placement) -> Placement:
+        """With a learned activation at each site; the model may be changed."""
+        return dataclasses.replace(_learned, model=copy.deepcopy(_learned.model))
 
     @pytest.mark.parametrize("with_sample", [True, False], ids=["sample", "no sample"])
-    def test_the_sites_are_those_counted_by_hand(self, entry: Entry, with_sample: bool) -> None:
-        found = acs.sites(built(entry), entry.sample() if with_sample else None)
-        assert counted(found) == entry.expected(with_sample)
-        assert found.how == ("run" if with_sample else "traced" if entry.traced else "listed")
-        assert [site.order for site in found] == list(range(len(found)))
+    def test_the_sites_are_those_counted_by_hand(
+        self, entry: Entry, found: Callable[[bool], Sites], with_sample: bool
+    ) -> None:
+        sites = found(with_sample)
+        assert counted(sites) == entry.expected(with_sample)
+        assert sites.how == ("run" if with_sample else "traced" if entry.traced else "listed")
+        assert [site.order for site in sites] == list(range(len(sites)))
 
-    def test_our_own_for_what_was_there_is_bit_equal(self, entry: Entry) -> None:
+    def test_our_own_for_what_was_there_is_bit_equal(
+        self, entry: Entry, found: Callable[[bool], Sites]
+    ) -> None:
         for sample in _samples(entry):
             model = built(entry)
-            acts = own(entry, model, acs.sites(model, sample))
+            acts = own(entry, model, found(sample is not None))
             _computes_the_same(entry, model, acts, sample, _equal)
 
-    def test_what_was_there_put_back_is_bit_equal(self, entry: Entry) -> None:
+    def test_what_was_there_put_back_is_bit_equal(
+        self, entry: Entry, found: Callable[[bool], Sites]
+    ) -> None:
         model, sample = built(entry).eval(), entry.sample()
-        if acts := itself(model, acs.sites(model, sample)):
+        if acts := itself(model, found(True)):
             _computes_the_same(entry, model, acts, sample, _equal)
 
-    def test_what_rounds_otherwise_is_close(self, entry: Entry) -> None:
+    def test_what_rounds_otherwise_is_close(
+        self, entry: Entry, found: Callable[[bool], Sites]
+    ) -> None:
         if entry.close:
             model, sample = built(entry), entry.sample()
-            acts = nearly(entry, acs.sites(model, sample))
+            acts = nearly(entry, found(True))
             assert acts
             _computes_the_same(entry, model, acts, sample, _close)
 
@@ -161,7 +188,7 @@ class ZooContract:
         list(model.modules())[-1].train()  # modes that differ
         expected = output(model, inputs)
         parts, values = _inside(model)
-        placed = acs.place(model, _LEARNED, sample=inputs).model
+        placed = acs.place(model, LEARNED, sample=inputs).model
         step(placed, inputs)
         parts_now, values_now = _inside(model)
         assert parts_now == parts
@@ -170,21 +197,22 @@ class ZooContract:
         assert all(parameter.grad is None for parameter in model.parameters())
         assert _equal(output(model, inputs), expected)
 
-    def test_one_optimiser_step_moves_every_learned_parameter(self, entry: Entry) -> None:
-        inputs = entry.sample()
-        placement = acs.place(built(entry), _LEARNED, sample=inputs)
-        placed = placement.model
-        learned = {name: p for name, p in placed.named_parameters() if name.endswith("theta_0")}
-        before = {name: p.detach().clone() for name, p in learned.items()}
-        assert len(learned) == len(placement.replaced)
-        step(placed, inputs)
-        assert [name for name, p in learned.items() if torch.equal(p, before[name])] == []
+    def test_one_optimiser_step_moves_every_learned_parameter(
+        self, entry: Entry, learned: Placement
+    ) -> None:
+        placed = learned.model
+        slopes = {name: p for name, p in placed.named_parameters() if name.endswith("theta_0")}
+        before = {name: p.detach().clone() for name, p in slopes.items()}
+        assert len(slopes) == len(learned.replaced)
+        step(placed, entry.sample())
+        assert [name for name, p in slopes.items() if torch.equal(p, before[name])] == []
 
-    def test_a_state_dict_is_loaded_into_another_copy(self, entry: Entry) -> None:
-        model, inputs = built(entry), entry.sample()
-        placed = acs.place(model, _LEARNED, sample=inputs).model
+    def test_a_state_dict_is_loaded_into_another_copy(
+        self, entry: Entry, learned: Placement
+    ) -> None:
+        placed, inputs = learned.model, entry.sample()
         step(placed, inputs)
-        other = acs.place(model, _LEARNED, sample=inputs).model.eval()
+        other = acs.place(built(entry), LEARNED, sample=inputs).model.eval()
         expected = output(placed.eval(), inputs)
         assert differ(output(other, inputs), expected)
         file = io.BytesIO()
@@ -193,9 +221,10 @@ class ZooContract:
         other.load_state_dict(torch.load(file, weights_only=True))
         assert _equal(output(other, inputs), expected)
 
-    def test_a_copy_computes_the_same_with_activations_of_its_own(self, entry: Entry) -> None:
-        inputs = entry.sample()
-        placed = acs.place(built(entry), _LEARNED, sample=inputs).model.eval()
+    def test_a_copy_computes_the_same_with_activations_of_its_own(
+        self, entry: Entry, learned: Placement
+    ) -> None:
+        inputs, placed = entry.sample(), learned.model.eval()
         expected = output(placed, inputs)
         copies = [copy.deepcopy(placed)]
         if entry.pickles:

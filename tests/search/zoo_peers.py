@@ -4,6 +4,7 @@ models as Lightning and skorch hold them.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,44 @@ def _timm(name: str, **settings: Any) -> Callable[[], nn.Module]:
         return model
 
     return build
+
+
+def _timm_mobilenet() -> nn.Module:
+    """MobileNetV3 of three blocks, one of each kind that mobilenetv3_small has."""
+    import_timm_activations()
+    blocks = importlib.import_module("timm.models._efficientnet_builder")
+    layers = importlib.import_module("timm.layers")
+    model = importlib.import_module("timm.models.mobilenetv3").MobileNetV3(
+        blocks.decode_arch_def(
+            [
+                ["ds_r1_k3_s2_e1_c8_se0.25_nre"],
+                ["ir_r1_k3_s2_e4_c12_nre"],
+                ["ir_r1_k5_s2_e4_c16_se0.25"],
+            ]
+        ),
+        num_classes=5,
+        stem_size=8,
+        num_features=24,
+        round_chs_fn=functools.partial(blocks.round_channels, multiplier=1.0),
+        act_layer=nn.Hardswish,
+        se_layer=functools.partial(
+            importlib.import_module("timm.models._efficientnet_blocks").SqueezeExcite,
+            gate_layer="hard_sigmoid",
+            force_act_layer=nn.ReLU,
+            rd_round_fn=layers.make_divisible,
+        ),
+    )
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _basic_blocks() -> nn.Module:
+    """torchvision's resnet18 with one block for two."""
+    mend_torchvision()
+    library = importlib.import_module("torchvision.models.resnet")
+    model = library.ResNet(library.BasicBlock, [1, 1, 1, 1], num_classes=5)
+    assert isinstance(model, nn.Module)
+    return model
 
 
 def _timm_classes() -> nn.Module:
@@ -83,6 +122,10 @@ def _images() -> Tensor:
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
+def _small_images() -> Tensor:
+    return _images()[:, :, :32, :32]
+
+
 def _tokens(*names: str) -> Callable[[], dict[str, Tensor]]:
     """The same two sentences under each name."""
 
@@ -104,7 +147,9 @@ def _pictures_and_captions() -> dict[str, Tensor]:
 
 
 TORCHVISION: dict[str, Entry] = {
-    # one after the stem, one module that each of 2 + 2 + 2 + 2 basic blocks runs twice
+    # one after the stem, one module that each of 1 + 1 + 1 + 1 basic blocks runs twice
+    "torchvision_resnet10": Entry(_basic_blocks, _small_images, "5 module hidden ReLU"),
+    # likewise with 2 + 2 + 2 + 2
     "torchvision_resnet18": Entry(_torchvision("resnet18"), _images, "9 module hidden ReLU"),
     # one after the stem, two in each of 6 + 12 + 24 + 16 layers, one in each of 3 transitions; one call before the head
     "densenet121": Entry(
@@ -119,13 +164,32 @@ TORCHVISION: dict[str, Entry] = {
 """By name; counted in the source of the classes."""
 
 TIMM: dict[str, Entry] = {
-    # one after the stem, two in each of 2 + 2 + 2 + 2 basic blocks
+    # one after the stem, two in each of 1 + 1 + 1 + 1 basic blocks
+    "resnet10": Entry(
+        _timm("resnet18", layers=(1, 1, 1, 1), channels=(8, 12, 16, 24)),
+        _small_images,
+        "9 module hidden ReLU",
+    ),
+    # likewise in 2 + 2 + 2 + 2
     "resnet18": Entry(_timm("resnet18"), _images, "17 module hidden ReLU"),
-    # one in each of 2 + 2 + 6 + 2 blocks
+    # one in each of 1 + 1 + 1 + 1 blocks
+    "convnext": Entry(
+        _timm("convnext_atto", depths=(1, 1, 1, 1), dims=(8, 12, 16, 24)),
+        _images,
+        "4 module hidden GELU",
+    ),
+    # likewise in 2 + 2 + 6 + 2
     "convnext_atto": Entry(_timm("convnext_atto"), _images, "12 module hidden GELU"),
     # stem and head; the first block has one and one in its SE, the 15 others two and one; a gate in each of 16
     "efficientnet_b0": Entry(
         _timm("efficientnet_b0"), _images, "49 module hidden SiLU, 16 module gate Sigmoid"
+    ),
+    # hardswish: stem, two in the last block, head; ReLU: one in the first block, two in the second, one in the SE of
+    # the first and the last; a gate in each SE
+    "mobilenetv3": Entry(
+        _timm_mobilenet,
+        _small_images,
+        "4 module hidden Hardswish, 5 module hidden ReLU, 2 module gate Hardsigmoid",
     ),
     # hardswish: stem, two in each of 8 blocks, last convolution, head; ReLU: one in the first block, two in each of the
     # next 2, one in the SE of the first and of the 8; a gate in each SE
@@ -134,7 +198,13 @@ TIMM: dict[str, Entry] = {
         _images,
         "19 module hidden Hardswish, 14 module hidden ReLU, 9 module gate Hardsigmoid",
     ),
-    # one in each of 12 blocks
+    # one in each of 2 blocks
+    "vit": Entry(
+        _timm("vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=24),
+        _small_images,
+        "2 module hidden GELU",
+    ),
+    # likewise in 12
     "vit_tiny": Entry(
         _timm("vit_tiny_patch16_224", img_size=64), _images, "12 module hidden GELU"
     ),
@@ -156,7 +226,7 @@ TIMM: dict[str, Entry] = {
             depths=(2, 1),
             num_heads=(2, 4),
         ),
-        lambda: _images()[:, :, :32, :32],
+        _small_images,
         "3 module gate Softmax, 3 module hidden GELU",
     ),
     "timm_classes": Entry(
