@@ -11,12 +11,13 @@ from zoo_contract import ZooContract, differ
 from zoo_own import OWN
 
 import actsearch as acs
-from actsearch.placement import Placement
+from actsearch.placement import ModelAnalysis, Placement, place_analyzed
 
 
 class TestOwn(ZooContract):
     @pytest.fixture(scope="class", params=OWN)
-    def entry(self, request: pytest.FixtureRequest) -> Entry:
+    @classmethod
+    def entry(cls, request: pytest.FixtureRequest) -> Entry:
         return OWN[request.param]
 
     def test_each_site_alone_changes_the_output(self, entry: Entry) -> None:
@@ -24,10 +25,10 @@ class TestOwn(ZooContract):
         model, inputs = built(entry).train(), entry.sample()
         with torch.no_grad():
             expected = output(model, inputs)
-            found = acs.sites(model, inputs)
+            analysis = ModelAnalysis(model, inputs)
             outputs = [
-                output(acs.place(model, {path: "sin(x) + 0.5"}, sample=inputs).model, inputs)
-                for path in own(entry, model, found)
+                output(place_analyzed(analysis, model, {path: "sin(x) + 0.5"}).model, inputs)
+                for path in own(entry, model, analysis.sites)
             ]
         for index, one in enumerate(outputs):
             assert differ(one, expected)

@@ -61,7 +61,8 @@ class PeerContract(ZooContract):
 
 class TestTorchvision(PeerContract):
     @pytest.fixture(scope="class", params=_entries(TORCHVISION))
-    def entry(self, request: pytest.FixtureRequest) -> Entry:
+    @classmethod
+    def entry(cls, request: pytest.FixtureRequest) -> Entry:
         try:
             mend_torchvision()
             importlib.import_module("torchvision")
@@ -74,7 +75,8 @@ class TestTorchvision(PeerContract):
 
 class TestTimm(PeerContract):
     @pytest.fixture(scope="class", params=_entries(TIMM))
-    def entry(self, request: pytest.FixtureRequest) -> Entry:
+    @classmethod
+    def entry(cls, request: pytest.FixtureRequest) -> Entry:
         try:
             import_timm_activations()
         except ImportError as error:
@@ -86,7 +88,8 @@ class TestTimm(PeerContract):
 
 class TestTransformers(PeerContract):
     @pytest.fixture(scope="class", params=_entries(TRANSFORMERS))
-    def entry(self, request: pytest.FixtureRequest) -> Entry:
+    @classmethod
+    def entry(cls, request: pytest.FixtureRequest) -> Entry:
         try:
             importlib.import_module("transformers")
         except ImportError as error:
@@ -96,7 +99,8 @@ class TestTransformers(PeerContract):
 
 class TestTrained(PeerContract):
     @pytest.fixture(scope="class", params=TRAINED)
-    def entry(self, request: pytest.FixtureRequest) -> Entry:
+    @classmethod
+    def entry(cls, request: pytest.FixtureRequest) -> Entry:
         try:
             mend_torchvision()
             for library in ("lightning", "skorch"):

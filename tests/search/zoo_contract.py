@@ -123,14 +123,16 @@ class ZooContract:
     """The tests; each is run for every entry, whose fixture has the scope of a class: one entry after the other."""
 
     @pytest.fixture(scope="class")
-    def found(self, entry: Entry) -> Callable[[bool], Sites]:
+    @classmethod
+    def found(cls, entry: Entry) -> Callable[[bool], Sites]:
         """Its sites, with a sample or without one."""
         return functools.cache(
             lambda with_sample: acs.sites(built(entry), entry.sample() if with_sample else None)
         )
 
     @pytest.fixture(scope="class")
-    def _learned(self, entry: Entry) -> Placement:
+    @classmethod
+    def _learned(cls, entry: Entry) -> Placement:
         return acs.place(built(entry), LEARNED, sample=entry.sample())
 
     @pytest.fixture
