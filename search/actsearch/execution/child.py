@@ -22,7 +22,7 @@ import cloudpickle
 
 __all__ = ["main", "read_message", "write_message"]
 
-_LENGTH = struct.Struct(">Q")
+_LENGTH = struct.Struct(">Q")  # 8 bytes: an objective that holds its data may exceed 4 GB
 
 
 def write_message(stream: IO[bytes], message: Any) -> None:
@@ -51,7 +51,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 def _dumps(message: Any) -> memoryview:
     buffer = io.BytesIO()
     _Pickler(buffer).dump(message)
-    return buffer.getbuffer()
+    return buffer.getbuffer()  # getvalue() would copy what may be all of the user's data
 
 
 def read_message(stream: IO[bytes]) -> Any:
@@ -85,7 +85,7 @@ def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
     pipes = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # what the user's code prints must not come between messages
     for pipe in pipes:  # a process forked from here that outlives this one would keep it open
         os.register_at_fork(after_in_child=functools.partial(os.dup2, nothing, pipe, False))
     return os.fdopen(pipes[0], "rb"), os.fdopen(pipes[1], "wb")
@@ -109,7 +109,7 @@ def _receive(stream: IO[bytes], requests: queue.SimpleQueue[Any]) -> None:
         try:
             requests.put(read_message(stream))
         except EOFError:
-            os._exit(0)
+            os._exit(0)  # sys.exit would end this thread alone, and training would go on
         except BaseException as error:  # an object that cannot be built here
             requests.put(error)
 
@@ -129,10 +129,11 @@ def _forward_logs(replies: _Replies, level: int) -> None:
     logger = logging.getLogger("actsearch")
     logger.setLevel(level)
     logger.addHandler(_LogHandler(replies))
-    logger.propagate = False
+    logger.propagate = False  # the other end's handlers print it, and nothing here does
 
 
 def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) -> None:
+    # torch takes seconds to load: from before that on, _receive ends this process with the other one
     import torch
 
     from actsearch.execution.work import Work

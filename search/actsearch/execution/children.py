@@ -27,7 +27,7 @@ sys.path[:], sys.argv[:] = {path!r}, {argv!r}
 from actsearch.execution.child import main
 main({threads}, {level})
 """
-_END_SECONDS = 5.0
+_END_SECONDS = 5.0  # that an idle child has to end by itself, before it is killed
 _CHECK_SECONDS = 0.1  # between two checks of the memory in use
 
 
@@ -60,6 +60,7 @@ class Child:
             process_group=0,  # a terminal sends Ctrl-C to all of a group; the parent decides
         )
         guard.add(self.pid)
+        # daemons: neither may keep this process from ending
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -76,6 +77,7 @@ class Child:
             Exception: what cannot be sent, as pickling has it.
         """
         assert self._process.stdin is not None
+        # a broken pipe: the child has ended, and its last event says so
         with contextlib.suppress(OSError):
             write_message(self._process.stdin, message)
 
@@ -108,7 +110,7 @@ class Child:
 
     def _release(self) -> None:
         self._process.wait()
-        self._watcher.join()
+        self._watcher.join()  # it has then ended the group, which the guard may forget
         self._guard.remove(self.pid)
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
@@ -122,6 +124,7 @@ class Child:
             used = psutil.Process(self.pid).memory_info().rss
         except psutil.Error:
             return False
+        # remembered for describe_end: the memory of an ended process cannot be read
         self._was_over_limit |= used > self.limit
         return used > self.limit
 
@@ -137,7 +140,7 @@ class Child:
             except subprocess.TimeoutExpired:
                 if self.is_over_limit():
                     self._process.kill()
-        end_group(self.pid)
+        end_group(self.pid)  # the child leads a group, in which its own children are
 
     def describe_end(self) -> str:
         """In words, after its last event."""

@@ -38,6 +38,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
+            # isolated, without site-packages: it starts fast, and nothing of the user's is imported
             [sys.executable, "-I", "-S", "-c", _CODE],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -55,9 +56,8 @@ class Guard:
 
     def _send(self, number: int) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # ended, by whomever: children then end by themselves
+        # it was ended from outside: children then end by themselves
+        with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
 

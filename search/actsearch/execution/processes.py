@@ -28,7 +28,7 @@ __all__ = ["Processes"]
 
 _log = logging.getLogger("actsearch")
 
-_all = weakref.WeakSet["Processes"]()
+_all = weakref.WeakSet["Processes"]()  # for the hook that runs in a fork
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -118,7 +118,9 @@ class Processes:
                 if not any(seat.jobs for seat in self._children):
                     return
                 yield from self._wait_for_event(waiting, work)
-        except BaseException:
+        except (
+            BaseException
+        ):  # also GeneratorExit: a driver that asks no further wants no more trained
             self._kill()
             raise
 
@@ -150,12 +152,14 @@ class Processes:
         if self._guard is not None:
             self._guard.close()
         self._children, self._work, self._guard = [], None, None
-        self._events = queue.SimpleQueue()
+        self._events = (
+            queue.SimpleQueue()
+        )  # threads of ended children may still write to the old one
 
     def _split_jobs(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
         """What is trained in one pass: as many as fit, but no less for one child than for another."""
         most = self.batch or work.batch_for(jobs)
-        each = min(most, -(-len(jobs) // self.count))
+        each = min(most, -(-len(jobs) // self.count))  # divided with rounding up
         return [list(jobs[start : start + each]) for start in range(0, len(jobs), each)]
 
     def _start(self, work: Work, count: int) -> None:
@@ -198,6 +202,7 @@ class Processes:
 
     def _start_clock(self, seat: _Seat) -> None:
         if self.trial_timeout is not None and seat.jobs:
+            # monotonic: the other clock may be set
             seat.deadline = time.monotonic() + self.trial_timeout * len(seat.jobs)
 
     def _wait_for_event(
@@ -246,6 +251,7 @@ class Processes:
         self, seat: _Seat, why: str, waiting: collections.deque[list[Job]], work: Work
     ) -> Iterator[Finished]:
         """Replace a child. Of several jobs it is not known which was at fault: each is trained alone next."""
+        # it never came to train: its successors would fare alike, without end
         if not seat.is_ready and seat.deadline is None:
             raise self._start_error(why)
         jobs, index = seat.jobs, self._children.index(seat)

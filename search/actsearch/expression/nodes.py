@@ -32,8 +32,8 @@ __all__ = [
 Scope = Literal["tensor", "channel"]
 """One learned number for the whole tensor, or one for each channel."""
 
-_ATOM = 9
-_UNARY_MINUS = 3
+_ATOM = 9  # binds stronger than every operator: needs no brackets
+_UNARY_MINUS = 3  # between * and **, as in Python
 
 
 class Limits:

@@ -51,6 +51,7 @@ def lost_after(name: str) -> str:
 
 
 def _usual_axis(shape: Sequence[int]) -> int | None:
+    # of three axes, channels may be the second, as of a signal, or the last, as of a sentence
     return 1 if len(shape) == 2 or len(shape) >= 4 else None
 
 
@@ -68,6 +69,7 @@ class ChannelAxisTracker(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
+        # keyed by identity, since == of tensors compares numbers; weak, so that a pass frees its tensors as usual
         self._states: Any = WeakTensorKeyDictionary()
         self._weights: Any = WeakTensorKeyDictionary()
 
@@ -287,6 +289,7 @@ class _Move:
         slots: Any = args if args else kwargs
         key = 0 if args else next(iter(kwargs))
         try:
+            # floating, since mean takes no integers; double precision numbers any axis exactly
             numbers = (
                 torch.arange(size, dtype=torch.float64, device=device).view(line).expand(sizes)
             )

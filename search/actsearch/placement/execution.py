@@ -14,7 +14,7 @@ from actsearch.placement.known_activations import is_activation
 
 __all__ = ["ExecutionRecorder", "ExecutionTrace", "FunctionCall", "Key"]
 
-_NOT_THE_USERS = ("torch.", "actsearch.")
+_NOT_THE_USERS = ("torch.", "actsearch.")  # what these modules compute inside is not redirected
 
 
 @dataclass(frozen=True)

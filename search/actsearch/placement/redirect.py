@@ -101,6 +101,7 @@ class _RedirectMode(TorchFunctionMode):
             return submodule(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
         in_place = func in IN_PLACE or kwargs.get("inplace")  # the caller may look at x alone
+        # a copy, because an activation may need its input for the backward pass, and x is written over below
         given = x.clone() if in_place else x
         if getattr(submodule, "takes_arguments", False):
             kwargs = {key: item for key, item in kwargs.items() if key not in ("input", "inplace")}

@@ -34,7 +34,7 @@ _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 # in the name of an attribute or a class: attention, squeeze-and-excitation and other gates
 _GATING = re.compile(r"gate|squeeze|excit|attn|attention|(^|[._])se([._]|$)|SE[A-Z]", re.ASCII)
 _SHOWN_METHODS = 3  # in a note
-_SHOWN_MODULES = 5
+_SHOWN_MODULES = 5  # likewise; of a large model there may be hundreds
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,7 @@ def _is_close(output: Tensor, wanted: Tensor) -> bool:
     """Whether two outputs of one shape are equal but for rounding, by which whole numbers (an argmax) may change."""
     if not wanted.is_floating_point() or wanted.is_meta or not wanted.numel():
         return True
+    # in half precision, rounding alone takes more than that
     tolerance = max(_TOLERANCE, torch.finfo(wanted.dtype).eps ** 0.5)
     scale = wanted.nan_to_num(0, 0, 0).abs().max().item()
     close = torch.isclose(output, wanted, rtol=0, atol=tolerance * scale, equal_nan=True)

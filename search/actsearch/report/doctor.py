@@ -15,7 +15,7 @@ from actsearch.storage.health import check_database
 
 __all__ = ["Line", "examine"]
 
-_MANY = 5
+_MANY = 5  # lines of one kind; of a file that is damaged throughout there would be thousands
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ __all__ = ["COMPANIONS", "LostLog", "WatchedFile", "locate_file", "suggest_name"
 COMPANIONS = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside a database, and deletes when it no longer needs them."""
 
-_MAGIC = b"SQLite format 3\0"
+_MAGIC = b"SQLite format 3\0"  # how every SQLite database begins
 _LONGEST_NAME = 255 - len("-journal")  # bytes: file systems take 255, with the suffixes of SQLite
 _LONGEST_PATH = 500  # bytes; SQLite takes 512, with its suffixes
 _SHOWN = 100  # characters of a path that is too long to be shown whole

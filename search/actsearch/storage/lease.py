@@ -88,7 +88,9 @@ class Lease:
         self._study_id = study_id
         self._study_name = hide_password(study_name)
         self._released = threading.Event()
-        self.token = uuid.uuid4().hex
+        self.token = (
+            uuid.uuid4().hex
+        )  # host and pid come again: in a restarted container, after a reboot
 
     def acquire(self) -> None:
         """Take the lease; a dead driver's is taken over.
@@ -149,7 +151,7 @@ class Lease:
         _log.info("study %s: waiting for a heartbeat of %s", self._study_name, holder)
         until = time.monotonic() + _WATCH_SECONDS
         while time.monotonic() < until:
-            time.sleep(min(1.0, _WATCH_SECONDS / 4))
+            time.sleep(min(1.0, _WATCH_SECONDS / 4))  # a fraction of it where tests make it short
             now = self.holder()
             if now is None:
                 return
@@ -247,7 +249,7 @@ def _send_heartbeats(reference: weakref.ref[Lease], released: threading.Event) -
         with contextlib.suppress(StorageError):  # busy or unreachable: there is a next time
             if not lease.heartbeat():
                 return  # the driver is told at its next write
-        del lease
+        del lease  # a reference kept while waiting would keep a forgotten lease alive
 
 
 def is_alive(row: LeaseRow) -> bool:

@@ -16,7 +16,7 @@ from actsearch.storage.trial_reader import count_trials, read_trials
 
 __all__ = ["Overview", "StudyProgress", "read_overviews", "read_progress"]
 
-_LARGEST = 1.7976931348623157e308
+_LARGEST = 1.7976931348623157e308  # finite double; SQLite has no function that tells infinity
 
 Counts = dict[TrialState, int]
 
@@ -83,9 +83,8 @@ def read_progress(
         TrialRow.state == TrialState.COMPLETE.value,
         TrialValueRow.trial_id == TrialRow.id,
         TrialValueRow.objective == 0,
-        value.between(
-            -_LARGEST, _LARGEST
-        ),  # leaves out values that another program wrote and that are not numbers
+        # leaves out infinity and texts, which another program may have written
+        value.between(-_LARGEST, _LARGEST),
     )
     order = value.asc() if direction == "minimize" else value.desc()
     number = session.scalar(

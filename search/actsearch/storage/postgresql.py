@@ -55,6 +55,7 @@ class PostgreSQL(Backend):
         url, secrets = split_secrets(request.url.set(drivername="postgresql+psycopg"))
         arguments = _arguments(request) | secrets
         try:
+            # servers and proxies end idle connections: each is tried before it is used
             self.engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments, **JSON)
         except ImportError as error:
             raise StorageError(
@@ -80,7 +81,7 @@ class PostgreSQL(Backend):
 
     def was_committed(self, transaction: int | None) -> bool:
         """Ask the server what became of a transaction; it may still be ending it, or be restarting."""
-        for _ in range(BUSY_SECONDS):
+        for _ in range(BUSY_SECONDS):  # once a second
             try:
                 with self.engine.connect() as fresh:
                     query = f"SELECT txid_status({transaction:d})"
@@ -118,5 +119,6 @@ class PostgreSQL(Backend):
 
 def _arguments(request: OpenRequest) -> dict[str, Any]:
     """Timeouts and a name for the server's list of connections, where the URL does not set them."""
+    # without one, a server that does not answer is waited for as long as the system's TCP does: minutes
     ours = {"connect_timeout": "10", "application_name": "actsearch"}
     return {name: value for name, value in ours.items() if name not in request.url.query}

@@ -50,7 +50,7 @@ _ASSIGNED = re.compile(r"(pass|pwd|secret|token|key)\w*\s*[=:]", re.IGNORECASE) 
 _HOST = re.compile(r"[\w.:%,~/-]*")  # several with commas, IPv6, the folder of a socket
 _USER = re.compile(r"[\w.@+ -]*")  # some servers want user@host
 _DATABASE = re.compile(r"[^@:=?&;]*")
-_LARGEST_PORT = 65535
+_LARGEST_PORT = 65535  # a larger number after a colon is part of a password
 
 
 def redact(url: object) -> str:

@@ -190,6 +190,7 @@ def _requires_immutable(location: str) -> bool:
     In WAL mode even a reader makes a -shm file beside the database.
     """
     try:
+        # no wait: "locked" is answer enough
         with contextlib.closing(sqlite3.connect(location, uri=True, timeout=0)) as probe:
             probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:

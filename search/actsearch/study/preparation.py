@@ -17,7 +17,7 @@ from actsearch.strategies import SiteGroups
 
 __all__ = ["read_competition", "group_samples", "resolve_direction", "task_differences"]
 
-_DIFFERENT_LINES = 10
+_DIFFERENT_LINES = 10  # of a model's repr; an error message has to stay readable
 
 
 def resolve_direction(study: StudyRecord, subject: Subject) -> str:

@@ -328,7 +328,7 @@ def _format_signed(value: float) -> str:
     return ("" if value < 0 else "+") + _format(value)
 
 
-_TINY = 5e-5
+_TINY = 5e-5  # half a unit of the fourth decimal
 
 
 _WIDTH = 48  # of the label of an activation

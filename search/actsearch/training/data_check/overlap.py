@@ -21,7 +21,7 @@ Hashes = npt.NDArray[np.uint64]  # shape (rows,)
 Matches = npt.NDArray[np.int64]  # shape (rows,): the row of the other data set, or -1
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment; odd, so that no bit is lost
-_HALF = np.uint64(32)
+_HALF = np.uint64(32)  # bits: the upper half of a word is mixed into the lower one
 _COMPARED = 1 << 24  # bytes of rows that are compared at once
 _WIDE = 64  # numbers of a row from which on a part of them is hashed first
 _SAMPLED = 16  # of these, at least

@@ -101,6 +101,7 @@ class StackedMetric:
         outputs = outputs.detach()
         if self._score is not None:
             targets = stack_target(outputs, target, dims).flatten(0, 1)
+            # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
             scores = self._score(outputs.flatten(0, 1), targets).view(self._count, -1)
             self._sum = self._sum + scores.sum(1, dtype=torch.float64)
             self._elements += scores.shape[1]

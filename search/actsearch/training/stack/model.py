@@ -81,6 +81,7 @@ class _StateSlots:
             for table in (module._parameters, module._buffers):
                 for key, value in table.items():
                     if value is not None:
+                        # torch names tied weights once, by the first place
                         name = names.setdefault(id(value), f"{path}.{key}".lstrip("."))
                         self._slots.append((table, key, name))
 
@@ -162,6 +163,7 @@ class StackedModel:
         for site in self.sites.values():
             kept |= site.keep(rows)
         for parameter, own in kept.items():
+            # in place: the optimiser's slices and the sites refer to this object
             parameter.grad = None
             parameter.data = parameter.data[
                 torch.tensor(own, dtype=torch.long, device=index.device)
@@ -207,6 +209,7 @@ class StackedModel:
             id(self.base.get_parameter(name)): item for name, item in self.parameters.items()
         }
         for module in self.base.modules():
+            # a subclass, or a forward of the user's own, may compute something else
             if type(module) is nn.Linear and "forward" not in vars(module):
                 weight = stacked.get(id(module.weight))
                 bias = None if module.bias is None else stacked.get(id(module.bias))
@@ -233,7 +236,7 @@ class StackedModel:
         try:
             return torch.vmap(run_member, in_dims=in_dims)(self._index, mapped, *inputs)
         finally:
-            self._access.member = None
+            self._access.member = None  # so that a site that is run outside says so
 
     def gradients(self, member: int) -> list[Tensor]:
         """A member's own gradients, in the order in which its model alone has its parameters."""

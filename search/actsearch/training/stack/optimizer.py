@@ -61,7 +61,7 @@ class StackedOptimizer:
             _prefer_foreach(optimizer)
             self._optimizers.append(optimizer)
             self._schedules.append(build_schedule(task, optimizer, steps))
-            start = end
+            start = end  # equal rates lie side by side, so that each optimiser has one slice
 
     def _groups(self, start: int, end: int) -> list[dict[str, Any]]:
         """As :func:`actsearch.training.parameter_groups`, of some members."""
@@ -107,6 +107,7 @@ class StackedOptimizer:
         """One step of every member, gradients clipped for each."""
         if self._clip is not None:
             self._clip_gradients(self._clip)
+        # slices share the weights' memory and not their gradients
         for parameter, part, start, end in self._slices:
             part.grad = None if parameter.grad is None else parameter.grad[start:end]
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):

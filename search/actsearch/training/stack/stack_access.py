@@ -64,6 +64,7 @@ class StackAccess:
             return _AppliedToStack.apply(x, self.member, function)  # type: ignore[no-any-return, no-untyped-call]
         level = maybe_get_level(self.member)
         stacked = _remove_batch_dim(x, level, self.count, 0)
+        # outside of vmap's level, and past MemberwiseMode, which would take it apart again
         with temporarily_pop_interpreter_stack(), torch._C.DisableTorchFunction():
             result = function(stacked)
         return _add_batch_dim(result, 0, level)

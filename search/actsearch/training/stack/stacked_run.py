@@ -91,6 +91,7 @@ class StackedRun:
         Two rows stay in any case: products over a stack of one are summed in another order.
         """
         rows = self.running
+        # not for each: to take rows out copies all weights and the optimiser's state
         if 2 * len(rows) > len(self.members) or len(self.members) <= 2:
             return
         spare = (row for row in range(len(self.members)) if row not in rows)
@@ -157,6 +158,7 @@ class StackedRun:
         """Mean loss of each member, and its metric on the training batches."""
         self.model.train()
         metric = StackedMetric(self.task, self.model.count)
+        # float64, as the Measures of single training add Python's floats
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
         for step, batches in enumerate(zip(*self.train, strict=True), start=1):
@@ -166,6 +168,7 @@ class StackedRun:
                 reason = (
                     f"training loss became {values[index].item()} at epoch {epoch}, step {step}"
                 )
+                # the first reason stays: a stopped member is stepped on until its row is dropped
                 self.stopped.setdefault(self.members[index], reason)
             if not self.running:
                 break
@@ -219,6 +222,7 @@ class StackedRun:
         targets = [target] * len(rows) if dims is None else unstack(target, len(rows))
         if for_all is None:
             return torch.stack([loss(row, own) for row, own in zip(rows, targets, strict=True)])
+        # gradients of the one call for all are exact, its values are not: these are taken one by one
         with torch.no_grad():
             values = [loss(row, own) for row, own in zip(rows, targets, strict=True)]
         stacked = for_all(outputs, stack_target(outputs, target, dims))

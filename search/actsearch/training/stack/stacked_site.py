@@ -32,6 +32,7 @@ def group_key(module: nn.Module) -> Any:
     if next(module.parameters(), None) is not None or next(module.children(), None) is not None:
         return None
     if isinstance(module, Activation):
+        # one draws from a stream of its own, the other counts its channel axis without the stack's
         if isinstance(module, (RandomActivation, Maxout)):
             return None
         return (type(module), module.record.formula, module.record.name, module.extra_repr())
@@ -64,9 +65,8 @@ class StackedSite(nn.Module):
         observer: called with what arrives and what leaves, stacked, and with the activations as a function.
     """
 
-    takes_arguments = (
-        True  # of a call that was redirected here, for members that keep the function
-    )
+    # of a call that was redirected here, for members that keep the function
+    takes_arguments = True
 
     def __init__(self, modules: Sequence[nn.Module], access: StackAccess) -> None:
         super().__init__()
@@ -176,6 +176,7 @@ class StackedSite(nn.Module):
         self, group: tuple[int, nn.Module, bool], x: Tensor, args: Any, kwargs: Any
     ) -> Tensor:
         size, module, keeps = group
+        # side by side, a member's last numbers would be computed in a vector, alone they are not
         if keeps and size > 1 and not fills_vectors(x):
             each = [
                 self._apply_group((1, module, False), row, args, kwargs)
@@ -185,6 +186,7 @@ class StackedSite(nn.Module):
         if not keeps:
             x = x.squeeze(0)
         if isinstance(module, FunctionModule):
+            # what is written over would be a view of the stack
             x = x.clone() if module.function in IN_PLACE else x
             result = module(x, *args, **kwargs)
         else:

@@ -66,7 +66,7 @@ def fit_together(
     with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
         if parts < 2:
             return _fit_in_step(plan, [members], map)
-        share = -(-len(members) // parts)
+        share = -(-len(members) // parts)  # divided with rounding up
         shares = [members[start : start + share] for start in range(0, len(members), share)]
         # torch.set_num_threads counts for the thread that calls it
         one_thread = functools.partial(torch.set_num_threads, 1)
@@ -150,7 +150,7 @@ class _TimedStack:
         """Go on without some members."""
         for index in self._run.members:
             if index in members:
-                self._run.stopped.setdefault(index, "")
+                self._run.stopped.setdefault(index, "")  # a reason that is there stays
 
     def results(self, on_test: bool) -> list[TrainingResult]:
         """What each member's training gave."""
