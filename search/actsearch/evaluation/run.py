@@ -151,12 +151,12 @@ class Run:
             epochs=epochs,
             batch=analysis.diagnostics_batch,
         )
-        metrics = self.trained(training)
+        metrics = self.record_training(training)
         if self.should_prune() and not metrics and not training.stopped:
             raise TrialPruned(self.reason_to_prune)
         return metrics
 
-    def trained(self, training: TrainingResult) -> Mapping[str, float]:
+    def record_training(self, training: TrainingResult) -> Mapping[str, float]:
         """Take note of a training of a task; returns its metrics."""
         self._training = training
         return training.metrics

@@ -115,7 +115,7 @@ def _make_timer(module: nn.Module, x: Tensor) -> Callable[[], float]:
     once()
     count = max(1, round(_SHORTEST / max(time.perf_counter() - started, 1e-7)))
 
-    def timed() -> float:
+    def time_pass() -> float:
         _synchronise(x.device)
         started = time.perf_counter()
         for _ in range(count):
@@ -123,7 +123,7 @@ def _make_timer(module: nn.Module, x: Tensor) -> Callable[[], float]:
         _synchronise(x.device)
         return (time.perf_counter() - started) / count
 
-    return timed
+    return time_pass
 
 
 def _synchronise(device: torch.device) -> None:

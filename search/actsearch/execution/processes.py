@@ -118,9 +118,8 @@ class Processes:
                 if not any(seat.jobs for seat in self._children):
                     return
                 yield from self._wait_for_event(waiting, work)
-        except (
-            BaseException
-        ):  # also GeneratorExit: a driver that asks no further wants no more trained
+        except BaseException:
+            # also GeneratorExit: a driver that asks no further wants no more trained
             self._kill()
             raise
 
@@ -152,9 +151,8 @@ class Processes:
         if self._guard is not None:
             self._guard.close()
         self._children, self._work, self._guard = [], None, None
-        self._events = (
-            queue.SimpleQueue()
-        )  # threads of ended children may still write to the old one
+        # threads of ended children may still write to the old one
+        self._events = queue.SimpleQueue()
 
     def _split_jobs(self, jobs: Sequence[Job], work: Work) -> list[list[Job]]:
         """What is trained in one pass: as many as fit, but no less for one child than for another."""

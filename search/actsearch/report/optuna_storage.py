@@ -104,9 +104,8 @@ def _write_into(
                     optuna.delete_study(study_name=sign, storage=storage)
                 raise _name_is_taken(shown, name)
             optuna.delete_study(study_name=name, storage=storage)
-        if (
-            sign not in names
-        ):  # before the study itself, and deleted after it: it outlives a kill in between
+        if sign not in names:
+            # before the study itself, and deleted after it: it outlives a kill in between
             optuna.create_study(study_name=sign, storage=storage)
         try:
             made = fill(storage)

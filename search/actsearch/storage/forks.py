@@ -68,9 +68,8 @@ def _before() -> None:
     _gate.acquire()  # released in the parent; the child makes a new one, as a lock is inherited as it stands
     _gate.wait_for(lambda: all(thread == me for thread in _inside), _PATIENCE)
     for engine in list(_engines):
-        if (
-            engine.dialect.name == "sqlite"
-        ):  # sessions at a server stay open: a fork leaves them alone
+        if engine.dialect.name == "sqlite":
+            # sessions at a server stay open: a fork leaves them alone
             with contextlib.suppress(Exception):  # a fork must not fail because a file is gone
                 engine.dispose()
 

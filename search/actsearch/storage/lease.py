@@ -88,9 +88,8 @@ class Lease:
         self._study_id = study_id
         self._study_name = hide_password(study_name)
         self._released = threading.Event()
-        self.token = (
-            uuid.uuid4().hex
-        )  # host and pid come again: in a restarted container, after a reboot
+        # host and pid come again: in a restarted container, after a reboot
+        self.token = uuid.uuid4().hex
 
     def acquire(self) -> None:
         """Take the lease; a dead driver's is taken over.

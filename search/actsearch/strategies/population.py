@@ -184,9 +184,8 @@ class CandidateBatch:
         """
         candidate = None
         for _ in range(attempts):
-            with contextlib.suppress(
-                ActsearchError
-            ):  # numbers of a formula grew beyond the limits
+            with contextlib.suppress(ActsearchError):
+                # numbers of a formula grew beyond the limits
                 made = self._groups.candidate(*make())
                 if self.accept(made):
                     return True

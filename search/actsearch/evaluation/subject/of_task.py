@@ -151,7 +151,7 @@ class TaskSubject(TaskAnalysis, Subject):
     ) -> SeedRun:
         run = Run(seed, request.number, request.phase, self.device, request.epochs or self.epochs)
         run.scores_on_test(self.task)
-        metrics = run.trained(result)
+        metrics = run.record_training(result)
         if tracker is not None and tracker.pruned_at is not None:
             value = result.epochs[-1].valid_metric
             return seed_result(run, TrialState.PRUNED, value, {}, tracker.reason, result.seconds)

@@ -45,9 +45,8 @@ def node(parent: Expression, pset: Any) -> Expression:
         others = pset.terminals[object]
     else:
         others = [item for item in pset.primitives[object] if item.arity == tree[index].arity]
-    if (
-        not others
-    ):  # the space has no operator of this arity, on which DEAP's mutNodeReplacement fails
+    if not others:
+        # the space has no operator of this arity, on which DEAP's mutNodeReplacement fails
         return parent
     return _replace_node(tree, index, random.choice(others))
 
