@@ -25,12 +25,8 @@ __all__ = ["MEASURED", "Stacker", "Training"]
 
 _log = logging.getLogger("actsearch")
 
-# their training together is compared with single training
-_PROBES = (
-    "relu",
-    "sin",
-    "x*sigmoid(param(1.0)*x)",
-)
+# Their training together is compared with single training: one that is exact, one approximated, one that learns.
+_PROBES = ("relu", "sin", "x*sigmoid(param(1.0)*x)")
 MEASURED = 32  # members of the stack whose speed is measured
 _STEPS = 5  # training steps of that measurement
 
@@ -152,6 +148,7 @@ class Stacker:
             )
         except Exception as error:
             if is_out_of_memory(error) and len(members) > 2:
+                # halved, as what is free is only known by trying; these members are trained alone
                 self.largest = max(2, len(members) // 2)
                 _log.warning(
                     "a stack of %d trainings needs more memory than there is: %d from now on",

@@ -28,7 +28,7 @@ class Progress:
             unit=unit,
             disable=not shown,
             dynamic_ncols=True,
-            mininterval=0.5,
+            mininterval=0.5,  # seconds: of tiny tasks, tens of trials end in one
         )
         _shown.add(self)
 
@@ -47,7 +47,7 @@ class Progress:
         """One more is done."""
         if best is not None and best.value is not None:
             label = best.candidate.label
-            label = label if len(label) <= 28 else label[:27] + "…"
+            label = label if len(label) <= 28 else label[:27] + "…"  # the bar is one line
             self._bar.set_postfix_str(f"best {best.value:.4f} {label}", refresh=False)
         if self._bar.total is not None and self._bar.n >= self._bar.total:
             self._bar.total = self._bar.n + 1  # the number was a forecast
