@@ -22,9 +22,9 @@ from actsearch.strategies import (
     Feature,
     SiteGroups,
     Space,
-    current_phase,
     make_strategy,
 )
+from actsearch.strategies.by_site import current_phase
 
 NAMES = [name for name, kind in STRATEGIES.items() if Feature.GROUPS in kind.supports]
 

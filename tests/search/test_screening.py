@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import actsearch as acs
 from actsearch.evaluation import Candidate
 from actsearch.records import ActivationRecord, CandidateRecord
-from actsearch.screening import Screening, screen
+from actsearch.screening import screen
+from actsearch.screening.refusals import Screening
 
 
 def screened(

@@ -30,7 +30,8 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.report import Reader
-from actsearch.storage import Lease, OpenConfirmation, Storage, environment, versions
+from actsearch.storage import Lease, Storage, environment, versions
+from actsearch.storage.confirmations import OpenConfirmation
 from actsearch.storage.database import SCHEMA, VERSION_TABLE
 from actsearch.storage.process import process_mark
 from actsearch.storage.tables import Base, LeaseRow, TrialRow

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import actsearch as acs
-from actsearch.task import METRICS, Batches, resolve_metric
+from actsearch.task import Batches
+from actsearch.task.metrics import METRICS, resolve_metric
 
 X = torch.arange(24.0).reshape(12, 2) / 24
 Y = torch.arange(12) % 3

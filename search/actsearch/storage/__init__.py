@@ -1,6 +1,5 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
-from actsearch.storage.confirmations import OpenConfirmation
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview
@@ -11,7 +10,6 @@ from actsearch.storage.url import storage_file, storage_url
 
 __all__ = [
     "FIELDS",
-    "OpenConfirmation",
     "Lease",
     "Overview",
     "Secrets",

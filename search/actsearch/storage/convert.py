@@ -25,7 +25,6 @@ from actsearch.storage.tables import (
 
 __all__ = [
     "EPOCH_COLUMNS",
-    "epoch_record",
     "epoch_row",
     "evaluation_record",
     "evaluation_row",
@@ -164,7 +163,7 @@ def evaluation_record(
             for name, item in tolerant.mapping(row.metrics).items()
             if (value := tolerant.number(item)) is not None
         },
-        tuple(epoch_record(epoch) for epoch in epochs if type(epoch.epoch) is int),
+        tuple(_epoch_record(epoch) for epoch in epochs if type(epoch.epoch) is int),
         tolerant.number(row.seconds) or 0.0,
         tolerant.text(row.reason),
         diagnostics,
@@ -192,7 +191,7 @@ def epoch_row(evaluation_id: int, record: EpochRecord) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def epoch_record(row: EpochRow) -> EpochRecord:
+def _epoch_record(row: EpochRow) -> EpochRecord:
     """Row to record."""
     texts = tolerant.mapping(row.nonfinite)
     numbers = {

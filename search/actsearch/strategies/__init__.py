@@ -8,7 +8,7 @@ from actsearch.checks import check_known
 from actsearch.errors import SpaceError
 from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
-from actsearch.strategies.by_site import WARM_START, current_phase
+from actsearch.strategies.by_site import WARM_START
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.random_search import RandomSearch
@@ -27,7 +27,6 @@ __all__ = [
     "Space",
     "Strategy",
     "make_strategy",
-    "current_phase",
     "refuse_unsupported",
 ]
 

@@ -21,7 +21,6 @@ __all__ = [
     "Context",
     "Feature",
     "Strategy",
-    "is_measured",
     "observations",
     "objective_points",
     "observed_value",
@@ -113,7 +112,7 @@ class Strategy(abc.ABC):
         return {"name": self.name, "settings": dataclasses.asdict(self)}
 
 
-def is_measured(trial: TrialRecord) -> bool:
+def _is_measured(trial: TrialRecord) -> bool:
     """Whether a trial has a value of its own, at its end or where it was pruned."""
     # "is", as thousands of trials are asked each time: an enum's hash takes longer
     state = trial.state
@@ -125,13 +124,13 @@ def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[
     for trial in history:
         state = trial.state
         is_refused = state is TrialState.FAILED or (rejected and state is TrialState.REJECTED)
-        if is_refused or is_measured(trial):
+        if is_refused or _is_measured(trial):
             yield trial
 
 
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
     """The worst finite value so far (0 if there is none): what REJECTED and FAILED count as."""
-    values = (trial.value for trial in history if is_measured(trial))
+    values = (trial.value for trial in history if _is_measured(trial))
     finite = [value for value in values if value is not None and math.isfinite(value)]
     # never NaN or an infinity: DEAP compares NaN as greater both ways, and TPE refuses infinities
     return (min if context.direction == "maximize" else max)(finite, default=0.0)
@@ -139,7 +138,7 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
 
 def observed_value(trial: TrialRecord, worst: float) -> float:
     """What an observation counts as: its value, or the worst one where it has none."""
-    return trial.value if trial.value is not None and is_measured(trial) else worst
+    return trial.value if trial.value is not None and _is_measured(trial) else worst
 
 
 def objective_points(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:

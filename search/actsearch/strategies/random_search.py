@@ -20,7 +20,7 @@ from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.space import Space
 
-__all__ = ["RandomSearch", "random_expression"]
+__all__ = ["RandomSearch"]
 
 _BATCH = 16
 
@@ -69,7 +69,7 @@ class RandomSearch(BySite):
     def _draw(self, rng: random.Random, space: Space) -> tuple[ActivationRecord, str]:
         """An activation, and how it was made."""
         if rng.random() < self.formulas:
-            return describe(random_expression(rng, space)), "random formula"
+            return describe(_random_expression(rng, space)), "random formula"
         name = rng.choice(space.activation_names)
         values = {setting.name: _draw_value(rng, setting) for setting in CATALOG[name].searched}
         return describe(name, **values), "random catalog"
@@ -85,7 +85,7 @@ def _draw_value(rng: random.Random, setting: Hyperparameter) -> Value:
     return setting.round(rng.uniform(setting.low, setting.high))
 
 
-def random_expression(rng: random.Random, space: Space) -> Expression:
+def _random_expression(rng: random.Random, space: Space) -> Expression:
     """A random formula within the space's limits; depth is drawn first, then a tree is grown to it."""
     names = space.operator_names
     weights = [max(OPERATORS[name].weight, 0.01) for name in names]

@@ -2,17 +2,15 @@
 
 from actsearch.task.copies import reading_copy
 from actsearch.task.data import Batches, inputs_and_targets, to_device
-from actsearch.task.metrics import METRICS, Accumulator, Metric, resolve_metric
+from actsearch.task.metrics import Accumulator, Metric
 from actsearch.task.task import Task
 
 __all__ = [
-    "METRICS",
     "Accumulator",
     "Batches",
     "Metric",
     "Task",
     "inputs_and_targets",
     "reading_copy",
-    "resolve_metric",
     "to_device",
 ]

@@ -16,14 +16,14 @@ from actsearch.placement.derived_class import is_inplace
 from actsearch.placement.known_activations import IN_PLACE
 from actsearch.training.stack.stack_access import StackAccess, fills_vectors
 
-__all__ = ["StackedSite", "Unstackable", "group_key"]
+__all__ = ["StackedSite", "Unstackable"]
 
 
 class Unstackable(Exception):
     """A task, model or candidate that has to be trained alone; the text says why."""
 
 
-def group_key(module: nn.Module) -> Any:
+def _group_key(module: nn.Module) -> Any:
     """Equal for activations that compute the same elementwise function and hold nothing; else None.
 
     Their members are computed in one call. What learns stays alone, since sums over several members' elements would be
@@ -89,7 +89,7 @@ class StackedSite(nn.Module):
         for index, module in enumerate(self._members):
             for name, parameter in list(module.named_parameters(recurse=False)):
                 by_shape.setdefault(tuple(parameter.shape), []).append((index, name, parameter))
-        self._keys = [group_key(module) for module in self._members]
+        self._keys = [_group_key(module) for module in self._members]
         for rows in by_shape.values():
             stacked = torch.stack([parameter.detach() for _, _, parameter in rows])
             self.learned.append(nn.Parameter(stacked))
