@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 import launcher
 import pytest
+from optuna.storages import RDBStorage
 
 import actsearch as acs
 
@@ -36,6 +37,7 @@ __all__ = [
     "check_file",
     "ended_trials",
     "forked_children",
+    "opened_optuna",
     "rows_of",
     "search",
 ]
@@ -338,6 +340,17 @@ def rows_of(url: str) -> list[Row]:
     ]
     study._storage.database.close()
     return rows
+
+
+@contextlib.contextmanager
+def opened_optuna(url: str) -> Iterator[RDBStorage]:
+    """An Optuna storage that is there; Optuna's own check of its schema takes longer than to read it."""
+    storage = RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def check_file(path: Path) -> None:

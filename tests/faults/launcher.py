@@ -16,6 +16,7 @@ import traceback
 import warnings
 from typing import NoReturn
 
+import optuna
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -41,6 +42,7 @@ def warm_up() -> None:
     for strategy in ("random", "bayesian", "genetic"):
         study = acs.create_study(study_name=strategy, strategy=strategy, pruner=pruner)
         study.optimize(task, n_trials=12, executor=acs.Local(4), show_progress_bar=False)
+    optuna.storages.RDBStorage("sqlite://").engine.dispose()  # for exports
 
 
 def run(output: str, script: str, *arguments: str) -> NoReturn:

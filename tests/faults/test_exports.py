@@ -17,8 +17,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from driven import Launcher
-from optuna.storages import RDBStorage
+from driven import Launcher, opened_optuna
 
 import actsearch as acs
 from actsearch.cli import main
@@ -184,10 +183,11 @@ def test_what_is_no_file_to_write_is_said(
 def test_an_optuna_storage_gets_no_name_that_sqlite_deletes(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _export("optuna", "o.db-wal") == 1
+    few = _make(Path("few.db"), 2)
+    assert _export("optuna", "o.db-wal", few) == 1
     said = capsys.readouterr().err
     assert re.search("write sqlite:///.*o-wal.db", said)
-    assert _export("optuna", "o-wal.db") == 0
+    assert _export("optuna", "o-wal.db", few) == 0
 
 
 _DROP, _OVERRIDE = 24, 1  # prctl(2), capabilities(7): without it root is a user like others
@@ -324,17 +324,17 @@ def test_without_room_it_says_so_and_leaves_the_old_file(
 
 def _state(url: str) -> dict[str, int]:
     """How many trials each study of an Optuna storage has."""
-    storage = RDBStorage(url)
-    found = {item.study_name: item.n_trials for item in optuna.get_all_study_summaries(storage)}
-    storage.remove_session()
-    storage.engine.dispose()
-    return found
+    with opened_optuna(url) as storage:
+        summaries = optuna.get_all_study_summaries(storage)
+        return {item.study_name: item.n_trials for item in summaries}
 
 
 def _is_complete(url: str) -> bool:
     if "s" not in _state(url):
         return False
-    return "actsearch_complete" in optuna.load_study(study_name="s", storage=url).user_attrs
+    with opened_optuna(url) as storage:
+        found = optuna.load_study(study_name="s", storage=storage)
+        return "actsearch_complete" in found.user_attrs
 
 
 @pytest.mark.parametrize("exists", [True, False])

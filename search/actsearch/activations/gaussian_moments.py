@@ -22,6 +22,7 @@ from actsearch.expression import Call, Expression, Number, Parameter, Variable
 __all__ = ["Moments", "gain", "moments"]
 
 _Array = npt.NDArray[np.float64]
+_Integrand = Callable[[_Array], _Array]
 
 _TAIL = 30.0  # standard deviations; the normal density is 1e-196 there
 _PANEL = 0.25  # first width
@@ -34,6 +35,7 @@ _NUMBERS = 4_000_000  # computed at one time at most, 32 MB
 _LEVELS = 42  # halvings at most; an unknown kink takes about 15, a jump about 35
 _PANELS = 20_000  # open at one time at most; sin(3000 x) needs 9,600
 _TOLERANCE = 1e-11  # for a panel, as a share of the whole
+_KEPT = 10_000  # results
 _DOUBTFUL = 1e-3  # share of the whole that may be in doubt; a divergent integral leaves about 1
 # these turn nowhere, or at x = 0, where there is an edge anyway
 _LINEAR = frozenset({"add", "sub", "sum", "neg", "identity", "mix", "piecewise"})
@@ -88,16 +90,29 @@ def moments(what: Any) -> Moments:
         (0.398942, 0.5)
     """
     pieces = count_pieces(what)
-    edges = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) + 1)
-    with np.errstate(all="ignore"):
-        if pieces > 1:
-            integrand = _weigh_largest(pieces)
-        else:
-            module = scalar_module(what)
-            integrand = _weigh_function(module)
-            edges = np.union1d(edges, _find_breaks(module))
-        mean, second = (float(value) for value in _integrate(integrand, edges))
-    return Moments(mean, second)
+    if pieces > 1:
+        return _compute((pieces,), _weigh_largest(pieces), lambda: np.empty(0))
+    module = scalar_module(what)
+    learned = (float(parameter).hex() for parameter in module.parameters())  # -0.0 is not 0.0
+    key = (describe(what).digest, *learned)
+    return _compute(key, _weigh_function(module), lambda: _find_breaks(module))
+
+
+_known: dict[tuple[Any, ...], Moments] = {}
+"""What was computed: an initialisation asks for each layer and seed, a file of source for each that is written."""
+
+
+def _compute(key: tuple[Any, ...], integrand: _Integrand, breaks: Callable[[], _Array]) -> Moments:
+    """Moments by key, from the function's weighted values and where it may bend."""
+    found = _known.get(key)
+    if found is None:
+        edges = np.linspace(-_TAIL, _TAIL, int(2 * _TAIL / _PANEL) + 1)
+        with np.errstate(all="ignore"):
+            mean, second = _integrate(integrand, np.union1d(edges, breaks()))
+        if len(_known) >= _KEPT:
+            _known.clear()
+        found = _known[key] = Moments(float(mean), float(second))
+    return found
 
 
 def _find_breaks(module: Activation) -> _Array:
@@ -197,7 +212,7 @@ def _find_sign_changes(signs: Callable[[_Array], _Array], grid: _Array) -> _Arra
     return np.stack([left, right, better])
 
 
-def _weigh_function(module: Activation) -> Callable[[_Array], _Array]:
+def _weigh_function(module: Activation) -> _Integrand:
     """f(z) phi(z) and f(z)^2 phi(z)."""
 
     def integrand(z: _Array) -> _Array:
@@ -209,7 +224,7 @@ def _weigh_function(module: Activation) -> Callable[[_Array], _Array]:
     return integrand
 
 
-def _weigh_largest(count: int) -> Callable[[_Array], _Array]:
+def _weigh_largest(count: int) -> _Integrand:
     """z p(z) and z^2 p(z) with the density of the largest of independent normal numbers, p = k phi Phi^(k - 1)."""
 
     def integrand(z: _Array) -> _Array:
@@ -220,7 +235,7 @@ def _weigh_largest(count: int) -> Callable[[_Array], _Array]:
     return integrand
 
 
-def _integrate(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
+def _integrate(integrand: _Integrand, edges: _Array) -> _Array:
     """Integrals of both rows of the integrand over panels; one whose interpolation is wrong is halved."""
     left, right = edges[:-1], edges[1:]
     total, done, scale = np.zeros(2), np.zeros(2), np.zeros(2)
@@ -247,9 +262,7 @@ def _integrate(integrand: Callable[[_Array], _Array], edges: _Array) -> _Array:
     return np.where(infinite, ends * np.inf, total)
 
 
-def _integrate_panels(
-    integrand: Callable[[_Array], _Array], left: _Array, right: _Array
-) -> tuple[_Array, _Array]:
+def _integrate_panels(integrand: _Integrand, left: _Array, right: _Array) -> tuple[_Array, _Array]:
     """Integral over each panel and how far it may be off, both of shape (2, panels).
 
     The Gauss-Legendre rule integrates the polynomial through its nodes. That polynomial is compared with the integrand

@@ -53,7 +53,7 @@ def write(name: str, origin: dict[str, Any], url: str, own: str, fill: Fill) -> 
             return _write_into(_open(url, path), name, origin, shown, fill)
         path = path.resolve()
         with temporary_file(path) as part:
-            count = _write_into(_open(url, part), name, origin, shown, fill)
+            count = _write_into(_open(url, part, is_new=True), name, origin, shown, fill)
             if path.exists():
                 raise StorageError(f"{shown} was made by another program meanwhile: run again")
             replace_file(part, path)
@@ -138,15 +138,19 @@ def _is_cut_off(storage: Any, name: str, origin: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _open(url: str, path: Path | None) -> Iterator[Any]:
-    """Closed afterwards, so that a file may be moved.
+def _open(url: str, path: Path | None, is_new: bool = False) -> Iterator[Any]:
+    """Closed afterwards, so that a file may be moved; Optuna takes long to check the schema of a new one, too.
 
     A file is opened by its path: versions of SQLAlchemy differ in how they read the escapes in a URL.
     """
     if path is None:
         storage = RDBStorage(url)
     else:
-        storage = RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connector(path)})
+        storage = RDBStorage(
+            "sqlite:///optuna.db",
+            engine_kwargs={"creator": connector(path)},
+            skip_compatibility_check=is_new,
+        )
     try:
         yield storage
     finally:
