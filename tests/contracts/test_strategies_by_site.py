@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -109,8 +110,18 @@ def _of_phase(name: str, where: str, operation: str) -> list[TrialRecord]:
     return [t for t in _searched(name, where, 120) if t.candidate.operation == operation]
 
 
-@pytest.mark.parametrize("where", list(CONTEXTS))
-@pytest.mark.parametrize("name", NAMES)
+def _cases() -> list[Any]:
+    """Each strategy in each context; quick are the first context, and two others that go round among strategies."""
+    others = list(CONTEXTS)[1:]
+    return [
+        pytest.param(name, where, marks=() if where in quick else pytest.mark.slow)
+        for at, name in enumerate(NAMES)
+        for quick in [{"per_depth", others[at % len(others)], others[(at + 1) % len(others)]}]
+        for where in CONTEXTS
+    ]
+
+
+@pytest.mark.parametrize(("name", "where"), _cases())
 class TestEveryStrategyBySite:
     def test_it_starts_with_one_activation_for_all_groups(self, name: str, where: str) -> None:
         context = CONTEXTS[where]

@@ -93,7 +93,9 @@ def moments(what: Any) -> Moments:
     if pieces > 1:
         return _compute((pieces,), _weigh_largest(pieces), lambda: np.empty(0))
     module = scalar_module(what)
-    learned = (float(parameter).hex() for parameter in module.parameters())  # -0.0 is not 0.0
+    learned = (
+        float(parameter.item()).hex() for parameter in module.parameters()
+    )  # -0.0 is not 0.0
     key = (describe(what).digest, *learned)
     return _compute(key, _weigh_function(module), lambda: _find_breaks(module))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actsearch.activation_catalog import CATALOG
+from actsearch.activation_catalog import CATALOG, Value
 from actsearch.activations import build_at_start, describe, value_and_gradient
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
@@ -103,21 +103,44 @@ def _screen_activation(
     row = CATALOG[record.name] if record.name else None
     if row is not None and row.role != "hidden":
         return Screening(f"{row.name} is not elementwise: it is not a hidden activation")
-    module = build_at_start(record).to(dtype).eval()
-    straight_through = row is not None and row.straight_through
-    for where, values, slopes in _compute(module, _samples(pre_activations, dtype)):
-        if reason := _find_refusal(values, slopes, straight_through):
-            return Screening(f"{reason} on {where}")
+    key = (record.formula, record.name, tuple(sorted(record.hyperparameters.items())))
+    if reason := _refuse_on_normal(*key, dtype):
+        return Screening(reason)
+    if pre_activations and (reason := _refuse(record, _samples(pre_activations, dtype), dtype)):
+        return Screening(reason)
     # pieces of a widened layer are not bound to lines through 0: nothing holds them affine
     may_be_affine = row is not None and (row.name == "identity" or row.widens is not None)
-    if not may_be_affine and (reason := _find_triviality(record)):
+    if not may_be_affine and (reason := _find_triviality(*key)):
         return Screening(reason)
-    return Screening("", _far_warnings(module, dtype))
+    return Screening("", _far_warnings(*key, dtype))
+
+
+def _refuse(
+    record: ActivationRecord, samples: Sequence[tuple[str, Tensor]], dtype: torch.dtype
+) -> str:
+    module = build_at_start(record).to(dtype).eval()
+    straight_through = record.name is not None and CATALOG[record.name].straight_through
+    for where, values, slopes in _compute(module, samples):
+        if reason := _find_refusal(values, slopes, straight_through):
+            return f"{reason} on {where}"
+    return ""
+
+
+_Settings = tuple[tuple[str, Value], ...]
+
+
+# what the model has no part in: known from one study to the next, as identities are
+@functools.lru_cache(maxsize=4096)
+def _refuse_on_normal(
+    formula: str, name: str | None, settings: _Settings, dtype: torch.dtype
+) -> str:
+    record = ActivationRecord(formula, name, dict(settings))
+    return _refuse(record, [("N(0, 1)", _quantiles(_GRID).to(dtype))], dtype)
 
 
 def _samples(pre_activations: Sequence[Tensor], dtype: torch.dtype) -> list[tuple[str, Tensor]]:
     """Named columns of points, shape (n, 1)."""
-    samples = [("N(0, 1)", _quantiles(_GRID).to(dtype))]
+    samples: list[tuple[str, Tensor]] = []
     for index, tensor in enumerate(pre_activations):
         flat = tensor.detach().reshape(-1, 1).to(dtype)
         flat = flat[:: max(1, len(flat) // _GRID)]
@@ -159,8 +182,10 @@ def _find_refusal(values: Tensor, slopes: Tensor, straight_through: bool) -> str
     return ""
 
 
-def _find_triviality(record: ActivationRecord) -> str:
+@functools.lru_cache(maxsize=4096)
+def _find_triviality(formula: str, name: str | None, settings: _Settings) -> str:
     """Why a function is too simple to be an activation: constant, or affine at every parameter tried."""
+    record = ActivationRecord(formula, name, dict(settings))
     points = torch.cat([_quantiles(101), 3 * _quantiles(101)])  # hardsigmoid is a line on [-3, 3]
     affine: list[bool] = []
     for module in perturbed_modules(record):
@@ -177,7 +202,11 @@ def _find_triviality(record: ActivationRecord) -> str:
     return "affine: layers would collapse to one linear map" if all(affine) else ""
 
 
-def _far_warnings(module: nn.Module, dtype: torch.dtype) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=4096)
+def _far_warnings(
+    formula: str, name: str | None, settings: _Settings, dtype: torch.dtype
+) -> tuple[str, ...]:
+    module = build_at_start(ActivationRecord(formula, name, dict(settings))).to(dtype).eval()
     values, slopes = value_and_gradient(module, torch.tensor(_FAR, dtype=dtype).unsqueeze(1))
     if torch.isfinite(values).all() and torch.isfinite(slopes).all():
         return ()
