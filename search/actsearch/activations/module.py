@@ -236,6 +236,7 @@ def reseed_random_activations(model: nn.Module, seed: int) -> None:
     """Give every activation in a model that draws random numbers its own stream, derived from one seed."""
     modules = [module for module in model.modules() if isinstance(module, RandomActivation)]
     for index, module in enumerate(modules):
+        # 2**32 / golden ratio: multiples of it lie apart, whatever the seed
         module.reseed((seed + 0x9E3779B9 * (index + 1)) % 2**63)
 
 

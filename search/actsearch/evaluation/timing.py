@@ -110,7 +110,7 @@ def _make_timer(module: nn.Module, x: Tensor) -> Callable[[], float]:
         y = module(x)
         torch.autograd.grad(y.sum(), inputs, allow_unused=True)
 
-    once()
+    once()  # the first pass also pays for what torch sets up
     started = time.perf_counter()
     once()
     count = max(1, round(_SHORTEST / max(time.perf_counter() - started, 1e-7)))

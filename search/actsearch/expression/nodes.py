@@ -167,6 +167,7 @@ def _check_number(value: float, what: str) -> float:
 
 
 def _digits(value: float) -> str:
+    # below 1e15 a float holds every integer exactly
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 

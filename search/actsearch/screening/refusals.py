@@ -193,7 +193,7 @@ def _find_triviality(formula: str, name: str | None, settings: _Settings) -> str
             values = module(points)
         kept = torch.isfinite(values)
         values, x = values[kept], points[kept]
-        values = values / values.abs().max().clamp_min(1e-300)
+        values = values / values.abs().max().clamp_min(1e-300)  # of zeros, 0 and not NaN
         if not affine and (values.max() - values.min()) <= _FLAT:
             return "constant"
         x, values = x - x.mean(), values - values.mean()

@@ -88,6 +88,7 @@ def _draw_value(rng: random.Random, setting: Hyperparameter) -> Value:
 def _random_expression(rng: random.Random, space: Space) -> Expression:
     """A random formula within the space's limits; depth is drawn first, then a tree is grown to it."""
     names = space.operator_names
+    # an operator of weight 0 is in a space only where the user named it, and is drawn then
     weights = [max(OPERATORS[name].weight, 0.01) for name in names]
 
     def grow(depth: int) -> Expression:
