@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from crossed import pairs
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -103,18 +104,21 @@ def test_without_diagnostics_it_says_how_to_get_them(opened: Opener, copied: Pat
     assert len(charts(app)) == 3
 
 
-@pytest.mark.parametrize("value", ["{", '["<b>"]', '{"theta_0": "<b>"}', "[1e999]", "null"])
+@pytest.mark.parametrize(
+    ("page", "value"),
+    pairs(("activation", "inside"), ("{", '["<b>"]', '{"theta_0": "<b>"}', "[1e999]", "null")),
+)
 def test_damaged_diagnostics_leave_the_page_to_be_seen(
-    opened: Opener, copied: Path, value: str
+    opened: Opener, copied: Path, page: str, value: str
 ) -> None:
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("PRAGMA ignore_check_constraints = ON")
         base.execute(
             "UPDATE diagnostics SET histogram = ?, learned = ?, shape = ?, gain = ?", (value,) * 4
         )
-    for page, query in (("activation", {"trial": "0"}), ("inside", {})):
-        text = said(opened(page, copied, study="confirmed", **query))
-        assert "Export" in text or page == "inside"
+    query = {"trial": "0"} if page == "activation" else {}
+    text = said(opened(page, copied, study="confirmed", **query))
+    assert "Export" in text or page == "inside"
 
 
 def test_a_typed_number_opens_that_trial(opened: Opener, whole: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from crossed import only
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -39,11 +40,8 @@ from actsearch_dashboard.text import seconds
 Opener = Callable[..., AppTest]
 FORMULAS = ("sin(x)", "x * tanh(x)", "max(x, 0) + 0.1 * min(x, 0)")
 LARGE = 1_203
-EVERY = [
-    pytest.param(page, marks=() if page in ("studies", "trials") else pytest.mark.slow)
-    for page in NAMES
-    if page != "playground"  # needs no storage
-]
+WITH_STORAGE = [page for page in NAMES if page != "playground"]
+EVERY = only(WITH_STORAGE, quick=("studies", "trials"))
 
 
 def _record(number: int) -> TrialRecord:
@@ -205,7 +203,7 @@ def test_what_a_pruner_costs_is_said(opened: Opener, tmp_path: Path) -> None:
                 raise acs.TrialPruned
         return 4.0 * final
 
-    study.optimize(objective, n_trials=20, show_progress_bar=False)
+    study.optimize(objective, n_trials=12, show_progress_bar=False)
     app = opened("study", tmp_path / "pruned.db", study="pruned")
     assert not app.exception
     (said,) = [item.value for item in app.caption if "pruned," in item.value]
@@ -286,11 +284,9 @@ def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
     (bar,) = opened("study", copied, study="plain").get("progress")
     assert bar.proto.text.startswith("2 of 50 trials ended")
     lease.publish_goal(RunGoal("confirm"))
-    app = opened("study", copied, study="plain")
-    assert not app.exception
-    assert not app.get("progress")
     for page in ("study", "leaderboard"):
         app = opened(page, copied, study="plain")
+        assert not app.get("progress")
         assert any("Confirmation began" in item.value for item in app.info)
         assert "No verdict yet" not in said(app)
 

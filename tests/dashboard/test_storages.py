@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from crossed import only
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -22,12 +23,8 @@ Opener = Callable[..., AppTest]
 
 DATA = Path(__file__).parent.parent / "data"
 PATIENCE = 30.0  # seconds
-REPRESENTATIVES = ("studies", "trials")
-PAGES = [
-    pytest.param(page, marks=() if page in REPRESENTATIVES else pytest.mark.slow)
-    for page in NAMES
-    if page != "playground"  # needs no storage
-]
+WITH_STORAGE = [page for page in NAMES if page != "playground"]
+PAGES = only(WITH_STORAGE, quick=("studies", "trials"))
 
 
 @pytest.fixture(params=["WAL", "DELETE"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.records import SiteDiagnostics
 from actsearch.report import has_histogram
-from actsearch_dashboard.figures.common import lay_out
+from actsearch_dashboard.figures.common import lay_out, panel_axes, small_titles
 from actsearch_dashboard.figures.curve import bars
 from actsearch_dashboard.figures.inside import LabelledDiagnostics, all_sites
 from actsearch_dashboard.palette import BEFORE, BLUE
@@ -43,21 +44,31 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     tallest = max((max(bars(site.histogram).heights) for *_, site, _ in drawn), default=1)
     order = {path: len(sites) - 1 - index for index, path in enumerate(sites)}
     # from the top down: a ridge that reaches into the row above it lies over that one
-    for column, stage, site, colour in sorted(drawn, key=lambda item: -order[item[2].site]):
-        for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage):
-            figure.add_trace(trace, row=1, col=column)
-    lay_out(figure, "", "", 120 + 46 * max(2, len(sites)))
-    figure.update_layout(showlegend=False, margin={"t": 64})  # the buttons stand above the titles
-    figure.update_annotations(font={"size": 14})
-    figure.update_xaxes(range=[-6, 6], nticks=7)
-    figure.update_yaxes(
-        tickmode="array",
-        tickvals=list(order.values()),
-        ticktext=[markup(path, 24) for path in order],
-        range=[-0.15, len(sites) - 1 + _OVERLAP + 0.1],
-        automargin=True,
-    )
-    return figure
+    drawn.sort(key=lambda item: -order[item[2].site])
+    traces = [
+        trace
+        for _, stage, site, colour in drawn
+        for trace in _ridge(site, order[site.site], _OVERLAP / tallest, colour, stage)
+    ]
+    columns = [column for column, *_ in drawn for _ in range(2)]
+    figure.add_traces(traces, [1] * len(columns), columns)
+    across = {"range": [-6, 6], "nticks": 7}
+    upwards = {
+        "tickmode": "array",
+        "tickvals": list(order.values()),
+        "ticktext": [markup(path, 24) for path in order],
+        "range": [-0.15, len(sites) - 1 + _OVERLAP + 0.1],
+        "automargin": True,
+    }
+    settings: dict[str, Any] = {
+        "showlegend": False,
+        "margin": {"t": 64},  # the buttons stand above the titles
+        "annotations": small_titles(figure),
+    }
+    for index in range(max(1, len(shown))):
+        x, y = panel_axes(index)
+        settings |= {x: across, y: upwards}
+    return lay_out(figure, "", "", 120 + 46 * max(2, len(sites)), settings=settings)
 
 
 def _ridge(
@@ -125,11 +136,9 @@ def learned_parameters(
             box = _strip(sites, name, what, colour)
             box.showlegend = column == 1
             figure.add_trace(box, row=1, col=column)
-    lay_out(figure, "", "", 320)
-    figure.update_layout(boxmode="group", legend={"y": 1.12})
-    figure.update_annotations(font={"size": 14})
-    figure.update_xaxes(type="category")
-    return figure
+    settings = {"boxmode": "group", "legend": {"y": 1.12}, "annotations": small_titles(figure)}
+    axes = {panel_axes(index)[0]: {"type": "category"} for index in range(max(1, len(names)))}
+    return lay_out(figure, "", "", 320, settings=settings | axes)
 
 
 def _symbol(name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.records import Diagnostics, SiteDiagnostics
-from actsearch_dashboard.figures.common import finite, lay_out
+from actsearch_dashboard.figures.common import finite, lay_out, panel_axes, small_titles
 from actsearch_dashboard.palette import BEFORE
 from actsearch_dashboard.text import markup
 
@@ -91,39 +91,44 @@ def by_depth(
     figure = make_subplots(
         rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.17 / max(1, rows - 1), horizontal_spacing=0.08,
     )  # fmt: skip
-    for index, name in enumerate(measures):
-        row, column = index // _COLUMNS + 1, index % _COLUMNS + 1
-        for item in shown:
-            for stage in ("start", "end"):
-                line = _line(item, stage, name, sites, len(shown) == 1)
-                line.showlegend = index == 0 and (stage == "end" or len(shown) == 1)
-                figure.add_trace(line, row=row, col=column)
-        if MEASURES[name].share:
-            figure.update_yaxes(
-                range=[-0.04, 1.04], tickformat=".0%", nticks=5, row=row, col=column
-            )
-        elif MEASURES[name].log:
-            traces = figure.select_traces(row=row, col=column)
-            step = _decades([y for trace in traces for y in trace.y if y is not None])
-            figure.update_yaxes(
-                type="log", exponentformat="power", dtick=step, row=row, col=column
-            )
-        else:
-            figure.update_yaxes(nticks=5, rangemode="tozero", row=row, col=column)
-    lay_out(figure, "", "", 110 + 200 * rows)
-    figure.update_layout(legend={"y": 1.08 if rows > 1 else 1.2})
-    figure.update_annotations(font={"size": 14})
-    figure.update_xaxes(
-        range=[-0.3, max(len(sites) - 1, 1) + 0.3],
-        showticklabels=False,
+    settings: dict[str, Any] = {
+        "legend": {"y": 1.08 if rows > 1 else 1.2},
+        "annotations": small_titles(figure),
+    }
+    across = {
+        "range": [-0.3, max(len(sites) - 1, 1) + 0.3],
+        "showticklabels": False,
         **_ticks(sites, _TICKS, _PANEL_WIDTH),
-    )
-    for index in range(
-        max(0, len(measures) - _COLUMNS), len(measures)
-    ):  # the lowest of each column
-        row, column = index // _COLUMNS + 1, index % _COLUMNS + 1
-        figure.update_xaxes(showticklabels=True, title_text="site", row=row, col=column)
-    return figure
+    }
+    lines: list[go.Scatter] = []
+    for index, name in enumerate(measures):
+        panel = [
+            _line(item, stage, name, sites, alone=len(shown) == 1, is_first=index == 0)
+            for item in shown
+            for stage in ("start", "end")
+        ]
+        lines += panel
+        x, y = panel_axes(index)
+        is_lowest = index >= len(measures) - _COLUMNS
+        settings[x] = (
+            {**across, "showticklabels": True, "title": {"text": "site"}} if is_lowest else across
+        )
+        settings[y] = _vertical_axis(MEASURES[name], panel)
+    places = [
+        divmod(index, _COLUMNS) for index in range(len(measures)) for _ in range(2 * len(shown))
+    ]
+    # one call for all of them: each would go through the whole figure again
+    figure.add_traces(lines, [row + 1 for row, _ in places], [column + 1 for _, column in places])
+    return lay_out(figure, "", "", 110 + 200 * rows, settings=settings)
+
+
+def _vertical_axis(measure: Measure, lines: Sequence[go.Scatter]) -> dict[str, Any]:
+    if measure.share:
+        return {"range": [-0.04, 1.04], "tickformat": ".0%", "nticks": 5}
+    if measure.log:
+        step = _decades([y for line in lines for y in line.y if y is not None])
+        return {"type": "log", "exponentformat": "power", "dtick": step}
+    return {"nticks": 5, "rangemode": "tozero"}
 
 
 def _decades(values: Sequence[float]) -> int | None:
@@ -133,8 +138,15 @@ def _decades(values: Sequence[float]) -> int | None:
 
 
 def _line(
-    item: LabelledDiagnostics, stage: str, name: str, sites: Sequence[str], alone: bool
+    item: LabelledDiagnostics,
+    stage: str,
+    name: str,
+    sites: Sequence[str],
+    *,
+    alone: bool,
+    is_first: bool,
 ) -> go.Scatter:
+    """A candidate's line in one panel; ``alone`` tells the stages by colour, the first panel's lines name all."""
     by_path = {site.site: site for site in getattr(item.diagnostics, stage)}
     values = [_number(by_path.get(path), name) for path in sites]
     after = stage == "end"
@@ -145,6 +157,7 @@ def _line(
         y=values,
         name=what if alone else label,
         legendgroup=f"{label}{stage if alone else ''}",
+        showlegend=is_first and (after or alone),
         mode="lines+markers",
         marker={"size": 6 if after else 4},
         line={

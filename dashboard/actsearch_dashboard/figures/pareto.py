@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from actsearch.pareto import front
-from actsearch_dashboard.figures.common import MANY, fit_range, lay_out
+from actsearch_dashboard.figures.common import MANY, lay_out, panel_axes, robust_range
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup, number
 
@@ -45,23 +46,24 @@ def tradeoff(
     first, *others = directions
     chosen = pareto_mask(points, directions)
     figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.05)
-    for column, other in enumerate(others, 1):
+    bounds = robust_range(points[first], directions[first])
+    upwards: dict[str, Any] = {"title": {"text": ""}}
+    if bounds is not None:
+        upwards["range"] = list(bounds)
+    settings: dict[str, Any] = {}
+    traces = []
+    for index, other in enumerate(others):
         for rows, name, colour, size in (
             (points[~chosen], "other candidates", BLUE, 6),
             (points[chosen].sort_values(other), "Pareto front", ORANGE, 9),
         ):
-            figure.add_trace(
-                _points(rows, other, first, name, colour, size, names, column == 1),
-                row=1,
-                col=column,
-            )
-    lay_out(figure, "", "", 400)
-    for column, other in enumerate(others, 1):
-        figure.update_xaxes(title_text=markup(names[other], 44), row=1, col=column)
-    figure.update_yaxes(title_text=markup(names[first], 44), row=1, col=1)
-    figure.update_yaxes(title_text="", col=2) if len(others) > 1 else None
-    fit_range(figure.update_yaxes, points[first], directions[first])
-    return figure
+            traces.append(_points(rows, other, first, name, colour, size, names, index == 0))
+        x, y = panel_axes(index)
+        settings |= {x: {"title": {"text": markup(names[other], 44)}}, y: upwards}
+    columns = [1 + index // 2 for index in range(len(traces))]
+    figure.add_traces(traces, [1] * len(traces), columns)
+    settings["yaxis"] = {**upwards, "title": {"text": markup(names[first], 44)}}
+    return lay_out(figure, "", "", 400, settings=settings)
 
 
 def _points(
