@@ -46,9 +46,15 @@ def test_stated_error_is_the_true_one(name: str, reference: np.ufunc) -> None:
     )
 
 
-@pytest.mark.parametrize("hinges", [1, 2, 3, 7, 32])
-@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 5)])
-def test_a_parabola_is_fitted_as_well_as_can_be(hinges: int, low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "hinges"),
+    [
+        pytest.param(*interval, hinges, marks=() if hinges in (quick, 7, 32) else pytest.mark.slow)
+        for interval, quick in (((-1, 1), 2), ((0, 5), 1))
+        for hinges in (1, 2, 3, 7, 32)
+    ],
+)
+def test_a_parabola_is_fitted_as_well_as_can_be(low: float, high: float, hinges: int) -> None:
     # n equal chords of length L / n are off by (L / n)^2 / 4 at most, all to one side; shifted by half of that
     fit = acs.approximate("x*x", hinges=hinges, interval=(low, high))
     length = (high - low) / (hinges + 1)
@@ -109,7 +115,7 @@ def test_the_formula_adds_where_a_knot_is_negative() -> None:
 
 
 def test_integers_of_any_type_count_hinges() -> None:
-    assert acs.approximate("tanh", hinges=np.int64(2)) == acs.approximate("tanh", hinges=2)
+    assert acs.approximate("abs", hinges=np.int64(2)) == acs.approximate("abs", hinges=2)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_integers_of_any_type_count_hinges() -> None:
         ({"what": "sigmoid", "interval": (0, float("nan"))}, "low < high"),
         ({"what": "relu", "interval": (-1e10, 1e10)}, "within 1e\\+09 of 0"),
         ({"what": "relu", "interval": (1, 1 + 1e-15)}, "too narrow"),
-        ({"what": "exp(x)", "interval": (-30, 30)}, "choose a narrower interval"),
+        ({"what": "exp(x)", "interval": (-30, 30), "hinges": 32}, "choose a narrower interval"),
         ({"what": "log(x)"}, "not finite"),
         ({"what": "softmax"}, "not a function of one number"),
     ],

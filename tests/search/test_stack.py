@@ -80,9 +80,10 @@ def assert_same(one: Sequence[Outcome], other: Sequence[Outcome]) -> None:
     [
         pytest.param(FIXED, marks=pytest.mark.slow),
         pytest.param(LEARNED, marks=pytest.mark.slow),
-        FIXED + LEARNED,
+        pytest.param(FIXED + LEARNED, marks=pytest.mark.slow),
+        ["sin", "max(x, 0.5*x)", "relu", *LEARNED],
     ],
-    ids=["fixed", "learned", "both"],
+    ids=["fixed", "learned", "both", "some"],
 )
 def test_a_stack_gives_what_single_training_gives(kind: str, names: list[str]) -> None:
     task = task_of(kind)
@@ -116,7 +117,7 @@ def test_candidates_with_another_activation_at_each_site(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_that_diverges_leaves_the_others_alone(kind: str) -> None:
     """It gives inf at once, or after some steps; the others are as if it had not been there."""
-    task = task_of(kind)
+    task = task_of(kind, epochs=1)
     names = [
         "sin",
         "exp(exp(exp(x + 3)))",
@@ -200,7 +201,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_of_a_task_acts_on_each_member(name: str) -> None:
     task = task_of("mlp", **SETTINGS[name])
-    asked = requests([None, "relu", "prelu", "sin", 'param(1.0, per="channel") * tanh(x)'], (1, 2))
+    asked = requests([None, "prelu", 'param(1.0, per="channel") * tanh(x)'], (1, 2))
     assert_same(together(task, asked), alone(task, asked))
 
 
@@ -209,12 +210,12 @@ def test_members_have_learning_rates_of_their_own() -> None:
     asked = [
         request
         for lr in (0.01, 0.003, 0.03)
-        for request in requests(["relu", "prelu", None], (1, 2), lr=lr, split="test")
+        for request in requests(["prelu", None], lr=lr, split="test")
     ]
     found = together(task, asked)
     assert_same(found, alone(task, asked))
     losses = [outcome.evaluations[0].epochs[-1].valid_loss for outcome in found]
-    assert len(set(losses)) > 3  # the rates matter; None and "relu" are one function
+    assert len(set(losses)) == len(losses)  # the rates matter
 
 
 def test_bfloat16_autocast_is_close() -> None:
@@ -263,7 +264,7 @@ def test_true_maxout_goes_apart() -> None:
 
 def test_threads_change_nothing() -> None:
     task = task_of("mlp")
-    asked = requests(FIXED + LEARNED)
+    asked = requests(["sin", "relu", *LEARNED])
     expected = together(task, asked)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -397,9 +398,9 @@ def test_what_cannot_be_stacked_is_trained_alone_and_the_reason_logged_once(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes, says = REFUSED[name]
-    task = task_of("", **changes)
+    task = task_of("", epochs=1, **changes)
     subject = TaskSubject(task)
-    asked = requests(["relu", "sin", "prelu"], (1, 2))
+    asked = requests(["relu", "prelu"], (1, 2))
     with caplog.at_level("INFO", logger="actsearch"):
         found = subject.train(asked)
         again = subject.train(asked)
@@ -437,7 +438,7 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
         return real(task, members, **more)
 
     monkeypatch.setattr("actsearch.evaluation.stacked.fit_together", small)
-    task = task_of("mlp")
+    task = task_of("mlp", epochs=1)
     asked = requests(FIXED)
     subject = TaskSubject(task)
     found = subject.train(asked)
