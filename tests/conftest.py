@@ -52,6 +52,17 @@ def _tiny_model() -> nn.Module:
 
 @pytest.fixture
 def tiny_task() -> acs.Task:
+    """The smallest task that really trains."""
+    return _make_tiny_task()
+
+
+@pytest.fixture(scope="session")
+def make_tiny_task() -> Callable[[], acs.Task]:
+    """Makes the same, for fixtures that several tests share."""
+    return _make_tiny_task
+
+
+def _make_tiny_task() -> acs.Task:
     """Two classes in the plane, an MLP 2-8-2, one epoch: a training takes about 10 ms."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(96, 2, generator=generator)

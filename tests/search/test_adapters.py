@@ -30,9 +30,11 @@ TOKENS = torch.randint(0, 50, (64, 8), generator=torch.Generator().manual_seed(0
 LABELS = (TOKENS[:, 0] < 25).long()
 
 TIMM: dict[str, dict[str, Any]] = {
-    "resnet10t": {"zero_init_last": False},  # else no gradient reaches its blocks at first
-    "vit_tiny_patch16_224": {"img_size": 64},
-    "convnext_atto": {"ls_init_value": 0.5},  # likewise
+    # else no gradient reaches its blocks at first
+    "resnet10t": {"zero_init_last": False, "channels": (8, 12, 16, 24), "stem_width": 8},
+    "vit_tiny_patch16_224": {"img_size": 64, "depth": 2, "embed_dim": 24},
+    # likewise
+    "convnext_atto": {"ls_init_value": 0.5, "depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)},
     "test_efficientnet": {},  # activations inside of normalisations and of squeeze-and-excitation
 }
 

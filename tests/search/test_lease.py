@@ -7,7 +7,6 @@ import inspect
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from driven import Launcher
 from storage_cases import outside, study_record, waiting
 
 import actsearch as acs
@@ -185,23 +185,27 @@ def test_one_that_beats_when_it_would_be_taken_over_keeps_it(
 
 
 RUNS = """
-import sys
+import ctypes, subprocess, sys
+if ctypes.CDLL(None).unshare(0x20000) != 0:  # CLONE_NEWNS
+    sys.exit("nothing can be mounted here")
+for command in (["--make-rprivate", "/"], ["-t", "tmpfs", "none", f"/proc/{sys.argv[2]}"]):
+    if subprocess.run(["mount", *command]).returncode != 0:
+        sys.exit("nothing can be mounted here")
 from actsearch.storage.process import is_running_process
 print(is_running_process(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
 """
 
 
-def test_a_process_that_runs_but_cannot_be_read_lives() -> None:
+def test_a_process_that_runs_but_cannot_be_read_lives(launcher: Launcher) -> None:
     """As one of another user, where /proc hides those."""
     living = _living()
-    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc/$0 && exec "$@"']
     asked = [socket.gethostname(), str(living.pid), " ".join(_mark(living))]
     try:
-        command = [*hide, str(living.pid), sys.executable, "-c", RUNS, *asked]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if "unshare" in result.stderr or "mount:" in result.stderr:
-            pytest.skip(f"nothing can be mounted here: {result.stderr}")
-        assert result.stdout == "True\n", result.stderr
+        child = launcher.start(RUNS, *asked)
+        child.wait()
+        if "nothing can be mounted here" in child.errors:
+            pytest.skip(f"nothing can be mounted here: {child.errors}")
+        assert child.lines == ["True"], child.errors
     finally:
         living.kill()
         living.wait()
@@ -332,13 +336,11 @@ def test_every_method_that_writes_checks_it_or_is_known_not_to() -> None:
     assert len(writing) >= 8
 
 
-def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
+def test_a_process_that_ended_and_was_not_waited_for_is_not_alive(launcher: Launcher) -> None:
     """A zombie keeps its number, and some parents, as the first process of a container, never ask for its end."""
     script = "from actsearch.storage.process import process_mark; print(process_mark(), flush=True); input()"
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    child = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
-    assert child.stdout is not None
-    mark = child.stdout.readline().strip()
+    child = launcher.start(script)
+    (mark,) = child.read(1)
     assert is_running_process(socket.gethostname(), child.pid, mark) is True
     child.kill()
     until = time.monotonic() + 30
@@ -346,4 +348,4 @@ def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
         time.sleep(0.01)
     assert Path(f"/proc/{child.pid}/stat").exists()  # it was not waited for
     assert is_running_process(socket.gethostname(), child.pid, mark) is False
-    child.communicate()
+    child.wait()

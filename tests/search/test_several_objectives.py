@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -177,7 +175,7 @@ class TestStudy:
             study_name="s", storage=sqlite_url, strategy=strategy,
             directions={"distance": "minimize", "size": "minimize"},
         )  # fmt: skip
-        study.optimize(both, n_trials=40, show_progress_bar=False)
+        study.optimize(both, n_trials=20, show_progress_bar=False)
         best = study.best_trials
         assert best
         for trial in best:
@@ -189,15 +187,17 @@ class TestStudy:
             with pytest.raises(acs.StudyError, match="use best_trials"):
                 getattr(study, name)
         frame = study.trials_dataframe()
-        assert frame["values_size"].notna().sum() >= 40
+        assert frame["values_size"].notna().sum() >= 20
         assert (frame["values_distance"].dropna() == frame["value"].dropna()).all()
 
-    @pytest.mark.parametrize("strategy", ["bayesian", "genetic"])
+    @pytest.mark.parametrize(
+        "strategy", ["bayesian", acs.Genetic(first_batch=8, batch=6)], ids=["bayesian", "genetic"]
+    )
     def test_resumed_it_makes_the_same_trials(
-        self, strategy: str, both: Objective, tmp_path: Path
+        self, strategy: str | acs.Genetic, both: Objective, tmp_path: Path
     ) -> None:
         made = []
-        for calls in ([36], [7, 20, 9]):
+        for calls in ([24], [7, 11, 6]):
             url = f"sqlite:///{tmp_path}/{len(calls)}.db"
             acs.create_study(
                 study_name="s", storage=url, strategy=strategy, directions=TWO, seed=3
@@ -208,10 +208,10 @@ class TestStudy:
             made.append([(t.candidate.formula, t.state, t.values) for t in study.trials])
         short = min(map(len, made))
         assert made[0][:short] == made[1][:short]
-        assert sum(bool(t[2]) for t in made[0]) >= 36
+        assert sum(bool(t[2]) for t in made[0]) >= 24
 
     def test_a_task_names_its_objectives_and_their_directions(self) -> None:
-        task = task_of("mlp").replace(objectives=("accuracy", "parameters"))
+        task = task_of("mlp", epochs=1).replace(objectives=("accuracy", "parameters"))
         space = acs.Space(activations=["relu", "prelu", "tanh"])
         study = acs.create_study(study_name="s", space=space)
         assert not study.directions
@@ -372,15 +372,3 @@ class TestCost:
         before = torch.get_rng_state()
         acs.cost("tanh", (4, 4))
         assert torch.equal(before, torch.get_rng_state())
-
-
-def test_reading_a_front_loads_no_torch(both: Objective, sqlite_url: str) -> None:
-    study = acs.create_study(study_name="s", storage=sqlite_url, directions=TWO)
-    study.optimize(both, n_trials=3, show_progress_bar=False)
-    code = (
-        "import sys; from actsearch.cli import main; "
-        f"assert main(['show', 's', '--storage', {sqlite_url!r}]) == 0; assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "Pareto front" in done.stdout

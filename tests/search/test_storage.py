@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from driven import Launcher
 from storage_cases import fill, study_record, waiting
 
 import actsearch as acs
@@ -232,24 +230,24 @@ print(len(reader.summaries()))
 """
 
 
-_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS = 24, 1  # prctl(2), capabilities(7)
+PLAIN_USER = """
+import ctypes, os, struct
+if os.geteuid() == 0:  # who may write anywhere; without CAP_DAC_OVERRIDE it is a user like others
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("Ii", 0x20080522, 0)  # version 3, this process
+    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable, and again for numbers from 32
+    assert libc.capget(header, sets) == 0, os.strerror(ctypes.get_errno())
+    words = [word & ~2 if place < 2 else word for place, word in enumerate(struct.unpack("6I", sets.raw))]
+    assert libc.capset(header, struct.pack("6I", *words)) == 0, os.strerror(ctypes.get_errno())
+os.chdir("/")
+"""
 
 
-def _give_up_permissions() -> None:
-    """Root may write anywhere; without this capability it is a user like others."""
-    if os.geteuid() == 0:
-        ctypes.CDLL(None).prctl(_DROP_FROM_BOUNDING_SET, _OVERRIDE_PERMISSIONS, 0, 0, 0)
-
-
-def _as_plain_user(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run python without root's right to write everywhere."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd="/",
-        preexec_fn=_give_up_permissions,
-    )
+def _as_plain_user(launcher: Launcher, script: str, path: Path) -> list[str]:
+    """What a script prints that may not, as root may, write everywhere."""
+    child = launcher.start(PLAIN_USER + script, path)
+    assert child.wait() == 0, child.errors
+    return child.lines
 
 
 class TestReadOnly:
@@ -267,25 +265,26 @@ class TestReadOnly:
             yield folder
             folder.chmod(0o755)
 
-    def test_a_folder_that_can_not_be_written_is_read_as_a_picture(self, folder: Path) -> None:
+    def test_a_folder_that_can_not_be_written_is_read_as_a_picture(
+        self, launcher: Launcher, folder: Path
+    ) -> None:
         folder.chmod(0o555)
-        result = _as_plain_user(["-c", READ, f"{folder}/study.db"])
-        assert result.stdout.split("\n")[:2] == ["s False 1 False", "1"], result.stderr
+        printed = _as_plain_user(launcher, READ, folder / "study.db")
+        assert printed == ["s False 1 False", "1"]
         assert [path.name for path in folder.iterdir()] == ["study.db"]
 
-    @pytest.mark.slow
-    def test_a_file_that_can_not_be_written_is_read(self, folder: Path) -> None:
+    def test_a_file_that_can_not_be_written_is_read(
+        self, launcher: Launcher, folder: Path
+    ) -> None:
         folder.chmod(0o777)
-        result = _as_plain_user(["-c", READ, f"{folder}/study.db"])
-        assert result.stdout.split()[:3] in (["s", "True", "1"], ["s", "False", "1"]), (
-            result.stderr
-        )
+        printed = _as_plain_user(launcher, READ, folder / "study.db")
+        assert printed[0].split()[:3] in (["s", "True", "1"], ["s", "False", "1"])
 
     @pytest.mark.parametrize(
         ("mode", "permissions"), [("WAL", 0o555), ("DELETE", 0o777)], ids=["folder", "file"]
     )
     def test_writing_there_says_what_to_check(
-        self, folder: Path, mode: str, permissions: int
+        self, launcher: Launcher, folder: Path, mode: str, permissions: int
     ) -> None:
         with closing(sqlite3.connect(folder / "study.db")) as connection:
             connection.execute(f"PRAGMA journal_mode = {mode}")
@@ -297,8 +296,8 @@ class TestReadOnly:
             "try: Storage('sqlite:///' + sys.argv[1]).delete_study('s')\n"
             "except StorageError as error: print(error)"
         )
-        result = _as_plain_user(["-c", script, f"{folder}/study.db"])
-        assert "can be written" in result.stdout, result.stderr
+        (said,) = _as_plain_user(launcher, script, folder / "study.db")
+        assert "can be written" in said
 
     def test_reading_writes_nothing(
         self, filled: tuple[Storage, StudyRecord, Lease], sqlite_url: str

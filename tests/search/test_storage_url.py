@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from driven import Launcher
 
 import actsearch as acs
 from actsearch.cli import main
@@ -314,16 +313,14 @@ def test_no_database_is_taken_for_the_log_of_another(here: Path, end: str) -> No
     _create("sqlite:///x.db")
 
 
-def test_a_folder_that_was_deleted_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_is_said(launcher: Launcher, tmp_path: Path) -> None:
     """The current folder of a process may be gone."""
-    gone = tmp_path / "gone"
-    gone.mkdir()
     script = (
-        "import os; os.rmdir(os.getcwd())\n"
+        "import os, sys; os.chdir(sys.argv[1]); os.rmdir(os.getcwd())\n"
         "from actsearch.storage import Storage\nfrom actsearch.errors import StorageError\n"
         "try: Storage('sqlite:///x.db', create=True)\nexcept StorageError as error: print(error)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=gone, capture_output=True, text=True
-    )
-    assert "x.db cannot be opened" in result.stdout, result.stderr
+    (tmp_path / "gone").mkdir()
+    child = launcher.start(script, tmp_path / "gone")
+    assert child.wait() == 0, child.errors
+    assert "x.db cannot be opened" in child.lines[0]

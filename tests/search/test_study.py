@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import subprocess
-import sys
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import optuna
 import pytest
 import torch
+from driven import Child, Launcher
 from torch import nn
 
 import actsearch as acs
@@ -36,7 +37,7 @@ def _run(study: acs.Study, objective: Any, n_trials: int | None = None, **how: A
 
 
 def _confirm(study: acs.Study, objective: Any, **how: Any) -> acs.Verdict:
-    return study.confirm(objective, show_progress_bar=False, **({"top_k": 1, "seeds": 3} | how))
+    return study.confirm(objective, show_progress_bar=False, **({"top_k": 1, "seeds": 2} | how))
 
 
 def _rows(study: acs.Study) -> list[tuple[Any, ...]]:
@@ -160,10 +161,10 @@ class TestHowMany:
     @pytest.mark.parametrize("strategy", STRATEGIES)
     def test_only_trained_trials_count(self, strategy: str, distance: Objective) -> None:
         study = _study(strategy=strategy)
-        _run(study, distance, 20)
-        assert _trained(study) == 20
+        _run(study, distance, 12)
+        assert _trained(study) == 12
         _run(study, distance, 3)
-        assert _trained(study) == 23
+        assert _trained(study) == 15
 
     def test_failed_and_pruned_count_refused_and_repeated_do_not(self) -> None:
         def objective(candidate: acs.Candidate, run: acs.Run) -> float:
@@ -209,18 +210,27 @@ class TestHowMany:
 
     @pytest.mark.parametrize(
         ("strategy", "steps"),
-        [("random", (20, 20)), ("bayesian", (1, 15, 24)), ("genetic", (20, 20))],
+        [
+            ("random", (10, 10)),
+            ("bayesian", (1, 15, 12)),
+            (acs.Genetic(first_batch=8, batch=6), (10, 10)),
+        ],
+        ids=["random", "bayesian", "genetic"],
     )
     def test_parts_make_the_same_trials_as_the_whole(
-        self, strategy: str, steps: tuple[int, ...], sqlite_url: str, distance: Objective
+        self,
+        strategy: str | acs.Genetic,
+        steps: tuple[int, ...],
+        sqlite_url: str,
+        distance: Objective,
     ) -> None:
         whole = _study(strategy=strategy, seed=2)
-        _run(whole, distance, 40)
+        _run(whole, distance, sum(steps))
         for count in steps:
             part = _study(strategy=strategy, seed=2, storage=sqlite_url, load_if_exists=True)
             _run(part, distance, count)
         assert _rows(part) == _rows(whole)
-        assert len(_rows(whole)) >= 40
+        assert len(_rows(whole)) >= sum(steps)
 
     @pytest.mark.parametrize("strategy", STRATEGIES)
     def test_two_half_trainings_make_the_same_trials_as_one(
@@ -643,25 +653,18 @@ study.optimize(objective, n_trials=1, show_progress_bar=False)
 
 class TestOneDriver:
     @pytest.fixture
-    def other(self, sqlite_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    def other(self, launcher: Launcher, sqlite_url: str) -> Iterator[Child]:
         """Another process that is in the middle of a trial of the study."""
         _study(storage=sqlite_url)
-        script = tmp_path / "hold.py"
-        script.write_text(HOLD)
-        with subprocess.Popen(
-            [sys.executable, str(script), sqlite_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "RUNNING\n"
-            yield process
-            process.kill()
+        child = launcher.start(HOLD, sqlite_url)
+        assert child.read(1) == ["RUNNING"]
+        yield child
+        if not child.is_over:
+            child.kill()
+            child.wait()
 
-    @pytest.mark.slow
     def test_a_second_process_is_kept_out_and_a_dead_one_taken_over(
-        self, other: subprocess.Popen[str], sqlite_url: str
+        self, other: Child, sqlite_url: str
     ) -> None:
         def objective(candidate: acs.Candidate, run: acs.Run) -> float:
             return 1.0
@@ -775,13 +778,25 @@ class _Counting:
         return value + (run.seed % 1000) * 1e-6
 
 
+@pytest.fixture(scope="module")
+def searched_file(make_tiny_task: Callable[[], acs.Task], tmp_path_factory: Any) -> Path:
+    """The database of a study with eight trials."""
+    path: Path = tmp_path_factory.mktemp("searched") / "study.db"
+    study = _study(direction=None, storage=f"sqlite:///{path}")
+    study.enqueue_trial("x * tanh(x)")
+    _run(study, make_tiny_task(), 8)
+    return path
+
+
 class TestConfirm:
     @pytest.fixture
-    def searched(self, tiny_task: acs.Task, sqlite_url: str) -> acs.Study:
-        study = _study(direction=None, storage=sqlite_url)
-        study.enqueue_trial("x * tanh(x)")
-        _run(study, tiny_task, 8)
-        return study
+    def searched(self, searched_file: Path, tmp_path: Path, sqlite_url: str) -> acs.Study:
+        with (
+            contextlib.closing(sqlite3.connect(searched_file)) as source,
+            contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as copy,
+        ):
+            source.backup(copy)
+        return acs.load_study(study_name="s", storage=sqlite_url)
 
     def test_a_verdict_is_stored_and_read_back_without_training(
         self, searched: acs.Study, tiny_task: acs.Task, sqlite_url: str
@@ -805,7 +820,7 @@ class TestConfirm:
         self, searched: acs.Study, tiny_task: acs.Task
     ) -> None:
         _confirm(searched, tiny_task)
-        _confirm(searched, tiny_task, seeds=4)
+        _confirm(searched, tiny_task, seeds=3)
         _confirm(searched, tiny_task, baseline="tanh")
         _confirm(searched, tiny_task, min_effect=0.1)
         assert len(searched.verdicts) == 4
@@ -813,9 +828,9 @@ class TestConfirm:
     def test_so_do_new_trials_among_the_best(
         self, searched: acs.Study, tiny_task: acs.Task
     ) -> None:
-        _confirm(searched, tiny_task, top_k=3)
-        _run(searched, tiny_task, 4)
-        _confirm(searched, tiny_task, top_k=3)
+        _confirm(searched, tiny_task, top_k=2)
+        _run(searched, tiny_task, 3)
+        _confirm(searched, tiny_task, top_k=2)
         assert len(searched.verdicts) == 2
 
     def test_looks_are_counted_over_every_study_on_the_same_test_data(
