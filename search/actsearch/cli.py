@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import os
@@ -89,6 +90,7 @@ _STORAGE_HELP = (
 _INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="actsearch",

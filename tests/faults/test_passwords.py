@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from dashboards import ADDRESS, COMMAND, free_port, hostile_home, running, wait
 from postgresql_server import GUARDED, Server
 from saying import said
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 import actsearch as acs
@@ -323,6 +324,8 @@ def test_a_page_shows_none(
     if password == SECRET:
         acs.create_study(study_name="s", storage=url, strategy="random", load_if_exists=True)
     monkeypatch.setattr("sys.argv", ["serve.py", url])
+    # as the server does; the search for components alone would take most of the time
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", lambda: [])
     app = AppTest.from_function(_whole_app, default_timeout=60).run()
     texts = [said(app), repr(app.session_state), repr(app.query_params), repr(app.main)]
     texts += [repr(app.sidebar), *(item.value for item in app.sidebar.caption)]
