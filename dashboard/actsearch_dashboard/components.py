@@ -42,7 +42,7 @@ _BUTTONS = {
 _ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
 OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
-FOUR_DECIMALS = "%.4f"
+FOUR_DECIMALS = "%.4f"  # the seeds of most tasks differ in the third one
 SECONDS = "%.2f s"
 
 

@@ -29,7 +29,7 @@ __all__ = [
 _VISIBLE = 0.01  # share of the height of a figure: some three pixels, about the width of a line
 _MINIATURE = 4.0  # miniature plots show -4 .. 4: few inputs of a normalised network lie beyond
 _MOST_CURVES = 20_000  # 2 KB each
-_MOST_PICTURES = 4_096  # 3 KB each
+_MOST_PICTURES = 4_096  # 1 KB each
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")

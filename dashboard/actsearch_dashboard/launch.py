@@ -15,7 +15,7 @@ __all__ = ["ADDRESS", "launch"]
 ADDRESS = "127.0.0.1"
 """Nobody but this machine's own users can connect; from elsewhere go through ``ssh -L``."""
 
-_FIRST_PORT = 8501
+_FIRST_PORT = 8501  # Streamlit's own
 
 
 def launch(storage_url: str, port: int | None = None, open_browser: bool = True) -> int:

@@ -71,7 +71,9 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size != 0 and (size < 1e-3 or size >= 1e6):
+    if size != 0 and (
+        size < 1e-3 or size >= 1e6
+    ):  # of which four decimals would show nothing, or too much
         return f"{value:.3e}"
     return f"{value:.4f}" if size < 100 else f"{value:.1f}"
 

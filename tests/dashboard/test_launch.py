@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,11 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from streamlit import config
+from streamlit import config, net_util
+from streamlit.components.v2 import manifest_scanner
 
+from actsearch_dashboard import server
 from actsearch_dashboard.__main__ import main
 from actsearch_dashboard.launch import ADDRESS
-from actsearch_dashboard.server import settings
 
 Server = subprocess.Popen[bytes]
 _START = 30.0  # seconds that a loaded machine may take
@@ -25,13 +27,26 @@ _START = 30.0  # seconds that a loaded machine may take
 
 def test_every_safe_setting_is_known_to_streamlit() -> None:
     """An option that a later version renames would be left out without a word."""
-    chosen = settings(ADDRESS, 8765, open_browser=False)
+    chosen = server.settings(ADDRESS, 8765, open_browser=False)
     assert set(chosen) <= set(config.get_config_options())
     safe = {"server.address": ADDRESS, "server.enableXsrfProtection": True, "server.enableCORS": True,
             "server.corsAllowedOrigins": [], "browser.gatherUsageStats": False, "server.headless": True,
             "server.fileWatcherType": "none", "server.port": 8765}  # fmt: skip
     assert safe.items() <= chosen.items()
-    assert settings(ADDRESS, 8765, open_browser=True)["server.headless"] is False
+    assert server.settings(ADDRESS, 8765, open_browser=True)["server.headless"] is False
+
+
+def test_what_other_apps_and_packages_set_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_THEME_BASE", "dark")
+    monkeypatch.setattr(config, "get_config_files", lambda name: ["config.toml"])
+    monkeypatch.setattr(net_util, "get_internal_ip", lambda: "10.0.0.1")
+    monkeypatch.setattr(net_util, "get_external_ip", lambda: "192.0.2.1")
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", lambda: ["a component"])
+    server._close_doors()
+    assert not [name for name in os.environ if name.startswith("STREAMLIT_")]
+    assert config.get_config_files("config.toml") == []
+    assert (net_util.get_internal_ip(), net_util.get_external_ip()) == (None, None)
+    assert manifest_scanner.scan_component_manifests() == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "--port", "0"], ["a", "--port", "x"]])
@@ -76,7 +91,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def server(whole: Path, port: int, tmp_path: Path) -> Iterator[Server]:
+def started(whole: Path, port: int, tmp_path: Path) -> Iterator[Server]:
     words = [sys.executable, "-m", "actsearch_dashboard", f"sqlite:///{whole}", "--no-browser"]
     with (tmp_path / "errors").open("wb") as errors:
         process = subprocess.Popen(
@@ -98,12 +113,12 @@ def server(whole: Path, port: int, tmp_path: Path) -> Iterator[Server]:
 )
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0)])
 def test_serves_this_machine_alone_and_ends(
-    server: Server, port: int, number: signal.Signals, code: int, tmp_path: Path
+    started: Server, port: int, number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     assert _wait(lambda: _answers(port) == "ok"), (tmp_path / "errors").read_text()
     assert "<title>" in (_answers(port, "/study") or "")  # a link to a page is answered too
     assert not _listens("127.0.0.2", port)  # would answer if it listened on every address
-    server.send_signal(number)
-    assert server.wait(timeout=20) == code
+    started.send_signal(number)
+    assert started.wait(timeout=20) == code
     assert _wait(lambda: not _listens(ADDRESS, port))
     assert "Traceback" not in (tmp_path / "errors").read_text()

@@ -163,7 +163,7 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
     if not len(finite):
         return None
     worst, best = float(finite.min()), float(finite.max())
-    if len(finite) >= 4:
+    if len(finite) >= 4:  # fewer have no quartiles
         first, middle, third = (float(item) for item in np.quantile(finite, [0.25, 0.5, 0.75]))
         usual = max(third - first, best - middle)
         if usual > 0:

@@ -18,7 +18,8 @@ __all__ = ["Bars", "bars", "function", "normal_histogram", "visible_range"]
 _END = 1.0  # width drawn for the bins that have no end, twice that of the others
 _TALL = 2.2  # the tallest bar takes 1 / 2.2 of the height: the function is what is looked at
 _NEAR = 4.0  # inputs farther away than this hardly occur
-_FARTHEST = 4.0  # times the near range that is still shown, so that x**3 leaves its middle legible
+_SLACK = 1.0  # times the near range, shown above and below it: of x**3 the middle stays legible
+_LEAST_SLACK = 0.25  # of a function that is flat near 0
 
 
 class Bars(NamedTuple):
@@ -60,7 +61,7 @@ def visible_range(x: Any, *curves: Any) -> tuple[float, float]:
     if not near.size:
         return -1.0, 1.0
     low, high = np.percentile(near, [2, 98])  # a pole takes few points
-    slack = max(_FARTHEST * (high - low) / 4, 0.25)
+    slack = max(_SLACK * (high - low), _LEAST_SLACK)
     bottom = max(finite.min(), min(low, 0.0) - slack)
     top = min(finite.max(), max(high, 0.0) + slack)
     air = 0.06 * (top - bottom) or 0.5

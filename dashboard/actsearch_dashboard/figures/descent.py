@@ -15,10 +15,11 @@ from actsearch_dashboard.text import markup, number
 
 __all__ = ["Ancestry", "ancestry", "ancestry_figure", "operation_shares", "operations"]
 
-_EDGE = "rgba(140, 140, 140, 0.5)"
+_EDGE = "rgba(140, 140, 140, 0.5)"  # paler than the points that they join
 _Z = 1.959963984540054  # 97.5 % of the normal distribution
 # Pixels for each step back, and for all of them at most: a long line of descent is drawn tighter.
 _ROW, _HEIGHT = 84, 1200
+_OPERATION, _AROUND = 30, 110  # pixels: of an operation, and of the axis and the margins
 
 
 def operations(frame: pd.DataFrame, direction: str | None) -> pd.DataFrame:
@@ -88,7 +89,10 @@ def operation_shares(table: pd.DataFrame) -> go.Figure:
         )
     )
     lay_out(
-        figure, "children better than their best parent, 95 % interval", "", 110 + 30 * len(rows)
+        figure,
+        "children better than their best parent, 95 % interval",
+        "",
+        _AROUND + _OPERATION * len(rows),
     )
     figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
     figure.update_yaxes(automargin=True, type="category")
@@ -123,30 +127,30 @@ def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
         number: of the trial.
         most: how many trials are kept, the nearest.
     """
-    place = {int(trial): index for index, trial in enumerate(frame["number"])}
+    rows = {int(trial): row for row, trial in enumerate(frame["number"])}
     parents = frame["parents"].tolist()
-    if number not in place:
+    if number not in rows:
         return Ancestry((), 0)
     near = {number: 0}
     waiting = deque([number])
     while waiting:
         child = waiting.popleft()
-        for parent in parents[place[child]]:
+        for parent in parents[rows[child]]:
             # a damaged row may name itself
-            if parent in place and parent < child and parent not in near:
+            if parent in rows and parent < child and parent not in near:
                 near[parent] = near[child] + 1
                 waiting.append(parent)
     kept = sorted(near, key=lambda trial: (near[trial], -trial))[:most]
     steps = dict.fromkeys(kept, 0)
     # the longest way, so that each parent stands above its children
     for child in sorted(kept, reverse=True):
-        for parent in parents[place[child]]:
+        for parent in parents[rows[child]]:
             if parent in steps and parent < child:
                 steps[parent] = max(steps[parent], steps[child] + 1)
     nodes = []
     for trial in sorted(kept, key=lambda trial: (steps[trial], -trial)):
-        row = frame.iloc[place[trial]]
-        own = tuple(parent for parent in parents[place[trial]] if parent in near)
+        row = frame.iloc[rows[trial]]
+        own = tuple(parent for parent in parents[rows[trial]] if parent in near)
         nodes.append(
             Ancestor(trial, steps[trial], own, row["operation"], float(row["value"]), row["label"])
         )
@@ -155,22 +159,22 @@ def ancestry(frame: pd.DataFrame, number: int, most: int = 40) -> Ancestry:
 
 def ancestry_figure(shown: Ancestry) -> go.Figure:
     """The tree, the candidate at the bottom; each point's ``customdata`` is its number."""
-    places = _place_nodes(shown)
+    positions = _position_nodes(shown)
     figure = go.Figure()
     lines: tuple[list[float | None], list[float | None]] = ([], [])
     for node in shown.nodes:
         for parent in node.parents:
-            if parent in places:
+            if parent in positions:
                 for axis, (one, other) in enumerate(
-                    zip(places[node.number], places[parent], strict=True)
+                    zip(positions[node.number], positions[parent], strict=True)
                 ):
                     lines[axis].extend((one, other, None))
     figure.add_scatter(
         x=lines[0], y=lines[1], mode="lines", line={"color": _EDGE, "width": 1.5}, hoverinfo="skip"
     )
     figure.add_scatter(
-        x=[places[node.number][0] for node in shown.nodes],
-        y=[places[node.number][1] for node in shown.nodes],
+        x=[positions[node.number][0] for node in shown.nodes],
+        y=[positions[node.number][1] for node in shown.nodes],
         mode="markers+text",
         marker={
             "color": [ORANGE if node.steps == 0 else BLUE for node in shown.nodes],
@@ -190,32 +194,32 @@ def ancestry_figure(shown: Ancestry) -> go.Figure:
     levels = max((node.steps for node in shown.nodes), default=0) + 1
     lay_out(figure, "", "", min(80 + _ROW * levels, _HEIGHT))
     figure.update_layout(showlegend=False, margin={"l": 20, "r": 20, "t": 20, "b": 20})
-    figure.update_xaxes(visible=False, range=[-0.02, 1.14])
-    figure.update_yaxes(visible=False, range=[-0.6, levels - 0.4])
+    figure.update_xaxes(visible=False, range=[-0.02, 1.14])  # words stand right of the points
+    figure.update_yaxes(visible=False, range=[-0.6, levels - 0.4])  # and below the lowest
     return figure
 
 
-def _place_nodes(shown: Ancestry) -> dict[int, tuple[float, float]]:
+def _position_nodes(shown: Ancestry) -> dict[int, tuple[float, float]]:
     """Where each trial stands: as high as it is many steps back, in its level near its children."""
     levels: dict[int, list[Ancestor]] = {}
     for node in shown.nodes:
         levels.setdefault(node.steps, []).append(node)
-    places: dict[int, tuple[float, float]] = {}
+    positions: dict[int, tuple[float, float]] = {}
     for step, nodes in sorted(levels.items()):
-        wished = {node.number: _preferred_place(node, shown, places) for node in nodes}
+        wished = {node.number: _preferred_position(node, shown, positions) for node in nodes}
         ordered = sorted(nodes, key=lambda node: (wished[node.number], node.number))
         for index, node in enumerate(ordered):
-            places[node.number] = ((index + 0.5) / len(ordered), float(step))
-    return places
+            positions[node.number] = ((index + 0.5) / len(ordered), float(step))
+    return positions
 
 
-def _preferred_place(
-    node: Ancestor, shown: Ancestry, places: dict[int, tuple[float, float]]
+def _preferred_position(
+    node: Ancestor, shown: Ancestry, positions: dict[int, tuple[float, float]]
 ) -> float:
     above = [
-        places[child.number][0]
+        positions[child.number][0]
         for child in shown.nodes
-        if node.number in child.parents and child.number in places
+        if node.number in child.parents and child.number in positions
     ]
     return sum(above) / len(above) if above else 0.5
 

@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 _MOST = 150  # columns that a screen can show apart
-_BAND = "rgba(0, 114, 178, 0.18)"
+_BAND = "rgba(0, 114, 178, 0.18)"  # BLUE, so pale that lines can be seen on it
+_SHOWN = 12  # operators, the most used ones
+_READ = 3000  # formulas: each has to be parsed when it is first met
+_ROW, _AROUND = 24, 130  # pixels: of an operator, and of the axis and the margins
 _NUMBERED = 12  # from so few generations on, each has its number at the axis
 _HEAT = [[0.0, "rgba(0, 114, 178, 0.04)"], [1.0, BLUE]]
 
@@ -194,8 +197,8 @@ def operator_use(
     frame: pd.DataFrame,
     table: pd.DataFrame,
     read_operators: Callable[[str], frozenset[str] | None],
-    top: int = 12,
-    sample: int = 3000,
+    top: int = _SHOWN,
+    sample: int = _READ,
 ) -> pd.DataFrame:
     """Share of each generation's formulas that use an operator; the most used operators first.
 
@@ -247,7 +250,7 @@ def operator_heat(use: pd.DataFrame) -> go.Figure:
             ygap=1,
         )
     )
-    lay_out(figure, "generation", "", 130 + 24 * len(rows))
+    lay_out(figure, "generation", "", _AROUND + _ROW * len(rows))
     figure.update_yaxes(automargin=True, showgrid=False)
     figure.update_xaxes(showgrid=False)
     return _number_generations(figure, len(rows.columns))

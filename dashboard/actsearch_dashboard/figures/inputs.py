@@ -19,6 +19,7 @@ from actsearch_dashboard.text import markup
 
 __all__ = ["learned_parameters", "parameter_names", "ridges"]
 
+_ROW, _AROUND = 46, 120  # pixels: of a site, and of the titles, the axis and the margins
 _OVERLAP = 1.5  # of a ridge, in rows: neighbours may touch
 _PANELS = 4  # parameters side by side that can still be read
 _LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -68,7 +69,7 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     for index in range(max(1, len(shown))):
         x, y = panel_axes(index)
         settings |= {x: across, y: upwards}
-    return lay_out(figure, "", "", 120 + 46 * max(2, len(sites)), settings=settings)
+    return lay_out(figure, "", "", _AROUND + _ROW * max(2, len(sites)), settings=settings)
 
 
 def _ridge(

@@ -26,6 +26,8 @@ __all__ = [
 Stage = Literal["start", "end"]
 
 _COLUMNS = 3  # panels side by side that can still be read
+_PANEL, _AROUND = 200, 110  # pixels: of a row of panels, and of the legend and the margins
+_STRIP, _STRIP_AROUND = 52, 90  # pixels: of a candidate, and of the axis and the margins
 _TICKS = 7  # names of sites below a small panel
 _WRITTEN = 16  # sites up to which a strip has room for its numbers
 _STRIP_TICKS, _STRIP_WIDTH = 16, 12  # names of sites below a strip, and their characters
@@ -119,7 +121,7 @@ def by_depth(
     ]
     # one call for all of them: each would go through the whole figure again
     figure.add_traces(lines, [row + 1 for row, _ in places], [column + 1 for _, column in places])
-    return lay_out(figure, "", "", 110 + 200 * rows, settings=settings)
+    return lay_out(figure, "", "", _AROUND + _PANEL * rows, settings=settings)
 
 
 def _vertical_axis(measure: Measure, lines: Sequence[go.Scatter]) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def heat_strip(shown: Sequence[LabelledDiagnostics], name: str, stage: Stage = "
         xgap=2,
         ygap=4,
     )
-    figure = lay_out(go.Figure(strip), "site", "", 90 + 52 * len(shown))
+    figure = lay_out(go.Figure(strip), "site", "", _STRIP_AROUND + _STRIP * len(shown))
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(names))), ticktext=names, automargin=True
     )

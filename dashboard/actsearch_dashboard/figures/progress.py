@@ -21,6 +21,7 @@ __all__ = ["DRAWN", "history", "states"]
 DRAWN = 150
 """So many trials are drawn at most, the best quarter of them and others evenly spread: more would cover each other."""
 
+_ROW, _AROUND = 46, 90  # pixels: of a bar, and of the margins
 _HOVERED = ["number", "label", "value", "reason"]
 
 
@@ -142,7 +143,7 @@ def states(counts: Mapping[TrialState, int]) -> go.Figure:
             width=0.55,
         )
     )
-    lay_out(figure, "", "", 90 + 46 * len(shown))
+    lay_out(figure, "", "", _AROUND + _ROW * len(shown))
     figure.update_layout(showlegend=False)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(showgrid=False, automargin=True)

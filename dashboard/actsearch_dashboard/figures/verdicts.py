@@ -15,6 +15,8 @@ from actsearch_dashboard.text import markup
 
 __all__ = ["verdict_intervals"]
 
+_ROW, _AROUND = 44, 110  # pixels: of a finalist, and of the axis and the margins
+
 
 def verdict_intervals(verdict: Verdict) -> go.Figure:
     """Difference of each finalist to the baseline with its interval, best on top."""
@@ -40,7 +42,7 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
         f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)} "
         f"({better} is better), 95 % interval"
     )
-    lay_out(figure, title, "", 110 + 44 * len(rows))
+    lay_out(figure, title, "", _AROUND + _ROW * len(rows))
     figure.add_vline(x=0, line_width=2, line_color=GREY)
     figure.update_yaxes(automargin=True, type="category")
     return figure
