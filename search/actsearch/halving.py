@@ -79,12 +79,22 @@ class SuccessiveHalving:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SuccessiveHalving:
-        """Read :meth:`describe` output."""
+        """Read :meth:`describe` output.
+
+        Raises:
+            StudyError: it is no pruner of this version's, or its settings are not.
+        """
         if data.get("name") != cls.name:
             raise StudyError(
                 f"this version knows no pruner {data.get('name')!r}: use the one that made the study"
             )
-        return cls(**data["settings"])
+        settings, names = data.get("settings"), {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(settings, Mapping) or settings.keys() - names:
+            raise StudyError(
+                f"the stored settings of the pruner are not {', '.join(sorted(names))}: another version or another "
+                "program wrote them; restore the database from a backup"
+            )
+        return cls(**settings)
 
 
 class Competition:

@@ -566,6 +566,14 @@ def test_the_pruner_is_stored_and_another_one_refused(sqlite_url: str) -> None:
         _study(storage=sqlite_url, load_if_exists=True, pruner=acs.SuccessiveHalving())
 
 
+@pytest.mark.parametrize(
+    "settings", [{"reduction_factor": 4, "speed": 1}, "fast", None, {"min_resource": "1"}]
+)
+def test_stored_settings_that_are_not_its_own_are_refused(settings: object) -> None:
+    with pytest.raises(acs.StudyError, match="reduction_factor|min_resource"):
+        SuccessiveHalving.from_json({"name": "successive_halving", "settings": settings})
+
+
 def test_a_study_without_a_pruner_gets_none_later(sqlite_url: str) -> None:
     _study(storage=sqlite_url, pruner=None)
     with pytest.raises(acs.StudyError, match="pruner name: 'successive_halving', stored None"):

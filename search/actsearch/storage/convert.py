@@ -36,6 +36,7 @@ __all__ = [
     "value_row",
 ]
 
+_DIRECTIONS = ("maximize", "minimize")
 _EPOCH_NUMBERS = ("train_loss", "train_metric", "valid_loss", "valid_metric")
 
 
@@ -68,11 +69,12 @@ def study_record(row: StudyRow) -> StudyRecord:
             f"study {tolerant.one_line(name)!r} cannot be read, its stored seed {tolerant.one_line(row.seed, 40)!r} "
             "is not a whole number: another program changed it; restore the database from a backup"
         )
+    directions = tolerant.texts(row.directions)
     return StudyRecord(
         row.id,
         name,
         row.seed,
-        row.direction if row.direction in ("maximize", "minimize") else None,
+        row.direction if row.direction in _DIRECTIONS else None,
         tolerant.mapping(row.space),
         tolerant.mapping(row.strategy),
         tolerant.settings(row.task),
@@ -80,7 +82,7 @@ def study_record(row: StudyRow) -> StudyRecord:
         tolerant.attributes(row.user_attrs),
         row.created,
         tolerant.settings(row.pruner),
-        tolerant.texts(row.directions),
+        directions if all(direction in _DIRECTIONS for direction in directions) else (),
         tolerant.texts(row.objectives),
     )
 
