@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -77,8 +78,9 @@ def _trial(number: int, state: TrialState, value: float | None, kind: int) -> Tr
     )
 
 
+@functools.cache
 def _mixed(count: int, sign: float = 1.0) -> list[TrialRecord]:
-    """A history with every state in which a trial can end, and values of both signs."""
+    """A history with every state in which a trial can end, and values of both signs; only to be read."""
     ends = [TrialState.COMPLETE] * 5 + [
         TrialState.FAILED,
         TrialState.REJECTED,
@@ -127,6 +129,9 @@ def _global_state() -> tuple[Any, ...]:
     )
 
 
+_TAKE_LONG = (("smallest", "mixed"), ("few", "none"))
+
+
 @pytest.mark.parametrize("name", list(STRATEGIES))
 class TestEveryStrategy:
     def _propose(
@@ -139,7 +144,7 @@ class TestEveryStrategy:
         ("space", "history"),
         [
             # where there is little that is new, looking for it takes long
-            pytest.param(*case, marks=pytest.mark.slow if case == ("smallest", "mixed") else ())
+            pytest.param(*case, marks=pytest.mark.slow if case in _TAKE_LONG else ())
             for case in itertools.product(SPACES, ("none", "mixed"))
         ],
     )

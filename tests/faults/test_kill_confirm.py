@@ -94,16 +94,17 @@ class Confirming:
         self.before = now
 
 
-Unbroken = Callable[[str], tuple[list[Any], int, list[str]]]
+Whole = tuple[list[Any], int, list[str]]
+Unbroken = Callable[[str], Whole]
 
 
 @pytest.fixture(scope="session")
 def unbroken_verdicts(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """Verdicts, looks and trainings of one that nothing happened to."""
-    known: dict[str, tuple[list[Any], int, list[str]]] = {}
+    known: dict[str, Whole] = {}
     folder = tmp_path_factory.mktemp("unbroken")
 
-    def of(name: str) -> tuple[list[Any], int, list[str]]:
+    def of(name: str) -> Whole:
         if name not in known:
             whole = Confirming(launcher, f"sqlite:///{folder}/{len(known)}.db", name)
             assert whole.run()
@@ -115,7 +116,17 @@ def unbroken_verdicts(launcher: Launcher, tmp_path_factory: pytest.TempPathFacto
     return of
 
 
-def _check_end(confirming: Confirming, unbroken: tuple[list[Any], int, list[str]]) -> None:
+@pytest.fixture(scope="session")
+def whole_stacked(unbroken_verdicts: Unbroken) -> Whole:
+    return unbroken_verdicts("stacked")
+
+
+@pytest.fixture(scope="session")
+def whole_callable(unbroken_verdicts: Unbroken) -> Whole:
+    return unbroken_verdicts("callable")
+
+
+def _check_end(confirming: Confirming, unbroken: Whole) -> None:
     """As if nothing had happened: verdicts to the last digit, as many looks, no training lost or made again."""
     verdicts, looks, trainings = unbroken
     stored = Stored(confirming.url)
@@ -153,11 +164,10 @@ def _files(folder: Path) -> Callable[[int], str]:
     return lambda number: f"sqlite:///{folder}/{number}.db"
 
 
-@pytest.mark.parametrize("name", ["stacked"])
 def test_a_confirmation_killed_and_resumed_gives_the_same_verdicts(
-    launcher: Launcher, unbroken_verdicts: Unbroken, tmp_path: Path, name: str
+    launcher: Launcher, whole_stacked: Whole, tmp_path: Path
 ) -> None:
-    _killed_and_resumed(launcher, _files(tmp_path), name, 3, unbroken_verdicts(name))
+    _killed_and_resumed(launcher, _files(tmp_path), "stacked", 2, whole_stacked)
 
 
 @pytest.mark.slow
@@ -174,42 +184,40 @@ def test_so_does_one_that_is_killed_again_and_again(
 
 @pytest.mark.parametrize("line", ["JUDGED", "STORED"])
 def test_so_does_one_that_is_killed_while_its_verdict_is_stored(
-    launcher: Launcher, unbroken_verdicts: Unbroken, tmp_path: Path, line: str
+    launcher: Launcher, whole_callable: Whole, tmp_path: Path, line: str
 ) -> None:
-    unbroken = unbroken_verdicts("callable")
     confirming = Confirming(launcher, _files(tmp_path)(0), "callable")
-    trainings = len(unbroken[2])
+    trainings = len(whole_callable[2])
     confirming.run((trainings + 1 + (line == "STORED"), 0.0))
     assert len(confirming.reported) == trainings
     confirming.run()
-    _check_end(confirming, unbroken)
+    _check_end(confirming, whole_callable)
 
 
 def test_so_does_one_on_a_server(
-    launcher: Launcher, unbroken_verdicts: Unbroken, server: Server
+    launcher: Launcher, whole_callable: Whole, server: Server
 ) -> None:
-    unbroken = unbroken_verdicts("callable")
-    _killed_and_resumed(launcher, lambda number: server.new_schema(), "callable", 3, unbroken)
+    _killed_and_resumed(
+        launcher, lambda number: server.new_schema(), "callable", 2, whole_callable
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda item: item.name)
 def test_ctrl_c_and_sigterm_lose_nothing_that_was_stored(
-    launcher: Launcher, unbroken_verdicts: Unbroken, tmp_path: Path, number: signal.Signals
+    launcher: Launcher, whole_callable: Whole, tmp_path: Path, number: signal.Signals
 ) -> None:
-    unbroken = unbroken_verdicts("callable")
     confirming = Confirming(launcher, _files(tmp_path)(0), "callable")
     assert not confirming.run((10, 0.0), number)
     stored = Stored(confirming.url)
     assert len(stored.scores) >= 10
     assert (stored.leases == 0) == (number is signal.SIGINT)  # which ends as an exception does
     assert confirming.run()
-    _check_end(confirming, unbroken)
+    _check_end(confirming, whole_callable)
 
 
 def test_of_three_that_go_on_at_once_one_does(
-    launcher: Launcher, unbroken_verdicts: Unbroken, tmp_path: Path
+    launcher: Launcher, whole_callable: Whole, tmp_path: Path
 ) -> None:
-    unbroken = unbroken_verdicts("callable")
     confirming = Confirming(launcher, _files(tmp_path)(0), "callable")
     assert not confirming.run((20, 0.0))
     children = [confirming.start() for _ in range(3)]
@@ -218,7 +226,7 @@ def test_of_three_that_go_on_at_once_one_does(
     assert sum(map(bool, trained)) == 1
     confirming.reported += sum(trained, [])
     confirming.check()
-    _check_end(confirming, unbroken)
+    _check_end(confirming, whole_callable)
     for child, code, own in zip(children, codes, trained, strict=True):
         if own:
             assert code == 0

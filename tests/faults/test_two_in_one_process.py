@@ -31,7 +31,7 @@ def _step(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.T
 
 @pytest.fixture
 def task(tiny_task: acs.Task) -> acs.Task:
-    return dataclasses.replace(tiny_task, model=_model, step=_step, epochs=2)
+    return dataclasses.replace(tiny_task, model=_model, step=_step)
 
 
 def _study(name: str, strategy: str = "random") -> acs.Study:
