@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from driven import Launcher
 from torch import nn
 
 import actsearch as acs
+
+gc.disable()
+# until the tests are known: a quarter of the time to import and collect went into looking through what stays anyway
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """From here on garbage is collected, but not looked for among what was imported and collected."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -133,7 +133,7 @@ def test_half_and_half_of_the_trials_are_the_whole(
             _run(study, distance_by_group, count)
         return study
 
-    whole, parts = searched("whole", 70), searched("parts", 35, 35)
+    whole, parts = searched("whole", 60), searched("parts", 35, 25)
     assert _trials(parts) == _trials(whole)
     operations = [trial.candidate.record.operation for trial in whole.trials]
     assert {"one group", "mixed groups"} <= set(operations)

@@ -260,11 +260,28 @@ class TestWithoutATrace:
         assert found[0] == found[1]
         assert reads[0] - reads[1] == made.batch_size  # one batch, for all trainings together
 
-    def test_the_verdict_looks_at_nothing(self) -> None:
-        task = task_of("mlp")
-        asked = [Request(Candidate.of(name).record, (1,), split="test") for name in NAMES]
-        for outcome in TaskSubject(task).train(asked):
-            assert outcome.evaluations[0].diagnostics is None
+    @pytest.mark.parametrize("how", [{"split": "test"}, {"diagnose": False}], ids=str)
+    def test_the_verdict_looks_at_nothing(self, how: dict[str, Any]) -> None:
+        asked = [Request(Candidate.of(name).record, (1,), **how) for name in NAMES]
+        for requests in (asked, asked[:1]):
+            for outcome in TaskSubject(task_of("mlp")).train(requests):
+                assert outcome.evaluations[0].diagnostics is None
+
+    def test_a_confirmation_diagnoses_no_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[Request] = []
+        train = TaskSubject.train
+
+        def noted(self: TaskSubject, requests: Any, *rest: Any, **more: Any) -> Any:
+            asked.extend(requests)
+            return train(self, requests, *rest, **more)
+
+        study = acs.create_study(study_name="s", space=acs.Space(activations=["relu", "tanh"]))
+        task = task_of("mlp", epochs=1)
+        study.optimize(task, n_trials=2, show_progress_bar=False)
+        monkeypatch.setattr(TaskSubject, "train", noted)
+        study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
+        assert asked
+        assert not any(request.diagnose for request in asked)
 
 
 @pytest.mark.parametrize(

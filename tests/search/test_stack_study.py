@@ -89,7 +89,7 @@ def test_a_stack_that_ran_out_of_memory_is_recorded_and_stays_small(
     monkeypatch: pytest.MonkeyPatch, sqlite_url: str
 ) -> None:
     task = task_of("mlp", epochs=1)
-    expected = _trials(_searched(task, acs.Local(batch=1), 16))
+    expected = _trials(_searched(task, acs.Local(batch=1), 12))
     sizes: list[int] = []
 
     def small(task: Any, members: Any, **more: Any) -> Any:
@@ -104,7 +104,7 @@ def test_a_stack_that_ran_out_of_memory_is_recorded_and_stays_small(
     resumed = acs.load_study(study_name="s", storage=sqlite_url)
     assert resumed.record.user_attrs["largest_stack"] == 4
     sizes.clear()
-    resumed.optimize(task, n_trials=8, executor=acs.Local(batch=8), show_progress_bar=False)
+    resumed.optimize(task, n_trials=4, executor=acs.Local(batch=8), show_progress_bar=False)
     assert max(sizes) <= 4
     assert _trials(resumed) == expected
 

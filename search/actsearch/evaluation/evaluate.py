@@ -64,8 +64,8 @@ def evaluate(
     for seed in request.seeds:
         follower = None if runs else tracker
         run = Run(
-            seed, request.number, request.phase, device, request.epochs, follower, request.lr
-        )
+            seed, request.number, request.phase, device, request.epochs, follower, request.lr, request.diagnose
+        )  # fmt: skip
         runs.append(_evaluate_seed(Candidate(request.record), objective, run, is_own))
         if runs[-1].state is not TrialState.COMPLETE:
             break

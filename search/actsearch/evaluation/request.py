@@ -27,6 +27,7 @@ class Request:
         split: the data it is scored on: "valid" in a search, "test" in a verdict.
         lr: learning rate of a Task; None for its own.
         epochs: of each training; None for as many as the task or the objective wants.
+        diagnose: whether a Task's sites are measured; never when it is scored on test data.
     """
 
     record: CandidateRecord
@@ -35,6 +36,7 @@ class Request:
     split: Split = "valid"
     lr: float | None = None
     epochs: int | None = None
+    diagnose: bool = True
 
     @property
     def phase(self) -> Phase:

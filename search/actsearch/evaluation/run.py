@@ -63,6 +63,7 @@ class Run:
         budget: int | None,
         tracker: RungTracker | None = None,
         lr: float | None = None,
+        diagnose: bool = True,
     ) -> None:
         """Args:
         seed: see above, as number, device and budget.
@@ -72,6 +73,7 @@ class Run:
         budget: see above.
         tracker: the pruner's, which follows what is reported.
         lr: learning rate of a Task; None for its own.
+        diagnose: whether a Task's sites are measured.
         """
         self.seed = seed
         self.number = number
@@ -81,6 +83,7 @@ class Run:
         self._phase: Phase = phase
         self._tracker = tracker
         self._lr = lr
+        self._diagnose = diagnose
         self._reported: dict[int, float] = {}
         self._training: TrainingResult | None = None
 
@@ -133,6 +136,7 @@ class Run:
         analysis = TaskAnalysis(task)
         placement = analysis.place(candidate, self.seed)
         on_test = self.scores_on_test(task)
+        is_diagnosed = self._diagnose and not on_test
         epochs = self.budget or task.epochs
 
         def follow(epoch: int, value: float) -> bool:
@@ -145,7 +149,7 @@ class Run:
             self.seed,
             on_test=on_test,
             report=follow,
-            watched=[] if on_test else [item.path for item in placement.replaced],
+            watched=[item.path for item in placement.replaced] if is_diagnosed else [],
             added=analysis.parameters_added(placement.model),
             lr=self._lr,
             epochs=epochs,

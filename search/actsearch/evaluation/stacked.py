@@ -65,6 +65,7 @@ class Stacker:
         on_test: bool = False,
         inexact: bool = False,
         epochs: int | None = None,
+        diagnose: bool = True,
     ) -> None:
         """Args:
         analysis: of the task whose model is trained.
@@ -72,6 +73,7 @@ class Stacker:
         on_test: whether to measure on test data.
         inexact: whether also stacks that may give other last bits than single training are wanted.
         epochs: of each training; the task's own by default.
+        diagnose: whether sites are measured; on test data they never are.
         """
         self.largest = largest
         self._analysis = analysis
@@ -80,6 +82,7 @@ class Stacker:
         self._on_test = on_test
         self._inexact = inexact
         self._epochs = epochs
+        self._diagnose = diagnose and not on_test
         # small stacks are trained side by side, a large one takes all threads for each operation
         threads = torch.get_num_threads()
         self._side_by_side = threads if threads > 1 and analysis.is_small else 1
@@ -141,7 +144,7 @@ class Stacker:
                 members,
                 on_test=self._on_test,
                 exit_rule=exit_rule,
-                diagnose=not self._on_test,
+                diagnose=self._diagnose,
                 side_by_side=self._side_by_side,
                 epochs=self._epochs,
                 batch=self._analysis.diagnostics_batch,

@@ -57,7 +57,8 @@ class Trainings:
         requests = {}
         for position, record, seed, step in wanted:
             lr = self.learning_rate(step)
-            request = Request(record, (seed,), split=split, lr=lr)
+            # diagnostics are of trials: nothing of a confirmation shows them
+            request = Request(record, (seed,), split=split, lr=lr, diagnose=False)
             key = self._unfinished.key(request.phase, position, record, seed, step, lr)
             requests[key] = request
         scores = self._take_stored(requests)

@@ -90,6 +90,7 @@ class TaskSubject(TaskAnalysis, Subject):
             on_test=requests[0].split == "test" and self.task.test is not None,
             inexact=inexact,
             epochs=epochs,
+            diagnose=requests[0].diagnose,
         )
         exit_rule = None if pruner is None else pruner.exit_rule(requests, epochs)
         with self.threads():
