@@ -12,6 +12,7 @@ import torch
 import torch._dynamo.testing
 from torch import Tensor, nn
 from ways_out_cases import (
+    FORMULAS,
     Case,
     all_cases,
     assert_same,
@@ -57,7 +58,13 @@ def test_compiled_as_one_graph_it_computes_the_same(case: Case, backend: str) ->
     assert_same(compiled(extremes()), module(extremes()), extremes())
 
 
-@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+_EXPORTED = (
+    *("sign", "sqrt", "log1p", "i0e", "sinc", "piecewise", "mix", "gelu", "row swish", "row relu, 0.5 at 0"),
+    *FORMULAS,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", in_gate(all_cases(), _EXPORTED))
 def test_its_exported_program_computes_the_same_for_any_batch(case: Case) -> None:
     module = case.module()
     batch = torch.export.Dim("batch")
@@ -76,7 +83,7 @@ def test_its_exported_program_computes_the_same_for_any_batch(case: Case) -> Non
 def test_any_number_of_activations_can_be_compiled_one_after_the_other() -> None:
     """torch compiles one code object at most eight times, and all formulas are computed by one method."""
     x = points()
-    for case in all_cases()[:12]:
+    for case in all_cases()[:10]:
         module = case.module()
         compiled = _compiled(module, "eager")
         torch.testing.assert_close(compiled(x), module(x), equal_nan=True)

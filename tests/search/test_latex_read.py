@@ -113,7 +113,14 @@ def assert_read_back(tree: Expression, rtol: float = 1e-8) -> None:
     )
 
 
-@pytest.mark.parametrize("name", list(OPERATORS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        # those that are written by a name alike are read alike: of them, the first is in the gate
+        pytest.param(name, marks=pytest.mark.slow) if name != "sign" and "operatorname" in row.latex else name
+        for name, row in OPERATORS.items()
+    ],
+)  # fmt: skip
 def test_every_operator_is_read_back_as_operand_of_every_other(name: str) -> None:
     arguments = (acs.parse("-x"), acs.parse("x - 3"))
     row = OPERATORS[name]

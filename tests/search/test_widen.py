@@ -145,9 +145,14 @@ def run(model: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("with_sample", [True, False])
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("pieces", PIECES)
+@pytest.mark.parametrize(
+    ("pieces", "training", "with_sample"),
+    [
+        # in the gate every two of the three meet
+        pytest.param(*case, marks=() if sum(case) % 2 else pytest.mark.slow)
+        for case in itertools.product(PIECES, (True, False), (True, False))
+    ],
+)
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_placed_model_starts_as_with_leaky_relu_and_the_same_weights(
     kind: str, pieces: int, training: bool, with_sample: bool

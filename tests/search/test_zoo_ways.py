@@ -33,10 +33,16 @@ def test_a_loop_over_time_may_be_longer_than_the_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["mlp_functions", "deep_loop", "values_loop", "own_lstm", "bare_recurrent", "auxiliary"],
-)
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+    ("name", "training"),
+    [
+        pytest.param(name, training, marks=() if training is quick else pytest.mark.slow)
+        for name, quick in (
+            ("mlp_functions", False), ("deep_loop", True), ("values_loop", False), ("own_lstm", True),
+            ("bare_recurrent", False), ("auxiliary", True),
+        )
+        for training in (False, True)
+    ],
+)  # fmt: skip
 def test_compiled_models_compute_the_same(name: str, training: bool) -> None:
     """In order where that is always the same, and in Python where it is not."""
     entry = OWN[name]
@@ -62,7 +68,13 @@ class Broken(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("last", [F.relu, F.gelu, F.elu, F.leaky_relu, F.hardtanh, F.softsign])
+@pytest.mark.parametrize(
+    "last",
+    [
+        F.relu, F.leaky_relu,
+        *(pytest.param(it, marks=pytest.mark.slow) for it in (F.gelu, F.elu, F.hardtanh, F.softsign)),
+    ],
+)  # fmt: skip
 def test_a_graph_may_break_between_calls(last: Any) -> None:
     x = torch.randn(3, 8)
     placed = acs.place(Broken(last), ["sin", "silu"], sample=x).model
