@@ -29,6 +29,11 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    """What is frozen is hidden from gc.get_referrers, which hypothesis asks where it is imported for its summary."""
+    gc.unfreeze()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of these tests."""
     resuming.add_option(parser)
