@@ -57,6 +57,7 @@ class Browser:
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
+            "--force-prefers-reduced-motion",  # without a GPU, the processor draws animations
             "--window-size=1400,1400",
         ):
             options.add_argument(flag)
