@@ -28,6 +28,7 @@ __all__ = ["serve"]
 
 def warm_up() -> None:
     """Have everything imported that a search imports when it first needs it."""
+    torch.set_num_threads(1)  # a fork would wait for threads that it does not have
     x, y = torch.randn(16, 2), torch.arange(16) % 2
     task = acs.Task(
         model=lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)),
@@ -95,7 +96,6 @@ def _forget_pytest() -> None:
 
 
 def _obey() -> None:
-    torch.set_num_threads(1)
     out = os.fdopen(os.dup(1), "w")
     for line in os.fdopen(os.dup(0)):
         command, *given = json.loads(line)
