@@ -29,9 +29,14 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
-def pytest_sessionfinish() -> None:
-    """What is frozen is hidden from gc.get_referrers, which hypothesis asks where it is imported for its summary."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What is frozen is hidden from gc.get_referrers, which hypothesis asks where it is imported for its summary.
+
+    The launcher, which no test may have asked for, ends here: later, xdist ends its processes at any moment.
+    """
     gc.unfreeze()
+    if launcher := session.config.stash.get(_LAUNCHER, None):
+        launcher.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,12 +116,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     needs = any("launcher" in getattr(item, "fixturenames", ()) for item in session.items)
     if needs and not session.config.option.collectonly:
         session.config.stash[_LAUNCHER] = Launcher()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End what a test may not have asked for."""
-    if launcher := config.stash.get(_LAUNCHER, None):
-        launcher.close()
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def serve(commands: int, answers: int) -> NoReturn:
         )  # as pipes of xdist, which would not see the end of the process of the tests
         _forget_pytest()
         gc.freeze()  # what is here is never looked at again, and shared with every fork
+        gc.enable()  # conftest.py switches it off until now
         _obey()
     except BaseException:
         traceback.print_exc()
