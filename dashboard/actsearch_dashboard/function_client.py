@@ -36,6 +36,7 @@ class _Client:
         """Start the process unless it runs; it takes seconds to load torch, which this does not wait for."""
         with self._starting:
             if self._process is None or self._process.poll() is not None:
+                self._close_pipes()
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _CODE.format(path=sys.path)],
                     stdin=subprocess.PIPE,  # it ends when this is closed, however this process ends
@@ -43,6 +44,13 @@ class _Client:
                     process_group=0,  # a terminal's Ctrl-C is for the server alone
                 )
             return self._process
+
+    def _close_pipes(self) -> None:
+        """Close those of a process that has ended."""
+        if self._process is not None and self._process.stdin and self._process.stdout:
+            with contextlib.suppress(OSError):  # what was left to be written has no reader
+                self._process.stdin.close()
+            self._process.stdout.close()
 
     def ask(self, request: bytes) -> bytes:
         """The answer to a request; b"" if the process ended instead."""
@@ -56,7 +64,7 @@ class _Client:
                 process.stdin.write(request)
                 process.stdin.flush()
                 return process.stdout.readline()
-            except OSError:  # it has just ended
+            except (OSError, ValueError):  # it has just ended, or its pipes were closed since
                 return b""
             finally:
                 timer.cancel()

@@ -131,3 +131,22 @@ def test_starting_does_not_wait_for_the_answer_to_another_session() -> None:
     client._process = running
     with client._conversation:
         assert client.start() is running
+
+
+def test_the_next_process_takes_the_place_of_one_that_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pipes are closed with it: a server that runs for weeks has only so many."""
+    monkeypatch.setattr(function_client, "_CODE", "print(input()[::-1])  # {path!r}")
+    client = function_client._Client()
+    assert client.ask(b"first\n") == b"tsrif\n"
+    first = client._process
+    assert first is not None
+    first.wait()
+    assert client.ask(b"next\n") == b"txen\n"
+    assert first.stdin is not None
+    assert first.stdout is not None
+    assert first.stdin.closed
+    assert first.stdout.closed
+    assert client._process is not None
+    client._process.communicate()
