@@ -125,9 +125,19 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     where = "validation data" if verdict.validation_only else "test data"
     st.caption(
         f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {where}, "
-        f"{verdict.seeds} paired seeds; intervals hold for all {verdict.comparisons} comparisons made on it."
+        f"{verdict.seeds} paired seeds; intervals hold for {verdict.counted} made on it."
     )
+    if later := _count_later_trials(view, when):
+        st.caption(
+            f"{later} {'trial has' if later == 1 else 'trials have'} completed since then, and no verdict has compared "
+            "what they found: call `study.confirm(task)` again."
+        )
     return verdicts[-1]
+
+
+def _count_later_trials(view: StudyView, when: datetime) -> int:
+    frame = view.frame()
+    return int(((frame["completed"] > when) & (frame["state"] == "COMPLETE")).sum())
 
 
 def confirmation_start(view: StudyView) -> datetime | None:

@@ -267,7 +267,7 @@ def _ask(question: str) -> bool:
 def _dashboard(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("streamlit") is None:
         print(
-            "actsearch: the dashboard needs streamlit: pip install 'actsearch[dashboard]'",
+            "actsearch: the dashboard needs streamlit: install actsearch with its extra, actsearch[dashboard]",
             file=sys.stderr,
         )
         return 1

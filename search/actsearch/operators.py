@@ -1,4 +1,4 @@
-"""The operators a formula may use. To add one, add a row: nothing else.
+"""The operators a formula may use. To add one that torch has a function for, add a row: nothing else.
 
 The table holds no torch: ``function`` is the dotted name of the implementation, looked up once, when
 :mod:`actsearch.activations` binds it. Semantics are plain IEEE: ``log(-1)`` is NaN, ``1/0`` is infinite;

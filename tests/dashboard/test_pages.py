@@ -61,6 +61,13 @@ def test_study_shows_verdict_best_and_history(opened: Opener, whole: Path) -> No
     reader.close()
 
 
+def test_trials_that_no_verdict_has_compared_are_counted(opened: Opener, copied: Path) -> None:
+    assert "no verdict has compared" not in said(opened("study", copied, study="confirmed"))
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("UPDATE confirmations SET created = '2020-01-01 00:00:00.000000'")
+    assert "6 trials have completed since then" in said(opened("study", copied, study="confirmed"))
+
+
 def test_study_without_verdict_says_how_to_get_one(opened: Opener, whole: Path) -> None:
     for page in ("study", "leaderboard"):
         assert "study.confirm(task" in said(opened(page, whole, study="plain"))

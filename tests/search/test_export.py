@@ -435,6 +435,22 @@ def test_the_user_s_own_model_as_the_winner_gives_the_word_to_keep_it() -> None:
     assert code == "# Nothing was confirmed to be better: keep ReLU.\n"
 
 
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        (3, "# Undecided: 3 seeds are too few"),
+        (10, "# Keep ReLU: nothing beat it; differences above"),
+    ],
+)
+def test_a_verdict_without_a_winner_is_exported_as_what_it_says(seeds: int, expected: str) -> None:
+    base = VerdictRow("ReLU", "ReLU", 0.9, 0.0, 0.0, 0.0, 1.0, "baseline", (0.9,), 0.9)
+    verdict = Verdict("waves", "accuracy", "maximize", seeds, 1, base, (), base, None, 0.01)
+    code = acs.to_python(verdict)
+    assert code.startswith(expected)
+    assert code == f"# {verdict.sentence}\n"
+    assert "intervals hold for the one comparison" in str(verdict)
+
+
 def test_a_confirmed_catalog_row_is_exported_as_that_row() -> None:
     record = acs.Candidate.of("rrelu").record.activations["*"]
     row = VerdictRow(

@@ -291,7 +291,7 @@ def test_the_message_says_who_where_and_since_when(
     _set(database_url, owner="alice\n", acquired=datetime.now(UTC) - timedelta(hours=3))
     with pytest.raises(acs.StudyError) as caught:
         storage.lease(study).acquire()
-    for word in ("'s'", "alice", socket.gethostname(), f"process {os.getpid()}", "since 3.0 h",
+    for word in ("'s'", "alice", socket.gethostname(), f"process {os.getpid()}", "for 3.0 h",
                  "last heartbeat 0 s ago", "actsearch unlock"):  # fmt: skip
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -464,6 +464,18 @@ class TestLooking:
         with pytest.raises(acs.StudyError, match="no trial is complete yet"):
             _ = _study().best_trial
 
+    def test_where_every_trial_failed_the_reason_is_said(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def objective(candidate: Any, run: Any) -> float:
+            raise ValueError("no such file")
+
+        study = _study()
+        study.optimize(objective, n_trials=2, show_progress_bar=False)
+        assert "all 2 trials failed, the last one: " in caplog.text
+        with pytest.raises(acs.StudyError, match=r"2 failed, the last one with: .*no such file"):
+            _ = study.best_trial
+
     def test_the_dataframe_has_a_row_for_each_trial(self, study: acs.Study) -> None:
         frame = study.trials_dataframe()
         assert list(frame["number"]) == list(range(len(study.trials)))

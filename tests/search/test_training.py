@@ -172,6 +172,18 @@ def test_training_is_bit_equal_to_a_plain_loop(
 
 
 @pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (lambda optimizer: None, r"called with \(optimizer, total_steps\): .* takes 1 positional"),
+        (lambda optimizer, steps: None, "returned None"),
+    ],
+)
+def test_what_makes_no_schedule_is_refused(schedule: Any, expected: str) -> None:
+    with pytest.raises(acs.TaskError, match=expected):
+        fit(task(schedule=schedule), built(2), 0)
+
+
+@pytest.mark.parametrize(
     ("schedule", "factor"), [("cosine", cosine), ("linear", linear)], ids=["cosine", "linear"]
 )
 def test_a_schedule_reaches_its_end_with_the_last_batch(

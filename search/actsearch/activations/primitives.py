@@ -147,7 +147,7 @@ def _check_value(row: Operator, function: Callable[..., Tensor]) -> None:
         value = function(*(torch.tensor([number], dtype=dtype) for number in numbers))
         if not torch.allclose(value, torch.tensor([row.expected], dtype=dtype), rtol=rtol, atol=0):
             raise ActivationError(
-                f"operator {row.name!r}: {row.function} gives {value.item():.6g} at {numbers}, not {row.expected:.6g}"
+                f"operator {row.name!r}: {row.function} gives {value.item()!r} at {numbers}, not {row.expected!r}"
             )
 
 

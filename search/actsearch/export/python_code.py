@@ -88,7 +88,8 @@ def to_python(
     """
     row = what.winner if isinstance(what, Verdict) else what
     if isinstance(row, VerdictRow) and _is_unchanged_model(row):
-        return f"# Nothing was confirmed to be better: keep {escape_comment(row.label)}.\n"
+        keep = f"Nothing was confirmed to be better: keep {row.label}."
+        return f"# {escape_comment(what.sentence if isinstance(what, Verdict) else keep)}\n"
     note = " ".join(filter(None, (_origin(what), note)))
     if several := resolve_records(row):
         if learned is not None:

@@ -19,6 +19,7 @@ from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.tables import (
     best_trial,
     leaderboard,
+    no_complete_trial,
     objective_names,
     pareto_front,
     rank_key,
@@ -56,6 +57,7 @@ __all__ = [
     "has_histogram",
     "compute_verdict",
     "leaderboard",
+    "no_complete_trial",
     "leaders",
     "resolve_duplicates",
     "mirrors",

@@ -12,6 +12,7 @@ from actsearch.errors import StudyError
 from actsearch.pareto import front
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import explain_duplicate, make_columns, mirrors, same_values
+from actsearch.storage.tolerant import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ __all__ = [
     "best_trial",
     "escape_csv_formula",
     "leaderboard",
+    "no_complete_trial",
     "objective_names",
     "pareto_front",
     "rank_key",
@@ -69,8 +71,17 @@ def best_trial(trials: Sequence[TrialRecord], direction: str | None) -> TrialRec
     """
     ranked = leaderboard(trials, direction)
     if not ranked:
-        raise StudyError("no trial is complete yet: call study.optimize(task, n_trials=...) first")
+        raise no_complete_trial(trials)
     return ranked[0]
+
+
+def no_complete_trial(trials: Sequence[TrialRecord]) -> StudyError:
+    """What to raise while no trial is complete: why the last one failed, or that none was trained."""
+    if failed := [trial for trial in trials if trial.state is TrialState.FAILED]:
+        return StudyError(
+            f"no trial is complete: {len(failed)} failed, the last one with: {one_line(failed[-1].reason)}"
+        )
+    return StudyError("no trial is complete yet: call study.optimize(task, n_trials=...) first")
 
 
 def pareto_front(trials: Sequence[TrialRecord], directions: Sequence[str]) -> list[TrialRecord]:

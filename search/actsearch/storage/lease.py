@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import logging
 import os
+import shlex
 import socket
 import threading
 import time
@@ -70,7 +71,7 @@ class Holder:
 
     def __str__(self) -> str:
         return (
-            f"{one_line(self.owner)} on {one_line(self.host)} (process {self.pid}, since {_age(self.acquired)}, "
+            f"{one_line(self.owner)} on {one_line(self.host)} (process {self.pid}, for {_age(self.acquired)}, "
             f"last heartbeat {_age(self.renewed)} ago)"
         )
 
@@ -140,7 +141,7 @@ class Lease:
     def _refusal(self, holder: Holder) -> StudyError:
         return StudyError(
             f"study {self._study_name!r} is being run by {holder}; wait for it, or stop it first; "
-            f"if it has ended and cannot say so, use: actsearch unlock"
+            f"if it has ended and cannot say so: actsearch unlock {shlex.quote(self._study_name)} STORAGE"
         )
 
     def _watch(self, holder: Holder) -> None:

@@ -60,7 +60,7 @@ class PostgreSQL(Backend):
         except ImportError as error:
             raise StorageError(
                 f"{request.shown}: no driver for PostgreSQL is installed ({error}); "
-                "pip install 'actsearch[postgresql]'"
+                "install actsearch with its extra, actsearch[postgresql]"
             ) from error
         except (exc.ArgumentError, ValueError):  # as more ports than hosts; it may quote the URL
             raise StorageError(

@@ -80,7 +80,8 @@ class Strategy(abc.ABC):
     """A function of the history, with settings.
 
     ``propose`` is called by a study's driver whenever every proposed trial has ended; it must depend on its
-    arguments alone, so that a killed and resumed study proposes the same. A subclass is a frozen dataclass of
+    arguments alone, so that a killed and resumed study proposes the same; another seed of the study, or a longer
+    history, gives other proposals. A subclass is a frozen dataclass of
     JSON-ready settings; a fresh instance must propose what an old one would.
 
     Attributes:

@@ -29,6 +29,7 @@ from actsearch.report import (
     compute_verdict,
     count_comparisons,
     leaderboard,
+    no_complete_trial,
     objective_names,
     pareto_front,
     shrunken_means,
@@ -206,9 +207,7 @@ class Confirmation:
             return self._pick_from_front(trials)
         ranked = leaderboard(trials, self._direction)
         if not ranked:
-            raise StudyError(
-                "no trial is complete yet: call study.optimize(task, n_trials=...) first"
-            )
+            raise no_complete_trial(trials)
         contenders = [
             Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
         ]
@@ -221,9 +220,7 @@ class Confirmation:
         """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
         ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
         if not ranked:
-            raise StudyError(
-                "no trial is complete yet: call study.optimize(task, n_trials=...) first"
-            )
+            raise no_complete_trial(trials)
         last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
         positions = {round(last * index / max(1, wanted - 1)) for index in range(wanted)}
         return [
@@ -306,7 +303,7 @@ class Confirmation:
         tuned = [scores[step].test for scores, step in zip(runs, chosen, strict=True)]
         if contender.number is None and all(value is None for value in tuned):
             raise StudyError(
-                f"the baseline could not be trained: {self._trainings.last_reason}; "
+                f"the baseline could not be trained: {self._trainings.last_reason}; if its loss diverged, "
                 "lower the learning rate, or name an activation, as in baseline='relu'"
             )
         label = self._baseline_label() if contender.number is None else contender.record.label

@@ -120,6 +120,11 @@ class Driver:
             self._log_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
+            if self._trained and (failed := self._all_failed()):
+                _log.warning(
+                    "study %s: all %d trials failed, the last one: %s",
+                    self._study.name, len(failed), failed[-1].reason,
+                )  # fmt: skip
 
     @contextlib.contextmanager
     def _holding(self) -> Iterator[None]:
@@ -314,13 +319,18 @@ class Driver:
         count = self._history.trained
         if not count - latest < _SAME_FAILURES <= count:
             return
-        trained = [trial for trial in self._history if trial.state.is_trained]
-        reasons = {trial.reason for trial in trained}
-        if len(reasons) == 1 and all(trial.state is TrialState.FAILED for trial in trained):
+        failed = self._all_failed()
+        reasons = {trial.reason for trial in failed}
+        if len(reasons) == 1:
             raise StudyError(
-                f"the first {len(trained)} trials of study {self._study.name!r} all failed in the same way: "
+                f"the first {len(failed)} trials of study {self._study.name!r} all failed in the same way: "
                 f"{reasons.pop()}; fix the objective and start a new study"
             )
+
+    def _all_failed(self) -> list[TrialRecord]:
+        """The trials that were trained, if every one of them failed."""
+        trained = [trial for trial in self._history if trial.state.is_trained]
+        return trained if all(trial.state is TrialState.FAILED for trial in trained) else []
 
 
 def _curves(trials: Iterable[TrialRecord]) -> dict[bytes, Curve]:

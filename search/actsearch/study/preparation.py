@@ -34,7 +34,8 @@ def resolve_direction(study: StudyRecord, subject: Subject) -> str:
         )
     if (direction := study.direction or own) is None:
         raise StudyError(
-            "the direction is not set: create_study(direction='maximize') or 'minimize'"
+            f"the direction is not set, and {subject.metric!r} does not tell which way is better: "
+            "create_study(direction='maximize') or 'minimize'"
         )
     return direction
 

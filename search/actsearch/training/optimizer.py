@@ -91,14 +91,21 @@ def build_schedule(
     """The task's schedule, or None.
 
     Raises:
-        TaskError: when the number of steps is needed but the data does not know its length.
+        TaskError: when the number of steps is needed but the data does not know its length, or what should make the
+            schedule does not.
     """
     if task.schedule is None:
         return None
     if total_steps is None:
         raise TaskError("a schedule needs training data that knows its length")
     make = SCHEDULES[task.schedule] if isinstance(task.schedule, str) else task.schedule
-    return make(optimizer, total_steps)
+    try:
+        schedule = make(optimizer, total_steps)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"schedule= is called with (optimizer, total_steps): {error}") from error
+    if schedule is None:
+        raise TaskError("schedule= is called with (optimizer, total_steps) and returned None")
+    return schedule
 
 
 def _is_preset(function: Any, argument: str) -> bool:

@@ -133,6 +133,15 @@ class Verdict:
     shared_rows: tuple[SharedRows, ...] = ()
 
     @property
+    def counted(self) -> str:
+        """How many comparisons the intervals hold for, in words."""
+        return (
+            "the one comparison"
+            if self.comparisons == 1
+            else f"all {self.comparisons} comparisons"
+        )
+
+    @property
     def sentence(self) -> str:
         """What to do, in plain words, and what to keep in mind."""
         text = self._decision()
@@ -205,7 +214,7 @@ class Verdict:
         where = "validation data" if self.validation_only else "test data"
         return (
             f"{self.study_name}: {self.metric} on {where}, {self.seeds} paired seeds, "
-            f"intervals hold for all {self.comparisons} comparisons made on it"
+            f"intervals hold for {self.counted} made on it"
         )
 
     def _table(self) -> str:
