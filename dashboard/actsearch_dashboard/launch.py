@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 
 from actsearch.errors import ActsearchError
@@ -27,12 +28,18 @@ def launch(storage_url: str, port: int | None = None, open_browser: bool = True)
         open_browser: open a browser window.
 
     Returns:
-        The server's exit code; 0 after Ctrl-C or SIGTERM.
+        The server's exit code; 0 after Ctrl-C or SIGTERM, 1 if the port is taken.
 
     Raises:
         ActsearchError: called outside of the main thread, or where an event loop runs, as in a notebook.
     """
     _check_place()
+    if port and not _is_free(port):  # said before an address is, at which somebody else answers
+        print(
+            f"actsearch: port {port} is taken: choose another one with --port, or none",
+            file=sys.stderr,
+        )
+        return 1
     port = port or _free_port()
     print(f"The dashboard is at http://{ADDRESS}:{port}  (Ctrl-C ends it)", flush=True)
     try:
@@ -60,11 +67,15 @@ _ELSEWHERE = (
 
 def _free_port() -> int:
     """The first port from 8501 on at which nobody listens."""
-    for port in range(_FIRST_PORT, _FIRST_PORT + 100):
-        with socket.socket() as probe:
-            if os.name == "posix":  # where it does not mean: although somebody listens
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((ADDRESS, port))
-                return port
-    return _FIRST_PORT  # the server says what is wrong with it
+    ports = range(_FIRST_PORT, _FIRST_PORT + 100)
+    return next(filter(_is_free, ports), _FIRST_PORT)  # the server says what is wrong with it
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        if os.name == "posix":  # where it does not mean: although somebody listens
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((ADDRESS, port))
+            return True
+    return False

@@ -60,6 +60,19 @@ def test_bad_arguments_are_refused(
     assert "usage" in capsys.readouterr().err
 
 
+def test_a_port_that_is_taken_is_refused_before_an_address_is_announced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as other:
+        other.bind((ADDRESS, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["sqlite:///s.db", "--port", str(port), "--no-browser"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"port {port} is taken" in err
+
+
 def _answers(port: int, path: str = "/_stcore/health") -> str | None:
     try:
         with urllib.request.urlopen(f"http://{ADDRESS}:{port}{path}", timeout=2) as answer:
