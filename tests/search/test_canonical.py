@@ -15,7 +15,7 @@ from actsearch.activations import value_and_gradient
 from actsearch.expression import Call, Expression, Number, Parameter, X, canonical
 from actsearch.operators import OPERATORS
 
-_THOROUGH = settings(max_examples=50, deadline=None, derandomize=True)
+_THOROUGH = settings(max_examples=80, deadline=None, derandomize=True)
 
 # Many of the cases that the canonical form looks for: sums, products, signs, zeros and ones.
 _UNARY = ["neg", "neg", "identity", "sin", "tanh", "exp", "relu", "square"]

@@ -452,7 +452,7 @@ def begun(
 NUMBERS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     NUMBERS, st.none() | st.floats(allow_nan=False, allow_infinity=False), st.booleans(),
     st.lists(NUMBERS, max_size=5).map(tuple), st.text(max_size=20),

@@ -257,7 +257,7 @@ class TestTrees:
         assert from_tree(to_tree(tree)) == tree
 
     @given(st.integers(0, 2**32))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=60, deadline=None)
     def test_so_do_random_formulas(self, seed: int) -> None:
         random.seed(seed)
         tree = random_formula(primitive_set(Space(operators="all")))
@@ -310,7 +310,7 @@ class TestMutations:
         parent=st.sampled_from(PARENTS),
     )
     @settings(
-        max_examples=80,
+        max_examples=150,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )

@@ -57,7 +57,7 @@ def test_what_is_another_candidate_stays(formula: str) -> None:
     assert acs.fingerprint(simplify(tree)) == acs.fingerprint(tree)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_values_stay_those_of_the_formula(seed: int) -> None:
     random.seed(seed)
