@@ -898,6 +898,22 @@ class TestConfirm:
         with pytest.raises(acs.StudyError, match=next(iter(how))):
             _confirm(searched, tiny_task, **how)
 
+    def test_rates_that_do_not_follow_the_task_are_not_tuned(
+        self, tiny_task: acs.Task, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Three equal trainings would be compared, and a rate recommended that was never in use."""
+        task = tiny_task.replace(
+            schedule=lambda optimizer, steps: torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, 1e-2, total_steps=steps
+            )
+        )
+        study = acs.create_study(study_name="s")
+        study.optimize(task, n_trials=2, show_progress_bar=False)
+        verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
+        assert [row.learning_rate for row in (verdict.baseline, *verdict.rows)] == [None, None]
+        assert verdict.baseline.mean == verdict.baseline.as_given
+        assert "do not follow the task's lr" in caplog.text
+
     def test_a_baseline_by_name_is_called_by_it(
         self, searched: acs.Study, tiny_task: acs.Task
     ) -> None:

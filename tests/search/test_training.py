@@ -21,7 +21,13 @@ import actsearch as acs
 from actsearch.evaluation import Candidate, Run, make_subject
 from actsearch.records import Outcome, TrialState
 from actsearch.seeds import derive
-from actsearch.training import TrainingResult, check_task, fit, parameter_groups
+from actsearch.training import (
+    TrainingResult,
+    check_task,
+    fit,
+    parameter_groups,
+    uses_learning_rate,
+)
 
 CPU = torch.device("cpu")
 generator = torch.Generator().manual_seed(0)
@@ -181,6 +187,35 @@ def test_training_is_bit_equal_to_a_plain_loop(
 def test_what_makes_no_schedule_is_refused(schedule: Any, expected: str) -> None:
     with pytest.raises(acs.TaskError, match=expected):
         fit(task(schedule=schedule), built(2), 0)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+
+
+def own_cycle(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
+
+
+def warm_up(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / 8))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"schedule": "cosine"}, True),
+        ({"schedule": own_cycle}, True),
+        ({"schedule": warm_up}, True),
+        ({"optimizer": torch.optim.LBFGS}, True),
+        ({"schedule": one_cycle}, False),
+        ({"optimizer": lambda groups, lr: torch.optim.SGD(groups, lr=0.1)}, False),
+    ],
+)
+def test_whether_the_rates_follow_the_task_is_found_out(settings: Any, expected: bool) -> None:
+    assert uses_learning_rate(task(**settings)) is expected
 
 
 @pytest.mark.parametrize(

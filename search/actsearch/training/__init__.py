@@ -4,7 +4,7 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.training.check import check_task
 from actsearch.training.data_check import DataReport, Overlap, check_data
 from actsearch.training.loop import TrainingResult, fit
-from actsearch.training.optimizer import parameter_groups
+from actsearch.training.optimizer import parameter_groups, uses_learning_rate
 
 __all__ = [
     "DataReport",
@@ -15,4 +15,5 @@ __all__ = [
     "fit",
     "isolated_random",
     "parameter_groups",
+    "uses_learning_rate",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "build_optimizer",
     "build_schedule",
     "parameter_groups",
+    "uses_learning_rate",
 ]
 
 
@@ -106,6 +107,40 @@ def build_schedule(
     if schedule is None:
         raise TaskError("schedule= is called with (optimizer, total_steps) and returned None")
     return schedule
+
+
+def uses_learning_rate(task: Task) -> bool:
+    """Whether the rates of a training follow the task's ``lr``: a schedule or optimiser of the user's may set its own.
+
+    Both are built for a parameter of their own, at two rates.
+    """
+    try:
+        return _first_rates(task, task.lr) != _first_rates(task, 3 * task.lr)
+    except (
+        Exception
+    ):  # as an optimiser for other shapes alone; what is wrong with it is said when it trains
+        return True
+
+
+def _first_rates(task: Task, lr: float) -> list[float]:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    optimizer = build_for_groups(task, [{"params": [parameter]}], lr)
+    schedule = build_schedule(
+        task, optimizer, 2 * _PROBED
+    )  # some refuse to be stepped at their end
+    rates = []
+    for _ in range(_PROBED):
+        rates += [float(group["lr"]) for group in optimizer.param_groups]
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return rates
+
+
+_PROBED = (
+    16  # steps: a schedule that starts at a rate of 0 or at one of its own may follow lr later
+)
 
 
 def _is_preset(function: Any, argument: str) -> bool:

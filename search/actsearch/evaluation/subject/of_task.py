@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.task import Task
-from actsearch.training import TrainingResult, fit
+from actsearch.training import TrainingResult, fit, isolated_random, uses_learning_rate
 
 __all__ = ["TaskSubject"]
 
@@ -45,13 +46,24 @@ class TaskSubject(TaskAnalysis, Subject):
         self.metric = task.resolved_metric.name
         self.objectives = task.objective_directions
         self.epochs = task.epochs
-        self.learning_rate = task.lr
         self.device_type = self.device.type
         if self.findings.may_stack_later:
             self.findings.stack_refusal = ""
         self._test_hash: str | None = None
         # whether stacks are faster; None until it is worth asking
         self._is_stacked: bool | None = None
+
+    @functools.cached_property
+    def learning_rate(self) -> float | None:  # type: ignore[override]
+        """The task's; None where its optimiser or schedule sets rates of its own, so that no other one can be tried."""
+        with isolated_random(0):
+            if uses_learning_rate(self.task):
+                return self.task.lr
+        _log.warning(
+            "the rates of training do not follow the task's lr, its optimizer or schedule sets its own: a verdict "
+            "compares at these alone; to have the rate tuned for each activation, derive them from the optimizer's lr"
+        )
+        return None
 
     def __reduce__(self) -> Any:
         """Another process gets the task, and of what was found the one thing that decides last bits."""
