@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-import json
-import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +22,8 @@ from actsearch.checks import (
     is_integer,
 )
 from actsearch.errors import TaskError
-from actsearch.seeds import global_streams
-from actsearch.task.data import as_source, describe_source, tensor_digest
+from actsearch.task.data import as_source
+from actsearch.task.identity import data_hash, describe_task
 from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
 from actsearch.task.objectives import MEASURED, check_objectives, default_direction
 
@@ -35,7 +31,6 @@ __all__ = ["SCHEDULES", "Task"]
 
 Objective = float | Mapping[str, float]
 
-_MODEL_LINES = 400  # of a model's repr that are stored
 _MOST_EPOCHS = 2**31 - 1  # an epoch's number is stored in 32 bits
 _LARGEST_BATCH = 2**63 - 1  # DataLoaders and slices take no more
 _MOST_SEEDS = 1000  # trainings of each candidate; a larger number is probably meant as a seed
@@ -279,62 +274,8 @@ class Task:
     def data_hash(self, name: Literal["train", "valid", "test"]) -> str:
         """A hash of one data set as it is now; "" for a missing test set. Nothing but that set is read."""
         source = getattr(self, name)
-        return "" if source is None else _hash(describe_source(source))
+        return "" if source is None else data_hash(source)
 
     def describe(self) -> dict[str, Any]:
         """What the search's results depend on, as JSON data: model, settings and data, never source text."""
-        with global_streams, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = self.build()
-        shapes = {name: list(p.shape) for name, p in model.named_parameters()}
-        return {
-            "model": repr(model).splitlines()[:_MODEL_LINES],
-            "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {_hash(shapes)}",
-            "weights": _describe_weights(self.model),
-            "loss": _callable_name(self.loss),
-            "metric": self.resolved_metric.name,
-            **({} if self.objectives is None else {"objectives": list(self.objectives)}),
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "optimizer": _callable_name(self.optimizer),
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "schedule": _callable_name(self.schedule),
-            "clip_grad_norm": self.clip_grad_norm,
-            "seeds": self.seeds if isinstance(self.seeds, int) else list(self.seeds),
-            "gain": self.gain,
-            "amp": None if self.amp is None else "bfloat16",
-            "step": _callable_name(self.step),
-            "evaluate": _callable_name(self.evaluate),
-            "train": self.data_hash("train"),
-            "valid": self.data_hash("valid"),
-        }
-
-
-def _describe_weights(model: Any) -> str:
-    """Where a run's weights come from; a module's own are part of the task."""
-    if not isinstance(model, nn.Module):
-        return "built under each seed"
-    state = {
-        name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)
-    }
-    digests = {name: tensor_digest(value).hex() for name, value in state.items()}
-    return f"kept {_hash(digests)}"
-
-
-def _hash(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _callable_name(function: Any) -> str | None:
-    """A callable's qualified name with bound arguments; memory addresses left out."""
-    if function is None or isinstance(function, str):
-        return function
-    if isinstance(function, functools.partial):
-        arguments = [repr(item) for item in function.args]
-        arguments += [f"{key}={value!r}" for key, value in sorted(function.keywords.items())]
-        return f"{_callable_name(function.func)}({', '.join(arguments)})"
-    if isinstance(function, nn.Module):
-        return repr(function)
-    # without the module: a script's functions are in __main__ or not, depending on how it is started
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+        return describe_task(self)
