@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.seeds import global_streams
+from actsearch.task.budget import budget_settings
 from actsearch.task.data import describe_source, tensor_digest
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def describe_task(task: Task) -> dict[str, Any]:
         "loss": _callable_name(task.loss),
         "metric": task.resolved_metric.name,
         **({} if task.objectives is None else {"objectives": list(task.objectives)}),
-        "epochs": task.epochs,
+        **budget_settings(task),
+        **({} if task.sample is None else {"sample": "given"}),
         "batch_size": task.batch_size,
         "optimizer": _callable_name(task.optimizer),
         "lr": task.lr,

@@ -22,6 +22,7 @@ from actsearch.checks import (
     is_integer,
 )
 from actsearch.errors import TaskError
+from actsearch.task.budget import DEFAULT_EPOCHS, check_budget, default_eval_every
 from actsearch.task.data import as_source
 from actsearch.task.identity import data_hash, describe_task
 from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
@@ -31,7 +32,6 @@ __all__ = ["SCHEDULES", "Task"]
 
 Objective = float | Mapping[str, float]
 
-_MOST_EPOCHS = 2**31 - 1  # an epoch's number is stored in 32 bits
 _LARGEST_BATCH = 2**63 - 1  # DataLoaders and slices take no more
 _MOST_SEEDS = 1000  # trainings of each candidate; a larger number is probably meant as a seed
 _SEEDS = range(-(2**63), 2**63)  # what torch and databases take
@@ -63,12 +63,12 @@ class Task:
         loss: ``(output, target) -> scalar``; not needed with ``step`` and ``evaluate``.
         metric: name (accuracy, loss, mse, mae, r2), ``(outputs, targets) -> float``, or a key of what
             ``evaluate`` returns. A trial's value is the metric on ``valid`` after the last epoch.
-        epochs: passes over ``train``.
+        epochs: passes over ``train``, each followed by one evaluation on ``valid``.
         batch_size: samples in a batch.
         optimizer: ``(parameters, lr=...) -> Optimizer``, given ``weight_decay`` where it takes one.
         lr: learning rate.
         weight_decay: for the weights; learned activation parameters have none.
-        schedule: "cosine", "linear", or ``(optimizer, total_steps) -> LRScheduler``, stepped every batch.
+        schedule: "cosine", "linear", or ``(optimizer, total_steps) -> LRScheduler``.
         clip_grad_norm: largest norm of the gradient, or None.
         seeds: how many seeds each trial trains under, or the seeds themselves.
         gain: "auto" draws the weights before each placed activation anew, N(0, g^2 / fan_in) with the activation's own
@@ -84,6 +84,17 @@ class Task:
         objectives: names of what is optimised, the metric first, where that is more than the metric: "latency", "size",
             "parameters", "sparsity", "gradient_ratio", "loss", another metric, or a key of what ``evaluate`` returns.
             The study's ``directions`` are in the same order.
+        sample: what the model's forward takes: a tensor, a tuple of arguments or a mapping of keywords. With it the
+            model is looked at to find its activations; by default with the first training batch, or ``step`` on that.
+        steps: training batches in total, in the place of ``epochs``; the data are begun anew as often as needed.
+        eval_every: steps from one evaluation on ``valid`` to the next, with ``steps``; a tenth of these by default.
+        schedule_every: "step" steps the schedule after every step of the optimizer, "epoch" after every epoch;
+            ``total_steps`` counts the same. ``ReduceLROnPlateau`` is stepped after every evaluation in any case.
+        patience: training ends after so many evaluations in a row without a better metric. The weights and the value of
+            the best evaluation then count, also where the training reaches its end; None: those of the last one.
+        tune_lr: "auto" tries other learning rates on the model unchanged before a search, and takes the best one where
+            it is clearly better; True takes it in any case; False tries none.
+        accumulate_grad_batches: batches whose mean gradient makes one step of the optimizer.
 
     Example:
         >>> x = torch.randn(64, 4)  # (samples, features)
@@ -105,7 +116,7 @@ class Task:
     test: Any = None
     loss: Callable[[Any, Any], Tensor] | None = None
     metric: str | Callable[[Tensor, Tensor], Any] = "loss"
-    epochs: int = 10
+    epochs: int = DEFAULT_EPOCHS
     batch_size: int = 64
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     lr: float = 1e-3
@@ -121,6 +132,13 @@ class Task:
     name: str | None = None
     diagnostics: bool = True
     objectives: Sequence[str] | None = None
+    sample: Any = None
+    steps: int | None = None
+    eval_every: int | None = None
+    schedule_every: Literal["step", "epoch"] = "step"
+    patience: int | None = None
+    tune_lr: Literal["auto"] | bool = "auto"
+    accumulate_grad_batches: int = 1
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""
@@ -136,6 +154,12 @@ class Task:
         if self.loss is None and (self.step is None or self.evaluate is None):
             raise TaskError("give loss=, or both step= and evaluate=")
         metric = resolve_metric(self.metric, self.evaluate is not None)
+        check_budget(self)
+        if self.patience is not None and metric.direction is None:
+            raise TaskError(
+                f"patience= follows the metric, and it is not known whether {metric.name} is better when it is larger: "
+                "give one with a name of ours, or leave patience out"
+            )
         self._check_numbers()
         self._check_choices()
         if self.objectives is not None:
@@ -146,7 +170,6 @@ class Task:
             object.__setattr__(self, "objectives", names)
 
     def _check_numbers(self) -> None:
-        check_field(self, "epochs", check_integer, TaskError, low=1, high=_MOST_EPOCHS)
         check_field(self, "batch_size", check_integer, TaskError, low=1, high=_LARGEST_BATCH)
         check_field(self, "lr", check_number, TaskError, above=0)
         check_field(self, "weight_decay", check_number, TaskError, low=0)
@@ -212,6 +235,28 @@ class Task:
     def resolved_metric(self) -> Metric:
         """The metric with its direction and accumulator."""
         return resolve_metric(self.metric, self.evaluate is not None)
+
+    @property
+    def unit(self) -> Literal["epoch", "step"]:
+        """What the budget counts, and the numbers of a curve's records."""
+        return "epoch" if self.steps is None else "step"
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Epochs or steps from one evaluation to the next; the last may come earlier."""
+        if self.steps is None:
+            return 1
+        return self.eval_every or default_eval_every(self.steps, self.accumulate_grad_batches)
+
+    @property
+    def evaluations(self) -> int:
+        """How often a training is evaluated on ``valid``."""
+        return self.epochs if self.steps is None else -(-self.steps // self.evaluation_interval)
+
+    def position(self, evaluation: int) -> int:
+        """The epoch, or the step, after which an evaluation takes place; all are counted from 1."""
+        position = evaluation * self.evaluation_interval
+        return position if self.steps is None else min(position, self.steps)
 
     @property
     def objective_directions(self) -> Mapping[str, Direction | None]:
