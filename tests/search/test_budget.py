@@ -27,7 +27,7 @@ def make_task(**settings: Any) -> acs.Task:
         loss=F.cross_entropy,
         batch_size=16,
     )
-    return acs.Task(**{**usual, **settings})  # type: ignore[arg-type]
+    return acs.Task(**{**usual, **settings})
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, default_collate
 
+from actsearch.errors import PlacementError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.placement import (
     ModelAnalysis,
     Placement,
     Sites,
+    StepCall,
     expose_sites,
     initialise_for_gain,
     model_structure,
@@ -54,7 +56,7 @@ class Findings:
         other_model: of the latest with another structure, under another seed, with that structure.
         parameters: numbers that its model learns; None also while a lazy layer does not know its shape.
         is_small: whether a batch is too little work to be shared out between threads.
-        first_batch: of a loader, to see shapes.
+        first_batch: of a loader or data set, to see shapes.
         diagnostics_batch: the one that is diagnosed in every training.
         data: what its data share, and whether they were read to the end.
         stack_refusal: why nothing of this task is stacked; empty while it is.
@@ -143,7 +145,14 @@ class TaskAnalysis:
 
     def _analyze(self, model: nn.Module) -> ModelAnalysis:
         with isolated_random(0):  # a user's model may draw from any generator where it is run
-            return ModelAnalysis(model, self.sample(model))
+            model = self._movable(model)
+            return ModelAnalysis(model, _move_sample(self.sample(model), _device_of(model)))
+
+    def _movable(self, model: nn.Module) -> nn.Module:
+        """The model, or where a step of the user's own may put its batches on a GPU, a copy that is there, too."""
+        if self.task.step is None or self.task.sample is not None or self.device.type == "cpu":
+            return model
+        return copy_model(model).to(self.device)
 
     def place(self, candidate: Candidate, seed: int, *, opened: bool = False) -> Placement:
         """The model built under a seed, with a candidate's activations in it.
@@ -167,6 +176,7 @@ class TaskAnalysis:
                 else place_analyzed(analysis, model, record)
             )
         if self.task.gain == "auto" and not record.is_baseline:
+            placement.model.to(_device_of(analysis.shell))  # where the sample is
             with isolated_random(derive(seed, "gain")):
                 initialise_for_gain(placement, analysis.sample)
         return placement
@@ -188,14 +198,28 @@ class TaskAnalysis:
         """What arrives at each hidden site under seed 0, by path; empty where the model's inputs are not known."""
         analysis, task = self.analyze_model(), self.task
         inputs = analysis.sample
-        if isinstance(task.train, tuple) and task.step is None:
-            inputs = inputs_and_targets(tuple(t[:_SCREENED_SAMPLES] for t in task.train))[0]
-        if inputs is None:
-            return {}
-        device = next((p.device for p in analysis.shell.parameters()), torch.device("cpu"))
+        if isinstance(inputs, StepCall):
+            with contextlib.suppress(PlacementError):  # it may take whole batches alone
+                return self._watch_sites(analysis, StepCall(inputs.step, self._screened_batch()))
+        elif isinstance(task.train, tuple) and task.step is None:
+            inputs = inputs_and_targets(self._screened_batch())[0]
+        return {} if inputs is None else self._watch_sites(analysis, inputs)
+
+    def _watch_sites(self, analysis: ModelAnalysis, inputs: Any) -> dict[str, Tensor]:
         hidden = [site.path for site in analysis.sites if site.role == "hidden"]
-        traces = trace_sites(analysis.shell, hidden, to_device(inputs, device))
+        inputs = _move_sample(inputs, _device_of(analysis.shell))
+        traces = trace_sites(analysis.shell, hidden, inputs)
         return {path: item.inputs.float().cpu() for path, item in traces.items()}
+
+    def _screened_batch(self) -> Any:
+        """Samples whose pre-activations are screened; with a step the same ones as without."""
+        source = self.task.train
+        if isinstance(source, tuple):
+            return tuple(tensor[:_SCREENED_SAMPLES] for tensor in source)
+        if hasattr(source, "batch_size"):
+            return self._first_batch()
+        with isolated_random(0):
+            return default_collate([reading_copy(source)[0]])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -210,20 +234,28 @@ class TaskAnalysis:
     # its data
 
     def sample(self, model: nn.Module) -> Any:
-        """A few inputs of the training data, for shapes; None where the task's step alone knows what the model takes.
+        """What the model is looked at with: the task's sample, inputs of the training data, or its step on a batch.
 
         A batch that is a mapping of what the model's forward names is such inputs also with a step.
         """
+        if self.task.sample is not None:
+            return self.task.sample
         batch = self._first_batch()
         if self.task.step is None:
             return inputs_and_targets(batch)[0]
-        return _try_as_inputs(batch, model) if isinstance(batch, Mapping) else None
+        if isinstance(batch, Mapping):
+            rows = 2 if hasattr(self.task.train, "batch_size") else 1
+            if (inputs := _try_as_inputs(batch, model, rows)) is not None:
+                return inputs
+        return StepCall(self.task.step, batch)
 
     def _first_batch(self) -> Any:
-        """Of tensors two rows, of a data set one item, of a loader a batch, read once."""
-        source = self.task.train
+        """The first batch where a step takes it; else of tensors two rows, of a data set one item. Read once."""
+        source, step = self.task.train, self.task.step
         if isinstance(source, tuple):
-            return tuple(tensor[:2] for tensor in source)
+            return tuple(
+                tensor[: 2 if step is None else self.task.batch_size] for tensor in source
+            )
         if self.findings.first_batch is None:
             self.findings.first_batch = self._read_first(reading_copy(source))
         return self.findings.first_batch
@@ -232,9 +264,9 @@ class TaskAnalysis:
         with isolated_random(0):
             if hasattr(source, "batch_size"):
                 return next(iter(source))
-            item = source[0]
             if self.task.step is not None:
-                return default_collate([item]) if isinstance(item, Mapping) else None
+                return next(iter(DataLoader(source, batch_size=self.task.batch_size)))
+            item = source[0]
         return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)
 
     def diagnostics_batch(self) -> Any:
@@ -305,6 +337,16 @@ def _copy_batch(batch: Any) -> Any:
         return batch
 
 
+def _device_of(model: nn.Module) -> torch.device:
+    return next((item.device for item in model.parameters()), torch.device("cpu"))
+
+
+def _move_sample(sample: Any, device: torch.device) -> Any:
+    if isinstance(sample, StepCall):
+        return StepCall(sample.step, to_device(sample.batch, device))
+    return to_device(sample, device)
+
+
 def _count_parameters(model: nn.Module) -> int | None:
     parameters = list(model.parameters())
     if any(isinstance(item, nn.parameter.UninitializedParameter) for item in parameters):
@@ -322,9 +364,11 @@ def _sum_tensors(model: nn.Module) -> list[float]:
     ]
 
 
-def _try_as_inputs(batch: Mapping[str, Any], model: nn.Module) -> Any:
-    """Two samples of a batch, if the model takes it as it is."""
-    sample = {key: item[:2] if isinstance(item, Tensor) else item for key, item in batch.items()}
+def _try_as_inputs(batch: Mapping[str, Any], model: nn.Module, rows: int) -> Any:
+    """The first rows of a batch, if the model takes it as it is."""
+    sample = {
+        key: item[:rows] if isinstance(item, Tensor) else item for key, item in batch.items()
+    }
     try:
         if set(sample) <= set(inspect.signature(model.forward).parameters):
             observe_output(model, sample)

@@ -4,7 +4,7 @@ from actsearch.placement.analysis import ModelAnalysis, model_structure, sites
 from actsearch.placement.choose import match_sites
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.initialise import initialise_for_gain
-from actsearch.placement.model_run import forward
+from actsearch.placement.model_run import StepCall, forward
 from actsearch.placement.placing import (
     Placement,
     expose_sites,
@@ -19,6 +19,7 @@ __all__ = [
     "Placement",
     "Site",
     "Sites",
+    "StepCall",
     "expose_sites",
     "forward",
     "initialise_for_gain",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from actsearch.errors import ActsearchError, PlacementError
 from actsearch.placement.random_streams import isolated_random
 
 __all__ = [
+    "StepCall",
     "explain_run_errors",
     "forward",
     "observe_output",
@@ -24,6 +28,19 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StepCall:
+    """A training step with its batch, in the place of a sample where only the step knows what the model takes.
+
+    Attributes:
+        step: ``(model, batch) -> loss``; it may call the model or parts of it as often as it likes, and train them.
+        batch: whatever the step takes.
+    """
+
+    step: Callable[[nn.Module, Any], Any]
+    batch: Any
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -44,12 +61,64 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on one batch of inputs: a tensor, a tuple or list of arguments, or a mapping of keywords."""
+    """Call a model on one batch of inputs: a tensor, a tuple or list of arguments, or a mapping of keywords.
+
+    Of a :class:`StepCall` the results are those of the model and of the parts that the step called, and the loss.
+    """
+    if isinstance(inputs, StepCall):
+        return _run_step(model, inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
     if isinstance(inputs, (tuple, list)):
         return model(*inputs)
     return model(inputs)
+
+
+def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
+    """What the step's own calls of modules gave, in order, and its loss."""
+    results: list[Any] = []
+    depth = 0
+
+    def enter(*_: Any) -> None:
+        nonlocal depth
+        depth += 1
+
+    def leave(module: nn.Module, inputs: Any, result: Any) -> None:
+        nonlocal depth
+        depth -= 1
+        if depth == 0:
+            results.append(result)
+
+    with contextlib.ExitStack() as hooks:
+        for module in model.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                hooks.callback(module.register_forward_pre_hook(enter).remove)
+                hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
+        try:
+            return [*results, call.step(model, call.batch)]
+        except Exception as error:
+            if _asks_for_gradients(error) and not torch.is_grad_enabled():
+                raise  # it is run once more, with gradients
+            raise PlacementError(
+                f"step= does not run on the first batch of the training data: {type(error).__name__}: {error}; "
+                "mend it, or give Task(sample=...), what the model's forward takes, to look at the model without it"
+            ) from error
+
+
+@contextlib.contextmanager
+def _preserve_weights(model: nn.Module) -> Iterator[None]:
+    """Give weights, buffers and gradients back what they were before the block: a step may train what it is given."""
+    held = [item for item in (*model.parameters(), *model.buffers()) if not is_lazy(item)]
+    kept = [(item, item.detach().clone(), item.grad) for item in held]
+    for item in held:
+        item.grad = None  # a backward pass would add to it in place
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for item, before, grad in kept:
+                item.copy_(before)
+                item.grad = grad
 
 
 @contextlib.contextmanager
@@ -74,7 +143,8 @@ def run_model(
         training: its mode.
         gradients: whether operations are recorded for a backward pass.
     """
-    with preserve_modes(model):
+    is_step = isinstance(sample, StepCall)
+    with preserve_modes(model), _preserve_weights(model) if is_step else contextlib.nullcontext():
         model.train(training)
         with torch.set_grad_enabled(gradients), isolated_random(0), _force_eager():
             return forward(model, _clone_sample(sample))
@@ -94,9 +164,14 @@ def try_without_gradients(attempt: Callable[[bool], _T]) -> _T:
     try:
         return attempt(False)
     except RuntimeError as error:
-        if "require grad" not in str(error):  # as torch.autograd.grad says it
+        if not _asks_for_gradients(error):
             raise
     return attempt(True)
+
+
+def _asks_for_gradients(error: Exception) -> bool:
+    """Whether torch says that there is nothing to take a derivative of."""
+    return isinstance(error, RuntimeError) and "require grad" in str(error)
 
 
 @contextlib.contextmanager
@@ -123,6 +198,8 @@ def _force_eager() -> contextlib.AbstractContextManager[Any]:
 
 def _clone_sample(sample: Any) -> Any:
     """A sample that a model may write over; what is neither a tensor nor holds any stays what it is."""
+    if isinstance(sample, StepCall):
+        return StepCall(sample.step, _copy_batch(sample.batch))
     if isinstance(sample, Tensor):
         return sample.detach().clone().requires_grad_(sample.requires_grad)
     if type(sample) in (tuple, list):
@@ -130,3 +207,17 @@ def _clone_sample(sample: Any) -> Any:
     if type(sample) is dict:
         return {key: _clone_sample(item) for key, item in sample.items()}
     return sample
+
+
+def _copy_batch(batch: Any) -> Any:
+    """A batch that a step may write over; itself where its class allows no copy."""
+    try:
+        return copy.deepcopy(batch)
+    except Exception:  # the user's class, or tensors with a history: anything
+        pass
+    if isinstance(batch, Mapping | tuple | list):
+        return _clone_sample(batch)
+    try:
+        return batch.clone()
+    except Exception:  # neither has every class a clone()
+        return batch

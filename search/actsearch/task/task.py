@@ -75,8 +75,8 @@ class Task:
             gain g = 1 / sqrt(E[f(z)^2]); None keeps the model's initialisation.
         device: "auto" (CUDA if there is one), or a torch device.
         amp: None, or "bfloat16" for autocast.
-        step: ``(model, batch) -> loss`` for batches that are not (inputs, targets). A batch that is a mapping of what
-            the model's forward names, as transformers' models take, also serves as the sample for placement.
+        step: ``(model, batch) -> loss`` for batches that are not (inputs, targets), whatever they are. To find the
+            activations, it is run on the first batch with a copy of the model.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
         name: for tables.
         diagnostics: look at every replaced site before and after each training of a search, on one fixed batch, and
@@ -219,10 +219,9 @@ class Task:
             check_known("schedule", schedule, SCHEDULES, TaskError)
         check_one_of("diagnostics", self.diagnostics, (True, False), TaskError)
         check_one_of("gain", self.gain, (None, "auto"), TaskError)
-        if self.gain == "auto" and (isinstance(self.model, nn.Module) or self.step is not None):
+        if self.gain == "auto" and isinstance(self.model, nn.Module):
             raise TaskError(
-                "gain='auto' draws weights anew: give a function that builds the model, "
-                "and data as (inputs, targets)"
+                "gain='auto' draws weights anew: give a function that builds the model"
             )
         check_one_of("amp", self.amp, (None, "bfloat16", torch.bfloat16), TaskError)
         self.torch_device()

@@ -243,7 +243,10 @@ def _list_numbers(tensor: Tensor) -> tuple[float, ...]:
 
 
 def observe_sites(
-    model: nn.Module, paths: Sequence[str], loss: Callable[[], Tensor]
+    model: nn.Module,
+    paths: Sequence[str],
+    loss: Callable[[], Tensor],
+    more: Iterable[Tensor] = (),
 ) -> tuple[SiteDiagnostics, ...]:
     """One pass of one model.
 
@@ -251,6 +254,7 @@ def observe_sites(
         model: with its activations at some paths.
         paths: of these.
         loss: runs the model on a batch.
+        more: tensors besides its buffers that this may write to.
     """
     observations: dict[str, list[SiteObservation]] = {}
 
@@ -263,7 +267,7 @@ def observe_sites(
 
         return hook
 
-    with isolated_random(0), preserve_state(model), contextlib.ExitStack() as hooks:
+    with isolated_random(0), preserve_state(model, more), contextlib.ExitStack() as hooks:
         for path in paths:
             hooks.callback(model.get_submodule(path).register_forward_hook(watch(path)).remove)
         return site_diagnostics(

@@ -157,7 +157,9 @@ class TrainingRun:
 
         def observe() -> tuple[SiteDiagnostics, ...]:
             batch = self._batch()
-            return observe_sites(self.model, paths, lambda: self.loss(batch)[0])
+            # a step may have an optimizer of its own
+            weights = () if self.task.step is None else self.model.parameters()
+            return observe_sites(self.model, paths, lambda: self.loss(batch)[0], weights)
 
         return try_to_diagnose(observe)
 

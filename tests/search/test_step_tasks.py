@@ -1,0 +1,182 @@
+"""Tasks with a step of their own are looked at as those with a loss are, whatever their batches hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+import actsearch as acs
+from actsearch.evaluation.subject.of_task import TaskSubject
+
+X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] > 0).long()
+
+
+class Net(nn.Module):
+    """One module, one function, and a gate, which has to stay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate = nn.Linear(4, 8), nn.Sequential(nn.Linear(8, 8), nn.Sigmoid())
+        self.act, self.last = nn.ReLU(), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.act(self.first(x)) + 1)
+        if float(h.detach().sum()) > 1e9:  # torch.fx does not get past it
+            raise ArithmeticError
+        scores: Tensor = self.last(h * self.gate(h))
+        return scores
+
+
+class WithLoss(Net):
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        scores = super().forward(x)
+        return scores if y is None else (scores, F.cross_entropy(scores, y))
+
+
+class Discriminator(nn.Module):
+    """Parts that the step calls one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = Net(), nn.Linear(2, 1)
+
+
+@dataclasses.dataclass
+class Graph:
+    """A batch of a class of its own."""
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: Any) -> Graph:
+        return Graph(self.x.to(device), self.y.to(device))
+
+
+def own_backward(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """As the step of a GAN: one part is trained here, by an optimizer of its own."""
+    head = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    head.zero_grad()
+    torch.autograd.backward(F.softplus(model.head(model.body(batch[0]).detach())).mean())
+    head.step()
+    return F.softplus(-model.head(model.body(batch[0]))).mean()
+
+
+def from_objects(batches: Iterable[Any]) -> DataLoader[Any]:
+    return DataLoader(list(batches), batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
+
+
+TUPLES = (X, Y)
+STEPS: dict[str, tuple[Any, Any, Any]] = {
+    "tuples": (Net, TUPLES, lambda m, b: F.cross_entropy(m(b[0]), b[1])),
+    "several calls": (Net, TUPLES, lambda m, b: F.cross_entropy(m(b[0]) + m(-b[0]), b[1])),
+    "loss in forward": (WithLoss, TUPLES, lambda m, b: m(*b)[1]),
+    "other names": (
+        Net,
+        from_objects([{"atoms": X[:8], "label": Y[:8], "name": "first"}]),
+        lambda m, b: F.cross_entropy(m(b["atoms"]), b["label"]),
+    ),
+    "objects": (
+        Net,
+        from_objects([Graph(X[:8], Y[:8])]),
+        lambda m, b: F.cross_entropy(m(b.x), b.y),
+    ),
+    "derivatives": (
+        Net,
+        TUPLES,
+        lambda m, b: torch.autograd.grad(
+            m(x := b[0].requires_grad_()).sum(), x, create_graph=True
+        )[0].square().mean(),
+    ),
+}  # fmt: skip
+
+
+def step_task(model: Any, train: Any, step: Any, **settings: Any) -> acs.Task:
+    return acs.Task(
+        model=model, train=train, valid=train, step=step, metric="score", epochs=1, **settings,
+        evaluate=lambda m, batches: {"score": sum(float(step(m, b).detach()) for b in batches)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_shows_the_sites_that_a_sample_shows(name: str) -> None:
+    model, train, step = STEPS[name]
+    seen = TaskSubject(step_task(model, train, step)).sites()
+    wanted = acs.sites(model(), X[:8])
+    assert [(site.path, site.role) for site in seen] == [(site.path, site.role) for site in wanted]
+    assert [site.role for site in seen] == ["hidden", "hidden", "gate"]
+
+
+def test_parts_that_a_step_calls_are_seen_and_what_it_trains_is_not_kept() -> None:
+    subject = TaskSubject(step_task(Discriminator, TUPLES, own_backward))
+    shell = subject.analyze_model().shell
+    before = {name: value.clone() for name, value in shell.state_dict().items()}
+    assert [site.role for site in subject.sites()] == ["hidden", "hidden", "gate"]
+    assert set(subject.pre_activations()) == {site.path for site in subject.sites()[:2]}
+    after = shell.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(item.grad is None for item in shell.parameters())
+
+
+def test_a_step_writes_over_no_data_of_the_users() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        batch.x.zero_()
+        return F.cross_entropy(model(batch.x), batch.y)
+
+    graph = Graph(X[:8].clone(), Y[:8])
+    TaskSubject(step_task(Net, from_objects([graph]), step)).sites()
+    assert torch.equal(graph.x, X[:8])
+
+
+def test_a_sample_is_taken_in_the_place_of_the_step() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        raise AssertionError("not to be run")
+
+    sites = TaskSubject(step_task(Net, TUPLES, step, sample=X[:2])).sites()
+    assert [site.role for site in sites] == ["hidden", "hidden", "gate"]
+
+
+def test_a_step_that_fails_is_named_with_the_way_out() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(model(batch["x"]), batch["y"])
+
+    subject = TaskSubject(step_task(Net, TUPLES, step))
+    with pytest.raises(acs.PlacementError, match=r"step= does not run .*Task\(sample=...\)"):
+        subject.sites()
+
+
+def accuracy(model: nn.Module, batches: Any) -> dict[str, float]:
+    hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+    return {"accuracy": hits / 20}
+
+
+@pytest.mark.parametrize("gain", [None, "auto"])
+def test_a_search_by_a_step_equals_one_by_a_loss(gain: str | None, sqlite_url: str) -> None:
+    usual: dict[str, Any] = dict(
+        model=Net,
+        train=(X[:40], Y[:40]),
+        valid=(X[40:], Y[40:]),
+        metric="accuracy",
+        epochs=2,
+        lr=1e-2,
+        gain=gain,
+    )
+    by_loss = acs.Task(**usual, loss=F.cross_entropy)
+    by_step = acs.Task(**usual, step=STEPS["tuples"][2], evaluate=accuracy)
+
+    def trials(name: str, task: acs.Task) -> list[Any]:
+        study = acs.create_study(
+            study_name=name, storage=sqlite_url, strategy="random", direction="maximize", seed=3
+        )
+        study.enqueue_trial("max(x, param(0.1, per='channel') * x)")
+        study.optimize(task, n_trials=3, show_progress_bar=False)
+        return [(t.number, t.state, t.value, str(t.candidate), t.reason) for t in study.trials]
+
+    assert trials("loss", by_loss) == trials("step", by_step)
