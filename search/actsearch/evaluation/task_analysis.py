@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, default_collate
 
-from actsearch.errors import PlacementError
+from actsearch.errors import PlacementError, TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.placement import (
     ModelAnalysis,
@@ -40,6 +40,7 @@ from actsearch.training import (
     isolated_random,
 )
 from actsearch.training.diagnose import fixed_batch
+from actsearch.training.inputs import check_arguments, explain_inputs
 from actsearch.training.threads import is_small, one_thread
 
 __all__ = ["TaskAnalysis"]
@@ -146,7 +147,16 @@ class TaskAnalysis:
     def _analyze(self, model: nn.Module) -> ModelAnalysis:
         with isolated_random(0):  # a user's model may draw from any generator where it is run
             model = self._movable(model)
-            return ModelAnalysis(model, _move_sample(self.sample(model), _device_of(model)))
+            sample = _move_sample(self.sample(model), _device_of(model))
+            is_of_train = self.task.sample is None and self.task.step is None
+            if is_of_train:
+                check_arguments(self.task, model, self._first_batch(), "train")
+            try:
+                return ModelAnalysis(model, sample)
+            except PlacementError as error:
+                if is_of_train and (text := explain_inputs(copy_model(model), sample, "train")):
+                    raise TaskError(text) from error
+                raise
 
     def _movable(self, model: nn.Module) -> nn.Module:
         """The model, or where a step of the user's own may put its batches on a GPU, a copy that is there, too."""
@@ -266,8 +276,7 @@ class TaskAnalysis:
                 return next(iter(source))
             if self.task.step is not None:
                 return next(iter(DataLoader(source, batch_size=self.task.batch_size)))
-            item = source[0]
-        return tuple(torch.as_tensor(part).unsqueeze(0) for part in item)
+            return default_collate([source[0]])
 
     def diagnostics_batch(self) -> Any:
         """The batch that is diagnosed in every training, on the task's device; read once."""

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from actsearch.errors import ActsearchError, PlacementError
+from actsearch.placement.arguments import as_arguments
 from actsearch.placement.random_streams import isolated_random
+from actsearch.task.nested import children, map_leaves
 
 __all__ = [
     "StepCall",
@@ -61,17 +63,16 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on one batch of inputs: a tensor, a tuple or list of arguments, or a mapping of keywords.
+    """Call a model on one batch of inputs, as :func:`as_arguments` reads them.
 
     Of a :class:`StepCall` the results are those of the model and of the parts that the step called, and the loss.
     """
     if isinstance(inputs, StepCall):
         return _run_step(model, inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, (tuple, list)):
-        return model(*inputs)
-    return model(inputs)
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    positional, named = as_arguments(model, inputs)
+    return model(*positional, **named)
 
 
 def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
@@ -197,16 +198,16 @@ def _force_eager() -> contextlib.AbstractContextManager[Any]:
 
 
 def _clone_sample(sample: Any) -> Any:
-    """A sample that a model may write over; what is neither a tensor nor holds any stays what it is."""
+    """A sample that a model may write over, every part of its own type; what takes no copy stays what it is."""
     if isinstance(sample, StepCall):
         return StepCall(sample.step, _copy_batch(sample.batch))
-    if isinstance(sample, Tensor):
-        return sample.detach().clone().requires_grad_(sample.requires_grad)
-    if type(sample) in (tuple, list):
-        return type(sample)(_clone_sample(item) for item in sample)
-    if type(sample) is dict:
-        return {key: _clone_sample(item) for key, item in sample.items()}
-    return sample
+    return map_leaves(sample, _clone_leaf)
+
+
+def _clone_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+    return _copy_batch(leaf)
 
 
 def _copy_batch(batch: Any) -> Any:
@@ -215,7 +216,7 @@ def _copy_batch(batch: Any) -> Any:
         return copy.deepcopy(batch)
     except Exception:  # the user's class, or tensors with a history: anything
         pass
-    if isinstance(batch, Mapping | tuple | list):
+    if isinstance(batch, Tensor) or children(batch) is not None:
         return _clone_sample(batch)
     try:
         return batch.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import random
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
 from actsearch.task.copies import reading_copy
+from actsearch.task.nested import children, describe, rebuild
+from actsearch.task.structured import (
+    SeveralInputs,
+    StructuredData,
+    as_structured,
+    as_tensor,
+    is_list_of_samples,
+)
 
 __all__ = [
     "Batches",
@@ -35,7 +45,8 @@ def as_source(data: Any, name: str) -> Any:
     """Check one of train, valid, test, and turn arrays into tensors.
 
     Args:
-        data: a tuple of tensors or arrays with one length, a Dataset, or a DataLoader.
+        data: a tuple of tensors or arrays with one length, each of which may be a tuple or a mapping of such; a list of
+            (input, target), one for each sample; a Dataset, or a DataLoader.
         name: which of them, for messages.
 
     Returns:
@@ -51,10 +62,19 @@ def as_source(data: Any, name: str) -> Any:
         raise TaskError(
             f"{name} data has no order of its own: give DataLoader({name}, batch_size=...)"
         )
+    if isinstance(data, (SeveralInputs, StructuredData)):
+        return data
     if isinstance(data, (tuple, list)):
-        tensors = tuple(_tensor(item, name) for item in data)
-        if not tensors:
+        if not data:
             raise TaskError(f"{name} data is empty: give ({name}_inputs, {name}_targets)")
+        if isinstance(data, list) and is_list_of_samples(data):
+            return data
+        structured = as_structured(data, name)
+        if structured is not None:
+            is_flat = isinstance(structured, tuple)
+            _check_not_empty(len(structured[0] if is_flat else structured), name)
+            return structured
+        tensors = tuple(as_tensor(item, name) for item in data)
         lengths = [len(tensor) for tensor in tensors]
         if len(set(lengths)) > 1:
             raise TaskError(f"{name} data differ in length: {' and '.join(map(str, lengths))}")
@@ -70,22 +90,6 @@ def as_source(data: Any, name: str) -> Any:
     )
 
 
-def _tensor(item: Any, name: str) -> Tensor:
-    if isinstance(item, Tensor):
-        tensor = item
-    else:
-        try:
-            array = np.asarray(item)
-            tensor = torch.as_tensor(array)
-        except (TypeError, ValueError) as error:
-            raise TaskError(f"{name} data cannot be made a tensor: {error}") from None
-        if tensor.is_floating_point():
-            tensor = tensor.to(torch.get_default_dtype())
-    if tensor.dim() == 0:
-        raise TaskError(f"{name} data must have a first axis of samples")
-    return tensor
-
-
 def _length(data: Any) -> int | None:
     try:
         return len(data)
@@ -99,29 +103,60 @@ def _check_not_empty(length: int | None, name: str) -> None:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch with every tensor in it on a device; tuples, lists and mappings are walked through."""
+    """A batch with every tensor in it on a device; each part keeps its type.
+
+    Tuples, lists, named tuples, mappings and data classes are walked through. What has a ``to`` of its own, as a
+    PackedSequence or a graph, is moved by it; the user's own object stays where it is.
+    """
     if isinstance(batch, Tensor):
         return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return tuple(to_device(item, device) for item in batch)
-    return batch
+    if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
+        return _move(batch, device)
+    parts = children(batch)
+    if parts is None:
+        return batch
+    return rebuild(batch, [to_device(part, device) for _, part in parts])
 
 
-def inputs_and_targets(batch: Any) -> tuple[Any, Tensor]:
+def _move(item: Any, device: torch.device) -> Any:
+    """An object on a device by its own ``to``, which may write into the object and may return nothing."""
+    try:
+        twin: Any = item if isinstance(item, tuple) else copy.copy(item)
+        moved = twin.to(device)
+    except (AttributeError, TypeError, ValueError):  # a method of that name that takes no device
+        return item
+    return twin if moved is None else moved
+
+
+def inputs_and_targets(batch: Any) -> tuple[Any, Any]:
     """Split a batch: the last part is the target, what comes before goes into the model.
+
+    Returns:
+        The inputs, a tuple of several where there are more than two parts; the targets, a tensor, or tensors in a
+        mapping, tuple, list or data class.
 
     Raises:
         TaskError: for batches of another form.
     """
-    if isinstance(batch, (tuple, list)) and len(batch) >= 2 and isinstance(batch[-1], Tensor):
-        inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
-        return inputs, batch[-1]
+    is_pair = isinstance(batch, (tuple, list)) and not isinstance(batch, PackedSequence)
+    if is_pair and len(batch) >= 2:
+        if _holds_tensors(batch[-1]):
+            return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
+        raise TaskError(
+            f"the last part of a batch is its targets, and here {describe(batch[-1])}, not a tensor; "
+            "give step= and evaluate= for batches of another form"
+        )
     raise TaskError(
         f"a batch must be (inputs, targets), not {type(batch).__name__}; "
         "give step= and evaluate= for batches of another form"
     )
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    parts = children(value)
+    return bool(parts) and all(_holds_tensors(part) or part is None for _, part in parts or ())
 
 
 class Batches:

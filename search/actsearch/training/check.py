@@ -7,15 +7,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
+from actsearch.task.nested import describe
+from actsearch.task.structured import StructuredData
+from actsearch.training.inputs import check_arguments, explain_inputs
 from actsearch.training.loop import TrainingRun
 from actsearch.training.memory import is_out_of_memory
 
 __all__ = ["check_task"]
+
+_ZEROS = 2  # rows in the place of test data
 
 
 def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
@@ -31,6 +37,7 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
     """
     copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
     run = TrainingRun(task.replace(**copies), model, 0)
+    train: Any = None
     for name, batches in (("train", run.train), ("valid", run.valid)):
         if name == "valid" and task.evaluate is not None:
             continue
@@ -40,9 +47,44 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
             if first is None:
                 raise TaskError(f"{name} data gives no batch")
             _check_batch(run, name, first)
+        if name == "train":
+            train = first
+    _check_test(run, train)
 
 
-def _check_batch(run: TrainingRun, name: str, batch: Any) -> None:
+def _check_test(run: TrainingRun, train: Any) -> None:
+    """Whether test data of another shape or dtype than the training data can be scored; none of their values is read.
+
+    Where they differ, the model and the loss are given zeros in their place.
+    """
+    task, tensors = run.task, _tensors_of(run.task.test)
+    if not tensors or task.step is not None or task.evaluate is not None:
+        return
+    known = _tensors_of(task.train) or (list(train) if isinstance(train, (tuple, list)) else [])
+    if not all(isinstance(item, Tensor) for item in known):
+        return
+    kinds = [[(item.shape[1:], item.dtype) for item in items] for items in (tensors, known)]
+    if kinds[0] == kinds[1]:
+        return
+    zeros = [torch.zeros_like(item[:_ZEROS], device=run.device) for item in tensors]
+    batch = task.test.restore(zeros) if isinstance(task.test, StructuredData) else tuple(zeros)
+    with isolated_random(0):
+        _check_batch(run, "test", batch, has_values=False)
+
+
+def _tensors_of(source: Any) -> list[Tensor]:
+    """The tensors that a data set is made of; none where its items would have to be read."""
+    if isinstance(source, DataLoader) and source.collate_fn is default_collate:
+        source = source.dataset
+    while isinstance(source, Subset):
+        source = source.dataset
+    if isinstance(source, tuple):
+        return list(source)
+    return list(source.tensors) if isinstance(source, (TensorDataset, StructuredData)) else []
+
+
+def _check_batch(run: TrainingRun, name: str, batch: Any, *, has_values: bool = True) -> None:
+    check_arguments(run.task, run.model, batch, name)
     try:
         with warnings.catch_warnings():
             # torch broadcasts targets of another shape to the output, with this warning
@@ -51,7 +93,7 @@ def _check_batch(run: TrainingRun, name: str, batch: Any) -> None:
         _check_loss(loss)
         if name == "train":
             torch.autograd.backward(loss)
-        if output is not None and run.metric.accumulator is not None:
+        if has_values and output is not None and run.metric.accumulator is not None:
             accumulator = run.metric.accumulator()
             accumulator.update(output.detach(), target)
             float(accumulator.result())
@@ -74,23 +116,16 @@ def _explain_failure(run: TrainingRun, name: str, batch: Any, error: Exception) 
         inputs, target = inputs_and_targets(batch)
     except TaskError:
         return f"the task does not run on its first {name} batch: {message}"
-    shapes = f"{name} inputs {_shape(inputs)}, targets {_shape(target)}"
+    shapes = f"{name} inputs {describe(inputs)}, targets {describe(target)}"
     if is_out_of_memory(error):
         return f"memory ran out on the first batch ({shapes}); make batch_size smaller: {message}"
-    try:
-        with torch.no_grad():
-            output = forward(run.model, inputs)
-    except Exception:  # the user's model: anything
-        return f"the model does not take its inputs ({shapes}): {message}"
-    text = f"loss or metric do not fit the model's output {_shape(output)} ({shapes}): {message}"
+    if text := explain_inputs(run.model, inputs, name):
+        return text
+    with torch.no_grad():
+        output = forward(run.model, inputs)
+    text = f"loss or metric do not fit the model's output {describe(output)} ({shapes}): {message}"
     # torch's message speaks of a scalar type "Long", which is int64
-    is_class_number = target.dtype in (torch.int64, torch.uint8)
+    is_class_number = not isinstance(target, Tensor) or target.dtype in (torch.int64, torch.uint8)
     if "Long" in message and not is_class_number:
         return f"{text}; a loss of classes takes their numbers as int64: give targets.long()"
     return text
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    return type(value).__name__

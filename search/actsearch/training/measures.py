@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from actsearch.task import Accumulator, Metric, Task
+from actsearch.task.nested import children, map_leaves
 
 __all__ = [
     "Measures",
@@ -95,13 +97,25 @@ def autocast_for(task: Task, device: torch.device) -> torch.autocast:
 
 def full_precision(output: Any) -> Any:
     """Metrics, above all a user's, are not made for the half precision of autocast."""
-    half = isinstance(output, Tensor) and output.dtype in (torch.bfloat16, torch.float16)
-    return output.float() if half else output
+    return map_leaves(output, _float_if_half)
+
+
+def _float_if_half(leaf: Any) -> Any:
+    is_half = isinstance(leaf, Tensor) and leaf.dtype in (torch.bfloat16, torch.float16)
+    return leaf.float() if is_half else leaf
 
 
 def count_samples(batch: Any) -> int:
-    """Number of samples in a batch."""
-    item = batch
-    while isinstance(item, (tuple, Mapping)) and item:
-        item = next(iter(item.values())) if isinstance(item, Mapping) else item[0]
-    return len(item) if isinstance(item, Tensor) and item.dim() else 1
+    """Number of samples in a batch: the length of the first part that has one, 1 where none has."""
+    return _count(batch) or 1
+
+
+def _count(item: Any) -> int:
+    """Length of the first axis that is found; 0 for none."""
+    if isinstance(
+        item, PackedSequence
+    ):  # its steps in time, each over the sequences that are so long
+        return int(item.batch_sizes[0])
+    if isinstance(item, Tensor):
+        return len(item) if item.dim() else 0
+    return next((count for _, part in children(item) or () if (count := _count(part))), 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
+from actsearch.task.nested import children, rebuild
 from actsearch.training.stack.stacked_site import Unstackable
 
 __all__ = ["stack_batches", "unstack"]
@@ -17,13 +19,11 @@ def unstack(value: Any, count: int) -> list[Any]:
     """Each member's own of what was returned for all: of a tensor ``(members, ...)`` its row, in any nesting."""
     if isinstance(value, Tensor):
         return list(value.unbind(0))
-    if isinstance(value, Mapping):
-        parts = {key: unstack(item, count) for key, item in value.items()}
-        return [type(value)(**{k: p[i] for k, p in parts.items()}) for i in range(count)]
-    if isinstance(value, (tuple, list)):
-        columns = [unstack(item, count) for item in value]
-        return [type(value)(column[index] for column in columns) for index in range(count)]
-    return [value] * count
+    parts = children(value)
+    if parts is None:
+        return [value] * count
+    columns = [unstack(part, count) for _, part in parts]
+    return [rebuild(value, [column[index] for column in columns]) for index in range(count)]
 
 
 def stack_batches(batches: Sequence[Any], seed_of: Tensor) -> Any:
@@ -37,8 +37,8 @@ def stack_batches(batches: Sequence[Any], seed_of: Tensor) -> Any:
         if any(item.shape != first.shape for item in batches):
             raise Unstackable("its batches have other shapes under other seeds")
         return torch.stack(list(batches))[seed_of]
-    if isinstance(first, Mapping):
-        return {key: stack_batches([item[key] for item in batches], seed_of) for key in first}
-    if isinstance(first, (tuple, list)):
-        return tuple(stack_batches(list(column), seed_of) for column in zip(*batches, strict=True))
-    raise Unstackable(f"its batches hold {type(first).__name__}, which cannot be stacked")
+    parts = None if isinstance(first, PackedSequence) else children(first)
+    if parts is None:
+        raise Unstackable(f"its batches hold {type(first).__name__}, which cannot be stacked")
+    columns = zip(*([part for _, part in children(item) or ()] for item in batches), strict=True)
+    return rebuild(first, [stack_batches(list(column), seed_of) for column in columns])
