@@ -173,8 +173,8 @@ _ROWS = (
              "a**2", weight=1, family="power", expected=0.16),
     Operator("cube", 1, r"\left({}\right)^{{3}}", 2, _OWN + "cube",
              "a**3", weight=0.5, family="power", expected=0.064, code="({0}) ** 3"),
-    Operator("hardsigmoid", 1, _function("hardsigmoid"), 2, _NN + "hardsigmoid",
-             "np.clip(a / 6 + 0.5, 0, 1)", weight=1, expected=0.5666666666666667),
+    Operator("hardsigmoid", 1, _function("hardsigmoid"), 2, _OWN + "hardsigmoid",
+             "np.clip(a / 6 + 0.5, 0, 1)", weight=1, expected=0.5666666666666667, code="F.hardsigmoid({0})"),
     # roots, quotients, logarithms
     Operator("sqrt", 1, r"\sqrt{{{}}}", 2, "torch.sqrt",
              "np.sqrt(a)", weight=0.3, expected=0.6324555320336759),

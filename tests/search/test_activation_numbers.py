@@ -91,9 +91,9 @@ def test_parts_without_x_have_the_value_of_double_precision(text: str, expected:
 
 
 def test_parts_without_x_are_computed_once_when_built_not_at_every_call() -> None:
-    folded = acs.activation("x * sin(cos(2) + 3) + 4 / 5")
+    folded = acs.activation("x * x * sin(cos(2) + 3) + 4 / 5")
     assert isinstance(folded, FormulaActivation)
-    assert len(folded._program.steps) == 2
+    assert len(folded._program.steps) == 3
     assert not list(folded.parameters())
     assert not folded.state_dict()
 

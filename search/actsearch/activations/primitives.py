@@ -21,10 +21,12 @@ __all__ = [
     "cube",
     "gate",
     "gauss",
+    "hardsigmoid",
     "identity",
     "largest",
     "logsigmoid",
     "import_callable",
+    "keep_in_graph",
     "mix",
     "piecewise",
     "product",
@@ -67,6 +69,19 @@ def logsigmoid(a: Tensor) -> Tensor:
     return F.logsigmoid(a)
 
 
+def hardsigmoid(a: Tensor) -> Tensor:
+    """torch's in every bit of value and gradient, with the second derivative 0, of which torch has none."""
+    if not torch.is_grad_enabled():
+        return F.hardsigmoid(a)
+    slope = F.hardtanh(a, -3, 3) * _SIXTH
+    return F.hardsigmoid(a.detach()) + (slope - slope.detach())  # adds exactly 0 to the value
+
+
+_SIXTH = float(
+    torch.tensor(1 / 6)
+)  # in single precision, as the kernel of torch's gradient holds it
+
+
 def mix(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """(1 - weight) a + weight b."""
     return a + weight * (b - a)
@@ -102,6 +117,18 @@ def total(*arguments: Tensor) -> Tensor:
 def product(*arguments: Tensor) -> Tensor:
     """The product of two tensors or more, from the left."""
     return functools.reduce(operator.mul, arguments)
+
+
+def keep_in_graph(result: Tensor) -> Tensor:
+    """The result itself; its derivative depends on it, with slope 0, for autograd too.
+
+    That of maximum, minimum, where, addition and multiplication by a number does not depend on it: to differentiate
+    it once more, as physics-informed models do, is an error there and 0 for torch's own piecewise-linear modules.
+    A leaky ReLU of slope 1 changes no bit of values and gradients.
+    """
+    if torch.onnx.is_in_onnx_export():
+        return result  # a node that does nothing
+    return F.leaky_relu(result, 1.0)
 
 
 def softmax2d(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from actsearch.activations.primitives import bind
+from actsearch.activations.primitives import bind, keep_in_graph
 from actsearch.expression import Call, Expression, Number, Parameter, Variable
 
 __all__ = ["Program", "Step", "compile_expression", "fold"]
@@ -75,6 +75,9 @@ class _Compiler:
             kept.update(last_uses)
             self.program.steps.append(Step(function, arguments, last_uses))
         self.program.steps.reverse()
+        if tree.uses_x and _has_constant_slope(tree):
+            self.program.steps.append(Step(keep_in_graph, (self.program.result,)))
+            self.program.result = first_step + len(self._pending)
 
     def _slot(self, tree: Expression) -> _Slot:
         if isinstance(tree, Variable):
@@ -120,6 +123,27 @@ class _Slot:
 
     index: int
     is_step: bool = False
+
+
+def _has_constant_slope(tree: Expression) -> bool:
+    """Whether autograd's derivative in x depends on x nowhere, as that of a formula of lines and kinks."""
+    if not isinstance(tree, Call) or not tree.uses_x:
+        return True
+    with_x = [argument.uses_x for argument in tree.arguments]
+    if tree.operator == "div":
+        is_linear = not with_x[1]
+    elif tree.operator == "gate":  # a sigmoid times the other
+        is_linear = not with_x[0]
+    elif tree.operator in ("mul", "prod"):
+        is_linear = sum(with_x) == 1
+    else:
+        is_linear = tree.operator in _PIECEWISE_LINEAR
+    return is_linear and all(map(_has_constant_slope, tree.arguments))
+
+
+_PIECEWISE_LINEAR = frozenset(
+    ("add", "sub", "neg", "sum", "max", "min", "piecewise", "mix", "identity", "sign")
+)
 
 
 def fold(tree: Expression) -> float:

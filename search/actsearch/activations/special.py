@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx
 
 from actsearch.activations.module import Activation, RandomActivation
+from actsearch.activations.primitives import hardsigmoid, keep_in_graph
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
 
@@ -27,8 +28,8 @@ class Relu(Activation):
         if self.grad_at_zero == 0.0:
             return torch.relu(x)
         if self.grad_at_zero == 1.0:
-            return torch.clamp_min(x, 0)
-        return torch.maximum(x, x.new_zeros(()))  # a tie shares the gradient
+            return keep_in_graph(torch.clamp_min(x, 0))
+        return keep_in_graph(torch.maximum(x, x.new_zeros(())))  # a tie shares the gradient
 
 
 class Step(Activation):
@@ -41,7 +42,17 @@ class Step(Activation):
         """Shape kept."""
         value = torch.where(torch.isnan(x), x, (x >= 0).to(x.dtype)).detach()
         surrogate = torch.clamp(x, -1, 1)
-        return value + (surrogate - surrogate.detach())  # adds exactly 0 to the value
+        return keep_in_graph(
+            value + (surrogate - surrogate.detach())
+        )  # adds exactly 0 to the value
+
+
+class HardSigmoid(Activation):
+    """torch's hardsigmoid, which can be differentiated twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        return hardsigmoid(x)
 
 
 class RRelu(RandomActivation):
@@ -63,7 +74,7 @@ class RRelu(RandomActivation):
         # a compiled graph cannot hold a generator: there the slopes come from torch's own stream
         generator = None if torch.compiler.is_compiling() else self.generator(x.device)
         slope.uniform_(self.lower, self.upper, generator=generator)
-        return torch.where(x >= 0, x, slope * x)
+        return keep_in_graph(torch.where(x >= 0, x, slope * x))
 
 
 class Maxout(Activation):
@@ -98,12 +109,13 @@ def _largest_of_pieces(x: Tensor, count: int, axis: int, label: str) -> Tensor:
     axis %= x.dim()
     # both sizes written out: for an empty batch, -1 could not be inferred
     pieces = torch.unflatten(x, axis, (shape[axis] // count, count))
-    return pieces.amax(axis + 1)
+    return keep_in_graph(pieces.amax(axis + 1))
 
 
 SPECIAL: dict[str, type[Activation]] = {
     "relu": Relu,
     "step": Step,
+    "hardsigmoid": HardSigmoid,
     "rrelu": RRelu,
     "maxout": Maxout,
 }
