@@ -95,7 +95,7 @@ class TestVerdict:
         model[0].requires_grad_(False)
         url = f"sqlite:///{tmp_path}/tuned.db"
         verdict = self.confirmed(task(model), url)
-        said = "100% of the weights are pretrained (41% are frozen) and favour the activation they were"
+        said = "The model keeps the weights that it was given (41% are frozen): if they were trained before"
         assert said in verdict.sentence
         assert said in str(verdict)
         stored = acs.load_study(study_name="tuned", storage=url).confirm(
@@ -108,7 +108,7 @@ class TestVerdict:
     ) -> None:
         verdict = self.confirmed(task(network), f"sqlite:///{tmp_path}/drawn.db")
         assert verdict.kept_weights is None
-        assert "are pretrained" not in str(verdict)
+        assert "weights" not in str(verdict)
 
 
 def test_frozen_weights_stay_and_the_users_own_model_is_not_trained(

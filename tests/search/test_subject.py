@@ -104,12 +104,12 @@ class TestOneLook:
         study.optimize(counted_task(counts), n_trials=1, show_progress_bar=False)
         assert counts["looks"] == 2
 
-    def test_a_loader_is_started_for_epochs_and_twice_besides(self, counts: Counts) -> None:
-        """Once for a batch whose shapes place, check and screen; once for the batch that diagnostics are made on."""
+    def test_a_loader_is_started_for_epochs_and_four_times_besides(self, counts: Counts) -> None:
+        """For a batch whose shapes place, check and screen; for that of diagnostics; two to see whether they differ."""
         task = counted_task(counts, is_loader=True)
         search(task).confirm(task, top_k=1, seeds=2, show_progress_bar=False)
         assert counts["epochs"] > 40
-        assert counts["starts"] == counts["epochs"] + 2
+        assert counts["starts"] == counts["epochs"] + 4
 
     def test_models_built_and_copied_before_the_first_epoch(self, counts: Counts) -> None:
         """Built to be described, looked at, and for the trial; copied for the look (twice), labels, check and trial."""

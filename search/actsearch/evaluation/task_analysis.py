@@ -60,6 +60,7 @@ class Findings:
         first_batch: of a loader or data set, to see shapes.
         diagnostics_batch: the one that is diagnosed in every training.
         data: what its data share, and whether they were read to the end.
+        draws_by_itself: whether training data differ when they are read again under one seed.
         stack_refusal: why nothing of this task is stacked; empty while it is.
         may_stack_later: whether that was an error, as of memory, that another call may not meet.
         stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
@@ -75,6 +76,7 @@ class Findings:
     first_batch: Any = None
     diagnostics_batch: Any = None
     data: DataReport | None = None
+    draws_by_itself: bool | None = None
     stack_refusal: str = ""
     may_stack_later: bool = False
     stack_differences: dict[Any, str] = field(default_factory=dict)

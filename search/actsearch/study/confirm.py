@@ -38,7 +38,7 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.clones import near_clone
 from actsearch.study.contender import Contender, identity, same_training
-from actsearch.study.preparation import resolve_direction, task_differences
+from actsearch.study.preparation import VALUES, resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.trainings import Trainings
 from actsearch.study.unfinished import Unfinished, activations_json, digest
@@ -141,7 +141,11 @@ class Confirmation:
 
     @functools.cached_property
     def _description(self) -> dict[str, Any]:
-        return self._subject.describe()
+        """What the verdict is known by; without what a study of an earlier version does not hold of its task."""
+        described = self._subject.describe()
+        if self._study.task is not None and VALUES not in self._study.task:
+            described.pop(VALUES, None)
+        return described
 
     def _check_same_task(self) -> None:
         """The finalists were chosen for one task; another one needs a search of its own."""
@@ -175,7 +179,10 @@ class Confirmation:
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
-        return dataclasses.replace(verdict, kept_weights=share and KeptWeights(*share))
+        return dataclasses.replace(
+            verdict,
+            kept_weights=share and KeptWeights(*share, given=self._subject.keeps_given_weights),
+        )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.

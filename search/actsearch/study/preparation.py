@@ -15,7 +15,10 @@ from actsearch.records import StudyRecord
 from actsearch.storage import Storage
 from actsearch.strategies import SiteGroups
 
-__all__ = ["read_competition", "group_samples", "resolve_direction", "task_differences"]
+__all__ = ["VALUES", "read_competition", "group_samples", "resolve_direction", "task_differences"]
+
+VALUES = "values"
+"""Key of the values of a task's functions in its description."""
 
 _DIFFERENT_LINES = 10  # of a model's repr; an error message has to stay readable
 
@@ -43,13 +46,18 @@ def resolve_direction(study: StudyRecord, subject: Subject) -> str:
 def task_differences(
     stored: Mapping[str, Any], given: Mapping[str, Any], ignoring: Collection[str] = ()
 ) -> list[str]:
-    """What changed in a task, a line each; of a model, the lines of its repr that differ."""
+    """What changed in a task, a line each; of a model, the lines of its repr that differ.
+
+    Values of functions are compared where they are stored: the first versions did not.
+    """
     differences = []
     for key in sorted({*stored, *given} - set(ignoring)):
         before, now = stored.get(key), given.get(key)
-        if before == now:
+        if before == now or (key == VALUES and before is None):
             continue
-        if isinstance(before, list) and isinstance(now, list) and key == "model":
+        if key == VALUES and isinstance(before, Mapping) and isinstance(now, Mapping):
+            differences += task_differences(before, now)
+        elif isinstance(before, list) and isinstance(now, list) and key == "model":
             lines = [line for line in difflib.ndiff(before, now) if line[0] in "+-"]
             differences += [f"{key} {line}" for line in lines[:_DIFFERENT_LINES]]
         else:

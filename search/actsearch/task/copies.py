@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-__all__ = ["reading_copy"]
+__all__ = ["fresh_loader", "reading_copy"]
 
 _WALKED = 1000  # longer lists and dicts are copied, and their items shared
 _RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
@@ -33,6 +33,23 @@ def reading_copy(source: Any) -> Any:
         return _copy(source, {})
     except Exception:  # the user's objects: anything
         return source
+
+
+def fresh_loader(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A user's loader as it is before its first epoch, over the same data set.
+
+    A sampler may count its epochs, and workers that persist go on drawing where they were: each training starts with
+    samplers as the user gave them, and with workers of its own.
+    """
+    known: dict[int, Any] = {id(loader.dataset): loader.dataset}
+    twin = copy.copy(loader)
+    try:
+        for name in ("generator", "sampler", "batch_sampler"):
+            vars(twin)[name] = _copy(getattr(loader, name), known)
+    except Exception:  # the user's objects: anything
+        return loader
+    vars(twin)["_iterator"] = None
+    return twin
 
 
 def _copy(item: Any, known: dict[int, Any]) -> Any:

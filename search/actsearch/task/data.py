@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
-from actsearch.task.copies import reading_copy
+from actsearch.task.copies import fresh_loader, reading_copy
+from actsearch.task.generators import global_generators, held_generators
 from actsearch.task.nested import children, describe, rebuild
 from actsearch.task.structured import (
     SeveralInputs,
@@ -32,6 +32,7 @@ __all__ = [
     "as_source",
     "describe_source",
     "inputs_and_targets",
+    "item_digest",
     "tensor_digest",
     "to_device",
 ]
@@ -187,13 +188,15 @@ class Batches:
             self.steps: int | None = -(-len(source[0]) // self._size)
         else:
             self._loader = (
-                source if isinstance(source, DataLoader) else self._new_loader(source, batch_size)
+                fresh_loader(source)
+                if isinstance(source, DataLoader)
+                else self._new_loader(source, batch_size)
             )
             self.steps = _length(self._loader)
-            # a user's loader may have a generator of its own, which goes on from one training to the next
-            self._states = {
-                item: self._generator.get_state() for item in _generators(self._loader)
-            }
+            # a user's generators go on from one training to the next: each training starts them anew
+            seed = shuffle_seed or 0
+            streams = [*global_generators(), *held_generators(self._loader)]
+            self._states = [(stream, stream.seeded(seed)) for stream in streams]
 
     def _new_loader(self, source: Any, batch_size: int) -> DataLoader[Any]:
         return DataLoader(
@@ -233,25 +236,19 @@ class Batches:
 
     @contextlib.contextmanager
     def _own_stream(self) -> Iterator[None]:
-        """Put our states into torch's global generator and the loader's own, and theirs back afterwards."""
-        outside = {item: item.get_state() for item in self._states}
-        for item, state in self._states.items():
-            item.set_state(state)
+        """Put our states into the global generators and those that the loader holds, and theirs back afterwards."""
+        outside = [stream.get_state() for stream, _ in self._states]
+        for stream, state in self._states:
+            stream.set_state(state)
         try:
             yield
         finally:
-            for item, state in outside.items():
-                self._states[item] = item.get_state()
-                item.set_state(state)
+            self._states = [(stream, stream.get_state()) for stream, _ in self._states]
+            for (stream, _), state in zip(self._states, outside, strict=True):
+                stream.set_state(state)
 
 
 _END = object()
-
-
-def _generators(loader: DataLoader[Any]) -> set[torch.Generator]:
-    """Every generator that a loader may draw from: torch's global one, its own, its sampler's."""
-    own = (loader.generator, getattr(loader.sampler, "generator", None))
-    return {torch.default_generator, *(item for item in own if item is not None)}
 
 
 def describe_source(source: Any) -> dict[str, Any]:
@@ -273,39 +270,58 @@ def describe_source(source: Any) -> dict[str, Any]:
 
 
 def _items_digest(source: Any, length: int) -> str:
-    """Hash of evenly spread items of a data set, random transforms seeded; "" where an item cannot be had."""
+    """Hash of evenly spread items of a data set; "" where an item cannot be had.
+
+    Random transforms are seeded. What differs all the same when it is read again, as it comes from a generator that
+    the data set holds, is another number in each process: of that the kind and the shape are hashed.
+    """
     digest = hashlib.sha256()
     source = reading_copy(source)  # loaders start their workers later
-    with global_streams:
-        state = random.getstate()
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                random.seed(0)
-                for index in range(0, length, -(-length // _HASHED_ITEMS)):
-                    _add_to(digest, source[index])
-        except Exception:  # the user's data set: anything; its type and length still stand for it
-            return ""
-        finally:
-            random.setstate(state)
+    indices = range(0, length, -(-length // _HASHED_ITEMS))
+    try:
+        passes = [_read_parts(source, indices) for _ in range(2)]
+    except Exception:  # the user's data set: anything; its type and length still stand for it
+        return ""
+    for first, second in zip(*passes, strict=False):
+        digest.update(first[1] if first[1] == second[1] else first[0])
     return digest.hexdigest()
 
 
-def _add_to(digest: Any, item: Any) -> None:
+def _read_parts(source: Any, indices: Iterable[int]) -> list[tuple[bytes, bytes]]:
+    """The parts of some items, each as its kind and its bytes, under fixed seeds of the global generators."""
+    streams = global_generators()
+    with global_streams:
+        outside = [stream.get_state() for stream in streams]
+        try:
+            for stream in streams:
+                stream.set_state(stream.seeded(0))
+            return [part for index in indices for part in _parts_of(source[index])]
+        finally:
+            for stream, state in zip(streams, outside, strict=True):
+                stream.set_state(state)
+
+
+def item_digest(item: Any) -> bytes:
+    """A hash of what a data set or a loader gives: tensors, arrays, numbers and texts in whatever holds them."""
+    return hashlib.sha256(b"".join(part for _, part in _parts_of(item))).digest()
+
+
+def _parts_of(item: Any) -> Iterator[tuple[bytes, bytes]]:
+    kind = type(item).__name__.encode()
     if isinstance(item, Tensor):
-        digest.update(tensor_digest(item))
+        yield f"{tuple(item.shape)} {item.dtype}".encode(), tensor_digest(item)
     elif isinstance(item, np.ndarray):
-        digest.update(tensor_digest(torch.as_tensor(item)))
+        yield from _parts_of(torch.as_tensor(item))
     elif isinstance(item, Mapping):
         for key in item:
-            _add_to(digest, (str(key), item[key]))
+            yield from _parts_of((str(key), item[key]))
     elif isinstance(item, (tuple, list)):
         for part in item:
-            _add_to(digest, part)
+            yield from _parts_of(part)
     elif isinstance(item, (int, float, str, bytes, np.generic)):
-        digest.update(repr(item).encode())
+        yield kind, repr(item).encode()
     else:  # an image object, say: its repr may hold an address
-        digest.update(type(item).__name__.encode())
+        yield kind, kind
 
 
 def tensor_digest(tensor: Tensor) -> bytes:

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
+import random
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from actsearch.seeds import global_streams
 from actsearch.task.budget import budget_settings
 from actsearch.task.data import describe_source, tensor_digest
+from actsearch.task.values import ADDRESS, hash_json, model_values, values_in
 
 if TYPE_CHECKING:
     from actsearch.task.task import Task
 
-__all__ = ["data_hash", "describe_task"]
+__all__ = ["FUNCTIONS", "data_hash", "describe_task", "summarize_values", "task_values"]
+
+FUNCTIONS = ("loss", "metric", "optimizer", "schedule", "step", "evaluate", "model")
+"""Fields of a task that are, or may be, functions of the user's own."""
 
 _MODEL_LINES = 400  # of a model's repr that are stored
+_NAMED = 100  # values that are stored by name, so that a message can say which one differs
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """What a search's results depend on, as JSON data: model, settings and data, never source text."""
-    with global_streams, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = task.build()
+    """What a search's results depend on, as JSON data: model, settings and data, never source text.
+
+    ``"values"`` has every value of :func:`task_values`, to be summarized before it is stored.
+    """
+    model = _build(task)
     shapes = {name: list(p.shape) for name, p in model.named_parameters()}
     return {
-        "model": repr(model).splitlines()[:_MODEL_LINES],
-        "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {_hash(shapes)}",
+        "model": ADDRESS.sub("", repr(model)).splitlines()[:_MODEL_LINES],
+        "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {hash_json(shapes)}",
         "weights": _describe_weights(task.model),
         "loss": _callable_name(task.loss),
         "metric": task.resolved_metric.name,
@@ -51,12 +59,66 @@ def describe_task(task: Task) -> dict[str, Any]:
         "evaluate": _callable_name(task.evaluate),
         "train": data_hash(task.train),
         "valid": data_hash(task.valid),
+        "values": _values(task) | model_values(model),
     }
+
+
+def task_values(task: Task, *, with_model: bool) -> dict[str, str]:
+    """The values that a task's functions, its loaders and its model compute with, by name; see :func:`values_in`.
+
+    Args:
+        task: which.
+        with_model: also numbers of a model that is built for it.
+    """
+    values = _values(task)
+    return values | model_values(_build(task)) if with_model else values
+
+
+def _values(task: Task) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name in FUNCTIONS:
+        what = getattr(task, name)
+        if callable(what) and not (name == "model" and isinstance(what, nn.Module)):
+            values |= values_in(name, what, is_factory=name == "model")
+    for name in ("train", "valid"):
+        if isinstance(source := getattr(task, name), DataLoader):
+            values |= values_in(name, source)
+    return values
+
+
+def summarize_values(values: Mapping[str, str], changing: Collection[str] = ()) -> dict[str, str]:
+    """Values as they are stored: by name, or one hash for each function where there are many.
+
+    Args:
+        values: by name.
+        changing: names of those that training changes, such as counters; they are left out.
+    """
+    kept = {name: values[name] for name in sorted(values) if name not in changing}
+    if len(kept) <= _NAMED:
+        return kept
+    parts: dict[str, dict[str, str]] = {}
+    for name, value in kept.items():
+        parts.setdefault(name.partition(".")[0], {})[name] = value
+    return {name: f"{len(own)} values {hash_json(own)}" for name, own in parts.items()}
+
+
+def _build(task: Task) -> nn.Module:
+    """The model under one seed of every global generator, which go on afterwards where they were."""
+    with global_streams, torch.random.fork_rng(devices=[]):
+        python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            return task.build()
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def data_hash(source: Any) -> str:
     """A hash of one data set as it is now."""
-    return _hash(describe_source(source))
+    return hash_json(describe_source(source))
 
 
 def _describe_weights(model: Any) -> str:
@@ -67,11 +129,7 @@ def _describe_weights(model: Any) -> str:
         name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)
     }
     digests = {name: tensor_digest(value).hex() for name, value in state.items()}
-    return f"kept {_hash(digests)}"
-
-
-def _hash(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return f"kept {hash_json(digests)}"
 
 
 def _callable_name(function: Any) -> str | None:
@@ -81,8 +139,8 @@ def _callable_name(function: Any) -> str | None:
     if isinstance(function, functools.partial):
         arguments = [repr(item) for item in function.args]
         arguments += [f"{key}={value!r}" for key, value in sorted(function.keywords.items())]
-        return f"{_callable_name(function.func)}({', '.join(arguments)})"
+        return ADDRESS.sub("", f"{_callable_name(function.func)}({', '.join(arguments)})")
     if isinstance(function, nn.Module):
-        return repr(function)
+        return ADDRESS.sub("", repr(function))
     # without the module: a script's functions are in __main__ or not, depending on how it is started
     return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -24,7 +24,7 @@ from actsearch.checks import (
 from actsearch.errors import TaskError
 from actsearch.task.budget import DEFAULT_EPOCHS, check_budget, default_eval_every
 from actsearch.task.data import as_source
-from actsearch.task.identity import data_hash, describe_task
+from actsearch.task.identity import data_hash, describe_task, summarize_values
 from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
 from actsearch.task.objectives import MEASURED, check_objectives, default_direction
 
@@ -322,4 +322,5 @@ class Task:
 
     def describe(self) -> dict[str, Any]:
         """What the search's results depend on, as JSON data: model, settings and data, never source text."""
-        return describe_task(self)
+        described = describe_task(self)
+        return described | {"values": summarize_values(described["values"])}

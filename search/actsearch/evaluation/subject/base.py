@@ -33,6 +33,7 @@ class Subject(ABC):
 
     Attributes:
         objective: what the user gave.
+        keeps_given_weights: whether each training starts from the weights of a module that the user gave.
         metric: name of what a trial's value is.
         objectives: each objective's name with its own direction, None where the user has to set it; empty if not known.
         epochs: of one training; None where the objective decides.
@@ -42,6 +43,7 @@ class Subject(ABC):
     """
 
     objective: ObjectiveCallable
+    keeps_given_weights: bool = False
     metric: str = "value"
     objectives: Mapping[str, Direction | None] = MappingProxyType({})
     epochs: int | None = None

@@ -13,6 +13,8 @@ import torch
 
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.changing_values import find_changing_values
+from actsearch.evaluation.data_draws import draws_by_itself
 from actsearch.evaluation.evaluate import SeedRun, aggregate, evaluate, seed_result, with_pruning
 from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pretrained import pretrained_share
@@ -25,12 +27,14 @@ from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.task import Task
+from actsearch.task.identity import describe_task, summarize_values
 from actsearch.training import TrainingResult, fit, isolated_random, uses_learning_rate
 
 __all__ = ["TaskSubject"]
 
 _log = logging.getLogger("actsearch")
 
+_OWN_DRAWS = "its training data differ each time they are read under one seed"
 _WORTH = 2000  # training steps; below, checking and measuring a stack takes longer than it saves
 _GAIN = 1.05  # a stack must be so much faster than one at a time
 
@@ -43,6 +47,7 @@ class TaskSubject(TaskAnalysis, Subject):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.objective = task
+        self.keeps_given_weights = isinstance(task.model, torch.nn.Module)
         self.metric = task.resolved_metric.name
         self.objectives = task.objective_directions
         self.epochs = task.epochs
@@ -50,6 +55,8 @@ class TaskSubject(TaskAnalysis, Subject):
         if self.findings.may_stack_later:
             self.findings.stack_refusal = ""
         self._test_hash: str | None = None
+        self._changing: set[str] | None = None
+        self._is_checked = False
         # whether stacks are faster; None until it is worth asking
         self._is_stacked: bool | None = None
 
@@ -219,10 +226,34 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Subject.describe`."""
-        described = self.task.describe()
+        described = describe_task(self.task)
         for name in ("train", "valid"):
             self.compare_data(name, described[name])
-        return described
+        values = described["values"]
+        if values and self._changing is None:
+            self._changing = find_changing_values(self.task, values, self.check)
+            self._is_checked = True
+        return described | {"values": summarize_values(values, self._changing or ())}
+
+    def check(self) -> None:
+        """See :meth:`Subject.check`; not again where describing it has just done so."""
+        if not self._is_checked:
+            super().check()
+            self._check_draws()
+        self._is_checked = False
+
+    def _check_draws(self) -> None:
+        if self.findings.draws_by_itself is not None:
+            return
+        self.findings.draws_by_itself = draws_by_itself(self.task)
+        if not self.findings.draws_by_itself:
+            return
+        _log.warning(
+            "the training data differ when they are read again under one seed: data set, transforms or sampler draw "
+            "from a generator that cannot be seeded from here, so another run makes other trials, and candidates train "
+            "on different draws; draw from torch, numpy.random or random, or keep the generator as an attribute"
+        )
+        self.findings.stack_refusal = _OWN_DRAWS
 
     def test_id(self, study_id: int) -> str:
         """See :meth:`Subject.test_id`: its test data, whatever the study."""

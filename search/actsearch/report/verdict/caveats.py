@@ -20,15 +20,24 @@ class KeptWeights:
     Attributes:
         kept: share of the model's parameters that have the same start value under every seed, above 0 to 1.
         frozen: share of the model's parameters that are among these and that training does not change, 0 to ``kept``.
+        given: the task has a module instead of a function that builds one: whether its weights were trained before is
+            not known.
     """
 
     kept: float
     frozen: float = 0.0
+    given: bool = False
 
     @property
     def sentence(self) -> str:
         """What that does to a comparison, in plain words."""
         frozen = f" ({_format_share(self.frozen)} are frozen)" if self.frozen else ""
+        if self.given:
+            return (
+                f"The model keeps the weights that it was given{frozen}: if they were trained before, they favour the "
+                "activation they were trained with, and a candidate that loses here may win after a longer recovery, "
+                "or from scratch."
+            )
         return (
             f"{_format_share(self.kept)} of the weights are pretrained{frozen} and favour the activation they were "
             "trained with: a candidate that loses here may win after a longer recovery, or from scratch."
@@ -39,7 +48,8 @@ class KeptWeights:
         """From JSON data; None for None."""
         if data is None:
             return None
-        return cls(stored.read_share(data["kept"]), stored.read_share(data["frozen"]))
+        kept, frozen = (stored.read_share(data[key]) for key in ("kept", "frozen"))
+        return cls(kept, frozen, bool(data.get("given")))
 
 
 @dataclass(frozen=True)
