@@ -29,9 +29,9 @@ _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 class SuccessiveHalving:
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as in Optuna's SuccessiveHalvingPruner.
 
-    Rung k is at epoch ``min_resource * reduction_factor ** (k + min_early_stopping_rate)``. A trial goes on past a rung
-    if its value there is among the best ``1 / reduction_factor`` of all trials that have reached it, itself included;
-    the best always does.
+    Rung k is at epoch ``min_resource * reduction_factor ** (k + min_early_stopping_rate)``, or at that evaluation where
+    the budget is in steps. A trial goes on past a rung if its value there is among the best ``1 / reduction_factor`` of
+    all trials that have reached it, itself included; the best always does.
 
     Attributes:
         min_resource: epochs that every trial gets, at a rate of 0.
@@ -104,23 +104,42 @@ class Competition:
 
     Attributes:
         pruner: where the rungs are, and which trials go on.
-        budget: epochs of a full training; None where the objective decides.
+        budget: epochs, or evaluations, of a full training; None where the objective decides.
+        interval: what is reported lies so far apart: 1 epoch, or so many steps.
+        unit: "epoch" or "step", what is counted.
     """
 
     def __init__(
-        self, pruner: SuccessiveHalving, direction: str, seed: int, budget: int | None = None
+        self,
+        pruner: SuccessiveHalving,
+        direction: str,
+        seed: int,
+        budget: int | None = None,
+        *,
+        interval: int = 1,
+        unit: str = "",
     ) -> None:
         """Args:
         pruner: the study's.
         direction: "maximize" or "minimize".
         seed: the study's, by which exempt trials are chosen.
         budget: see above.
+        interval: see above.
+        unit: see above; by default "step" where the objective decides, else "epoch".
         """
         self.pruner = pruner
         self.budget = budget
+        self.interval = interval
+        self.unit = unit or ("step" if budget is None else "epoch")
         self._sign = 1.0 if direction == "minimize" else -1.0
         self._seed = seed
         self._rungs: list[list[float]] = []  # ascending, smaller is better
+
+    def rungs(self) -> list[int] | None:
+        """The epochs or steps at which trials are compared; None where the objective decides."""
+        if self.budget is None:
+            return None
+        return [step * self.interval for step in self.pruner.steps_before(self.budget)]
 
     def track(self, number: int) -> RungTracker:
         """A tracker of the next trial."""
@@ -196,18 +215,16 @@ class RungTracker:
         """Whether a step is at or past the next rung; none is at the end of the budget."""
         rung = self._competition.pruner.step(len(self.values))
         budget = self._competition.budget
-        return step >= rung and (budget is None or rung < budget)
+        return step >= rung * self._competition.interval and (budget is None or rung < budget)
 
     def _give_up(self, step: int, value: float, competing: int) -> None:
         if self._competition.is_exempt(self.number):
             self.exempt_at = step
             return
         self.pruned_at = step
-        unit = "step" if self._competition.budget is None else "epoch"
         factor = self._competition.pruner.reduction_factor
         share = _SHARES.get(factor, f"1/{factor}")
         # of fewer, a share rounds down to one trial
         best = f"among the best {share}" if competing >= 2 * factor else "the best"
-        self.reason = (
-            f"pruned at {unit} {step}: {value:.6g} is not {best} of {competing} at that rung"
-        )
+        where = f"{self._competition.unit} {step}"
+        self.reason = f"pruned at {where}: {value:.6g} is not {best} of {competing} at that rung"

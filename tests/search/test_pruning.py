@@ -229,14 +229,14 @@ def test_a_batch_that_is_cut_off_is_trained_again(
     whole = _study()
     _run(whole, task, 14, executor=executor)
     part = _study(storage=sqlite_url)
-    epoch, calls = StackedRun.epoch, iter(range(10**9))
+    epoch, calls = StackedRun.train_to, iter(range(10**9))
 
     def cut_off(self: StackedRun, number: int) -> None:
         if next(calls) == 6:
             raise KeyboardInterrupt
         epoch(self, number)
 
-    monkeypatch.setattr(StackedRun, "epoch", cut_off)
+    monkeypatch.setattr(StackedRun, "train_to", cut_off)
     with pytest.raises(KeyboardInterrupt):
         _run(part, task, total_trials=14, executor=executor)
     _run(part, task, total_trials=14, executor=executor)

@@ -32,7 +32,7 @@ Counts = Counter[str]
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """How often a model was looked at, was run and an epoch was trained."""
     counted: Counts = Counter()
-    analyze, epoch = ModelAnalysis.__init__, TrainingRun.epoch
+    analyze, epoch = ModelAnalysis.__init__, TrainingRun.train_to
 
     def analyze_counted(self: ModelAnalysis, *args: Any, **more: Any) -> None:
         counted["looks"] += 1
@@ -45,7 +45,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
         return epoch(self, number)
 
     monkeypatch.setattr(ModelAnalysis, "__init__", analyze_counted)
-    monkeypatch.setattr(TrainingRun, "epoch", epoch_counted)
+    monkeypatch.setattr(TrainingRun, "train_to", epoch_counted)
     return counted
 
 
@@ -112,10 +112,10 @@ class TestOneLook:
         assert counts["starts"] == counts["epochs"] + 4
 
     def test_models_built_and_copied_before_the_first_epoch(self, counts: Counts) -> None:
-        """Built to be described, looked at, and for the trial; copied for the look (twice), labels, check and trial."""
+        """Built to be described, looked at, and for the trial; copied to look and to check (twice), labels, trial."""
         search(counted_task(counts), 1)
         assert counts["built before the first epoch"] == 3
-        assert counts["copied before the first epoch"] == 5
+        assert counts["copied before the first epoch"] == 6
 
     def test_a_second_study_of_the_task_looks_at_nothing_again(self, counts: Counts) -> None:
         task = counted_task(counts)

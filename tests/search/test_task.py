@@ -102,7 +102,7 @@ def test_bad_data_is_refused_and_named(which: str, data: Any, says: str) -> None
         ("step", ["step"]),
         ("evaluate", [0.5]),
         ("schedule", ["cosinus", 3, ["cosine"]]),
-        ("amp", ["float16", torch.float16, True]),
+        ("amp", ["float32", torch.float64, True]),
         ("device", ["gpu", None, "cuda:zero"]),
         ("model", [None, 3, "resnet18"]),
     ],

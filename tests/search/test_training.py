@@ -240,7 +240,7 @@ def test_a_schedule_of_the_users_own_is_told_the_number_of_steps() -> None:
         return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
 
     fit(task(schedule=constant, epochs=5), built(1), 1)
-    assert told == [20]
+    assert set(told) == {20}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

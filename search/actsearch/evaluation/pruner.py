@@ -46,7 +46,7 @@ class Pruner:
 
         Args:
             requests: whose trainings are in the stack, in order, seed by seed.
-            epochs: of each training.
+            epochs: of each training, or evaluations.
         """
         numbers = self.open_numbers or [request.number for request in requests]
         pruner = BatchPruner(self.competition, numbers)
@@ -54,9 +54,9 @@ class Pruner:
             (request.number, index) for request in requests for index in range(len(request.seeds))
         ]
 
-        def choose_leaving(epoch: int, values: Mapping[int, float | None]) -> list[int]:
+        def choose_leaving(evaluation: int, values: Mapping[int, float | None]) -> list[int]:
             first = {places[row][0]: value for row, value in values.items() if places[row][1] == 0}
-            pruner.record_rung(epoch, first)
+            pruner.record_rung(evaluation, first)
             return [row for row in values if places[row][0] in pruner.pruned]
 
         return ExitRule(frozenset(self.competition.pruner.steps_before(epochs)), choose_leaving)
@@ -141,7 +141,7 @@ class BatchPruner:
         """Take the values of trials that have come to a rung together.
 
         Args:
-            step: the rung's.
+            step: the rung's, in epochs or evaluations.
             values: by number; None for a trial that failed before.
         """
         rung = 0

@@ -26,7 +26,7 @@ class Request:
         number: trial number, passed to the objective; -1 in a confirmation.
         split: the data it is scored on: "valid" in a search, "test" in a verdict.
         lr: learning rate of a Task; None for its own.
-        epochs: of each training; None for as many as the task or the objective wants.
+        epochs: of each training, or evaluations of a Task with ``steps``; None for as many as is usual.
         diagnose: whether a Task's sites are measured; never when it is scored on test data.
     """
 

@@ -41,7 +41,7 @@ class Run:
         seed: seed of this training; the same for every candidate of a study.
         number: trial number; -1 in a confirmation.
         device: where to train.
-        budget: number of epochs asked for, or None when the objective decides.
+        budget: number of epochs asked for, or of evaluations of a Task with ``steps``; None when the objective decides.
 
     Example:
         >>> def objective(candidate, run):
@@ -127,7 +127,7 @@ class Run:
         """Place a candidate in the task's model and train it under this run's seed.
 
         Returns:
-            Metrics after the last epoch, the optimised one first; empty when training had to stop.
+            Metrics at the evaluation that counts, the optimised one first; empty when training had to stop.
 
         Raises:
             TrialPruned: the study's pruner gives the trial up.
@@ -137,11 +137,12 @@ class Run:
         placement = analysis.place(candidate, self.seed)
         on_test = self.scores_on_test(task)
         is_diagnosed = self._diagnose and not on_test
-        epochs = self.budget or task.epochs
+        evaluations = self.budget or task.evaluations
+        end = task.position(evaluations)
 
-        def follow(epoch: int, value: float) -> bool:
-            self.report(epoch, value)
-            return self.should_prune() and epoch < epochs
+        def follow(position: int, value: float) -> bool:
+            self.report(position, value)
+            return self.should_prune() and position < end
 
         training = fit(
             task,
@@ -152,7 +153,7 @@ class Run:
             watched=[item.path for item in placement.replaced] if is_diagnosed else [],
             added=analysis.parameters_added(placement.model),
             lr=self._lr,
-            epochs=epochs,
+            epochs=evaluations,
             batch=analysis.diagnostics_batch,
         )
         metrics = self.record_training(training)

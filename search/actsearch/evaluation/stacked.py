@@ -72,7 +72,7 @@ class Stacker:
         largest: see above.
         on_test: whether to measure on test data.
         inexact: whether also stacks that may give other last bits than single training are wanted.
-        epochs: of each training; the task's own by default.
+        epochs: evaluations of each training; the task's own by default.
         diagnose: whether sites are measured; on test data they never are.
         """
         self.largest = largest
@@ -282,8 +282,10 @@ def _signature(member: Member) -> Any:
 
 def _shorten(task: Task) -> Task:
     """A few steps of the same training; a whole epoch where the data cannot be cut."""
-    if not isinstance(task.train, tuple):
-        return task.replace(epochs=1, schedule=None)
-    rows = _STEPS * task.batch_size
-    train = tuple(tensor[:rows] for tensor in task.train)
-    return task.replace(epochs=1, schedule=None, train=train, valid=train)
+    short: dict[str, Any] = {"schedule": None, "epochs": 1}
+    if task.steps is not None:
+        short |= {"steps": min(task.steps, _STEPS), "eval_every": None}
+    if isinstance(task.train, tuple):
+        rows = _STEPS * task.batch_size
+        short["train"] = short["valid"] = tuple(tensor[:rows] for tensor in task.train)
+    return task.replace(**short)

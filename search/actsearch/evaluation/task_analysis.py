@@ -45,6 +45,7 @@ from actsearch.training.threads import is_small, one_thread
 
 __all__ = ["TaskAnalysis"]
 
+_LEARNS = "x*sigmoid(param(1.0)*x)"  # checked, as what a form learns is a group of parameters more
 _SCREENED_SAMPLES = 128  # rows whose pre-activations candidates are screened on
 
 
@@ -236,8 +237,8 @@ class TaskAnalysis:
     @property
     def dtype(self) -> torch.dtype:
         """The precision in which its activations compute."""
-        if self.task.amp is not None:
-            return torch.bfloat16
+        if self.task.amp_dtype is not None:
+            return self.task.amp_dtype
         dtypes = [
             p.dtype for p in self.analyze_model().shell.parameters() if p.is_floating_point()
         ]
@@ -298,7 +299,7 @@ class TaskAnalysis:
         model = self.build()
         self._check_data(model, for_test=False)
         self._refresh(model)
-        placed = place_analyzed(self.analyze_model(), model, "relu").model
+        placed = place_analyzed(self.analyze_model(), model, _LEARNS).model
         is_loader = isinstance(self.task.train, DataLoader)
         check_task(self.task, placed, _copy_batch(self._first_batch()) if is_loader else None)
 

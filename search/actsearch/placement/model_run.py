@@ -20,6 +20,7 @@ from actsearch.task.nested import children, map_leaves
 
 __all__ = [
     "StepCall",
+    "asks_for_gradients",
     "explain_run_errors",
     "forward",
     "observe_output",
@@ -98,7 +99,7 @@ def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
         try:
             return [*results, call.step(model, call.batch)]
         except Exception as error:
-            if _asks_for_gradients(error) and not torch.is_grad_enabled():
+            if asks_for_gradients(error) and not torch.is_grad_enabled():
                 raise  # it is run once more, with gradients
             raise PlacementError(
                 f"step= does not run on the first batch of the training data: {type(error).__name__}: {error}; "
@@ -165,12 +166,12 @@ def try_without_gradients(attempt: Callable[[bool], _T]) -> _T:
     try:
         return attempt(False)
     except RuntimeError as error:
-        if not _asks_for_gradients(error):
+        if not asks_for_gradients(error):
             raise
     return attempt(True)
 
 
-def _asks_for_gradients(error: Exception) -> bool:
+def asks_for_gradients(error: Exception) -> bool:
     """Whether torch says that there is nothing to take a derivative of."""
     return isinstance(error, RuntimeError) and "require grad" in str(error)
 

@@ -69,11 +69,13 @@ def read_competition(storage: Storage, study: StudyRecord, subject: Subject) -> 
     """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner."""
     if study.pruner is None:
         return None
-    pruner, budget = SuccessiveHalving.from_json(study.pruner), subject.epochs
+    pruner = SuccessiveHalving.from_json(study.pruner)
     assert study.direction is not None
-    competition = Competition(pruner, study.direction, study.seed, budget)
-    steps = None if budget is None else pruner.steps_before(budget)
-    competition.read(storage.curves(study.id, steps))
+    competition = Competition(
+        pruner, study.direction, study.seed, subject.epochs,
+        interval=subject.evaluation_interval, unit=subject.unit,
+    )  # fmt: skip
+    competition.read(storage.curves(study.id, competition.rungs()))
     return competition
 
 

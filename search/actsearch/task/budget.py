@@ -10,16 +10,14 @@ from actsearch.errors import TaskError
 if TYPE_CHECKING:
     from actsearch.task.task import Task
 
-__all__ = ["DEFAULT_EPOCHS", "budget_settings", "check_budget", "default_eval_every"]
-
-DEFAULT_EPOCHS = 10
+__all__ = ["budget_settings", "check_budget", "default_eval_every"]
 
 _MOST = 2**31 - 1  # the number of an epoch or step is stored in 32 bits
 _EVALUATIONS = 10  # of a training in steps, unless the task says where
 
 
 def check_budget(task: Task) -> None:
-    """Refuse a budget that says two things, or none.
+    """Refuse settings of a budget that do not go together.
 
     Raises:
         TaskError: a number is not one of those allowed, or two settings do not go together.
@@ -41,8 +39,6 @@ def check_budget(task: Task) -> None:
 
 
 def _check_steps(task: Task, steps: int) -> None:
-    if task.epochs != DEFAULT_EPOCHS:
-        raise TaskError(f"epochs={task.epochs} and steps={steps} are two budgets: give one")
     if task.eval_every is not None and task.eval_every > steps:
         raise TaskError(
             f"eval_every={task.eval_every} is more than steps={steps}: give at most {steps}"

@@ -54,7 +54,7 @@ def describe_task(task: Task) -> dict[str, Any]:
         "clip_grad_norm": task.clip_grad_norm,
         "seeds": task.seeds if isinstance(task.seeds, int) else list(task.seeds),
         "gain": task.gain,
-        "amp": None if task.amp is None else "bfloat16",
+        "amp": None if task.amp_dtype is None else str(task.amp_dtype).removeprefix("torch."),
         "step": _callable_name(task.step),
         "evaluate": _callable_name(task.evaluate),
         "train": data_hash(task.train),

@@ -22,7 +22,7 @@ from actsearch.checks import (
     is_integer,
 )
 from actsearch.errors import TaskError
-from actsearch.task.budget import DEFAULT_EPOCHS, check_budget, default_eval_every
+from actsearch.task.budget import check_budget, default_eval_every
 from actsearch.task.data import as_source
 from actsearch.task.identity import data_hash, describe_task, summarize_values
 from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
@@ -34,6 +34,7 @@ Objective = float | Mapping[str, float]
 
 _LARGEST_BATCH = 2**63 - 1  # DataLoaders and slices take no more
 _MOST_SEEDS = 1000  # trainings of each candidate; a larger number is probably meant as a seed
+_HALF_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SEEDS = range(-(2**63), 2**63)  # what torch and databases take
 
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
@@ -62,10 +63,11 @@ class Task:
         test: likewise; touched by ``study.confirm`` alone.
         loss: ``(output, target) -> scalar``; not needed with ``step`` and ``evaluate``.
         metric: name (accuracy, loss, mse, mae, r2), ``(outputs, targets) -> float``, or a key of what
-            ``evaluate`` returns. A trial's value is the metric on ``valid`` after the last epoch.
+            ``evaluate`` returns. A trial's value is the metric on ``valid`` after the last epoch; see ``patience``.
         epochs: passes over ``train``, each followed by one evaluation on ``valid``.
         batch_size: samples in a batch.
-        optimizer: ``(parameters, lr=...) -> Optimizer``, given ``weight_decay`` where it takes one.
+        optimizer: ``(parameters, lr=...) -> Optimizer``, given ``weight_decay`` where it takes one; for groups of its
+            own ``(model, lr=...)``, where the first argument is called ``model``.
         lr: learning rate.
         weight_decay: for the weights; learned activation parameters have none.
         schedule: "cosine", "linear", or ``(optimizer, total_steps) -> LRScheduler``.
@@ -74,7 +76,7 @@ class Task:
         gain: "auto" draws the weights before each placed activation anew, N(0, g^2 / fan_in) with the activation's own
             gain g = 1 / sqrt(E[f(z)^2]); None keeps the model's initialisation.
         device: "auto" (CUDA if there is one), or a torch device.
-        amp: None, or "bfloat16" for autocast.
+        amp: None, or "bfloat16" or "float16" for autocast; with "float16" the loss is scaled.
         step: ``(model, batch) -> loss`` for batches that are not (inputs, targets), whatever they are. To find the
             activations, it is run on the first batch with a copy of the model.
         evaluate: ``(model, batches) -> float or {name: float}``, likewise.
@@ -116,7 +118,7 @@ class Task:
     test: Any = None
     loss: Callable[[Any, Any], Tensor] | None = None
     metric: str | Callable[[Tensor, Tensor], Any] = "loss"
-    epochs: int = DEFAULT_EPOCHS
+    epochs: int = 10
     batch_size: int = 64
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     lr: float = 1e-3
@@ -223,7 +225,9 @@ class Task:
             raise TaskError(
                 "gain='auto' draws weights anew: give a function that builds the model"
             )
-        check_one_of("amp", self.amp, (None, "bfloat16", torch.bfloat16), TaskError)
+        check_one_of(
+            "amp", self.amp, (None, *_HALF_PRECISIONS, *_HALF_PRECISIONS.values()), TaskError
+        )
         self.torch_device()
 
     def __call__(self, candidate: Any, run: _Trainer) -> Mapping[str, float]:
@@ -234,6 +238,13 @@ class Task:
     def resolved_metric(self) -> Metric:
         """The metric with its direction and accumulator."""
         return resolve_metric(self.metric, self.evaluate is not None)
+
+    @property
+    def amp_dtype(self) -> torch.dtype | None:
+        """The precision of autocast; None without."""
+        if isinstance(self.amp, str):
+            return _HALF_PRECISIONS[self.amp]
+        return self.amp
 
     @property
     def unit(self) -> Literal["epoch", "step"]:

@@ -4,7 +4,8 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.training.check import check_task
 from actsearch.training.data_check import DataReport, Overlap, check_data
 from actsearch.training.loop import TrainingResult, fit
-from actsearch.training.optimizer import parameter_groups, uses_learning_rate
+from actsearch.training.optimizer import parameter_groups
+from actsearch.training.schedule import uses_learning_rate
 
 __all__ = [
     "DataReport",

@@ -1,9 +1,11 @@
-"""Saying before the search starts what would fail in every trial."""
+"""Saying before the search starts what would fail in every trial: the loop's own steps, each taken once."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,45 +13,122 @@ from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
+from actsearch.placement.analysis import copy_model
 from actsearch.placement.random_streams import isolated_random
-from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
+from actsearch.task import Batches, Task, inputs_and_targets, reading_copy, to_device
 from actsearch.task.nested import describe
 from actsearch.task.structured import StructuredData
+from actsearch.training.attention import plain_attention
+from actsearch.training.derivatives import measure, share_findings
 from actsearch.training.inputs import check_arguments, explain_inputs
+from actsearch.training.last_batch import cut_to_last
 from actsearch.training.loop import TrainingRun
+from actsearch.training.measures import Measures, NonFinite, count_samples, detach
 from actsearch.training.memory import is_out_of_memory
+from actsearch.training.streams import check_ends
 
 __all__ = ["check_task"]
+
+T = TypeVar("T")
 
 _ZEROS = 2  # rows in the place of test data
 
 
 def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
-    """Run one training batch, backward included, and one validation batch.
+    """Take one training step, one with as few samples as the last batch has, and one evaluation.
 
     Args:
         task: what is checked.
-        model: a copy of its model with activations placed; on return its gradients are set.
+        model: with activations placed, best of a form that learns; a copy of it is trained.
         batch: of the training data, where one was read already.
 
     Raises:
-        TaskError: naming the data set and the shapes that do not fit.
+        TaskError: naming what does not fit together, or the data that do not end.
     """
+    check_ends(task)
     copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
-    run = TrainingRun(task.replace(**copies), model, 0)
-    train: Any = None
-    for name, batches in (("train", run.train), ("valid", run.valid)):
-        if name == "valid" and task.evaluate is not None:
-            continue
-        with isolated_random(0):
-            is_read = name == "train" and batch is not None
-            first = to_device(batch, run.device) if is_read else next(iter(batches), None)
-            if first is None:
-                raise TaskError(f"{name} data gives no batch")
-            _check_batch(run, name, first)
-        if name == "train":
-            train = first
-    _check_test(run, train)
+    copy = task.replace(**copies)  # reading an item of the user's own may open a file
+    with isolated_random(0), plain_attention(), warnings.catch_warnings():
+        # torch broadcasts targets of another shape to the output, with this warning
+        warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
+        run = TrainingRun(copy, copy_model(model), 0)
+        run.model.train()
+        first = to_device(batch, run.device) if batch is not None else _first(run.train, "train")
+        check_arguments(task, run.model, first, "train")
+        _try(run, "train", first, lambda: _train_on(run, first))
+        rows = cut_to_last(run, first)
+        if rows is not None:
+            _train_on_few(run, rows)
+        run.model.eval()
+        _check_validation(run)
+        _check_test(run, first)
+    share_findings(copy, task)
+
+
+def _first(batches: Batches, name: str) -> Any:
+    batch = next(iter(batches), None)
+    if batch is None:
+        raise TaskError(f"{name} data gives no batch")
+    return batch
+
+
+def _train_on(run: TrainingRun, batch: Any) -> None:
+    loss, output, target = run.loss(batch)
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
+    if output is not None and run.metric.accumulator is not None:
+        accumulator = run.metric.accumulator()
+        accumulator.update(output.detach(), target)
+        float(accumulator.result())
+    if not math.isfinite(loss.item()):  # it is said of each candidate
+        return
+    try:
+        run.take_step(loss, batch)
+        run.update.end_epoch()
+    except Exception as error:  # the user's optimizer: anything
+        raise TaskError(f"the first step of the optimizer fails: {_one_line(error)}") from error
+
+
+def _train_on_few(run: TrainingRun, batch: Any) -> None:
+    left = count_samples(batch)
+    try:
+        _train_on(run, batch)
+    except Exception as error:  # the user's model: anything
+        raise TaskError(
+            f"the last training batch of an epoch has {left} sample{'s' if left > 1 else ''}, too few to train on: "
+            f"{_one_line(error)}; choose another batch_size=, or give a DataLoader with drop_last=True"
+        ) from error
+
+
+def _check_validation(run: TrainingRun) -> None:
+    """One evaluation by ``evaluate``, or one batch of validation data; the schedule may go by what was measured."""
+    if run.task.evaluate is not None:
+        try:
+            measures = run.validate("the first evaluation, after one training step")
+        except NonFinite as error:
+            raise TaskError(f"evaluate= must return finite numbers: {error}") from error
+        except ActsearchError:
+            raise
+        except Exception as error:  # the user's function: anything
+            raise TaskError(
+                f"evaluate= fails on the validation data: {_one_line(error)}"
+            ) from error
+    else:
+        first = _first(Batches(run.task.valid, run.task.batch_size, run.device, None), "valid")
+        check_arguments(run.task, run.model, first, "valid")
+        measures = _try(
+            run, "valid", first, lambda: measure(run.task, lambda: _measure(run, first))
+        )
+    run.update.schedule.after_evaluation(measures)
+
+
+def _measure(run: TrainingRun, batch: Any) -> Measures:
+    measures = Measures.of(run.metric, run.task.more_metrics())
+    loss, output, target = run.loss(batch)
+    measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
+    float(measures.value or 0.0)
+    return measures
 
 
 def _check_test(run: TrainingRun, train: Any) -> None:
@@ -68,8 +147,8 @@ def _check_test(run: TrainingRun, train: Any) -> None:
         return
     zeros = [torch.zeros_like(item[:_ZEROS], device=run.device) for item in tensors]
     batch = task.test.restore(zeros) if isinstance(task.test, StructuredData) else tuple(zeros)
-    with isolated_random(0):
-        _check_batch(run, "test", batch, has_values=False)
+    check_arguments(task, run.model, batch, "test")
+    _try(run, "test", batch, lambda: measure(task, lambda: run.loss(batch)))
 
 
 def _tensors_of(source: Any) -> list[Tensor]:
@@ -83,35 +162,19 @@ def _tensors_of(source: Any) -> list[Tensor]:
     return list(source.tensors) if isinstance(source, (TensorDataset, StructuredData)) else []
 
 
-def _check_batch(run: TrainingRun, name: str, batch: Any, *, has_values: bool = True) -> None:
-    check_arguments(run.task, run.model, batch, name)
+def _try(run: TrainingRun, name: str, batch: Any, action: Callable[[], T]) -> T:
+    """Do something with the first batch of a data set, and explain why that is not possible."""
     try:
-        with warnings.catch_warnings():
-            # torch broadcasts targets of another shape to the output, with this warning
-            warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
-            loss, output, target = run.loss(batch)
-        _check_loss(loss)
-        if name == "train":
-            torch.autograd.backward(loss)
-        if has_values and output is not None and run.metric.accumulator is not None:
-            accumulator = run.metric.accumulator()
-            accumulator.update(output.detach(), target)
-            float(accumulator.result())
+        return action()
     except ActsearchError:
         raise
-    except Exception as error:
+    except Exception as error:  # the user's model, data, loss or metric: anything
         raise TaskError(_explain_failure(run, name, batch, error)) from error
-
-
-def _check_loss(loss: Any) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
 
 
 def _explain_failure(run: TrainingRun, name: str, batch: Any, error: Exception) -> str:
     """What failed, with the shapes of inputs, targets and output where they are known."""
-    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    message = _one_line(error)
     try:
         inputs, target = inputs_and_targets(batch)
     except TaskError:
@@ -121,11 +184,14 @@ def _explain_failure(run: TrainingRun, name: str, batch: Any, error: Exception) 
         return f"memory ran out on the first batch ({shapes}); make batch_size smaller: {message}"
     if text := explain_inputs(run.model, inputs, name):
         return text
-    with torch.no_grad():
-        output = forward(run.model, inputs)
+    output = measure(run.task, lambda: forward(run.model, inputs))
     text = f"loss or metric do not fit the model's output {describe(output)} ({shapes}): {message}"
     # torch's message speaks of a scalar type "Long", which is int64
     is_class_number = not isinstance(target, Tensor) or target.dtype in (torch.int64, torch.uint8)
     if "Long" in message and not is_class_number:
         return f"{text}; a loss of classes takes their numbers as int64: give targets.long()"
     return text
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,4 +1,4 @@
-"""Training: fit -> epoch -> step, one small function each."""
+"""Training: fit -> up to the next evaluation -> batch, one small function each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from actsearch.activations import reseed_random_activations
 from actsearch.errors import TaskError
@@ -20,6 +18,7 @@ from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
 from actsearch.training.attention import plain_attention
+from actsearch.training.derivatives import measure
 from actsearch.training.diagnose import (
     combine_diagnostics,
     fixed_batch,
@@ -27,15 +26,19 @@ from actsearch.training.diagnose import (
     try_to_diagnose,
 )
 from actsearch.training.dropout import key_dropout
+from actsearch.training.early_stopping import EarlyStopping
 from actsearch.training.measures import (
     Measures,
     NonFinite,
     autocast_for,
     count_samples,
+    detach,
     follows_metric,
     full_precision,
 )
-from actsearch.training.optimizer import build_optimizer, build_schedule
+from actsearch.training.passes import TrainingPasses
+from actsearch.training.schedule import check_schedule, schedule_steps
+from actsearch.training.update import WeightUpdate
 
 __all__ = ["TrainingRun", "TrainingResult", "fit", "seed_streams"]
 
@@ -47,8 +50,8 @@ class TrainingResult:
     """What one training gave.
 
     Attributes:
-        metrics: measures of the last epoch, the optimised one first; empty if the run did not reach it.
-        epochs: one record an epoch.
+        metrics: measures of the evaluation that counts, the optimised one first; empty if the run was stopped.
+        epochs: one record for each evaluation, numbered by the epoch or step after which it took place.
         stopped: why and where the run was stopped; empty if it reached its end.
         seconds: wall time.
         diagnostics: of the sites, where they were asked for.
@@ -83,32 +86,38 @@ def fit(
         task: data, loss, metric and budget.
         model: the model to train; on return it is trained, on the task's device.
         seed: seed of this run.
-        on_test: also measure on the test data, once, after the last epoch; the metrics are then the test's.
-        report: called with (epoch, validation metric) after each epoch; the run ends where it says True.
+        on_test: also measure on the test data, once, at the end; the metrics are then the test's.
+        report: called with (epoch or step, validation metric) after each evaluation; the run ends where it says True.
         watched: paths of the sites to be diagnosed, if the task wants that.
         added: numbers that the model learns beyond those of the user's own, to be written down.
         lr: learning rate; the task's own by default.
-        epochs: passes over the training data; the task's own by default.
+        epochs: evaluations after which the training ends; the task's own by default.
         batch: gives the batch that is diagnosed, see :func:`fixed_batch`; it is read anew by default.
 
     Raises:
-        TaskError: when model, data, loss and metric do not fit together.
+        TaskError: when model, data, loss and metric, or optimizer and schedule, do not fit together.
     """
     started = time.perf_counter()
     run = TrainingRun(task, model, seed, lr, epochs, batch)
     done: list[EpochRecord] = []
     metrics: Mapping[str, float] = {}
     stopped = ""
+    is_complete = False
     start = run.diagnose(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
     with isolated_random(derive(seed, "dropout")), plain_attention():
         try:
-            for epoch in range(1, run.epochs + 1):
-                done.append(run.epoch(epoch))
+            for number in range(1, run.evaluations + 1):
+                done.append(run.train_to(number))
                 value = done[-1].valid_metric
-                if report is not None and value is not None and report(epoch, value):
+                if report is not None and value is not None and report(done[-1].epoch, value):
+                    break
+                if run.is_out_of_patience:
+                    is_complete = True
                     break
             else:
+                is_complete = True
+            if is_complete:
                 metrics = run.final_metrics(on_test)
                 end = run.diagnose(watched)
         except NonFinite as error:
@@ -125,7 +134,7 @@ def seed_streams(model: nn.Module, seed: int) -> None:
 
 
 class TrainingRun:
-    """One model in training: what its epochs share."""
+    """One model in training: what the way from one evaluation to the next shares."""
 
     def __init__(
         self,
@@ -137,18 +146,21 @@ class TrainingRun:
         batch: Callable[[], Any] | None = None,
     ) -> None:
         self.task = task
-        self.epochs = task.epochs if epochs is None else epochs
+        self.evaluations = task.evaluations if epochs is None else epochs
         self._batch = batch or (lambda: fixed_batch(task, self.device))
         self.metric = task.resolved_metric
         self.device = task.torch_device()
         self.model = model.to(self.device)
         seed_streams(self.model, seed)
         self.train = Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
-        self.valid = Batches(task.valid, task.batch_size, self.device, None)
-        self.optimizer = build_optimizer(task, self.model, task.lr if lr is None else lr)
-        total = None if self.train.steps is None else self.train.steps * self.epochs
-        self.schedule: LRScheduler | None = build_schedule(task, self.optimizer, total)
+        self._passes = TrainingPasses(task, self.train)
+        self._valid: Batches | None = None
+        steps = schedule_steps(task, self.train.steps, self.evaluations)
+        check_schedule(task, self.model, schedule_steps(task, self.train.steps, task.evaluations))
+        self.update = WeightUpdate(task, self.model, task.lr if lr is None else lr, steps)
+        self._stopping = None if task.patience is None else EarlyStopping(task, self.model)
         self._last: Measures | None = None
+        self.is_out_of_patience = False
 
     def diagnose(self, paths: Sequence[str]) -> tuple[SiteDiagnostics, ...] | None:
         """Diagnose some sites as they are now; None where that is not wanted or not possible."""
@@ -163,46 +175,52 @@ class TrainingRun:
 
         return try_to_diagnose(observe)
 
-    def epoch(self, number: int) -> EpochRecord:
-        """One pass over the training data, then one over the validation data."""
+    def train_to(self, evaluation: int) -> EpochRecord:
+        """Train up to an evaluation, counted from 1, and measure on the validation data."""
         started = time.perf_counter()
-        train = self._train_pass(number)
-        valid = self._last = self._measure(self.valid, f"validation after epoch {number}")
+        train = self._train_pass(evaluation)
+        position = self.task.position(evaluation)
+        valid = self._last = self.validate(f"validation after {self.task.unit} {position}")
+        self.update.schedule.after_evaluation(valid)
+        if self._stopping is not None:
+            self.is_out_of_patience = self._stopping.take(valid)
         seconds = time.perf_counter() - started
-        return EpochRecord(number, train.loss, train.value, valid.loss, valid.value, seconds)
+        return EpochRecord(position, train.loss, train.value, valid.loss, valid.value, seconds)
 
     def final_metrics(self, on_test: bool) -> Mapping[str, float]:
-        """Measures of the trained model on validation or test data, the optimised one first."""
+        """Measures of the trained model on validation or test data, the optimised one first.
+
+        With patience, the model gets the weights of its best evaluation.
+        """
         measures = self._last
+        if self._stopping is not None:
+            self._stopping.restore()
+            measures = self._stopping.best
         if on_test:
-            test = Batches(self.task.test, self.task.batch_size, self.device, None)
-            measures = self._measure(test, "test")
+            measures = measure(self.task, lambda: self._measure(self._batches("test"), "test"))
         assert measures is not None
         return measures.as_metrics()
 
-    def _train_pass(self, epoch: int) -> Measures:
+    def _train_pass(self, evaluation: int) -> Measures:
         metric = self.metric
         measures = Measures.of(metric) if follows_metric(self.task) else Measures(metric, None)
         self.model.train()
-        for step, batch in enumerate(self.train, start=1):
+        for number, batch in enumerate(self._passes.before(evaluation), start=1):
             loss, output, target = self.loss(batch)
             value = loss.item()  # waits for a GPU: no step may follow a loss that is not finite
             if not math.isfinite(value):
-                raise NonFinite(f"training loss became {value} at epoch {epoch}, step {step}")
-            self.update(loss)
+                where = self._passes.place(evaluation, number)
+                raise NonFinite(f"training loss became {value} at {where}")
+            self.take_step(loss, batch)
             detached = output.detach() if measures.accumulator and output is not None else None
             measures.add(value, detached, target, count_samples(batch))
+        if self.task.unit == "epoch":
+            self.update.end_epoch()
         return measures
 
-    def update(self, loss: Tensor) -> None:
-        """One step down the gradient of the loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        if self.task.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.task.clip_grad_norm)
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
+    def take_step(self, loss: Tensor, batch: Any) -> None:
+        """Step down the gradient of the loss of a batch."""
+        self.update.take(loss, lambda: self.loss(batch)[0])
 
     def loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Loss of one batch, with the output and the target where the batch has them."""
@@ -215,7 +233,25 @@ class TrainingRun:
             loss = self.task.loss(output, target)
         return loss, full_precision(output), target
 
-    @torch.no_grad()
+    def validate(self, where: str) -> Measures:
+        """Loss and metric on the validation data.
+
+        Raises:
+            NonFinite: one of them is not a number.
+        """
+
+        def attempt() -> Measures:
+            batches = self._valid or self._batches("valid")
+            self._valid = None  # after an attempt that failed it begins anew
+            measures = self._measure(batches, where)
+            self._valid = batches
+            return measures
+
+        return measure(self.task, attempt)
+
+    def _batches(self, name: str) -> Batches:
+        return Batches(getattr(self.task, name), self.task.batch_size, self.device, None)
+
     def _measure(self, batches: Batches, where: str) -> Measures:
         measures = Measures.of(self.metric, self.task.more_metrics())
         self.model.eval()
@@ -236,4 +272,4 @@ class TrainingRun:
     def _measure_batches(self, batches: Batches, measures: Measures) -> None:
         for batch in batches:
             loss, output, target = self.loss(batch)
-            measures.add(loss.double(), output, target, count_samples(batch))
+            measures.add(loss.detach().double(), detach(output), target, count_samples(batch))

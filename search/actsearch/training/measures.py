@@ -19,6 +19,7 @@ __all__ = [
     "NonFinite",
     "autocast_for",
     "count_samples",
+    "detach",
     "follows_metric",
     "full_precision",
 ]
@@ -91,8 +92,9 @@ def follows_metric(task: Task) -> bool:
 
 
 def autocast_for(task: Task, device: torch.device) -> torch.autocast:
-    """Mixed precision, if the task asks for it: bfloat16, which needs no scaling of the loss."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=task.amp is not None)
+    """Mixed precision, if the task asks for it."""
+    dtype = task.amp_dtype or torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=task.amp is not None)
 
 
 def full_precision(output: Any) -> Any:
@@ -103,6 +105,15 @@ def full_precision(output: Any) -> Any:
 def _float_if_half(leaf: Any) -> Any:
     is_half = isinstance(leaf, Tensor) and leaf.dtype in (torch.bfloat16, torch.float16)
     return leaf.float() if is_half else leaf
+
+
+def detach(value: Any) -> Any:
+    """An output without its history, which a pass over the validation data would keep; in tuples and mappings, too."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if type(value) in (tuple, list):
+        return type(value)(detach(item) for item in value)
+    return {key: detach(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def count_samples(batch: Any) -> int:

@@ -1,4 +1,4 @@
-"""The user's optimiser and schedule, with learned activation parameters in a group of their own."""
+"""The user's optimizer, with learned activation parameters in a group without weight decay."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from actsearch.activations import Activation
 from actsearch.errors import TaskError
 from actsearch.task import Task
-from actsearch.task.task import SCHEDULES
 
 __all__ = [
-    "assemble_groups",
-    "build_for_groups",
-    "build_optimizer",
-    "build_schedule",
+    "build_for_model",
+    "build_for_parameters",
+    "needs_closure",
     "parameter_groups",
-    "uses_learning_rate",
+    "takes_model",
 ]
 
 
@@ -31,6 +28,11 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 
     Decay would pull a learned slope towards 0, which is not a neutral value (He et al. 2015, arXiv:1502.01852, 2.2).
     """
+    return _assemble_groups(*_weights_and_learned(model))
+
+
+def _weights_and_learned(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """What of a model is trained: its weights, and what its activations learn."""
     of_activations = {
         id(parameter)
         for module in model.modules()
@@ -38,37 +40,50 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
         for parameter in module.parameters()
     }
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trained if id(parameter) not in of_activations]
-    learned = [parameter for parameter in trained if id(parameter) in of_activations]
-    return assemble_groups(weights, learned)
+    weights: list[Tensor] = [item for item in trained if id(item) not in of_activations]
+    return weights, [item for item in trained if id(item) in of_activations]
 
 
-def assemble_groups(weights: Sequence[Tensor], learned: Sequence[Tensor]) -> list[dict[str, Any]]:
-    """Groups for an optimiser from weights and what activations learn; none of an empty list."""
+def _assemble_groups(weights: Sequence[Tensor], learned: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Groups for an optimizer from weights and what activations learn; none of an empty list."""
     groups: list[dict[str, Any]] = [{"params": list(weights)}] if weights else []
     if learned:
         groups.append({"params": list(learned), "weight_decay": 0.0})
     return groups
 
 
-def build_optimizer(task: Task, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The task's optimiser on a model, at a learning rate.
+def build_for_model(task: Task, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The task's optimizer on a model, at a learning rate.
 
     Raises:
-        TaskError: when the model has nothing to train, or the optimiser refuses its arguments.
+        TaskError: when the model has nothing to train, or the optimizer refuses its arguments.
     """
-    groups = parameter_groups(model)
-    if not groups:
+    weights, learned = _weights_and_learned(model)
+    if not weights and not learned:
         raise TaskError(f"{type(model).__name__} has no parameters that require gradients")
-    return build_for_groups(task, groups, lr)
+    if takes_model(task.optimizer):
+        return _build(task, model, learned, lr)
+    return build_for_parameters(task, weights, learned, lr)
 
 
-def build_for_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-    """The task's optimiser on groups of parameters, at a learning rate.
+def build_for_parameters(
+    task: Task, weights: Sequence[Tensor], learned: Sequence[Tensor], lr: float
+) -> torch.optim.Optimizer:
+    """The task's optimizer on weights and on what activations learn, at a learning rate.
 
     Raises:
-        TaskError: when the optimiser refuses its arguments.
+        TaskError: when the optimizer refuses its arguments.
     """
+    if _takes(task.optimizer, "weight_decay"):
+        return _build(task, _assemble_groups(weights, learned), learned, lr)
+    # one group: LBFGS takes no other
+    return _build(task, [{"params": [*weights, *learned]}], learned, lr)
+
+
+def _build(
+    task: Task, trained: Any, learned: Sequence[Tensor], lr: float
+) -> torch.optim.Optimizer:
+    """Call the user's function on groups of parameters, or on the model."""
     settings: dict[str, Any] = {"lr": lr}
     # a functools.partial of the user's keeps its own decay unless the task sets one
     if _takes(task.optimizer, "weight_decay"):
@@ -78,69 +93,49 @@ def build_for_groups(task: Task, groups: list[dict[str, Any]], lr: float) -> tor
         raise TaskError(
             f"{task.optimizer!r} takes no weight_decay: set it in the optimizer function"
         )
-    else:
-        groups = [{"params": group["params"]} for group in groups]
     try:
-        return task.optimizer(groups, **settings)
+        optimizer = task.optimizer(trained, **settings)
     except (TypeError, ValueError) as error:
         raise TaskError(f"the optimizer cannot be built: {error}") from error
+    if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
+        raise TaskError(f"optimizer= returned {type(optimizer).__name__}, not an Optimizer")
+    _spare_from_decay(optimizer, learned)
+    return optimizer
 
 
-def build_schedule(
-    task: Task, optimizer: torch.optim.Optimizer, total_steps: int | None
-) -> LRScheduler | None:
-    """The task's schedule, or None.
+def _spare_from_decay(optimizer: torch.optim.Optimizer, learned: Sequence[Tensor]) -> None:
+    """Move what activations learn out of groups with weight decay, and add what is in no group."""
+    of_activations = {id(item) for item in learned}
+    missing = set(of_activations)
+    for group in list(optimizer.param_groups):
+        own = [item for item in group["params"] if id(item) in of_activations]
+        missing -= {id(item) for item in own}
+        if not own or not group.get("weight_decay"):
+            continue
+        if len(own) == len(group["params"]):
+            group["weight_decay"] = 0.0
+            continue
+        settings = {name: value for name, value in group.items() if name != "params"}
+        group["params"] = [item for item in group["params"] if id(item) not in of_activations]
+        optimizer.add_param_group({**settings, "params": own, "weight_decay": 0.0})
+    left = [item for item in learned if id(item) in missing]
+    if left:
+        optimizer.add_param_group({"params": left, "weight_decay": 0.0})
 
-    Raises:
-        TaskError: when the number of steps is needed but the data does not know its length, or what should make the
-            schedule does not.
-    """
-    if task.schedule is None:
-        return None
-    if total_steps is None:
-        raise TaskError("a schedule needs training data that knows its length")
-    make = SCHEDULES[task.schedule] if isinstance(task.schedule, str) else task.schedule
+
+def takes_model(function: Any) -> bool:
+    """Whether an optimizer function wants the model, to group its parameters: its first argument is called model."""
     try:
-        schedule = make(optimizer, total_steps)
-    except (TypeError, ValueError) as error:
-        raise TaskError(f"schedule= is called with (optimizer, total_steps): {error}") from error
-    if schedule is None:
-        raise TaskError("schedule= is called with (optimizer, total_steps) and returned None")
-    return schedule
+        first = next(iter(inspect.signature(function).parameters), None)
+    except (TypeError, ValueError):
+        return False
+    return first == "model"
 
 
-def uses_learning_rate(task: Task) -> bool:
-    """Whether the rates of a training follow the task's ``lr``: a schedule or optimiser of the user's may set its own.
-
-    Both are built for a parameter of their own, at two rates.
-    """
-    try:
-        return _first_rates(task, task.lr) != _first_rates(task, 3 * task.lr)
-    except (
-        Exception
-    ):  # as an optimiser for other shapes alone; what is wrong with it is said when it trains
-        return True
-
-
-def _first_rates(task: Task, lr: float) -> list[float]:
-    parameter = nn.Parameter(torch.zeros(2, 2))
-    parameter.grad = torch.zeros(2, 2)
-    optimizer = build_for_groups(task, [{"params": [parameter]}], lr)
-    schedule = build_schedule(
-        task, optimizer, 2 * _PROBED
-    )  # some refuse to be stepped at their end
-    rates = []
-    for _ in range(_PROBED):
-        rates += [float(group["lr"]) for group in optimizer.param_groups]
-        optimizer.step()
-        if schedule is not None:
-            schedule.step()
-    return rates
-
-
-_PROBED = (
-    16  # steps: a schedule that starts at a rate of 0 or at one of its own may follow lr later
-)
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step evaluates the loss itself, by a function that it is given, as LBFGS does."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _is_preset(function: Any, argument: str) -> bool:

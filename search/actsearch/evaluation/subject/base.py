@@ -36,7 +36,9 @@ class Subject(ABC):
         keeps_given_weights: whether each training starts from the weights of a module that the user gave.
         metric: name of what a trial's value is.
         objectives: each objective's name with its own direction, None where the user has to set it; empty if not known.
-        epochs: of one training; None where the objective decides.
+        epochs: of one training, or evaluations where its budget is in steps; None where the objective decides.
+        evaluation_interval: epochs or steps from one evaluation to the next.
+        unit: "epoch" or "step", what the numbers of a curve's records count.
         learning_rate: as given; None where a verdict cannot tune it.
         device_type: kind of device that trains; empty where the objective decides.
         can_prune_afterwards: whether a pruner can decide on a training that has ended, from the values of its epochs.
@@ -47,6 +49,8 @@ class Subject(ABC):
     metric: str = "value"
     objectives: Mapping[str, Direction | None] = MappingProxyType({})
     epochs: int | None = None
+    evaluation_interval: int = 1
+    unit: str = "step"
     learning_rate: float | None = None
     device_type: str = ""
     can_prune_afterwards: bool = False

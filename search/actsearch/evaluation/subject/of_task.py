@@ -40,7 +40,7 @@ _GAIN = 1.05  # a stack must be so much faster than one at a time
 
 
 class TaskSubject(TaskAnalysis, Subject):
-    """A Task with what was found out about it; every epoch of its trainings is recorded."""
+    """A Task with what was found out about it; every evaluation of its trainings is recorded."""
 
     can_prune_afterwards = True
 
@@ -50,7 +50,9 @@ class TaskSubject(TaskAnalysis, Subject):
         self.keeps_given_weights = isinstance(task.model, torch.nn.Module)
         self.metric = task.resolved_metric.name
         self.objectives = task.objective_directions
-        self.epochs = task.epochs
+        self.epochs = task.evaluations
+        self.evaluation_interval = task.evaluation_interval
+        self.unit = task.unit
         self.device_type = self.device.type
         if self.findings.may_stack_later:
             self.findings.stack_refusal = ""
@@ -102,7 +104,7 @@ class TaskSubject(TaskAnalysis, Subject):
         if self.stack_refusal or len(requests) < 2:
             alone = (self._train_alone(request, pruner) for request in requests)
             return Outcomes(alone, largest_stack)
-        epochs = requests[0].epochs or self.task.epochs
+        epochs = requests[0].epochs or self.task.evaluations
         stacker = Stacker(
             self,
             largest=largest_stack,
@@ -272,11 +274,11 @@ class TaskSubject(TaskAnalysis, Subject):
     # for people
 
     def forecast_seconds(self) -> float:
-        """See :meth:`Subject.forecast_seconds`: from one epoch."""
+        """See :meth:`Subject.forecast_seconds`: from the way to the first evaluation."""
         model = Candidate.baseline().place(self.build()).model
         started = time.perf_counter()
         fit(self.task, model, 0, epochs=1)
-        return (time.perf_counter() - started) * self.task.epochs
+        return (time.perf_counter() - started) * self.task.evaluations
 
     def baseline_label(self) -> str:
         """See :meth:`Subject.baseline_label`."""
@@ -298,6 +300,8 @@ def _restore(task: Task, is_small: bool | None) -> TaskSubject:
 def _count_steps(task: Task) -> int:
     """Training steps of one training; 1 an epoch where the data does not know its length."""
     source = task.train
+    if task.steps is not None:
+        return task.steps
     if isinstance(source, tuple):
         batches = -(-len(source[0]) // task.batch_size)
     else:

@@ -74,7 +74,7 @@ def _compare_losses(stack: StackedRun, runs: Sequence[TrainingRun]) -> bool:
         for index, (run, batch) in enumerate(zip(runs, singles, strict=True)):
             loss = run.loss(batch)[0]
             equal &= _compare("the loss", losses[index], loss)
-            run.update(loss)
+            run.take_step(loss, batch)
         stack.update(losses)
     return equal
 

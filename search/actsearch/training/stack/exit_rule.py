@@ -12,11 +12,11 @@ Choice = Callable[[int, Mapping[int, float | None]], Collection[int]]
 
 @dataclass(frozen=True)
 class ExitRule:
-    """Which members leave a stack, and after which epochs that is asked.
+    """Which members leave a stack, and after which evaluations that is asked.
 
     Attributes:
-        epochs: after which ``choose`` is called.
-        choose: called with the epoch and the validation metric of each member, None for one that was stopped;
+        epochs: evaluations, counted from 1, after which ``choose`` is called.
+        choose: called with the evaluation and the validation metric of each member, None for one that was stopped;
             returns the members that are to leave.
     """
 

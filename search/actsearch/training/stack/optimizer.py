@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 from torch.nn.utils import get_total_norm
 
 from actsearch.task import Task
-from actsearch.training.optimizer import assemble_groups, build_for_groups, build_schedule
+from actsearch.training.optimizer import build_for_parameters, takes_model
+from actsearch.training.schedule import Schedule
 from actsearch.training.stack.model import StackedModel
 from actsearch.training.stack.stacked_site import Unstackable
 
@@ -45,33 +45,37 @@ class StackedOptimizer:
         steps: of the whole training, for the schedule.
 
         Raises:
-            Unstackable: the optimiser is not one of :data:`ELEMENTWISE`.
+            Unstackable: the optimiser is not one of :data:`ELEMENTWISE`, or groups the parameters by itself.
         """
+        if takes_model(task.optimizer):
+            raise Unstackable("its optimizer groups the parameters of one model")
         self._model = model
         self._clip = task.clip_grad_norm
         self._slices: list[tuple[nn.Parameter, Tensor, int, int]] = []
         self._optimizers: list[optim.Optimizer] = []
-        self._schedules: list[Any] = []
+        self._schedules: list[Schedule] = []
         start = 0
         for rate, equal in itertools.groupby(rates):
             end = start + len(list(equal))
-            optimizer = build_for_groups(task, self._groups(start, end), rate)
+            optimizer = build_for_parameters(task, *self._parameters(start, end), rate)
             if type(optimizer) not in ELEMENTWISE:
                 raise Unstackable(f"{type(optimizer).__name__} may mix the members of a stack")
             _prefer_foreach(optimizer)
             self._optimizers.append(optimizer)
-            self._schedules.append(build_schedule(task, optimizer, steps))
+            self._schedules.append(Schedule(task, optimizer, steps))
+            if self._schedules[-1].follows_plateaus:
+                raise Unstackable("its schedule goes by what one model reaches")
             start = end  # equal rates lie side by side, so that each optimiser has one slice
 
-    def _groups(self, start: int, end: int) -> list[dict[str, Any]]:
-        """As :func:`actsearch.training.parameter_groups`, of some members."""
+    def _parameters(self, start: int, end: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The weights of some members, and what their activations learn."""
         weights = [self._slice(item, start, end) for item in self._model.trained]
         learned = []
         for item, owners in self._model.learned:
             rows = [row for row, owner in enumerate(owners) if start <= owner < end]
             if rows:
                 learned.append(self._slice(item, rows[0], rows[-1] + 1))
-        return assemble_groups(weights, learned)
+        return weights, learned
 
     def _slice(self, parameter: nn.Parameter, start: int, end: int) -> Tensor:
         part = parameter.detach()[start:end]
@@ -112,8 +116,12 @@ class StackedOptimizer:
             part.grad = None if parameter.grad is None else parameter.grad[start:end]
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
             optimizer.step()
-            if schedule is not None:
-                schedule.step()
+            schedule.after_step()
+
+    def end_epoch(self) -> None:
+        """A pass over the training data has ended."""
+        for schedule in self._schedules:
+            schedule.after_epoch()
 
     @torch.no_grad()
     def _clip_gradients(self, largest: float) -> None:

@@ -14,6 +14,7 @@ from actsearch.placement import forward
 from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.derivatives import measures_derivatives
 from actsearch.training.diagnose import (
     SiteObservation,
     fixed_batch,
@@ -28,6 +29,8 @@ from actsearch.training.measures import (
     count_samples,
     full_precision,
 )
+from actsearch.training.passes import TrainingPasses
+from actsearch.training.schedule import schedule_steps
 from actsearch.training.stack.batches import stack_batches, unstack
 from actsearch.training.stack.measures import (
     StackedMetric,
@@ -44,11 +47,11 @@ __all__ = ["StackedRun"]
 
 
 class StackedRun:
-    """Members in training: what their epochs share.
+    """Members in training: what the way from one evaluation to the next shares.
 
     Attributes:
         members: which ones are in the stack still, by position; row for row.
-        epochs: records of each member so far.
+        epochs: records of each member so far, one for each evaluation.
         stopped: why a member was stopped, by its position; empty for one that left.
     """
 
@@ -59,8 +62,7 @@ class StackedRun:
         epochs: int | None = None,
         batch: Callable[[], Any] | None = None,
     ) -> None:
-        if task.evaluate is not None:
-            raise Unstackable("its evaluate function measures one model at a time")
+        _refuse_unstackable(task)
         self.task = task
         self.metric = task.resolved_metric
         self.device = task.torch_device()
@@ -70,9 +72,10 @@ class StackedRun:
         self.train = [
             Batches(task.train, size, self.device, derive(seed, "data")) for seed in seeds
         ]
+        self._passes = [TrainingPasses(task, batches) for batches in self.train]
         self.valid = Batches(task.valid, size, self.device, None)
-        steps = self.train[0].steps
-        total = None if steps is None else steps * (task.epochs if epochs is None else epochs)
+        evaluations = task.evaluations if epochs is None else epochs
+        total = schedule_steps(task, self.train[0].steps, evaluations)
         self._batch = batch or (lambda: fixed_batch(task, self.device))
         self.optimizer = StackedOptimizer(task, self.model, [m.lr for m in members], total)
         self.members = list(range(len(members)))
@@ -125,17 +128,18 @@ class StackedRun:
                 lambda path, row: model.sites[path].learned_by(row),
             )
 
-    def epoch(self, number: int) -> None:
-        """One pass over the training data, then one over the validation data."""
+    def train_to(self, evaluation: int) -> None:
+        """Train up to an evaluation, counted from 1, and measure on the validation data."""
         started = time.perf_counter()
         self._shrink()
-        losses, metrics = self._train_pass(number)
-        measured = self._measure(self.valid, f"validation after epoch {number}")
+        losses, metrics = self._train_pass(evaluation)
+        position = self.task.position(evaluation)
+        measured = self._measure(self.valid, f"validation after {self.task.unit} {position}")
         seconds = (time.perf_counter() - started) / max(1, len(self.running))
         for index in self.running:
             valid = measured[index]
             record = EpochRecord(
-                number, losses[index], metrics[index], valid.loss, valid.value, seconds
+                position, losses[index], metrics[index], valid.loss, valid.value, seconds
             )
             self.epochs[self.members[index]].append(record)
         self._last = measured
@@ -154,20 +158,20 @@ class StackedRun:
                 self.stopped[self.members[row]] = str(error)
         return metrics
 
-    def _train_pass(self, epoch: int) -> tuple[list[float], list[float | None]]:
+    def _train_pass(self, evaluation: int) -> tuple[list[float], list[float | None]]:
         """Mean loss of each member, and its metric on the training batches."""
         self.model.train()
         metric = StackedMetric(self.task, self.model.count)
         # float64, as the Measures of single training add Python's floats
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
-        for step, batches in enumerate(zip(*self.train, strict=True), start=1):
+        own = [item.before(evaluation) for item in self._passes]
+        for step, batches in enumerate(zip(*own, strict=True), start=1):
             loss, outputs, target, dims = self.loss(batches)
             values = loss.detach().double().cpu()
             for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
-                reason = (
-                    f"training loss became {values[index].item()} at epoch {epoch}, step {step}"
-                )
+                where = self._passes[0].place(evaluation, step)
+                reason = f"training loss became {values[index].item()} at {where}"
                 # the first reason stays: a stopped member is stepped on until its row is dropped
                 self.stopped.setdefault(self.members[index], reason)
             if not self.running:
@@ -178,6 +182,8 @@ class StackedRun:
             samples += size
             if outputs is not None:
                 metric.update(outputs, target, dims)
+        if self.task.unit == "epoch":
+            self.optimizer.end_epoch()
         means = (loss_sum / max(samples, 1)).tolist()
         return means, metric.result(means)
 
@@ -268,3 +274,17 @@ class StackedRun:
     def outputs(self, inputs: Any) -> list[Any]:
         """What each member's model gives for inputs that all share."""
         return unstack(self.model.run(forward, inputs, dims=(None,)), self.model.count)
+
+
+def _refuse_unstackable(task: Task) -> None:
+    reasons = {
+        "its evaluate function measures one model at a time": task.evaluate is not None,
+        "each of its trainings has the length that its own patience gives it": task.patience
+        is not None,
+        "gradients of several batches are accumulated": task.accumulate_grad_batches > 1,
+        "its losses are scaled, each by itself": task.amp_dtype is torch.float16,
+        "it asks torch for derivatives where it is measured": measures_derivatives(task),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise Unstackable(reason)

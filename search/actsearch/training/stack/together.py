@@ -43,12 +43,12 @@ def fit_together(
     Args:
         task: data, loss, metric and budget.
         members: equal learning rates side by side, and within these equal activations.
-        on_test: also measure on the test data, once, after the last epoch.
+        on_test: also measure on the test data, once, at the end.
         exit_rule: which members leave before that.
         diagnose: observe the sites before and after training, if the task wants that.
         side_by_side: stacks at most, each in a thread of its own that has one thread of torch's; None for as many as
             torch may use. With 1, the stack has all of torch's threads for each operation.
-        epochs: passes over the training data; the task's own by default.
+        epochs: evaluations after which the training ends; the task's own by default.
         batch: gives the batch that is diagnosed; it is read anew by default.
 
     Returns:
@@ -61,7 +61,7 @@ def fit_together(
     most = threads if side_by_side is None else side_by_side
     parts = min(most, len(members) // _SMALLEST_PART) if _is_separable(task) else 1
     plan = _Plan(
-        task, task.epochs if epochs is None else epochs, on_test, exit_rule, diagnose, batch
+        task, task.evaluations if epochs is None else epochs, on_test, exit_rule, diagnose, batch
     )
     with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
         if parts < 2:
@@ -130,15 +130,15 @@ class _TimedStack:
         self._seconds = time.perf_counter() - started
 
     def run_to(self, epoch: int) -> None:
-        """Train up to the end of an epoch."""
+        """Train up to an evaluation."""
         started = time.perf_counter()
         while self._epoch < epoch and self._run.running:
             self._epoch += 1
-            self._run.epoch(self._epoch)
+            self._run.train_to(self._epoch)
         self._seconds += time.perf_counter() - started
 
     def values(self) -> list[float | None]:
-        """Each member's metric after the last epoch; None for one that was stopped."""
+        """Each member's metric at the last evaluation; None for one that was stopped."""
         run = self._run
         is_out = [index in run.stopped or not run.epochs[index] for index in range(self.count)]
         return [
