@@ -547,3 +547,36 @@ def test_a_prior_that_says_the_same_as_the_means_leaves_them() -> None:
     values = np.array([[1.0, 1.2], [2.0, 2.2], [4.0, 4.2]])
     prior = values.mean(axis=1)
     assert shrunken_means(values, prior=prior) == pytest.approx(prior)
+
+
+# rates at the end of the grid
+
+
+class TestGridEnds:
+    better = scores(0.95, 8, stream=1)
+
+    def test_nothing_is_better_than_a_baseline_that_was_not_compared_at_its_best(self) -> None:
+        base = measured("relu", scores(0.9, 8), learning_rate=0.27, at_grid_end=5)
+        found = compute_verdict(
+            base, [measured("elu", self.better, learning_rate=0.1, number=3)],
+            study_name="d", metric="r2", direction="maximize",
+        )  # fmt: skip
+        assert found.winner is found.baseline
+        assert found.sentence.startswith("Undecided: relu was not compared at its best")
+        assert "relu (median 0.27) is the last one that was tried" in found.sentence
+        assert "0.27 (end)" in str(found)
+        assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+    def test_a_row_at_the_end_is_marked_and_may_win_all_the_same(self) -> None:
+        ended = measured("elu", self.better, learning_rate=7.3, at_grid_end=4)
+        found = verdict(scores(0.9, 8), ended)
+        assert found.winner.label == "elu"
+        assert found.sentence.startswith("Use elu")
+        assert "elu (median 7.3) is the last one" in found.sentence
+
+    def test_a_few_seeds_at_the_end_are_luck(self) -> None:
+        found = verdict(
+            scores(0.9, 8), measured("elu", self.better, learning_rate=7.3, at_grid_end=3)
+        )
+        assert "last one" not in found.sentence
+        assert "(end)" not in str(found)

@@ -179,9 +179,11 @@ class Confirmation:
             min_effect=self._min_effect,
             validation_only=any(blind for _, blind in measured),
         )
+        given = self._subject.keeps_given_weights
         return dataclasses.replace(
             verdict,
-            kept_weights=share and KeptWeights(*share, given=self._subject.keeps_given_weights),
+            kept_weights=share and KeptWeights(*share, given=given),
+            trainings=self._trainings.count,
         )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
@@ -324,6 +326,7 @@ class Confirmation:
             contender.is_catalog,
             contender.record.to_json(),
             contender.others,
+            sum(self._trainings.ends_at_best(scores) for scores in runs),
         )
         return measured, any(scores[0].blind for scores in runs)
 

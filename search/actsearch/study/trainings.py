@@ -18,7 +18,11 @@ __all__ = ["Trainings"]
 _log = logging.getLogger("actsearch")
 
 _GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
-_GRID_REACH = 3  # and the grid is extended up to three steps to either side
+_GRID_REACH = (
+    6  # and while the rate at an edge wins, the grid is extended up to six steps to either side
+)
+_FLAT_REACH = 3  # where scores are flat up to an edge, up to three: nothing may be found there
+_FLAT = 1e-3  # relative; scores that differ by less are flat, as are equal accuracies
 
 
 class Trainings:
@@ -26,6 +30,7 @@ class Trainings:
 
     Attributes:
         last_reason: why a training failed, the latest; empty if none has.
+        count: trainings that were asked for so far, those that an interrupted call stored included.
     """
 
     def __init__(self, subject: Subject, sign: int, bar: Progress, unfinished: Unfinished) -> None:
@@ -41,6 +46,7 @@ class Trainings:
         self._bar = bar
         self._unfinished = unfinished
         self.last_reason = ""
+        self.count = 0
         # on a GPU what was trained in a stack may have other last bits than alone, and so prove nothing
         self._is_proven = subject.may_use_gpu  # whether a stored training was made once more
 
@@ -61,6 +67,7 @@ class Trainings:
             request = Request(record, (seed,), split=split, lr=lr, diagnose=False)
             key = self._unfinished.key(request.phase, position, record, seed, step, lr)
             requests[key] = request
+        self.count += len(requests)
         scores = self._take_stored(requests)
         rest = [key for key in requests if key not in scores]
         while rest:
@@ -130,7 +137,7 @@ class Trainings:
         The learning rate is chosen anew for each seed, by the validation score of that seed's own trainings. So what
         is compared is "this activation, tuned", and the luck of tuning is part of the paired differences: a rate chosen
         once for all seeds would add an error that they all share and that no test over seeds can see. The grid is
-        extended while an edge wins.
+        extended while an edge wins, and where scores are flat up to an edge, which says nothing of what lies beyond.
         """
         table: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
         steps = (0,) if self._subject.learning_rate is None else (0, -1, 1)
@@ -144,7 +151,7 @@ class Trainings:
                 (row, column, outward)
                 for row, cells_of_row in enumerate(table)
                 for column, scores in enumerate(cells_of_row)
-                if (outward := self._outward(scores)) is not None
+                for outward in self._outward(scores)
             ]
         return table
 
@@ -152,13 +159,27 @@ class Trainings:
         """The step with the best validation score; of equals, the nearest to the learning rate as given."""
         return max(scores, key=lambda step: (self._rank_value(scores[step].valid), -abs(step)))
 
-    def _outward(self, scores: Mapping[int, Score]) -> int | None:
-        """The step beyond the edge that wins; None where none does, or the grid reaches no further."""
+    def ends_at_best(self, scores: Mapping[int, Score]) -> bool:
+        """Whether the best step is the last one tried, so that a better one may lie beyond the grid."""
+        return len(scores) > 1 and self.best_step(scores) in (min(scores), max(scores))
+
+    def _outward(self, scores: Mapping[int, Score]) -> list[int]:
+        """The steps beyond edges that win, or up to which scores are flat; none where the grid reaches no further."""
         if len(scores) == 1:
-            return None
+            return []
         best = self.best_step(scores)
-        outward = best - 1 if best == min(scores) else best + 1 if best == max(scores) else None
-        return None if outward is None or abs(outward) > _GRID_REACH else outward
+        outward = []
+        for edge, beyond in ((min(scores), min(scores) - 1), (max(scores), max(scores) + 1)):
+            reach = _GRID_REACH if edge == best else _FLAT_REACH
+            wins = edge == best or self._is_flat(scores[edge].valid, scores[best].valid)
+            if wins and abs(beyond) <= reach:
+                outward.append(beyond)
+        return outward
+
+    def _is_flat(self, edge: float | None, best: float | None) -> bool:
+        if edge is None or best is None or best == (1.0 if self._sign > 0 else 0.0):
+            return False  # diverged, or as good as accuracies and errors become
+        return abs(edge - best) <= _FLAT * max(abs(edge), abs(best))
 
     def _rank_value(self, value: float | None) -> float:
         return float("-inf") if value is None else self._sign * value

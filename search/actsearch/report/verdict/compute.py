@@ -36,6 +36,7 @@ class Measured:
         is_catalog: whether it is a catalog row.
         activation: the activation as JSON data, of several by group; None for the model unchanged.
         others: values in other objectives, to be shown beside.
+        at_grid_end: seeds whose best learning rate is the last one that was tried.
     """
 
     formula: str
@@ -47,6 +48,7 @@ class Measured:
     is_catalog: bool = False
     activation: Mapping[str, Any] | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+    at_grid_end: int = 0
 
 
 def compute_verdict(
@@ -90,7 +92,8 @@ def compute_verdict(
     rows.sort(key=lambda row: -sign * row.mean)
     baseline_row = _compare(baseline, base, base, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
-    winner = better[0] if better else baseline_row
+    # nothing is better than a baseline that was not compared at its best
+    winner = better[0] if better and not baseline_row.is_at_grid_end else baseline_row
     deviations = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
     return Verdict(
         study_name,
@@ -101,7 +104,7 @@ def compute_verdict(
         baseline_row,
         tuple(rows),
         winner,
-        _versus_catalog(winner, rows, finalists, worst, test) if better else None,
+        _versus_catalog(winner, rows, finalists, worst, test) if winner in better else None,
         test.visible(float(np.median(deviations)), count),
         min_effect,
         validation_only,
@@ -213,6 +216,7 @@ def _compare(
         item.is_catalog,
         item.activation,
         item.others,
+        item.at_grid_end,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from actsearch.errors import StorageError
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
+from actsearch.report.verdict.table import draw_table, format_signed, format_value
 from actsearch.storage.tolerant import UNREADABLE, one_line
-from actsearch.text_table import align_columns
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "read_verdicts"]
 
@@ -50,6 +49,7 @@ class VerdictRow:
         activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
             None for the model unchanged.
         others: its values in the study's other objectives, as the search measured them; not compared.
+        at_grid_end: how many seeds have their best learning rate at the end of the grid: a better one may lie beyond.
 
     Example:
         >>> def objective(candidate, run):
@@ -79,6 +79,12 @@ class VerdictRow:
     is_catalog: bool = False
     activation: Mapping[str, Any] | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+    at_grid_end: int = 0
+
+    @property
+    def is_at_grid_end(self) -> bool:
+        """Whether the best learning rate of half of the seeds or more is the last one that was tried."""
+        return 2 * self.at_grid_end >= len(self.values) > 0
 
     @property
     def is_damaged(self) -> bool:
@@ -105,6 +111,7 @@ class Verdict:
         validation_only: the objective did not tell search from confirmation.
         kept_weights: how much of the model is pretrained (fine-tuning); None where nothing is.
         shared_rows: test rows that the search has seen, if there are any: of train, of valid.
+        trainings: how many trainings it took; 0 in verdicts that were stored before they were counted.
 
     Example:
         >>> def objective(candidate, run):
@@ -131,6 +138,7 @@ class Verdict:
     validation_only: bool = False
     kept_weights: KeptWeights | None = None
     shared_rows: tuple[SharedRows, ...] = ()
+    trainings: int = 0
 
     @property
     def counted(self) -> str:
@@ -145,6 +153,8 @@ class Verdict:
     def sentence(self) -> str:
         """What to do, in plain words, and what to keep in mind."""
         text = self._decision()
+        if ended := self._grid_ends():
+            text += f" {ended}"
         if self.kept_weights is not None:
             text += f" {self.kept_weights.sentence}"
         for shared in self.shared_rows:
@@ -157,12 +167,14 @@ class Verdict:
         base = self.baseline.label
         if self.seeds < MIN_SEEDS:
             return f"Undecided: {self.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
+        if self.baseline.is_at_grid_end:
+            return f"Undecided: {base} was not compared at its best learning rate."
         if self.winner is not self.baseline:
             row = self.winner
             text = (
-                f"Use {row.label}: its {self.metric} is {_format(abs(row.difference))} "
+                f"Use {row.label}: its {self.metric} is {format_value(abs(row.difference))} "
                 f"{'higher' if row.difference > 0 else 'lower'} than with {base} "
-                f"(95 % interval {_format(row.low)} to {_format(row.high)})."
+                f"(95 % interval {format_value(row.low)} to {format_value(row.high)})."
             )
             against = self.versus_catalog
             if against is not None and against.verdict != "better":
@@ -177,14 +189,25 @@ class Verdict:
             text = (
                 f"Keep {base}: {', '.join(equal)} {'is' if len(equal) == 1 else 'are'} equivalent"
             )
-            text += f" to within {_format(self.min_effect)}"
+            text += f" to within {format_value(self.min_effect)}"
             unclear = [row.label for row in self.rows if row.verdict == "not distinguishable"]
             return text + (
                 f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
             )
         return (
             f"Keep {base}: nothing beat it; "
-            f"differences above {_format(self.visible_difference)} would have shown."
+            f"differences above {format_value(self.visible_difference)} would have shown."
+        )
+
+    def _grid_ends(self) -> str:
+        """Which rows were not tuned to their best, and what to do."""
+        ended = [row for row in (self.baseline, *self.rows) if row.is_at_grid_end]
+        if not ended:
+            return ""
+        rates = " and ".join(f"{row.label} (median {row.learning_rate:.2g})" for row in ended)
+        return (
+            f"The best learning rate of {rates} is the last one that was tried in half of the seeds or more, and a "
+            "better one may lie beyond: give the Task an lr near it, or more epochs, and confirm again."
         )
 
     def row(self, number: int) -> VerdictRow | None:
@@ -195,20 +218,18 @@ class Verdict:
         """One plain sentence on one line of the verdict."""
         data = "validation data" if self.validation_only else "test data"
         if row.verdict == "baseline":
-            return (
-                f"The baseline: {self.metric} {_format(row.mean)} on {data}, {self.seeds} seeds."
-            )
+            return f"The baseline: {self.metric} {format_value(row.mean)} on {data}, {self.seeds} seeds."
         return (
             f"Compared with {self.baseline.label} on {data}, {self.seeds} paired seeds: {row.verdict}, "
-            f"{self.metric} {_format_signed(row.difference)} "
-            f"(95 % interval {_format_signed(row.low)} to {_format_signed(row.high)})."
+            f"{self.metric} {format_signed(row.difference)} "
+            f"(95 % interval {format_signed(row.low)} to {format_signed(row.high)})."
         )
 
     def __str__(self) -> str:
-        return f"{self._heading()}\n{self._table()}\n{self._power()}\n{self.sentence}"
+        return f"{self._heading()}\n{draw_table(self)}\n{self._power()}\n{self.sentence}"
 
     def _power(self) -> str:
-        return f"smallest difference that this test would find in 4 of 5 cases: {_format(self.visible_difference)}"
+        return f"smallest difference that this test would find in 4 of 5 cases: {format_value(self.visible_difference)}"
 
     def _heading(self) -> str:
         where = "validation data" if self.validation_only else "test data"
@@ -216,47 +237,6 @@ class Verdict:
             f"{self.study_name}: {self.metric} on {where}, {self.seeds} paired seeds, "
             f"intervals hold for {self.counted} made on it"
         )
-
-    def _table(self) -> str:
-        header = [
-            "activation",
-            "mean",
-            "difference",
-            "95 % interval",
-            "p",
-            "lr",
-            "as given",
-            *self._others(),
-            "verdict",
-        ]
-        lines = [header, *(self._line(row) for row in (self.baseline, *self.rows))]
-        if self.versus_catalog is not None:
-            against = self.versus_catalog
-            label = f"{_shorten(self.winner.label, 20)} against {against.label}"
-            lines.append(
-                self._line(dataclasses.replace(against, label=label, mean=self.winner.mean))
-            )
-        rows = align_columns(lines, right=range(1, len(header) - 1))
-        return "\n".join([rows[0], "-" * max(map(len, rows)), *rows[1:]])
-
-    def _line(self, row: VerdictRow) -> list[str]:
-        is_baseline = row.verdict == "baseline"
-        word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
-        return [
-            _shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
-            _format(row.mean),
-            "" if is_baseline else _format_signed(row.difference),
-            "" if is_baseline else f"{_format_signed(row.low)} to {_format_signed(row.high)}",
-            "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
-            "" if row.learning_rate is None else f"{row.learning_rate:.2g}",
-            _format(row.as_given),
-            *(_format(row.others[name]) if name in row.others else "" for name in self._others()),
-            word,
-        ]
-
-    def _others(self) -> list[str]:
-        """Names of the objectives that are shown beside."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.others))
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as JSON data without NaN."""
@@ -311,6 +291,7 @@ class Verdict:
             validation_only=bool(data.get("validation_only")),
             kept_weights=KeptWeights.read(data.get("kept_weights")),
             shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
+            trainings=stored.read_count(data.get("trainings", 0)),
         )
 
 
@@ -325,27 +306,6 @@ def read_verdicts(
         except StorageError as error:
             _log.warning("%s", error)
     return verdicts
-
-
-def _format(value: float) -> str:
-    if 0 < abs(value) < _TINY:
-        return f"{value:.1e}"  # four decimals would show nothing
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
-
-
-def _format_signed(value: float) -> str:
-    return ("" if value < 0 else "+") + _format(value)
-
-
-_TINY = 5e-5  # half a unit of the fourth decimal
-
-
-_WIDTH = 48  # of the label of an activation
-_WIDEST = 120  # of several, whose labels often begin alike
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _read_row(data: Mapping[str, Any]) -> VerdictRow:
@@ -364,6 +324,7 @@ def _read_row(data: Mapping[str, Any]) -> VerdictRow:
         number=None if trial is None else stored.read_count(trial),
         is_catalog=bool(data.get("is_catalog")),
         activation=what.activation,
+        at_grid_end=stored.read_count(data.get("at_grid_end", 0)),
         others={one_line(name): stored.read_number(value) for name, value in others},
         **{name: stored.read_number(data[name]) for name in names},
     )

@@ -1,0 +1,71 @@
+"""The table of a verdict, and how its numbers are written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from actsearch.text_table import align_columns
+
+if TYPE_CHECKING:
+    from actsearch.report.verdict.rows import Verdict, VerdictRow
+
+__all__ = ["draw_table", "format_signed", "format_value"]
+
+_WIDTH = 48  # of the label of an activation
+_WIDEST = 120  # of several, whose labels often begin alike
+_TINY = 5e-5  # half a unit of the fourth decimal
+
+
+def draw_table(verdict: Verdict) -> str:
+    """The baseline, the rows, and a composed winner against the best catalog row; a line each."""
+    rows = list(verdict.rows)
+    others = list(dict.fromkeys(name for row in rows for name in row.others))
+    if verdict.versus_catalog is not None:
+        against = verdict.versus_catalog
+        label = f"{_shorten(verdict.winner.label, 20)} against {against.label}"
+        rows.append(dataclasses.replace(against, label=label, mean=verdict.winner.mean))
+    start = ["activation", "mean", "difference", "95 % interval", "p", "lr", "as given"]
+    header = [*start, *others, "verdict"]
+    lines = [header, *(_line(row, others) for row in (verdict.baseline, *rows))]
+    table = align_columns(lines, right=range(1, len(header) - 1))
+    return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]])
+
+
+def _line(row: VerdictRow, others: Sequence[str]) -> list[str]:
+    is_baseline = row.verdict == "baseline"
+    word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
+    return [
+        _shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
+        format_value(row.mean),
+        "" if is_baseline else format_signed(row.difference),
+        "" if is_baseline else f"{format_signed(row.low)} to {format_signed(row.high)}",
+        "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
+        _format_rate(row),
+        format_value(row.as_given),
+        *(format_value(row.others[name]) if name in row.others else "" for name in others),
+        word,
+    ]
+
+
+def _format_rate(row: VerdictRow) -> str:
+    if row.learning_rate is None:
+        return ""
+    return f"{row.learning_rate:.2g}" + (" (end)" if row.is_at_grid_end else "")
+
+
+def format_value(value: float) -> str:
+    """A score with four decimals, in which a small one is not lost."""
+    if 0 < abs(value) < _TINY:
+        return f"{value:.1e}"  # four decimals would show nothing
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
+
+
+def format_signed(value: float) -> str:
+    """A difference, with its sign."""
+    return ("" if value < 0 else "+") + format_value(value)
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,124 @@
+"""Which learning rates a verdict tries: outwards while an edge wins and over plateaus, and not without end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from actsearch.evaluation.request import Outcomes, Request
+from actsearch.evaluation.subject import Subject
+from actsearch.records import (
+    CandidateRecord,
+    EpochRecord,
+    EvaluationRecord,
+    Outcome,
+    Score,
+    TrialState,
+)
+from actsearch.study.progress import Progress
+from actsearch.study.trainings import Trainings
+
+RECORD = CandidateRecord({})
+LR = 0.01
+
+
+class Fake(Subject):
+    """A subject whose score depends on the learning rate alone."""
+
+    learning_rate = LR
+    device_type = "cpu"
+
+    def __init__(self, score: Callable[[float], float | None]) -> None:
+        self.score = score
+        self.tried: list[float] = []
+
+    def train(self, requests: Sequence[Request], *more: Any, **others: Any) -> Outcomes:
+        return Outcomes(self._outcome(request.lr or 0.0) for request in requests)
+
+    def _outcome(self, lr: float) -> Outcome:
+        self.tried.append(lr)
+        value = self.score(lr)
+        state = TrialState.FAILED if value is None else TrialState.COMPLETE
+        epochs = (EpochRecord(1, valid_metric=value),)
+        return Outcome(state, value, evaluations=(EvaluationRecord(0, value, epochs=epochs),))
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def test_id(self, study_id: int) -> str:
+        return ""
+
+
+class Nothing:
+    """The stored trainings of a confirmation that was not interrupted."""
+
+    def key(self, *parts: Any) -> str:
+        return repr(parts)
+
+    def take(self, key: str) -> None:
+        return None
+
+    def add(self, scores: Any) -> None:
+        return None
+
+
+def tune(
+    score: Callable[[float], float | None], sign: int = 1
+) -> tuple[Trainings, dict[int, Score], list[int]]:
+    """The trainings, the scores by step, and the steps that were tried: the rate is ``LR * 3**step``."""
+    subject = Fake(score)
+    nothing: Any = Nothing()
+    trainings = Trainings(subject, sign, Progress("test", None, False), nothing)
+    scores = trainings.tune([RECORD], [0])[0][0]
+    return trainings, scores, sorted(round(math.log(lr / LR, 3)) for lr in subject.tried)
+
+
+def test_three_rates_where_the_given_one_is_best() -> None:
+    trainings, scores, tried = tune(lambda lr: -abs(math.log(lr / LR)))
+    assert tried == [-1, 0, 1]
+    assert trainings.best_step(scores) == 0
+    assert trainings.count == 3
+
+
+@pytest.mark.parametrize("best", [-4, 3, 5])
+def test_the_grid_follows_the_rate_that_wins_and_one_step_beyond(best: int) -> None:
+    trainings, scores, tried = tune(lambda lr: -abs(math.log(lr / LR, 3) - best))
+    assert trainings.best_step(scores) == best
+    assert not trainings.ends_at_best(scores)
+    assert tried == list(range(min(-1, best - 1), max(1, best + 1) + 1))
+
+
+@pytest.mark.parametrize(("sign", "direction"), [(1, 1), (-1, 1), (1, -1)])
+def test_a_grid_that_ends_at_its_best_says_so(sign: int, direction: int) -> None:
+    trainings, scores, tried = tune(lambda lr: sign * direction * math.log(lr), sign)
+    assert trainings.ends_at_best(scores)
+    assert trainings.best_step(scores) == direction * 6
+    assert len(tried) == 8
+
+
+def test_what_lies_beyond_a_plateau_is_found() -> None:
+    """Accuracies of a model that learns nothing at small rates are all alike."""
+    trainings, scores, _ = tune(lambda lr: 0.9 if lr > 0.2 else 0.1)
+    assert scores[trainings.best_step(scores)].valid == 0.9
+
+
+def test_a_plateau_without_end_is_left_and_the_given_rate_is_kept() -> None:
+    trainings, scores, tried = tune(lambda lr: 0.1)
+    assert tried == list(range(-3, 4))
+    assert trainings.best_step(scores) == 0
+    assert not trainings.ends_at_best(scores)
+
+
+@pytest.mark.parametrize(("sign", "perfect"), [(1, 1.0), (-1, 0.0)])
+def test_beyond_what_is_perfect_nothing_is_tried(sign: int, perfect: float) -> None:
+    assert tune(lambda lr: perfect, sign)[2] == [-1, 0, 1]
+
+
+def test_what_diverges_ends_the_grid() -> None:
+    trainings, scores, tried = tune(lambda lr: None if lr > 0.05 else math.log(lr))
+    assert tried == [-1, 0, 1, 2]
+    assert trainings.best_step(scores) == 1
+    assert not trainings.ends_at_best(scores)
