@@ -37,7 +37,7 @@ def i1e(a: Tensor) -> Tensor:
         size = torch.abs(a)
         return torch.where(size <= _MEET, near * a, far * torch.rsqrt(size) * torch.sign(a))
     result: Tensor = torch.special.i1e(a.float() if a.dtype.itemsize == 2 else a)
-    return result.to(a.dtype)
+    return result if result.dtype == a.dtype else result.to(a.dtype)
 
 
 def _series(name: str, a: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations.primitives import import_callable
+from actsearch.activations.primitives import import_callable, is_tracing
 from actsearch.activations.program import Program, compile_expression
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression, parse
@@ -61,6 +61,25 @@ class Activation(nn.Module):
     def extra_repr(self) -> str:
         """Label and channels for ``print(model)``."""
         return self.record.label + (f", channels={self.channels}" if self.channels else "")
+
+    def __dir__(self) -> list[str]:
+        """Without ``expression`` where it raises: torch.jit.trace reads every attribute that is listed."""
+        names: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
+        if self.record.name is not None and not CATALOG[self.record.name].elementwise:
+            names.remove("expression")
+        return names
+
+    def __prepare_scriptable__(self) -> Activation:
+        """Called by ``torch.jit.script``, which reads source and would stop somewhere inside of it.
+
+        Raises:
+            ActivationError: always.
+        """
+        raise ActivationError(
+            f"{self.record.label}: torch.jit.script cannot compile a formula, which is computed step by step; record "
+            "the model by torch.jit.trace(model, sample) or torch.export.export(model, (sample,)), or put the source "
+            "that acs.to_python writes in its place"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "forward"}
@@ -195,7 +214,8 @@ def _view_by_channel(tensor: Tensor, x: Tensor, axis: int, label: str) -> Tensor
     if tensor.dim() != 1:
         return tensor
     count = tensor.shape[0]
-    if not -x.dim() <= axis < x.dim() or x.shape[axis] != count:
+    fits = -x.dim() <= axis < x.dim() and (is_tracing() or x.shape[axis] == count)
+    if not fits:
         raise ActivationError(
             f"{label} has parameters for {count} channels on axis {axis}, "
             f"but the input has shape {tuple(x.shape)}; build it with the channels of that axis"

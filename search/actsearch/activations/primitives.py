@@ -26,6 +26,7 @@ __all__ = [
     "largest",
     "logsigmoid",
     "import_callable",
+    "is_tracing",
     "keep_in_graph",
     "mix",
     "piecewise",
@@ -71,7 +72,7 @@ def logsigmoid(a: Tensor) -> Tensor:
 
 def hardsigmoid(a: Tensor) -> Tensor:
     """torch's in every bit of value and gradient, with the second derivative 0, of which torch has none."""
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or is_tracing():
         return F.hardsigmoid(a)
     slope = F.hardtanh(a, -3, 3) * _SIXTH
     return F.hardsigmoid(a.detach()) + (slope - slope.detach())  # adds exactly 0 to the value
@@ -139,6 +140,11 @@ def softmax2d(x: Tensor) -> Tensor:
 def crelu(x: Tensor, dim: int = 1) -> Tensor:
     """relu(x) beside relu(-x): twice as long along one dimension."""
     return torch.cat([torch.relu(x), torch.relu(-x)], dim=dim)
+
+
+def is_tracing() -> bool:
+    """Whether torch.jit.trace records what is computed: sizes are then tensors, which no code may ask."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def import_callable(dotted: str) -> Callable[..., Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx
 
 from actsearch.activations.module import Activation, RandomActivation
-from actsearch.activations.primitives import hardsigmoid, keep_in_graph
+from actsearch.activations.primitives import hardsigmoid, is_tracing, keep_in_graph
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
 
@@ -101,7 +101,8 @@ class Maxout(Activation):
 @fx.wrap  # torch.fx has no shape to look at
 def _largest_of_pieces(x: Tensor, count: int, axis: int, label: str) -> Tensor:
     shape = tuple(x.shape)
-    if not -x.dim() <= axis < x.dim() or shape[axis] % count:
+    fits = -x.dim() <= axis < x.dim() and (is_tracing() or shape[axis] % count == 0)
+    if not fits:
         raise ActivationError(
             f"{label} takes the largest of each {count} channels on axis {axis}, but the input "
             f"has shape {shape}: the layer before must be {count} times as wide, as actsearch.place makes it"
