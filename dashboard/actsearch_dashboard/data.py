@@ -157,6 +157,11 @@ class StudyView:
         return shorten((self.record.task or {}).get("metric") or "value", _LONGEST_NAME)
 
     @property
+    def unit(self) -> str:
+        """What the records of a curve are numbered by: epochs, or the steps of a task whose budget is in steps."""
+        return "epoch" if (self.record.task or {}).get("steps") is None else "step"
+
+    @property
     def strategy(self) -> str:
         """Name of the strategy."""
         return shorten(self.record.strategy.get("name", "–"), _LONGEST_NAME)

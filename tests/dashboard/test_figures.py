@@ -150,6 +150,15 @@ def test_epoch_curves_have_one_line_a_seed_and_one_name_a_role() -> None:
     assert list(figure.data[0].x) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+def test_curves_name_what_their_records_are_numbered_by(unit: str) -> None:
+    by_seed = figures.epoch_curves([_evaluation(1)], "loss", "loss", unit)
+    median = figures.median_curves({"a": [_evaluation(1)]}, "accuracy", unit)
+    assert by_seed.layout.xaxis.title.text == median.layout.xaxis.title.text == unit
+    assert f"{unit} %{{x}}" in by_seed.data[0].hovertemplate
+    assert f"{unit} %{{x}}" in median.data[0].hovertemplate
+
+
 def test_epoch_curves_leave_a_gap_for_what_is_not_finite() -> None:
     epochs = (EpochRecord(1, valid_loss=1.0), EpochRecord(2, valid_loss=math.nan))
     figure = figures.epoch_curves([EvaluationRecord(0, None, epochs=epochs)], "loss", "loss")

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 import actsearch as acs
+from actsearch.evaluation import make_subject
+from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.request import Request
 from actsearch.training import check_task, fit
 
 X = torch.randn(160, 4, generator=torch.Generator().manual_seed(0))
@@ -175,6 +178,18 @@ def test_a_stream_without_an_end_is_refused_where_its_end_is_waited_for(
         check_task(task, built())
 
 
+def test_a_stream_that_can_be_read_once_alone_is_named() -> None:
+    class Once(IterableDataset[Any]):
+        items = iter([(X[i], Y[i]) for i in range(32)])
+
+        def __iter__(self) -> Iterator[Any]:
+            return self.items
+
+    task = make_task(train=DataLoader(Once(), batch_size=8), steps=6)
+    with pytest.raises(acs.TaskError, match="give no batch when they are begun anew"):
+        fit(task, built(), 0)
+
+
 def test_a_loss_that_is_not_finite_is_placed_by_its_step() -> None:
     calls = itertools.count(1)
 
@@ -273,6 +288,18 @@ def test_a_training_ends_after_so_many_evaluations_without_a_better_one(patience
     result = fit(noisy_task(patience=patience), built(), 1)
     assert [record.valid_metric for record in result.epochs] == plain[:length]
     assert result.metrics["accuracy"] == best
+
+
+def test_a_verdict_scores_the_best_weights_of_each_training() -> None:
+    request = Request(Candidate.baseline().record, (1,), split="test")
+    subject = make_subject(noisy_task(patience=12))
+    (found,) = subject.train([request])
+    epochs = found.evaluations[0].epochs
+    values = [record.valid_metric or 0.0 for record in epochs]
+    best = values.index(max(values))
+    assert subject.validation_score(epochs) == max(values) > values[-1]
+    (expected,) = make_subject(noisy_task(epochs=best + 1)).train([request])
+    assert found.value == expected.value
 
 
 def test_a_loss_is_better_when_it_is_smaller() -> None:

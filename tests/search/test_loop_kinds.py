@@ -148,6 +148,31 @@ def test_what_activations_learn_is_decayed_in_nobodys_groups(optimizer: Any) -> 
     assert [[item.numel() for item in group] for group in undecayed] == [[8]]
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        (lambda net, lr: torch.optim.SGD(net.parameters(), lr), "call its first argument model"),
+        (lambda model, lr: model.configure(lr), "has no attribute 'configure'"),
+        (lambda groups, lr: None, "optimizer= returned NoneType, not an Optimizer"),
+        (lambda groups: torch.optim.SGD(groups, 0.1), "unexpected keyword argument 'lr'"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_built_says_why(optimizer: Any, says: str) -> None:
+    with pytest.raises(acs.TaskError, match=says):
+        check_task(make_task(optimizer=optimizer), built())
+
+
+def test_an_optimizer_whose_step_fails_is_found_before_the_first_trial() -> None:
+    class Asking(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            assert closure is not None, "sharpness-aware steps need a closure"
+
+    with pytest.raises(
+        acs.TaskError, match="first step of the optimizer fails: AssertionError: sharp"
+    ):
+        check_task(make_task(optimizer=Asking), built())
+
+
 def test_an_optimizer_by_the_model_trains_as_in_a_loop_of_torch() -> None:
     torch.manual_seed(0)
     model: Any = Grouping()
@@ -280,6 +305,7 @@ ROWS = TensorDataset(X[:33], R[:33])
         {"train": ROWS},
         {"train": DataLoader(ROWS, batch_size=16)},
         {"train": DataLoader(ROWS, batch_size=4, shuffle=True), "batch_size": 5},
+        {"train": DataLoader(ROWS, batch_sampler=[[0, 1, 2], [3], list(range(4, 33))])},
     ],
 )
 def test_a_last_batch_of_one_sample_is_refused_under_batch_normalisation(settings: Any) -> None:
@@ -301,6 +327,31 @@ def test_a_last_batch_of_one_sample_is_refused_under_batch_normalisation(setting
 )
 def test_a_last_batch_that_can_be_trained_on_is_no_error(settings: Any) -> None:
     make_subject(make_task(**{"model": normalised, **settings})).check()
+
+
+def test_a_last_validation_batch_of_one_sample_that_is_squeezed_away_is_found() -> None:
+    class Squeezing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = build()
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.body(x).squeeze()
+            return result
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        assert output.shape == target.shape
+        return F.mse_loss(output, target)
+
+    rows = TensorDataset(X[48:], R[48:, 0])
+    task = make_task(
+        model=Squeezing,
+        train=(X[:48], R[:48, 0]),
+        valid=DataLoader(rows, batch_size=31),
+        loss=loss,
+    )
+    with pytest.raises(acs.TaskError, match=r"\(valid inputs \(1, 4\) float32, targets \(1,\)"):
+        check_task(task, task.build())
 
 
 # evaluate

@@ -64,12 +64,15 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
     return figure
 
 
-def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str) -> go.Figure:
-    """Validation metric by epoch, the median over the seeds, with the seeds' range behind it.
+def median_curves(
+    trained: Mapping[str, Sequence[EvaluationRecord]], metric: str, unit: str = "epoch"
+) -> go.Figure:
+    """Validation metric by epoch or step, the median over the seeds, with the seeds' range behind it.
 
     Args:
         trained: evaluations with epochs by name of the candidate.
         metric: its name.
+        unit: "epoch" or "step", what the records are numbered by.
     """
     figure = go.Figure()
     for index, (name, evaluations) in enumerate(trained.items()):
@@ -102,11 +105,11 @@ def median_curves(trained: Mapping[str, Sequence[EvaluationRecord]], metric: str
             middle,
             markup(name, 44),
             series_colour(index),
-            hover="epoch %{x}: %{y:.4f}<extra></extra>",
+            hover=f"{unit} %{{x}}: %{{y:.4f}}<extra></extra>",
             most_markers=30,
             legendgroup=str(index),
         )
-    return lay_out(figure, "epoch", f"{markup(metric, 40)} (validation)", 420, legend_below=True)
+    return lay_out(figure, unit, f"{markup(metric, 40)} (validation)", 420, legend_below=True)
 
 
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:

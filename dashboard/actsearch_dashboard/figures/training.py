@@ -18,14 +18,18 @@ _STEEP = 1000.0  # losses that span more than this factor are drawn on a logarit
 
 
 def epoch_curves(
-    evaluations: Sequence[EvaluationRecord], what: Literal["loss", "metric"], name: str
+    evaluations: Sequence[EvaluationRecord],
+    what: Literal["loss", "metric"],
+    name: str,
+    unit: str = "epoch",
 ) -> go.Figure:
-    """Training and validation curves over epochs, one line a seed; numbers that are not finite leave a gap.
+    """Training and validation curves over epochs or steps, one line a seed; numbers that are not finite leave a gap.
 
     Args:
         evaluations: one a seed, with epochs.
         what: the loss, or the metric.
         name: the axis title.
+        unit: "epoch" or "step", what the records are numbered by.
     """
     figure = go.Figure()
     everything: list[float] = []
@@ -48,14 +52,14 @@ def epoch_curves(
                 role,
                 colour,
                 dash=dash,
-                hover=f"{role}, seed {seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+                hover=f"{role}, seed {seed}<br>{unit} %{{x}}: %{{y:.4g}}<extra></extra>",
                 most_markers=30,
                 legendgroup=role,
                 showlegend=not named,
                 opacity=1.0 if len(evaluations) <= 3 else 0.6,
             )
             named = True
-    lay_out(figure, "epoch", markup(name, 40), 320)
+    lay_out(figure, unit, markup(name, 40), 320)
     if what == "loss" and everything and min(everything) > 0:
         if max(everything) / min(everything) > _STEEP:
             figure.update_yaxes(type="log")

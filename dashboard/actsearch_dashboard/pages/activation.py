@@ -123,9 +123,11 @@ def _training(view: StudyView, trial: TrialRecord) -> None:
         return
     left, right = st.columns(2)
     with left:
-        show_figure(figures.epoch_curves(trial.evaluations, "loss", "loss"), "loss")
+        show_figure(figures.epoch_curves(trial.evaluations, "loss", "loss", view.unit), "loss")
     with right:
-        show_figure(figures.epoch_curves(trial.evaluations, "metric", view.metric), "metric")
+        show_figure(
+            figures.epoch_curves(trial.evaluations, "metric", view.metric, view.unit), "metric"
+        )
     seeds = len(trial.evaluations)
     words = "One line per seed; training dashed, validation solid." if seeds > 1 else (
         "Training dashed, validation solid."

@@ -129,7 +129,7 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     with right:
         st.subheader("Training", anchor=False)
         trained = {names[trial.number]: trial.evaluations for trial in trials}
-        figure = figures.median_curves(trained, view.metric)
+        figure = figures.median_curves(trained, view.metric, view.unit)
         if figure.data:
             show_figure(figure, "curves")
             st.caption("Median over the seeds; the band reaches from the worst to the best seed.")

@@ -123,7 +123,7 @@ class Trainings:
             _log.info("confirm: %s: %s", request.record.label or "baseline", outcome.reason)
         evaluation = outcome.evaluations[0]
         epochs = evaluation.epochs
-        valid = epochs[-1].valid_metric if evaluation.value is not None and epochs else None
+        valid = None if evaluation.value is None else self._subject.validation_score(epochs)
         losses = tuple(
             epoch.train_loss if epoch.valid_loss is None else epoch.valid_loss for epoch in epochs
         )

@@ -56,9 +56,9 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
         first = to_device(batch, run.device) if batch is not None else _first(run.train, "train")
         check_arguments(task, run.model, first, "train")
         _try(run, "train", first, lambda: _train_on(run, first))
-        rows = cut_to_last(run, first)
-        if rows is not None:
-            _train_on_few(run, rows)
+        # of steps that do not make an epoch, none comes to the last batch
+        if copy.steps is None or copy.steps >= (run.train.steps or 0):
+            _train_on_few(run, cut_to_last(copy.train, first))
         run.model.eval()
         _check_validation(run)
         _check_test(run, first)
@@ -91,6 +91,8 @@ def _train_on(run: TrainingRun, batch: Any) -> None:
 
 
 def _train_on_few(run: TrainingRun, batch: Any) -> None:
+    if batch is None:
+        return
     left = count_samples(batch)
     try:
         _train_on(run, batch)
@@ -117,18 +119,22 @@ def _check_validation(run: TrainingRun) -> None:
     else:
         first = _first(Batches(run.task.valid, run.task.batch_size, run.device, None), "valid")
         check_arguments(run.task, run.model, first, "valid")
-        measures = _try(
-            run, "valid", first, lambda: measure(run.task, lambda: _measure(run, first))
-        )
+        measures = _try(run, "valid", first, lambda: _measure(run, first))
+        few = cut_to_last(run.task.valid, first)
+        if few is not None:
+            _try(run, "valid", few, lambda: measure(run.task, lambda: run.loss(few)))
     run.update.schedule.after_evaluation(measures)
 
 
 def _measure(run: TrainingRun, batch: Any) -> Measures:
-    measures = Measures.of(run.metric, run.task.more_metrics())
-    loss, output, target = run.loss(batch)
-    measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
-    float(measures.value or 0.0)
-    return measures
+    def attempt() -> Measures:
+        measures = Measures.of(run.metric, run.task.more_metrics())
+        loss, output, target = run.loss(batch)
+        measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
+        float(measures.value or 0.0)
+        return measures
+
+    return measure(run.task, attempt)
 
 
 def _check_test(run: TrainingRun, train: Any) -> None:

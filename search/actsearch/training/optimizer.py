@@ -95,8 +95,12 @@ def _build(
         )
     try:
         optimizer = task.optimizer(trained, **settings)
-    except (TypeError, ValueError) as error:
-        raise TaskError(f"the optimizer cannot be built: {error}") from error
+    except Exception as error:  # the user's function: anything
+        is_model = isinstance(error, AttributeError) and not isinstance(trained, nn.Module)
+        hint = "; to be given the model, call its first argument model" if is_model else ""
+        raise TaskError(
+            f"the optimizer cannot be built: {type(error).__name__}: {error}{hint}"
+        ) from error
     if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
         raise TaskError(f"optimizer= returned {type(optimizer).__name__}, not an Optimizer")
     _spare_from_decay(optimizer, learned)
@@ -124,12 +128,18 @@ def _spare_from_decay(optimizer: torch.optim.Optimizer, learned: Sequence[Tensor
 
 
 def takes_model(function: Any) -> bool:
-    """Whether an optimizer function wants the model, to group its parameters: its first argument is called model."""
+    """Whether an optimizer function wants the model, to group its parameters: its first argument is called model.
+
+    One that is annotated as a module is meant as well.
+    """
     try:
-        first = next(iter(inspect.signature(function).parameters), None)
+        first = next(iter(inspect.signature(function).parameters.values()), None)
     except (TypeError, ValueError):
         return False
-    return first == "model"
+    if first is None:
+        return False
+    is_module = isinstance(first.annotation, type) and issubclass(first.annotation, nn.Module)
+    return first.name == "model" or is_module
 
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:

@@ -43,10 +43,15 @@ class TrainingPasses:
         return self._task.position(evaluation) - before
 
     def _repeat(self) -> Iterator[Any]:
-        while True:
+        for passes in itertools.count():
             is_empty = True
             for batch in self._batches:
                 is_empty = False
                 yield batch
+            if is_empty and passes:
+                raise TaskError(
+                    "train data give no batch when they are begun anew: a stream has to give its items each time "
+                    "that it is iterated, not once"
+                )
             if is_empty:
                 raise TaskError("train data gives no batch")

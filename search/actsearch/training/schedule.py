@@ -61,14 +61,14 @@ def build_schedule(
     make = SCHEDULES[task.schedule] if isinstance(task.schedule, str) else task.schedule
     try:
         schedule = make(optimizer, total_steps)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # the user's function: anything
         groups = len(optimizer.param_groups)
         hint = "" if groups == 1 else (
             f"; the optimizer has {groups} groups of parameters, one of them for what activations learn: give a value "
             "for each of optimizer.param_groups"
         )  # fmt: skip
         raise TaskError(
-            f"schedule= is called with (optimizer, total_steps): {error}{hint}"
+            f"schedule= is called with (optimizer, total_steps): {type(error).__name__}: {error}{hint}"
         ) from error
     if schedule is None:
         raise TaskError("schedule= is called with (optimizer, total_steps) and returned None")

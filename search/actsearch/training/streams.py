@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,20 +17,27 @@ _MOST_BATCHES = 10_000  # read of a stream that does not end
 _LONGEST = 20.0  # seconds; a stream that is read no faster may end later
 
 
-def check_ends(task: Task) -> None:
+def check_ends(task: Task, names: Iterable[str] = ("train", "valid")) -> None:
     """Read data that do not know their length, where an epoch or an evaluation waits for their end.
+
+    Args:
+        task: whose data.
+        names: of those that are about to be used.
 
     Raises:
         TaskError: there is no end.
     """
-    ways = {"valid": "give data that end, as a list of batches or a Dataset with a __len__"}
-    if task.steps is None:
-        ways["train"] = "give steps= in the place of epochs=, or a Dataset with a __len__"
-    for name, way in ways.items():
+    for name in names:
         source = getattr(task, name)
-        if not _has_length(source) and _goes_on(source, task.batch_size):
+        if source is None or _has_length(source) or (name == "train" and task.steps is not None):
+            continue
+        if _goes_on(source, task.batch_size):
+            way = (
+                "give steps= in the place of epochs=" if name == "train" else "give data that end"
+            )
             raise TaskError(
-                f"{name} data have no length and did not end within {_MOST_BATCHES:,} batches: {way}"
+                f"{name} data have no length and did not end within {_MOST_BATCHES:,} batches: {way}, or a Dataset "
+                "with a __len__"
             )
 
 

@@ -15,7 +15,7 @@ from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.placement import Sites
-from actsearch.records import CandidateRecord, Outcome
+from actsearch.records import CandidateRecord, EpochRecord, Outcome
 from actsearch.task.metrics import Direction
 from actsearch.training import Overlap
 
@@ -92,6 +92,10 @@ class Subject(ABC):
     def batch_for(self, requests: Sequence[Request], largest_stack: int = LARGEST_STACK) -> int:
         """How many candidates to train in one pass: 1, or as many as a stack takes where that is faster."""
         return 1
+
+    def validation_score(self, epochs: Sequence[EpochRecord]) -> float | None:
+        """The metric on validation data that counts for a training; None where it was not measured."""
+        return epochs[-1].valid_metric if epochs else None
 
     def with_values(
         self, outcome: Outcome, record: CandidateRecord, objectives: Objectives

@@ -25,10 +25,11 @@ from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
-from actsearch.records import CandidateRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.task.identity import describe_task, summarize_values
 from actsearch.training import TrainingResult, fit, isolated_random, uses_learning_rate
+from actsearch.training.streams import check_ends
 
 __all__ = ["TaskSubject"]
 
@@ -180,6 +181,13 @@ class TaskSubject(TaskAnalysis, Subject):
         value = next(iter(metrics.values()), None)
         return seed_result(run, TrialState.COMPLETE, value, metrics, "", result.seconds)
 
+    def validation_score(self, epochs: Sequence[EpochRecord]) -> float | None:
+        """See :meth:`Subject.validation_score`: with patience the best one, whose weights are scored on test data."""
+        values = [item.valid_metric for item in epochs if item.valid_metric is not None]
+        if self.task.patience is None or not values:
+            return super().validation_score(epochs)
+        return max(values) if self.direction == "maximize" else min(values)
+
     def with_values(
         self, outcome: Outcome, record: CandidateRecord, objectives: Objectives
     ) -> Outcome:
@@ -266,6 +274,7 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def check_test(self) -> None:
         """See :meth:`Subject.check_test`."""
+        check_ends(self.task, ["test"])
         if self.task.test is None:
             raise TaskError(
                 "confirm needs data the search never saw: give the Task test=(inputs, targets)"
