@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import catalog_references
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from ways_out_cases import Case, all_cases, operator_cases, value_and_gradients
+
+import actsearch as acs
 
 CASES = all_cases(finite=True)
 BFLOAT16 = 2.0**-8  # rounding of one number, relative
@@ -67,3 +72,119 @@ def test_in_float64_a_formula_has_the_derivative_of_its_values(case: Case) -> No
     assert module(x).dtype == torch.float64
     # torch's hardsigmoid kernel holds 1/6 in single precision
     assert torch.autograd.gradcheck(module, x.requires_grad_(), rtol=1e-6, atol=1e-8)
+
+
+HALF = [torch.float16, torch.bfloat16]
+each_half = pytest.mark.parametrize("dtype", HALF, ids=str)
+
+
+def _half_numbers(dtype: torch.dtype) -> Tensor:
+    """Every fifth finite number of half precision, and the first and last ones."""
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    numbers = bits.view(dtype)
+    numbers = numbers[numbers.isfinite()].sort().values
+    return torch.cat([numbers[:20], numbers[::5], numbers[-20:]])
+
+
+def _off_by(found: Tensor, exact: Tensor) -> float:
+    """The largest error, in roundings of the dtype at the size of the exact number, or of 1 where that is smaller.
+
+    Infinity is required just where the exact number rounds to it.
+    """
+    rounded = exact.to(found.dtype)
+    finite = rounded.isfinite()
+    torch.testing.assert_close(found.isfinite(), finite, rtol=0, atol=0)
+    spacing = torch.exp2(exact[finite].abs().clamp_min(1).log2().floor())
+    error = (found[finite].double() - exact[finite]).abs() / spacing
+    return float(error.max()) / torch.finfo(found.dtype).eps
+
+
+# Half a rounding is exact. torch's own kernels take some more; learned numbers are rounded themselves, once each.
+_HALF_BOUND = 1.5
+
+
+@each_half
+@pytest.mark.parametrize("case", catalog_references.CASES, ids=str)
+def test_in_half_precision_a_row_is_right_wherever_its_value_is_a_number(
+    case: catalog_references.Case, dtype: torch.dtype
+) -> None:
+    x = _half_numbers(dtype)
+    if case.name == "srelu":
+        x = x[
+            x.abs() < 1e15
+        ]  # it adds and subtracts x: further out not even double precision holds the rest
+    if case.name == "hardswish":
+        x = x[x.abs() < 5e37]  # torch's kernel multiplies by 6 before it divides
+    module = acs.activation(case.name, **case.settings).eval().to(dtype)
+    with np.errstate(all="ignore"):
+        exact = torch.from_numpy(np.asarray(case.closed_form(x.double().numpy()), np.float64))
+    known = exact.isfinite()  # the definition as it is written may overflow
+    with torch.no_grad():
+        assert _off_by(module(x)[known], exact[known]) < _HALF_BOUND
+
+
+def _slopes(module: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(module(x).sum(), x, materialize_grads=True)
+    return slope
+
+
+_COMPOSED = [
+    "x**4 / (1 + x**4)",
+    "exp(x) / (1 + exp(x))",
+    "sqrt(1 + square(x)) - 1",
+    "cube(x) / (1 + abs(cube(x)))",
+    "max(x, 100000) / 100000 - min(0.1, x)",
+    "x * sigmoid(param(1.3) * x) + max(param(0.2) * x, square(x) / 70000)",
+]
+
+
+@each_half
+@pytest.mark.parametrize(
+    "what", [*(n for n in acs.catalog if acs.catalog[n].elementwise), *_COMPOSED]
+)
+def test_in_half_precision_gradients_are_those_of_double_precision(
+    what: str, dtype: torch.dtype
+) -> None:
+    x = _half_numbers(dtype)
+    if what == "gelu_tanh":
+        x = x[x.abs() < 1e12]  # torch's kernel cubes it
+    module = acs.activation(what).eval().to(dtype)
+    # in double precision the numbers that it learns are what half precision holds of them
+    exact = copy.deepcopy(module).double()
+    assert _off_by(_slopes(module, x), _slopes(exact, x.double())) < _HALF_BOUND
+    if what in _COMPOSED:
+        with torch.no_grad():
+            assert _off_by(module(x), exact(x.double())) <= 0.5
+
+
+_TORCH: list[tuple[str, nn.Module]] = [
+    ("relu", nn.ReLU()), ("leaky_relu", nn.LeakyReLU()), ("prelu", nn.PReLU()), ("elu", nn.ELU()),
+    ("selu", nn.SELU()), ("celu", nn.CELU()), ("gelu", nn.GELU()), ("silu", nn.SiLU()), ("mish", nn.Mish()),
+    ("softplus", nn.Softplus()), ("softsign", nn.Softsign()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()),
+    ("hardtanh", nn.Hardtanh()), ("hardsigmoid", nn.Hardsigmoid()), ("hardswish", nn.Hardswish()),
+    ("relu6", nn.ReLU6()), ("logsigmoid", nn.LogSigmoid()), ("threshold", nn.Threshold(1.0, 0.0)),
+    ("hardshrink", nn.Hardshrink()), ("softshrink", nn.Softshrink()), ("tanhshrink", nn.Tanhshrink()),
+    ("identity", nn.Identity()), ("softmax", nn.Softmax(-1)), ("log_softmax", nn.LogSoftmax(-1)),
+    ("x * sigmoid(x)", nn.SiLU()), ("max(x, 0)", nn.ReLU()), ("swish", nn.SiLU()),
+]  # fmt: skip
+
+
+@each_half
+@pytest.mark.parametrize(("what", "module"), _TORCH, ids=[row[0] for row in _TORCH])
+def test_under_autocast_the_dtype_is_that_of_torch_s_own_module(
+    what: str, module: nn.Module, dtype: torch.dtype
+) -> None:
+    ours: Any = acs.activation(what)
+    for given in (torch.float32, *HALF):
+        x = torch.randn(4, 6).to(given)
+        with torch.autocast("cpu", dtype):
+            assert ours(x).dtype == module(x).dtype
+
+
+def test_numbers_of_a_formula_keep_their_digits_in_half_precision() -> None:
+    module = acs.activation("max(x, 100000) * 1e-5 + min(x, 0.1)")
+    x = torch.tensor([1.0, -1.0])
+    expected = module(x)
+    assert module.half()(x.half()).tolist() == expected.half().tolist()
+    assert torch.equal(module.float()(x), expected)

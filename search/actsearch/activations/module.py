@@ -171,14 +171,17 @@ class FormulaActivation(Activation):
             ActivationError: when per-channel parameters do not fit the input.
         """
         program = self._program
-        values: list[Any] = [x, *(self._leaf(leaf, x) for leaf in program.leaves)]
+        if self.record.name == "prelu":
+            x = _autocast(x)
+        wide = _widen(x)
+        values: list[Any] = [wide, *(self._leaf(leaf, wide) for leaf in program.leaves)]
         for step in program.steps:
             values.append(step.function(*[values[index] for index in step.arguments]))
             for index in step.last_uses:
                 values[index] = None  # what the backward pass needs of it, autograd keeps
         result = values[program.result]
         if not program.uses_x:
-            result = torch.zeros_like(x) + result
+            result = torch.zeros_like(wide) + result
         return _cast_like(x, result)
 
     def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
@@ -192,6 +195,15 @@ class FormulaActivation(Activation):
                 return _view_by_channel(tensor, x, self.channel_axis, self.record.label)
         return tensor
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FormulaActivation:
+        """Numbers of the formula move to other devices, and keep their digits in half precision."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for index, value in enumerate(self._program.numbers):
+            number = self.get_buffer(f"number_{index}")
+            if number.dtype.itemsize == 2:
+                self._buffers[f"number_{index}"] = number.new_tensor(value, dtype=torch.float64)
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in super().__getstate__().items() if key != "_program"}
 
@@ -201,6 +213,30 @@ class FormulaActivation(Activation):
 
 
 # Wrapped, torch.fx keeps them as they are: it cannot look at the dtype and the shape of what it has not got yet.
+
+
+@fx.wrap
+def _autocast(x: Tensor) -> Tensor:
+    """As torch.autocast does with torch's own PReLU, alone among modules: in its precision, whatever comes in."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return x.to(torch.get_autocast_dtype(device))
+    return x
+
+
+@fx.wrap
+def _widen(x: Tensor) -> Tensor:
+    """Half precision in a wider one, from which the result is rounded once, as in the kernels of torch's own modules.
+
+    A formula that rounded or overflowed at each step would be another function. bfloat16 reaches as far as single
+    precision, where a square of it overflows. Double precision does not, but graphics cards are slow with it.
+    """
+    if x.dtype.itemsize > 2:
+        return x
+    is_exported = (
+        torch.onnx.is_in_onnx_export()
+    )  # of many functions, ONNX Runtime has none in double precision
+    return x.double() if x.device.type == "cpu" and not is_exported else x.float()
 
 
 @fx.wrap
