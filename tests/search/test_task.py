@@ -144,8 +144,9 @@ def test_seeds_of_64_bits_are_trained_and_stored(seeds: Any, sqlite_url: str) ->
     ("changes", "suggested"),
     [
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
-        ({"metric": "RMSE"}, "did you mean 'mse'"),
-        ({"metric": "auc"}, "known: accuracy, loss, mae, mse, r2|did you mean"),
+        ({"metric": "RMSE"}, "did you mean 'rmse'"),
+        ({"metric": "bleu"}, r"known: accuracy, loss, .*or give a function \(outputs, targets\)"),
+        ({"metric": "top_k_accuracy"}, "top5_accuracy"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
     ],
 )

@@ -17,6 +17,7 @@ from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord
 from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
+from actsearch.training.convention import keep_reading
 from actsearch.training.loop import seed_streams
 from actsearch.training.memory import is_out_of_memory
 from actsearch.training.stack import ExitRule, Member, Unstackable, check_stack, fit_together
@@ -288,4 +289,6 @@ def _shorten(task: Task) -> Task:
     if isinstance(task.train, tuple):
         rows = _STEPS * task.batch_size
         short["train"] = short["valid"] = tuple(tensor[:rows] for tensor in task.train)
-    return task.replace(**short)
+    made = task.replace(**short)
+    keep_reading(task, made)
+    return made

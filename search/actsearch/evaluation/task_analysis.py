@@ -39,6 +39,7 @@ from actsearch.training import (
     check_task,
     isolated_random,
 )
+from actsearch.training.convention import set_reading
 from actsearch.training.diagnose import fixed_batch
 from actsearch.training.inputs import check_arguments, explain_inputs
 from actsearch.training.threads import is_small, one_thread
@@ -111,6 +112,7 @@ class TaskAnalysis:
         if hashes.get(name, data_hash) != data_hash:
             # the hashes stay: what is found from here on is of the other data sets as they were
             self.findings = _findings[self.task] = Findings(hashes=hashes)
+            set_reading(self.task, None)
         hashes[name] = data_hash
 
     @property
@@ -301,7 +303,8 @@ class TaskAnalysis:
         self._refresh(model)
         placed = place_analyzed(self.analyze_model(), model, _LEARNS).model
         is_loader = isinstance(self.task.train, DataLoader)
-        check_task(self.task, placed, _copy_batch(self._first_batch()) if is_loader else None)
+        batch = _copy_batch(self._first_batch()) if is_loader else None
+        check_task(self.task, placed, batch, self.analyze_model().shell)
 
     def rows_in_test(self) -> tuple[Overlap, ...]:
         """What the test data share with the data of the search.

@@ -42,7 +42,7 @@ def describe_task(task: Task) -> dict[str, Any]:
         "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {hash_json(shapes)}",
         "weights": _describe_weights(task.model),
         "loss": _callable_name(task.loss),
-        "metric": task.resolved_metric.name,
+        "metric": task.resolved_metric.described or task.resolved_metric.name,
         **({} if task.objectives is None else {"objectives": list(task.objectives)}),
         **budget_settings(task),
         **({} if task.sample is None else {"sample": "given"}),

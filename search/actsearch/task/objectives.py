@@ -12,7 +12,7 @@ from torch import nn
 from actsearch.checks import check_known
 from actsearch.errors import TaskError
 from actsearch.records import CandidateRecord, Diagnostics
-from actsearch.task.metrics import METRICS, Direction, Metric
+from actsearch.task.metrics import METRICS, Direction, Metric, is_known_metric, named_metric
 
 __all__ = [
     "MEASURED",
@@ -122,7 +122,9 @@ def check_objectives(
     names = tuple(objectives)
     known = {*METRICS, *MEASURED, metric.name}
     for name in names:
-        if not isinstance(name, str) or (name not in known and not has_evaluate):
+        if not isinstance(name, str) or (
+            name not in known and not is_known_metric(name) and not has_evaluate
+        ):
             check_known("objective", name, known, TaskError)
     if len(set(names)) < len(names):
         raise TaskError(f"objectives name one twice: {', '.join(names)}")
@@ -141,4 +143,4 @@ def default_direction(name: str) -> Direction | None:
     """An objective's own direction; None where the user has to set it."""
     if name in MEASURED:
         return MEASURED[name].direction
-    return METRICS[name].direction if name in METRICS else None
+    return named_metric(name).direction if is_known_metric(name) else None

@@ -25,7 +25,16 @@ from actsearch.errors import TaskError
 from actsearch.task.budget import check_budget, default_eval_every
 from actsearch.task.data import as_source
 from actsearch.task.identity import data_hash, describe_task, summarize_values
-from actsearch.task.metrics import METRICS, Accumulator, Direction, Metric, resolve_metric
+from actsearch.task.metrics import (
+    PLAIN,
+    Accumulator,
+    Convention,
+    Direction,
+    Metric,
+    is_known_metric,
+    named_metric,
+    resolve_metric,
+)
 from actsearch.task.objectives import MEASURED, check_objectives, default_direction
 
 __all__ = ["SCHEDULES", "Task"]
@@ -117,7 +126,7 @@ class Task:
     valid: Any
     test: Any = None
     loss: Callable[[Any, Any], Tensor] | None = None
-    metric: str | Callable[[Tensor, Tensor], Any] = "loss"
+    metric: str | Callable[[Any, Any], Any] | Mapping[str, Callable[[Any, Any], Any]] = "loss"
     epochs: int = 10
     batch_size: int = 64
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
@@ -279,16 +288,21 @@ class Task:
             for name in names
         }
 
-    def more_metrics(self) -> dict[str, Accumulator]:
-        """Accumulators of those objectives that are further metrics."""
-        if self.evaluate is not None:
-            return {}
+    def more_metrics(self, convention: Convention = PLAIN) -> dict[str, Accumulator]:
+        """Accumulators of those objectives that are further metrics, reading outputs and targets in one way."""
         accumulators = {}
-        for name in (self.objectives or ())[1:]:
-            make = METRICS[name].accumulator if name in METRICS and name not in MEASURED else None
+        for metric in self.further_metrics():
+            make = metric.bind(convention).accumulator
             if make is not None:
-                accumulators[name] = make()
+                accumulators[metric.name] = make()
         return accumulators
+
+    def further_metrics(self) -> list[Metric]:
+        """Those objectives that are metrics of validation data, without the first."""
+        if self.evaluate is not None:
+            return []
+        names = [name for name in (self.objectives or ())[1:] if name not in MEASURED]
+        return [named_metric(name) for name in names if is_known_metric(name)]
 
     def torch_device(self) -> torch.device:
         """The device that training uses."""

@@ -19,6 +19,7 @@ from actsearch.task import Batches, Task, inputs_and_targets, reading_copy, to_d
 from actsearch.task.nested import describe
 from actsearch.task.structured import StructuredData
 from actsearch.training.attention import plain_attention
+from actsearch.training.convention import keep_reading, reading_of
 from actsearch.training.derivatives import measure, share_findings
 from actsearch.training.inputs import check_arguments, explain_inputs
 from actsearch.training.last_batch import cut_to_last
@@ -34,13 +35,16 @@ T = TypeVar("T")
 _ZEROS = 2  # rows in the place of test data
 
 
-def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
+def check_task(
+    task: Task, model: nn.Module, batch: Any = None, unchanged: nn.Module | None = None
+) -> None:
     """Take one training step, one with as few samples as the last batch has, and one evaluation.
 
     Args:
         task: what is checked.
         model: with activations placed, best of a form that learns; a copy of it is trained.
         batch: of the training data, where one was read already.
+        unchanged: computes what the user's model does, to see how its outputs are read; built anew by default.
 
     Raises:
         TaskError: naming what does not fit together, or the data that do not end.
@@ -54,13 +58,17 @@ def check_task(task: Task, model: nn.Module, batch: Any = None) -> None:
         run = TrainingRun(copy, copy_model(model), 0)
         run.model.train()
         first = to_device(batch, run.device) if batch is not None else _first(run.train, "train")
+        valid = None if task.evaluate is not None else _first(run.batches("valid"), "valid")
+        loaded = {"train": batch, "valid": valid if isinstance(task.valid, DataLoader) else None}
+        reading_of(task, unchanged, loaded)
+        keep_reading(task, copy)
         check_arguments(task, run.model, first, "train")
         _try(run, "train", first, lambda: _train_on(run, first))
         # of steps that do not make an epoch, none comes to the last batch
         if copy.steps is None or copy.steps >= (run.train.steps or 0):
             _train_on_few(run, cut_to_last(copy.train, first))
         run.model.eval()
-        _check_validation(run)
+        _check_validation(run, valid)
         _check_test(run, first)
     share_findings(copy, task)
 
@@ -77,7 +85,7 @@ def _train_on(run: TrainingRun, batch: Any) -> None:
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TaskError(f"the loss must be one number that depends on the weights, not {got}")
-    if output is not None and run.metric.accumulator is not None:
+    if isinstance(output, Tensor) and run.follows_metric and run.metric.accumulator is not None:
         accumulator = run.metric.accumulator()
         accumulator.update(output.detach(), target)
         float(accumulator.result())
@@ -103,7 +111,7 @@ def _train_on_few(run: TrainingRun, batch: Any) -> None:
         ) from error
 
 
-def _check_validation(run: TrainingRun) -> None:
+def _check_validation(run: TrainingRun, batch: Any) -> None:
     """One evaluation by ``evaluate``, or one batch of validation data; the schedule may go by what was measured."""
     if run.task.evaluate is not None:
         try:
@@ -117,10 +125,9 @@ def _check_validation(run: TrainingRun) -> None:
                 f"evaluate= fails on the validation data: {_one_line(error)}"
             ) from error
     else:
-        first = _first(Batches(run.task.valid, run.task.batch_size, run.device, None), "valid")
-        check_arguments(run.task, run.model, first, "valid")
-        measures = _try(run, "valid", first, lambda: _measure(run, first))
-        few = cut_to_last(run.task.valid, first)
+        check_arguments(run.task, run.model, batch, "valid")
+        measures = _try(run, "valid", batch, lambda: _measure(run, batch))
+        few = cut_to_last(run.task.valid, batch)
         if few is not None:
             _try(run, "valid", few, lambda: measure(run.task, lambda: run.loss(few)))
     run.update.schedule.after_evaluation(measures)
@@ -128,7 +135,7 @@ def _check_validation(run: TrainingRun) -> None:
 
 def _measure(run: TrainingRun, batch: Any) -> Measures:
     def attempt() -> Measures:
-        measures = Measures.of(run.metric, run.task.more_metrics())
+        measures = Measures.of(run.metric, run.task.more_metrics(run.reading.convention))
         loss, output, target = run.loss(batch)
         measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
         float(measures.value or 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,9 @@ from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
-from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.task import Batches, Metric, Task, inputs_and_targets
 from actsearch.training.attention import plain_attention
+from actsearch.training.convention import Reading, reading_of
 from actsearch.training.derivatives import measure
 from actsearch.training.diagnose import (
     combine_diagnostics,
@@ -148,7 +150,6 @@ class TrainingRun:
         self.task = task
         self.evaluations = task.evaluations if epochs is None else epochs
         self._batch = batch or (lambda: fixed_batch(task, self.device))
-        self.metric = task.resolved_metric
         self.device = task.torch_device()
         self.model = model.to(self.device)
         seed_streams(self.model, seed)
@@ -161,6 +162,21 @@ class TrainingRun:
         self._stopping = None if task.patience is None else EarlyStopping(task, self.model)
         self._last: Measures | None = None
         self.is_out_of_patience = False
+
+    @functools.cached_property
+    def reading(self) -> Reading:
+        """How outputs and targets are read; looked for only where something is measured."""
+        return reading_of(self.task)
+
+    @functools.cached_property
+    def metric(self) -> Metric:
+        """The task's, reading outputs and targets as the task's model and loss mean them."""
+        return self.task.resolved_metric.bind(self.reading.convention)
+
+    @property
+    def follows_metric(self) -> bool:
+        """Whether the metric is measured on the training batches too."""
+        return follows_metric(self.task) and self.reading.in_training
 
     def diagnose(self, paths: Sequence[str]) -> tuple[SiteDiagnostics, ...] | None:
         """Diagnose some sites as they are now; None where that is not wanted or not possible."""
@@ -197,13 +213,13 @@ class TrainingRun:
             self._stopping.restore()
             measures = self._stopping.best
         if on_test:
-            measures = measure(self.task, lambda: self._measure(self._batches("test"), "test"))
+            measures = measure(self.task, lambda: self._measure(self.batches("test"), "test"))
         assert measures is not None
         return measures.as_metrics()
 
     def _train_pass(self, evaluation: int) -> Measures:
         metric = self.metric
-        measures = Measures.of(metric) if follows_metric(self.task) else Measures(metric, None)
+        measures = Measures.of(metric) if self.follows_metric else Measures(metric, None)
         self.model.train()
         for number, batch in enumerate(self._passes.before(evaluation), start=1):
             loss, output, target = self.loss(batch)
@@ -212,7 +228,9 @@ class TrainingRun:
                 where = self._passes.place(evaluation, number)
                 raise NonFinite(f"training loss became {value} at {where}")
             self.take_step(loss, batch)
-            detached = output.detach() if measures.accumulator and output is not None else None
+            # what only training returns, as an auxiliary head, is for the loss alone
+            is_measured = measures.accumulator is not None and isinstance(output, Tensor)
+            detached = output.detach() if is_measured else None
             measures.add(value, detached, target, count_samples(batch))
         if self.task.unit == "epoch":
             self.update.end_epoch()
@@ -241,7 +259,7 @@ class TrainingRun:
         """
 
         def attempt() -> Measures:
-            batches = self._valid or self._batches("valid")
+            batches = self._valid or self.batches("valid")
             self._valid = None  # after an attempt that failed it begins anew
             measures = self._measure(batches, where)
             self._valid = batches
@@ -249,11 +267,12 @@ class TrainingRun:
 
         return measure(self.task, attempt)
 
-    def _batches(self, name: str) -> Batches:
+    def batches(self, name: str) -> Batches:
+        """Of one of the task's data sets, in its own order."""
         return Batches(getattr(self.task, name), self.task.batch_size, self.device, None)
 
     def _measure(self, batches: Batches, where: str) -> Measures:
-        measures = Measures.of(self.metric, self.task.more_metrics())
+        measures = Measures.of(self.metric, self.task.more_metrics(self.reading.convention))
         self.model.eval()
         if self.task.evaluate is not None:
             with isolated_random(0):  # measuring must not shift the stream of dropout

@@ -19,6 +19,7 @@ __all__ = [
     "NonFinite",
     "autocast_for",
     "count_samples",
+    "derived_value",
     "detach",
     "follows_metric",
     "full_precision",
@@ -39,6 +40,7 @@ class Measures:
     samples: int = 0
     named: dict[str, float] = field(default_factory=dict)
     more: Mapping[str, Accumulator] = field(default_factory=dict)
+    has_outputs: bool = False
 
     @classmethod
     def of(cls, metric: Metric, more: Mapping[str, Accumulator] | None = None) -> Measures:
@@ -50,6 +52,7 @@ class Measures:
         self.loss_sum = self.loss_sum + loss * size
         self.samples += size
         if self.accumulator is not None and output is not None:
+            self.has_outputs = True
             self.accumulator.update(output, target)
         for accumulator in self.more.values():
             accumulator.update(output, target)
@@ -66,7 +69,11 @@ class Measures:
             return self.named.get(self.metric.name)
         if self.metric.name == "loss":
             return self.loss
-        return self.accumulator.result() if self.accumulator else None
+        if self.accumulator is None or not self.samples:
+            return None
+        if not self.has_outputs:
+            return derived_value(self.metric, self.loss)
+        return self.accumulator.result()
 
     def check(self, where: str) -> None:
         """NonFinite if a measure is not a number."""
@@ -83,6 +90,11 @@ class Measures:
             raise NonFinite(f"{self.metric.name} is {value} at the end")
         # named twice: the first sets its place in the order, the last its value
         return {self.metric.name: value, **metrics, self.metric.name: value}
+
+
+def derived_value(metric: Metric, loss: float | None) -> float | None:
+    """A metric that the loss alone tells; None for one of outputs."""
+    return None if metric.of_loss is None or loss is None else metric.of_loss(loss)
 
 
 def follows_metric(task: Task) -> bool:
@@ -108,12 +120,8 @@ def _float_if_half(leaf: Any) -> Any:
 
 
 def detach(value: Any) -> Any:
-    """An output without its history, which a pass over the validation data would keep; in tuples and mappings, too."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if type(value) in (tuple, list):
-        return type(value)(detach(item) for item in value)
-    return {key: detach(item) for key, item in value.items()} if type(value) is dict else value
+    """An output without its history, which a pass over the validation data would keep; in any nesting."""
+    return map_leaves(value, lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf)
 
 
 def count_samples(batch: Any) -> int:
@@ -123,9 +131,7 @@ def count_samples(batch: Any) -> int:
 
 def _count(item: Any) -> int:
     """Length of the first axis that is found; 0 for none."""
-    if isinstance(
-        item, PackedSequence
-    ):  # its steps in time, each over the sequences that are so long
+    if isinstance(item, PackedSequence):  # its first step in time has all sequences
         return int(item.batch_sizes[0])
     if isinstance(item, Tensor):
         return len(item) if item.dim() else 0

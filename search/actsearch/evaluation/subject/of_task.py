@@ -29,6 +29,7 @@ from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
 from actsearch.task import Task
 from actsearch.task.identity import describe_task, summarize_values
 from actsearch.training import TrainingResult, fit, isolated_random, uses_learning_rate
+from actsearch.training.convention import Reading, known_reading, set_reading
 from actsearch.training.streams import check_ends
 
 __all__ = ["TaskSubject"]
@@ -76,8 +77,8 @@ class TaskSubject(TaskAnalysis, Subject):
         return None
 
     def __reduce__(self) -> Any:
-        """Another process gets the task, and of what was found the one thing that decides last bits."""
-        return _restore, (self.task, self.findings.is_small)
+        """Another process gets the task, and of what was found that which decides values and their last bits."""
+        return _restore, (self.task, self.findings.is_small, known_reading(self.task))
 
     @property
     def stack_refusal(self) -> str:
@@ -299,9 +300,11 @@ class TaskSubject(TaskAnalysis, Subject):
         return pretrained_share(self.task)
 
 
-def _restore(task: Task, is_small: bool | None) -> TaskSubject:
+def _restore(task: Task, is_small: bool | None, reading: Reading | None) -> TaskSubject:
     """The subject in another process."""
     subject = TaskSubject(task)
+    if reading is not None:
+        set_reading(task, reading)
     subject.findings.is_small = is_small
     return subject
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actsearch.task import Task
-from actsearch.training.measures import follows_metric
+from actsearch.task import Metric
+from actsearch.task.metrics.accumulators import Mean
 
 __all__ = [
     "Loss",
@@ -78,41 +79,57 @@ class _WithValue(torch.autograd.Function):
 class StackedMetric:
     """Accumulates a task's metric on the training batches for each member, where the task follows it."""
 
-    def __init__(self, task: Task, count: int) -> None:
-        metric = task.resolved_metric
-        make = metric.accumulator if follows_metric(task) else None
-        self._is_loss = metric.name == "loss"
+    def __init__(
+        self, metric: Metric, count: int, ignored: Sequence[int], *, is_followed: bool
+    ) -> None:
+        make = metric.accumulator if is_followed else None
+        self._metric = metric
         self._members = [make() for _ in range(count)] if make else []
-        self._score = getattr(self._members[0], "score", None) if self._members else None
-        self._sum: Tensor | float = 0.0
-        self._elements = 0
+        self._mean = self._members[0] if self._members else None
+        self._ignored = ignored
+        self._sum = torch.zeros(count, dtype=torch.float64)
+        self._elements = torch.zeros(count, dtype=torch.float64)
         self._count = count
 
     def update(self, outputs: Any, target: Any, dims: int | None) -> None:
         """Take one batch.
 
         Args:
-            outputs: shape ``(members, ...)``.
+            outputs: shape ``(members, ...)``; anything else, as an auxiliary head gives, is for the loss alone.
             target: shared by the members, or stacked.
             dims: the target's axis of members, or None.
         """
-        if not self._members:
+        if not self._members or not isinstance(outputs, Tensor):
             return
         outputs = outputs.detach()
-        if self._score is not None:
-            targets = stack_target(outputs, target, dims).flatten(0, 1)
-            # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
-            scores = self._score(outputs.flatten(0, 1), targets).view(self._count, -1)
-            self._sum = self._sum + scores.sum(1, dtype=torch.float64)
-            self._elements += scores.shape[1]
+        if isinstance(self._mean, Mean):
+            self._add_scores(self._mean, outputs, target, dims)
             return
         for index, member in enumerate(self._members):
             member.update(outputs[index], target if dims is None else target[index])
 
     def result(self, losses: list[float]) -> list[float | None]:
         """The metric of each member; None where it was not followed."""
-        if self._is_loss:
+        if self._metric.name == "loss":
             return list(losses)
-        if isinstance(self._sum, Tensor):
-            return [value / self._elements for value in self._sum.tolist()]
-        return [member.result() for member in self._members] or [None] * self._count
+        if isinstance(self._mean, Mean) and bool((self._elements > 0).all()):
+            return [self._mean.finish(value) for value in (self._sum / self._elements).tolist()]
+        if isinstance(self._mean, Mean):
+            return [None] * self._count
+        if not self._members:
+            return [None] * self._count
+        values = [member.result() for member in self._members]
+        return [None if math.isnan(value) else value for value in values]
+
+    def _add_scores(self, mean: Mean, outputs: Tensor, target: Tensor, dims: int | None) -> None:
+        if not any(bool((target == label).any()) for label in self._ignored):
+            targets = stack_target(outputs, target, dims).flatten(0, 1)
+            # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
+            scores = mean.score(outputs.flatten(0, 1), targets).view(self._count, -1)
+            self._sum += scores.sum(1, dtype=torch.float64).cpu()
+            self._elements += scores.shape[1]
+            return
+        for index in range(self._count):  # each leaves out labels of its own
+            scores = mean.score(outputs[index], target if dims is None else target[index])
+            self._sum[index] += scores.sum(dtype=torch.float64).cpu()
+            self._elements[index] += scores.numel()

@@ -14,6 +14,7 @@ from actsearch.placement import forward
 from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
 from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.training.convention import reading_of
 from actsearch.training.derivatives import measures_derivatives
 from actsearch.training.diagnose import (
     SiteObservation,
@@ -27,6 +28,7 @@ from actsearch.training.measures import (
     NonFinite,
     autocast_for,
     count_samples,
+    follows_metric,
     full_precision,
 )
 from actsearch.training.passes import TrainingPasses
@@ -64,7 +66,8 @@ class StackedRun:
     ) -> None:
         _refuse_unstackable(task)
         self.task = task
-        self.metric = task.resolved_metric
+        self.reading = reading_of(task)
+        self.metric = task.resolved_metric.bind(self.reading.convention)
         self.device = task.torch_device()
         self.model = StackedModel(members)
         self._loss = loss_for_all(task.loss)
@@ -161,7 +164,9 @@ class StackedRun:
     def _train_pass(self, evaluation: int) -> tuple[list[float], list[float | None]]:
         """Mean loss of each member, and its metric on the training batches."""
         self.model.train()
-        metric = StackedMetric(self.task, self.model.count)
+        is_followed = follows_metric(self.task) and self.reading.in_training
+        ignored = self.reading.convention.ignored
+        metric = StackedMetric(self.metric, self.model.count, ignored, is_followed=is_followed)
         # float64, as the Measures of single training add Python's floats
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
@@ -245,7 +250,8 @@ class StackedRun:
         """Loss and metric of each member that runs, computed as for one that is alone."""
         self.model.train(False)
         measures = {
-            index: Measures.of(self.metric, self.task.more_metrics()) for index in self.running
+            index: Measures.of(self.metric, self.task.more_metrics(self.reading.convention))
+            for index in self.running
         }
         for batch in batches:
             self._measure_batch(batch, measures)

@@ -1,0 +1,277 @@
+"""The decision how outputs and targets are read, from the loss, the model's last operation, shapes and targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import TaskError
+from actsearch.task.metrics import PLAIN, Convention
+from actsearch.task.metrics.convention import without_ones
+from actsearch.training.convention import gradients
+
+__all__ = ["Evidence", "decide_classes", "decide_range"]
+
+_log = logging.getLogger("actsearch")
+
+_OF_SOFTMAX = {"softmax", "log_softmax", "logsumexp", "cross_entropy", "nll_loss", "kl_div"}
+_OF_LOGITS = {
+    "sigmoid", "logsigmoid", "log_sigmoid", "expit", "softplus", "binary_cross_entropy_with_logits",
+    "soft_margin_loss", "multilabel_soft_margin_loss",
+}  # fmt: skip
+_OF_PROBABILITIES = {"binary_cross_entropy"}
+_OF_NUMBERS = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+_SUMS_TO_ONE = 1e-3  # how far probabilities may be from that, in single precision
+
+
+@dataclass
+class Evidence:
+    """What is known of one batch.
+
+    Attributes:
+        output: of the user's unchanged model in evaluation mode.
+        target: of the batch.
+        targets: of many rows, to see which values there are.
+        loss: the task's.
+        names: functions of torch that it calls.
+        ignored: labels that it says it leaves out.
+        last: what made the output: "sigmoid", "softmax", "log_softmax", "tanh", or "" for something else.
+        last_axis: of a softmax, where that is known.
+    """
+
+    output: Tensor
+    target: Tensor
+    targets: Tensor
+    loss: Callable[[Any, Any], Any]
+    names: set[str] = field(default_factory=set)
+    ignored: set[int] = field(default_factory=set)
+    last: str = ""
+    last_axis: int | None = None
+
+    @property
+    def shapes(self) -> str:
+        """For messages."""
+        return f"an output {tuple(self.output.shape)} for targets {tuple(self.target.shape)}"
+
+
+def decide_classes(name: str, evidence: Evidence, *, of_scores: bool) -> Convention:
+    """How answers of classification are read.
+
+    Args:
+        name: of the metric, for messages.
+        evidence: of one batch.
+        of_scores: whether the metric is of scores of several classes alone.
+
+    Raises:
+        TaskError: two readings are possible, or none.
+    """
+    output, target = evidence.output, evidence.target
+    if without_ones(output.shape) != without_ones(target.shape):
+        return _read_numbers(name, evidence)
+    axes = _class_axes(output)
+    if axes and (axis := _class_score_axis(name, evidence, axes, forced=of_scores)) is not None:
+        return Convention("scores", axis, _scale(evidence, axis))
+    if of_scores:
+        raise TaskError(f"{name} is of scores of classes, not of {evidence.shapes}")
+    return _read_each(name, evidence)
+
+
+def _class_axes(output: Tensor) -> list[int]:
+    """Axes on which the scores of classes may stand: the second and the last."""
+    axes = dict.fromkeys((1, output.dim() - 1)) if output.dim() > 1 else {}
+    return [axis for axis in axes if output.shape[axis] > 1]
+
+
+def _read_numbers(name: str, evidence: Evidence) -> Convention:
+    """Targets are numbers of classes, and the output has an axis more."""
+    output, target = evidence.output, evidence.target
+    axes = [axis for axis in _class_axes(output) if _fits(output, target, axis)]
+    if not axes:
+        raise TaskError(
+            f"{name} cannot be read from {evidence.shapes}: it takes scores (batch, classes, ...) or "
+            "(batch, ..., classes) and numbers of classes (batch, ...), or two equal shapes; else give metric= as a "
+            "function of (outputs, targets)"
+        )
+    if len(axes) > 1:
+        axes = _axes_by_gradient(evidence, lambda _: target, axes)
+    if len(axes) != 1:
+        raise TaskError(
+            f"{name} of {evidence.shapes} can be read along axis 1 or along the last one, and the loss does not say "
+            f"which: give metric={{{name!r}: lambda outputs, targets: (outputs.argmax(1) == targets).float().mean()}}, "
+            "or argmax(-1)"
+        )
+    axis = axes[0]
+    ignored: set[int] = set()
+    if not target.is_floating_point() and target.dtype is not torch.bool:
+        ignored = evidence.ignored | _labels_without_gradient(evidence, axis)
+    if ignored - {-100}:
+        shown = ", ".join(map(str, sorted(ignored)))
+        _log.info("the loss leaves out labels %s, and %s does the same", shown, name)
+    return Convention("numbers", axis, _scale(evidence, axis), ignored=tuple(sorted(ignored)))
+
+
+def _fits(output: Tensor, target: Tensor, axis: int) -> bool:
+    shape = [size for place, size in enumerate(output.shape) if place != axis]
+    is_flat = len(shape) == 1 and target.numel() == shape[0]
+    return is_flat or without_ones(shape) == without_ones(target.shape)
+
+
+def _scale(evidence: Evidence, axis: int) -> Any:
+    """Whether class scores are probabilities: their sums are 1."""
+    output = evidence.output.float()
+    is_one = (output.sum(axis) - 1).abs().max() < _SUMS_TO_ONE
+    return "probabilities" if bool(output.min() >= 0) and bool(is_one) else "logits"
+
+
+def _class_score_axis(
+    name: str, evidence: Evidence, axes: list[int], *, forced: bool
+) -> int | None:
+    """The axis of classes where targets are scores as well; None where each number is an answer by itself.
+
+    Raises:
+        TaskError: both readings are possible.
+    """
+    names, output = evidence.names, evidence.output
+    exclusive, each = bool(names & _OF_SOFTMAX), bool(names & (_OF_LOGITS | _OF_PROBABILITIES))
+    if exclusive == each:
+        exclusive, each = evidence.last in ("softmax", "log_softmax"), evidence.last == "sigmoid"
+    one_hot = [axis for axis in axes if _is_one_hot(evidence.targets, axis)]
+    if not exclusive and not each:
+        is_regression = bool(names & _OF_NUMBERS) or _regards_as_numbers(evidence)
+        exclusive = is_regression and bool(one_hot)
+    if not exclusive and not (forced and one_hot):
+        if one_hot and output.dim() == 2:
+            raise TaskError(
+                f"{name} of {evidence.shapes} can be read in two ways, as each target has a single 1: the class with "
+                "the largest score, which is metric='top1_accuracy', or each label by itself, as metric="
+                f"{{{name!r}: lambda outputs, targets: ((outputs > threshold) == (targets > 0.5)).float().mean()}}"
+            )
+        return None
+    if len(axes) > 1:
+        axes = _narrow(evidence, axes, one_hot)
+    if len(axes) != 1:
+        raise TaskError(
+            f"{name} of {evidence.shapes} can be read along axis 1 or along the last one, and the loss does not say "
+            "which: give metric= as a function of (outputs, targets)"
+        )
+    return axes[0]
+
+
+def _narrow(evidence: Evidence, axes: list[int], one_hot: list[int]) -> list[int]:
+    """The axis of a softmax at the model's end, of single ones, or of the loss's gradients."""
+    if evidence.last_axis in axes:
+        return [axis for axis in axes if axis == evidence.last_axis]
+    if len(one_hot) == 1:
+        return one_hot
+    return _axes_by_gradient(evidence, evidence.target.argmax, axes)
+
+
+def _axes_by_gradient(
+    evidence: Evidence, labels: Callable[[int], Tensor], axes: list[int]
+) -> list[int]:
+    try:
+        return gradients.find_class_axes(
+            evidence.loss, evidence.output, labels, axes, evidence.target
+        )
+    except Exception as error:  # the user's loss: anything
+        _log.debug("the axis of classes is not known by gradients: %s", error)
+        return []
+
+
+def _labels_without_gradient(evidence: Evidence, axis: int) -> set[int]:
+    try:
+        return set(gradients.find_ignored(evidence.loss, evidence.output, evidence.target, axis))
+    except Exception as error:  # the user's loss: anything
+        _log.debug("labels that the loss leaves out are not known by gradients: %s", error)
+        return set()
+
+
+def _is_one_hot(targets: Tensor, axis: int) -> bool:
+    """Whether every row has one 1 and else 0."""
+    if not bool(((targets == 0) | (targets == 1)).all()):
+        return False
+    return bool((targets.sum(axis) == 1).all())
+
+
+def _regards_as_numbers(evidence: Evidence) -> bool:
+    try:
+        return gradients.regards_as_numbers(evidence.loss, evidence.output, evidence.target)
+    except Exception:  # the user's loss: anything
+        return False
+
+
+def _read_each(name: str, evidence: Evidence) -> Convention:
+    """Each number is an answer: of two classes, or of several labels."""
+    values = torch.unique(evidence.targets)
+    names = evidence.names
+    is_binary = len(values) <= 2
+    of_logits = bool(names & _OF_LOGITS)
+    of_probabilities = bool(names & _OF_PROBABILITIES) and not of_logits
+    is_soft = (of_logits or of_probabilities) and 0 <= float(values[0]) <= float(values[-1]) <= 1
+    if not is_binary and not is_soft:
+        shown = ", ".join(f"{float(value):g}" for value in values[:4])
+        raise TaskError(
+            f"{name} of {evidence.shapes} needs targets of two classes, and they hold {len(values)} values "
+            f"({shown}, ...): give the model an output for each class, or a metric of numbers as 'mse'"
+        )
+    positive = float(values.double().mean()) if len(values) == 2 else PLAIN.positive
+    made = dataclasses.replace(PLAIN, target="each", positive=positive)
+    if "binary_cross_entropy_with_logits" in names and evidence.last == "sigmoid":
+        raise TaskError(
+            f"the model ends in a sigmoid and the loss applies one again, so that {name} cannot tell what is a "
+            "probability: leave the model's out, or use nn.BCELoss"
+        )
+    if of_logits:
+        return made
+    if of_probabilities or evidence.last == "sigmoid":
+        return dataclasses.replace(made, scale="probabilities", threshold=0.5)
+    if values.tolist() == [-1, 1]:  # a margin, or numbers: 0 is between them
+        return made
+    return _read_by_values(name, evidence, made)
+
+
+def _read_by_values(name: str, evidence: Evidence, made: Convention) -> Convention:
+    """Told by the values of a loss of the user's own."""
+    output, target, loss = evidence.output, evidence.target, evidence.loss
+    if evidence.names & _OF_NUMBERS or _regards_as_numbers(evidence):
+        return dataclasses.replace(made, threshold=made.positive)
+    try:  # on the CPU: a GPU that meets what is no probability is of no use to the process any more
+        args = loss, output.cpu(), target.cpu()
+        if gradients.is_logistic(*args):
+            return made
+        if gradients.takes_probabilities_only(*args):
+            return dataclasses.replace(made, scale="probabilities", threshold=0.5)
+    except Exception as error:  # the user's loss: anything
+        _log.debug("what the loss takes is not known: %s", error)
+    raise TaskError(
+        f"{name} of {evidence.shapes} may count outputs above 0 (logits) or above 0.5 (probabilities) as class 1, and "
+        f"neither the loss nor the model's last layer says which: give metric={{{name!r}: lambda outputs, targets: "
+        "((outputs > 0) == (targets > 0.5)).float().mean()}, or > 0.5"
+    )
+
+
+def decide_range(targets: Tensor) -> float:
+    """Largest minus smallest value that targets may have.
+
+    Raises:
+        TaskError: that is not known.
+    """
+    low, high = float(targets.min()), float(targets.max())
+    if not targets.is_floating_point() and 0 <= low and high <= 255:
+        return 255.0
+    if 0 <= low and high <= 1:
+        return 1.0
+    if -1 <= low and high <= 1:
+        return 2.0
+    if 0 <= low and high <= 255:
+        return 255.0
+    raise TaskError(
+        f"psnr needs to know which values targets may have, and these go from {low:g} to {high:g}: scale them to 0..1, "
+        "-1..1 or 0..255, or give metric={'psnr': lambda outputs, targets: ...}"
+    )

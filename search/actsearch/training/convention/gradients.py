@@ -1,0 +1,145 @@
+"""What a loss wants of a model's outputs, told by its gradients and values on outputs that are drawn for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = [
+    "find_class_axes",
+    "find_ignored",
+    "is_logistic",
+    "regards_as_numbers",
+    "takes_probabilities_only",
+]
+
+_TRIES = 3
+Loss = Callable[[Any, Any], Any]
+
+
+def _drawn(output: Tensor, seed: int) -> Tensor:
+    """Numbers between .1 and .9, which are probabilities as well as logits, as an output is shaped."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(output.shape, generator=generator) * 0.8 + 0.1
+    return drawn.to(output.device, output.dtype)
+
+
+def _gradient(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    with torch.enable_grad():
+        own = output.detach().clone().requires_grad_()
+        value = loss(own, target)
+        if not value.requires_grad:
+            return torch.zeros_like(own)
+        (gradient,) = torch.autograd.grad(value.sum(), own, allow_unused=True)
+    return torch.zeros_like(own) if gradient is None else gradient.double()
+
+
+def find_class_axes(
+    loss: Loss,
+    output: Tensor,
+    labels: Callable[[int], Tensor],
+    axes: Sequence[int],
+    target: Tensor,
+) -> list[int]:
+    """Axes along which a loss wants more of the right class and less of the others, in every place that counts.
+
+    Args:
+        loss: of output and target.
+        output: whose shape counts.
+        labels: numbers of the right classes if they stand on an axis.
+        axes: the candidates.
+        target: of the batch.
+    """
+    found = []
+    gradient = _gradient(loss, _drawn(output, 0), target)
+    for axis in axes:
+        wanted = gradient.argmin(axis)
+        counts = gradient.abs().amax(axis) > 0
+        right = (wanted == labels(axis).reshape(wanted.shape)) | ~counts
+        if bool(counts.any()) and bool(right.all()):
+            found.append(axis)
+    return found
+
+
+def find_ignored(loss: Loss, output: Tensor, target: Tensor, axis: int) -> list[int]:
+    """Numbers of classes that a loss leaves out: their places have no gradient, whatever the output is.
+
+    Args:
+        loss: of output and target.
+        output: class scores on ``axis``.
+        target: numbers of classes.
+        axis: see above.
+    """
+    size = output.shape[axis]
+    counts = torch.zeros(target.numel(), dtype=torch.bool)
+    for seed in range(_TRIES):
+        drawn = _drawn(output, seed).movedim(axis, -1)
+        index = target.reshape(drawn.shape[:-1]).clamp(0, size - 1).long().unsqueeze(-1)
+        # the right class has the lowest score, so that a loss with a margin wants another one everywhere
+        drawn = drawn.scatter(-1, index, 0.05).movedim(-1, axis)
+        gradient = _gradient(loss, drawn, target)
+        counts |= (gradient.abs().amax(axis) > 0).reshape(-1).cpu()
+    flat = target.reshape(-1).cpu()
+    if bool(counts.all()) or not bool(counts.any()):
+        return []
+    learned = set(flat[counts].tolist())
+    return [int(label) for label in torch.unique(flat[~counts]).tolist() if label not in learned]
+
+
+def regards_as_numbers(loss: Loss, output: Tensor, target: Tensor) -> bool:
+    """Whether a loss is least where the output equals the target, as those of regression are.
+
+    Of small and of large targets by themselves: a loss with a margin goes on falling on one side.
+    """
+    wanted = target.reshape(output.shape).to(output.dtype)
+    least = _value(loss, wanted, target)
+    middle = (wanted.min() + wanted.max()) / 2
+    for chosen in (wanted <= middle, wanted > middle):
+        if not bool(chosen.any()):
+            continue
+        around = [_value(loss, wanted + step * chosen, target) for step in (-1, -0.25, 0.25, 1)]
+        if not (around[0] > around[1] > least < around[2] < around[3]):  # false for NaN, too
+            return False
+    return True
+
+
+def takes_probabilities_only(loss: Loss, output: Tensor, target: Tensor) -> bool:
+    """Whether a loss is a number between 0 and 1, and none or a constant outside of that."""
+    values = {
+        fill: _value(loss, torch.full_like(output, fill), target)
+        for fill in (-3.0, -1.0, 0.25, 0.75, 2.0, 4.0)
+    }
+    inside = [values[0.25], values[0.75]]
+    if not all(map(math.isfinite, inside)):
+        return False
+    below, above = (values[-3.0], values[-1.0]), (values[2.0], values[4.0])
+    return all(not math.isfinite(a) or not math.isfinite(b) or a == b for a, b in (below, above))
+
+
+def _value(loss: Loss, output: Tensor, target: Tensor) -> float:
+    try:
+        with torch.no_grad():
+            return float(loss(output, target))
+    except Exception:  # torch refuses what is no probability
+        return math.nan
+
+
+def is_logistic(loss: Loss, output: Tensor, target: Tensor) -> bool:
+    """Whether a loss is the logistic loss of logits, up to a factor and a constant."""
+    fills = (-3.0, -1.0, 0.0, 1.0, 3.0)
+    own = [_value(loss, torch.full_like(output, fill), target) for fill in fills]
+    wanted = target.reshape(output.shape).to(output.dtype)
+    known = [
+        float(F.binary_cross_entropy_with_logits(torch.full_like(output, fill), wanted))
+        for fill in fills
+    ]
+    if not all(map(math.isfinite, own)) or known[0] == known[2]:
+        return False
+    factor = (own[0] - own[2]) / (known[0] - known[2])
+    off = [abs(a - own[2] - factor * (b - known[2])) for a, b in zip(own, known, strict=True)]
+    return factor > 0 and max(off) <= 1e-3 * max(map(abs, own))
