@@ -215,9 +215,19 @@ def test_a_schedule_by_epochs_is_stepped_after_each_epoch() -> None:
     assert found == pytest.approx([1e-2] * 6 + [1e-3] * 6 + [1e-4] * 6)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda o, n: lr_scheduler.StepLR(o, 2, 0.1),
+        lambda o, n: lr_scheduler.ExponentialLR(o, 0.75),
+        lambda o, n: lr_scheduler.LambdaLR(o, lambda epoch: float(epoch < 20)),
+    ],
+)
 @pytest.mark.parametrize("settings", [{"epochs": 20}, {"steps": 60, "eval_every": 20}])
-def test_a_schedule_for_epochs_that_is_stepped_every_batch_is_refused(settings: Any) -> None:
-    task = make_task(schedule=lambda o, n: lr_scheduler.StepLR(o, 2, 0.1), **settings)
+def test_a_schedule_for_epochs_that_is_stepped_every_batch_is_refused(
+    settings: Any, schedule: Any
+) -> None:
+    task = make_task(schedule=schedule, **settings)
     way = "say schedule_every='epoch'" if "epochs" in settings else "let it count up to 60"
     with pytest.raises(acs.TaskError, match=f"below 1e-06 of its largest: {way}"):
         fit(task, built(), 0)

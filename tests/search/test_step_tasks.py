@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import actsearch as acs
+from actsearch.evaluation import make_subject
 from actsearch.evaluation.subject.of_task import TaskSubject
+from actsearch.training import fit
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -141,6 +143,69 @@ def test_a_sample_is_taken_in_the_place_of_the_step() -> None:
 
     sites = TaskSubject(step_task(Net, TUPLES, step, sample=X[:2])).sites()
     assert [site.role for site in sites] == ["hidden", "hidden", "gate"]
+
+
+def test_what_is_cut_out_of_a_tensor_may_be_viewed_by_step_and_evaluate() -> None:
+    class Language(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Embedding(20, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 20)
+            )
+
+        def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            scores = self.body(tokens)
+            return scores, F.cross_entropy(scores.view(-1, 20), targets.view(-1))
+
+    tokens = torch.randint(0, 20, (40, 9), generator=torch.Generator().manual_seed(0))
+    train, valid = ((part[:, :-1], part[:, 1:]) for part in (tokens[:30], tokens[30:]))
+    task = acs.Task(
+        model=Language, train=train, valid=valid, steps=4, batch_size=10, metric="loss",
+        step=lambda m, b: m(*b)[1],
+        evaluate=lambda m, batches: {"loss": sum(m(*b)[1].item() for b in batches)},
+    )  # fmt: skip
+    subject = make_subject(task)
+    subject.check()
+    assert [site.role for site in subject.sites() or ()] == ["hidden"]
+    assert fit(task, task.build(), 0).metrics["loss"] > 0
+
+
+class Hamiltonian(nn.Module):
+    """Derivatives by ``torch.func``, under which activations see wrapped tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(4, 8), nn.Softplus(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        slopes: Tensor = torch.func.vmap(torch.func.grad(lambda row: self.energy(row).sum()))(x)
+        return slopes
+
+
+def test_what_arrives_inside_of_vmap_and_grad_is_seen_as_numbers() -> None:
+    task = acs.Task(
+        model=Hamiltonian, train=(X[:40], X[:40]), valid=(X[40:], X[40:]), loss=F.mse_loss
+    )
+    (arrived,) = make_subject(task).pre_activations().values()
+    assert arrived.shape == (40, 8)
+    assert arrived.tolist()[0] == pytest.approx(_first_arriving(task).tolist(), rel=1e-5)
+
+
+def _first_arriving(task: acs.Task) -> Tensor:
+    """What the first Linear of the task's model under seed 0 gives for the first row."""
+    model: Any = TaskSubject(task).build()
+    arriving: Tensor = model.energy[0](X[0]).detach()
+    return arriving
+
+
+def test_a_step_without_evaluate_measures_its_loss_alone() -> None:
+    usual: dict[str, Any] = dict(model=Net, train=TUPLES, valid=TUPLES, loss=F.cross_entropy)
+    with pytest.raises(acs.TaskError, match="give evaluate=, or metric='loss'"):
+        acs.Task(**usual, step=STEPS["tuples"][2], metric="accuracy")
+    task = acs.Task(**usual, step=STEPS["tuples"][2], epochs=1)
+    model = Net()
+    result = fit(task, model, 0)
+    assert result.metrics["loss"] == pytest.approx(F.cross_entropy(model(X), Y).item(), rel=1e-5)
 
 
 def test_a_step_that_fails_is_named_with_the_way_out() -> None:

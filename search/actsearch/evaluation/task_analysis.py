@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, default_collate
 
@@ -224,13 +225,13 @@ class TaskAnalysis:
         hidden = [site.path for site in analysis.sites if site.role == "hidden"]
         inputs = _move_sample(inputs, _device_of(analysis.shell))
         traces = trace_sites(analysis.shell, hidden, inputs)
-        return {path: item.inputs.float().cpu() for path, item in traces.items()}
+        return {path: _unwrap(item.inputs).float().cpu() for path, item in traces.items()}
 
     def _screened_batch(self) -> Any:
         """Samples whose pre-activations are screened; with a step the same ones as without."""
         source = self.task.train
         if isinstance(source, tuple):
-            return tuple(tensor[:_SCREENED_SAMPLES] for tensor in source)
+            return tuple(tensor[:_SCREENED_SAMPLES].contiguous() for tensor in source)
         if hasattr(source, "batch_size"):
             return self._first_batch()
         with isolated_random(0):
@@ -268,9 +269,8 @@ class TaskAnalysis:
         """The first batch where a step takes it; else of tensors two rows, of a data set one item. Read once."""
         source, step = self.task.train, self.task.step
         if isinstance(source, tuple):
-            return tuple(
-                tensor[: 2 if step is None else self.task.batch_size] for tensor in source
-            )
+            rows = 2 if step is None else self.task.batch_size
+            return tuple(tensor[:rows].contiguous() for tensor in source)
         if self.findings.first_batch is None:
             self.findings.first_batch = self._read_first(reading_copy(source))
         return self.findings.first_batch
@@ -354,6 +354,13 @@ def _copy_batch(batch: Any) -> Any:
 
 def _device_of(model: nn.Module) -> torch.device:
     return next((item.device for item in model.parameters()), torch.device("cpu"))
+
+
+def _unwrap(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor that was seen inside of ``torch.func.vmap`` or ``grad``, which have ended since."""
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
+    return tensor.detach()
 
 
 def _move_sample(sample: Any, device: torch.device) -> Any:

@@ -165,6 +165,11 @@ class Task:
         if self.loss is None and (self.step is None or self.evaluate is None):
             raise TaskError("give loss=, or both step= and evaluate=")
         metric = resolve_metric(self.metric, self.evaluate is not None)
+        if self.step is not None and self.evaluate is None and metric.name != "loss":
+            raise TaskError(
+                f"step= returns a loss and no outputs, from which {metric.name} could be measured: give evaluate=, or "
+                "metric='loss'"
+            )
         check_budget(self)
         if self.patience is not None and metric.direction is None:
             raise TaskError(

@@ -269,7 +269,11 @@ class TrainingRun:
 
     def batches(self, name: str) -> Batches:
         """Of one of the task's data sets, in its own order."""
-        return Batches(getattr(self.task, name), self.task.batch_size, self.device, None)
+        source = getattr(self.task, name)
+        if self.task.evaluate is not None and isinstance(source, tuple):
+            # as a DataLoader gives them: a function of the user's may call view on its batches
+            source = tuple(tensor.contiguous() for tensor in source)
+        return Batches(source, self.task.batch_size, self.device, None)
 
     def _measure(self, batches: Batches, where: str) -> Measures:
         measures = Measures.of(self.metric, self.task.more_metrics(self.reading.convention))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from weakref import WeakSet
 
 import torch
@@ -25,6 +26,7 @@ __all__ = [
 
 _LOOKED_THROUGH = 20_000  # steps of a schedule at most, which take about half a second
 _NOTHING = 1e-6  # of its largest rate: below it nothing is learned any more
+_LITTLE = 1e-3  # of its largest rate: below it from the middle on, and at nothing in the end, epochs were meant
 
 
 def schedule_steps(task: Task, batches: int | None, evaluations: int) -> int | None:
@@ -148,9 +150,8 @@ def check_schedule(task: Task, model: nn.Module, total_steps: int | None) -> Non
             "that it is called with, as schedule=lambda optimizer, total_steps: ..."
         )
     rates = _rates(schedule, optimizer, min(total_steps, _LOOKED_THROUGH))
-    middle = total_steps // 2
-    if len(rates) > max(middle, 1) and max(rates[middle:]) < _NOTHING * max(rates):
-        where = 1 + next(i for i, _ in enumerate(rates) if max(rates[i:]) < _NOTHING * max(rates))
+    where = _where_it_vanishes(rates, total_steps)
+    if where is not None:
         advice = (
             "say schedule_every='epoch' if it counts epochs"
             if task.schedule_every == "step" and task.steps is None
@@ -161,6 +162,19 @@ def check_schedule(task: Task, model: nn.Module, total_steps: int | None) -> Non
             f"learning rate is below {_NOTHING:g} of its largest: {advice}"
         )
     _seen.add(task)
+
+
+def _where_it_vanishes(rates: Sequence[float], total_steps: int) -> int | None:
+    """The step from which on a schedule leaves nothing to be learned, where that comes too early; None elsewhere.
+
+    Usual schedules are at a tenth or more by the middle, also where they end at 0.
+    """
+    highest, middle = max(rates), total_steps // 2
+    if len(rates) <= max(middle, 1):
+        return None
+    end = 1 + max(step for step, rate in enumerate(rates, 1) if rate >= _NOTHING * highest)
+    is_early = end <= middle + 1 or max(rates[middle:]) < _LITTLE * highest
+    return end if is_early and end <= len(rates) else None
 
 
 def _unit(task: Task) -> str:
