@@ -178,6 +178,24 @@ def test_a_stream_without_an_end_is_refused_where_its_end_is_waited_for(
         check_task(task, built())
 
 
+def test_evaluate_may_take_some_of_an_endless_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsearch.training.streams._MOST_BATCHES", 50)
+
+    def task(most: int | None) -> acs.Task:
+        def evaluate(model: nn.Module, batches: Any) -> float:
+            losses = [
+                F.cross_entropy(model(x), y).item() for x, y in itertools.islice(batches, most)
+            ]
+            return sum(losses) / len(losses)
+
+        return make_task(valid=DataLoader(Endless(), batch_size=8), evaluate=evaluate, steps=4)
+
+    check_task(task(10), built())
+    assert len(fit(task(10), built(), 0).epochs) == 4
+    with pytest.raises(acs.TaskError, match=r"evaluate= has taken 50 batches .*itertools.islice"):
+        check_task(task(None), built())
+
+
 def test_a_stream_that_can_be_read_once_alone_is_named() -> None:
     class Once(IterableDataset[Any]):
         items = iter([(X[i], Y[i]) for i in range(32)])

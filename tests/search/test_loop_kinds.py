@@ -247,6 +247,24 @@ def test_schedules_that_come_down_late_are_taken(schedule: Any) -> None:
     assert len(rates(schedule=schedule, epochs=20)) == 60
 
 
+def test_a_long_schedule_is_looked_through_as_far_as_is_cheap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actsearch.training.schedule._LOOKED_THROUGH", 40)
+    task = make_task(schedule=lambda o, n: lr_scheduler.StepLR(o, 2, 0.1), steps=300)
+    with pytest.raises(acs.TaskError, match="below 1e-06 of its largest"):
+        fit(task, built(), 0)
+    assert len(rates(schedule=lambda o, n: lr_scheduler.StepLR(o, 100, 0.1), steps=300)) == 300
+
+
+def test_what_belongs_to_one_model_is_no_function_that_makes_it() -> None:
+    optimizer = torch.optim.SGD(built().parameters(), 0.1)
+    with pytest.raises(acs.TaskError, match=r"optimizer must be a function .* as torch.optim.SGD"):
+        make_task(optimizer=optimizer)
+    with pytest.raises(acs.TaskError, match="schedule must be a function .* not a StepLR of one"):
+        make_task(schedule=lr_scheduler.StepLR(optimizer, 2))
+
+
 def test_a_schedule_that_ends_before_the_training_is_refused() -> None:
     task = make_task(schedule=lambda o, n: lr_scheduler.OneCycleLR(o, 0.1, total_steps=8))
     with pytest.raises(acs.TaskError, match="is made for 8 steps, and this training has 9"):

@@ -54,9 +54,9 @@ class TrialState(enum.Enum):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Measurements of one epoch; non-finite numbers are kept as they are, None was not measured."""
+    """Measurements at one evaluation; non-finite numbers are kept as they are, None was not measured."""
 
-    epoch: int  # 1-based
+    epoch: int  # 1-based; the step, where the budget of training is in steps
     train_loss: float | None = None
     train_metric: float | None = None
     valid_loss: float | None = None

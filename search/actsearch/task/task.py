@@ -174,7 +174,7 @@ class Task:
         if self.patience is not None and metric.direction is None:
             raise TaskError(
                 f"patience= follows the metric, and it is not known whether {metric.name} is better when it is larger: "
-                "give one with a name of ours, or leave patience out"
+                "call it by a name that says so, as loss, accuracy or f1, or leave patience out"
             )
         self._check_numbers()
         self._check_choices()
@@ -228,9 +228,19 @@ class Task:
     def _check_choices(self) -> None:
         for name in ("optimizer", "loss", "step", "evaluate"):
             value = getattr(self, name)
+            if isinstance(value, torch.optim.Optimizer):
+                raise TaskError(
+                    f"{name} must be a function that makes one for each training, as "
+                    f"torch.optim.{type(value).__name__}, not an optimizer of one model"
+                )
             if not callable(value) and (value is not None or name == "optimizer"):
                 raise TaskError(f"{name} must be a function, not {value!r}")
         schedule = self.schedule
+        if hasattr(schedule, "step"):
+            raise TaskError(
+                "schedule must be a function that makes one for each training, (optimizer, total_steps) -> "
+                f"LRScheduler, not a {type(schedule).__name__} of one optimizer"
+            )
         if schedule is not None and not callable(schedule):
             check_known("schedule", schedule, SCHEDULES, TaskError)
         check_one_of("diagnostics", self.diagnostics, (True, False), TaskError)

@@ -26,7 +26,7 @@ from actsearch.training.last_batch import cut_to_last
 from actsearch.training.loop import TrainingRun
 from actsearch.training.measures import Measures, NonFinite, count_samples, detach
 from actsearch.training.memory import is_out_of_memory
-from actsearch.training.streams import check_ends
+from actsearch.training.streams import EndingBatches, check_ends, has_length
 
 __all__ = ["check_task"]
 
@@ -115,7 +115,10 @@ def _check_validation(run: TrainingRun, batch: Any) -> None:
     """One evaluation by ``evaluate``, or one batch of validation data; the schedule may go by what was measured."""
     if run.task.evaluate is not None:
         try:
-            measures = run.validate("the first evaluation, after one training step")
+            task = run.task
+            batches = EndingBatches(task.valid, task.batch_size, run.device, None)
+            where = "the first evaluation, after one training step"
+            measures = run.validate(where, None if has_length(task.valid) else batches)
         except NonFinite as error:
             raise TaskError(f"evaluate= must return finite numbers: {error}") from error
         except ActsearchError:

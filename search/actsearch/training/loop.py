@@ -251,12 +251,13 @@ class TrainingRun:
             loss = self.task.loss(output, target)
         return loss, full_precision(output), target
 
-    def validate(self, where: str) -> Measures:
-        """Loss and metric on the validation data.
+    def validate(self, where: str, batches: Batches | None = None) -> Measures:
+        """Loss and metric on the validation data, or on other batches in their place from here on.
 
         Raises:
             NonFinite: one of them is not a number.
         """
+        self._valid = batches or self._valid
 
         def attempt() -> Measures:
             batches = self._valid or self.batches("valid")

@@ -169,8 +169,9 @@ def _where_it_vanishes(rates: Sequence[float], total_steps: int) -> int | None:
 
     Usual schedules are at a tenth or more by the middle, also where they end at 0.
     """
-    highest, middle = max(rates), total_steps // 2
-    if len(rates) <= max(middle, 1):
+    highest = max(rates)
+    middle = min(total_steps, len(rates)) // 2  # of a long training, as far as was looked
+    if len(rates) < 2:
         return None
     end = 1 + max(step for step, rate in enumerate(rates, 1) if rate >= _NOTHING * highest)
     is_early = end <= middle + 1 or max(rates[middle:]) < _LITTLE * highest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from actsearch.errors import TaskError
 from actsearch.task import Batches, Task, reading_copy
 
-__all__ = ["check_ends"]
+__all__ = ["EndingBatches", "check_ends", "has_length"]
 
 _MOST_BATCHES = 10_000  # read of a stream that does not end
 _LONGEST = 20.0  # seconds; a stream that is read no faster may end later
@@ -29,7 +29,8 @@ def check_ends(task: Task, names: Iterable[str] = ("train", "valid")) -> None:
     """
     for name in names:
         source = getattr(task, name)
-        if source is None or _has_length(source) or (name == "train" and task.steps is not None):
+        is_cut = task.steps is not None if name == "train" else task.evaluate is not None
+        if source is None or is_cut or has_length(source):
             continue
         if _goes_on(source, task.batch_size):
             way = (
@@ -41,7 +42,8 @@ def check_ends(task: Task, names: Iterable[str] = ("train", "valid")) -> None:
             )
 
 
-def _has_length(source: Any) -> bool:
+def has_length(source: Any) -> bool:
+    """Whether a data set knows how many samples or batches it has."""
     try:
         len(source)
     except TypeError:
@@ -58,3 +60,17 @@ def _goes_on(source: Any, batch_size: int) -> bool:
         if time.perf_counter() - started > _LONGEST:
             break
     return False
+
+
+class EndingBatches(Batches):
+    """Batches for a function ``evaluate`` that is tried: it may take some of a stream, and not wait for its end."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Raises TaskError where there is no end in sight."""
+        for count, batch in enumerate(super().__iter__()):
+            if count == _MOST_BATCHES:
+                raise TaskError(
+                    f"evaluate= has taken {_MOST_BATCHES:,} batches of data that have no length: let it take as many "
+                    "as it needs, by itertools.islice, or give data that end"
+                )
+            yield batch
