@@ -19,9 +19,10 @@ from actsearch.activations import (
     activation,
     build_expression,
     count_pieces,
+    describe,
 )
 from actsearch.errors import ActivationError, ActsearchError
-from actsearch.export import make_class_name, resolve_record
+from actsearch.export import make_class_name
 from actsearch.records import ActivationRecord
 
 __all__ = ["register_hf", "timm_act_layer"]
@@ -135,7 +136,7 @@ def _make_layer_class(source: _Source, make: Callable[[], Activation]) -> type[A
     def new(cls: type[_Layer], inplace: bool = False) -> Activation:
         return make()
 
-    record = resolve_record(source)
+    record = describe(source)
     doc = f"Makes {record.label}: each call a new module."
     return type(make_class_name(record), (_Layer,), {"__new__": new, "__doc__": doc})
 
@@ -162,7 +163,7 @@ def _make_loadable(source: _Source) -> Callable[[], Activation]:
 
 def _check_independent(what: Any) -> _Source:
     """What to build anew each time; refused if it must know the layer before it."""
-    record = resolve_record(what)
+    record = describe(what)
     advice = f"put {record.label} into the model itself, by acs.place(model, ..., sample=one batch of inputs)"
     if record.name and CATALOG[record.name].role != "hidden":
         raise ActivationError(

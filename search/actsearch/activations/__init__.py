@@ -1,6 +1,12 @@
 """Formulas and catalog rows as torch modules, and what can be computed from a function alone."""
 
-from actsearch.activations.build import activation, build_expression, count_pieces, describe
+from actsearch.activations.build import (
+    activation,
+    build_expression,
+    candidate_record,
+    count_pieces,
+    describe,
+)
 from actsearch.activations.function import build_at_start, curve, sample, value_and_gradient
 from actsearch.activations.gaussian_moments import gain, moments
 from actsearch.activations.hinge_sum import HingeSum, approximate
@@ -15,6 +21,7 @@ __all__ = [
     "approximate",
     "build_at_start",
     "bind",
+    "candidate_record",
     "curve",
     "describe",
     "build_expression",

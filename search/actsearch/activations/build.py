@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from actsearch.activation_catalog import CATALOG, Value
 from actsearch.activations.fitted import fitted_expression
@@ -18,17 +20,18 @@ from actsearch.activations.special import SPECIAL
 from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
+from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord
 
-__all__ = ["activation", "describe", "build_expression", "count_pieces"]
+__all__ = ["activation", "build_expression", "candidate_record", "count_pieces", "describe"]
 
 
 def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
     """Write down which activation is meant.
 
     Args:
-        what: catalog name, formula text, Expression, an activation made by :func:`activation`, a record, or a
-            candidate with one shared activation.
+        what: catalog name, formula text, Expression, an activation made by :func:`activation`, a record; or a
+            candidate, a trial, a verdict or one of its lines, with one activation for all sites.
         hyperparameters: settings of a catalog row.
 
     Raises:
@@ -49,13 +52,58 @@ def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
     if isinstance(what, Activation):
         return what.record
     if isinstance(what, (str, Expression)):
-        formula = str(parse(what))
+        formula = str(_parse(what))
         return ActivationRecord(formula, label=formula)
-    record = what if isinstance(what, CandidateRecord) else getattr(what, "record", None)
-    if isinstance(record, CandidateRecord) and record.single is not None:
-        return describe(record.single)
+    if (record := candidate_record(what)) is not None:
+        return describe(_single(record))
     raise ActivationError(
-        f"an activation is a catalog name, a formula or an Expression, not {type(what).__name__}"
+        f"an activation is a catalog name, a formula, an Expression, a trial or a verdict, not {type(what).__name__}"
+    )
+
+
+def _parse(what: str | Expression) -> Expression:
+    """As :func:`parse`; a row of the catalog that is called is named with what to write instead."""
+    try:
+        return parse(what)
+    except FormulaError as error:
+        text = str(what)
+        called = re.match(r"(\w+)\s*\(", text[error.position or 0 :])
+        if called is None or called[1] in OPERATORS or called[1] not in CATALOG:
+            raise
+        row = CATALOG[called[1]]
+        settings = "".join(f", {item.name}={item.default!r}" for item in row.hyperparameters)
+        advice = f"it stands alone, as acs.activation({row.name!r}{settings})"
+        if row.elementwise and not row.fitted:
+            advice += f"; in a formula, write what it computes: {row.text(row.bind({}))}"
+        raise FormulaError(
+            f"{called[1]} is a row of the catalog, not an operator: {advice}", text, error.position
+        ) from None
+
+
+def candidate_record(what: Any) -> CandidateRecord | None:
+    """What a candidate, a trial, a verdict or one of its lines stands for; None for anything else.
+
+    Raises:
+        ActivationError: a line of a verdict that cannot be read.
+    """
+    if isinstance(what, nn.Module):
+        return None
+    what = getattr(what, "candidate", what)
+    record = what if isinstance(what, CandidateRecord) else getattr(what, "record", None)
+    return record if isinstance(record, CandidateRecord) else None
+
+
+def _single(record: CandidateRecord) -> ActivationRecord:
+    if record.single is not None:
+        return record.single
+    if record.is_baseline:
+        raise ActivationError(
+            "this is the model unchanged, not an activation: keep the model as it is"
+        )
+    one = next(iter(record.activations.values())).label
+    raise ActivationError(
+        f"these are several activations, at {', '.join(record.activations)}: choose one of them, as {one!r}, write all "
+        "with acs.to_python, or place all with acs.place"
     )
 
 
@@ -113,7 +161,8 @@ def activation(
     layer that :func:`actsearch.place` makes as many times wider.
 
     Args:
-        what: catalog name (``"leaky_relu"``), formula text (``"x*sigmoid(x)"``), Expression or record.
+        what: catalog name (``"leaky_relu"``), formula text (``"x*sigmoid(x)"``), Expression, record, candidate, trial,
+            or a verdict or one of its lines.
         channels: size of the channel axis, for parameters learned per channel. A catalog row that can
             learn per channel does so when this is given.
         channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``; may be negative.

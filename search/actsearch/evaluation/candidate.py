@@ -8,7 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from actsearch.activations import Activation, activation, build_expression, describe
+from actsearch.activations import (
+    Activation,
+    activation,
+    build_expression,
+    candidate_record,
+    describe,
+)
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression
 from actsearch.placement import Placement, place
@@ -47,8 +53,8 @@ class Candidate:
         """
         if isinstance(what, Candidate):
             return what
-        if isinstance(what, CandidateRecord):
-            return cls(what)
+        if (record := candidate_record(what)) is not None:
+            return cls(record)
         if isinstance(what, Mapping):
             return cls(_record_by_site(what))
         return cls(CandidateRecord.shared(describe(what, **hyperparameters), operation="user"))

@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.activations import Activation, curve, describe
-from actsearch.export.subject import resolve_record, resolve_records
 
 __all__ = ["plot"]
 
@@ -42,9 +41,6 @@ def plot(what: Any, low: float = -6.0, high: float = 6.0) -> go.Figure:
         >>> [line.name for line in figure.data]
         ['f(x)', 'f′(x)']
     """
-    if resolve_records(what):
-        what = resolve_record(what)  # which says that they are several
-    what = getattr(what, "candidate", what)
     sampled = curve(what, low, high)
     figure = go.Figure()
     figure.add_hline(y=0, line_width=1, line_color=_GREY)

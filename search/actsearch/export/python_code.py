@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from actsearch.activation_catalog import CATALOG, Row
-from actsearch.activations import Activation, build_expression, gain
+from actsearch.activations import Activation, build_expression, describe, gain
 from actsearch.activations.program import fold
 from actsearch.errors import ActivationError
 from actsearch.export.learned import Learned, check_learned, load_learned
 from actsearch.export.several import write_module
-from actsearch.export.subject import make_class_name, resolve_record, resolve_records
+from actsearch.export.subject import make_class_name, resolve_records
 from actsearch.export.words import escape_comment, escape_docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import Operator
@@ -95,7 +95,7 @@ def to_python(
         if learned is not None:
             raise ActivationError("learned values belong to one activation: write each by itself")
         return write_module(several, name or "FoundActivation", note, to_python)
-    record = resolve_record(row)
+    record = describe(row)
     values = check_learned(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
     class_name = name or make_class_name(record)

@@ -182,7 +182,8 @@ class _Reader:
             raise self._error(
                 f"unknown operator {name!r}"
                 + nearest(name, {"param", *OPERATORS})
-                + " Names of the catalog stand alone, they are not called.",
+                + " A name of the catalog stands alone, with settings as keywords: acs.activation(name, ...); in a "
+                "formula, write what it computes, which acs.catalog[name].formula says.",
                 node,
             )
         if node.keywords:

@@ -13,7 +13,7 @@ from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.prune import BasePruningMethod
 
 from actsearch.activation_catalog import START_SLOPE
-from actsearch.activations import activation, describe
+from actsearch.activations import activation, candidate_record, describe
 from actsearch.placement.analysis import ModelAnalysis, copy_model, unwrap_compiled
 from actsearch.placement.choose import Where
 from actsearch.placement.derived_class import make_inplace, pause
@@ -27,7 +27,7 @@ from actsearch.placement.planning import (
 )
 from actsearch.placement.site_trace import SiteTrace
 from actsearch.placement.widen import Widening, check_start, plan_widenings, widen
-from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,10 +112,10 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
 
     Args:
         model: the user's model.
-        act: catalog name, formula, Expression, module, record or candidate, for every site that ``where`` names; a list
-            of them, one for each of as many bands of depth; or a mapping to one of them from a path, from a pattern
-            such as ``"encoder.*"`` for hidden sites, or from ``"depth:1/3"``, the first of three bands. A later key
-            counts more than an earlier one.
+        act: catalog name, formula, Expression, module, record, candidate, trial or verdict (its winner, which may be
+            the model unchanged), for every site that ``where`` names; a list of them, one for each of as many bands of
+            depth; or a mapping to one of them from a path, from a pattern such as ``"encoder.*"`` for hidden sites, or
+            from ``"depth:1/3"``, the first of three bands. A later key counts more than an earlier one.
         where: which sites, see :func:`actsearch.placement.choose.select_sites`: None for every hidden one.
         sample: one batch of inputs. With it the model is run and watched, without it traced by torch.fx, to find
             activations that are called as functions. It is also needed to infer channels for parameters learned per
@@ -133,8 +133,8 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         >>> placement.model(torch.zeros(3, 4)).shape
         torch.Size([3, 2])
     """
-    record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
-    if isinstance(record, CandidateRecord) and record.is_baseline:
+    record = candidate_record(act)
+    if record is not None and record.is_baseline:
         return Placement(copy_model(model), ())
     return place_analyzed(ModelAnalysis(model, sample), model, act, where)
 
@@ -143,8 +143,7 @@ def place_analyzed(
     analysis: ModelAnalysis, model: nn.Module, act: Any, where: Where = None
 ) -> Placement:
     """As :func:`place`, in a model that was analyzed already, or one that is built in the same way."""
-    record = act if isinstance(act, CandidateRecord) else getattr(act, "record", None)
-    if isinstance(record, CandidateRecord):
+    if (record := candidate_record(act)) is not None:
         act = record.activations if record.single is None else record.single
     plan = plan_placement(analysis, act, where)
     traces = trace_planned_sites(analysis, plan)

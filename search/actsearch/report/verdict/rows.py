@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from actsearch.errors import StorageError
+from actsearch.errors import ActivationError, StorageError
+from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.table import draw_table, format_signed, format_value
+from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "read_verdicts"]
@@ -91,6 +93,30 @@ class VerdictRow:
         """Whether its activation was stored and cannot be read; ``formula`` then says why."""
         return self.label == UNREADABLE and self.activation is None
 
+    @property
+    def candidate(self) -> CandidateRecord:
+        """What it stands for; without activations, the model unchanged.
+
+        Raises:
+            ActivationError: what was stored cannot be read.
+        """
+        if self.is_damaged:
+            raise ActivationError(
+                f"what this line of a verdict stands for cannot be read ({one_line(self.formula)}): "
+                "the database was changed by another program, or holds what a newer version wrote"
+            )
+        if self.activation is not None:
+            groups = CandidateRecord.groups_in(self.activation)
+            return CandidateRecord({str(key): _read(item) for key, item in groups.items()})
+        if self.verdict == "baseline":
+            return CandidateRecord({}, operation="baseline")
+        return CandidateRecord.shared(ActivationRecord(self.formula))
+
+
+def _read(item: Any) -> ActivationRecord:
+    """JSON data of an activation; what is not valid is refused where it is used."""
+    return tolerant.activation(dict(item) if isinstance(item, Mapping) else item)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -139,6 +165,11 @@ class Verdict:
     kept_weights: KeptWeights | None = None
     shared_rows: tuple[SharedRows, ...] = ()
     trainings: int = 0
+
+    @property
+    def candidate(self) -> CandidateRecord:
+        """What the winner is, as ``acs.activation``, ``acs.place`` and exports take it; see :class:`VerdictRow`."""
+        return self.winner.candidate
 
     @property
     def counted(self) -> str:
