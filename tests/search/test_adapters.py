@@ -141,7 +141,7 @@ class TestTheClass:
         ("glu", "not for hidden layers"),
         ("softmax", "not for hidden layers"),
         ("no_such_thing", "no activation is called"),
-        (acs.Candidate.baseline(), "not Candidate"),
+        (acs.Candidate.baseline(), "model unchanged, not an activation"),
         (baseline_row(), "the model unchanged.*keep ReLU"),
     ],
 )
