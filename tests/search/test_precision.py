@@ -188,3 +188,8 @@ def test_numbers_of_a_formula_keep_their_digits_in_half_precision() -> None:
     expected = module(x)
     assert module.half()(x.half()).tolist() == expected.half().tolist()
     assert torch.equal(module.float()(x), expected)
+
+
+def test_a_learned_slope_runs_on_the_meta_device_which_has_no_autocast() -> None:
+    with torch.device("meta"):
+        assert acs.activation("prelu")(torch.zeros(2, 8)).shape == (2, 8)

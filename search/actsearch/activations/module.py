@@ -219,7 +219,8 @@ class FormulaActivation(Activation):
 def _autocast(x: Tensor) -> Tensor:
     """As torch.autocast does with torch's own PReLU, alone among modules: in its precision, whatever comes in."""
     device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+    is_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if is_autocast and x.dtype != torch.float64:
         return x.to(torch.get_autocast_dtype(device))
     return x
 
