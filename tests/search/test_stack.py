@@ -446,3 +446,44 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
     assert found.largest_stack == 4
     assert subject.stack_refusal == ""
     assert "more memory" in caplog.text
+
+
+def _padded_loss(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output.transpose(1, 2), target, ignore_index=0)
+
+
+class _WithHead(nn.Module):
+    """Two results in training, one in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.net(x)
+        return (y, -y) if self.training else y
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity", "f1", "top2_accuracy"])
+def test_labels_that_are_left_out_are_left_out_of_stacks_alike(metric: str) -> None:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(40, 3, 4, generator=generator)
+    y = torch.randint(0, 4, (40, 3), generator=generator)
+    task = acs.Task(
+        model=lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4)), metric=metric, epochs=2,
+        train=(x[:25], y[:25]), valid=(x[25:], y[25:]), loss=_padded_loss, batch_size=10, lr=0.05,
+    )  # fmt: skip
+    asked = requests(["relu", "sin", "prelu"], seeds=(1, 2))
+    assert_same(together(task, asked), alone(task, asked))
+
+
+def test_a_head_of_training_alone_is_stacked_alike() -> None:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(40, 4, generator=generator)
+    y = torch.randint(0, 4, (40,), generator=generator)
+    task = acs.Task(
+        model=_WithHead, metric="accuracy", epochs=2, train=(x[:25], y[:25]), valid=(x[25:], y[25:]),
+        loss=lambda o, t: F.cross_entropy(o[0] if isinstance(o, tuple) else o, t), batch_size=10,
+    )  # fmt: skip
+    asked = requests(["relu", "sin", "prelu"])
+    assert_same(together(task, asked), alone(task, asked))

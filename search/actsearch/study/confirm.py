@@ -36,6 +36,7 @@ from actsearch.report import (
 )
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
+from actsearch.study.alarms import describe_equal_scores
 from actsearch.study.clones import near_clone
 from actsearch.study.contender import Contender, identity, same_training
 from actsearch.study.preparation import VALUES, resolve_direction, task_differences
@@ -257,6 +258,10 @@ class Confirmation:
         scores = self._trainings.scores(wanted, "valid")
         for contender in (baseline, *pool):
             contender.fresh = [scores.pop(0) for _ in seeds]
+        if text := describe_equal_scores(
+            [item.fresh for item in (baseline, *pool)], self._subject.metric
+        ):
+            raise StudyError(text)
         table = self._table(pool)
         shrunk = shrunken_means(table, [contender.searched for contender in pool]) * self._sign
         means = table.mean(axis=1) * self._sign

@@ -17,6 +17,7 @@ from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import SiteGroups, Space
+from actsearch.study.alarms import describe_equal_values
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
@@ -125,6 +126,10 @@ class Driver:
                     "study %s: all %d trials failed, the last one: %s",
                     self._study.name, len(failed), failed[-1].reason,
                 )  # fmt: skip
+            if self._trained and (
+                text := describe_equal_values(self._history, self._subject.metric)
+            ):
+                _log.warning("study %s: %s", self._study.name, text)
 
     @contextlib.contextmanager
     def _holding(self) -> Iterator[None]:

@@ -117,6 +117,18 @@ def align(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return output, target
 
 
+def class_axes(output: Tensor, target: Tensor) -> list[int]:
+    """Axes, the second or the last, on which an output may hold a score for each class of numbers of classes."""
+    axes = dict.fromkeys((1, output.dim() - 1)) if output.dim() > 1 else {}
+    return [axis for axis in axes if output.shape[axis] > 1 and _fits(output, target, axis)]
+
+
+def _fits(output: Tensor, target: Tensor, axis: int) -> bool:
+    shape = [size for place, size in enumerate(output.shape) if place != axis]
+    is_flat = len(shape) == 1 and target.numel() == shape[0]
+    return is_flat or without_ones(shape) == without_ones(target.shape)
+
+
 def without_ones(shape: Sequence[int]) -> list[int]:
     """A shape without its axes of length 1."""
     return [size for size in shape if size != 1]

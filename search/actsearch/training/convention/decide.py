@@ -13,7 +13,7 @@ from torch import Tensor
 
 from actsearch.errors import TaskError
 from actsearch.task.metrics import PLAIN, Convention
-from actsearch.task.metrics.convention import without_ones
+from actsearch.task.metrics.convention import class_axes, without_ones
 from actsearch.training.convention import gradients
 
 __all__ = ["Evidence", "decide_classes", "decide_range"]
@@ -74,7 +74,7 @@ def decide_classes(name: str, evidence: Evidence, *, of_scores: bool) -> Convent
     output, target = evidence.output, evidence.target
     if without_ones(output.shape) != without_ones(target.shape):
         return _read_numbers(name, evidence)
-    axes = _class_axes(output)
+    axes = [axis for axis in dict.fromkeys((1, output.dim() - 1)) if _has_classes(output, axis)]
     if axes and (axis := _class_score_axis(name, evidence, axes, forced=of_scores)) is not None:
         return Convention("scores", axis, _scale(evidence, axis))
     if of_scores:
@@ -82,16 +82,14 @@ def decide_classes(name: str, evidence: Evidence, *, of_scores: bool) -> Convent
     return _read_each(name, evidence)
 
 
-def _class_axes(output: Tensor) -> list[int]:
-    """Axes on which the scores of classes may stand: the second and the last."""
-    axes = dict.fromkeys((1, output.dim() - 1)) if output.dim() > 1 else {}
-    return [axis for axis in axes if output.shape[axis] > 1]
+def _has_classes(output: Tensor, axis: int) -> bool:
+    return 0 < axis < output.dim() and output.shape[axis] > 1
 
 
 def _read_numbers(name: str, evidence: Evidence) -> Convention:
     """Targets are numbers of classes, and the output has an axis more."""
     output, target = evidence.output, evidence.target
-    axes = [axis for axis in _class_axes(output) if _fits(output, target, axis)]
+    axes = class_axes(output, target)
     if not axes:
         raise TaskError(
             f"{name} cannot be read from {evidence.shapes}: it takes scores (batch, classes, ...) or "
@@ -114,12 +112,6 @@ def _read_numbers(name: str, evidence: Evidence) -> Convention:
         shown = ", ".join(map(str, sorted(ignored)))
         _log.info("the loss leaves out labels %s, and %s does the same", shown, name)
     return Convention("numbers", axis, _scale(evidence, axis), ignored=tuple(sorted(ignored)))
-
-
-def _fits(output: Tensor, target: Tensor, axis: int) -> bool:
-    shape = [size for place, size in enumerate(output.shape) if place != axis]
-    is_flat = len(shape) == 1 and target.numel() == shape[0]
-    return is_flat or without_ones(shape) == without_ones(target.shape)
 
 
 def _scale(evidence: Evidence, axis: int) -> Any:

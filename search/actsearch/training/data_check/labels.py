@@ -20,6 +20,8 @@ __all__ = ["label_findings"]
 _IGNORED = -100  # torch's label for what is not to be learned, unless ignore_index says another
 _MAX_LISTED = 5  # labels in a message
 _MAX_COLUMNS = 10  # likewise
+_NUMBER_METRICS = ("mse", "rmse", "mae", "r2", "pearson", "psnr")
+_UNDEFINED_ON_CONSTANTS = ("r2", "pearson")
 _CLASS_LOSSES = (F.cross_entropy, F.nll_loss)
 _CLASS_LOSS_MODULES = (nn.CrossEntropyLoss, nn.NLLLoss)
 
@@ -48,15 +50,24 @@ def label_findings(task: Task, rows: Mapping[str, Rows], probe: ModelProbe) -> I
             )
             if classes is not None:
                 yield from _find_outside(task, name, item, rows[name], probe, classes)
+                yield from _find_missing(task, name, item, classes)
     if "train" in known:
         yield from _find_constant_columns(known["train"], rows["train"])
-        if _metric(task) == "accuracy" or _is_class_loss(task.loss):
+        if _scores_classes(task) or _is_class_loss(task.loss):
             yield from _find_untrained(known)
 
 
 def _metric(task: Task) -> str | None:
     """The metric by which targets are scored; None for what a function of the user's gives."""
     return task.resolved_metric.name if task.evaluate is None else None
+
+
+def _scores_classes(task: Task) -> bool:
+    """Whether answers are right or wrong to the metric."""
+    if task.evaluate is not None:
+        return False
+    metric = task.resolved_metric
+    return metric.reads == "classes" or metric.name.endswith("_accuracy")
 
 
 def _is_integer(labels: Tensor) -> bool:
@@ -107,24 +118,27 @@ def _find_constant(
     """
     kept = labels[labels != _ignored_label(task.loss)] if _is_integer(labels) else labels
     counted = kept if kept.numel() else labels
-    if len(labels) < 2 or not bool((counted == counted.flatten()[0]).all()):
+    if len(labels) < 2:
+        return
+    if not bool((counted == counted.flatten()[0]).all()):
+        yield from _find_constant_rows(task, name, labels)
         return
     metric = _metric(task)
     is_flat = labels.numel() == len(labels)
     is_number = labels.is_floating_point() or labels.is_complex()
     text = _all_are(name, labels, counted.flatten()[0].item(), "labels")
-    if metric == "accuracy" and (is_flat or name == "train"):
+    if _scores_classes(task) and (is_flat or name == "train"):
         yield Finding(
-            f"{text}: accuracy on one class is meaningless; give rows of other classes", True
+            f"{text}: {metric} on one class is meaningless; give rows of other classes", True
         )
         return
-    if metric == "r2" and name != "train":
+    if metric in _UNDEFINED_ON_CONSTANTS and name != "train":
         yield Finding(
-            f"{text}: r2 is undefined on constant targets; give other rows, or another metric",
+            f"{text}: {metric} is undefined on constant targets; give other rows, or another metric",
             True,
         )
         return
-    if metric not in ("mse", "mae", "r2") and not _ask(probe.uses_targets, rows):
+    if metric not in _NUMBER_METRICS and not _ask(probe.uses_targets, rows):
         return
     if name == "train" and not is_number and _are_classes(task, rows, probe):
         yield Finding(
@@ -135,6 +149,19 @@ def _find_constant(
         what = "targets" if is_number else "labels"
         text = _all_are(name, labels, counted.flatten()[0].item(), what)
         yield Finding(f"{text}: check that this is intended")
+
+
+def _find_constant_rows(task: Task, name: str, labels: Tensor) -> Iterator[Finding]:
+    """One-hot targets of one class."""
+    if labels.dim() != 2 or not bool((labels == labels[0]).all()):
+        return
+    is_one_hot = bool(((labels[0] == 0) | (labels[0] == 1)).all()) and int(labels[0].sum()) == 1
+    if is_one_hot and (_scores_classes(task) or _is_class_loss(task.loss)):
+        yield Finding(
+            f"all {len(labels)} {name} targets are class {int(labels[0].argmax())}: nothing can be learned or measured "
+            "on one class; give rows of other classes",
+            refused=True,
+        )
 
 
 def _all_are(name: str, labels: Tensor, value: float, what: str) -> str:
@@ -174,9 +201,22 @@ def _find_outside(
     )
     if not is_accepted:
         yield Finding(f"{text}: correct them, or give the model more outputs", refused=True)
-    elif _metric(task) == "accuracy":
+    elif _scores_classes(task):
         yield Finding(
             f"{text}: no prediction can be correct there; correct the labels, or remove the rows"
+        )
+
+
+def _find_missing(task: Task, name: str, labels: Tensor, classes: int) -> Iterator[Finding]:
+    """Classes of which no row is there, where the metric compares each with the others."""
+    if _metric(task) != "auc" or name == "train":
+        return
+    missing = [label for label in range(classes) if not bool((labels == label).any())]
+    if missing:
+        yield Finding(
+            f"{name} has no row of class {_shorten(missing, _MAX_LISTED)}: auc is the mean over all {classes} classes, "
+            "each against the others; give such rows, or another metric",
+            refused=True,
         )
 
 

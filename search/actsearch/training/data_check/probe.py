@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Task, inputs_and_targets, to_device
+from actsearch.task.metrics.convention import class_axes
 from actsearch.training.data_check.rows import Origin
 from actsearch.training.loop import TrainingRun
 
@@ -87,13 +88,14 @@ class ModelProbe:
         return True
 
     def classes(self, origin: Origin) -> int | None:
-        """Scores for classes that the model gives a row, on axis 1; None where its output is of another form."""
+        """Scores for classes that the model gives a row; None where its output is of another form, or may be of two."""
         with isolated_random(0), torch.no_grad():
             inputs, target = inputs_and_targets(to_device(origin.batch([0]), _CPU))
             output = forward(self._model_on_cpu, inputs)
-        if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
+        if not isinstance(output, Tensor) or not isinstance(target, Tensor):
             return None
-        return output.shape[1] if output.shape[1] > 1 else None
+        sizes = _class_counts(output, target)
+        return sizes[0] if len(sizes) == 1 else None
 
     def are_targets_classes(self, origin: Origin, which: Sequence[int]) -> bool:
         """Whether the targets are classes, seen by a loss that takes those of these rows, and none that has no output.
@@ -102,11 +104,12 @@ class ModelProbe:
             Exception: whatever the user's model and loss raise on these rows.
         """
         output, target, loss = self._evaluate(origin, which)
-        if not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
+        sizes = _class_counts(output, target) if isinstance(output, Tensor) else []
+        if not sizes:
             return False
         loss(output, target)
         try:
-            loss(output, torch.full_like(target, output.shape[1]))
+            loss(output, torch.full_like(target, max(sizes)))
         except IndexError:
             return True
         return False
@@ -153,6 +156,13 @@ class ModelProbe:
     @functools.cached_property
     def _model_on_cpu(self) -> nn.Module:
         return copy.deepcopy(self._build()).to(_CPU).eval()
+
+
+def _class_counts(output: Tensor, target: Tensor) -> list[int]:
+    """How many classes an output may have scores for."""
+    if output.dim() != target.dim() + 1:
+        return []
+    return [output.shape[axis] for axis in class_axes(output, target)]
 
 
 def _other_targets(target: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,12 +28,14 @@ class _NonFinite:
         inf: how many are infinite.
         rows: in which rows, in order.
         place: index of the first within its row.
+        columns: which columns of a table, by number; empty for other shapes.
     """
 
     nan: int
     inf: int
     rows: list[int]
     place: tuple[int, ...]
+    columns: set[int] = field(default_factory=set)
 
 
 def value_findings(name: str, rows: Rows, probe: ModelProbe, *, is_probed: bool) -> list[Finding]:
@@ -72,7 +74,7 @@ def _nonfinite_findings(
     kinds = [f"{bad.nan} NaN"] * bool(bad.nan) + [f"{bad.inf} inf"] * bool(bad.inf)
     text = (
         f"{name} {what} hold {' and '.join(kinds)} in {len(bad.rows)} of {len(rows)} rows "
-        f"(first: row {bad.rows[0]}{_format_index(bad.place)})"
+        f"(first: row {bad.rows[0]}{_format_index(bad.place)}){_format_columns(bad, rows, what)}"
     )
     advice = "remove these rows, or replace the values"
     reason: str | None = None
@@ -97,6 +99,11 @@ def _format_index(place: tuple[int, ...]) -> str:
     return f", column {place[0]}" if len(place) == 1 else f", at {place}"
 
 
+def _format_columns(bad: _NonFinite, rows: Rows, what: str) -> str:
+    width = dict(rows.parts)[what].shape[1:]
+    return f", in {len(bad.columns)} of {width[0]} columns" if bad.columns and width[0] > 1 else ""
+
+
 def _count_nonfinite(rows: Rows, part: Tensor) -> _NonFinite | None:
     if not (part.is_floating_point() or part.is_complex()):
         return None
@@ -114,6 +121,8 @@ def _count_nonfinite(rows: Rows, part: Tensor) -> _NonFinite | None:
         if not total.rows:
             inside = bad[own[0]].nonzero()[0].tolist() if bad.dim() > 1 else []
             total.place = tuple(int(index) for index in inside)
+        if bad.dim() == 2:
+            total.columns |= set(bad.any(0).nonzero().flatten().tolist())
         total.rows += [start + int(row) for row in own]
     return total if total.rows else None
 
