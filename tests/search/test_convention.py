@@ -367,3 +367,14 @@ def test_training_targets_of_another_form_are_not_scored() -> None:
     result = fit(made, made.build(), 0)
     assert result.epochs[0].train_metric is None
     assert 0 <= result.metrics["accuracy"] <= 1
+
+
+def test_perplexity_of_a_step_is_that_of_its_loss() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    made = task(mlp(3), F.cross_entropy, "perplexity", X, CLASSES, step=step)
+    metrics = fit(made, made.build(), 0).metrics
+    assert metrics["perplexity"] == pytest.approx(torch.tensor(metrics["loss"]).exp().item())
+    with pytest.raises(acs.TaskError, match="from which accuracy could be measured"):
+        made.replace(metric="accuracy")

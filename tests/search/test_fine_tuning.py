@@ -124,7 +124,7 @@ def test_frozen_weights_stay_and_the_users_own_model_is_not_trained(
         seen.append({name: value.detach().clone() for name, value in model.named_parameters()})
         return F.cross_entropy(model(batch[0]), batch[1])
 
-    own = task(model).replace(step=watched, epochs=2)
+    own = task(model).replace(step=watched, epochs=2, metric="loss")
     for name in ("tanh", "gelu"):
         seen.clear()
         evaluate(acs.Candidate.of(name).record, own, [1])

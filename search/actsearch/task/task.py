@@ -165,7 +165,8 @@ class Task:
         if self.loss is None and (self.step is None or self.evaluate is None):
             raise TaskError("give loss=, or both step= and evaluate=")
         metric = resolve_metric(self.metric, self.evaluate is not None)
-        if self.step is not None and self.evaluate is None and metric.name != "loss":
+        has_outputs = self.step is None or self.evaluate is not None
+        if not has_outputs and metric.name != "loss" and metric.of_loss is None:
             raise TaskError(
                 f"step= returns a loss and no outputs, from which {metric.name} could be measured: give evaluate=, or "
                 "metric='loss'"
