@@ -6,6 +6,7 @@ error. It names the log after the file: a file with two names (a hard link) has 
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import stat
@@ -19,6 +20,8 @@ from actsearch.storage.redaction import escape_unprintable
 from actsearch.storage.url import sqlite_url
 
 __all__ = ["COMPANIONS", "LostLog", "WatchedFile", "locate_file", "suggest_name"]
+
+_log = logging.getLogger("actsearch")
 
 COMPANIONS = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside a database, and deletes when it no longer needs them."""
@@ -201,12 +204,15 @@ def _check_length(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
+    is_new = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"cannot make the folder {escape_unprintable(path.parent)}: {error.strerror}"
         ) from None
+    if is_new:  # a misspelt one would otherwise be noticed when the study is looked for
+        _log.warning("made the folder %s for the database", escape_unprintable(path.parent))
     try:
         path.touch(exist_ok=False)
     except FileExistsError:

@@ -36,6 +36,7 @@ from actsearch.task.metrics import (
     resolve_metric,
 )
 from actsearch.task.objectives import MEASURED, check_objectives, default_direction
+from actsearch.task.summary import summarize
 
 __all__ = ["SCHEDULES", "Task"]
 
@@ -150,6 +151,9 @@ class Task:
     patience: int | None = None
     tune_lr: Literal["auto"] | bool = "auto"
     accumulate_grad_batches: int = 1
+
+    def __repr__(self) -> str:
+        return summarize(self)
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""
