@@ -125,7 +125,9 @@ class TestByHand:
             for _ in range(10):
                 layers += [nn.Linear(1, 1, bias=False), nn.ReLU()]
                 nn.init.constant_(layers[-2].weight, 0.5)  # type: ignore[arg-type]
-            return nn.Sequential(*layers, nn.Flatten(0))
+            last = nn.Linear(1, 1, bias=False)
+            nn.init.ones_(last.weight)
+            return nn.Sequential(*layers, last, nn.Flatten(0))
 
         seen = _seen("relu", chain, torch.ones(4, 1), lr=1e-30)
         assert seen.gradient_ratio == pytest.approx(2.0**-9)

@@ -66,7 +66,7 @@ def test_a_forward_called_without_its_module_is_that_module_s(
     found = acs.sites(model, sample)
     assert [site.path for site in found] == ["one.act", "one.gelu", "act", "two.act", "two.gelu"]
     assert found.notes == ()
-    placed = acs.place(model, "sin", sample=sample).model
+    placed = acs.place(model, "sin", sample=sample, where="all").model
     expected = sines(model.two, torch.sin(sines(model.one, x))) - 1
     torch.testing.assert_close(placed(x), expected)
     assert "forward" not in vars(placed.get_submodule("one"))

@@ -28,7 +28,7 @@ def deep(width: int = 256, depth: int = 20) -> nn.Sequential:
     [("relu", math.sqrt(2)), ("tanh", 1.5925374), ("selu", 1.0), ("sin", 1.5208666)],
 )
 def test_weights_have_the_gain_of_the_activation(name: str, gain: float) -> None:
-    placement = acs.place(deep(depth=2), name)
+    placement = acs.place(deep(depth=2), name, where="all")
     done = initialise_for_gain(placement, torch.randn(4, 256))
     assert done == ("1", "3")
     for path in ("0", "2"):
@@ -42,8 +42,8 @@ def test_weights_have_the_gain_of_the_activation(name: str, gain: float) -> None
 def test_signals_neither_vanish_nor_explode_in_a_deep_network(name: str) -> None:
     torch.manual_seed(1)
     x = torch.randn(64, 256)
-    as_built = acs.place(deep(), name)
-    tuned = acs.place(deep(), name)
+    as_built = acs.place(deep(), name, where="all")
+    tuned = acs.place(deep(), name, where="all")
     initialise_for_gain(tuned, x)
     with torch.no_grad():
         assert as_built.model(x).square().mean().item() < 0.01

@@ -145,9 +145,10 @@ class Unusual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one, self.act, self.two = nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)
+        self.register_buffer("mix", torch.eye(8))
 
     def forward(self, x: Tensor) -> Any:
-        return self.two(torch.special.i0e(self.act(self.one(x))))
+        return self.two(torch.special.i0e(self.act(self.one(x)) @ self.mix))
 
 
 def test_what_is_not_known_to_be_equal_is_stacked_only_on_demand(

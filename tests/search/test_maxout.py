@@ -152,7 +152,8 @@ def test_gain_draws_every_piece_for_itself_and_keeps_the_second_moment(pieces: i
     torch.manual_seed(0)
     layers = [module for _ in range(6) for module in (nn.Linear(256, 256), nn.ReLU())]
     x = torch.randn(64, 256)
-    placed = Candidate.of("maxout", pieces=pieces).place(nn.Sequential(*layers), sample=x)
+    maxout = Candidate.of("maxout", pieces=pieces)
+    placed = acs.place(nn.Sequential(*layers), maxout, sample=x, where="all")
     assert len(initialise_for_gain(placed, x)) == 6
     weight = placed.model.get_submodule("0").get_parameter("weight").detach()
     gain = 1 / math.sqrt(MOMENTS[pieces][1])

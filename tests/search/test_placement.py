@@ -162,8 +162,8 @@ def test_sites_are_the_activations_in_order_of_depth(
         (nn.Tanh(), "output"),
         (nn.Hardsigmoid(), "output"),
         (nn.LogSigmoid(), "output"),
-        (nn.ReLU(), "hidden"),
-        (nn.GELU(), "hidden"),
+        (nn.ReLU(), "output"),
+        (nn.Softplus(), "output"),
         (nn.GLU(), "gate"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
@@ -346,7 +346,7 @@ def test_a_placement_tells_what_it_left_alone_and_why() -> None:
 
 def test_every_site_gets_a_module_of_its_own() -> None:
     act = nn.ReLU()
-    model = nn.Sequential(nn.Linear(6, 8), act, nn.Linear(8, 5), act)
+    model = nn.Sequential(nn.Linear(6, 8), act, nn.Linear(8, 5), act, nn.Linear(5, 2))
     placed = acs.place(model, "swish").model
     assert placed.get_submodule("1") is not placed.get_submodule("3")
     assert len(list(placed.parameters())) == len(list(model.parameters())) + 2

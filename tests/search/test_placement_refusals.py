@@ -28,7 +28,7 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.gelu(self.b(self.act(self.a(x))))
-        return torch.softmax(self.c(h * self.open(h)), -1)
+        return torch.softmax(self.c(h * self.open(self.b(h))), -1)
 
 
 class Deciding(nn.Module):
@@ -190,7 +190,7 @@ def test_weights_that_are_tied_stay_so_in_the_copy(sample: Tensor | None) -> Non
     torch.testing.assert_close(placed(X), expected)
     kept: Any = acs.place(nn.ModuleList([model, nn.ReLU()]), {"1": "tanh"}).model[0]  # type: ignore[index]
     assert kept.q.weight is kept.p.weight
-    both: Any = acs.place(model, "prelu", sample=sample).model
+    both: Any = acs.place(model, "prelu", sample=sample, where="all").model
     assert both.p.theta_0 is not both.q.theta_0  # each site learns its own
     refused(model, "Linear 'a' shares weights with 'b'", "maxout", where="p", sample=X)
 
@@ -269,7 +269,7 @@ def test_quantised_numbers_are_refused_and_others_are_not() -> None:
 @pytest.mark.parametrize("stage", ["prepared", "trained", "dynamic"])
 def test_models_that_are_to_be_quantised_are_placed_into(stage: str) -> None:
     model = quantised(stage)
-    placement = acs.place(model, PER_CHANNEL, sample=X)
+    placement = acs.place(model, PER_CHANNEL, sample=X, where="all")
     assert [item.path for item in placement.replaced] == ["act", "last"]
     assert placement.model(X).shape == X.shape
     assert acs.place(model, "x*x").model(X).shape == X.shape

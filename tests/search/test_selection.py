@@ -27,7 +27,9 @@ class Block(nn.Module):
 
 
 def net() -> nn.Sequential:
-    return nn.Sequential(Block(nn.ReLU), Block(nn.GELU), Block(nn.ReLU), nn.Sigmoid())
+    return nn.Sequential(
+        Block(nn.ReLU), Block(nn.GELU), Block(nn.ReLU), nn.Linear(4, 4), nn.Sigmoid()
+    )
 
 
 HIDDEN = [f"{block}.{name}" for block in range(3) for name in ("first", "second")]
@@ -43,7 +45,7 @@ def replaced(where: Any = None, act: Any = "sin", **kwargs: Any) -> list[str]:
         (None, HIDDEN),
         ("hidden", HIDDEN),
         ("gate", ["0.open", "1.open", "2.open"]),
-        ("output", ["3"]),
+        ("output", ["4"]),
         ("1.first", ["1.first"]),
         ("1.open", ["1.open"]),
         ("1.*", ["1.first", "1.second"]),
@@ -53,8 +55,8 @@ def replaced(where: Any = None, act: Any = "sin", **kwargs: Any) -> list[str]:
         ((0.5, 1.0), ["1.second", "2.first", "2.second"]),
         ((0, 1), HIDDEN),
         ("depth:2/3", ["1.first", "1.second"]),
-        (lambda site: site.type == "Sigmoid", ["0.open", "1.open", "2.open", "3"]),
-        (["0.*", nn.GELU, "3"], ["0.first", "0.second", "1.first", "3"]),
+        (lambda site: site.type == "Sigmoid", ["0.open", "1.open", "2.open", "4"]),
+        (["0.*", nn.GELU, "4"], ["0.first", "0.second", "1.first", "4"]),
     ],
 )
 def test_sites_are_chosen(where: Any, paths: list[str]) -> None:
@@ -156,7 +158,7 @@ def test_a_mapping_goes_by_path_pattern_and_band_and_the_later_key_counts() -> N
     assert dict(placement.skipped) == {
         "1.open": "role gate",
         "2.open": "role gate",
-        "3": "role output",
+        "4": "role output",
     }
 
 
@@ -185,7 +187,7 @@ def test_the_table_has_a_row_for_every_site() -> None:
     assert list(table.iloc[0]) == ["0.first", "ReLU", "sin", "", ""]
     assert list(table.iloc[1]) == ["0.second", "Tanh", "", "", "not asked for"]
     assert len(table) == 10
-    assert dict(zip(table.path, table.kept, strict=True))["3"] == "role output"
+    assert dict(zip(table.path, table.kept, strict=True))["4"] == "role output"
 
 
 def test_a_printed_placement_and_its_table_name_what_stands_everywhere() -> None:
@@ -194,10 +196,11 @@ def test_a_printed_placement_and_its_table_name_what_stands_everywhere() -> None
             super().__init__()
             self.layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
             self.held, self.open, self.rnn = F.gelu, nn.Sigmoid(), nn.GRU(4, 4)
+            self.last = nn.Linear(4, 4)
 
         def forward(self, x: Tensor) -> Tensor:
             h = torch.tanh(self.held(self.layers(x))) + self.rnn(x)[0]
-            return torch.softmax(F.elu(h) * self.open(h), -1)
+            return torch.softmax(self.last(F.elu(h)) * self.open(self.last(h)), -1)
 
     acts = {"layers.1": "maxout", "held": "x*sigmoid(param(1.0)*x)", "elu": nn.Mish()}
     placement = acs.place(Kinds(), acts, sample=torch.randn(2, 4))

@@ -7,7 +7,8 @@ import torch
 from zoo_families import FAMILIES
 
 import actsearch as acs
-from actsearch.placement.model_run import forward, tensors
+from actsearch.placement import Sites
+from actsearch.placement.model_run import forward, observe_output, tensors
 
 NAMES = pytest.mark.parametrize("name", FAMILIES)
 
@@ -39,6 +40,50 @@ def test_the_sites_written_down_are_of_this_model(name: str) -> None:
         if site.formula is not None:
             value = acs.activation(site.formula)(torch.linspace(-2, 2, 9))
             assert torch.isfinite(value).all()
+
+
+def _found(name: str, with_sample: bool) -> Sites:
+    torch.manual_seed(0)
+    return acs.sites(FAMILIES[name].build(), _sample(name) if with_sample else None)
+
+
+@NAMES
+@pytest.mark.parametrize("with_sample", [True, False], ids=["sample", "no sample"])
+def test_the_sites_are_those_counted_by_hand(name: str, with_sample: bool) -> None:
+    found = _found(name, with_sample)
+    if found.how == "listed":
+        pytest.skip("torch.fx cannot trace this model: only modules are seen")
+    expected = [*FAMILIES[name].sites, *FAMILIES[name].sites_of_training]
+    assert [site.role for site in found] == [site.role for site in expected]
+    for site, by_hand in zip(found, expected, strict=True):
+        assert by_hand.names(site.path), site.path
+        if by_hand.formula is not None and by_hand.role != "output":
+            x = torch.linspace(-3, 3, 61)
+            torch.testing.assert_close(
+                acs.activation(site.formula)(x), acs.activation(by_hand.formula)(x)
+            )
+
+
+@NAMES
+def test_another_function_at_each_hidden_site_computes_that(name: str) -> None:
+    """Each hidden site stands for itself: with its own formula there, the model computes the same as before."""
+    torch.manual_seed(0)
+    model = FAMILIES[name].build().eval()
+    found = acs.sites(model, _sample(name))
+    own = {s.path: s.formula for s in found if s.role == "hidden" and s.formula}
+    if not own:
+        pytest.skip("no formula stands for what it calls")
+    before = list(tensors(observe_output(model, _sample(name))))
+    placed = acs.place(model, own, sample=_sample(name))
+    assert {item.path for item in placed.replaced} == set(own)
+    after = list(tensors(observe_output(placed.model, _sample(name))))
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    changed = acs.place(model, dict.fromkeys(own, "x*tanh(x) + 0.1"), sample=_sample(name)).model
+    assert any(
+        not torch.allclose(one, other)
+        for one, other in zip(before, tensors(observe_output(changed, _sample(name))), strict=True)
+    )
 
 
 def test_there_are_enough_families() -> None:

@@ -77,7 +77,7 @@ class Broken(nn.Module):
 )  # fmt: skip
 def test_a_graph_may_break_between_calls(last: Any) -> None:
     x = torch.randn(3, 8)
-    placed = acs.place(Broken(last), ["sin", "silu"], sample=x).model
+    placed = acs.place(Broken(last), ["sin", "silu"], sample=x, where="all").model
     torch.compiler.reset()
     compiled: Any = torch.compile(placed, backend="eager")
     torch.testing.assert_close(compiled(x), placed(x))
@@ -86,7 +86,7 @@ def test_a_graph_may_break_between_calls(last: Any) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_call_that_is_lost_behind_the_break_is_an_error_and_not_passed_over() -> None:
     x = torch.randn(3, 8)
-    placed = acs.place(Broken(F.hardswish), ["sin", "silu"], sample=x).model
+    placed = acs.place(Broken(F.hardswish), ["sin", "silu"], sample=x, where="all").model
     torch.compiler.reset()
     compiled: Any = torch.compile(placed, backend="eager")
     with pytest.raises(

@@ -84,7 +84,7 @@ FAMILIES: dict[str, Family] = {
         images,
         "".join(
             f"""
-            blocks.{index}.hard_swish  hidden  {_HARD_SWISH}
+            blocks.{index}.hard_swish_call  hidden  {_HARD_SWISH}
             blocks.{index}.act         hidden  {_HARD_SWISH}
             blocks.{index}.relu        hidden  relu(x)
             blocks.{index}.gate        gate    {_HARD_SIGMOID}
@@ -96,8 +96,8 @@ FAMILIES: dict[str, Family] = {
         written.MishNet,
         images,
         """
-        act   hidden  x * tanh(softplus(x))
-        mish  hidden  x * tanh(softplus(x))
+        mish_0  hidden  x * tanh(softplus(x))
+        mish_1  hidden  x * tanh(softplus(x))
         *     hidden  x * tanh(log(exp(x) + 1))
         """,
     ),
@@ -123,7 +123,7 @@ FAMILIES: dict[str, Family] = {
         written.Primer,
         rows,
         """
-        squared_relu  hidden  relu(x)**2
+        squared_relu_call  hidden  relu(x)**2
         *             hidden  relu(x)**2
         *             hidden  relu(x)**2
         """,
@@ -181,8 +181,8 @@ FAMILIES: dict[str, Family] = {
         rows,
         """
         tanh     hidden  tanh(x)
-        softmax  output  -
-        elu      output  -
+        softmax       output  -
+        elu           output  -
         """,
     ),
     "nerf": Family(

@@ -18,7 +18,9 @@ OWN: dict[str, Entry] = {
     "mlp_modules": Entry(models.mlp_modules, rows, "2 module hidden ReLU"),
     "mlp_functions": Entry(models.MlpFunctions, rows, "2 function hidden relu"),
     "mlp_methods": Entry(
-        models.MlpMethods, rows, "1 function hidden relu, 2 function hidden tanh"
+        models.MlpMethods,
+        rows,
+        "1 function hidden relu, 1 function hidden tanh, 1 function output square(tanh(x) * 2)",
     ),
     "mlp_held": Entry(
         models.MlpHeld,
@@ -49,7 +51,7 @@ OWN: dict[str, Entry] = {
     "calling_sequential": Entry(
         lambda: models.CallingSequential(nn.Linear(8, 6), nn.Linear(6, 4)),
         rows,
-        "2 function hidden relu",
+        "1 function hidden relu, 1 function output relu",
     ),
     "slicing_sequential": Entry(
         lambda: models.SlicingSequential(nn.Linear(8, 6), nn.Linear(6, 6), nn.Linear(6, 4)),
@@ -59,9 +61,11 @@ OWN: dict[str, Entry] = {
     "children_loop": Entry(models.ChildrenLoop, rows, "2 function hidden celu"),
     "held_loop": Entry(models.HeldLoop, rows, "1 function hidden silu"),
     "values_loop": Entry(models.ValuesLoop, rows, "2 function hidden elu"),
-    "deep_loop": Entry(models.DeepLoop, rows, "4 function hidden relu"),
+    "deep_loop": Entry(models.DeepLoop, rows, "3 function hidden relu, 1 function output relu"),
     "cnn_shared": Entry(models.CnnShared, images, "2 module hidden ReLU"),
-    "cnn_in_place": Entry(models.CnnInPlace, images, "2 function hidden relu"),
+    "cnn_in_place": Entry(
+        models.CnnInPlace, images, "1 function hidden relu, 1 function output relu"
+    ),
     "cnn_prelu": Entry(models.cnn_prelu, images, "2 module hidden PReLU"),
     "resnet": Entry(models.resnet, images, "3 module hidden ReLU"),
     "squeeze_excite": Entry(
@@ -117,7 +121,7 @@ OWN: dict[str, Entry] = {
     "autoencoder": Entry(
         generative.Autoencoder,
         rows,
-        "2 function hidden mish, 1 function hidden softplus, 1 function output sigmoid",
+        "2 function hidden mish, 1 function output softplus, 1 function output sigmoid",
     ),
     # one in the generator and its tanh, which is returned besides; two in the discriminator and its sigmoid
     "gan": Entry(
@@ -139,17 +143,21 @@ OWN: dict[str, Entry] = {
     "siamese": Entry(models.Siamese, lambda: (rows(), rows().flip(0)), "2 function hidden relu"),
     "checkpointed": Entry(models.Checkpointed, rows, "1 function hidden gelu"),
     "data_parallel": Entry(models.parallel, rows, "2 function hidden relu"),
-    "compiled": Entry(models.compiled, rows, "1 function hidden relu, 2 function hidden tanh"),
+    "compiled": Entry(
+        models.compiled,
+        rows,
+        "1 function hidden relu, 1 function hidden tanh, 1 function output square(tanh(x) * 2)",
+    ),
     "graph": Entry(
         models.graph,
         rows,
-        "1 function hidden relu, 2 function hidden tanh",
+        "1 function hidden relu, 1 function hidden tanh, 1 function output tanh",
         pickles=False,  # nor a models.graph of a forward whose annotations are texts
     ),
     "graph_inside": Entry(
         models.graph_inside,
         rows,
-        "1 function hidden gelu, 1 function hidden leaky_relu, 1 module hidden ReLU",
+        "1 function hidden gelu, 1 function hidden leaky_relu, 1 module output ReLU",
         settings=_HELD,
         pickles=False,
     ),

@@ -13,8 +13,9 @@ from torch.nn.parameter import is_lazy
 
 from actsearch.errors import PlacementError
 from actsearch.placement.known_activations import is_activation
-from actsearch.placement.model_run import observe_output, tensors
+from actsearch.placement.model_run import explain_run_errors, observe_output, tensors
 from actsearch.placement.modular import make_modular
+from actsearch.placement.put_back import explain_difference
 from actsearch.placement.script_modules import refuse_script_module, replace_script_modules
 from actsearch.placement.site_list import Sites, list_sites
 from actsearch.placement.site_trace import SiteTrace, trace_sites
@@ -50,6 +51,9 @@ class ModelAnalysis:
         self.sample = sample
         self.shell = copy_model(refuse_script_module(unwrap_compiled(model)))
         replace_script_modules(self.shell)
+        # in which nothing has run, to be compared with
+        self._untouched = None if sample is None else copy_model(self.shell)
+        self._checked: dict[tuple[str, ...], str] = {}
         self.discovery = make_modular(self.shell, sample)
         self.sites: Sites = list_sites(self.shell, self.discovery)
 
@@ -77,6 +81,28 @@ class ModelAnalysis:
             one.shape == other.shape and torch.equal(one, other)
             for one, other in zip(usual, without, strict=True)
         )
+
+    def check_put_back(self, paths: Iterable[str]) -> None:
+        """Refuse sites at which another module that computes the same would change what the model computes.
+
+        Raises:
+            PlacementError: with what differs. Without a sample nothing can be said.
+        """
+        key = tuple(paths)
+        if self._untouched is None:
+            return
+        if key not in self._checked:
+            with explain_run_errors():
+                self._checked[key] = explain_difference(
+                    self._untouched, self.discovery, self.sample, key
+                )
+        if why := self._checked[key]:
+            raise PlacementError(why)
+
+    def learns(self, path: str) -> bool:
+        """Whether parameters of the model stand in the calls of a site, as in ``x * torch.sigmoid(self.beta * x)``."""
+        chain = self.discovery.chains.get(path)
+        return chain is not None and chain.learns
 
     @functools.cached_property
     def _traces(self) -> Mapping[str, SiteTrace]:

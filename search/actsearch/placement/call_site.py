@@ -17,7 +17,14 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-__all__ = ["CodePlace", "is_iterated_by_forward", "is_torch_code", "locate_call"]
+__all__ = [
+    "CallSite",
+    "CodePlace",
+    "calling_codes",
+    "is_iterated_by_forward",
+    "is_torch_code",
+    "locate_call",
+]
 
 _TORCH_FILES = (
     os.path.join(os.path.dirname(torch.__file__), ""),  # with its separator: not torchvision's
@@ -90,9 +97,27 @@ def locate_call(name: str) -> CallSite:
             return CallSite(place, True, None, tuple(codes))
         if module == _NN_MODULE:
             return CallSite(place, False, _hook_owner(frame, below.f_code), tuple(codes))
-        if module in _TRACERS or _is_redirected_forward(frame):
+        if module in _TRACERS or module.startswith("torch.fx") or _is_redirected_forward(frame):
             break
     return CallSite(place, False, None, tuple(codes))
+
+
+def calling_codes() -> tuple[CodeType, ...]:
+    """The functions that run, from the one that calls a module just now up to the forward that it belongs to."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (
+        _module_name(frame) == _NN_MODULE or _is_dispatching(_module_name(frame))
+    ):
+        frame = frame.f_back
+    codes = []
+    while frame is not None and _module_name(frame) not in (_NN_MODULE, *_TRACERS):
+        if _module_name(frame).startswith("torch.fx"):
+            break
+        codes.append(frame.f_code)
+        if _is_redirected_forward(frame):
+            break
+        frame = frame.f_back
+    return tuple(codes)
 
 
 def is_torch_code(file: str) -> bool:

@@ -6,28 +6,38 @@ import inspect
 import os
 import threading
 import traceback
+import types
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from actsearch.placement.execution import ExecutionRecorder, ExecutionTrace, Key
+from actsearch.placement.dataflow import (
+    Dataflow,
+    Kind,
+    Step,
+    Value,
+    fill,
+    is_written_over,
+    place_name,
+    values_in,
+)
+from actsearch.placement.elementwise import may_be_part
+from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTrace, Key
+from actsearch.placement.flow_roles import note_flow
 from actsearch.placement.forwards import wrap_forwards
 from actsearch.placement.known_activations import (
-    METHODS,
-    MULTIPLYING,
-    PASSING,
     PASSING_MODULES,
-    SHIFTING,
     kernel_name,
     known_name,
 )
-from actsearch.placement.script_modules import ScriptModuleProxy
+from actsearch.placement.script_modules import ScriptModuleProxy, has_weights
 from actsearch.seeds import global_streams
 
 __all__ = ["Untraceable", "trace_symbolically"]
 
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -59,10 +69,12 @@ def trace_symbolically(model: nn.Module, training: bool = False) -> ExecutionTra
         except Exception as error:  # whatever the model's own code raises when it is given a proxy
             raise Untraceable(f"torch.fx cannot trace this model{_cause(error)}") from error
     for node in graph.nodes:
-        if (key := tracer.node_keys.get(node)) is not None:
-            _follow_result(node, key, tracer.recorder.trace, inner)
+        if node.op == "output":
+            tracer.flow.results.update(values_in(fill(node.args, fx.Node, tracer.value)))
     tracer.recorder.leave()
-    return tracer.recorder.result()
+    trace = tracer.recorder.result()
+    note_flow(tracer.flow, trace, tracer.recorder.merge_passes)
+    return trace
 
 
 def _cause(error: Exception) -> str:
@@ -82,7 +94,9 @@ class _Tracer(fx.Tracer):
         self.recorder = ExecutionRecorder(model, prefix)
         self.recorder.enter("")  # torch.fx calls the forward of the model without the model
         self.recorder.begin("")
-        self.node_keys: dict[fx.Node, Key] = {}
+        self.flow = Dataflow()
+        self._model = model
+        self._values: dict[fx.Node, Value] = {}
         self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -103,7 +117,9 @@ class _Tracer(fx.Tracer):
                 return inner(*args, **kwargs)
             return super().call_module(m, forward, args, kwargs)
         finally:
-            self.recorder.leave()
+            codes = self.recorder.leave()
+            if not self.recorder.is_activation(path):
+                self.flow.callers.update(codes[:-1])
 
     def wrap(self, path: str, module: nn.Module, forward: Any) -> Any:
         """A forward that counts as a call of its module also when it is called without it."""
@@ -117,45 +133,83 @@ class _Tracer(fx.Tracer):
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)
-        key = None
-        if kind == "call_module" and self.recorder.is_activation(target):
-            key = self.recorder.module_key(target)
-        elif kind == "call_function" and (name := known_name(target)):
-            key = self.recorder.call_key(name, target)
-        elif kind == "call_method" and target in METHODS:
-            key = self.recorder.call_key(METHODS[target], getattr(Tensor, target))
-        elif kind == "call_function" and (name := kernel_name(target)):
-            self.recorder.record_kernel(name)
+        if kind in ("call_module", "call_function", "call_method"):
+            self._add(node, target)
         elif kind == "get_attr":
             self.recorder.use_weight(str(target))
-        if key is not None:
-            self.node_keys[node] = key
         return node
 
+    def value(self, node: fx.Node) -> Value:
+        """A node as part of the pass."""
+        if node not in self._values:
+            made = Value("data")
+            if node.op == "get_attr":
+                held = _find_attribute(self._model, str(node.target))
+                if isinstance(held, Tensor):
+                    kind: Kind = "weight" if isinstance(held, nn.Parameter) else "constant"
+                    made = Value(kind, shape=tuple(held.shape), tensor=held)
+            self._values[node] = made
+        return self._values[node]
 
-def _follow_result(node: fx.Node, key: Key, trace: ExecutionTrace, model: nn.Module) -> None:
-    """Find out where a result goes, through what keeps its numbers."""
-    for user in node.users:
-        target: Any = user.target
-        name = target if isinstance(target, str) else getattr(target, "__name__", "")
-        others = [other for other in user.all_input_nodes if other is not node]
-        constant = all(_is_constant(other, model) for other in others)
-        if user.op == "output":
-            trace.outputs.add(key)
-        elif hasattr(target, "__dataclass_fields__"):  # a result with names, as transformers has
-            _follow_result(user, key, trace, model)
-        elif user.op == "call_module":
-            if isinstance(model.get_submodule(name), PASSING_MODULES):
-                _follow_result(user, key, trace, model)
-        elif name in PASSING or (name in MULTIPLYING | SHIFTING and constant):
-            _follow_result(user, key, trace, model)
-        elif name in MULTIPLYING:
-            trace.gates.add(key)
+    def _add(self, node: fx.Node, target: Any) -> None:
+        """A call as a step of the pass."""
+        args, kwargs = fill((node.args, node.kwargs), fx.Node, self.value)
+        if node.op == "call_module":
+            self._add_module(node, target, args, kwargs)
+            return
+        function = getattr(Tensor, target, None) if node.op == "call_method" else target
+        key: Key | None = None
+        codes: Codes = ()
+        if known := known_name(function):
+            key, codes = self.recorder.call_key(known, function)
+        elif may_be_part(function):
+            key, codes = self.recorder.other_key(place_name(function), function)
+        if kernel := kernel_name(target):
+            self.recorder.record_kernel(kernel)
+        made, owner = self.value(node), self.recorder.owner
+        step = self.flow.add(function, args, kwargs, [made], key=key, codes=codes, owner=owner)
+        if made.kind != "data":
+            made.tensor = _compute(step)
+        if is_written_over(function, kwargs) and node.args and isinstance(node.args[0], fx.Node):
+            self._values[node.args[0]] = made
+
+    def _add_module(self, node: fx.Node, path: str, args: Any, kwargs: Any) -> None:
+        """A call of a module that is not looked into."""
+        module = self._model.get_submodule(path)
+        key, is_layer, name = None, has_weights(module), ""
+        if self.recorder.is_activation(path):
+            key, is_layer = self.recorder.module_key(path), False
+        elif isinstance(module, _NORMS):
+            is_layer, name = False, "batch_norm"
+        elif isinstance(module, PASSING_MODULES):
+            name = "flatten"
+        forward = types.MethodType(
+            type(module).forward, module
+        )  # its own is wrapped while it is traced
+        self.flow.add(
+            forward, args, kwargs, [self.value(node)],
+            name=name, key=key, codes=self.recorder.codes, is_layer=is_layer,
+        )  # fmt: skip
 
 
-def _is_constant(node: fx.Node, model: nn.Module) -> bool:
-    """Whether a node is a buffer, no parameter and nothing computed."""
-    if node.op != "get_attr":
-        return False
-    owner, _, name = str(node.target).rpartition(".")
-    return not isinstance(getattr(model.get_submodule(owner), name, None), nn.Parameter)
+def _compute(step: Step) -> Tensor | None:
+    """What is made of weights and constants alone; None where that is not known."""
+    try:
+        with torch.no_grad():
+            args, kwargs = fill(
+                (step.args, step.kwargs), Value, lambda value: value.tensor.clone()
+            )
+            result = step.function(*args, **kwargs)
+    except Exception:  # of a constant that is not known
+        return None
+    return result if isinstance(result, Tensor) else None
+
+
+def _find_attribute(model: nn.Module, path: str) -> Any:
+    owner, _, name = path.rpartition(".")
+    module: Any = model
+    for part in filter(None, owner.split(".")):
+        module = module._modules[part]
+    # not by getattr, which gives a proxy while a trace runs
+    held = (module._parameters, module._buffers, vars(module))
+    return next((table[name] for table in held if name in table), None)

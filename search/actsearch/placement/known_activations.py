@@ -139,16 +139,19 @@ def equivalent_class(module: nn.Module) -> type[nn.Module]:
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation: one of torch's or ours, or one that behaves so.
 
-    A class of somebody else's counts if it has no submodules, at most two learned numbers, takes one argument, and on a
-    few points computes each output from its own input, and not as a line.
+    A class of somebody else's counts if it has no submodules but activations, at most two learned numbers, takes one
+    argument, and on a few points computes each output from its own input, and not as a line. What only hands on to one
+    activation that it holds is none itself.
     """
     if isinstance(module, MODULES):
         return True
-    if (
-        type(module).__module__.startswith("torch.nn.")
-        or is_scripted(module)
-        or next(module.children(), None) is not None
-    ):
+    # those of torch.ao are observers, which would take note of the points
+    if type(module).__module__.startswith(("torch.nn.", "torch.ao.")) or is_scripted(module):
+        return False
+    if "_actsearch_calls" in vars(module):  # it holds what it calls for us to replace
+        return False
+    children = list(module.children())
+    if not all(is_activation(child) for child in children):
         return False
     if sum(parameter.numel() for parameter in module.parameters()) > 2 or not _takes_one_argument(
         module
@@ -158,11 +161,17 @@ def is_activation(module: nn.Module) -> bool:
     with global_streams:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                return _is_elementwise_curve(module.eval())
+                is_curve = _is_elementwise_curve(module.eval())
+                return is_curve and not any(_agree(module, child) for child in children)
         except Exception:  # whatever it needs, it is not one tensor of any shape
             return False
         finally:
             module.train(training)
+
+
+def _agree(one: nn.Module, other: nn.Module) -> bool:
+    x = torch.linspace(-4, 4, 33)
+    return torch.equal(one(x.clone()), other(x.clone()))
 
 
 def _takes_one_argument(module: nn.Module) -> bool:

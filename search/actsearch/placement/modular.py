@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from actsearch.errors import PlacementError
+from actsearch.placement.call_site import CodePlace
+from actsearch.placement.chains import Chain, Replay
 from actsearch.placement.derived_class import pause
-from actsearch.placement.execution import ExecutionTrace, FunctionCall
+from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key, is_known
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.fx_trace import Untraceable, trace_symbolically
 from actsearch.placement.known_activations import (
@@ -23,8 +26,9 @@ from actsearch.placement.known_activations import (
     known_name,
 )
 from actsearch.placement.model_run import preserve_modes
-from actsearch.placement.redirect import CallTable, redirect_calls
+from actsearch.placement.redirect import Answer, CallTable, redirect_calls
 from actsearch.placement.run_trace import trace_run
+from actsearch.placement.site_formula import catalog_name
 from actsearch.placement.source_names import (
     activations_named_by_forward,
     unwrap_code,
@@ -43,7 +47,11 @@ class Discovery:
         reason: why no more could be done: for "listed", or in training mode.
         order: paths in the order of running; what never ran is missing.
         gates: paths whose results multiply something else.
-        outputs: paths whose results are returned.
+        outputs: paths whose results are returned as they are.
+        ends: paths from whose results no way leads to another layer, but to what the model returns.
+        chains: activations that are several calls together, by path.
+        torn: paths of modules that are part of such a chain that cannot be replaced.
+        formulas: what is computed at a path, where that was seen.
         execution: what ran.
         shared: the module that an activation shares with another site, by path of those that got a copy of it.
     """
@@ -53,11 +61,20 @@ class Discovery:
     order: tuple[str, ...]
     gates: frozenset[str]
     outputs: frozenset[str]
+    ends: frozenset[str]
+    chains: Mapping[str, Chain]
+    torn: Mapping[str, str]
+    formulas: Mapping[str, str]
     execution: ExecutionTrace
     shared: Mapping[str, nn.Module]
 
 
-def make_modular(model: nn.Module, sample: Any = None, like: Discovery | None = None) -> Discovery:
+def make_modular(
+    model: nn.Module,
+    sample: Any = None,
+    like: Discovery | None = None,
+    planned: Container[str] | None = None,
+) -> Discovery:
     """Turn activation functions that a model holds or calls into submodules, in place.
 
     Computes the same. A function held as an attribute becomes a module at that attribute; one that a ``forward`` calls
@@ -68,6 +85,8 @@ def make_modular(model: nn.Module, sample: Any = None, like: Discovery | None = 
         model: a copy of the user's model.
         sample: one batch of inputs, to watch a run; without it the model is traced.
         like: what was found in another copy of the same model, which is not looked for again.
+        planned: paths at which something else will be put; None for all. Of the others, an activation that is several
+            calls stays these calls.
 
     Raises:
         PlacementError: if the model does not run on the sample.
@@ -79,21 +98,29 @@ def make_modular(model: nn.Module, sample: Any = None, like: Discovery | None = 
         execution, how, reason = _trace_both_modes(model, sample)
     else:
         execution, how, reason = like.execution, like.how, like.reason
-    paths = {key: key for key in execution.order if isinstance(key, str)} | _redirect_all(
-        model, execution
-    )
+    paths: dict[Key, str] = {key: key for key in execution.order if isinstance(key, str)}
+    paths |= _redirect_all(model, execution, planned)
+    _pass_on(model, execution, paths, planned)
     if how != "listed":
         _guard_unseen_calls(model)
     if redirects_calls(model):
         for module in model.modules():
             if is_activation(module):
                 pause(module)
+
+    def at(keys: Iterable[Key]) -> frozenset[str]:
+        return frozenset(paths[key] for key in keys if key in paths)
+
     return Discovery(
         how,
         reason,
         tuple(paths[key] for key in execution.order),
-        frozenset(paths[key] for key in execution.gates),
-        frozenset(paths[key] for key in execution.outputs),
+        at(execution.gates),
+        at(execution.outputs),
+        at(execution.ends),
+        {paths[key]: chain for key, chain in execution.chains.items()},
+        {key: why for key, why in execution.torn.items() if isinstance(key, str)},
+        {paths[key]: text for key, text in execution.formulas.items() if key in paths},
         execution,
         shared,
     )
@@ -207,42 +234,148 @@ def _trace(model: nn.Module, sample: Any, *, training: bool) -> ExecutionTrace:
         return trace_symbolically(model, training)
 
 
-def _redirect_all(model: nn.Module, execution: ExecutionTrace) -> dict[str | FunctionCall, str]:
+def _redirect_all(
+    model: nn.Module, execution: ExecutionTrace, planned: Container[str] | None
+) -> dict[Key, str]:
     """Redirect the calls of every forward to submodules; their paths by call."""
     calls = execution.calls_by_owner()
-    paths: dict[str | FunctionCall, str] = {}
-    for owner in dict.fromkeys([*calls, *(owner for owner, _ in execution.rerun)]):
-        paths |= _redirect(model, owner, calls.get(owner, []), execution)
+    passing = [item.call.owner for chain in execution.chains.values() for item in chain.passes]
+    staying = [key.owner for key in execution.torn if isinstance(key, FunctionCall)]
+    rerun = [owner for owner, _ in execution.rerun]
+    paths: dict[Key, str] = {}
+    for owner in dict.fromkeys([*calls, *passing, *staying, *rerun]):
+        paths |= _name_calls(model, owner, calls.get(owner, []), execution)
+    for owner in dict.fromkeys([*calls, *passing, *staying, *rerun]):
+        _redirect(model, owner, calls.get(owner, []), execution, paths, planned)
     return paths
 
 
+def _name_calls(
+    model: nn.Module, owner: str, calls: Sequence[FunctionCall], execution: ExecutionTrace
+) -> dict[Key, str]:
+    """The path of each call: named after the function, or after the helper of the user's that makes it."""
+    functions = [_site_name(call, execution) for call in calls]
+    names = _free_names(model.get_submodule(owner), functions)
+    return {call: f"{owner}.{name}".lstrip(".") for call, name in zip(calls, names, strict=True)}
+
+
+def _site_name(call: FunctionCall, execution: ExecutionTrace) -> str:
+    chain = execution.chains.get(call)
+    if chain is None:
+        return call.name
+    known, helper, carrier = _names_of(chain)
+    return helper or known or carrier
+
+
 def _redirect(
-    model: nn.Module, path: str, calls: list[FunctionCall], execution: ExecutionTrace
-) -> dict[str | FunctionCall, str]:
-    """Redirect the calls of one module's forward to submodules; their paths by call."""
+    model: nn.Module,
+    path: str,
+    calls: list[FunctionCall],
+    execution: ExecutionTrace,
+    paths: Mapping[Key, str],
+    planned: Container[str] | None,
+) -> None:
+    """Redirect the calls of one module's forward to submodules."""
     owner: Any = model.get_submodule(path)
-    functions = [call.name for call in calls]
+    by_place: dict[tuple[CodePlace, int | None], Answer] = {
+        (place, None): Answer("") for where, place in execution.rerun if where == path
+    }
+    for key in execution.torn:
+        if isinstance(key, FunctionCall) and key.owner == path:
+            by_place[key.place, key.occurrence] = Answer("")
+    installed = _answer_chains(path, execution, paths, planned, by_place)
+    made = [call for call in calls if call not in execution.chains or call in installed]
+    for call in made:
+        name = paths[call].rpartition(".")[2]
+        owner._modules[name] = installed.get(call) or FunctionModule(call.function, call.name)
+        by_place.setdefault((call.place, call.occurrence), Answer(name))
+    if not by_place:
+        return
     if "forward" in vars(owner):
         if not calls:
-            return {}
+            return
         raise PlacementError(
-            f"{path or type(owner).__name__} calls {functions[0]} in a forward that was set on the instance, where "
+            f"{path or type(owner).__name__} calls {calls[0].name} in a forward that was set on the instance, where "
             "the call cannot be redirected; define forward in the class, or hold the activation as a module"
         )
-    names = dict(zip(calls, _free_names(owner, functions), strict=True))
-    for call, name in names.items():
-        owner._modules[name] = FunctionModule(call.function, call.name)
-    by_place = {(call.place, call.occurrence): name for call, name in names.items()}
-    by_place |= {(place, None): "" for where, place in execution.rerun if where == path}
-    in_order = tuple(zip(names.values(), functions, strict=True))
+    names = [paths[call].rpartition(".")[2] for call in made]
+    in_order = tuple((name, call.name) for name, call in zip(names, made, strict=True))
     methods = {
         name: places
         for name, function in user_methods(type(owner)).items()
         if (places := execution.entries.get((path, unwrap_code(function)))) is not None
     }
-    is_straight = path not in execution.varying
-    redirect_calls(owner, names.values(), CallTable(in_order, by_place, is_straight, methods))
-    return {call: f"{path}.{name}".lstrip(".") for call, name in names.items()}
+    is_straight = path not in execution.varying and len(made) == len(by_place)
+    redirect_calls(owner, names, CallTable(in_order, by_place, is_straight, methods))
+
+
+def _answer_chains(
+    path: str,
+    execution: ExecutionTrace,
+    paths: Mapping[Key, str],
+    planned: Container[str] | None,
+    by_place: dict[tuple[CodePlace, int | None], Answer],
+) -> dict[FunctionCall, FunctionModule]:
+    """Say what becomes of the calls of chains in one forward; the modules of the carriers among them."""
+    installed: dict[FunctionCall, FunctionModule] = {}
+    for carrier, chain in execution.chains.items():
+        site = paths.get(carrier, str(carrier))
+        is_planned = not chain.learns if planned is None else site in planned
+        for key in chain.members:
+            if isinstance(key, FunctionCall) and key.owner == path and is_known(key):
+                by_place[key.place, key.occurrence] = Answer("")
+        if not is_planned:
+            if planned is None and isinstance(carrier, FunctionCall) and carrier.owner == path:
+                # shown by the one call alone: the weights among its numbers would not be followed
+                installed[carrier] = FunctionModule(carrier.function, carrier.name)
+                by_place[carrier.place, carrier.occurrence] = Answer(site.rpartition(".")[2])
+            continue
+        for item in chain.passes:
+            if item.call.owner == path:
+                by_place[item.call.place, item.call.occurrence] = Answer("", item.operand)
+        if isinstance(carrier, FunctionCall) and carrier.owner == path:
+            installed[carrier] = chain_module(chain, execution.formulas.get(carrier, ""))
+            answer = Answer(site.rpartition(".")[2], chain.operand, chain.writes)
+            by_place[carrier.place, carrier.occurrence] = answer
+    return installed
+
+
+def _pass_on(
+    model: nn.Module,
+    execution: ExecutionTrace,
+    paths: Mapping[Key, str],
+    planned: Container[str] | None,
+) -> None:
+    """Put modules in the places of those that chains are made of: the whole chain, and what passes on its input."""
+    for carrier, chain in execution.chains.items():
+        if not (not chain.learns if planned is None else paths[carrier] in planned):
+            continue
+        for path in chain.passing_modules:
+            _set_module(model, path, FunctionModule(torch.positive, "identity"))
+        if isinstance(carrier, str):
+            _set_module(model, carrier, chain_module(chain, execution.formulas.get(carrier, "")))
+
+
+def _set_module(model: nn.Module, path: str, module: nn.Module) -> None:
+    owner, _, name = path.rpartition(".")
+    parent = model.get_submodule(owner)
+    parent._modules[name] = module.train(model.get_submodule(path).training)
+
+
+def chain_module(chain: Chain, formula: str) -> FunctionModule:
+    """A module that computes what a chain does, called after the catalog row that it is, or else by its formula."""
+    known, helper, carrier = _names_of(chain)
+    name = known or helper or formula or carrier
+    return FunctionModule(Replay(chain.steps, chain.start, chain.end), name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_of(chain: Chain) -> tuple[str, str, str]:
+    """The catalog row that a chain is, the helper that makes its calls, and the call that something replaces."""
+    helper = chain.helper.co_name.strip("_") if chain.helper is not None else ""
+    known = catalog_name(Replay(chain.steps, chain.start, chain.end, by_example=True))
+    carrier = chain.carrier.name if isinstance(chain.carrier, FunctionCall) else "activation"
+    return known, helper if helper.isidentifier() else "", carrier
 
 
 def _guard_unseen_calls(model: nn.Module) -> None:

@@ -146,6 +146,7 @@ def place_analyzed(
     if (record := candidate_record(act)) is not None:
         act = record.activations if record.single is None else record.single
     plan = plan_placement(analysis, act, where)
+    analysis.check_put_back(sorted(plan))
     traces = trace_planned_sites(analysis, plan)
     model = unwrap_compiled(model)
     has_sample = analysis.sample is not None
@@ -181,7 +182,7 @@ def expose_sites(analysis: ModelAnalysis, model: nn.Module) -> Placement:
     plan: Plan = {
         site.path: analysis.shell.get_submodule(site.path)
         for site in analysis.sites
-        if site.role == "hidden"
+        if site.role == "hidden" and not analysis.learns(site.path)
     }
     changed, replaced = _carry_out(analysis, unwrap_compiled(model), plan, {}, {})
     return Placement(changed, tuple(replaced))
@@ -196,7 +197,7 @@ def _carry_out(
 ) -> tuple[nn.Module, list[Replacement]]:
     """Carry a plan out on a deep copy of the model; what was replaced, in order of depth."""
     changed = copy_model(model)
-    shared = make_modular(changed, like=analysis.discovery).shared
+    shared = make_modular(changed, like=analysis.discovery, planned=plan).shared
     modules = {
         path: _build(item, traces.get(path), widenings.get(path)) for path, item in plan.items()
     }

@@ -13,7 +13,7 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,12 +21,33 @@ from torch.overrides import TorchFunctionMode
 
 from actsearch.errors import PlacementError
 from actsearch.placement.call_site import CodePlace, is_torch_code, locate_call
+from actsearch.placement.dataflow import is_written_over, place_name
 from actsearch.placement.derived_class import derive_class, set_class
 from actsearch.placement.function_module import Activating, FunctionModule, active
 from actsearch.placement.hidden_children import HiddenChildrenDict
-from actsearch.placement.known_activations import CALLS, IN_PLACE, METHODS
+from actsearch.placement.known_activations import CALLS
 
-__all__ = ["CallTable", "redirect_calls"]
+__all__ = ["Answer", "CallTable", "redirect_calls"]
+
+
+class Answer(NamedTuple):
+    """What becomes of a call.
+
+    Attributes:
+        submodule: name of what is called instead; empty for none.
+        operand: where the call is given the tensor that goes there, or that is passed on; None for a call that is
+            known for an activation, or stays as it is.
+        copies: whether a later call writes over what this one is given.
+    """
+
+    submodule: str
+    operand: int | str | None = None
+    copies: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether the call is made as it is."""
+        return not self.submodule and self.operand is None
 
 
 @dataclass(frozen=True)
@@ -35,22 +56,28 @@ class CallTable:
 
     Attributes:
         in_order: names of submodules in the order of the calls, and the functions that they stand for.
-        by_place: name by place and how often it was passed before; None for every time, as in a loop over time. An
-            empty name is for a call that stays as it is.
+        by_place: what becomes of a call, by place and how often that was passed before; None for every time, as in a
+            loop over time.
         is_straight: whether every run of the forward makes these calls, once each and in this order.
         methods: names of methods that the forward uses and that make such calls, each with how often the forward passed
             each place before it first passed it there.
         is_guarded: whether a call that is not known is an error, also where none is known.
+        names: of the functions at these places that are no activations by themselves.
     """
 
     in_order: tuple[tuple[str, str], ...] = ()
-    by_place: Mapping[tuple[CodePlace, int | None], str] = field(default_factory=dict)
+    by_place: Mapping[tuple[CodePlace, int | None], Answer] = field(default_factory=dict)
     is_straight: bool = True
     methods: Mapping[str, Mapping[CodePlace, int]] = field(default_factory=dict)
     is_guarded: bool = False
+    names: frozenset[str] = field(init=False, default=frozenset())
 
-    def submodule_for(self, place: CodePlace, occurrence: int) -> str | None:
-        """Name of the submodule for a call at a place that was passed so often before; None if there was no such."""
+    def __post_init__(self) -> None:
+        names = frozenset(place.name for place, _ in self.by_place) - frozenset(CALLS.values())
+        object.__setattr__(self, "names", names)
+
+    def answer(self, place: CodePlace, occurrence: int) -> Answer | None:
+        """What becomes of a call at a place that was passed so often before; None if there was no such."""
         return self.by_place.get((place, occurrence), self.by_place.get((place, None)))
 
     def first_occurrence(self, place: CodePlace) -> int | None:
@@ -82,66 +109,82 @@ class _RedirectMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        name = self.submodule_for(func)
         kwargs = kwargs or {}
-        return self.call_submodule(name, func, args, kwargs) if name else func(*args, **kwargs)
+        answer = self.answer(func)
+        return func(*args, **kwargs) if answer is None else self.give(answer, func, args, kwargs)
 
-    def submodule_for(self, func: Any) -> str:
-        """Name of the submodule for the current call of a function; empty for one that stays as it is."""
-        if func not in CALLS or active.module is not self.owner:
-            return ""
+    def answer(self, func: Any) -> Answer | None:
+        """What becomes of the current call of a function; None for one that stays as it is."""
+        if active.module is not self.owner:
+            return None
+        known = CALLS.get(func, "")
+        if not known and (not self.table.names or place_name(func) not in self.table.names):
+            return None
         if torch.compiler.is_dynamo_compiling():
-            return self._by_order(CALLS[func])
-        return self._by_place(CALLS[func])
+            return self._by_order(known) if known else None
+        return self._by_place(known, place_name(func))
 
-    def call_submodule(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        """What a submodule gives in the place of a function."""
-        submodule: Any = self.owner.get_submodule(name)
-        if isinstance(submodule, FunctionModule):
-            return submodule(*args, **kwargs)
-        x = args[0] if args else kwargs["input"]
-        in_place = func in IN_PLACE or kwargs.get("inplace")  # the caller may look at x alone
-        # a copy, because an activation may need its input for the backward pass, and x is written over below
-        given = x.clone() if in_place else x
-        if getattr(submodule, "takes_arguments", False):
-            kwargs = {key: item for key, item in kwargs.items() if key not in ("input", "inplace")}
-            result = submodule(given, *args[1:], **kwargs)
+    def give(self, answer: Answer, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """What a call gives instead: what a submodule does, or what it is given itself."""
+        operand = 0 if answer.operand is None else answer.operand
+        in_place = is_written_over(func, kwargs)  # the caller may look at its argument alone
+        if isinstance(operand, int) and operand < len(args):
+            x = args[operand]
         else:
-            result = submodule(given)
-        return x.copy_(result) if in_place else result
+            x = kwargs["input" if answer.operand is None else operand]
+        result = x
+        if answer.submodule:
+            submodule: Any = self.owner.get_submodule(answer.submodule)
+            if answer.operand is None and isinstance(submodule, FunctionModule):
+                return submodule(*args, **kwargs)
+            # a copy, because an activation may need its input for the backward pass, and it is written over below
+            given = x.clone() if in_place or answer.copies else x
+            if answer.operand is None and getattr(submodule, "takes_arguments", False):
+                more = {key: v for key, v in kwargs.items() if key not in ("input", "inplace")}
+                result = submodule(given, *args[1:], **more)
+            else:
+                result = submodule(given)
+        if not in_place:
+            return result
+        written = args[0] if args else kwargs["input"]
+        return written if result is written else written.copy_(result)
 
-    def _by_place(self, name: str) -> str:
-        site = locate_call(name)
+    def _by_place(self, known: str, name: str) -> Answer | None:
+        site = locate_call(known or name)
         place = site.place
         if is_torch_code(place.file) or site.hook_owner is not None:
-            return ""
+            return None
+        if not known and self.table.first_occurrence(place) is None:
+            return None
         if self.method and place not in self.occurrences:
             start = self.table.first_occurrence(place)
             if start is None:  # what the method does besides
-                return ""
+                return None
             self.occurrences[place] = self.table.methods[self.method].get(place, start)
         self.count += 1
         occurrence = self.occurrences.get(place, 0)
         self.occurrences[place] = occurrence + 1
-        submodule = self.table.submodule_for(place, occurrence)
-        if submodule is None:
-            raise self._unknown_call(f"{name} in {place.file}")
-        if submodule and site.is_rerun:
-            if not isinstance(self.owner.get_submodule(submodule), FunctionModule):
+        answer = self.table.answer(place, occurrence)
+        if answer is None:
+            if not known:
+                return None
+            raise self._unknown_call(f"{known} in {place.file}")
+        if answer.submodule and site.is_rerun:
+            if not isinstance(self.owner.get_submodule(answer.submodule), FunctionModule):
                 raise PlacementError(
-                    f"{type(self.owner).__name__} calls {name} inside of torch.utils.checkpoint or of an "
+                    f"{type(self.owner).__name__} calls {known or name} inside of torch.utils.checkpoint or of an "
                     "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
                 )
-        return submodule
+        return None if answer.stays else answer
 
-    def _by_order(self, name: str) -> str:
+    def _by_order(self, name: str) -> Answer:
         if self.count >= len(self.table.in_order):
             raise self._unknown_call(name)
         submodule, expected = self.table.in_order[self.count]
         self.count += 1
         if expected != name:
             raise PlacementError(f"{type(self.owner).__name__} calls {name} out of order")
-        return submodule
+        return Answer(submodule)
 
     def _unknown_call(self, what: str) -> PlacementError:
         return PlacementError(
@@ -265,10 +308,13 @@ def _redirect_proxy_methods(redirect: _RedirectMode, tracer: Any) -> Iterator[No
     def create_proxy(
         kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any
     ) -> Any:
-        if kind == "call_method" and target in METHODS:
-            function = getattr(Tensor, target)
-            if name := redirect.submodule_for(function):
-                return redirect.call_submodule(name, function, args, kwargs)
+        function = None
+        if kind == "call_method":
+            function = getattr(Tensor, target, None)
+        elif kind == "call_function" and getattr(target, "__module__", "") == "_operator":
+            function = target  # of torch's own functions the mode is told
+        if function is not None and (answer := redirect.answer(function)) is not None:
+            return redirect.give(answer, function, args, kwargs)
         return create(kind, target, args, kwargs, *more, **named)
 
     tracer.create_proxy = create_proxy

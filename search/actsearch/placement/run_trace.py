@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import types as python_types
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from actsearch.placement.execution import ExecutionRecorder, ExecutionTrace, Key
+from actsearch.placement.dataflow import Dataflow, Value, fill, place_name
+from actsearch.placement.elementwise import may_be_part
+from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTrace, Key
+from actsearch.placement.flow_roles import note_flow
 from actsearch.placement.forwards import wrap_forwards
-from actsearch.placement.known_activations import (
-    CALLS,
-    MULTIPLYING,
-    PASSING,
-    SHIFTING,
-    kernel_name,
-)
+from actsearch.placement.known_activations import CALLS, kernel_name
 from actsearch.placement.model_run import (
+    StepCall,
     explain_run_errors,
     run_model,
     tensors,
     try_without_gradients,
 )
+from actsearch.placement.random_streams import isolated_random
+from actsearch.placement.script_modules import ScriptModuleProxy, has_weights
 
 __all__ = ["trace_run"]
 
@@ -36,20 +39,25 @@ def trace_run(model: nn.Module, sample: Any, training: bool = False) -> Executio
         PlacementError: if it does not run.
     """
     with explain_run_errors():
-        return try_without_gradients(
+        watcher = try_without_gradients(
             lambda gradients: _watch_run(model, sample, training, gradients)
         )
+    trace = watcher.recorder.result()
+    with isolated_random(0):
+        note_flow(watcher.flow, trace, watcher.recorder.merge_passes)
+    return trace
 
 
-def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -> ExecutionTrace:
+def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -> _Watcher:
     watcher = _Watcher(ExecutionRecorder(model), model)
+    watcher.recorder.notes_outside = not isinstance(sample, StepCall)
     # what a backward pass computes is nobody's activation
     kernels = contextlib.nullcontext() if gradients else _KernelMode(watcher.record_kernel)
     hooks = [
         hook
         for path, module in model.named_modules()
         for hook in (
-            module.register_forward_pre_hook(watcher.enter_hook(path)),
+            module.register_forward_pre_hook(watcher.enter_hook(path), with_kwargs=True),
             module.register_forward_hook(watcher.leave_hook(path), always_call=True),
         )
     ]
@@ -59,10 +67,8 @@ def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -
     finally:
         for hook in hooks:
             hook.remove()
-    for tensor in tensors(result):
-        if (key := watcher.find_key(tensor)) is not None:
-            watcher.recorder.trace.outputs.add(key)
-    return watcher.recorder.result()
+    watcher.flow.results.update(watcher.value(tensor) for tensor in tensors(result))
+    return watcher
 
 
 class _KernelMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -83,29 +89,53 @@ class _KernelMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Watcher(TorchFunctionMode):
     """Sees every call of a torch function; hooks tell whose forward makes it.
 
-    It also follows what becomes of each activation's result: one that multiplies something else opens a gate, one that
-    is returned is an output.
+    Attributes:
+        recorder: of the activations that run.
+        flow: what is computed from what.
     """
 
     def __init__(self, recorder: ExecutionRecorder, model: nn.Module) -> None:
         super().__init__()
         self.recorder = recorder
-        self._buffers = {id(buffer) for buffer in model.buffers()}
+        self.flow = Dataflow()
+        held = [value for module in model.modules() for value in vars(module).values()]
+        self._constants = {
+            id(item) for item in [*model.buffers(), *held] if isinstance(item, Tensor)
+        }
         self._in_known_call = False
-        # by id, with the tensor, so that it stays alive and its id is not given to another
-        self._results: dict[int, tuple[Tensor, Key]] = {}
+        self._values: Any = (
+            WeakTensorKeyDictionary()
+        )  # weak, so that a pass frees its tensors as usual
+        self._entered: list[list[Tensor]] = []
 
     def enter_hook(self, path: str) -> Any:
         """A forward pre-hook."""
-        return lambda module, args: self.recorder.enter(path)
+
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self.recorder.enter(path)
+            self._entered.append(list(tensors((args, kwargs))))
+
+        return hook
 
     def leave_hook(self, path: str) -> Any:
         """A forward hook."""
 
         def hook(module: nn.Module, args: Any, result: Any) -> None:
-            self.recorder.leave()
+            codes = self.recorder.leave()
+            given = self._entered.pop()
             if self.recorder.is_activation(path):
-                self._remember(result, self.recorder.module_key(path))
+                if not self.recorder.is_closed:
+                    key = self.recorder.module_key(path)
+                    # not module.forward, which is wrapped while the pass is watched
+                    forward = python_types.MethodType(type(module).forward, module)
+                    self._add(forward, tuple(given), {}, result, key=key, codes=codes)
+                return
+            self.flow.callers.update(codes[:-1])
+            is_script = isinstance(module, ScriptModuleProxy)
+            unseen = [item for item in tensors(result) if is_script or item not in self._values]
+            if unseen and given:  # made by no function of torch that could be seen
+                layer = has_weights(module)
+                self._add(module.forward, tuple(given), {}, unseen, is_layer=layer)
 
         return hook
 
@@ -115,7 +145,7 @@ class _Watcher(TorchFunctionMode):
         def watch_forward(*args: Any, **kwargs: Any) -> Any:
             if self.recorder.begin(path):
                 return forward(*args, **kwargs)
-            self.recorder.enter(path)
+            self.enter_hook(path)(module, args, kwargs)
             self.recorder.begin(path)
             result = None
             try:
@@ -131,44 +161,57 @@ class _Watcher(TorchFunctionMode):
         if not self._in_known_call:
             self.recorder.record_kernel(name)
 
-    def find_key(self, value: Any) -> Key | None:
-        """The activation whose result a tensor is."""
-        tensor, key = self._results.get(id(value), (None, None))
-        return key if tensor is value else None
+    def value(self, tensor: Tensor) -> Value:
+        """A tensor as part of the pass."""
+        if (known := self._values.get(tensor)) is not None:
+            value: Value = known
+            return value
+        shape = None if is_lazy(tensor) else tuple(tensor.shape)
+        if isinstance(tensor, nn.Parameter):
+            value = Value("weight", shape=shape, tensor=tensor)
+        elif id(tensor) in self._constants or not shape:
+            value = Value("constant", shape=shape, tensor=tensor)
+        else:
+            value = Value("data", shape=shape)
+        value.is_float = tensor.is_floating_point()
+        self._values[tensor] = value
+        return value
 
-    def _remember(self, value: Any, key: Key | None) -> None:
-        if key is not None and isinstance(value, Tensor):
-            self._results[id(value)] = (value, key)
+    def _add(
+        self, function: Any, args: tuple[Any, ...], kwargs: Any, result: Any, **details: Any
+    ) -> None:
+        made = list(tensors(result))
+        template = fill((args, dict(kwargs or {})), Tensor, self.value)
+        values = [
+            Value("data", shape=tuple(t.shape), is_float=t.is_floating_point()) for t in made
+        ]
+        owner = self.recorder.owner
+        self.flow.add(function, template[0], template[1], values, owner=owner, **details)
+        for tensor, value in zip(made, values, strict=True):
+            if value.kind != "data":
+                value.tensor = tensor.detach()
+            self._values[tensor] = value
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        key = None
+        key: Key | None = None
+        codes: Codes = ()
         known = CALLS.get(func)
         if known is not None:
-            key = self.recorder.call_key(known, func)
-        elif weights := [str(id(item)) for item in args if isinstance(item, nn.Parameter)]:
-            self.recorder.use_weight(weights[-1])
+            key, codes = self.recorder.call_key(known, func)
+        else:
+            if weights := [str(id(item)) for item in args if isinstance(item, nn.Parameter)]:
+                self.recorder.use_weight(weights[-1])
+            if may_be_part(func):
+                key, codes = self.recorder.other_key(place_name(func), func)
         self._in_known_call = known is not None
+        # before the call, which may write over them
+        given = fill((args, dict(kwargs or {})), Tensor, self.value)
         try:
             result = func(*args, **(kwargs or {}))
         finally:
             self._in_known_call = False
-        if key is not None:
-            self._remember(result, key)
-            return result
-        name = getattr(func, "__name__", "")
-        if name in PASSING and args:
-            self._remember(result, self.find_key(args[0]))
-        elif name in MULTIPLYING or name in SHIFTING:
-            self._follow_product(name, result, args)
+        if not self.recorder.is_closed and next(tensors(result), None) is not None:
+            self._add(func, given[0], given[1], result, key=key, codes=codes)
         return result
-
-    def _follow_product(self, name: str, result: Any, args: tuple[Any, ...]) -> None:
-        """What multiplies something else opens a gate; numbers and buffers of the model are nothing else."""
-        parts = {id(part): part for part in tensors(args) if id(part) not in self._buffers}
-        keys = [key for part in parts.values() if (key := self.find_key(part)) is not None]
-        if len(parts) == 1 and keys:
-            self._remember(result, keys[0])
-        elif name in MULTIPLYING:
-            self.recorder.trace.gates.update(keys)

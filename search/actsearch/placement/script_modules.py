@@ -9,7 +9,13 @@ from torch import nn
 
 from actsearch.errors import PlacementError
 
-__all__ = ["ScriptModuleProxy", "is_scripted", "refuse_script_module", "replace_script_modules"]
+__all__ = [
+    "ScriptModuleProxy",
+    "has_weights",
+    "is_scripted",
+    "refuse_script_module",
+    "replace_script_modules",
+]
 
 
 def is_scripted(module: Any) -> bool:
@@ -56,6 +62,13 @@ class ScriptModuleProxy(nn.Module):
 
     def __str__(self) -> str:
         return _name(self._script[0])
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module mixes numbers by weights, of more than one axis; what torch.jit compiled may hide some."""
+    if isinstance(module, ScriptModuleProxy):
+        return True
+    return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def replace_script_modules(model: nn.Module) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import fx, nn
 
 from actsearch.activations import Activation, count_pieces
@@ -22,6 +23,7 @@ from actsearch.placement.known_activations import (
 )
 from actsearch.placement.modular import Discovery
 from actsearch.placement.script_modules import ScriptModuleProxy
+from actsearch.placement.site_formula import formula_of_module
 from actsearch.placement.source_names import activations_in_unrun_methods
 from actsearch.text_table import align_columns
 
@@ -44,11 +46,12 @@ class Site:
     Attributes:
         path: dotted name, as in ``placement.model.named_modules()`` once something was placed.
         kind: "module", held as a submodule; "function", called in a ``forward`` or held as an attribute.
-        type: class of the module, or name of the function.
+        type: class of the module, or name of the function; the formula of what has no name.
         order: 0-based position in depth, as the model runs; as it is defined, where that could not be seen.
         role: "hidden"; "gate", one that multiplies something else (squeeze-and-excitation, attention, GLU); "output",
             softmax elsewhere and a squashing function at the very end.
         aliases: further paths that lead to the same attribute of the same module.
+        formula: what it computes, in the language of formulas; empty where that has no words for it.
 
     Example:
         >>> site = acs.sites(nn.Sequential(nn.Linear(4, 8), nn.ReLU()))[0]
@@ -62,6 +65,7 @@ class Site:
     order: int
     role: SiteRole
     aliases: tuple[str, ...] = ()
+    formula: str = ""
 
 
 class Sites(list[Site]):
@@ -97,7 +101,9 @@ class Sites(list[Site]):
 def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
     """The sites of a model in which every activation is a submodule."""
     position = {path: index for index, path in enumerate(discovery.order)}
-    paths = list(_activation_paths(model))
+    parts = {path for chain in discovery.chains.values() for path in chain.passing_modules}
+    parts |= set(discovery.torn)
+    paths = [item for item in _activation_paths(model) if item[0] not in parts]
     # a stable sort: what never ran stays in the order in which it is defined
     paths.sort(key=lambda item: position.get(item[0], len(position)))
     last = _last_leaf(model)
@@ -108,10 +114,25 @@ def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
             order,
             _role(path, module, discovery, path == last, model),
             aliases,
+            discovery.formulas.get(path) or formula_of_module(module),
         )
         for order, (path, module, aliases) in enumerate(paths)
     ]
+    if not any(site.role == "hidden" for site in items):
+        # a block of a network, whose end is not that of the whole
+        items = [
+            replace(site, role="hidden")
+            if site.role == "output" and not _is_head(site.path, model, discovery)
+            else site
+            for site in items
+        ]  # fmt: skip
     return Sites(items, discovery.how, tuple(_notes(model, discovery)))
+
+
+def _is_head(path: str, model: nn.Module, discovery: Discovery) -> bool:
+    """Whether a function stands at the end that is hardly ever in the middle."""
+    kind = function_name(model.get_submodule(path))
+    return kind in NORMALISING or (kind in SQUASHING and path in discovery.outputs)
 
 
 def _kind_and_type(module: nn.Module) -> tuple[Literal["module", "function"], str]:
@@ -164,6 +185,10 @@ def _notes_on_calls(discovery: Discovery) -> Iterator[str]:
             f"{path or 'The model'} uses an activation module ({name}) that is not an attribute of any module; "
             "it stays as it is: hold it as self.act."
         )
+    for key, why in execution.torn.items():
+        path = key if isinstance(key, str) else key.owner
+        name = "this module" if isinstance(key, str) else key.name
+        yield f"{path or 'The model'} uses {name} in {why}; it stays as it is."
     for path, name, where in execution.unreplaceable:
         yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
 
@@ -220,7 +245,11 @@ def _activation_paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[
     by_attribute: dict[tuple[int, str], list[str]] = {}
     held: dict[tuple[int, str], nn.Module] = {}
     order: dict[str, int] = {}
-    activations = {id(module) for module in model.modules() if is_activation(module)}
+    activations = {
+        id(module)
+        for module in model.modules()
+        if isinstance(module, MODULES) or (module is not model and is_activation(module))
+    }
     for parent_path, parent in model.named_modules(remove_duplicate=False):
         order[parent_path] = len(order)
         if id(parent) in activations:
@@ -262,11 +291,33 @@ def _role(
         return "gate"
     if kind in SQUASHING and (path in discovery.outputs if known else is_last):
         return "output"
-    if kind in GATES and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
+    opens = kind in GATES or _lies_between_0_and_1(module)
+    if opens and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
         return "gate"
-    return "hidden"
+    return "output" if path in discovery.ends else "hidden"
+
+
+def _lies_between_0_and_1(module: nn.Module) -> bool:
+    """Whether an activation is a step from 0 to 1, however it is written."""
+    x = torch.linspace(-12, 12, 97)
+    try:
+        with torch.no_grad():
+            y = module.forward(x)
+    except Exception:  # it learns for each channel, or takes more arguments
+        return False
+    rises = bool((y.diff() >= -1e-4).all())
+    return (
+        rises and bool(y.min() > -1e-3) and bool(y.max() < 1 + 1e-3) and bool(y[-1] - y[0] > 0.5)
+    )
 
 
 def _sounds_like_a_gate(path: str, model: nn.Module) -> bool:
-    owner = path.rpartition(".")[0]
+    """Of what did not run: by names, and unless a layer is seen to follow, since a gate is no place to put anything."""
+    owner, _, name = path.rpartition(".")
+    parent = model.get_submodule(owner)
+    if isinstance(parent, nn.Sequential):
+        names = list(parent._modules)
+        after = [parent.get_submodule(item) for item in names[names.index(name) + 1 :]]
+        followed = any(p.dim() > 1 for module in after for p in module.parameters())
+        return not followed
     return bool(_GATING.search(path) or _GATING.search(type(model.get_submodule(owner)).__name__))

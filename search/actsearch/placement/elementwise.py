@@ -1,0 +1,109 @@
+"""Which calls compute each number of a tensor from one number, and what curve that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsearch.placement.dataflow import Step, Value, call_name, draws, fill
+from actsearch.placement.known_activations import NORMALISING
+
+__all__ = [
+    "curve_of",
+    "is_affine",
+    "is_in_a_row",
+    "is_line",
+    "make_grid",
+    "may_be_elementwise",
+    "may_be_part",
+]
+
+_SIZES = (2, 4, 3, 5)  # all different, so that no axis is taken for another
+_PART = (slice(1, None), slice(2, None), slice(1, None), slice(2, None))
+_REACH = 4.0  # where the usual activations have bent
+# what looks elementwise and is no function of a number: it cuts gradients, makes another view, or is a layer
+_EXCLUDED = frozenset(
+    "detach data forward requires_grad view view_as reshape expand expand_as getitem get is_floating_point size "
+    "shape dim numel set setitem copy fill linear conv1d conv2d conv3d matmul embedding layer_norm batch_norm "
+    "group_norm".split()
+) | frozenset(NORMALISING)
+
+
+def make_grid() -> Tensor:
+    """Points at which curves are compared, in an order in which nothing is sorted; shape (2, 4, 3, 5)."""
+    count = 2 * 4 * 3 * 5
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return torch.linspace(-_REACH, _REACH, count)[order].reshape(_SIZES)
+
+
+def is_line(x: Tensor, y: Tensor) -> bool:
+    """Whether y is a line over x, which may be in any order."""
+    x, y = x.flatten().double(), y.flatten().double()
+    low, high = x.argmin(), x.argmax()
+    line = y[low] + (y[high] - y[low]) * (x - x[low]) / (x[high] - x[low])
+    return bool(torch.allclose(y, line, rtol=1e-4, atol=1e-4))
+
+
+def may_be_part(function: Any) -> bool:
+    """Whether a function may be part of a chain, as far as its name goes; most are not elementwise all the same."""
+    name = call_name(function)
+    return bool(name) and name not in _EXCLUDED and not draws(name)
+
+
+def may_be_elementwise(step: Step) -> bool:
+    """Whether a step may compute each number from the one at its place, as far as names and shapes go."""
+    if step.is_layer or len(step.results) != 1 or not step.operands:
+        return False
+    if not isinstance(step.key, str) and not may_be_part(step.function):
+        return False
+    result = step.results[0].shape
+    return all(
+        value.shape is None or result is None or value.shape == result for value in step.operands
+    )
+
+
+def curve_of(step: Step, curves: Mapping[Value, Tensor]) -> Tensor | None:
+    """What a step gives over the grid; None if it does not compute each number from the one at its place."""
+    try:
+        with torch.no_grad():
+            whole = _evaluate(step, curves)
+            part = _evaluate(step, {value: curve[_PART] for value, curve in curves.items()})
+    except Exception:  # whatever it needs, it is not one tensor of any shape
+        return None
+    if not isinstance(whole, Tensor) or whole.shape != _SIZES or part.shape != whole[_PART].shape:
+        return None
+    if whole.is_quantized:
+        return None
+    same = torch.allclose(whole[_PART].double(), part.double(), equal_nan=True)
+    return whole if same else None
+
+
+def _evaluate(step: Step, curves: Mapping[Value, Tensor]) -> Any:
+    def given(value: Value) -> Any:
+        if value in curves:
+            return curves[value].clone()
+        if value.example is None:
+            raise ValueError("an unknown constant")
+        return value.example.clone()
+
+    args, kwargs = fill((step.args, dict(step.kwargs)), Value, given)
+    return step.function(*args, **kwargs)
+
+
+def is_affine(step: Step, grid: Tensor) -> bool:
+    """Whether a step of one operand only scales and shifts it."""
+    if len(step.operands) != 1:
+        return False
+    curve = curve_of(step, {step.operands[0]: grid})
+    return curve is not None and curve.is_floating_point() and is_line(grid, curve)
+
+
+def is_in_a_row(steps: Sequence[Step]) -> bool:
+    """Whether each step is given what the one before gives, and nothing else."""
+    given = [step.operands for step in steps]
+    return all(len(operands) == 1 for operands in given) and len({o[0] for o in given}) == len(
+        given
+    )

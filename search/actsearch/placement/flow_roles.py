@@ -1,0 +1,135 @@
+"""What becomes of each activation of a pass: whether it opens a gate, is returned, or goes into another layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from actsearch.placement.chain_search import find_chains
+from actsearch.placement.chains import Replay
+from actsearch.placement.dataflow import Dataflow, Step, Value
+from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key
+from actsearch.placement.known_activations import MULTIPLYING, PASSING, SHIFTING
+from actsearch.placement.site_formula import formula_of_steps
+
+__all__ = ["note_flow"]
+
+# what stands between two layers without being one
+_NORMS = frozenset(
+    "batch_norm instance_norm layer_norm group_norm rms_norm local_response_norm".split()
+)
+_BETWEEN = (
+    PASSING
+    | _NORMS
+    | frozenset("cat concat stack add sub mean pad interpolate alpha_dropout chunk split".split())
+)
+
+
+def note_flow(
+    flow: Dataflow, trace: ExecutionTrace, merge_passes: Callable[[Key], Key] = lambda key: key
+) -> None:
+    """Write down the chains of a pass, and the roles and formulas of all activations.
+
+    Args:
+        flow: what ran.
+        trace: of the same pass, to be completed.
+        merge_passes: gives the key under which the trace knows a call that a loop makes again and again.
+    """
+    for step in flow.steps:
+        if step.key is not None:
+            step.key = merge_passes(step.key)
+            trace.ran.add(step.key)
+    known = set(trace.order)
+    chains = find_chains(flow, lambda step: step.key in known, _is_between)
+    trace.chains, trace.torn = dict(chains.found), dict(chains.torn)
+    absorbed = {key for chain in trace.chains.values() for key in chain.members - {chain.carrier}}
+    kept = (known - absorbed - set(trace.torn)) | set(trace.chains)
+    ran = [step.key for step in flow.steps if step.key in kept]
+    rest = [key for key in trace.order if key in kept]
+    trace.order = list(dict.fromkeys([*ran, *rest]))
+    for key, ends in _ends(flow, trace).items():
+        _note_role(flow, trace, key, ends)
+    _note_formulas(flow, trace)
+
+
+def _ends(flow: Dataflow, trace: ExecutionTrace) -> Mapping[Key, list[Value]]:
+    """What each activation gives, every time that it runs."""
+    ends: dict[Key, list[Value]] = {key: [] for key in trace.order}
+    for key, chain in trace.chains.items():
+        ends[key].append(chain.end)
+    for step in flow.steps:
+        if step.key in ends and step.key not in trace.chains:
+            ends[step.key] += step.results
+    return ends
+
+
+def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[Value]) -> None:
+    reached = flow.flow_from(ends)
+    uses = [use for value in reached for use in value.uses]
+    if not any(use.is_layer for use in uses) and not reached.isdisjoint(flow.results):
+        trace.ends.add(key)
+    if any(_mixes(use, reached) for use in uses):
+        trace.gates.add(key)
+    todo = list(ends)
+    seen = set(todo)
+    for value in todo:  # which grows
+        if value in flow.results:
+            trace.outputs.add(key)
+        for use in value.uses:
+            alone = len(use.operands) == 1
+            is_result = hasattr(use.function, "__dataclass_fields__")  # as transformers has
+            shifts = alone and use.name in (MULTIPLYING | SHIFTING)
+            if use.name in PASSING or is_result or shifts:
+                todo += [result for result in use.results if result not in seen]
+                seen.update(use.results)
+
+
+def _mixes(step: Step, reached: set[Value]) -> bool:
+    """Whether a step multiplies what an activation reaches with something else."""
+    return step.name in MULTIPLYING and not reached.issuperset(step.operands)
+
+
+def _is_between(start: Value, end: Value) -> bool:
+    """Whether one value comes from a layer with weights and the other goes into one."""
+    return _comes_from_layer(start) and _goes_into_layer(end)
+
+
+def _comes_from_layer(value: Value) -> bool:
+    step = value.made_by
+    while step is not None and not step.is_layer:
+        operands = step.operands
+        # a view may also be given sizes, which torch.fx knows as values
+        if step.name not in _BETWEEN or (len(operands) != 1 and step.name not in PASSING):
+            return False
+        step = operands[0].made_by
+    return step is not None
+
+
+def _goes_into_layer(value: Value) -> bool:
+    todo, seen = [value], {value}
+    for item in todo:  # which grows
+        for use in item.uses:
+            if use.is_layer:
+                return True
+            if use.name in _BETWEEN:
+                todo += [result for result in use.results if result not in seen]
+                seen.update(use.results)
+    return False
+
+
+def _note_formulas(flow: Dataflow, trace: ExecutionTrace) -> None:
+    for step in flow.steps:
+        key = step.key
+        if isinstance(key, FunctionCall) and key in trace.order and key not in trace.chains:
+            if len(step.operands) == 1 and len(step.results) == 1:
+                _note_formula(trace, key, [step], step.operands[0], step.results[0])
+    for key, chain in trace.chains.items():
+        _note_formula(trace, key, chain.steps, chain.start, chain.end)
+
+
+def _note_formula(
+    trace: ExecutionTrace, key: Key, steps: Iterable[Step], start: Value, end: Value
+) -> None:
+    if key not in trace.formulas:
+        steps = list(steps)
+        function = Replay(steps, start, end, by_example=True)
+        trace.formulas[key] = formula_of_steps(steps, start, end, function)

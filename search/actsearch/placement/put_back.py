@@ -1,0 +1,106 @@
+"""Whether a model computes the same when each site holds its own function again, in a module of another class."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsearch.errors import PlacementError
+from actsearch.placement.model_run import observe_output, tensors
+from actsearch.placement.modular import Discovery, make_modular
+
+__all__ = ["explain_difference"]
+
+_SHOWN = 3  # of the sites, in a message
+
+_TOLERANCE = (
+    1e-4  # as a share of the largest number, for devices that sum in another order each time
+)
+
+
+class _StandIn(nn.Module):
+    """An activation behind another class, as what is placed will be."""
+
+    takes_arguments = True  # of a call that was redirected here
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self._inner = (
+            inner.eval(),
+        )  # in a tuple, so that the model has no more submodules than before
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the activation gives."""
+        return self._inner[0](*args, **kwargs)
+
+
+def explain_difference(
+    model: nn.Module, discovery: Discovery, sample: Any, paths: Sequence[str]
+) -> str:
+    """Why a model is another one with the same functions at some sites; empty if it is not.
+
+    Args:
+        model: a copy of the user's, in which nothing ran yet.
+        discovery: what was found in another copy.
+        sample: one batch of inputs.
+        paths: of the sites.
+    """
+    # each run is of a fresh copy, since a forward may write to weights and buffers
+    reference = _output(copy.deepcopy(model), sample)
+    if not (why := _difference(model, discovery, sample, reference, paths)):
+        return ""
+    culprits = [p for p in paths if _difference(model, discovery, sample, reference, [p])]
+    named = ", ".join(repr(path) for path in (culprits or paths)[:_SHOWN])
+    return (
+        f"the model computes something else when a module of another class computes the same at {named}: {why}. Its "
+        "code asks what stands there, as isinstance(layer, nn.ReLU) does, or uses what only that module has: ask for "
+        "the position or the name of the layer instead, or leave the site out with where="
+    )
+
+
+def _output(model: nn.Module, sample: Any) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors(observe_output(model, sample))]
+
+
+def _difference(
+    model: nn.Module,
+    discovery: Discovery,
+    sample: Any,
+    reference: Sequence[Tensor],
+    paths: Sequence[str],
+) -> str:
+    changed = copy.deepcopy(model)
+    make_modular(changed, like=discovery, planned=paths)
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        parent = changed.get_submodule(owner)
+        module = parent._modules[name]
+        if module is not None:
+            parent._modules[name] = _StandIn(module).train(module.training)
+    try:
+        found = _output(changed, sample)
+    except PlacementError:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    if len(found) != len(reference):
+        return f"it returns {len(found)} tensors instead of {len(reference)}"
+    for one, other in zip(found, reference, strict=True):
+        if one.shape != other.shape:
+            return f"it returns the shape {tuple(one.shape)} instead of {tuple(other.shape)}"
+        if not _close(one, other):
+            return "its output differs"
+    return ""
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if one.is_meta:
+        return True
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    scale = other.nan_to_num(0, 0, 0).abs().max().item() if other.numel() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=_TOLERANCE * scale, equal_nan=True)
