@@ -52,7 +52,8 @@ def _found(name: str, with_sample: bool) -> Sites:
 def test_the_sites_are_those_counted_by_hand(name: str, with_sample: bool) -> None:
     found = _found(name, with_sample)
     if found.how == "listed":
-        pytest.skip("torch.fx cannot trace this model: only modules are seen")
+        assert "torch.fx cannot trace this model" in found.notes[0]  # only modules are seen
+        return
     expected = [*FAMILIES[name].sites, *FAMILIES[name].sites_of_training]
     assert [site.role for site in found] == [site.role for site in expected]
     for site, by_hand in zip(found, expected, strict=True):
@@ -72,7 +73,10 @@ def test_another_function_at_each_hidden_site_computes_that(name: str) -> None:
     found = acs.sites(model, _sample(name))
     own = {s.path: s.formula for s in found if s.role == "hidden" and s.formula}
     if not own:
-        pytest.skip("no formula stands for what it calls")
+        assert (
+            name == "snake"
+        )  # the language has no words for numbers of each channel in the calls
+        return
     before = list(tensors(observe_output(model, _sample(name))))
     placed = acs.place(model, own, sample=_sample(name))
     assert {item.path for item in placed.replaced} == set(own)
