@@ -192,17 +192,21 @@ class Lease:
             StudyError: when another driver has taken over, or in a fork of the one that holds it; nothing is then
                 written.
         """
-        if self.token in _of_parent:
-            raise StudyError(
-                f"this process is a fork of the one that runs study {self._study_name!r}, which alone writes to it: "
-                "nothing was written; end a fork with os._exit(), or start it with multiprocessing or subprocess"
-            )
+        self.check_process()
         if not self._renew(session):
             row = session.get(LeaseRow, self._study_id)
             by = "nobody" if row is None else f"{row.owner} on {row.host} (process {row.pid})"
             raise StudyError(
                 f"study {self._study_name!r} is no longer ours to write: its lease is held by {by}; "
                 "nothing was written, run again to continue"
+            )
+
+    def check_process(self) -> None:
+        """Raise a StudyError in a fork of the process that holds the lease."""
+        if self.token in _of_parent:
+            raise StudyError(
+                f"this process is a fork of the one that runs study {self._study_name!r}, which alone writes to it: "
+                "nothing was written; end a fork with os._exit(), or start it with multiprocessing or subprocess"
             )
 
     def _renew(self, session: Session) -> bool:

@@ -308,6 +308,7 @@ class Driver:
             progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
+                self._lease.check_process()  # it may have forked, with nothing left to be written that would tell
         self._check_failures(len(outcomes))
 
     def _keep_largest_stack(self, size: int) -> None:
