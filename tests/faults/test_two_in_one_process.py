@@ -124,14 +124,14 @@ def test_while_a_verdict_is_made_no_other_thread_optimizes(task: acs.Task) -> No
     said: list[str] = []
 
     def step(model: nn.Module, batch: Any) -> torch.Tensor:
-        if asks and not said:
+        if is_confirming.is_set() and not said:
             said.append(_in_thread(lambda: _optimize(other, task)))
         return _step(model, batch)
 
-    asks = False
+    is_confirming = threading.Event()  # not a setting of the task, as a number would be
     asking = dataclasses.replace(task, step=step)
     _optimize(study, asking)
-    asks = True
+    is_confirming.set()
     study.confirm(asking, top_k=1, seeds=2, show_progress_bar=False)
     assert "confirming study 'one'" in said[0]
 

@@ -14,6 +14,7 @@ from actsearch.halving import Competition, SuccessiveHalving
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage
 from actsearch.strategies import SiteGroups
+from actsearch.task.identity import CHANGES
 
 __all__ = ["VALUES", "read_competition", "group_samples", "resolve_direction", "task_differences"]
 
@@ -48,12 +49,13 @@ def task_differences(
 ) -> list[str]:
     """What changed in a task, a line each; of a model, the lines of its repr that differ.
 
-    Values of functions are compared where they are stored: the first versions did not.
+    Values of functions are compared where they are stored (the first versions did not store them), and where training
+    leaves them as they are, then and now.
     """
     differences = []
     for key in sorted({*stored, *given} - set(ignoring)):
         before, now = stored.get(key), given.get(key)
-        if before == now or (key == VALUES and before is None):
+        if before == now or CHANGES in (before, now) or (key == VALUES and before is None):
             continue
         if key == VALUES and isinstance(before, Mapping) and isinstance(now, Mapping):
             differences += task_differences(before, now)

@@ -21,10 +21,13 @@ from actsearch.task.values import ADDRESS, hash_json, model_values, values_in
 if TYPE_CHECKING:
     from actsearch.task.task import Task
 
-__all__ = ["FUNCTIONS", "data_hash", "describe_task", "summarize_values", "task_values"]
+__all__ = ["CHANGES", "FUNCTIONS", "data_hash", "describe_task", "summarize_values", "task_values"]
 
 FUNCTIONS = ("loss", "metric", "optimizer", "schedule", "step", "evaluate", "model")
 """Fields of a task that are, or may be, functions of the user's own."""
+
+CHANGES = "changes while it runs"
+"""What is said of a value that training changes, such as a counter: it is like any other value."""
 
 _MODEL_LINES = 400  # of a model's repr that are stored
 _NAMED = 100  # values that are stored by name, so that a message can say which one differs
@@ -91,13 +94,14 @@ def summarize_values(values: Mapping[str, str], changing: Collection[str] = ()) 
 
     Args:
         values: by name.
-        changing: names of those that training changes, such as counters; they are left out.
+        changing: names of those that training changes, such as counters: :data:`CHANGES` stands for them, and nothing
+            where there are many.
     """
-    kept = {name: values[name] for name in sorted(values) if name not in changing}
-    if len(kept) <= _NAMED:
-        return kept
+    if len(values.keys() | set(changing)) <= _NAMED:
+        return dict(sorted((values | dict.fromkeys(changing, CHANGES)).items()))
     parts: dict[str, dict[str, str]] = {}
-    for name, value in kept.items():
+    for name in sorted(values.keys() - set(changing)):
+        value = values[name]
         parts.setdefault(name.partition(".")[0], {})[name] = value
     return {name: f"{len(own)} values {hash_json(own)}" for name, own in parts.items()}
 

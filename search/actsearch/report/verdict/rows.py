@@ -86,7 +86,8 @@ class VerdictRow:
     @property
     def is_at_grid_end(self) -> bool:
         """Whether the best learning rate of half of the seeds or more is the last one that was tried."""
-        return 2 * self.at_grid_end >= len(self.values) > 0
+        tuned = self.learning_rate is not None
+        return tuned and 2 * self.at_grid_end >= len(self.values) > 0
 
     @property
     def is_damaged(self) -> bool:
