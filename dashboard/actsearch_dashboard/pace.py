@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from actsearch.records import RunGoal
+from actsearch.records import BASELINE, RunGoal
 from actsearch_dashboard.filters import OPEN, TRAINED
 
 __all__ = ["Pace", "measure_pace"]
@@ -48,7 +48,9 @@ def measure_pace(
         goal: what its driver has said.
         now: the present moment.
     """
-    batches = (trials["created"].diff() > _TOGETHER).cumsum()
+    # the model unchanged is no batch of its own: it is counted with the first one
+    created = trials["created"].where(trials["operation"] != BASELINE).bfill()
+    batches = (created.diff() > _TOGETHER).cumsum()
     counted = trials["state"]
     target = goal.target if goal is not None else None
     if target is None:

@@ -65,7 +65,7 @@ def make(path: Path) -> None:
         study.enqueue_trial(formula)
     study.enqueue_trial("leaky_relu", negative_slope=0.2)
     study.enqueue_trial("rational")  # its start, a text, is a hyperparameter
-    study.optimize(_task(), n_trials=4, show_progress_bar=False)
+    study.optimize(_task(), n_trials=5, show_progress_bar=False)
     study.confirm(_task(), top_k=2, seeds=2, baseline="gelu", show_progress_bar=False)
     study.confirm(_task(), top_k=1, seeds=2, show_progress_bar=False)
     _interrupt(study)
@@ -74,7 +74,7 @@ def make(path: Path) -> None:
         study_name="groups", storage=url, strategy="random", space=acs.Space(sites="per_depth")
     )
     groups.enqueue_trial({"depth:1/3": "relu", "depth:2/3": "sin", "depth:3/3": "x*tanh(x)"})
-    groups.optimize(_task(), n_trials=2, show_progress_bar=False)
+    groups.optimize(_task(), n_trials=3, show_progress_bar=False)
     groups.confirm(_task(), top_k=2, seeds=2, show_progress_bar=False)
     two = acs.create_study(
         study_name="two", storage=url, strategy="random", directions=("minimize", "minimize")

@@ -253,7 +253,7 @@ def test_a_tasks_evaluate_without_the_metric_fails_its_trial(batch: int) -> None
 
     study = acs.create_study(study_name="s", strategy="random")
     study.optimize(
-        _task(_mlp, metric="loss", evaluate=evaluate),
+        _task(_mlp, metric="loss", evaluate=evaluate, tune_lr=False),
         n_trials=6,
         executor=acs.Local(batch),
         show_progress_bar=False,

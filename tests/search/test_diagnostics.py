@@ -279,7 +279,7 @@ class TestWithoutATrace:
 
         study = acs.create_study(study_name="s", space=acs.Space(activations=["relu", "tanh"]))
         task = task_of("mlp", epochs=1)
-        study.optimize(task, n_trials=2, show_progress_bar=False)
+        study.optimize(task, n_trials=3, show_progress_bar=False)
         monkeypatch.setattr(TaskSubject, "train", noted)
         study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
         assert asked
@@ -410,7 +410,7 @@ class TestInAStudy:
         study = acs.load_study(study_name="s", storage=url)
         number = study.enqueue_trial("atan(x)")
         off = task_of("mlp", seeds=2).replace(diagnostics=False)
-        study.optimize(off, n_trials=1, show_progress_bar=False)
+        study.optimize(off, n_trials=2, show_progress_bar=False)
         assert study.trials[number].value is not None
         assert study.trials[number].diagnostics is None
 

@@ -19,6 +19,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.study.progress import Progress
+from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
 
 RECORD = CandidateRecord({})
@@ -71,7 +72,7 @@ def tune(
     """The trainings, the scores by step, and the steps that were tried: the rate is ``LR * 3**step``."""
     subject = Fake(score)
     nothing: Any = Nothing()
-    trainings = Trainings(subject, sign, Progress("test", None, False), nothing)
+    trainings = Trainings(subject, RateGrid(LR, sign), Progress("test", None, False), nothing)
     scores = trainings.tune([RECORD], [0])[0][0]
     return trainings, scores, sorted(round(math.log(lr / LR, 3)) for lr in subject.tried)
 

@@ -100,11 +100,11 @@ def test_a_stack_that_ran_out_of_memory_is_recorded_and_stays_small(
 
     monkeypatch.setattr("actsearch.evaluation.stacked.fit_together", small)
     study = acs.create_study(study_name="s", storage=sqlite_url, strategy="genetic", seed=3)
-    study.optimize(task, n_trials=8, executor=acs.Local(batch=8), show_progress_bar=False)
+    study.optimize(task, n_trials=9, executor=acs.Local(batch=8), show_progress_bar=False)
     resumed = acs.load_study(study_name="s", storage=sqlite_url)
     assert resumed.record.user_attrs["largest_stack"] == 4
     sizes.clear()
-    resumed.optimize(task, n_trials=4, executor=acs.Local(batch=8), show_progress_bar=False)
+    resumed.optimize(task, n_trials=3, executor=acs.Local(batch=8), show_progress_bar=False)
     assert max(sizes) <= 4
     assert _trials(resumed) == expected
 

@@ -907,7 +907,7 @@ class TestConfirm:
             )
         )
         study = acs.create_study(study_name="s")
-        study.optimize(task, n_trials=2, show_progress_bar=False)
+        study.optimize(task, n_trials=3, show_progress_bar=False)
         verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
         assert [row.learning_rate for row in (verdict.baseline, *verdict.rows)] == [None, None]
         assert verdict.baseline.mean == verdict.baseline.as_given

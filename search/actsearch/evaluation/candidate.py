@@ -62,7 +62,7 @@ class Candidate:
     @classmethod
     def baseline(cls) -> Candidate:
         """The user's model unchanged."""
-        return cls(CandidateRecord({}, operation="baseline"))
+        return cls(CandidateRecord.baseline())
 
     @property
     def formula(self) -> str:

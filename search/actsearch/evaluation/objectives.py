@@ -115,6 +115,8 @@ class _Trained:
 
     @property
     def formula_size(self) -> int:
+        if self.record.is_baseline:
+            raise TaskError("the model unchanged has no formula, and so no size")
         return sum(build_expression(item).size for item in self.record.activations.values())
 
     @property

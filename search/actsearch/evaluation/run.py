@@ -134,9 +134,10 @@ class Run:
         """
         # made for each run, it has the findings of all others of this Task object, in a table of their module
         analysis = TaskAnalysis(task)
-        placement = analysis.place(candidate, self.seed)
         on_test = self.scores_on_test(task)
-        is_diagnosed = self._diagnose and not on_test
+        is_diagnosed = self._diagnose and not on_test and task.diagnostics
+        # of the model unchanged, sites can be watched where they are submodules
+        placement = analysis.place(candidate, self.seed, opened=is_diagnosed)
         evaluations = self.budget or task.evaluations
         end = task.position(evaluations)
 

@@ -44,6 +44,7 @@ class Work:
         competition: by which trials are pruned; None where none is.
         objectives: what a trial's values are, where there are several.
         largest_stack: most trainings in one pass.
+        lr: learning rate of each training; None for the subject's own.
     """
 
     subject: Subject
@@ -51,11 +52,14 @@ class Work:
     competition: Competition | None = None
     objectives: Objectives | None = None
     largest_stack: int = LARGEST_STACK
+    lr: float | None = None
 
     def train(
         self, jobs: Sequence[Job], *, inexact: bool = False, pruner: Pruner | None = None
     ) -> Outcomes:
         """Train jobs, several in one pass where the subject allows it and the outcomes are the same.
+
+        The model unchanged is never pruned, and no trial is pruned because of it.
 
         Args:
             jobs: by number.
@@ -64,9 +68,19 @@ class Work:
         """
         if pruner is None and self.competition is not None:
             pruner = Pruner(self.competition)
+        own = [job for job in jobs if job.candidate.is_baseline] if pruner is not None else []
+        if own and len(own) < len(jobs):
+            parts = {
+                job.number: outcome
+                for part in (own, [job for job in jobs if job not in own])
+                for job, outcome in zip(
+                    part, self.train(part, inexact=inexact, pruner=pruner), strict=True
+                )
+            }
+            return Outcomes((parts[job.number] for job in jobs), self.largest_stack)
         outcomes = self.subject.train(
             [self._request(job) for job in jobs],
-            pruner,
+            None if own else pruner,
             inexact=inexact,
             largest_stack=self.largest_stack,
         )
@@ -83,12 +97,12 @@ class Work:
 
     def apply_pruner(self, job: Job, outcome: Outcome) -> Outcome:
         """Let the study's pruner decide on what another process trained; in order of numbers."""
-        if self.competition is None:
+        if self.competition is None or job.candidate.is_baseline:
             return outcome
         return Pruner(self.competition).apply(job.number, outcome)
 
     def _request(self, job: Job) -> Request:
-        return Request(job.candidate, self.seeds, job.number)
+        return Request(job.candidate, self.seeds, job.number, lr=self.lr)
 
 
 class Executor(Protocol):

@@ -90,6 +90,10 @@ def to_python(
     if isinstance(row, VerdictRow) and _is_unchanged_model(row):
         keep = f"Nothing was confirmed to be better: keep {row.label}."
         return f"# {escape_comment(what.sentence if isinstance(what, Verdict) else keep)}\n"
+    trial = getattr(row, "record", None)
+    if isinstance(trial, TrialRecord) and trial.candidate.is_baseline:
+        keep = f"This trial is the model unchanged: keep {trial.candidate.label or 'it'}."
+        return f"# {escape_comment(keep)}\n"
     note = " ".join(filter(None, (_origin(what), note)))
     if several := resolve_records(row):
         if learned is not None:

@@ -1,6 +1,7 @@
 """What is written down about a search: frozen data, no torch."""
 
 from actsearch.records.candidate import (
+    BASELINE,
     CURVE_POINTS,
     SHARED,
     ActivationRecord,
@@ -20,6 +21,7 @@ from actsearch.records.trial import (
 )
 
 __all__ = [
+    "BASELINE",
     "CURVE_POINTS",
     "HISTOGRAM_EDGES",
     "SHARED",

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CURVE_POINTS", "SHARED", "ActivationRecord", "CandidateRecord", "Curve"]
+__all__ = ["BASELINE", "CURVE_POINTS", "SHARED", "ActivationRecord", "CandidateRecord", "Curve"]
 
 SHARED = "*"
 """Group name of an activation placed at every hidden site. Only placement and storage need it: see CandidateRecord."""
+
+
+BASELINE = "baseline"
+"""What the user's model unchanged is called as an operation, as an identity, and by users."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ class CandidateRecord:
             ``"depth:1/3"``; ``{"*": ...}`` for one shared by all hidden sites, empty for the user's model unchanged.
         operation: how a strategy made it ("catalog", "crossover", "user", ...).
         parents: numbers of the trials it was made from.
+        name: label of the user's model unchanged; of others it is that of their activations.
     """
 
     activations: Mapping[str, ActivationRecord]
     operation: str = ""
     parents: tuple[int, ...] = ()
+    name: str = field(default="", compare=False)
 
     @classmethod
     def shared(
@@ -92,6 +98,11 @@ class CandidateRecord:
     ) -> CandidateRecord:
         """One activation for all hidden sites."""
         return cls({SHARED: item}, operation, parents)
+
+    @classmethod
+    def baseline(cls, name: str = "") -> CandidateRecord:
+        """The user's model unchanged, with its label."""
+        return cls({}, BASELINE, name=name)
 
     @property
     def is_baseline(self) -> bool:
@@ -147,7 +158,7 @@ class CandidateRecord:
     @property
     def label(self) -> str:
         """Short text for tables."""
-        return self._join("label")
+        return self.name if self.is_baseline else self._join("label")
 
     def _join(self, what: str) -> str:
         if (one := self.single) is not None:

@@ -20,7 +20,7 @@ from optuna.trial import TrialState as OptunaState
 
 from actsearch.activation_catalog import CATALOG, Hyperparameter
 from actsearch.expression import Limits
-from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import BASELINE, CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import count_nodes
 from actsearch.report.optuna_storage import write
 from actsearch.silence import silence
@@ -65,6 +65,7 @@ def optuna_study(
                 for trial in trials
                 for item in trial.candidate.activations.values()
             }
+            | {BASELINE for trial in trials if trial.candidate.is_baseline}
         )
         made.add_trials(
             [
@@ -112,6 +113,8 @@ def _parameters(
 ) -> dict[str, tuple[Any, BaseDistribution]]:
     """A candidate's choices and hyperparameters, each with what it is chosen from."""
     choices, item = CategoricalDistribution(names), candidate.single
+    if candidate.is_baseline:
+        return {"activation": (BASELINE, choices)}
     if item is None:
         return {
             f"{group} activation": (one.name or _COMPOSED, choices)

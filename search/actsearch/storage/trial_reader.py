@@ -151,7 +151,7 @@ def read_trials(
         cells = _common_cells(stored)
         cells["state"] = [TrialState(word) for word in cells["state"]]
         activations = map(_activations, _json_values(stored["activations"]))
-        parts = zip(activations, cells["operation"], cells["parents"], strict=True)
+        parts = zip(activations, cells["operation"], cells["parents"], cells["label"], strict=True)
         cells["candidate"] = [CandidateRecord(*part) for part in parts]
         cells["warnings"] = [tolerant.texts(item) for item in _json_values(stored["warnings"])]
         attributes = _json_values(stored["user_attrs"])

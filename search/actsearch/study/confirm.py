@@ -41,6 +41,8 @@ from actsearch.study.clones import near_clone
 from actsearch.study.contender import Contender, identity, same_training
 from actsearch.study.preparation import VALUES, resolve_direction, task_differences
 from actsearch.study.progress import Progress
+from actsearch.study.rate import stored_rate
+from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
 from actsearch.study.unfinished import Unfinished, activations_json, digest
 
@@ -82,6 +84,8 @@ class Confirmation:
         )
         self._names = objective_names(study)
         self._sign = 1 if self._direction == "maximize" else -1
+        rate = stored_rate(study, self._subject) or self._subject.learning_rate
+        self._grid = RateGrid(rate, self._sign)
 
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
@@ -107,7 +111,7 @@ class Confirmation:
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
-                self._trainings = Trainings(self._subject, self._sign, bar, self._unfinished)
+                self._trainings = Trainings(self._subject, self._grid, bar, self._unfinished)
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
                 )
@@ -215,9 +219,7 @@ class Confirmation:
         """The best trials, and the best catalog row besides; with several objectives, of the front."""
         if self._names:
             return self._pick_from_front(trials)
-        ranked = leaderboard(trials, self._direction)
-        if not ranked:
-            raise no_complete_trial(trials)
+        ranked = _candidates(leaderboard(trials, self._direction), trials)
         contenders = [
             Contender(trial.candidate, trial.number, trial.value or 0.0) for trial in ranked
         ]
@@ -228,9 +230,8 @@ class Confirmation:
 
     def _pick_from_front(self, trials: Sequence[TrialRecord]) -> list[Contender]:
         """``top_k`` of the Pareto front, best in the first objective and best in the others included."""
-        ranked = leaderboard(pareto_front(trials, self._study.directions), self._direction)
-        if not ranked:
-            raise no_complete_trial(trials)
+        front = pareto_front(trials, self._study.directions)
+        ranked = _candidates(leaderboard(front, self._direction), trials)
         last, wanted = len(ranked) - 1, min(self._top_k, len(ranked))
         positions = {round(last * index / max(1, wanted - 1)) for index in range(wanted)}
         return [
@@ -326,7 +327,7 @@ class Confirmation:
             label,
             tuned,
             [scores[0].test for scores in runs],
-            self._trainings.learning_rate(statistics.median_low(chosen)),
+            self._grid.rate(statistics.median_low(chosen)),
             contender.number,
             contender.is_catalog,
             contender.record.to_json(),
@@ -370,3 +371,20 @@ class Confirmation:
             return (len(pool) + 1) * self._count * self._runs_each()
         contenders = min(self._top_k, len(pool)) + 2
         return (len(pool) + 1) * _FRESH_SEEDS + contenders * self._count * self._runs_each()
+
+
+def _candidates(ranked: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Trials without that of the model unchanged, with which each of them is compared anyway.
+
+    Raises:
+        StudyError: there is none.
+    """
+    candidates = [trial for trial in ranked if not trial.candidate.is_baseline]
+    if not candidates and ranked:
+        raise StudyError(
+            "nothing is complete but the trial of the model unchanged: "
+            "call study.optimize(task, n_trials=...) for candidates to compare with it"
+        )
+    if not candidates:
+        raise no_complete_trial(trials)
+    return candidates

@@ -18,6 +18,7 @@ from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import describe_equal_values
+from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
@@ -29,6 +30,7 @@ from actsearch.study.preparation import (
 )
 from actsearch.study.progress import Progress
 from actsearch.study.proposing import Proposer
+from actsearch.study.rate import RATE, choose_rate, may_choose_rate, stored_rate
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
 
@@ -85,6 +87,13 @@ class Driver:
             changes["direction"] = direction
         if self._study.task is None:
             changes["task"] = described
+            named = dataclasses.replace(
+                self._study, objectives=tuple(several.get("objectives", ()))
+            )
+            if label := baseline_label(named, self._subject):
+                attrs[ATTRIBUTE] = label
+            if may_choose_rate(self._subject):
+                attrs[RATE] = {}
         elif different := task_differences(self._study.task, described):
             self._accept(different, accept_changed_task)
             changes["task"] = described
@@ -146,14 +155,16 @@ class Driver:
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
+        own = {trial.number for trial in self._history if trial.candidate.is_baseline}
         samples = group_samples(self._subject, self._groups.sites)
         self._proposer = Proposer(self._study, self._groups.groups, samples, self._subject.dtype)
         self._work = Work(
             self._subject,
             tuple(self._seeds()),
-            read_competition(self._storage, self._study, self._subject),
+            read_competition(self._storage, self._study, self._subject, own),
             study_objectives(self._study),
             int(self._study.user_attrs.get("largest_stack", LARGEST_STACK)),
+            stored_rate(self._study, self._subject),
         )
         if is_timed(self._study) and not self._history.trained:
             _log.warning(
@@ -173,9 +184,22 @@ class Driver:
             self._study.name, seconds, 3600 / seconds, count, seconds * count, each * _VERDICT,
         )  # fmt: skip
 
+    def _choose_rate(self, progress: Progress) -> None:
+        """Try learning rates with the model unchanged, where that is wanted and was not done."""
+        if self._study.user_attrs.get(RATE) != {}:
+            return
+        progress.note("trying learning rates")
+        chosen = choose_rate(self._subject, self._study, self._work.seeds, self._is_over)
+        if chosen is None:
+            return  # the loop ends as well
+        self._set_attribute(RATE, chosen)
+        lr = stored_rate(self._study, self._subject)
+        self._work = dataclasses.replace(self._work, lr=lr)
+
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         if limits.timeout is not None:
             self._deadline = time.monotonic() + limits.timeout
+        self._choose_rate(progress)
         while not self._is_over():
             left = limits.remaining(self._trained, self._history.trained)
             if left == 0:
@@ -213,7 +237,9 @@ class Driver:
             self._history.put(trial)
 
     def _propose(self) -> bool:
-        """One logical batch, stored whole; False when nothing more is to be expected."""
+        """One logical batch, stored whole, the first with the model unchanged; False when no more is to be expected."""
+        if new := missing_baseline(self._study, self._history):
+            self._take(self._storage.add_trials(self._study.id, new, self._lease))
         records = self._proposer.propose(self._history)
         if not records:
             _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
@@ -305,6 +331,12 @@ class Driver:
             )
             self._history.put(ended)
             self._trained += 1
+            if ended.candidate.is_baseline and ended.state is TrialState.FAILED:
+                _log.warning(
+                    "study %s: your model unchanged could not be trained: %s",
+                    self._study.name,
+                    ended.reason,
+                )
             progress.advance(ended, self._history.best)
             for listener in listeners:
                 listener(ended)
@@ -315,10 +347,13 @@ class Driver:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""
         if size >= self._work.largest_stack:
             return
-        attrs = {**self._study.user_attrs, "largest_stack": size}
+        self._set_attribute("largest_stack", size)
+        self._work = dataclasses.replace(self._work, largest_stack=size)
+
+    def _set_attribute(self, name: str, value: object) -> None:
+        attrs = {**self._study.user_attrs, name: value}
         self._storage.update_study(self._study.id, self._lease, user_attrs=attrs)
         self._study = dataclasses.replace(self._study, user_attrs=attrs)
-        self._work = dataclasses.replace(self._work, largest_stack=size)
 
     def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""

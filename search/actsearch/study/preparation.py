@@ -67,8 +67,17 @@ def task_differences(
     return differences
 
 
-def read_competition(storage: Storage, study: StudyRecord, subject: Subject) -> Competition | None:
-    """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner."""
+def read_competition(
+    storage: Storage, study: StudyRecord, subject: Subject, exempt: Collection[int]
+) -> Competition | None:
+    """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner.
+
+    Args:
+        storage: where they are.
+        study: whose.
+        subject: what it optimises.
+        exempt: numbers of trials that do not compete, as that of the model unchanged.
+    """
     if study.pruner is None:
         return None
     pruner = SuccessiveHalving.from_json(study.pruner)
@@ -77,7 +86,8 @@ def read_competition(storage: Storage, study: StudyRecord, subject: Subject) -> 
         pruner, study.direction, study.seed, subject.epochs,
         interval=subject.evaluation_interval, unit=subject.unit,
     )  # fmt: skip
-    competition.read(storage.curves(study.id, competition.rungs()))
+    curves = storage.curves(study.id, competition.rungs())
+    competition.read({number: curves[number] for number in curves if number not in exempt})
     return competition
 
 

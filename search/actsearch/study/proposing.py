@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from actsearch.errors import ActsearchError
-from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import BASELINE, CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.screening import identify, screen
 from actsearch.strategies import Context, SiteGroups, Space, make_strategy
 from actsearch.study.history import History, readable
@@ -43,8 +43,11 @@ class Proposer:
         self._dtype = dtype
 
     def propose(self, history: History) -> list[TrialRecord]:
-        """One logical batch, screened; empty where the strategy has nothing more."""
-        trials = list(history)
+        """One logical batch, screened; empty where the strategy has nothing more.
+
+        The strategy does not see the model unchanged: its proposals are what they are without that trial.
+        """
+        trials = [trial for trial in history if not trial.candidate.is_baseline]
         context = Context(
             Space.from_json(self._study.space),
             self._study.seed,
@@ -92,6 +95,8 @@ class Proposer:
     ) -> TrialRecord:
         """A proposal as a trial: refused, a repetition, or waiting to be trained."""
         trial = TrialRecord(number, TrialState.WAITING, candidate)
+        if candidate.is_baseline:
+            return self._screen_baseline(trial, known)
         try:
             identity = identify(self._groups.normalize(candidate))
         except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
@@ -107,3 +112,11 @@ class Proposer:
         if screening.passed:
             return dataclasses.replace(trial, warnings=screening.warnings)
         return dataclasses.replace(trial, state=TrialState.REJECTED, reason=screening.reason)
+
+    @staticmethod
+    def _screen_baseline(trial: TrialRecord, known: dict[str, int]) -> TrialRecord:
+        """The model unchanged: it is what the others are compared with, so nothing is refused of it."""
+        trial = dataclasses.replace(trial, fingerprint=BASELINE)
+        if (original := known.get(BASELINE)) is not None:
+            return dataclasses.replace(trial, state=TrialState.DUPLICATE, duplicate_of=original)
+        return trial

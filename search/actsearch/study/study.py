@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+from torch import nn
 
+from actsearch.activations import Activation
 from actsearch.checks import check_one_of
-from actsearch.errors import StudyError
+from actsearch.errors import ActivationError, StudyError
 from actsearch.evaluation import Candidate, Objective
 from actsearch.execution import Executor
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import (
+    BASELINE,
     CandidateRecord,
     Diagnostics,
     StudyRecord,
@@ -35,6 +38,7 @@ from actsearch.report import (
 )
 from actsearch.report.optuna_view import optuna_study
 from actsearch.storage import Storage
+from actsearch.study.baseline import ATTRIBUTE, UNCHANGED
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver
 from actsearch.study.limits import Limits
@@ -82,8 +86,13 @@ class Study:
 
     @property
     def user_attrs(self) -> Mapping[str, Any]:
-        """Further data kept with the study, such as ``task_changes`` and ``warm_start``."""
-        return self._record.user_attrs
+        """Further data kept with the study, such as ``task_changes``, ``warm_start`` and ``learning_rate``."""
+        return self._read_again().user_attrs
+
+    def _read_again(self) -> StudyRecord:
+        """The stored settings, to which this process or another one may have added since."""
+        self._record = self._storage.study(self._record.name)
+        return self._record
 
     @property
     def direction(self) -> str | None:
@@ -243,7 +252,7 @@ class Study:
 
         Args:
             candidate: catalog name, formula or Expression; for a search by site also a mapping to these from every
-                group, or from some of them and ``"*"`` for the others.
+                group, or from some of them and ``"*"`` for the others; "baseline" or None for your model unchanged.
             hyperparameters: settings of a catalog row.
 
         Returns:
@@ -253,13 +262,27 @@ class Study:
             FormulaError, ActivationError: it is not a valid activation.
             SpaceError: a mapping names other sites than the study's groups.
         """
-        record = Candidate.of(candidate, **hyperparameters).record
-        own = CandidateRecord(record.activations, "user")
-        self._record = self._storage.study(self._record.name)  # groups may be known meanwhile
-        if (known := known_groups(self._record)) is not None:
+        own = self._enqueued(candidate, hyperparameters)
+        if not own.is_baseline and (known := known_groups(self._read_again())) is not None:
             own = known.groups.normalize(own)
         trial = TrialRecord(-1, TrialState.WAITING, own)
         return self._storage.add_trials(self._record.id, [trial], None)[0].number
+
+    def _enqueued(self, candidate: Any, hyperparameters: Mapping[str, Any]) -> CandidateRecord:
+        if candidate is None or candidate == BASELINE:
+            if hyperparameters:
+                raise StudyError(
+                    f"the model unchanged takes no {', '.join(hyperparameters)}: enqueue 'baseline' alone"
+                )
+            name = self._record.user_attrs.get(ATTRIBUTE)
+            return CandidateRecord.baseline(name if isinstance(name, str) else UNCHANGED)
+        if isinstance(candidate, nn.Module) and not isinstance(candidate, Activation):
+            raise ActivationError(
+                f"a module ({type(candidate).__name__}) cannot be enqueued: give a name of the catalog or a formula, "
+                "or 'baseline' for the model that the Task has"
+            )
+        record = Candidate.of(candidate, **hyperparameters).record
+        return CandidateRecord(record.activations, "user")
 
     def confirm(
         self,
@@ -292,8 +315,9 @@ class Study:
             StudyError: no complete trial, another process runs the study, or another thread optimizes or confirms one.
             TaskError: the task has no test data.
         """
+        record = self._read_again()
         confirmation = Confirmation(
-            self._storage, self._record, objective, top_k, seeds, baseline, min_effect
+            self._storage, record, objective, top_k, seeds, baseline, min_effect
         )
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)

@@ -11,18 +11,12 @@ from actsearch.evaluation import LARGEST_STACK, Request, Subject
 from actsearch.evaluation.request import Split
 from actsearch.records import CandidateRecord, Outcome, Score
 from actsearch.study.progress import Progress
+from actsearch.study.rate_grid import RateGrid
 from actsearch.study.unfinished import Unfinished
 
 __all__ = ["Trainings"]
 
 _log = logging.getLogger("actsearch")
-
-_GRID_STEP = 3.0  # learning rates are tried a factor of 3 apart
-_GRID_REACH = (
-    6  # and while the rate at an edge wins, the grid is extended up to six steps to either side
-)
-_FLAT_REACH = 3  # where scores are flat up to an edge, up to three: nothing may be found there
-_FLAT = 1e-3  # relative; scores that differ by less are flat, as are equal accuracies
 
 
 class Trainings:
@@ -33,16 +27,18 @@ class Trainings:
         count: trainings that were asked for so far, those that an interrupted call stored included.
     """
 
-    def __init__(self, subject: Subject, sign: int, bar: Progress, unfinished: Unfinished) -> None:
+    def __init__(
+        self, subject: Subject, grid: RateGrid, bar: Progress, unfinished: Unfinished
+    ) -> None:
         """Args:
         subject: what is trained.
-        sign: 1 where larger scores are better, else -1.
+        grid: learning rates around the one of the search.
         bar: advances with each training.
         unfinished: has those that an interrupted call has made, and is given each new one as it ends.
         """
         self._subject = subject
         self._largest_stack = LARGEST_STACK
-        self._sign = sign
+        self._grid = grid
         self._bar = bar
         self._unfinished = unfinished
         self.last_reason = ""
@@ -62,7 +58,7 @@ class Trainings:
         """
         requests = {}
         for position, record, seed, step in wanted:
-            lr = self.learning_rate(step)
+            lr = self._grid.rate(step)
             # diagnostics are of trials: nothing of a confirmation shows them
             request = Request(record, (seed,), split=split, lr=lr, diagnose=False)
             key = self._unfinished.key(request.phase, position, record, seed, step, lr)
@@ -140,8 +136,7 @@ class Trainings:
         extended while an edge wins, and where scores are flat up to an edge, which says nothing of what lies beyond.
         """
         table: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
-        steps = (0,) if self._subject.learning_rate is None else (0, -1, 1)
-        cells = itertools.product(steps, range(len(records)), range(len(seeds)))
+        cells = itertools.product(self._grid.first, range(len(records)), range(len(seeds)))
         wanted = [(row, column, step) for step, row, column in cells]
         while wanted:
             asked = [(row, records[row], seeds[column], step) for row, column, step in wanted]
@@ -151,40 +146,18 @@ class Trainings:
                 (row, column, outward)
                 for row, cells_of_row in enumerate(table)
                 for column, scores in enumerate(cells_of_row)
-                for outward in self._outward(scores)
+                for outward in self._grid.outward(_valid(scores))
             ]
         return table
 
     def best_step(self, scores: Mapping[int, Score]) -> int:
-        """The step with the best validation score; of equals, the nearest to the learning rate as given."""
-        return max(scores, key=lambda step: (self._rank_value(scores[step].valid), -abs(step)))
+        """The step with the best validation score; of equals, the nearest to the learning rate of the search."""
+        return self._grid.best(_valid(scores))
 
     def ends_at_best(self, scores: Mapping[int, Score]) -> bool:
         """Whether the best step is the last one tried, so that a better one may lie beyond the grid."""
-        return len(scores) > 1 and self.best_step(scores) in (min(scores), max(scores))
+        return self._grid.ends_at_best(_valid(scores))
 
-    def _outward(self, scores: Mapping[int, Score]) -> list[int]:
-        """The steps beyond edges that win, or up to which scores are flat; none where the grid reaches no further."""
-        if len(scores) == 1:
-            return []
-        best = self.best_step(scores)
-        outward = []
-        for edge, beyond in ((min(scores), min(scores) - 1), (max(scores), max(scores) + 1)):
-            reach = _GRID_REACH if edge == best else _FLAT_REACH
-            wins = edge == best or self._is_flat(scores[edge].valid, scores[best].valid)
-            if wins and abs(beyond) <= reach:
-                outward.append(beyond)
-        return outward
 
-    def _is_flat(self, edge: float | None, best: float | None) -> bool:
-        if edge is None or best is None or best == (1.0 if self._sign > 0 else 0.0):
-            return False  # diverged, or as good as accuracies and errors become
-        return abs(edge - best) <= _FLAT * max(abs(edge), abs(best))
-
-    def _rank_value(self, value: float | None) -> float:
-        return float("-inf") if value is None else self._sign * value
-
-    def learning_rate(self, step: int) -> float | None:
-        """The rate at a step of the grid; None where the objective has none."""
-        lr = self._subject.learning_rate
-        return None if lr is None else lr * _GRID_STEP**step
+def _valid(scores: Mapping[int, Score]) -> dict[int, float | None]:
+    return {step: score.valid for step, score in scores.items()}

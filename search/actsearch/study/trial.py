@@ -72,6 +72,11 @@ class Trial:
         return self._read_diagnostics(self.number if original is None else original)
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether it is the user's model unchanged, the first trial of a study that searches for a Task."""
+        return self.record.candidate.is_baseline
+
+    @property
     def candidate(self) -> Candidate:
         """What was tried: ``.module()``, ``.place(model)``, ``.formula``."""
         return Candidate(self.record.candidate)

@@ -98,7 +98,7 @@ def summarize_values(values: Mapping[str, str], changing: Collection[str] = ()) 
             where there are many.
     """
     if len(values.keys() | set(changing)) <= _NAMED:
-        return dict(sorted((values | dict.fromkeys(changing, CHANGES)).items()))
+        return dict(sorted({**values, **dict.fromkeys(changing, CHANGES)}.items()))
     parts: dict[str, dict[str, str]] = {}
     for name in sorted(values.keys() - set(changing)):
         value = values[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class Subject(ABC):
 
     Attributes:
         objective: what the user gave.
+        has_model: whether its model unchanged can be trained.
         keeps_given_weights: whether each training starts from the weights of a module that the user gave.
         metric: name of what a trial's value is.
         objectives: each objective's name with its own direction, None where the user has to set it; empty if not known.
@@ -40,11 +41,13 @@ class Subject(ABC):
         evaluation_interval: epochs or steps from one evaluation to the next.
         unit: "epoch" or "step", what the numbers of a curve's records count.
         learning_rate: as given; None where a verdict cannot tune it.
+        tune_lr: whether other rates are tried before a search, and "auto" where one has to be clearly better.
         device_type: kind of device that trains; empty where the objective decides.
         can_prune_afterwards: whether a pruner can decide on a training that has ended, from the values of its epochs.
     """
 
     objective: ObjectiveCallable
+    has_model: bool = False
     keeps_given_weights: bool = False
     metric: str = "value"
     objectives: Mapping[str, Direction | None] = MappingProxyType({})
@@ -52,6 +55,7 @@ class Subject(ABC):
     evaluation_interval: int = 1
     unit: str = "step"
     learning_rate: float | None = None
+    tune_lr: Literal["auto"] | bool = False
     device_type: str = ""
     can_prune_afterwards: bool = False
 

@@ -45,6 +45,7 @@ class TaskSubject(TaskAnalysis, Subject):
     """A Task with what was found out about it; every evaluation of its trainings is recorded."""
 
     can_prune_afterwards = True
+    has_model = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -55,6 +56,7 @@ class TaskSubject(TaskAnalysis, Subject):
         self.epochs = task.evaluations
         self.evaluation_interval = task.evaluation_interval
         self.unit = task.unit
+        self.tune_lr = task.tune_lr
         self.device_type = self.device.type
         if self.findings.may_stack_later:
             self.findings.stack_refusal = ""

@@ -1,0 +1,68 @@
+"""A grid of learning rates that goes on while something better may lie beyond its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["RateGrid"]
+
+_STEP = 3.0  # rates are tried a factor of 3 apart
+_REACH = (
+    6  # and while the rate at an edge wins, the grid is extended up to six steps to either side
+)
+_FLAT_REACH = 3  # where scores are flat up to an edge, up to three: nothing may be found there
+_FLAT = 1e-3  # relative; scores that differ by less are flat, as are equal accuracies
+
+
+class RateGrid:
+    """Learning rates by step from the one that is given; which to try next, and which is best.
+
+    Scores are by step, None where the training diverged.
+    """
+
+    def __init__(self, given: float | None, sign: int) -> None:
+        """Args:
+        given: the learning rate at step 0; None where the objective has none that can be set.
+        sign: 1 where larger scores are better, else -1.
+        """
+        self._given = given
+        self._sign = sign
+
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The steps to begin with."""
+        return (0,) if self._given is None else (0, -1, 1)
+
+    def rate(self, step: int) -> float | None:
+        """The learning rate at a step; None where the objective has none."""
+        return None if self._given is None else self._given * _STEP**step
+
+    def best(self, scores: Mapping[int, float | None]) -> int:
+        """The step with the best score; of equals, the nearest to the learning rate as given."""
+        return max(scores, key=lambda step: (self._rank_value(scores[step]), -abs(step)))
+
+    def ends_at_best(self, scores: Mapping[int, float | None]) -> bool:
+        """Whether the best step is the last one tried, so that a better one may lie beyond the grid."""
+        return len(scores) > 1 and self.best(scores) in (min(scores), max(scores))
+
+    def outward(self, scores: Mapping[int, float | None]) -> list[int]:
+        """The steps beyond edges that win, or up to which scores are flat; none where the grid reaches no further."""
+        if len(scores) == 1:
+            return []
+        best = self.best(scores)
+        outward = []
+        for edge, beyond in ((min(scores), min(scores) - 1), (max(scores), max(scores) + 1)):
+            reach = _REACH if edge == best else _FLAT_REACH
+            wins = edge == best or self.is_flat(scores[edge], scores[best])
+            if wins and abs(beyond) <= reach:
+                outward.append(beyond)
+        return outward
+
+    def is_flat(self, edge: float | None, best: float | None) -> bool:
+        """Whether two scores say nothing of which rate is better, and others might."""
+        if edge is None or best is None or best == (1.0 if self._sign > 0 else 0.0):
+            return False  # diverged, or as good as accuracies and errors become
+        return abs(edge - best) <= _FLAT * max(abs(edge), abs(best))
+
+    def _rank_value(self, value: float | None) -> float:
+        return float("-inf") if value is None else self._sign * value

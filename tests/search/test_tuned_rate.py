@@ -1,0 +1,206 @@
+"""The learning rate of a search, chosen with the model unchanged before the first trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import actsearch as acs
+from actsearch.evaluation.request import Outcomes, Request
+from actsearch.evaluation.subject import Subject
+from actsearch.placement.random_streams import isolated_random
+from actsearch.records import Outcome, StudyRecord, TrialState
+from actsearch.seeds import derive, seed_list
+from actsearch.storage import Storage
+from actsearch.study.rate import choose_rate
+from actsearch.training import fit
+
+X = torch.randn(96, 2, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] + X[:, 1] > 0).long()
+SLOW = 1e-4  # far too small for four epochs
+
+
+def make() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+class NeverRead(torch.utils.data.Dataset[Any]):
+    """Test data: a search must not look at them."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Any:
+        raise AssertionError("test data were read")
+
+
+def task(**changes: Any) -> acs.Task:
+    settings = {
+        "model": make, "train": (X[:64], Y[:64]), "valid": (X[64:80], Y[64:80]), "test": (X[80:], Y[80:]),
+        "loss": F.cross_entropy, "metric": "loss", "epochs": 4, "batch_size": 16, "lr": SLOW, "device": "cpu",
+        "diagnostics": False,
+    }  # fmt: skip
+    return acs.Task(**{**settings, **changes})
+
+
+def study(**how: Any) -> acs.Study:
+    space = acs.Space(activations=["tanh", "gelu", "silu", "elu"])
+    return acs.create_study(**{"study_name": "s", "strategy": "random", "space": space, **how})
+
+
+def run(made: acs.Study, count: int, what: acs.Task | None = None) -> None:
+    made.optimize(what or task(), n_trials=count, show_progress_bar=False)
+
+
+def rows(made: acs.Study) -> list[Any]:
+    return [(t.number, t.candidate.label, t.state, t.value) for t in made.trials]
+
+
+def plain_value(lr: float) -> float:
+    """What the model unchanged reaches at a rate under the study's seed, without a study."""
+    (seed,) = seed_list(0, "search", 1)
+    with isolated_random(derive(seed, "init")):
+        model = make()
+    return fit(task(lr=lr), model, seed).metrics["loss"]
+
+
+def test_a_rate_that_is_far_too_small_is_replaced_and_it_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = study()
+    run(made, 2, task(test=NeverRead()))
+    tried = dict(made.user_attrs["learning_rate"]["tried"])
+    used = made.user_attrs["learning_rate"]["used"]
+    assert used == min(tried, key=tried.__getitem__) > 20 * SLOW
+    assert tried == {lr: plain_value(lr) for lr in tried}
+    assert made.trials[0].value == plain_value(used)
+    assert f"trials train with lr {used:.2g}, not 0.0001" in caplog.text
+    assert "Task(tune_lr=False) keeps the given one" in caplog.text
+
+
+def test_candidates_train_at_it_as_well() -> None:
+    made, fast = study(), study()
+    run(made, 3)
+    run(fast, 3, task(lr=made.user_attrs["learning_rate"]["used"], tune_lr=False))
+    assert rows(made) == rows(fast)
+
+
+def test_a_good_rate_is_kept() -> None:
+    made = study()
+    best = min((3.0**step * SLOW for step in range(8)), key=plain_value)
+    run(made, 1, task(lr=best))
+    assert made.user_attrs["learning_rate"]["used"] == best
+
+
+@pytest.mark.parametrize("tune_lr", [False, True])
+def test_it_can_be_left_out_or_taken_in_any_case(tune_lr: bool) -> None:
+    made = study()
+    run(made, 1, task(tune_lr=tune_lr))
+    assert ("learning_rate" in made.user_attrs) is tune_lr
+    assert (made.trials[0].value == plain_value(SLOW)) is not tune_lr
+
+
+def test_where_the_optimizer_sets_its_own_rates_none_is_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def own(parameters: Any, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    made = study()
+    with caplog.at_level(logging.INFO, "actsearch"):
+        run(made, 1, task(optimizer=own))
+    assert "learning_rate" not in made.user_attrs
+    assert "sets its own" in caplog.text
+
+
+def test_a_search_in_parts_makes_the_same_trials(sqlite_url: str) -> None:
+    whole = study()
+    run(whole, 4)
+    parts = study(storage=sqlite_url)
+    run(parts, 1)
+    run(acs.load_study(study_name="s", storage=sqlite_url), 3)
+    assert rows(whole) == rows(parts)
+
+
+def test_interrupted_it_is_done_again(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = study()
+    run(whole, 2)
+    made = study(storage=sqlite_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "update_study", _fail_after(2, Storage.update_study))
+        with pytest.raises(KeyboardInterrupt):
+            run(made, 2)
+    assert made.trials == []
+    made = acs.load_study(study_name="s", storage=sqlite_url)
+    assert made.user_attrs["learning_rate"] == {}
+    run(made, 2)
+    assert rows(made) == rows(whole)
+
+
+def _fail_after(count: int, function: Any) -> Any:
+    """The function, interrupted at its call of that number."""
+    calls: list[int] = []
+
+    def counted(*arguments: Any, **others: Any) -> Any:
+        calls.append(1)
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        return function(*arguments, **others)
+
+    return counted
+
+
+def test_a_verdict_tunes_around_the_rate_of_the_search() -> None:
+    made = study()
+    run(made, 3)
+    used = made.user_attrs["learning_rate"]["used"]
+    verdict = made.confirm(task(), top_k=1, seeds=2, show_progress_bar=False)
+    again = study()
+    at_once = task(lr=used, tune_lr=False)
+    run(again, 3, at_once)
+    same = again.confirm(at_once, top_k=1, seeds=2, show_progress_bar=False)
+    assert verdict.baseline.values == same.baseline.values
+    assert verdict.baseline.as_given == same.baseline.as_given
+
+
+def test_it_is_tuned_for_several_objectives_by_the_first() -> None:
+    made = study(directions=("minimize", "minimize"))
+    run(made, 1, task(objectives=("loss", "size")))
+    assert made.user_attrs["learning_rate"]["used"] > 20 * SLOW
+
+
+class Lucky(Subject):
+    """A subject that scores well at one rate under the study's seed alone."""
+
+    learning_rate = 1e-2
+    tune_lr = "auto"
+
+    def train(self, requests: Any, *more: Any, **others: Any) -> Outcomes:
+        return Outcomes(map(self._outcome, requests))
+
+    def _outcome(self, request: Request) -> Outcome:
+        is_good = request.seeds == (0,) and request.lr == pytest.approx(3e-2)
+        return Outcome(TrialState.COMPLETE, 0.9 if is_good else 0.5)
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def test_id(self, study_id: int) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("tune_lr", "used"), [("auto", 1e-2), (True, 3e-2)])
+def test_luck_under_one_seed_changes_no_rate(tune_lr: Any, used: float) -> None:
+    subject: Any = Lucky()
+    subject.tune_lr = tune_lr
+    record = dataclasses.replace(study().record, direction="maximize")
+    assert isinstance(record, StudyRecord)
+    chosen = choose_rate(subject, record, (0,), lambda: False)
+    assert chosen is not None
+    assert chosen["used"] == pytest.approx(used)
