@@ -247,10 +247,11 @@ def hostile(marker: Path, huge: int = _HUGE) -> dict[str, Any]:
 
 _NAMES = re.compile(
     r"torch|nn|F|x|self|shape|channels|theta_\d+|axis|value|surrogate|super|float|int|piecewise|mix|"
-    r"a|b|weight|left|right|channel_axis|[A-Z][A-Za-z0-9_]*"
+    r"a|b|weight|left|right|channel_axis|[A-Z][A-Za-z0-9_]*|"
+    r"model|learned|id|p|m|isinstance|parts|parameter|parameter_groups|list|dict"
 )
 _STATEMENTS = (ast.Expr, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
-_KNOWN_TEXTS = re.compile(r"nan|-?inf|tanh|none|tensor|channel")
+_KNOWN_TEXTS = re.compile(r"nan|-?inf|tanh|none|tensor|channel|params|weight_decay")
 
 
 def check_python(code: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import keyword
 import math
 import textwrap
@@ -65,6 +66,7 @@ def to_python(
 
     Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, on axis 1.
     With learned values they start there instead, and the number of channels is that of the values.
+    Behind a verdict's activation stand the learning rate that it won at, and the optimizer with its groups.
     Maxout takes ``channel_axis``, and its docstring says how wide the layer before it must be.
 
     Args:
@@ -98,7 +100,8 @@ def to_python(
     if several := resolve_records(row):
         if learned is not None:
             raise ActivationError("learned values belong to one activation: write each by itself")
-        return write_module(several, name or "FoundActivation", note, to_python)
+        file = write_module(several, name or "FoundActivation", note, to_python)
+        return file + _training_code(file, what)
     record = describe(row)
     values = check_learned(record, what if isinstance(what, Activation) else learned)
     row = CATALOG[record.name] if record.name else None
@@ -117,7 +120,27 @@ def to_python(
         name=class_name,
         doc=_doc(record, row),
     )
-    return head + textwrap.indent(body, "    ")
+    file = head + textwrap.indent(body, "    ")
+    return file + _training_code(file, what)
+
+
+def _training_code(file: str, what: Any) -> str:
+    """How to train it: of a verdict, and of a trial that one has compared."""
+    row: VerdictRow | None = None
+    verdict = what if isinstance(what, Verdict) else getattr(what, "verdict", None)
+    if isinstance(what, Verdict):
+        row = what.winner
+    elif isinstance(verdict, Verdict) and isinstance(trial := what.record, TrialRecord):
+        row = verdict.row(trial.number)
+    if row is None or not isinstance(verdict, Verdict):
+        return ""
+    learning = [
+        part.name
+        for part in ast.parse(file).body
+        if isinstance(part, ast.ClassDef) and "nn.Parameter(" in ast.unparse(part)
+    ]
+    code = verdict.recipe(row).code(learning)
+    return f"\n\n{code}" if code else ""
 
 
 def _class_body(

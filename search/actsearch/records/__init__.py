@@ -9,6 +9,7 @@ from actsearch.records.candidate import (
     Curve,
 )
 from actsearch.records.diagnostics import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics
+from actsearch.records.training_settings import OPTIMIZERS, TrainingSettings
 from actsearch.records.trial import (
     EpochRecord,
     EvaluationRecord,
@@ -24,6 +25,7 @@ __all__ = [
     "BASELINE",
     "CURVE_POINTS",
     "HISTOGRAM_EDGES",
+    "OPTIMIZERS",
     "SHARED",
     "ActivationRecord",
     "RunGoal",
@@ -36,6 +38,7 @@ __all__ = [
     "Score",
     "SiteDiagnostics",
     "StudyRecord",
+    "TrainingSettings",
     "TrialRecord",
     "TrialState",
 ]

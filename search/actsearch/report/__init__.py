@@ -30,6 +30,7 @@ from actsearch.report.twins import Twins, find_twins
 from actsearch.report.verdict import (
     KeptWeights,
     Measured,
+    Recipe,
     SharedRows,
     Verdict,
     VerdictRow,
@@ -45,6 +46,7 @@ __all__ = [
     "Measured",
     "Pruning",
     "Reader",
+    "Recipe",
     "SharedRows",
     "StudySummary",
     "Twins",

@@ -189,6 +189,7 @@ class Confirmation:
             verdict,
             kept_weights=share and KeptWeights(*share, given=given),
             trainings=self._trainings.count,
+            settings=self._subject.settings(),
         )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
@@ -333,6 +334,7 @@ class Confirmation:
             contender.record.to_json(),
             contender.others,
             sum(self._trainings.ends_at_best(scores) for scores in runs),
+            tuple(rate for step in chosen if (rate := self._grid.rate(step)) is not None),
         )
         return measured, any(scores[0].blind for scores in runs)
 

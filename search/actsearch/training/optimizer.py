@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from actsearch.activations import Activation
 from actsearch.errors import TaskError
+from actsearch.records import OPTIMIZERS
 from actsearch.task import Task
 
 __all__ = [
     "build_for_model",
     "build_for_parameters",
     "needs_closure",
+    "optimizer_settings",
     "parameter_groups",
     "takes_model",
 ]
@@ -125,6 +127,27 @@ def _spare_from_decay(optimizer: torch.optim.Optimizer, learned: Sequence[Tensor
     left = [item for item in learned if id(item) in missing]
     if left:
         optimizer.add_param_group({"params": left, "weight_decay": 0.0})
+
+
+def optimizer_settings(task: Task) -> tuple[str, dict[str, Any], float | None]:
+    """Name, options and weight decay of a task's optimizer, where that is a class of torch's own or a partial of one.
+
+    Otherwise an empty name, no options, and None for a weight decay that is decided elsewhere.
+    """
+    function: Any = task.optimizer
+    options: dict[str, Any] = {}
+    if isinstance(function, functools.partial) and not function.args:
+        function, options = function.func, dict(function.keywords)
+    name = getattr(function, "__name__", "")
+    plain = (bool, int, float, type(None), tuple)
+    if (
+        name not in OPTIMIZERS
+        or function is not getattr(torch.optim, name)
+        or not all(isinstance(value, plain) for value in options.values())
+    ):
+        return "", {}, task.weight_decay or None
+    preset = options.pop("weight_decay", 0.0)
+    return name, options, float(task.weight_decay or preset)
 
 
 def takes_model(function: Any) -> bool:

@@ -15,7 +15,7 @@ from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.placement import Sites
-from actsearch.records import CandidateRecord, EpochRecord, Outcome
+from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrainingSettings
 from actsearch.task.metrics import Direction
 from actsearch.training import Overlap
 
@@ -165,6 +165,10 @@ class Subject(ABC):
 
     def forecast_seconds(self) -> float | None:
         """Seconds that one training of the unchanged model is expected to take; None where that is not known."""
+        return None
+
+    def settings(self) -> TrainingSettings | None:
+        """How it trains, for those who use a result; None where the objective keeps that to itself."""
         return None
 
     def baseline_label(self) -> str:

@@ -25,10 +25,16 @@ from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
-from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrialState
+from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrainingSettings, TrialState
 from actsearch.task import Task
 from actsearch.task.identity import describe_task, summarize_values
-from actsearch.training import TrainingResult, fit, isolated_random, uses_learning_rate
+from actsearch.training import (
+    TrainingResult,
+    fit,
+    isolated_random,
+    optimizer_settings,
+    uses_learning_rate,
+)
 from actsearch.training.convention import Reading, known_reading, set_reading
 from actsearch.training.streams import check_ends
 
@@ -291,6 +297,16 @@ class TaskSubject(TaskAnalysis, Subject):
         started = time.perf_counter()
         fit(self.task, model, 0, epochs=1)
         return (time.perf_counter() - started) * self.task.evaluations
+
+    def settings(self) -> TrainingSettings:
+        """See :meth:`Subject.settings`."""
+        hidden = (site for site in self.sites() if site.role == "hidden")
+        return TrainingSettings(
+            self.task.lr,
+            *optimizer_settings(self.task),
+            self.task.gain,
+            tuple((site.path, site.type) for site in hidden),
+        )
 
     def baseline_label(self) -> str:
         """See :meth:`Subject.baseline_label`."""

@@ -7,11 +7,13 @@ from actsearch.report.verdict.compute import (
     count_comparisons,
     shrunken_means,
 )
+from actsearch.report.verdict.recipe import Recipe
 from actsearch.report.verdict.rows import Verdict, VerdictRow, read_verdicts
 
 __all__ = [
     "KeptWeights",
     "Measured",
+    "Recipe",
     "SharedRows",
     "Verdict",
     "VerdictRow",

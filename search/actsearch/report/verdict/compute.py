@@ -30,13 +30,14 @@ class Measured:
         formula: its formula; for the model unchanged, its label.
         label: short text for tables.
         values: one score a seed, None where training diverged; seeds in one order for all.
-        as_given: scores at the task's own learning rate, likewise; None where they are the same.
+        as_given: scores at the learning rate of the search, likewise; None where they are the same.
         learning_rate: the learning rate chosen on validation data, median over seeds; None if none was chosen.
         number: trial number; None for the baseline.
         is_catalog: whether it is a catalog row.
         activation: the activation as JSON data, of several by group; None for the model unchanged.
         others: values in other objectives, to be shown beside.
         at_grid_end: seeds whose best learning rate is the last one that was tried.
+        learning_rates: those chosen, one for each seed.
     """
 
     formula: str
@@ -49,6 +50,7 @@ class Measured:
     activation: Mapping[str, Any] | None = None
     others: Mapping[str, float] = field(default_factory=dict)
     at_grid_end: int = 0
+    learning_rates: tuple[float, ...] = ()
 
 
 def compute_verdict(
@@ -217,6 +219,7 @@ def _compare(
         item.activation,
         item.others,
         item.at_grid_end,
+        item.learning_rates,
     )
 
 

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from actsearch.errors import ActivationError, StorageError
-from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord, TrainingSettings
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
+from actsearch.report.verdict.recipe import Recipe, read_settings
 from actsearch.report.verdict.table import draw_table, format_signed, format_value
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
@@ -43,7 +44,7 @@ class VerdictRow:
         p_value: two-sided paired t test, multiplied by the number of comparisons (at most 1).
         verdict: the word read from the interval.
         values: the scores, a diverged seed as the worst value seen.
-        as_given: mean score at the task's own learning rate.
+        as_given: mean score at the learning rate of the search.
         learning_rate: the tuned learning rate, median over seeds, if one was chosen.
         diverged: how many seeds diverged.
         number: trial number.
@@ -52,6 +53,7 @@ class VerdictRow:
             None for the model unchanged.
         others: its values in the study's other objectives, as the search measured them; not compared.
         at_grid_end: how many seeds have their best learning rate at the end of the grid: a better one may lie beyond.
+        learning_rates: those chosen, one for each seed; empty where none was, or a version before this stored it.
 
     Example:
         >>> def objective(candidate, run):
@@ -82,6 +84,7 @@ class VerdictRow:
     activation: Mapping[str, Any] | None = None
     others: Mapping[str, float] = field(default_factory=dict)
     at_grid_end: int = 0
+    learning_rates: tuple[float, ...] = ()
 
     @property
     def is_at_grid_end(self) -> bool:
@@ -139,6 +142,7 @@ class Verdict:
         kept_weights: how much of the model is pretrained (fine-tuning); None where nothing is.
         shared_rows: test rows that the search has seen, if there are any: of train, of valid.
         trainings: how many trainings it took; 0 in verdicts that were stored before they were counted.
+        settings: how a Task is trained; None for an objective of the user's own, and in verdicts of before.
 
     Example:
         >>> def objective(candidate, run):
@@ -166,6 +170,7 @@ class Verdict:
     kept_weights: KeptWeights | None = None
     shared_rows: tuple[SharedRows, ...] = ()
     trainings: int = 0
+    settings: TrainingSettings | None = None
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -204,7 +209,7 @@ class Verdict:
         if self.winner is not self.baseline:
             row = self.winner
             text = (
-                f"Use {row.label}: its {self.metric} is {format_value(abs(row.difference))} "
+                f"Use {row.label}{self._training(row)}: its {self.metric} is {format_value(abs(row.difference))} "
                 f"{'higher' if row.difference > 0 else 'lower'} than with {base} "
                 f"(95 % interval {format_value(row.low)} to {format_value(row.high)})."
             )
@@ -218,8 +223,9 @@ class Verdict:
             return text
         equal = [row.label for row in self.rows if row.verdict == "equivalent"]
         if equal and self.min_effect is not None:
+            are = "is" if len(equal) == 1 else "are"
             text = (
-                f"Keep {base}: {', '.join(equal)} {'is' if len(equal) == 1 else 'are'} equivalent"
+                f"Keep {base}{self._training(self.baseline)}: {', '.join(equal)} {are} equivalent"
             )
             text += f" to within {format_value(self.min_effect)}"
             unclear = [row.label for row in self.rows if row.verdict == "not distinguishable"]
@@ -227,9 +233,23 @@ class Verdict:
                 f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
             )
         return (
-            f"Keep {base}: nothing beat it; "
+            f"Keep {base}{self._training(self.baseline)}: nothing beat it; "
             f"differences above {format_value(self.visible_difference)} would have shown."
         )
+
+    @staticmethod
+    def _training(row: VerdictRow) -> str:
+        """At which rate it won: at another one the difference may be another."""
+        return "" if row.learning_rate is None else f", trained with lr {row.learning_rate:.2g}"
+
+    def recipe(self, row: VerdictRow | None = None) -> Recipe:
+        """What to set to get the result of a line; ``acs.to_python(verdict)`` writes it as code.
+
+        Args:
+            row: one of ``rows``, or ``baseline``; by default the winner.
+        """
+        row = self.winner if row is None else row
+        return Recipe(row.label, row.learning_rate, row.learning_rates, self.settings)
 
     def _grid_ends(self) -> str:
         """Which rows were not tuned to their best, and what to do."""
@@ -324,6 +344,7 @@ class Verdict:
             kept_weights=KeptWeights.read(data.get("kept_weights")),
             shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
             trainings=stored.read_count(data.get("trainings", 0)),
+            settings=read_settings(data.get("settings")),
         )
 
 
@@ -358,5 +379,6 @@ def _read_row(data: Mapping[str, Any]) -> VerdictRow:
         activation=what.activation,
         at_grid_end=stored.read_count(data.get("at_grid_end", 0)),
         others={one_line(name): stored.read_number(value) for name, value in others},
+        learning_rates=stored.read_numbers(data.get("learning_rates", ())),
         **{name: stored.read_number(data[name]) for name in names},
     )
