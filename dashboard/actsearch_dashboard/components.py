@@ -182,7 +182,7 @@ def _verdict_line(row: VerdictRow) -> dict[str, Any]:
         "high": None if is_baseline else row.high,
         "p": None if is_baseline else row.p_value,
         "learning rate": row.learning_rate,
-        "as given": row.as_given,
+        "untuned": row.as_given,
         "trial": row.number,
         "formula": row.formula,
     }

@@ -49,7 +49,7 @@ def make_task(**settings: Any) -> acs.Task:
         (dict(steps=0), "steps must be an integer from 1"),
         (dict(steps=1.5), "steps must be an integer from 1 to 2147483647, not 1.5"),
         (dict(patience=0), "patience must be an integer from 1"),
-        (dict(schedule_every="batch"), "schedule_every must be 'step' or 'epoch', not 'batch'"),
+        (dict(schedule_every="batch"), "schedule_every must be 'step', 'epoch' or None, not 'batch'"),
         (dict(tune_lr="yes"), "tune_lr must be 'auto', True or False"),
         (dict(patience=2, metric=lambda output, target: 0.0), "it is not known whether"),
     ],

@@ -237,7 +237,7 @@ def test_a_schedule_for_epochs_that_is_stepped_every_batch_is_refused(
     "schedule",
     [
         lambda o, n: lr_scheduler.CosineAnnealingLR(o, n),
-        lambda o, n: lr_scheduler.CosineAnnealingWarmRestarts(o, 5),
+        lambda o, n: lr_scheduler.CosineAnnealingWarmRestarts(o, 25),
         lambda o, n: lr_scheduler.OneCycleLR(o, 0.1, total_steps=n),
         lambda o, n: lr_scheduler.LambdaLR(o, lambda step: step / n),
         lambda o, n: lr_scheduler.MultiStepLR(o, [n // 2, n * 3 // 4]),
@@ -245,6 +245,38 @@ def test_a_schedule_for_epochs_that_is_stepped_every_batch_is_refused(
 )
 def test_schedules_that_come_down_late_are_taken(schedule: Any) -> None:
     assert len(rates(schedule=schedule, epochs=20)) == 60
+
+
+@pytest.mark.parametrize(
+    ("schedule", "number"),
+    [
+        (lambda o: lr_scheduler.MultiStepLR(o, [2, 3], 0.5), "milestones=3"),
+        (lambda o: lr_scheduler.StepLR(o, 2, 0.5), "step_size=2"),
+        (lambda o: lr_scheduler.LinearLR(o, total_iters=4), "total_iters=4"),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 4), "T_max=4"),
+        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2), "T_0=2"),
+        (
+            lambda o: lr_scheduler.SequentialLR(
+                o,
+                [lr_scheduler.LinearLR(o, total_iters=1), lr_scheduler.StepLR(o, 2, 0.5)],
+                milestones=[1],
+            ),
+            "step_size=2",
+        ),
+    ],
+)
+def test_numbers_that_may_count_epochs_or_steps_are_refused_and_both_can_be_said(
+    schedule: Any, number: str
+) -> None:
+    settings = dict(schedule=lambda optimizer, total: schedule(optimizer), epochs=4)
+    with pytest.raises(
+        acs.TaskError, match=f"has {number}, which may count the 4 epochs or the 12 steps"
+    ):
+        fit(make_task(**settings), built(), 0)
+    by_epoch = rates(**settings, schedule_every="epoch")
+    assert [len(set(by_epoch[i : i + 3])) for i in range(0, 12, 3)] == [1] * 4
+    by_step = rates(**settings, schedule_every="step")
+    assert len(set(by_step[:6])) > 1
 
 
 def test_a_long_schedule_is_looked_through_as_far_as_is_cheap(

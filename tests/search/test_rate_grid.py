@@ -123,3 +123,10 @@ def test_what_diverges_ends_the_grid() -> None:
     assert tried == [-1, 0, 1, 2]
     assert trainings.best_step(scores) == 1
     assert not trainings.ends_at_best(scores)
+
+
+def test_where_all_diverge_the_grid_goes_down() -> None:
+    trainings, scores, tried = tune(lambda lr: None if lr > 1e-3 else math.log(lr))
+    assert tried == [-4, -3, -2, -1, 0, 1]
+    assert trainings.best_step(scores) == -3
+    assert tune(lambda lr: None)[2] == list(range(-6, 2))

@@ -91,6 +91,12 @@ class Scaled(nn.Module):
         )
 
 
+def shifting(shift: float) -> nn.Module:
+    model = make()
+    model.register_buffer("shift", torch.tensor([shift]))
+    return model
+
+
 def sampled(weights: list[float]) -> DataLoader[Any]:
     sampler = WeightedRandomSampler(weights, 12)
     return DataLoader(TensorDataset(X, Y), batch_size=4, sampler=sampler)
@@ -146,6 +152,13 @@ def test_another_value_makes_another_task_and_is_named(kind: str) -> None:
     assert one != other
     field = next(iter(CHANGES[kind][0]))
     assert {name.partition(".")[0] for name in one if one[name] != other.get(name)} == {field}
+
+
+def test_buffers_of_the_model_are_part_of_it() -> None:
+    one, other, same = (
+        task(model=lambda shift=shift: shifting(shift)).describe() for shift in (1.0, 3.0, 1.0)
+    )
+    assert one["buffers"] == same["buffers"] != other["buffers"]
 
 
 @pytest.mark.parametrize("name", ["SCALE", "WEIGHT", "SETTINGS"])

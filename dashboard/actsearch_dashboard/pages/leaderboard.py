@@ -59,10 +59,11 @@ _VERDICT_COLUMNS = {
         format="%.3f", help="Paired t test, multiplied by the number of comparisons."
     ),
     "learning rate": st.column_config.NumberColumn(
-        format="%.2g", help="Chosen on validation data, for the baseline likewise."
+        format="%.2g",
+        help="Chosen on validation data for each seed, for the baseline likewise; the median.",
     ),
-    "as given": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS, help="Mean at the task's own learning rate."
+    "untuned": st.column_config.NumberColumn(
+        format=FOUR_DECIMALS, help="Mean at the learning rate of the search."
     ),
 }
 

@@ -39,7 +39,7 @@ from actsearch.storage import Lease, Storage, versions
 from actsearch.study.alarms import describe_equal_scores
 from actsearch.study.clones import near_clone
 from actsearch.study.contender import Contender, identity, same_training
-from actsearch.study.preparation import VALUES, resolve_direction, task_differences
+from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
@@ -148,8 +148,9 @@ class Confirmation:
     def _description(self) -> dict[str, Any]:
         """What the verdict is known by; without what a study of an earlier version does not hold of its task."""
         described = self._subject.describe()
-        if self._study.task is not None and VALUES not in self._study.task:
-            described.pop(VALUES, None)
+        if self._study.task is not None:
+            for key in set(LATER) - set(self._study.task):
+                described.pop(key, None)
         return described
 
     def _check_same_task(self) -> None:

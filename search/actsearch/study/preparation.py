@@ -16,10 +16,13 @@ from actsearch.storage import Storage
 from actsearch.strategies import SiteGroups
 from actsearch.task.identity import CHANGES
 
-__all__ = ["VALUES", "read_competition", "group_samples", "resolve_direction", "task_differences"]
+__all__ = ["LATER", "read_competition", "group_samples", "resolve_direction", "task_differences"]
 
 VALUES = "values"
 """Key of the values of a task's functions in its description."""
+
+LATER = (VALUES, "buffers")
+"""Keys that the first versions did not store."""
 
 _DIFFERENT_LINES = 10  # of a model's repr; an error message has to stay readable
 
@@ -49,13 +52,13 @@ def task_differences(
 ) -> list[str]:
     """What changed in a task, a line each; of a model, the lines of its repr that differ.
 
-    Values of functions are compared where they are stored (the first versions did not store them), and where training
+    Values of functions and buffers are compared where they are stored (the first versions did not), and where training
     leaves them as they are, then and now.
     """
     differences = []
     for key in sorted({*stored, *given} - set(ignoring)):
         before, now = stored.get(key), given.get(key)
-        if before == now or CHANGES in (before, now) or (key == VALUES and before is None):
+        if before == now or CHANGES in (before, now) or (key in LATER and before is None):
             continue
         if key == VALUES and isinstance(before, Mapping) and isinstance(now, Mapping):
             differences += task_differences(before, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actsearch.evaluation import LARGEST_STACK, Request, Subject
@@ -21,8 +21,10 @@ RATE = "learning_rate"
 
 It is empty until they are tried, and absent where none are to be, as in studies that were stored before."""
 
-_FRESH_SEEDS = 2  # under which a better rate has to prove itself
-_SHARE = 0.5  # of what it gained, at each of these: the best of several is partly luck
+_FRESH_SEEDS = (
+    2  # under which a better rate has to prove itself: the best of several is partly luck
+)
+_FINALISTS = 2  # rates that may: with one seed, the best of several is often not the best one
 
 
 def may_choose_rate(subject: Subject) -> bool:
@@ -51,8 +53,8 @@ def choose_rate(
 ) -> dict[str, Any] | None:
     """Train the model unchanged at a grid of rates, on validation data; what is to be stored under :data:`RATE`.
 
-    A rate that is better in the first sweep is trained under fresh seeds beside the given one, and is used where it
-    keeps half of its gain under each of them; with ``tune_lr=True`` the best of the sweep is used as it is.
+    The two best rates of the sweep, where they are better than the given one, are trained beside it under fresh seeds.
+    The best of those that are better under every seed is used; with ``tune_lr=True`` the best of the sweep as it is.
 
     Args:
         subject: what the study optimises; its learning rate can be set.
@@ -73,24 +75,19 @@ def choose_rate(
             return None
         scores |= dict(zip(wanted, found, strict=True))
         wanted = grid.outward(scores)
-    best = grid.best(scores)
-    used = best
-    if best != 0 and subject.tune_lr != True:  # noqa: E712 -- it may be the word "auto"
+    best = used = grid.best(scores)
+    if best != 0 and subject.tune_lr == "auto":
+        finalists = grid.ranked(scores)[:_FINALISTS]
+        steps = [0, *finalists[: finalists.index(0) if 0 in finalists else None]]
         fresh = seed_list(study.seed, "learning rate", _FRESH_SEEDS)
-        pairs = [(step, seed) for seed in fresh for step in (0, best)]
+        pairs = [(step, seed) for step in steps for seed in fresh]
         found = _train(subject, pairs, grid, should_stop)
         if found is None:
             return None
-        gains = [
-            _gain(given, other, sign)
-            for given, other in (
-                (scores[0], scores[best]),
-                *zip(found[::2], found[1::2], strict=True),
-            )
-        ]
-        flat = grid.is_flat(scores[0], scores[best])
-        if flat or any(gain < _SHARE * gains[0] for gain in gains):
-            used = 0
+        again = [found[i : i + _FRESH_SEEDS] for i in range(0, len(found), _FRESH_SEEDS)]
+        used = _choose(
+            {step: [scores[step], *own] for step, own in zip(steps, again, strict=True)}, grid
+        )
     chosen = {
         "given": grid.rate(0),
         "used": grid.rate(used),
@@ -100,11 +97,20 @@ def choose_rate(
     return chosen
 
 
-def _gain(given: float | None, other: float | None, sign: int) -> float:
-    """By how much the other rate is better; all there is where the given one diverges alone."""
-    if other is None:
-        return float("-inf")
-    return float("inf") if given is None else sign * (other - given)
+def _choose(scores: Mapping[int, Sequence[float | None]], grid: RateGrid) -> int:
+    """The step with the best mean of those that are better than step 0 under every seed; 0 where none is."""
+    means = {0: _mean(scores[0])}
+    for step, own in scores.items():
+        beats = [grid.is_better(new, old) for new, old in zip(own, scores[0], strict=True)]
+        if step and all(beats) and not grid.is_flat(mean := _mean(own), means[0]):
+            means[step] = mean
+    better = {step: mean for step, mean in means.items() if step}
+    return grid.best(better) if better else 0
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    reached = [score for score in scores if score is not None]
+    return sum(reached) / len(reached) if len(reached) == len(scores) else None
 
 
 def _train(
@@ -152,9 +158,11 @@ def _tell(
             study.name, chosen["used"], chosen["given"], tried, metric, named(used), named(0),
             "; a better one may lie beyond" if grid.ends_at_best(scores) else "",
         )  # fmt: skip
-    else:
-        _log.info(
-            "study %s: trials train with the given lr, %.2g: %s %s",
-            study.name, chosen["given"], tried,
-            "none is better" if best == 0 else f"{named(best)} is not clearly better than {named(0)}",
-        )  # fmt: skip
+        return
+    level = logging.INFO if best == 0 else logging.WARNING
+    _log.log(
+        level, "study %s: trials train with the given lr, %.2g: %s %s",
+        study.name, chosen["given"], tried,
+        "none is better" if best == 0 else
+        f"none is better under each of {1 + _FRESH_SEEDS} seeds; under the first, {named(best)} is, against {named(0)}",
+    )  # fmt: skip

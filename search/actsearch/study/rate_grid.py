@@ -39,18 +39,31 @@ class RateGrid:
 
     def best(self, scores: Mapping[int, float | None]) -> int:
         """The step with the best score; of equals, the nearest to the learning rate as given."""
-        return max(scores, key=lambda step: (self._rank_value(scores[step]), -abs(step)))
+        return self.ranked(scores)[0]
+
+    def ranked(self, scores: Mapping[int, float | None]) -> list[int]:
+        """The steps, best score first."""
+        return sorted(scores, key=lambda step: (-self._rank_value(scores[step]), abs(step)))
+
+    def is_better(self, new: float | None, old: float | None) -> bool:
+        """Whether one score is better than another; whatever is reached is better than what diverges."""
+        return self._rank_value(new) > self._rank_value(old)
 
     def ends_at_best(self, scores: Mapping[int, float | None]) -> bool:
         """Whether the best step is the last one tried, so that a better one may lie beyond the grid."""
         return len(scores) > 1 and self.best(scores) in (min(scores), max(scores))
 
     def outward(self, scores: Mapping[int, float | None]) -> list[int]:
-        """The steps beyond edges that win, or up to which scores are flat; none where the grid reaches no further."""
+        """The steps beyond edges that win, or up to which scores are flat; none where the grid reaches no further.
+
+        Where every training diverges, the grid goes on downwards.
+        """
         if len(scores) == 1:
             return []
         best = self.best(scores)
-        outward = []
+        outward: list[int] = []
+        if scores[best] is None:  # all diverge, as they do where the given rate is far too large
+            return [min(scores) - 1] if min(scores) > -_REACH else []
         for edge, beyond in ((min(scores), min(scores) - 1), (max(scores), max(scores) + 1)):
             reach = _REACH if edge == best else _FLAT_REACH
             wins = edge == best or self.is_flat(scores[edge], scores[best])

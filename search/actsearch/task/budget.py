@@ -27,7 +27,7 @@ def check_budget(task: Task) -> None:
     for name in ("steps", "eval_every", "patience"):
         if getattr(task, name) is not None:
             check_field(task, name, check_integer, TaskError, low=1, high=_MOST)
-    check_one_of("schedule_every", task.schedule_every, ("step", "epoch"), TaskError)
+    check_one_of("schedule_every", task.schedule_every, ("step", "epoch", None), TaskError)
     check_one_of("tune_lr", task.tune_lr, ("auto", True, False), TaskError)
     if task.steps is None:
         if task.eval_every is not None:
@@ -77,6 +77,6 @@ def budget_settings(task: Task) -> dict[str, Any]:
         "accumulate_grad_batches": 1,
     }
     for name, usual in defaults.items():
-        if (value := getattr(task, name)) != usual:
+        if (value := getattr(task, name)) not in (usual, None):
             settings[name] = value
     return settings

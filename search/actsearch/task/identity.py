@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from actsearch.seeds import global_streams
 from actsearch.task.budget import budget_settings
 from actsearch.task.data import describe_source, tensor_digest
-from actsearch.task.values import ADDRESS, hash_json, model_values, values_in
+from actsearch.task.values import ADDRESS, describe_tensor, hash_json, model_values, values_in
 
 if TYPE_CHECKING:
     from actsearch.task.task import Task
@@ -44,6 +44,7 @@ def describe_task(task: Task) -> dict[str, Any]:
         "model": ADDRESS.sub("", repr(model)).splitlines()[:_MODEL_LINES],
         "parameters": f"{sum(map(math.prod, shapes.values()))} numbers {hash_json(shapes)}",
         "weights": _describe_weights(task.model),
+        **_describe_buffers(model),
         "loss": _callable_name(task.loss),
         "metric": task.resolved_metric.described or task.resolved_metric.name,
         **({} if task.objectives is None else {"objectives": list(task.objectives)}),
@@ -134,6 +135,12 @@ def _describe_weights(model: Any) -> str:
     }
     digests = {name: tensor_digest(value).hex() for name, value in state.items()}
     return f"kept {hash_json(digests)}"
+
+
+def _describe_buffers(model: nn.Module) -> dict[str, str]:
+    """What a model computes with besides its weights, such as scales of its inputs; nothing where it has none."""
+    buffers = {name: describe_tensor(value) for name, value in model.named_buffers()}
+    return {"buffers": f"{len(buffers)} tensors {hash_json(buffers)}"} if buffers else {}
 
 
 def _callable_name(function: Any) -> str | None:

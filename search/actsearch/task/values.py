@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from actsearch.task.data import tensor_digest
 
-__all__ = ["ADDRESS", "hash_json", "model_values", "values_in"]
+__all__ = ["ADDRESS", "describe_tensor", "hash_json", "model_values", "values_in"]
 
 Leaves = dict[str, str]
 
@@ -330,11 +330,12 @@ def _plain(value: Any) -> str | None:
             f"array {value.shape} {value.dtype} {hashlib.sha256(value.tobytes()).hexdigest()[:16]}"
         )
     if isinstance(value, Tensor):
-        return _tensor(value)
+        return describe_tensor(value)
     return None
 
 
-def _tensor(value: Tensor) -> str:
+def describe_tensor(value: Tensor) -> str:
+    """Shape and a hash of its numbers, where it has any."""
     if is_lazy(value) or value.is_meta:
         return "a tensor without numbers"
     try:

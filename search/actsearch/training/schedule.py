@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -84,7 +85,7 @@ class Schedule:
         self, task: Task, optimizer: torch.optim.Optimizer, total_steps: int | None
     ) -> None:
         self._scheduler = build_schedule(task, optimizer, total_steps)
-        self._every = "evaluation" if self.follows_plateaus else task.schedule_every
+        self._every = "evaluation" if self.follows_plateaus else _unit(task)
         self._direction = task.resolved_metric.direction
 
     @property
@@ -154,14 +155,57 @@ def check_schedule(task: Task, model: nn.Module, total_steps: int | None) -> Non
     if where is not None:
         advice = (
             "say schedule_every='epoch' if it counts epochs"
-            if task.schedule_every == "step" and task.steps is None
+            if task.schedule_every is None and task.steps is None
             else f"let it count up to {total_steps}"
         )
         raise TaskError(
             f"schedule= is stepped after every {_unit(task)}, and from {_unit(task)} {where} of {total_steps} on the "
             f"learning rate is below {_NOTHING:g} of its largest: {advice}"
         )
+    if task.schedule_every is None and task.steps is None and task.epochs < total_steps:
+        _refuse_two_readings(task, schedule, total_steps)
     _seen.add(task)
+
+
+_HORIZONS = (
+    "step_size",
+    "milestones",
+    "_milestones",
+    "T_max",
+    "T_0",
+    "total_iters",
+    "step_size_up",
+)
+"""What torch's schedules call the numbers of steps after which they change."""
+
+
+def _refuse_two_readings(task: Task, schedule: LRScheduler, total_steps: int) -> None:
+    """Refuse a schedule all of whose numbers may count epochs: stepped by batches, it would be over in a moment.
+
+    Raises:
+        TaskError: what to say.
+    """
+    horizons = _horizons(schedule)
+    if horizons and max(horizons.values()) <= task.epochs:
+        name, value = max(horizons.items(), key=lambda item: item[1])
+        raise TaskError(
+            f"schedule= has {name}={value}, which may count the {task.epochs} epochs or the {total_steps} steps: say "
+            "schedule_every='epoch' or schedule_every='step'"
+        )
+
+
+def _horizons(schedule: Any) -> dict[str, int]:
+    """The largest of each of the numbers by which a schedule, and those it is made of, count."""
+    found: dict[str, int] = {}
+    for name in _HORIZONS:
+        value = getattr(schedule, name, None)
+        values = list(value) if isinstance(value, Iterable) else [value]
+        if numbers := [int(item) for item in values if isinstance(item, (int, float))]:
+            found[name.lstrip("_")] = max(numbers)
+    for part in getattr(schedule, "_schedulers", ()):
+        for name, value in _horizons(part).items():
+            found[name] = max(value, found.get(name, 0))
+    return found
 
 
 def _where_it_vanishes(rates: Sequence[float], total_steps: int) -> int | None:

@@ -234,13 +234,17 @@ class Verdict:
             )
         return (
             f"Keep {base}{self._training(self.baseline)}: nothing beat it; "
-            f"differences above {format_value(self.visible_difference)} would have shown."
+            f"differences above {format_value(self.visible_difference)} would have shown in 4 of 5 cases."
         )
 
     @staticmethod
     def _training(row: VerdictRow) -> str:
         """At which rate it won: at another one the difference may be another."""
-        return "" if row.learning_rate is None else f", trained with lr {row.learning_rate:.2g}"
+        if row.learning_rate is None:
+            return ""
+        rates = sorted(set(row.learning_rates))
+        more = f" (median of {rates[0]:.2g} to {rates[-1]:.2g} by seed)" if len(rates) > 1 else ""
+        return f", trained with lr {row.learning_rate:.2g}{more}"
 
     def recipe(self, row: VerdictRow | None = None) -> Recipe:
         """What to set to get the result of a line; ``acs.to_python(verdict)`` writes it as code.

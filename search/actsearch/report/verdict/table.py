@@ -26,7 +26,7 @@ def draw_table(verdict: Verdict) -> str:
         against = verdict.versus_catalog
         label = f"{_shorten(verdict.winner.label, 20)} against {against.label}"
         rows.append(dataclasses.replace(against, label=label, mean=verdict.winner.mean))
-    start = ["activation", "mean", "difference", "95 % interval", "p", "lr", "as given"]
+    start = ["activation", "mean", "difference", "95 % interval", "p", "lr", "untuned"]
     header = [*start, *others, "verdict"]
     lines = [header, *(_line(row, others) for row in (verdict.baseline, *rows))]
     table = align_columns(lines, right=range(1, len(header) - 1))
@@ -52,7 +52,9 @@ def _line(row: VerdictRow, others: Sequence[str]) -> list[str]:
 def _format_rate(row: VerdictRow) -> str:
     if row.learning_rate is None:
         return ""
-    return f"{row.learning_rate:.2g}" + (" (end)" if row.is_at_grid_end else "")
+    rates = sorted(set(row.learning_rates)) or [row.learning_rate]
+    text = f"{rates[0]:.2g}" + (f" to {rates[-1]:.2g}" if len(rates) > 1 else "")
+    return text + (" (end)" if row.is_at_grid_end else "")
 
 
 def format_value(value: float) -> str:
