@@ -188,7 +188,7 @@ class Driver:
         """Try learning rates with the model unchanged, where that is wanted and was not done."""
         if self._study.user_attrs.get(RATE) != {}:
             return
-        progress.note("trying learning rates")
+        progress.clear()
         chosen = choose_rate(self._subject, self._study, self._work.seeds, self._is_over)
         if chosen is None:
             return  # the loop ends as well

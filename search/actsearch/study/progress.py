@@ -58,6 +58,10 @@ class Progress:
         self._bar.total = self._bar.n + more
         self._bar.refresh()
 
+    def clear(self) -> None:
+        """Leave the line to a message; the bar is drawn again when something is done."""
+        self._bar.clear()
+
     def note(self, text: str) -> None:
         """Say what is being done now."""
         self._bar.set_postfix_str(text, refresh=False)
