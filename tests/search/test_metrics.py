@@ -73,6 +73,10 @@ ANSWERS = F.one_hot(SCORES.argmax(1), 4)
 NATS = F.cross_entropy(SCORES, CLASSES).item()
 MSE = F.mse_loss(VALUES, TARGETS).item()
 EACH: dict[str, Any] = {"target": "each"}
+SHARES: dict[str, Any] = {"target": "scores"}
+SOFT = torch.randn(60, 4, generator=generator).softmax(1)
+SCALE = torch.tensor([1.0, 100.0])
+SCALED = VALUES * SCALE + torch.tensor([0.0, 30.0])
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=["one batch", "unequal"])
@@ -95,6 +99,15 @@ EACH: dict[str, Any] = {"target": "each"}
         ("perplexity", SCORES, CLASSES, {}, math.exp(NATS)),
         ("perplexity", SCORES.softmax(1), CLASSES, {"scale": "probabilities"}, math.exp(NATS)),
         ("bits_per_character", SCORES, CLASSES, {}, NATS / math.log(2)),
+        ("perplexity", SCORES, SOFT, SHARES, math.exp(F.cross_entropy(SCORES, SOFT).item())),
+        ("perplexity", SCORES.softmax(1), SOFT, {**SHARES, "scale": "probabilities"},
+         math.exp(F.cross_entropy(SCORES, SOFT).item())),
+        ("perplexity", SCORES, ONE_HOT.float(), SHARES, math.exp(NATS)),
+        ("r2", VALUES[:, 0], TARGETS[:, 0], {}, reference.r2_score(TARGETS[:, 0], VALUES[:, 0])),
+        ("r2", SCALED, TARGETS * SCALE, {}, reference.r2_score(TARGETS * SCALE, SCALED)),
+        ("r2", SCALED, torch.ones(60, 2), {}, reference.r2_score(torch.ones(60, 2), SCALED)),
+        ("r2", VALUES[..., None], TARGETS[..., None], {},
+         reference.r2_score(TARGETS.flatten(), VALUES.flatten())),
         ("rmse", VALUES, TARGETS, {}, math.sqrt(MSE)),
         ("psnr", VALUES, TARGETS, {"data_range": 1.0}, -10 * math.log10(MSE)),
         ("psnr", 255 * VALUES, 255 * TARGETS, {"data_range": 255.0}, -10 * math.log10(MSE)),

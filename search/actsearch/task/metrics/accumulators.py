@@ -50,30 +50,49 @@ class Mean:
 
 
 class R2:
-    """Coefficient of determination, 1 - residual sum of squares / total sum of squares."""
+    """Coefficient of determination, 1 - residual sum of squares / total sum of squares.
+
+    Of a table with several columns it is the mean over these, as scikit-learn's ``r2_score`` has it: a constant column
+    counts 1 where it is met exactly, and else 0. Other shapes are taken as one column.
+    """
 
     def __init__(self, convention: Convention | None = None) -> None:
         self._count = 0
         # targets, squared targets, squared residuals
-        self._sums = torch.zeros(3, dtype=torch.float64)
+        self._sums: Tensor | None = None
+        self._origin: Tensor | None = None  # of a table: sums of large numbers would cancel
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take one batch."""
         target, output = align(output, target)[::-1]
         y, residual = target.double(), (target - output).double()
-        sums = torch.stack([y.sum(), y.square().sum(), residual.square().sum()])
-        self._sums += sums.cpu()
-        self._count += y.numel()
+        if y.dim() == 2 and y.shape[1] > 1:
+            self._origin = y[0] if self._origin is None else self._origin
+            y = y - self._origin
+            sums = torch.stack([part.sum(0) for part in (y, y.square(), residual.square())])
+            self._count += len(y)
+        else:
+            sums = torch.stack([y.sum(), y.square().sum(), residual.square().sum()])
+            self._count += y.numel()
+        self._sums = sums.cpu() if self._sums is None else self._sums + sums.cpu()
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
-        total, squares, residual = self._sums.tolist()
-        variation = squares - total * total / self._count if self._count else 0.0
-        return 1 - residual / variation if variation > 0 else math.nan
+        if self._sums is None:
+            return math.nan
+        total, squares, residual = self._sums
+        variation = squares - total * total / self._count
+        if self._origin is None:
+            return float(1 - residual / variation) if variation > 0 else math.nan
+        fit = 1 - residual / variation
+        fit = torch.where(variation > 0, fit, (residual == 0).double())
+        return float(torch.where(residual.isfinite(), fit, math.nan).mean())
 
 
 class Likelihood:
     """Mean negative log likelihood of the right class in nats, over all answers that count.
+
+    Of targets that are shares of the classes it is the mean cross entropy.
 
     Attributes:
         finish: makes the metric of the mean.
@@ -95,7 +114,12 @@ class Likelihood:
         scores, labels = read_classes(output, target, self._convention)
         is_probability = self._convention.scale == "probabilities"
         logs = scores.double().log() if is_probability else scores.double().log_softmax(-1)
-        self._sum += float(F.nll_loss(logs, labels.long(), reduction="sum"))
+        if self._convention.target == "scores":
+            shares = target.movedim(self._convention.axis, -1).reshape(logs.shape)
+            # a class without a share counts nothing, even where its logarithm is -inf
+            self._sum -= float(torch.where(shares == 0, 0.0, shares * logs).sum())
+        else:
+            self._sum += float(F.nll_loss(logs, labels.long(), reduction="sum"))
         self._count += len(labels)
 
     def result(self) -> float:

@@ -75,6 +75,9 @@ def decide_classes(name: str, evidence: Evidence, *, of_scores: bool) -> Convent
     if without_ones(output.shape) != without_ones(target.shape):
         return _read_numbers(name, evidence)
     axes = [axis for axis in dict.fromkeys((1, output.dim() - 1)) if _has_classes(output, axis)]
+    if output[:1].numel() == evidence.targets[:1].numel():  # axes of length 1 may differ
+        targets = evidence.targets.reshape(-1, *output.shape[1:])
+        evidence = dataclasses.replace(evidence, targets=targets)
     if axes and (axis := _class_score_axis(name, evidence, axes, forced=of_scores)) is not None:
         return Convention("scores", axis, _scale(evidence, axis))
     if of_scores:
