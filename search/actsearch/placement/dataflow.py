@@ -50,7 +50,7 @@ _FRESH = (
 _ELEMENTWISE = frozenset(
     "add sub rsub mul div rtruediv pow rpow addcmul addcdiv lerp where maximum minimum fmax fmin prelu clamp eq ne gt "
     "ge lt le rdiv layer_norm rms_norm group_norm batch_norm instance_norm cat concat stack masked_fill "
-    "scaled_dot_product_attention copy".split()
+    "scaled_dot_product_attention copy setitem index_put index_copy fill masked_scatter".split()
 )
 
 

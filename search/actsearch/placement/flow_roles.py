@@ -20,7 +20,9 @@ _NORMS = frozenset(
 _BETWEEN = (
     PASSING
     | _NORMS
-    | frozenset("cat concat stack add sub mean pad interpolate alpha_dropout chunk split".split())
+    | frozenset(
+        "cat concat stack add sub mean pad interpolate alpha_dropout chunk split setitem copy index_put".split()
+    )
 )
 
 

@@ -18,6 +18,7 @@ from actsearch.placement.dataflow import (
     Kind,
     Step,
     Value,
+    call_name,
     fill,
     is_written_over,
     place_name,
@@ -28,6 +29,7 @@ from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTra
 from actsearch.placement.flow_roles import note_flow
 from actsearch.placement.forwards import wrap_forwards
 from actsearch.placement.known_activations import (
+    PASSING,
     PASSING_MODULES,
     kernel_name,
     known_name,
@@ -171,7 +173,17 @@ class _Tracer(fx.Tracer):
         if made.kind != "data":
             made.tensor = _compute(step)
         if is_written_over(function, kwargs) and node.args and isinstance(node.args[0], fx.Node):
-            self._values[node.args[0]] = made
+            self._write(node.args[0], made)
+
+    def _write(self, node: fx.Node, written: Value) -> None:
+        """A node was written over; where it is a view, so was what it is a view of."""
+        self._values[node] = written
+        name = call_name(node.target) if callable(node.target) else str(node.target)
+        base = node.args[0] if node.args else None
+        if name in PASSING and isinstance(base, fx.Node):
+            whole = Value("data")
+            self.flow.add(Tensor.copy_, (self.value(base), written), {}, [whole])
+            self._write(base, whole)
 
     def _add_module(self, node: fx.Node, path: str, args: Any, kwargs: Any) -> None:
         """A call of a module that is not looked into."""

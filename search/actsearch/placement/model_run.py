@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +34,11 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+# a transformed mixture of distributions holds its numbers three objects down
+_DEPTH = 4
+# what has attributes and is no record of a result
+_NO_RECORDS = (nn.Module, type, ModuleType, FunctionType, MethodType, functools.partial)
+
 
 @dataclass(frozen=True)
 class StepCall:
@@ -47,20 +54,30 @@ class StepCall:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, mappings and data classes.
+    """Every tensor in nested tuples, lists, mappings, data classes and the attributes of other objects.
 
-    ``torch.utils._pytree`` would take a data class, or a mapping of a class that is not registered, for a leaf.
+    So a model may return ``torch.distributions.Normal(mean, scale)``. ``torch.utils._pytree`` would take an object, or
+    a mapping of a class that is not registered, for a leaf.
     """
+    return _tensors(value, _DEPTH, set())
+
+
+def _tensors(value: Any, depth: int, seen: set[int]) -> Iterator[Tensor]:
+    parts: Iterable[Any] = ()
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors(item)
+        parts = value.values()
     elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors(vars(value))
+        parts = value
+    elif hasattr(type(value), "__dataclass_fields__"):
+        parts = [getattr(value, name, None) for name in value.__dataclass_fields__]
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, _NO_RECORDS):
+        if id(value) not in seen:
+            seen.add(id(value))
+            depth, parts = depth - 1, list(vars(value).values())
+    for item in parts:
+        yield from _tensors(item, depth, seen)
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:

@@ -7,6 +7,7 @@ import types as python_types
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
@@ -28,6 +29,7 @@ from actsearch.placement.model_run import (
 )
 from actsearch.placement.random_streams import isolated_random
 from actsearch.placement.script_modules import ScriptModuleProxy, has_weights
+from actsearch.placement.site_trace import version_of
 
 __all__ = ["trace_run"]
 
@@ -103,9 +105,10 @@ class _Watcher(TorchFunctionMode):
             id(item) for item in [*model.buffers(), *held] if isinstance(item, Tensor)
         }
         self._in_known_call = False
-        self._values: Any = (
-            WeakTensorKeyDictionary()
-        )  # weak, so that a pass frees its tensors as usual
+        # weak, so that a pass frees its tensors as usual: each with its value, and its version then
+        self._values: Any = WeakTensorKeyDictionary()
+        # by the tensor whose memory it is, what was written there last
+        self._written: Any = WeakTensorKeyDictionary()
         self._entered: list[list[Tensor]] = []
 
     def enter_hook(self, path: str) -> Any:
@@ -164,8 +167,10 @@ class _Watcher(TorchFunctionMode):
     def value(self, tensor: Tensor) -> Value:
         """A tensor as part of the pass."""
         if (known := self._values.get(tensor)) is not None:
-            value: Value = known
-            return value
+            value: Value = known[0]
+            if known[1] == version_of(tensor) or value.kind == "weight":
+                return value
+            return self._merge_write(tensor, value)
         shape = None if is_lazy(tensor) else tuple(tensor.shape)
         if isinstance(tensor, nn.Parameter):
             value = Value("weight", shape=shape, tensor=tensor)
@@ -174,7 +179,19 @@ class _Watcher(TorchFunctionMode):
         else:
             value = Value("data", shape=shape)
         value.is_float = tensor.is_floating_point()
-        self._values[tensor] = value
+        self._keep(tensor, value)
+        return value
+
+    def _keep(self, tensor: Tensor, value: Value) -> None:
+        self._values[tensor] = value, version_of(tensor)
+
+    def _merge_write(self, tensor: Tensor, before: Value) -> Value:
+        """The value of a tensor that was written to by way of a view of it, or by way of what it is a view of."""
+        value = before
+        if (written := self._written.get(_memory_of(tensor))) not in (None, before):
+            value = Value("data", shape=before.shape, is_float=before.is_float)
+            self.flow.add(Tensor.copy_, (before, written), {}, [value], owner=self.recorder.owner)
+        self._keep(tensor, value)
         return value
 
     def _add(
@@ -190,7 +207,9 @@ class _Watcher(TorchFunctionMode):
         for tensor, value in zip(made, values, strict=True):
             if value.kind != "data":
                 value.tensor = tensor.detach()
-            self._values[tensor] = value
+            if version_of(tensor):
+                self._written[_memory_of(tensor)] = value
+            self._keep(tensor, value)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -212,6 +231,14 @@ class _Watcher(TorchFunctionMode):
             result = func(*args, **(kwargs or {}))
         finally:
             self._in_known_call = False
-        if not self.recorder.is_closed and next(tensors(result), None) is not None:
-            self._add(func, given[0], given[1], result, key=key, codes=codes)
+        made = args[0] if func is Tensor.__setitem__ else result
+        if not self.recorder.is_closed and next(tensors(made), None) is not None:
+            self._add(func, given[0], given[1], made, key=key, codes=codes)
         return result
+
+
+def _memory_of(tensor: Tensor) -> Tensor:
+    """The tensor that a view is of, or itself."""
+    with torch._C.DisableTorchFunction():
+        base = tensor._base
+    return tensor if base is None else base

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from actsearch.activations import Activation, count_pieces
+from actsearch.placement.chains import Replay
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import (
     GATES,
@@ -291,19 +292,28 @@ def _role(
         return "gate"
     if kind in SQUASHING and (path in discovery.outputs if known else is_last):
         return "output"
-    opens = kind in GATES or _lies_between_0_and_1(module)
+    chain = discovery.chains.get(path)
+    # of a chain with weights the module is the one call that carries it
+    curve = (
+        module.forward
+        if chain is None
+        else Replay(chain.steps, chain.start, chain.end, by_example=True)
+    )
+    opens = kind in GATES or _lies_between_0_and_1(curve)
     if opens and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
         return "gate"
     return "output" if path in discovery.ends else "hidden"
 
 
-def _lies_between_0_and_1(module: nn.Module) -> bool:
+def _lies_between_0_and_1(function: Callable[[Tensor], Any]) -> bool:
     """Whether an activation is a step from 0 to 1, however it is written."""
     x = torch.linspace(-12, 12, 97)
     try:
         with torch.no_grad():
-            y = module.forward(x)
+            y = function(x)
     except Exception:  # it learns for each channel, or takes more arguments
+        return False
+    if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
         return False
     rises = bool((y.diff() >= -1e-4).all())
     return (

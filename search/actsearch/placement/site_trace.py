@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -14,7 +15,7 @@ from actsearch.placement.channels import ChannelAxisTracker, lost_after
 from actsearch.placement.model_run import explain_run_errors, run_model, try_without_gradients
 from actsearch.placement.script_modules import ScriptModuleProxy, is_scripted
 
-__all__ = ["CHANNEL_KEEPING", "SiteTrace", "trace_sites"]
+__all__ = ["CHANNEL_KEEPING", "SiteTrace", "trace_sites", "version_of"]
 
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RMSNorm)
 _CHANNELS_FIRST = (
@@ -116,11 +117,11 @@ class _SiteWatcher:
         if not isinstance(output, Tensor) or output.dim() < 2:
             return
         if isinstance(module, _WEIGHT_LAYERS):
-            self._chains[output] = _version(output), (module,)
+            self._chains[output] = version_of(output), (module,)
         elif (
             isinstance(module, CHANNEL_KEEPING) and inputs and (chain := self._chain_to(inputs[0]))
         ):
-            self._chains[output] = _version(output), (*chain, module)
+            self._chains[output] = version_of(output), (*chain, module)
         if isinstance(state := self.axes.state(output), int):
             return
         if isinstance(module, _CHANNELS_LAST):
@@ -153,12 +154,15 @@ class _SiteWatcher:
         if not isinstance(value, Tensor):
             return ()
         version, chain = self._chains.get(value, (0, ()))
-        return chain if chain and version == _version(value) else ()
+        return chain if chain and version == version_of(value) else ()
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often a tensor was written to; inference tensors do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+    with (
+        torch._C.DisableTorchFunction()
+    ):  # a parameter that is not initialised refuses any function
+        return 0 if tensor.is_inference() else tensor._version
 
 
 def _merge_uses(before: SiteTrace, now: SiteTrace) -> SiteTrace:
