@@ -14,7 +14,7 @@ from torch import Tensor
 from actsearch.errors import TaskError
 from actsearch.task.metrics import PLAIN, Convention
 from actsearch.task.metrics.convention import class_axes, without_ones
-from actsearch.training.convention import gradients
+from actsearch.training.convention import advice, gradients
 
 __all__ = ["Evidence", "decide_classes", "decide_range"]
 
@@ -103,9 +103,9 @@ def _read_numbers(name: str, evidence: Evidence) -> Convention:
         axes = _axes_by_gradient(evidence, lambda _: target, axes)
     if len(axes) != 1:
         raise TaskError(
-            f"{name} of {evidence.shapes} can be read along axis 1 or along the last one, and the loss does not say "
-            f"which: give metric={{{name!r}: lambda outputs, targets: (outputs.argmax(1) == targets).float().mean()}}, "
-            "or argmax(-1)"
+            f"{name} of {evidence.shapes} can be read along axis 1 or along the last one, and the loss, as it compares "
+            f"them, does not say which: give metric={{{name!r}: lambda outputs, targets: "
+            f"{advice.of_classes(name, 1)}}}, or {advice.of_classes(name, -1)}"
         )
     axis = axes[0]
     ignored: set[int] = set()
@@ -145,7 +145,7 @@ def _class_score_axis(
             raise TaskError(
                 f"{name} of {evidence.shapes} can be read in two ways, as each target has a single 1: the class with "
                 "the largest score, which is metric='top1_accuracy', or each label by itself, as metric="
-                f"{{{name!r}: lambda outputs, targets: ((outputs > threshold) == (targets > 0.5)).float().mean()}}"
+                f"{{{name!r}: lambda outputs, targets: {advice.of_each(name, 'threshold')}}}"
             )
         return None
     if len(axes) > 1:
@@ -247,7 +247,7 @@ def _read_by_values(name: str, evidence: Evidence, made: Convention) -> Conventi
     raise TaskError(
         f"{name} of {evidence.shapes} may count outputs above 0 (logits) or above 0.5 (probabilities) as class 1, and "
         f"neither the loss nor the model's last layer says which: give metric={{{name!r}: lambda outputs, targets: "
-        "((outputs > 0) == (targets > 0.5)).float().mean()}, or > 0.5"
+        f"{advice.of_each(name, '0')}}}, or > 0.5"
     )
 
 

@@ -11,25 +11,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "drawn",
     "find_class_axes",
     "find_ignored",
+    "gradient_of",
     "is_logistic",
     "regards_as_numbers",
     "takes_probabilities_only",
+    "value_of",
 ]
 
 _TRIES = 3
 Loss = Callable[[Any, Any], Any]
 
 
-def _drawn(output: Tensor, seed: int) -> Tensor:
+def drawn(output: Tensor, seed: int) -> Tensor:
     """Numbers between .1 and .9, which are probabilities as well as logits, as an output is shaped."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(output.shape, generator=generator) * 0.8 + 0.1
-    return drawn.to(output.device, output.dtype)
+    numbers = torch.rand(output.shape, generator=generator) * 0.8 + 0.1
+    return numbers.to(output.device, output.dtype)
 
 
-def _gradient(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+def gradient_of(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    """The gradient of a loss by the output, in double precision; 0 where it does not depend on it."""
     with torch.enable_grad():
         own = output.detach().clone().requires_grad_()
         value = loss(own, target)
@@ -56,7 +60,7 @@ def find_class_axes(
         target: of the batch.
     """
     found = []
-    gradient = _gradient(loss, _drawn(output, 0), target)
+    gradient = gradient_of(loss, drawn(output, 0), target)
     for axis in axes:
         wanted = gradient.argmin(axis)
         counts = gradient.abs().amax(axis) > 0
@@ -78,17 +82,24 @@ def find_ignored(loss: Loss, output: Tensor, target: Tensor, axis: int) -> list[
     size = output.shape[axis]
     counts = torch.zeros(target.numel(), dtype=torch.bool)
     for seed in range(_TRIES):
-        drawn = _drawn(output, seed).movedim(axis, -1)
-        index = target.reshape(drawn.shape[:-1]).clamp(0, size - 1).long().unsqueeze(-1)
+        scores = drawn(output, seed).movedim(axis, -1)
+        index = target.reshape(scores.shape[:-1]).clamp(0, size - 1).long().unsqueeze(-1)
         # the right class has the lowest score, so that a loss with a margin wants another one everywhere
-        drawn = drawn.scatter(-1, index, 0.05).movedim(-1, axis)
-        gradient = _gradient(loss, drawn, target)
+        scores = scores.scatter(-1, index, 0.05).movedim(-1, axis)
+        gradient = gradient_of(loss, scores, target)
         counts |= (gradient.abs().amax(axis) > 0).reshape(-1).cpu()
     flat = target.reshape(-1).cpu()
     if bool(counts.all()) or not bool(counts.any()):
         return []
     learned = set(flat[counts].tolist())
-    return [int(label) for label in torch.unique(flat[~counts]).tolist() if label not in learned]
+    unseen = [label for label in torch.unique(flat[~counts]).tolist() if label not in learned]
+    return [int(label) for label in unseen if not _is_learned(loss, output, target, label)]
+
+
+def _is_learned(loss: Loss, output: Tensor, target: Tensor, label: int) -> bool:
+    """Whether a label would be learned in other places: these are left out, and not the label."""
+    gradient = gradient_of(loss, drawn(output, 0), torch.full_like(target, label))
+    return bool((gradient.isfinite() & (gradient != 0)).any())
 
 
 def regards_as_numbers(loss: Loss, output: Tensor, target: Tensor) -> bool:
@@ -97,12 +108,12 @@ def regards_as_numbers(loss: Loss, output: Tensor, target: Tensor) -> bool:
     Of small and of large targets by themselves: a loss with a margin goes on falling on one side.
     """
     wanted = target.reshape(output.shape).to(output.dtype)
-    least = _value(loss, wanted, target)
+    least = value_of(loss, wanted, target)
     middle = (wanted.min() + wanted.max()) / 2
     for chosen in (wanted <= middle, wanted > middle):
         if not bool(chosen.any()):
             continue
-        around = [_value(loss, wanted + step * chosen, target) for step in (-1, -0.25, 0.25, 1)]
+        around = [value_of(loss, wanted + step * chosen, target) for step in (-1, -0.25, 0.25, 1)]
         if not (around[0] > around[1] > least < around[2] < around[3]):  # false for NaN, too
             return False
     return True
@@ -111,7 +122,7 @@ def regards_as_numbers(loss: Loss, output: Tensor, target: Tensor) -> bool:
 def takes_probabilities_only(loss: Loss, output: Tensor, target: Tensor) -> bool:
     """Whether a loss is a number between 0 and 1, and none or a constant outside of that."""
     values = {
-        fill: _value(loss, torch.full_like(output, fill), target)
+        fill: value_of(loss, torch.full_like(output, fill), target)
         for fill in (-3.0, -1.0, 0.25, 0.75, 2.0, 4.0)
     }
     inside = [values[0.25], values[0.75]]
@@ -121,7 +132,8 @@ def takes_probabilities_only(loss: Loss, output: Tensor, target: Tensor) -> bool
     return all(not math.isfinite(a) or not math.isfinite(b) or a == b for a, b in (below, above))
 
 
-def _value(loss: Loss, output: Tensor, target: Tensor) -> float:
+def value_of(loss: Loss, output: Tensor, target: Tensor) -> float:
+    """A loss as a number; NaN where it refuses the output."""
     try:
         with torch.no_grad():
             return float(loss(output, target))
@@ -132,7 +144,7 @@ def _value(loss: Loss, output: Tensor, target: Tensor) -> float:
 def is_logistic(loss: Loss, output: Tensor, target: Tensor) -> bool:
     """Whether a loss is the logistic loss of logits, up to a factor and a constant."""
     fills = (-3.0, -1.0, 0.0, 1.0, 3.0)
-    own = [_value(loss, torch.full_like(output, fill), target) for fill in fills]
+    own = [value_of(loss, torch.full_like(output, fill), target) for fill in fills]
     wanted = target.reshape(output.shape).to(output.dtype)
     known = [
         float(F.binary_cross_entropy_with_logits(torch.full_like(output, fill), wanted))

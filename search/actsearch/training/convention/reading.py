@@ -21,6 +21,7 @@ from actsearch.seeds import derive
 from actsearch.task import Batches, Metric, Task, inputs_and_targets, reading_copy, to_device
 from actsearch.task.metrics import PLAIN, Convention
 from actsearch.task.nested import describe_parts
+from actsearch.training.convention.compared import refuse_other_comparison
 from actsearch.training.convention.decide import Evidence, decide_classes, decide_range
 from actsearch.training.convention.loss_watch import LossWatch, is_broadcast
 from actsearch.training.measures import autocast_for
@@ -111,6 +112,12 @@ def _read(task: Task, model: nn.Module | None, batches: Mapping[str, Any]) -> Re
         _log.debug("outputs and targets were not looked at: %s: %s", type(error).__name__, error)
         return Reading()
     for name, look in looks.items():
+        if look.loss.outside is not None:
+            low, high = look.loss.outside
+            raise TaskError(
+                f"the loss is a binary cross entropy, which takes targets of 0 to 1, and is given {name} targets of "
+                f"{low:g} to {high:g}: give 0 and 1, or another loss"
+            )
         if name != "valid" or task.evaluate is None:
             _refuse_broadcast(task, name, look)
     if task.evaluate is not None:  # whatever it measures, it reads by itself
@@ -208,19 +215,22 @@ def _decide(task: Task, metric: Metric, look: _Look, convention: Convention) -> 
     if not isinstance(look.output, Tensor) or not isinstance(look.target, Tensor):
         raise TaskError(_explain_parts(metric, look))
     with torch.no_grad(), autocast_for(task, task.torch_device()), isolated_random(0):
-        if metric.reads == "numbers":
-            if metric.name != "psnr":
-                return convention
-            return _with_range(convention, decide_range(_targets(task, look)))
         last, axis = _last_operation(look.output)
         assert task.loss is not None
         evidence = Evidence(
             look.output.detach(), look.target, _targets(task, look), task.loss,
             look.loss.names, look.loss.ignored, last, axis,
         )  # fmt: skip
-        of_scores = metric.reads == "scores"
-        made = decide_classes(metric.name, evidence, of_scores=of_scores)
-        return _with_range(made, convention.data_range)
+        if metric.reads == "numbers":
+            made = convention
+            if metric.name == "psnr":
+                made = _with_range(convention, decide_range(evidence.targets))
+        else:
+            of_scores = metric.reads == "scores"
+            made = decide_classes(metric.name, evidence, of_scores=of_scores)
+            made = _with_range(made, convention.data_range)
+        refuse_other_comparison(metric, evidence, made)
+        return made
 
 
 def _with_range(convention: Convention, data_range: float) -> Convention:
