@@ -8,8 +8,10 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import r2_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -253,15 +255,55 @@ FLAT = mlp(1, nn.Flatten(0))
         (FLAT, own_mse, "loss", X[:, :1]),
         (mlp(1), lambda o, t: own_mse(o[:, 0], t), own_mse, X[:, 0]),
         (mlp(1), lambda o, t: own_mse(o[:, 0], t), lambda o, t: ((o > 0) == (t > 0)).float().mean(), X[:, 0]),
+        (mlp(1), lambda o, t: own_mse(o[:, 0], t), lambda o, t: own_mse(o.numpy(), t.numpy()), X[:, 0]),
+        (mlp(1), lambda o, t: own_mse(o[:, 0], t), lambda o, t: np.std(np.array(o.tolist()) - t.tolist()), X[:, 0]),
+        (mlp(1), lambda o, t: own_mse(o[:, 0], t), torch.dist, X[:, 0]),
+        (FLAT, lambda o, t: own_mse(o, t[:, 0]), lambda o, t: own_mse(o.numpy(), t.numpy()), X[:, :1]),
+        (mlp(1), lambda o, t: own_mse(o[..., 0], t), lambda o, t: own_mse(o.numpy(), t.numpy()),
+         SEQUENCES[:6, :, 0]),
+        (mlp(1), own_mse, "loss", SEQUENCES[:6, :, 0]),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_each_output_against_every_target_is_refused(
     model: Any, loss: Any, metric: Any, y: Tensor
 ) -> None:
-    made = task(model, loss, metric, X, y)
+    x = X if len(y) == len(X) else SEQUENCES[: len(y)]
+    made = task(model, loss, metric, x, y)
     with pytest.raises(acs.TaskError, match=r"compares each output with every target: .*\("):
         fit(made, made.build(), 0)
+
+
+def test_axes_that_a_loss_cannot_match_are_said() -> None:
+    made = task(mlp(1), own_mse, "loss", SEQUENCES, SEQUENCES[..., 0])
+    with pytest.raises(acs.TaskError, match=r"\(16, 3, 1\) and targets \(16, 3\).*reshape"):
+        fit(made, made.build(), 0)
+
+
+def far(o: Tensor, t: Tensor) -> float:
+    """The largest distance between two distributions."""
+    points = np.sort(np.concatenate([o.flatten(), t.flatten()]))
+    shares = [np.searchsorted(np.sort(item.flatten()), points) / item.numel() for item in (o, t)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda o, t: own_mse(o.numpy()[:, 0], t.numpy()),
+        lambda o, t: own_mse(o.numpy(), t.numpy()[:, None]),
+        lambda o, t: own_mse(o.squeeze(-1).numpy(), t.numpy()),
+        lambda o, t: abs(o.numpy().mean() - t.numpy().mean()),
+        lambda o, t: r2_score(t, o),
+        far,
+    ],
+)
+def test_a_metric_that_handles_its_shapes_is_taken(metric: Any) -> None:
+    made = task(mlp(1), lambda o, t: own_mse(o[:, 0], t), {"own": metric}, X, X[:, 0])
+    model = made.build()
+    value = fit(made, model, 0).metrics["own"]
+    with torch.no_grad():
+        assert value == pytest.approx(float(metric(model(made.valid[0]), made.valid[1])))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from actsearch.errors import TaskError
+from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.analysis import copy_model
 from actsearch.placement.model_run import preserve_modes
@@ -21,9 +21,10 @@ from actsearch.seeds import derive
 from actsearch.task import Batches, Metric, Task, inputs_and_targets, reading_copy, to_device
 from actsearch.task.metrics import PLAIN, Convention
 from actsearch.task.nested import describe_parts
+from actsearch.training.convention.broadcast import differ_by_ones, is_broadcast
 from actsearch.training.convention.compared import refuse_other_comparison
 from actsearch.training.convention.decide import Evidence, decide_classes, decide_range
-from actsearch.training.convention.loss_watch import LossWatch, is_broadcast
+from actsearch.training.convention.loss_watch import LossWatch
 from actsearch.training.measures import autocast_for
 
 __all__ = ["Reading", "keep_reading", "known_reading", "reading_of", "set_reading"]
@@ -108,6 +109,8 @@ def _read(task: Task, model: nn.Module | None, batches: Mapping[str, Any]) -> Re
         return Reading()
     try:
         looks = _look(task, model or _build(task), batches)
+    except ActsearchError:
+        raise
     except Exception as error:  # the user's model, data or loss: training says what is wrong
         _log.debug("outputs and targets were not looked at: %s: %s", type(error).__name__, error)
         return Reading()
@@ -151,11 +154,31 @@ def _look(task: Task, model: nn.Module, batches: Mapping[str, Any]) -> dict[str,
             inputs, target = inputs_and_targets(to_device(batch, device))
             with preserve_modes(model):
                 output = forward(model.eval(), inputs)
-            assert task.loss is not None
-            with LossWatch() as watch:
-                task.loss(output, target)
+            watch = _watch_loss(task, name, output, target)
         looks[name] = _Look(output, target, watch)
     return looks
+
+
+def _watch_loss(task: Task, name: str, output: Any, target: Any) -> LossWatch:
+    """What the loss of a batch does.
+
+    Raises:
+        TaskError: it takes outputs and targets only where they have one shape.
+    """
+    assert task.loss is not None
+    watch = LossWatch()
+    try:
+        with watch:
+            task.loss(output, target)
+    except RuntimeError:
+        if not differ_by_ones(output, target):
+            raise
+        task.loss(output.reshape(target.shape), target)
+        raise TaskError(
+            f"the loss does not take {name} outputs {_describe(output)} and targets {_describe(target)}, whose axes "
+            f"are matched from the last one: {_advise_one_shape(output, target)}"
+        ) from None
+    return watch
 
 
 def _first_rows(task: Task, name: str) -> Any:
@@ -178,9 +201,16 @@ def _refuse_broadcast(task: Task, name: str, look: _Look) -> None:
         if _is_broadcast(task, function, look):
             raise TaskError(
                 f"the {what} compares each output with every target: {name} outputs {_describe(look.output)} and "
-                f"targets {_describe(look.target)} are broadcast to each other; give both one shape, as by "
-                "targets.unsqueeze(1) or outputs.squeeze(1)"
+                f"targets {_describe(look.target)} are broadcast to each other; "
+                f"{_advise_one_shape(look.output, look.target)}"
             )
+
+
+def _advise_one_shape(output: Any, target: Any) -> str:
+    how = "targets.unsqueeze(1) or outputs.squeeze(1)"
+    if differ_by_ones(output, target) and max(output.dim(), target.dim()) > 2:
+        how = "outputs.reshape(targets.shape)"
+    return f"give both one shape, as by {how}"
 
 
 def _is_broadcast(task: Task, function: Any, look: _Look) -> bool:
