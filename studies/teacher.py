@@ -114,6 +114,7 @@ def make_task(plant: Plant, seed: int, small: bool = False) -> acs.Task:
         batch_size=64,
         lr=0.1,
         schedule="cosine",
+        tune_lr=False,  # the rate suits the frozen readout, whatever stands at the site
     )
 
 

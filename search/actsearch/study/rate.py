@@ -54,7 +54,9 @@ def choose_rate(
     """Train the model unchanged at a grid of rates, on validation data; what is to be stored under :data:`RATE`.
 
     The two best rates of the sweep, where they are better than the given one, are trained beside it under fresh seeds.
-    The best of those that are better under every seed is used; with ``tune_lr=True`` the best of the sweep as it is.
+    One is used that gains, under every seed, more than its own scores differ between seeds: other activations often
+    need smaller rates than the model's own, so that a rate is not changed for a little. Of two such, the nearer to the
+    given one, unless the other is clearly better. With ``tune_lr=True`` the best of the sweep is used as it is.
 
     Args:
         subject: what the study optimises; its learning rate can be set.
@@ -98,19 +100,32 @@ def choose_rate(
 
 
 def _choose(scores: Mapping[int, Sequence[float | None]], grid: RateGrid) -> int:
-    """The step with the best mean of those that are better than step 0 under every seed; 0 where none is."""
-    means = {0: _mean(scores[0])}
-    for step, own in scores.items():
-        beats = [grid.is_better(new, old) for new, old in zip(own, scores[0], strict=True)]
-        if step and all(beats) and not grid.is_flat(mean := _mean(own), means[0]):
-            means[step] = mean
-    better = {step: mean for step, mean in means.items() if step}
-    return grid.best(better) if better else 0
+    """From the given rate on outwards, the last step that is clearly better than the one chosen so far."""
+    chosen = 0
+    for step in sorted(scores, key=abs):
+        if _is_clearly_better(scores[step], scores[chosen], grid):
+            chosen = step
+    return chosen
 
 
-def _mean(scores: Sequence[float | None]) -> float | None:
-    reached = [score for score in scores if score is not None]
-    return sum(reached) / len(reached) if len(reached) == len(scores) else None
+def _is_clearly_better(
+    new: Sequence[float | None], old: Sequence[float | None], grid: RateGrid
+) -> bool:
+    """Whether scores are better under every seed, by more than they differ between seeds; where the old ones diverge,
+    whatever does not is better."""
+    reached = [value for value in new if value is not None]
+    if len(reached) < len(new):
+        return False
+    spread = max(reached) - min(reached)
+    return all(
+        before is None
+        or (
+            grid.is_better(now, before)
+            and abs(now - before) > spread
+            and not grid.is_flat(now, before)
+        )
+        for now, before in zip(reached, old, strict=True)
+    )
 
 
 def _train(
@@ -164,5 +179,5 @@ def _tell(
         level, "study %s: trials train with the given lr, %.2g: %s %s",
         study.name, chosen["given"], tried,
         "none is better" if best == 0 else
-        f"none is better under each of {1 + _FRESH_SEEDS} seeds; under the first, {named(best)} is, against {named(0)}",
+        f"none is clearly better under {1 + _FRESH_SEEDS} seeds; under the first, {named(best)} is, against {named(0)}",
     )  # fmt: skip
