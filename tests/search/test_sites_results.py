@@ -190,3 +190,63 @@ def test_an_activation_with_learned_slopes_is_replaced_whole(act: Any) -> None:
     with torch.no_grad():
         expected = model.c(torch.tanh(model.b(torch.tanh(model.a(X)))))
         assert torch.allclose(placed.model(X), expected, atol=1e-6)
+
+
+class Autoencoder(nn.Module):
+    """A variational autoencoder whose forward returns its loss, or its parts."""
+
+    def __init__(self, scale: Callable[[Tensor], Tensor], *, gives_loss: bool) -> None:
+        super().__init__()
+        self.e, self.mean, self.raw = nn.Linear(6, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.d, self.o = nn.Linear(2, 8), nn.Linear(8, 6)
+        self.scale, self.gives_loss = scale, gives_loss
+
+    def forward(self, x: Tensor) -> Any:
+        h = torch.tanh(self.e(x))
+        mean, scale = self.mean(h), self.scale(self.raw(h))
+        z = mean + scale * torch.randn_like(scale)
+        y = self.o(torch.tanh(self.d(z)))
+        if self.gives_loss:
+            return F.mse_loss(y, x) + (mean**2 + scale**2 - 2 * scale.log()).mean()
+        return y, mean, scale
+
+
+@pytest.mark.parametrize("gives_loss", [True, False])
+def test_a_scale_that_is_returned_and_decoded_is_an_output(gives_loss: bool) -> None:
+    model = Autoencoder(lambda raw: F.softplus(raw) + 1e-3, gives_loss=gives_loss)
+    roles = {site.path: site.role for site in acs.sites(model, X)}
+    assert roles == {"tanh_0": "hidden", "softplus": "output", "tanh_1": "hidden"}
+
+
+def test_a_scale_whose_logarithm_the_loss_takes_is_an_output() -> None:
+    model = Autoencoder(lambda raw: F.relu(raw) + 1e-2, gives_loss=True)
+    roles = {site.path: site.role for site in acs.sites(model, X)}
+    assert roles == {"tanh_0": "hidden", "relu": "output", "tanh_1": "hidden"}
+
+
+@pytest.mark.parametrize("act", [F.relu, F.softplus])
+def test_features_that_are_returned_besides_stay_hidden(act: Any) -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            h = act(self.a(x))
+            return self.b(h), h
+
+    assert [site.role for site in acs.sites(Features(), X)] == ["hidden"]
+
+
+def test_one_module_at_a_hidden_place_and_at_an_output_is_said() -> None:
+    class Reused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.act = nn.Linear(6, 8), nn.Linear(8, 2), nn.Sigmoid()
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.act(self.b(self.act(self.a(x))))
+            return result
+
+    with pytest.raises(acs.PlacementError, match="act runs both .* a module of its own for each"):
+        acs.place(Reused(), "tanh", sample=X)

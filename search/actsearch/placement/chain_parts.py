@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,13 @@ from torch import Tensor
 from actsearch.placement.call_site import is_torch_code
 from actsearch.placement.chains import Chain, Operand, Pass, Replay
 from actsearch.placement.dataflow import Dataflow, Step, Value, is_written_over, values_in
-from actsearch.placement.elementwise import curve_of, is_affine, is_in_a_row, is_line
+from actsearch.placement.elementwise import (
+    curve_of,
+    is_affine,
+    is_in_a_row,
+    is_line,
+    lies_between_0_and_1,
+)
 from actsearch.placement.execution import FunctionCall, Key
 
 __all__ = ["Group", "make_chain", "parts_of", "split_steps"]
@@ -93,25 +100,21 @@ def make_chain(
     group: Group,
     grid: Tensor,
     is_known: Callable[[Step], bool],
-    is_between: Callable[[Value, Value], bool],
+    is_between: Callable[[Value, Value, bool], bool],
 ) -> Chain | str | None:
     """A group as a chain, or why it cannot be replaced; None of a line, a single known activation, and what does not
     stand between layers.
     """
-    group = _trim(group, grid)
+    group = _trim(group, grid, is_function=not any(map(is_known, group.steps)))
     known = [step for step in group.steps if is_known(step)]
     if not group.steps or (len(group.steps) == 1 and known):
         return None
     curve = _curve_of_group(group, grid)
     if curve is None or not curve.is_floating_point() or is_line(grid, curve):
         return None
-    if not known and not is_between(group.start, group.end):
+    if not known and not is_between(group.start, group.end, _at_zero(group) == 0):
         return None
-    if (
-        len(known) == 1
-        and group.helper is None
-        and _is_known_with_constants(group, known[0], grid)
-    ):
+    if len(known) == 1 and _is_known_with_constants(group, known[0], grid):
         return None
     for carrier in _carriers(group, known, grid):
         if carrier.key is None or (path := _path(group, carrier)) is None:
@@ -140,20 +143,29 @@ def make_chain(
 def _is_known_with_constants(group: Group, known: Step, grid: Tensor) -> bool:
     """Whether a group is one known activation with scales and shifts around it, which stay where they are.
 
-    Unless they shift it to 0 at 0, as ``softplus(x) - log(2)``, which is a function of its own.
+    Unless they shift it to 0 at 0, as ``softplus(x) - log(2)``, or make it open from 0 to 1 around 0, as
+    ``relu6(x + 3) / 6``: these are functions of their own.
     """
     others = [step for step in group.steps if step is not known]
     if any(len(step.operands) != 1 or not is_affine(step, grid) for step in others):
         return False
-    if not parts_of(group.steps, lambda step: step is known):
-        alone = _at_zero([known], known.operands[0], known.results[0])
-        return alone == 0 or _at_zero(group.steps, group.start, group.end) != 0
-    return False
+    if parts_of(group.steps, lambda step: step is known):
+        return False
+    if any(_is_own_scale(step, group.steps, is_function=False) for step in others):
+        return False
+    alone = Group([known], known.operands[0], known.results[0])
+    before, now = _at_zero(alone), _at_zero(group)
+    opens = before != now == 0.5 and lies_between_0_and_1(_replay(group))
+    return not opens and (before == 0 or now != 0)
 
 
-def _at_zero(steps: Sequence[Step], start: Value, end: Value) -> float:
+def _replay(group: Group) -> Replay:
+    return Replay(group.steps, group.start, group.end, by_example=True)
+
+
+def _at_zero(group: Group) -> float:
     with torch.no_grad():
-        value = Replay(steps, start, end, by_example=True)(torch.zeros(1, dtype=torch.float64))
+        value = _replay(group)(torch.zeros(1, dtype=torch.float64))
     return round(value.item(), 4)
 
 
@@ -164,26 +176,69 @@ def _writes(step: Step) -> bool:
 def _curve_of_group(group: Group, grid: Tensor) -> Tensor | None:
     try:
         with torch.no_grad():
-            return Replay(group.steps, group.start, group.end, by_example=True)(grid)
+            return _replay(group)(grid)
     except Exception:  # a constant that is not known
         return None
 
 
-def _trim(group: Group, grid: Tensor) -> Group:
-    """Without what changes nothing at the ends, and without scales and shifts by weights, which belong to a layer."""
+def _trim(group: Group, grid: Tensor, *, is_function: bool) -> Group:
+    """Without what changes nothing at the ends, and without scales and shifts by weights, which belong to a layer.
+
+    A scale stays whose weight stands at another place, too, as in ``softplus(b * x) / b``, and so does one right before
+    what is no activation by itself, as in ``sin(w * x)``.
+
+    Args:
+        group: some steps.
+        grid: of points.
+        is_function: whether there is no known activation among them.
+    """
     steps, start, end = list(group.steps), group.start, group.end
-    while steps:
-        users = [step for step in steps if start in step.operands]
-        if len(users) > 1 or users != steps[:1] or not _belongs_to_layer(steps[0], start, grid):
+    before: list[Step] = []
+    for step in group.steps:
+        operand = before[-1].results[0] if before else start
+        users = [item for item in steps if operand in item.operands]
+        if users != [step] or not _belongs_to_layer(step, operand, grid):
             break
-        start = steps.pop(0).results[0]
+        before.append(step)
+    while before and _is_own_scale(before[-1], steps, is_function=is_function):
+        before.pop()
+    if before:
+        steps, start = steps[len(before) :], before[-1].results[0]
     while steps:
         operands = steps[-1].operands
         if len(operands) != 1 or not _belongs_to_layer(steps[-1], operands[0], grid):
             break
+        if _is_own_scale(steps[-1], steps, is_function=False):
+            break
         steps.pop()
         end = operands[0]
     return Group(steps, start, end, group.helper)
+
+
+def _is_own_scale(step: Step, steps: Sequence[Step], *, is_function: bool) -> bool:
+    """Whether a step scales by a weight, one for all numbers or for each channel, that belongs to an activation."""
+    weights = _weights((step.args, step.kwargs))
+    if step.name not in ("mul", "div") or not weights:
+        return False
+    others = [_weights((item.args, item.kwargs)) for item in steps if item is not step]
+    has_axes = any(sum(size > 1 for size in weight.shape or ()) > 1 for weight in weights)
+    return not has_axes and (is_function or any(weights & more for more in others))
+
+
+def _weights(template: Any) -> set[Value]:
+    """The parameters that some arguments are computed from."""
+    found: set[Value] = set()
+    todo = [value for value in values_in(template) if value.kind == "weight"]
+    for value in todo:  # which grows
+        if value.made_by is None:
+            found.add(value)
+        else:
+            todo += [
+                v
+                for v in values_in((value.made_by.args, value.made_by.kwargs))
+                if v.kind == "weight"
+            ]
+    return found
 
 
 def _belongs_to_layer(step: Step, operand: Value, grid: Tensor) -> bool:

@@ -25,7 +25,9 @@ class _Derived:
 
 
 def find_chains(
-    flow: Dataflow, is_known: Callable[[Step], bool], is_between: Callable[[Value, Value], bool]
+    flow: Dataflow,
+    is_known: Callable[[Step], bool],
+    is_between: Callable[[Value, Value, bool], bool],
 ) -> Chains:
     """Every activation of a pass that is not a single known one.
 
@@ -33,7 +35,7 @@ def find_chains(
         flow: what ran.
         is_known: whether a step is an activation by itself.
         is_between: whether one value comes from a layer with weights and the other goes into one: what is no known
-            function counts there alone.
+            function counts there alone. It is also told whether what stands between gives 0 for 0.
     """
     grid = make_grid()
     derived = _derive_all(flow, grid)

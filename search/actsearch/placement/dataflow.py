@@ -25,6 +25,7 @@ __all__ = [
     "fill",
     "is_written_over",
     "place_name",
+    "setitem_",
     "values_in",
 ]
 
@@ -69,12 +70,18 @@ def place_name(function: Any) -> str:
     return _REFLECTED.get(name, name)
 
 
+def setitem_(x: Tensor, index: Any, value: Any) -> Tensor:
+    """``x[index] = value`` as a function that returns x."""
+    x[index] = value
+    return x
+
+
 def is_written_over(function: Any, kwargs: Mapping[str, Any]) -> bool:
     """Whether a call writes its result over its first argument."""
     name = str(getattr(function, "__name__", ""))
     is_operator = name.strip("_") in ("iadd", "isub", "imul", "itruediv", "ipow")
     in_place = name.endswith("_") and not name.endswith("__")
-    return in_place or is_operator or bool(kwargs.get("inplace"))
+    return in_place or is_operator or name == "__setitem__" or bool(kwargs.get("inplace"))
 
 
 @dataclass(eq=False)

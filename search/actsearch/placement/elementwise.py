@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ __all__ = [
     "is_affine",
     "is_in_a_row",
     "is_line",
+    "lies_between_0_and_1",
     "make_grid",
     "may_be_elementwise",
     "may_be_part",
@@ -27,7 +28,7 @@ _REACH = 4.0  # where the usual activations have bent
 # what looks elementwise and is no function of a number: it cuts gradients, makes another view, or is a layer
 _EXCLUDED = frozenset(
     "detach data forward requires_grad view view_as reshape expand expand_as getitem get is_floating_point size "
-    "shape dim numel set setitem copy fill linear conv1d conv2d conv3d matmul embedding layer_norm batch_norm "
+    "shape dim numel set copy fill linear conv1d conv2d conv3d matmul embedding layer_norm batch_norm "
     "group_norm".split()
 ) | frozenset(NORMALISING)
 
@@ -106,4 +107,20 @@ def is_in_a_row(steps: Sequence[Step]) -> bool:
     given = [step.operands for step in steps]
     return all(len(operands) == 1 for operands in given) and len({o[0] for o in given}) == len(
         given
+    )
+
+
+def lies_between_0_and_1(function: Callable[[Tensor], Any]) -> bool:
+    """Whether an activation is a step from 0 to 1, however it is written."""
+    x = torch.linspace(-12, 12, 97)
+    try:
+        with torch.no_grad():
+            y = function(x)
+    except Exception:  # it learns for each channel, or takes more arguments
+        return False
+    if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
+        return False
+    rises = bool((y.diff() >= -1e-4).all())
+    return (
+        rises and bool(y.min() > -1e-3) and bool(y.max() < 1 + 1e-3) and bool(y[-1] - y[0] > 0.5)
     )

@@ -72,6 +72,7 @@ class ExecutionTrace:
         unreplaceable: functions that nothing can be put in the place of: path of the module that calls them, name, and
             where they are called, as in a hook.
         formulas: what calls compute, by key.
+        mixed: paths of modules that give something returned in one place and something hidden in another.
         entries: how often each place was passed before a function first led there, by owner and the function's code.
         ran: every call that might be one of an activation.
     """
@@ -88,6 +89,7 @@ class ExecutionTrace:
     executed: set[str] = field(default_factory=set)
     unregistered: dict[str, str] = field(default_factory=dict)
     unreplaceable: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    mixed: set[str] = field(default_factory=set)
     entries: dict[tuple[str, CodeType], dict[CodePlace, int]] = field(default_factory=dict)
     ran: set[Key] = field(default_factory=set)
 
@@ -125,6 +127,7 @@ class ExecutionTrace:
             self.executed | other.executed,
             self.unregistered | other.unregistered,
             self.unreplaceable | other.unreplaceable,
+            self.mixed | other.mixed,
             {
                 key: other.entries.get(key, {}) | self.entries.get(key, {})
                 for key in self.entries | other.entries

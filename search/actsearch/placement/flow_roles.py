@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from actsearch.placement.chain_search import find_chains
 from actsearch.placement.chains import Replay
-from actsearch.placement.dataflow import Dataflow, Step, Value
+from actsearch.placement.dataflow import Dataflow, Step, Value, draws
 from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key
 from actsearch.placement.known_activations import MULTIPLYING, PASSING, SHIFTING
+from actsearch.placement.returned_scales import is_returned_scale
 from actsearch.placement.site_formula import formula_of_steps
 
 __all__ = ["note_flow"]
@@ -50,6 +51,11 @@ def note_flow(
     trace.order = list(dict.fromkeys([*ran, *rest]))
     for key, ends in _ends(flow, trace).items():
         _note_role(flow, trace, key, ends)
+        if (
+            isinstance(key, str)
+            and len({_is_end(flow, flow.flow_from([end])) for end in ends}) > 1
+        ):
+            trace.mixed.add(key)
     _note_formulas(flow, trace)
 
 
@@ -67,7 +73,7 @@ def _ends(flow: Dataflow, trace: ExecutionTrace) -> Mapping[Key, list[Value]]:
 def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[Value]) -> None:
     reached = flow.flow_from(ends)
     uses = [use for value in reached for use in value.uses]
-    if not any(use.is_layer for use in uses) and not reached.isdisjoint(flow.results):
+    if _is_end(flow, reached) or is_returned_scale(flow, ends, reached):
         trace.ends.add(key)
     if any(_mixes(use, reached) for use in uses):
         trace.gates.add(key)
@@ -85,22 +91,69 @@ def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[V
                 seen.update(use.results)
 
 
+def _is_end(flow: Dataflow, reached: set[Value]) -> bool:
+    """Whether no layer takes what an activation reaches, but the model returns some of it."""
+    is_taken = any(use.is_layer for value in reached for use in value.uses)
+    return not is_taken and not reached.isdisjoint(flow.results)
+
+
 def _mixes(step: Step, reached: set[Value]) -> bool:
     """Whether a step multiplies what an activation reaches with something else."""
     return step.name in MULTIPLYING and not reached.issuperset(step.operands)
 
 
-def _is_between(start: Value, end: Value) -> bool:
-    """Whether one value comes from a layer with weights and the other goes into one."""
-    return _comes_from_layer(start) and _goes_into_layer(end)
+def _is_between(start: Value, end: Value, vanishes: bool) -> bool:
+    """Whether one value comes from a layer with weights and the other goes into one.
+
+    What gives 0 for 0 may first multiply what another layer gives, as in a gated unit; what does not is a scale there,
+    as ``exp(0.5 * log_variance)``.
+    """
+    if not _comes_from_layer(start):
+        return False
+    return _goes_into_layer(end) or (vanishes and _multiplies_layer(end))
+
+
+def _multiplies_layer(value: Value) -> bool:
+    """Whether a value multiplies what comes from a layer and the product goes into one."""
+    for use in _uses_of_views(value):
+        if use.name == "mul" and len(use.operands) == 2 and use.results:
+            if all(map(_depends_on_layer, use.operands)) and _goes_into_layer(use.results[0]):
+                return True
+    return False
+
+
+def _uses_of_views(value: Value) -> Iterator[Step]:
+    """The uses of a value, however it is shaped."""
+    todo, seen = [value], {value}
+    for item in todo:  # which grows
+        for use in item.uses:
+            yield use
+            if use.name in PASSING:
+                todo += [result for result in use.results if result not in seen]
+                seen.update(use.results)
+
+
+def _depends_on_layer(value: Value) -> bool:
+    todo, seen = [value], {value}
+    for item in todo:  # which grows
+        step = item.made_by
+        if step is None or draws(step.name):
+            continue
+        if step.is_layer:
+            return True
+        todo += [operand for operand in step.operands if operand not in seen]
+        seen.update(step.operands)
+    return False
 
 
 def _comes_from_layer(value: Value) -> bool:
     step = value.made_by
     while step is not None and not step.is_layer:
         operands = step.operands
-        # a view may also be given sizes, which torch.fx knows as values
-        if step.name not in _BETWEEN or (len(operands) != 1 and step.name not in PASSING):
+        # a view may also be given sizes, which torch.fx knows as values; weights may scale what a layer gives
+        if step.name not in (*_BETWEEN, "mul", "div") or (
+            len(operands) != 1 and step.name not in PASSING
+        ):
             return False
         step = operands[0].made_by
     return step is not None

@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 
 from actsearch.errors import PlacementError
 from actsearch.placement.call_site import CodePlace
-from actsearch.placement.chains import Chain, Replay
+from actsearch.placement.chain_modules import chain_module, chain_name, names_of_chain
+from actsearch.placement.chains import Chain
 from actsearch.placement.derived_class import pause
 from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key, is_known
 from actsearch.placement.function_module import FunctionModule
@@ -28,7 +29,6 @@ from actsearch.placement.known_activations import (
 from actsearch.placement.model_run import preserve_modes
 from actsearch.placement.redirect import Answer, CallTable, redirect_calls
 from actsearch.placement.run_trace import trace_run
-from actsearch.placement.site_formula import catalog_name
 from actsearch.placement.source_names import (
     activations_named_by_forward,
     unwrap_code,
@@ -263,7 +263,7 @@ def _site_name(call: FunctionCall, execution: ExecutionTrace) -> str:
     chain = execution.chains.get(call)
     if chain is None:
         return call.name
-    known, helper, carrier = _names_of(chain)
+    known, helper, carrier = names_of_chain(chain)
     return helper or known or carrier
 
 
@@ -327,7 +327,8 @@ def _answer_chains(
         if not is_planned:
             if planned is None and isinstance(carrier, FunctionCall) and carrier.owner == path:
                 # shown by the one call alone: the weights among its numbers would not be followed
-                installed[carrier] = FunctionModule(carrier.function, carrier.name)
+                name = chain_name(chain, execution.formulas.get(carrier, ""))
+                installed[carrier] = FunctionModule(carrier.function, name)
                 by_place[carrier.place, carrier.occurrence] = Answer(site.rpartition(".")[2])
             continue
         for item in chain.passes:
@@ -360,22 +361,6 @@ def _set_module(model: nn.Module, path: str, module: nn.Module) -> None:
     owner, _, name = path.rpartition(".")
     parent = model.get_submodule(owner)
     parent._modules[name] = module.train(model.get_submodule(path).training)
-
-
-def chain_module(chain: Chain, formula: str) -> FunctionModule:
-    """A module that computes what a chain does, called after the catalog row that it is, or else by its formula."""
-    known, helper, carrier = _names_of(chain)
-    name = known or helper or formula or carrier
-    return FunctionModule(Replay(chain.steps, chain.start, chain.end), name)
-
-
-@functools.lru_cache(maxsize=1024)
-def _names_of(chain: Chain) -> tuple[str, str, str]:
-    """The catalog row that a chain is, the helper that makes its calls, and the call that something replaces."""
-    helper = chain.helper.co_name.strip("_") if chain.helper is not None else ""
-    known = catalog_name(Replay(chain.steps, chain.start, chain.end, by_example=True))
-    carrier = chain.carrier.name if isinstance(chain.carrier, FunctionCall) else "activation"
-    return known, helper if helper.isidentifier() else "", carrier
 
 
 def _guard_unseen_calls(model: nn.Module) -> None:

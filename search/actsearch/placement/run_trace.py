@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from actsearch.placement.dataflow import Dataflow, Value, fill, place_name
+from actsearch.placement.dataflow import Dataflow, Value, fill, place_name, setitem_
 from actsearch.placement.elementwise import may_be_part
 from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTrace, Key
 from actsearch.placement.flow_roles import note_flow
@@ -231,7 +231,9 @@ class _Watcher(TorchFunctionMode):
             result = func(*args, **(kwargs or {}))
         finally:
             self._in_known_call = False
-        made = args[0] if func is Tensor.__setitem__ else result
+        made = result
+        if func is Tensor.__setitem__:
+            func, made = setitem_, args[0]
         if not self.recorder.is_closed and next(tensors(made), None) is not None:
             self._add(func, given[0], given[1], made, key=key, codes=codes)
         return result

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from actsearch.activations import Activation, count_pieces
 from actsearch.placement.chains import Replay
+from actsearch.placement.elementwise import lies_between_0_and_1
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import (
     GATES,
@@ -190,6 +190,11 @@ def _notes_on_calls(discovery: Discovery) -> Iterator[str]:
         path = key if isinstance(key, str) else key.owner
         name = "this module" if isinstance(key, str) else key.name
         yield f"{path or 'The model'} uses {name} in {why}; it stays as it is."
+    for path in sorted(execution.mixed):
+        yield (
+            f"{path} runs both between layers and at an output, and is one site of one role: hold a module of its own "
+            "for each place."
+        )
     for path, name, where in execution.unreplaceable:
         yield f"{path or 'The model'} calls {name} {where}; it stays as it is."
 
@@ -299,26 +304,10 @@ def _role(
         if chain is None
         else Replay(chain.steps, chain.start, chain.end, by_example=True)
     )
-    opens = kind in GATES or _lies_between_0_and_1(curve)
+    opens = kind in GATES or lies_between_0_and_1(curve)
     if opens and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
         return "gate"
     return "output" if path in discovery.ends else "hidden"
-
-
-def _lies_between_0_and_1(function: Callable[[Tensor], Any]) -> bool:
-    """Whether an activation is a step from 0 to 1, however it is written."""
-    x = torch.linspace(-12, 12, 97)
-    try:
-        with torch.no_grad():
-            y = function(x)
-    except Exception:  # it learns for each channel, or takes more arguments
-        return False
-    if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
-        return False
-    rises = bool((y.diff() >= -1e-4).all())
-    return (
-        rises and bool(y.min() > -1e-3) and bool(y.max() < 1 + 1e-3) and bool(y[-1] - y[0] > 0.5)
-    )
 
 
 def _sounds_like_a_gate(path: str, model: nn.Module) -> bool:
