@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import actsearch as acs
-from actsearch.evaluation.request import Outcomes, Request
+from actsearch.evaluation.request import Outcomes
 from actsearch.evaluation.subject import Subject
 from actsearch.placement.random_streams import isolated_random
-from actsearch.records import Outcome, TrialState
 from actsearch.seeds import derive, seed_list
 from actsearch.storage import Storage
 from actsearch.study.rate import choose_rate
@@ -157,6 +156,15 @@ def _fail_after(count: int, function: Any) -> Any:
     return counted
 
 
+@pytest.mark.slow
+def test_it_is_the_same_in_processes() -> None:
+    here, there = study(), study()
+    run(here, 2)
+    there.optimize(task(), n_trials=2, executor=acs.Processes(2), show_progress_bar=False)
+    assert here.user_attrs["learning_rate"] == there.user_attrs["learning_rate"]
+    assert rows(here) == rows(there)
+
+
 def test_a_verdict_tunes_around_the_rate_of_the_search() -> None:
     made = study()
     run(made, 3)
@@ -176,21 +184,13 @@ def test_it_is_tuned_for_several_objectives_by_the_first() -> None:
     assert made.user_attrs["learning_rate"]["used"] > 20 * SLOW
 
 
-class Scored(Subject):
-    """A subject whose score is a function of rate and seed."""
+class Tunable(Subject):
+    """A subject whose rate can be set."""
 
     learning_rate = 1e-2
 
-    def __init__(self, tune_lr: Any, score: Callable[[float, bool], float | None]) -> None:
-        self.tune_lr = tune_lr
-        self.score = score
-
     def train(self, requests: Any, *more: Any, **others: Any) -> Outcomes:
-        return Outcomes(map(self._outcome, requests))
-
-    def _outcome(self, request: Request) -> Outcome:
-        value = self.score(request.lr or 0.0, request.seeds == (0,))
-        return Outcome(TrialState.FAILED if value is None else TrialState.COMPLETE, value)
+        raise AssertionError("the executor trains")
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -200,9 +200,13 @@ class Scored(Subject):
 
 
 def used_rate(tune_lr: Any, score: Callable[[float, bool], float | None]) -> float:
-    subject: Any = Scored(tune_lr, score)
+    """Of scores that are a function of the rate, and of whether the seed is the study's."""
+    subject = Tunable()
+    subject.tune_lr = tune_lr
     record = dataclasses.replace(study().record, direction="maximize")
-    chosen = choose_rate(subject, record, (0,), lambda: False)
+    chosen = choose_rate(
+        subject, record, 0, lambda wanted: [score(lr, seed == 0) for lr, seed in wanted]
+    )
     assert chosen is not None
     return float(chosen["used"])
 

@@ -15,10 +15,19 @@ __all__ = ["Executor", "Finished", "Job", "Work"]
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to be trained: its number and its candidate."""
+    """One candidate to be trained.
+
+    Attributes:
+        number: of its trial.
+        candidate: what is trained.
+        lr: another learning rate than that of the work, for a training that is no trial.
+        seeds: other seeds, likewise.
+    """
 
     number: int
     candidate: CandidateRecord
+    lr: float | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,14 @@ class Work:
         return Pruner(self.competition).apply(job.number, outcome)
 
     def _request(self, job: Job) -> Request:
-        return Request(job.candidate, self.seeds, job.number, lr=self.lr)
+        is_trial = job.lr is None
+        return Request(
+            job.candidate,
+            job.seeds or self.seeds,
+            job.number,
+            lr=self.lr if is_trial else job.lr,
+            diagnose=is_trial,
+        )
 
 
 class Executor(Protocol):

@@ -12,7 +12,7 @@ from datetime import datetime
 from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
-from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.records import CandidateRecord, Curve, Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
@@ -189,12 +189,31 @@ class Driver:
         if self._study.user_attrs.get(RATE) != {}:
             return
         progress.clear()
-        chosen = choose_rate(self._subject, self._study, self._work.seeds, self._is_over)
+        seed = self._work.seeds[0]
+        chosen = choose_rate(self._subject, self._study, seed, self._train_unchanged)
         if chosen is None:
             return  # the loop ends as well
         self._set_attribute(RATE, chosen)
         lr = stored_rate(self._study, self._subject)
         self._work = dataclasses.replace(self._work, lr=lr)
+
+    def _train_unchanged(self, wanted: Sequence[tuple[float, int]]) -> list[float | None] | None:
+        """The score of the model unchanged at each rate and seed, None where it diverged; None if it was stopped."""
+        own, work = (
+            CandidateRecord.baseline(),
+            dataclasses.replace(self._work, competition=None, objectives=None),
+        )
+        rest = [Job(i, own, lr, (seed,)) for i, (lr, seed) in enumerate(wanted)]
+        scores: dict[int, float | None] = {}
+        while rest and not self._is_over():
+            part = rest[: self._executor.batch_for(rest, work)]
+            with contextlib.closing(self._executor.run(part, work)) as answers:
+                for answer in answers:
+                    scores |= {job.number: outcome.value for job, outcome in answer.outcomes}
+                    if self._is_over():
+                        self._executor.stop()
+            rest = rest[len(part) :]
+        return [scores[i] for i in range(len(wanted))] if len(scores) == len(wanted) else None
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         if limits.timeout is not None:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from actsearch.evaluation import LARGEST_STACK, Request, Subject
-from actsearch.records import CandidateRecord, StudyRecord
+from actsearch.evaluation import Subject
+from actsearch.records import StudyRecord
 from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.study.rate_grid import RateGrid
@@ -48,8 +48,8 @@ def stored_rate(study: StudyRecord, subject: Subject) -> float | None:
 def choose_rate(
     subject: Subject,
     study: StudyRecord,
-    seeds: Sequence[int],
-    should_stop: Callable[[], bool],
+    seed: int,
+    train: Callable[[Sequence[tuple[float, int]]], Sequence[float | None] | None],
 ) -> dict[str, Any] | None:
     """Train the model unchanged at a grid of rates, on validation data; what is to be stored under :data:`RATE`.
 
@@ -61,8 +61,8 @@ def choose_rate(
     Args:
         subject: what the study optimises; its learning rate can be set.
         study: with a direction.
-        seeds: the study's; the first one is used.
-        should_stop: asked between passes.
+        seed: the study's first one.
+        train: gives the score of the model unchanged at each rate and seed, None where it diverged; None if stopped.
 
     Returns:
         None if it was stopped.
@@ -72,7 +72,7 @@ def choose_rate(
     scores: dict[int, float | None] = {}
     wanted: Sequence[int] = grid.first
     while wanted:
-        found = _train(subject, [(step, seeds[0]) for step in wanted], grid, should_stop)
+        found = train([(_rate(grid, step), seed) for step in wanted])
         if found is None:
             return None
         scores |= dict(zip(wanted, found, strict=True))
@@ -82,8 +82,7 @@ def choose_rate(
         finalists = grid.ranked(scores)[:_FINALISTS]
         steps = [0, *finalists[: finalists.index(0) if 0 in finalists else None]]
         fresh = seed_list(study.seed, "learning rate", _FRESH_SEEDS)
-        pairs = [(step, seed) for step in steps for seed in fresh]
-        found = _train(subject, pairs, grid, should_stop)
+        found = train([(_rate(grid, step), seed) for step in steps for seed in fresh])
         if found is None:
             return None
         again = [found[i : i + _FRESH_SEEDS] for i in range(0, len(found), _FRESH_SEEDS)]
@@ -97,6 +96,12 @@ def choose_rate(
     }
     _tell(study, subject.metric, chosen, scores, used, best, grid)
     return chosen
+
+
+def _rate(grid: RateGrid, step: int) -> float:
+    rate = grid.rate(step)
+    assert rate is not None  # rates are chosen where there is one
+    return rate
 
 
 def _choose(scores: Mapping[int, Sequence[float | None]], grid: RateGrid) -> int:
@@ -126,28 +131,6 @@ def _is_clearly_better(
         )
         for now, before in zip(reached, old, strict=True)
     )
-
-
-def _train(
-    subject: Subject,
-    wanted: Sequence[tuple[int, int]],
-    grid: RateGrid,
-    should_stop: Callable[[], bool],
-) -> list[float | None] | None:
-    """The scores of the model unchanged at steps of the grid under seeds; None if it was stopped."""
-    record = CandidateRecord.baseline()
-    rest = [Request(record, (seed,), lr=grid.rate(step), diagnose=False) for step, seed in wanted]
-    scores: list[float | None] = []
-    largest = LARGEST_STACK
-    while rest:
-        if should_stop():
-            return None
-        part = rest[: subject.batch_for(rest, largest)]
-        outcomes = subject.train(part, largest_stack=largest)
-        largest = outcomes.largest_stack
-        scores += [outcome.value for outcome in outcomes]
-        rest = rest[len(part) :]
-    return scores
 
 
 def _tell(
