@@ -12,7 +12,7 @@ from datetime import datetime
 from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
-from actsearch.records import CandidateRecord, Curve, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
@@ -30,7 +30,8 @@ from actsearch.study.preparation import (
 )
 from actsearch.study.progress import Progress
 from actsearch.study.proposing import Proposer
-from actsearch.study.rate import RATE, choose_rate, may_choose_rate, stored_rate
+from actsearch.study.rate import RATE, choose_rate, may_choose_rate, stored_rate, unfinished_scores
+from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
 
@@ -186,34 +187,24 @@ class Driver:
 
     def _choose_rate(self, progress: Progress) -> None:
         """Try learning rates with the model unchanged, where that is wanted and was not done."""
-        if self._study.user_attrs.get(RATE) != {}:
+        known = self._study.user_attrs.get(RATE)
+        if not isinstance(known, dict) or "used" in known:
             return
         progress.clear()
-        seed = self._work.seeds[0]
-        chosen = choose_rate(self._subject, self._study, seed, self._train_unchanged)
+        sweep = RateSweep(
+            self._executor,
+            dataclasses.replace(self._work, competition=None, objectives=None),
+            unfinished_scores(self._study),
+            store=lambda scores: self._set_attribute(RATE, {"unfinished": scores}),
+            is_over=self._is_over,
+            counts=self._counts,
+        )
+        chosen = choose_rate(self._subject, self._study, self._work.seeds[0], sweep.train)
         if chosen is None:
             return  # the loop ends as well
         self._set_attribute(RATE, chosen)
         lr = stored_rate(self._study, self._subject)
         self._work = dataclasses.replace(self._work, lr=lr)
-
-    def _train_unchanged(self, wanted: Sequence[tuple[float, int]]) -> list[float | None] | None:
-        """The score of the model unchanged at each rate and seed, None where it diverged; None if it was stopped."""
-        own, work = (
-            CandidateRecord.baseline(),
-            dataclasses.replace(self._work, competition=None, objectives=None),
-        )
-        rest = [Job(i, own, lr, (seed,)) for i, (lr, seed) in enumerate(wanted)]
-        scores: dict[int, float | None] = {}
-        while rest and not self._is_over():
-            part = rest[: self._executor.batch_for(rest, work)]
-            with contextlib.closing(self._executor.run(part, work)) as answers:
-                for answer in answers:
-                    scores |= {job.number: outcome.value for job, outcome in answer.outcomes}
-                    if self._is_over():
-                        self._executor.stop()
-            rest = rest[len(part) :]
-        return [scores[i] for i in range(len(wanted))] if len(scores) == len(wanted) else None
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         if limits.timeout is not None:

@@ -12,14 +12,15 @@ from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.study.rate_grid import RateGrid
 
-__all__ = ["RATE", "choose_rate", "may_choose_rate", "stored_rate"]
+__all__ = ["RATE", "choose_rate", "may_choose_rate", "stored_rate", "unfinished_scores"]
 
 _log = logging.getLogger("actsearch")
 
 RATE = "learning_rate"
 """Key of the study's user attributes: the rates that were tried, with their scores, and the one that is used.
 
-It is empty until they are tried, and absent where none are to be, as in studies that were stored before."""
+Until one is chosen it has the scores that are there; it is absent where none is to be chosen, as in studies that were
+stored before."""
 
 _FRESH_SEEDS = (
     2  # under which a better rate has to prove itself: the best of several is partly luck
@@ -30,6 +31,18 @@ _FINALISTS = 2  # rates that may: with one seed, the best of several is often no
 def may_choose_rate(subject: Subject) -> bool:
     """Whether a new study is to try rates before its first trial: those of its objective can be set, and may be."""
     return subject.tune_lr is not False and subject.learning_rate is not None
+
+
+def unfinished_scores(study: StudyRecord) -> dict[tuple[float, int], float | None]:
+    """Scores by rate and seed of a sweep that was interrupted; what is no such thing is tried again."""
+    known = study.user_attrs.get(RATE)
+    scores: dict[tuple[float, int], float | None] = {}
+    items = known.get("unfinished") if isinstance(known, dict) else None
+    for item in items if isinstance(items, list) else ():
+        match item:
+            case [float(lr), int(seed), float() | None as value]:
+                scores[lr, seed] = value
+    return scores
 
 
 def stored_rate(study: StudyRecord, subject: Subject) -> float | None:
