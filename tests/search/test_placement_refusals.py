@@ -357,3 +357,66 @@ def test_numbers_per_channel_and_wider_layers_beside_a_compiled_module() -> None
     images = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.ReLU())
     with pytest.raises(acs.PlacementError, match="channels are lost after a ScriptModule"):
         acs.place(images, PER_CHANNEL, sample=torch.randn(2, 3, 8, 8))
+
+
+class Asking(nn.Module):
+    """Asks for the class of a layer, in training alone."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            if self.training and isinstance(layer, nn.ReLU):
+                x = F.dropout(x, 0.5) * 0.5
+        return x
+
+
+def test_a_model_that_asks_for_a_class_in_training_alone_is_refused() -> None:
+    with pytest.raises(acs.PlacementError, match="in training mode .* at 'layers.1'"):
+        acs.place(Asking(nn.ReLU()), "tanh", sample=X)
+
+
+@pytest.mark.parametrize("act", [nn.Sequential(nn.Tanh(), nn.Dropout(0.5)), nn.RReLU()])
+def test_what_draws_in_training_is_no_difference(act: nn.Module) -> None:
+    assert len(acs.place(Asking(act), "tanh", sample=X).replaced) == 1
+
+
+def test_a_model_that_differs_by_itself_in_training_is_placed_in() -> None:
+    class Counting(nn.Module):
+        calls = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counting.calls += self.training
+            result: Tensor = self.b(torch.relu(self.a(x))) * (1 + Counting.calls * self.training)
+            return result
+
+    assert len(acs.place(Counting(), "tanh", sample=X).replaced) == 1
+
+
+@COMPILES
+def test_a_compiled_function_that_a_model_holds_is_named() -> None:
+    class Holding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+            self.act = torch.jit.script(swish)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.act(self.layer(x))
+            return result
+
+    with pytest.raises(
+        acs.PlacementError, match="torch.jit.script compiled, 'act', .* hold the Python function"
+    ):
+        acs.sites(Holding(), X)
+
+
+def swish(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)

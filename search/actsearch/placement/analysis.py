@@ -167,6 +167,14 @@ def copy_model(model: nn.Module) -> nn.Module:
         for item in _items(value)
         if isinstance(item, Tensor) and not item.is_leaf
     }
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.jit.ScriptFunction):
+                raise PlacementError(
+                    f"{type(model).__name__} holds a function that torch.jit.script compiled, "
+                    f"{f'{path}.{name}'.lstrip('.')!r}, which cannot be copied and in which nothing can be replaced: "
+                    "hold the Python function that it was made of"
+                )
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:

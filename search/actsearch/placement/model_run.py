@@ -29,6 +29,7 @@ __all__ = [
     "preserve_modes",
     "run_model",
     "tensors",
+    "try_in_evaluation",
     "try_without_gradients",
 ]
 
@@ -169,9 +170,30 @@ def run_model(
             return forward(model, _clone_sample(sample))
 
 
-def observe_output(model: nn.Module, sample: Any) -> Any:
-    """A model's output for a sample in eval mode, see :func:`run_model`; with gradients only where it asks for them."""
-    return try_without_gradients(lambda gradients: run_model(model, sample, gradients=gradients))
+def observe_output(model: nn.Module, sample: Any, training: bool = False) -> Any:
+    """A model's output for a sample, see :func:`run_model`; with gradients only where it asks for them."""
+
+    def attempt(mode: bool) -> Any:
+        return try_without_gradients(lambda gradients: run_model(model, sample, mode, gradients))
+
+    return attempt(True) if training else try_in_evaluation(sample, attempt)
+
+
+def try_in_evaluation(sample: Any, attempt: Callable[[bool], _T]) -> _T:
+    """Try a run in eval mode; of a step that fails there in training mode, in which the loop runs it.
+
+    A detector gives its losses in training alone.
+
+    Args:
+        sample: what the model is given.
+        attempt: the run, given whether it is in training mode.
+    """
+    try:
+        return attempt(False)
+    except PlacementError:
+        if not isinstance(sample, StepCall):
+            raise
+    return attempt(True)
 
 
 def try_without_gradients(attempt: Callable[[bool], _T]) -> _T:

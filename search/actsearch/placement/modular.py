@@ -26,7 +26,7 @@ from actsearch.placement.known_activations import (
     is_activation,
     known_name,
 )
-from actsearch.placement.model_run import preserve_modes
+from actsearch.placement.model_run import StepCall, preserve_modes
 from actsearch.placement.redirect import Answer, CallTable, redirect_calls
 from actsearch.placement.run_trace import trace_run
 from actsearch.placement.source_names import (
@@ -219,6 +219,11 @@ def _trace_both_modes(model: nn.Module, sample: Any) -> tuple[ExecutionTrace, st
         in_evaluation = _trace(model, sample, training=False)
     except Untraceable as error:
         return ExecutionTrace(), "listed", str(error)
+    except PlacementError:
+        if not isinstance(sample, StepCall):
+            raise
+        # as the step of a detector, which gives its losses in training alone
+        return _trace(model, sample, training=True), how, ""
     try:
         in_training = _trace(model, sample, training=True)
     except (Untraceable, PlacementError) as error:

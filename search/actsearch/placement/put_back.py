@@ -29,9 +29,14 @@ class _StandIn(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self._inner = (
-            inner.eval(),
-        )  # in a tuple, so that the model has no more submodules than before
+        # in a tuple, so that the model has no more submodules than before
+        self._inner = (inner,)
+
+    def train(self, mode: bool = True) -> _StandIn:
+        """Also what stands inside, which may draw in training, as RReLU does."""
+        super().train(mode)
+        self._inner[0].train(mode)
+        return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the activation gives."""
@@ -49,27 +54,41 @@ def explain_difference(
         sample: one batch of inputs.
         paths: of the sites.
     """
-    # each run is of a fresh copy, since a forward may write to weights and buffers
-    reference = _output(copy.deepcopy(model), sample)
-    if not (why := _difference(model, discovery, sample, reference, paths)):
+    for training in (False, True):
+        try:
+            reference = _output(model, sample, training)
+        except Exception:
+            if training:  # as batch normalisation of one sample does: nothing to compare with
+                return ""
+            raise
+        why = _difference(model, discovery, sample, training, reference, paths)
+        if why and not (training and _compare(_output(model, sample, training), reference)):
+            break  # the model repeats itself, and it is our doing
+    else:
         return ""
-    culprits = [p for p in paths if _difference(model, discovery, sample, reference, [p])]
+    culprits = [
+        p for p in paths if _difference(model, discovery, sample, training, reference, [p])
+    ]
     named = ", ".join(repr(path) for path in (culprits or paths)[:_SHOWN])
+    mode = " in training mode" if training else ""
     return (
-        f"the model computes something else when a module of another class computes the same at {named}: {why}. Its "
-        "code asks what stands there, as isinstance(layer, nn.ReLU) does, or uses what only that module has: ask for "
-        "the position or the name of the layer instead, or leave the site out with where="
+        f"the model computes something else{mode} when a module of another class computes the same at {named}: {why}. "
+        "Its code asks what stands there, as isinstance(layer, nn.ReLU) does, or uses what only that module has: ask "
+        "for the position or the name of the layer instead, or leave the site out with where="
     )
 
 
-def _output(model: nn.Module, sample: Any) -> list[Tensor]:
-    return [tensor.detach().clone() for tensor in tensors(observe_output(model, sample))]
+def _output(model: nn.Module, sample: Any, training: bool) -> list[Tensor]:
+    """What a fresh copy gives, since a forward may write to weights and buffers."""
+    result = observe_output(copy.deepcopy(model), sample, training)
+    return [tensor.detach().clone() for tensor in tensors(result)]
 
 
 def _difference(
     model: nn.Module,
     discovery: Discovery,
     sample: Any,
+    training: bool,
     reference: Sequence[Tensor],
     paths: Sequence[str],
 ) -> str:
@@ -82,11 +101,16 @@ def _difference(
         if module is not None:
             parent._modules[name] = _StandIn(module).train(module.training)
     try:
-        found = _output(changed, sample)
+        found = _output(changed, sample, training)
     except PlacementError:
         raise
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+    return _compare(found, reference)
+
+
+def _compare(found: Sequence[Tensor], reference: Sequence[Tensor]) -> str:
+    """How some results differ from others; empty if they do not."""
     if len(found) != len(reference):
         return f"it returns {len(found)} tensors instead of {len(reference)}"
     for one, other in zip(found, reference, strict=True):

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from actsearch.placement.channels import ChannelAxisTracker, lost_after
-from actsearch.placement.model_run import explain_run_errors, run_model, try_without_gradients
+from actsearch.placement.model_run import (
+    explain_run_errors,
+    run_model,
+    try_in_evaluation,
+    try_without_gradients,
+)
 from actsearch.placement.script_modules import ScriptModuleProxy, is_scripted
 
 __all__ = ["CHANNEL_KEEPING", "SiteTrace", "trace_sites", "version_of"]
@@ -65,7 +70,7 @@ class SiteTrace:
 
 
 def trace_sites(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str, SiteTrace]:
-    """Run a sample through a model in eval mode and watch the modules at some paths.
+    """Run a sample through a model in eval mode, see :func:`try_in_evaluation`, and watch the modules at some paths.
 
     The model is left as it was, in its former mode. A path that the pass does not reach is missing in the result.
 
@@ -73,14 +78,18 @@ def trace_sites(model: nn.Module, paths: Iterable[str], sample: Any) -> dict[str
         PlacementError: if the model does not run on the sample.
     """
     paths = tuple(paths)
-    with explain_run_errors():
+
+    def attempt(training: bool) -> dict[str, SiteTrace]:
         return try_without_gradients(
-            lambda gradients: _trace_sites(model, paths, sample, gradients)
+            lambda gradients: _trace_sites(model, paths, sample, training, gradients)
         )
+
+    with explain_run_errors():
+        return try_in_evaluation(sample, attempt)
 
 
 def _trace_sites(
-    model: nn.Module, paths: Iterable[str], sample: Any, gradients: bool
+    model: nn.Module, paths: Iterable[str], sample: Any, training: bool, gradients: bool
 ) -> dict[str, SiteTrace]:
     watcher = _SiteWatcher()
     hooks = [
@@ -96,7 +105,7 @@ def _trace_sites(
     ]
     try:
         with watcher.axes:
-            run_model(model, sample, gradients=gradients)
+            run_model(model, sample, training, gradients)
     finally:
         for hook in hooks:
             hook.remove()
