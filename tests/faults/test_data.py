@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -623,13 +624,99 @@ OTHER: dict[str, Callable[[], Any]] = {
     "random items": lambda: Augmented(0, 64),
     "a loader's own choice": lambda: _first(TensorDataset(X[:64], Y[:64])),
     "a dataset that raises": lambda: _first(Broken(0, 64)),
-    "batches made elsewhere": lambda: DataLoader(Ready(), batch_size=None),
 }
 
 
 @pytest.mark.parametrize("kind", OTHER)
 def test_what_cannot_be_compared_is_left_alone(kind: str) -> None:
     assert _warned(_task(train=OTHER[kind](), test=_rows(0, 60))) == []
+
+
+def test_batches_made_elsewhere_are_compared_row_by_row() -> None:
+    ready: DataLoader[Any] = DataLoader(Ready(), batch_size=None)
+    assert "test and train share 60 of 60 rows" in _refused(_task(train=ready, test=_rows(0, 60)))
+
+
+@dataclasses.dataclass
+class Batch:
+    x: Tensor
+    y: Tensor
+
+
+class Plain:
+    """An object without a `to`."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+
+MADE: dict[str, tuple[Callable[[Tensor, Tensor], Any], Callable[[Any], tuple[Tensor, Tensor]]]] = {
+    "dict": (lambda x, y: {"x": x, "y": y}, lambda b: (b["x"], b["y"])),
+    "data class": (Batch, lambda b: (b.x, b.y)),
+    "object": (Plain, lambda b: (b.x, b.y)),
+    "ragged": (lambda x, y: (x, y, x[:2]), lambda b: (b[0], b[1])),
+}
+
+
+def _stepped(kind: str, *places: Pair) -> acs.Task:
+    """A task of steps over batches of 10 in a list."""
+    make, take = MADE[kind]
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        x, y = take(batch)
+        return F.cross_entropy(model(x), y)
+
+    def evaluate(model: nn.Module, batches: Any) -> dict[str, float]:
+        return {"loss": sum(step(model, batch).item() for batch in batches)}
+
+    def loader(x: Tensor, y: Tensor) -> DataLoader[Any]:
+        batches: Any = [make(x[i : i + 10], y[i : i + 10]) for i in range(0, len(x), 10)]
+        return DataLoader(batches, batch_size=None)
+
+    train, valid, *test = (loader(*place) for place in places)
+    return acs.Task(
+        model=_model, step=step, evaluate=evaluate, metric="loss", epochs=1, train=train, valid=valid,
+        test=test[0] if test else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_test_batches_that_the_search_sees_are_refused(kind: str) -> None:
+    said = _refused(_stepped(kind, _rows(0, 60), _rows(60, 90), _rows(60, 90)))
+    assert f"test and valid share {3 if kind == 'ragged' else 30} of" in said
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_nan_in_batches_of_any_kind_is_named_before_the_first_trial(kind: str) -> None:
+    task = _stepped(kind, _with(NAN, 3, 2, _rows(0, 60)), _rows(60, 90))
+    said = _refused(task)
+    assert "train" in said
+    assert "1 NaN in" in said
+
+
+@pytest.mark.parametrize("size", [1e30, -1e25])
+def test_numbers_too_large_to_be_squared_are_named(size: float) -> None:
+    def square(output: Tensor, target: Tensor) -> Tensor:
+        return (output[:, 0] - target).square().mean()
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 3), nn.LeakyReLU(), nn.Linear(3, 1))
+
+    task = _task(train=_with(size, 3, 2, _rows(0, 120)), model=model, loss=square, metric="loss")
+    said = _refused(task)
+    assert (
+        f"train inputs hold numbers of size {abs(size):.2g} in 1 of 120 rows (first: row 3)"
+        in said
+    )
+
+
+def test_a_stream_of_nan_is_named_before_the_first_trial() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            yield from zip(*_with(NAN, 3, 2, _rows(0, 60)), strict=True)
+
+    task = _task(train=DataLoader(Stream(), batch_size=20), test=None)
+    assert "the first train batch holds 1 NaN in [0], of shape (20, 4)" in _refused(task)
 
 
 @pytest.mark.parametrize("make", [lambda: Augmented(0, 120), lambda: Items(0, 120)])

@@ -20,6 +20,7 @@ from actsearch.task.nested import describe
 from actsearch.task.structured import StructuredData
 from actsearch.training.attention import plain_attention
 from actsearch.training.convention import keep_reading, reading_of
+from actsearch.training.data_check.values import describe_bad_values
 from actsearch.training.derivatives import measure, share_findings
 from actsearch.training.inputs import check_arguments, explain_inputs
 from actsearch.training.last_batch import cut_to_last
@@ -63,6 +64,8 @@ def check_task(
         reading_of(task, unchanged, loaded)
         keep_reading(task, copy)
         check_arguments(task, run.model, first, "train")
+        for name, item in (("train", first), ("valid", valid)):
+            _refuse_bad_values(copy, name, item, unchanged)
         _try(run, "train", first, lambda: _train_on(run, first))
         # of steps that do not make an epoch, none comes to the last batch
         if copy.steps is None or copy.steps >= (run.train.steps or 0):
@@ -98,6 +101,24 @@ def _train_on(run: TrainingRun, batch: Any) -> None:
         raise TaskError(f"the first step of the optimizer fails: {_one_line(error)}") from error
 
 
+def _refuse_bad_values(task: Task, name: str, batch: Any, unchanged: nn.Module | None) -> None:
+    """Name the numbers of a batch on which the user's own model fails, before each candidate is blamed for it."""
+    text = describe_bad_values(batch)
+    if not text or (name == "valid" and task.evaluate is not None):
+        return
+    with isolated_random(0):
+        own = TrainingRun(task, copy_model(unchanged or task.build()), 0)
+        try:
+            loss = own.loss(batch)[0].item()
+        except Exception:  # the user's model: training says what is wrong
+            return
+    if not math.isfinite(loss):
+        raise TaskError(
+            f"the first {name} batch holds {text}, and the loss of your model on it is {loss}: remove these rows, or "
+            "replace or scale the values"
+        )
+
+
 def _train_on_few(run: TrainingRun, batch: Any) -> None:
     if batch is None:
         return
@@ -120,7 +141,9 @@ def _check_validation(run: TrainingRun, batch: Any) -> None:
             where = "the first evaluation, after one training step"
             measures = run.validate(where, None if has_length(task.valid) else batches)
         except NonFinite as error:
-            raise TaskError(f"evaluate= must return finite numbers: {error}") from error
+            text = describe_bad_values(next(iter(run.batches("valid")), None))
+            held = f"; the first valid batch holds {text}" if text else ""
+            raise TaskError(f"evaluate= must return finite numbers: {error}{held}") from error
         except ActsearchError:
             raise
         except Exception as error:  # the user's function: anything

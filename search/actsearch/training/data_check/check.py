@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from torch import nn
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, default_convert
 
 from actsearch.errors import ActsearchWarning, TaskError
 from actsearch.task import Task
@@ -154,7 +154,7 @@ class _Data:
     def _read(self, name: str, origin: Origin, *, has_target: bool) -> None:
         rows = attempt(
             f"{name} data",
-            lambda: read_rows(origin, has_target=has_target and origin.collate is default_collate),
+            lambda: read_rows(origin, has_target=has_target and _is_plain(origin)),
             None,
         )
         if rows is not None:
@@ -164,7 +164,9 @@ class _Data:
         """By position where both are parts of one data set, and by what the rows hold."""
         if not {name, other} <= set(self.origins):
             return None
-        by_position = compare_positions(name, self.origins[name], other, self.origins[other])
+        by_position = None
+        if not any(self.origins[item].holds_batches for item in (name, other)):
+            by_position = compare_positions(name, self.origins[name], other, self.origins[other])
         if by_position is not None and is_random(self.origins[other]):
             by_position = dataclasses.replace(by_position, same=False, is_definite=False)
         if not {name, other} <= set(self.tables):
@@ -194,6 +196,11 @@ class _Data:
             if item.name == "valid" and item.same:
                 what = "every trial is scored on what it was trained on"
             yield Finding(f"{item.counts}{_format_expected(item)}: {what}{_advice(item)}")
+
+
+def _is_plain(origin: Origin) -> bool:
+    """Whether a batch is put together by nothing of the user's."""
+    return origin.collate in (default_collate, default_convert)
 
 
 def _is_known(of_test: list[Overlap]) -> bool:

@@ -23,10 +23,12 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     default_collate,
+    default_convert,
 )
 
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task import reading_copy
+from actsearch.training.data_check.batches import BatchRows, named_parts
 
 __all__ = ["Origin", "Rows", "as_array", "is_random", "find_origin", "read_rows"]
 
@@ -35,6 +37,7 @@ Positions = npt.NDArray[np.int64]
 _ITEMS = 2048  # of a Dataset that is not a TensorDataset; more could take as long as an epoch
 _POSITIONS = 1 << 26  # of a range; a longer one is not made an array
 _SECONDS = 2.0  # for reading them; an item may be a file
+_BYTES = 1 << 28  # of batches that are read to be looked at, and kept for that
 _CHUNK = 1 << 22  # numbers that are looked at together: they stay in the cache
 
 
@@ -50,11 +53,13 @@ class Origin:
         base: the data set below all loaders and subsets.
         positions: the rows of it, in order; as a range where they are one, since a data set may declare any length.
         collate: makes a batch of its items.
+        holds_batches: whether its items are batches as they are.
     """
 
     base: Any
     positions: Positions | range
     collate: Callable[[list[Any]], Any] = default_collate
+    holds_batches: bool = False
 
     def select(self, which: slice | Sequence[int]) -> Positions:
         """Some of the positions."""
@@ -72,10 +77,24 @@ class Origin:
         """Whether the rows are tensors, so that no code of the user's runs when they are read."""
         if type(self.base) is ConcatDataset:
             return all(_is_plain(child) for child in self.base.datasets)
-        return isinstance(self.base, tuple) or type(self.base) is TensorDataset
+        return (
+            isinstance(self.base, tuple)
+            or type(self.base) in (TensorDataset, BatchRows)
+            or self.is_list
+        )
+
+    @property
+    def is_list(self) -> bool:
+        """Whether these are batches in a list."""
+        return self.holds_batches and type(self.base) is list and self.collate is default_convert
 
     def batch(self, which: Sequence[int]) -> Any:
-        """A batch of some rows, as training would get it; random transforms are seeded."""
+        """A batch of some rows, as training would get it; random transforms are seeded.
+
+        Of batches of the user's own it is the one in which the first row stands.
+        """
+        if isinstance(self.base, BatchRows):
+            return self.base.batch_of(which[0])
         chosen = self.select(which)
         if isinstance(self.base, tuple):
             index = torch.from_numpy(chosen)
@@ -152,6 +171,11 @@ def find_origin(source: Any) -> Origin:
         return Origin(source, range(len(source[0])))
     if isinstance(source, DataLoader):
         below = find_origin(source.dataset)
+        if source.batch_size is None and type(source.sampler) in (
+            SequentialSampler,
+            RandomSampler,
+        ):
+            return Origin(below.base, below.positions, source.collate_fn, holds_batches=True)
         chosen = _sampler_indices(source, len(below.positions))
         positions = (
             below.positions if chosen is None else _compose_positions(below.positions, chosen)
@@ -229,6 +253,8 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
     Raises:
         Unreadable: too many items, random ones, or such as are not numbers.
     """
+    if origin.holds_batches:
+        return _read_batches(origin, has_target=has_target)
     parts, is_read = _dataset_parts(origin)
     every = is_read or (len(origin.positions) == len(parts[0]) and _is_in_order(origin.positions))
     target: Tensor | None = None
@@ -239,6 +265,17 @@ def read_rows(origin: Origin, *, has_target: bool) -> Rows:
         target = last
     inputs = dict(_named_tensors(parts))
     return Rows(inputs, target, None if every else origin.select(slice(None)), origin)
+
+
+def _read_batches(origin: Origin, *, has_target: bool) -> Rows:
+    made = BatchRows([origin.collate(item) for item in _items(origin, _BYTES)])
+    inputs = {f"inputs{name}": part for name, part in made.parts.items()}
+    if not inputs:
+        raise Unreadable("its batches hold no tensors")
+    is_pair = has_target and all(isinstance(item, (tuple, list)) for item in made.batches)
+    target = inputs.pop(next(reversed(inputs))) if is_pair and len(inputs) > 1 else None
+    rows = len(target if target is not None else next(iter(inputs.values())))
+    return Rows(inputs, target, None, Origin(made, range(rows)))
 
 
 def _is_in_order(positions: Positions | range) -> bool:
@@ -273,19 +310,27 @@ def _select_tensors(child: Any) -> tuple[Tensor, ...]:
 
 def _read_items(origin: Origin) -> Any:
     """Items of a data set, put together as a loader would."""
+    return default_collate(_items(origin))
+
+
+def _items(origin: Origin, most: int | None = None) -> list[Any]:
+    """Items of a data set, one by one; at most so many bytes, unless they are in memory anyway."""
     positions = origin.positions
     if len(positions) > _ITEMS:
         raise Unreadable(f"it has {len(positions)} items, and at most {_ITEMS} are read")
     if is_random(origin):
         raise Unreadable("its items are random")
     deadline = time.monotonic() + _SECONDS
-    items = []
+    items, size = [], 0
     with isolated_random(0):
         for position in positions:
             if time.monotonic() > deadline:
                 raise Unreadable(f"its items take more than {_SECONDS:.0f} s to read")
             items.append(origin.readable[int(position)])
-    return default_collate(items)
+            size += sum(part.nbytes for _, part in named_parts(items[-1])) if most else 0
+            if most and size > most and not origin.is_list:
+                raise Unreadable("its batches are large")
+    return items
 
 
 def is_random(origin: Origin) -> bool:
@@ -295,8 +340,10 @@ def is_random(origin: Origin) -> bool:
     read = []
     for seed in (0, 1):
         with isolated_random(seed):
-            read.append(default_collate([origin.readable[int(origin.positions[0])]]))
-    first, second = (list(_named_tensors(parts)) for parts in read)
+            item = origin.readable[int(origin.positions[0])]
+            read.append(item if origin.holds_batches else default_collate([item]))
+    named = named_parts if origin.holds_batches else _named_tensors
+    first, second = (list(named(parts)) for parts in read)
     return any(not torch.equal(a, b) for (_, a), (_, b) in zip(first, second, strict=True))
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from actsearch.training.data_check.batches import named_parts
 from actsearch.training.data_check.finding import Finding
 from actsearch.training.data_check.probe import MAX_PROBED, ModelProbe, attempt
 from actsearch.training.data_check.rows import Rows
 
-__all__ = ["repeated_inputs", "value_findings"]
+__all__ = ["describe_bad_values", "repeated_inputs", "value_findings"]
+
+HUGE = math.sqrt(torch.finfo(torch.float32).max)  # whose square is no number of single precision
 
 _log = logging.getLogger("actsearch")
 
@@ -58,7 +63,38 @@ def value_findings(name: str, rows: Rows, probe: ModelProbe, *, is_probed: bool)
             is_mask = not bad.nan and _is_mask(rows, part)
             own = probe if is_probed else None
             findings += _nonfinite_findings(name, what, rows, bad, own, is_mask=is_mask)
+        elif is_probed:
+            findings += _huge_findings(name, what, rows, part, probe)
     return findings
+
+
+def _huge_findings(
+    name: str, what: str, rows: Rows, part: Tensor, probe: ModelProbe
+) -> Iterator[Finding]:
+    """Finite numbers whose squares are not, where the model gives no finite loss or gradient on them."""
+    if not part.is_floating_point():
+        return
+    huge: list[int] = []
+    largest = 0.0
+    for start, (chunk,) in rows.chunks([part]):
+        if bool(chunk.sum(dtype=torch.float64).abs() <= HUGE) and bool(
+            chunk[:1].abs().max() <= HUGE
+        ):
+            continue  # the quick way: large numbers have a large sum
+        sizes = chunk.abs().reshape(len(chunk), -1).amax(1).double()
+        largest = max(largest, float(sizes.max()))
+        huge += (start + (sizes > HUGE).nonzero().flatten()).tolist()
+    if not huge:
+        return
+    try_out = functools.partial(probe.nonfinite_reason, gradients=name == "train")
+    if reason := attempt(
+        "the model on huge numbers", lambda: try_out(rows.origin, huge[:MAX_PROBED]), ""
+    ):
+        yield Finding(
+            f"{name} {what} hold numbers of size {largest:.2g} in {len(huge)} of {len(rows)} rows "
+            f"(first: row {huge[0]}), and {reason}: scale them, or replace the values",
+            refused=True,
+        )
 
 
 def _is_mask(rows: Rows, part: Tensor) -> bool:
@@ -134,3 +170,26 @@ def repeated_inputs(name: str, distinct: int, count: int) -> Iterator[Finding]:
             f"all {count} {name} input rows are equal: a model cannot tell them apart; "
             "check how they were read"
         )
+
+
+def describe_bad_values(batch: Any) -> str:
+    """The first tensor of a batch that holds NaN, inf or huge numbers, whatever the batch is; empty for none.
+
+    A mask of 0 and -inf is none.
+    """
+    for name, part in named_parts(batch):
+        if not part.is_floating_point():
+            continue
+        bad = ~part.isfinite()
+        where = f"{name or 'it'}, of shape {tuple(part.shape)}"
+        if bool(bad.any()):
+            if bool(((part == 0) | (part == -torch.inf)).all()):
+                continue
+            nan = int(part.isnan().sum())
+            kinds = [f"{nan} NaN"] * bool(nan) + [f"{int(bad.sum()) - nan} inf"] * bool(
+                int(bad.sum()) - nan
+            )
+            return f"{' and '.join(kinds)} in {where}"
+        if part.numel() and float(part.abs().max()) > HUGE:
+            return f"numbers of size {float(part.abs().max()):.2g} in {where}"
+    return ""
