@@ -90,6 +90,8 @@ def locate_call(name: str) -> CallSite:
     while frame is not None:
         codes.append(frame.f_code)
         below, frame = frame, frame.f_back
+        while frame is not None and _passes_method(frame):
+            frame = frame.f_back
         if frame is None:
             break
         module = _module_name(frame)
@@ -136,6 +138,12 @@ def _is_dispatching(module: str) -> bool:
 
 def _is_redirected_forward(frame: FrameType) -> bool:
     return (_module_name(frame), frame.f_code.co_name) == _REDIRECTED_FORWARD
+
+
+def _passes_method(frame: FrameType) -> bool:
+    """Whether a frame only passes a call of a method on, while a step is watched."""
+    is_ours = _module_name(frame).startswith("actsearch.placement.")
+    return is_ours and frame.f_code.co_name == "pass_method"
 
 
 def _start_of_call(code: CodeType, offset: int) -> int:

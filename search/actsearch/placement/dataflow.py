@@ -210,6 +210,10 @@ class Dataflow:
                         todo.append(result)
         return reached
 
+    def goes_into_layer(self, values: Iterable[Value]) -> bool:
+        """Whether a layer takes something that some values reach."""
+        return any(use.is_layer for value in self.flow_from(values) for use in value.uses)
+
 
 def draws(name: str) -> bool:
     """Whether a function draws random numbers, as far as its name goes."""

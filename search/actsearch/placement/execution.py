@@ -22,7 +22,18 @@ from actsearch.placement.script_modules import ScriptModuleProxy
 if TYPE_CHECKING:
     from actsearch.placement.chains import Chain
 
-__all__ = ["Codes", "ExecutionRecorder", "ExecutionTrace", "FunctionCall", "Key", "is_known"]
+__all__ = [
+    "OUTSIDE",
+    "Codes",
+    "ExecutionRecorder",
+    "ExecutionTrace",
+    "FunctionCall",
+    "Key",
+    "is_known",
+]
+
+OUTSIDE = "<step>"
+"""Whose calls are those that a step of the user's own makes itself."""
 
 _NOT_THE_USERS = ("torch.", "actsearch.")  # what these modules compute inside is not redirected
 
@@ -232,6 +243,16 @@ class ExecutionRecorder:
         run.has_begun = True
         return True
 
+    def begin_method(self, path: str) -> None:
+        """A method was entered in the place of a forward, which may not make the same calls."""
+        self._stack[-1].has_begun = True
+        self.trace.varying.add(self._full(path))
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a forward runs, or a method in its place."""
+        return bool(self._stack)
+
     def leave(self) -> Codes:
         """A module ends; the code that called it.
 
@@ -307,7 +328,9 @@ class ExecutionRecorder:
 
     @property
     def owner(self) -> str:
-        """Path of the module whose forward runs."""
+        """Path of the module whose forward runs; OUTSIDE in a step of the user's own."""
+        if not self._stack and not self.notes_outside:
+            return OUTSIDE
         return self._stack[-1].path if self._stack else self._prefix
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from actsearch.placement.chain_search import find_chains
 from actsearch.placement.chains import Replay
 from actsearch.placement.dataflow import Dataflow, Step, Value, draws
-from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key
-from actsearch.placement.known_activations import MULTIPLYING, PASSING, SHIFTING
+from actsearch.placement.execution import OUTSIDE, ExecutionTrace, FunctionCall, Key
+from actsearch.placement.known_activations import CALLS, MULTIPLYING, PASSING, SHIFTING
 from actsearch.placement.returned_scales import is_returned_scale
 from actsearch.placement.site_formula import formula_of_steps
 
@@ -51,12 +51,14 @@ def note_flow(
     trace.order = list(dict.fromkeys([*ran, *rest]))
     for key, ends in _ends(flow, trace).items():
         _note_role(flow, trace, key, ends)
-        if (
-            isinstance(key, str)
-            and len({_is_end(flow, flow.flow_from([end])) for end in ends}) > 1
-        ):
+        if isinstance(key, str) and len({_is_end(flow, [end]) for end in ends}) > 1:
             trace.mixed.add(key)
     _note_formulas(flow, trace)
+    for step in flow.steps:
+        if step.owner == OUTSIDE and step.name in CALLS.values():
+            if flow.goes_into_layer(step.results):
+                where = "in step=, outside of its forward and methods (move it there, or hold a module as nn.ReLU())"
+                trace.unreplaceable["", step.name, where] = None
 
 
 def _ends(flow: Dataflow, trace: ExecutionTrace) -> Mapping[Key, list[Value]]:
@@ -73,7 +75,7 @@ def _ends(flow: Dataflow, trace: ExecutionTrace) -> Mapping[Key, list[Value]]:
 def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[Value]) -> None:
     reached = flow.flow_from(ends)
     uses = [use for value in reached for use in value.uses]
-    if _is_end(flow, reached) or is_returned_scale(flow, ends, reached):
+    if _is_end(flow, ends) or is_returned_scale(flow, ends, reached):
         trace.ends.add(key)
     if any(_mixes(use, reached) for use in uses):
         trace.gates.add(key)
@@ -91,10 +93,9 @@ def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[V
                 seen.update(use.results)
 
 
-def _is_end(flow: Dataflow, reached: set[Value]) -> bool:
+def _is_end(flow: Dataflow, ends: Iterable[Value]) -> bool:
     """Whether no layer takes what an activation reaches, but the model returns some of it."""
-    is_taken = any(use.is_layer for value in reached for use in value.uses)
-    return not is_taken and not reached.isdisjoint(flow.results)
+    return not flow.goes_into_layer(ends) and not flow.flow_from(ends).isdisjoint(flow.results)
 
 
 def _mixes(step: Step, reached: set[Value]) -> bool:

@@ -1,15 +1,17 @@
-"""Every forward of a model, called through something else for a while."""
+"""Every forward, or every method, of a model, called through something else for a while."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import nn
 
-__all__ = ["wrap_forwards"]
+from actsearch.placement.source_names import user_methods
+
+__all__ = ["wrap_forwards", "wrap_methods"]
 
 _Forward = Callable[..., Any]
 
@@ -24,16 +26,37 @@ def wrap_forwards(
         model: a copy of the user's model; afterwards it is as it was.
         wrap: given path, module and forward of a module, returns what is called instead.
     """
-    own: list[tuple[nn.Module, _Forward | None]] = []
-    for path, module in model.named_modules():
-        own.append((module, vars(module).get("forward")))
-        forward = module.forward
+    with _replace_attributes(
+        (module, "forward", wrap(path, module, module.forward))
+        for path, module in list(model.named_modules())
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def wrap_methods(
+    model: nn.Module, wrap: Callable[[str, nn.Module, _Forward], _Forward]
+) -> Iterator[None]:
+    """Likewise each method of the user's own classes, for a step that calls ``model.loss(batch)``."""
+    with _replace_attributes(
+        (module, name, wrap(path, module, getattr(module, name)))
+        for path, module in list(model.named_modules())
+        for name in user_methods(type(module))
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _replace_attributes(items: Iterable[tuple[nn.Module, str, _Forward]]) -> Iterator[None]:
+    own: list[tuple[nn.Module, str, _Forward | None]] = []
+    for module, name, function in items:
+        own.append((module, name, vars(module).get(name)))
         # not by setattr, which a class of the user's may have changed
-        vars(module)["forward"] = functools.wraps(forward)(wrap(path, module, forward))
+        vars(module)[name] = functools.wraps(getattr(module, name))(function)
     try:
         yield
     finally:
-        for module, before in own:
-            vars(module).pop("forward", None)
+        for module, name, before in own:
+            vars(module).pop(name, None)
             if before is not None:
-                vars(module)["forward"] = before
+                vars(module)[name] = before

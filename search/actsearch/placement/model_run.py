@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from actsearch.errors import ActsearchError, PlacementError
 from actsearch.placement.arguments import as_arguments
+from actsearch.placement.forwards import wrap_methods
 from actsearch.placement.random_streams import isolated_random
 from actsearch.task.nested import children, map_leaves
 
@@ -95,7 +96,7 @@ def forward(model: nn.Module, inputs: Any) -> Any:
 
 
 def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
-    """What the step's own calls of modules gave, in order, and its loss."""
+    """What the step's own calls of modules gave, in order, and its loss; calls in methods are the methods'."""
     results: list[Any] = []
     depth = 0
 
@@ -109,13 +110,26 @@ def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
         if depth == 0:
             results.append(result)
 
+    def wrap(path: str, module: nn.Module, method: Callable[..., Any]) -> Callable[..., Any]:
+        def pass_method(*args: Any, **kwargs: Any) -> Any:
+            nonlocal depth
+            depth += 1
+            try:
+                return method(*args, **kwargs)
+            finally:
+                depth -= 1
+
+        return pass_method
+
     with contextlib.ExitStack() as hooks:
+        hooks.enter_context(wrap_methods(model, wrap))
         for module in model.modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 hooks.callback(module.register_forward_pre_hook(enter).remove)
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
         try:
-            return [*results, call.step(model, call.batch)]
+            loss = call.step(model, call.batch)  # which fills the results
+            return [*results, loss]
         except Exception as error:
             if asks_for_gradients(error) and not torch.is_grad_enabled():
                 raise  # it is run once more, with gradients

@@ -18,7 +18,7 @@ from actsearch.placement.dataflow import Dataflow, Value, fill, place_name, seti
 from actsearch.placement.elementwise import may_be_part
 from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTrace, Key
 from actsearch.placement.flow_roles import note_flow
-from actsearch.placement.forwards import wrap_forwards
+from actsearch.placement.forwards import wrap_forwards, wrap_methods
 from actsearch.placement.known_activations import CALLS, kernel_name
 from actsearch.placement.model_run import (
     StepCall,
@@ -64,12 +64,20 @@ def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -
         )
     ]
     try:
-        with wrap_forwards(model, watcher.wrap), kernels, watcher:
+        methods = (
+            wrap_methods(model, watcher.wrap_method)
+            if isinstance(sample, StepCall)
+            else contextlib.nullcontext()
+        )
+        with wrap_forwards(model, watcher.wrap), methods, kernels, watcher:
             result = run_model(model, sample, training, gradients)
     finally:
         for hook in hooks:
             hook.remove()
-    watcher.flow.results.update(watcher.value(tensor) for tensor in tensors(result))
+    returned = [watcher.value(tensor) for tensor in tensors(result)]
+    if isinstance(sample, StepCall):  # what one part of the model gives to another is no result
+        returned = [value for value in returned if not watcher.flow.goes_into_layer([value])]
+    watcher.flow.results.update(returned)
     return watcher
 
 
@@ -158,6 +166,28 @@ class _Watcher(TorchFunctionMode):
             return result
 
         return watch_forward
+
+    def wrap_method(self, path: str, module: nn.Module, method: Any) -> Any:
+        """A method that is watched like a forward where none runs: a step calls ``model.loss(batch)``."""
+
+        def pass_method(*args: Any, **kwargs: Any) -> Any:
+            if self.recorder.is_inside or self.recorder.is_activation(path):
+                return method(*args, **kwargs)
+            return self._run_method(path, module, method, args, kwargs)
+
+        return pass_method
+
+    def _run_method(
+        self, path: str, module: nn.Module, method: Any, args: Any, kwargs: Any
+    ) -> Any:
+        self.enter_hook(path)(module, args, kwargs)
+        self.recorder.begin_method(path)
+        result = None
+        try:
+            result = method(*args, **kwargs)
+        finally:
+            self.leave_hook(path)(module, args, result)
+        return result
 
     def record_kernel(self, name: str) -> None:
         """An activation is computed; its caller is known if a function of Python was called for it."""
