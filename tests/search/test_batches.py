@@ -286,3 +286,31 @@ def test_nested_targets_reach_the_loss() -> None:
     )
     batch = next(iter(Batches(task.train, 5, CPU, None)))
     assert sorted(batch[1]) == ["a", "b"]
+
+
+class Plain:
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [Plain(torch.ones(4, 3))] * 3,
+        [{"x": torch.ones(4, 3), "y": torch.ones(4)}] * 2,
+        [(torch.ones(4, 3), torch.ones(4, 1)), (torch.ones(2, 3), torch.ones(2, 1))],
+        [(torch.ones(4, 3), torch.ones(4))],
+    ],
+    ids=["objects", "mappings", "two pairs", "one pair"],
+)
+def test_a_list_of_batches_is_answered_with_a_loader(batches: Any) -> None:
+    def step(model: Any, batch: Any) -> Tensor:
+        return model(batch.x).mean()  # type: ignore[no-any-return]
+
+    with pytest.raises(
+        acs.TaskError, match=r"as batches, give DataLoader\(train, batch_size=None\)"
+    ):
+        acs.Task(
+            model=lambda: nn.Linear(3, 1), step=step, evaluate=lambda model, data: {"loss": 0.0},
+            metric="loss", train=batches, valid=batches,
+        )  # fmt: skip

@@ -552,6 +552,19 @@ def test_a_prior_that_says_the_same_as_the_means_leaves_them() -> None:
 # rates at the end of the grid
 
 
+@pytest.mark.parametrize("settings", [{}, {"min_effect": 0.1}])
+def test_scores_that_are_all_equal_are_no_verdict(settings: dict[str, Any]) -> None:
+    same = np.full(10, 0.5)
+    found = verdict(same, measured("elu", same, number=3), **settings)
+    assert found.winner is found.baseline
+    assert found.sentence.startswith(
+        "Undecided: with relu and every candidate the accuracy is 0.5"
+    )
+    other = np.where(np.arange(10) == 3, 0.6, 0.5)
+    found = verdict(same, measured("elu", other, number=3), **settings)
+    assert "every candidate" not in found.sentence
+
+
 class TestGridEnds:
     better = scores(0.95, 8, stream=1)
 

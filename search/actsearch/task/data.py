@@ -25,6 +25,7 @@ from actsearch.task.structured import (
     as_structured,
     as_tensor,
     is_list_of_samples,
+    refuse_batches,
 )
 
 __all__ = [
@@ -70,6 +71,8 @@ def as_source(data: Any, name: str) -> Any:
             raise TaskError(f"{name} data is empty: give ({name}_inputs, {name}_targets)")
         if isinstance(data, list) and is_list_of_samples(data):
             return data
+        if isinstance(data, list):
+            refuse_batches(data, name)
         structured = as_structured(data, name)
         if structured is not None:
             is_flat = isinstance(structured, tuple)

@@ -13,7 +13,14 @@ from torch.utils.data import Dataset
 from actsearch.errors import TaskError
 from actsearch.task.nested import children, map_leaves, rebuild
 
-__all__ = ["SeveralInputs", "StructuredData", "as_structured", "as_tensor", "is_list_of_samples"]
+__all__ = [
+    "SeveralInputs",
+    "StructuredData",
+    "as_structured",
+    "as_tensor",
+    "is_list_of_samples",
+    "refuse_batches",
+]
 
 
 class SeveralInputs(tuple[Tensor, ...]):
@@ -82,10 +89,47 @@ def as_structured(data: Sequence[Any], name: str) -> Any:
     return StructuredData(parts, tensors)
 
 
+_PARTS = (Tensor, np.ndarray, tuple, list, int, float, complex, bool)
+
+
 def is_list_of_samples(data: list[Any]) -> bool:
     """Whether a list holds (input, target) of each sample, as a Dataset does."""
     return len(data) > 2 and all(
         isinstance(item, tuple) and any(isinstance(part, (Tensor, np.ndarray)) for part in item)
+        for item in data
+    )
+
+
+def refuse_batches(data: list[Any], name: str) -> None:
+    """Refuse a list of batches, which is taken neither for samples nor for inputs and targets.
+
+    Raises:
+        TaskError: objects, mappings with the same keys, or one or two pairs of tensors with many rows.
+    """
+    first = data[0]
+    is_object = not isinstance(first, (*_PARTS, Mapping, str, bytes)) and not hasattr(
+        first, "__array__"
+    )
+    is_mapping = isinstance(first, Mapping) and all(
+        isinstance(item, Mapping) and item.keys() == first.keys() for item in data
+    )
+    if is_object or is_mapping or _are_pairs_of_batches(data):
+        raise TaskError(
+            f"{name} data is a list of {len(data)} {type(first).__name__}: as batches, give DataLoader({name}, "
+            f"batch_size=None); as samples, DataLoader({name}, batch_size=..., collate_fn=...)"
+        )
+
+
+def _are_pairs_of_batches(data: list[Any]) -> bool:
+    """Whether a list that is too short for samples holds (inputs, targets) in each place."""
+    return len(data) < 3 and all(
+        isinstance(item, (tuple, list))
+        and len(item) == 2
+        and all(isinstance(part, Tensor) and part.dim() > 0 for part in item)
+        and len(item[0]) == len(item[1])
+        and item[0].shape[1:] == data[0][0].shape[1:]
+        and item[1].shape[1:] == data[0][1].shape[1:]
+        and item[0].shape[1:] != item[1].shape[1:]
         for item in data
     )
 
@@ -129,7 +173,10 @@ def as_tensor(item: Any, name: str) -> Tensor:
         try:
             tensor = torch.as_tensor(np.asarray(item))
         except (TypeError, ValueError) as error:
-            raise TaskError(f"{name} data cannot be made a tensor: {error}") from None
+            raise TaskError(
+                f"{name} data cannot be made a tensor: {error}; batches of your own are given as "
+                "DataLoader([batch, ...], batch_size=None)"
+            ) from None
         if tensor.is_floating_point():
             tensor = tensor.to(torch.get_default_dtype())
     if tensor.dim() == 0:

@@ -189,7 +189,7 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """What to do, in plain words, and what to keep in mind."""
-        text = self._decision()
+        text = self._all_equal() or self._decision()
         if ended := self._grid_ends():
             text += f" {ended}"
         if self.kept_weights is not None:
@@ -199,6 +199,16 @@ class Verdict:
         if self.validation_only:
             text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
         return text
+
+    def _all_equal(self) -> str:
+        scores = {value for row in (self.baseline, *self.rows) for value in row.values}
+        if not self.rows or len(scores) != 1:
+            return ""
+        value = format_value(scores.pop())
+        return (
+            f"Undecided: with {self.baseline.label} and every candidate the {self.metric} is {value} under every "
+            "seed, and tells nothing apart: it is constant or cannot get better on these rows."
+        )
 
     def _decision(self) -> str:
         base = self.baseline.label
