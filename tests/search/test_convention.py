@@ -200,6 +200,14 @@ def test_the_peak_of_a_signal_is_that_of_its_targets() -> None:
         assert reading_of(made).convention.data_range == expected
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.8), (-0.04, 0.87), (0.0, 0.3), (-3.0, 3.0)])
+def test_targets_that_fill_no_usual_range_have_no_known_peak(low: float, high: float) -> None:
+    """A crop of an image in -1..1 would otherwise be scored 6 dB too low, a noisy one in 0..1 too high."""
+    y = torch.linspace(low, high, 2 * len(X)).reshape(-1, 2)
+    with pytest.raises(acs.TaskError, match="which fills none of"):
+        reading_of(task(mlp(2), F.mse_loss, "psnr", X, y))
+
+
 # what is asked for
 
 

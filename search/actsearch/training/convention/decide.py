@@ -251,22 +251,24 @@ def _read_by_values(name: str, evidence: Evidence, made: Convention) -> Conventi
     )
 
 
+_NEAR = 0.1  # of a range: so near to its lower end, and beyond its middle, come the values of whole images
+
+
 def decide_range(targets: Tensor) -> float:
-    """Largest minus smallest value that targets may have.
+    """Largest minus smallest value that targets may have, where those at hand fill one of the usual ranges.
 
     Raises:
-        TaskError: that is not known.
+        TaskError: that is not known, as of a crop, whose values lie in the middle of several.
     """
     low, high = float(targets.min()), float(targets.max())
-    if not targets.is_floating_point() and 0 <= low and high <= 255:
+    if targets.dtype == torch.uint8:
         return 255.0
-    if 0 <= low and high <= 1:
-        return 1.0
-    if -1 <= low and high <= 1:
-        return 2.0
-    if 0 <= low and high <= 255:
-        return 255.0
+    for start, end in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
+        middle, reach = (start + end) / 2, start + _NEAR * (end - start)
+        if start <= low <= reach and middle <= high <= end:
+            return end - start
     raise TaskError(
-        f"psnr needs to know which values targets may have, and these go from {low:g} to {high:g}: scale them to 0..1, "
-        "-1..1 or 0..255, or give metric={'psnr': lambda outputs, targets: ...}"
+        f"psnr needs to know which values targets may have, and these go from {low:g} to {high:g}, which fills none of "
+        "0..1, -1..1 and 0..255: give metric={'psnr': lambda outputs, targets: 10 * torch.log10(R**2 / "
+        "F.mse_loss(outputs, targets))} with the range R"
     )
