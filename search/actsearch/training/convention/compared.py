@@ -83,7 +83,8 @@ class _Trial:
         # a loss may keep a state, which trying it is not to change
         self._loss: Loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
         self._metric, self._convention = metric, convention
-        self._output, self._target = _few(evidence.output, evidence.target)
+        # numbers of half precision are too coarse to be told apart
+        self._output, self._target = _few(evidence.output.float(), evidence.target)
         self.is_of_classes = metric.reads != "numbers" and convention.target in (
             "numbers", "scores",
         )  # fmt: skip
