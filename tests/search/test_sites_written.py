@@ -185,3 +185,22 @@ def test_a_written_out_gate_stays(opens: Any) -> None:
     with torch.no_grad():
         h = T(model.a(X))
         assert torch.allclose(placed_output(model), model.c(h * opens(model.b(h))), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [lambda d: (d**2).sum(-1), lambda d: d.norm(dim=-1) ** 2, lambda d: d.square().sum(-1) / 2],
+)
+def test_radial_basis_functions_are_named_in_a_note(distance: Any) -> None:
+    class Radial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.centres, self.c = nn.Parameter(torch.randn(8, 6)), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.c(torch.exp(-distance(x[:, None] - self.centres)))
+            return result
+
+    sites = acs.sites(Radial(), X)
+    assert sites == []
+    assert any("exp of a distance to learned centres" in note for note in sites.notes)

@@ -9,6 +9,7 @@ from actsearch.placement.chains import Replay
 from actsearch.placement.dataflow import Dataflow, Step, Value, draws
 from actsearch.placement.execution import OUTSIDE, ExecutionTrace, FunctionCall, Key
 from actsearch.placement.known_activations import CALLS, MULTIPLYING, PASSING, SHIFTING
+from actsearch.placement.radial_bases import find_radial_bases
 from actsearch.placement.returned_scales import is_returned_scale
 from actsearch.placement.site_formula import formula_of_steps
 
@@ -54,6 +55,8 @@ def note_flow(
         if isinstance(key, str) and len({_is_end(flow, [end]) for end in ends}) > 1:
             trace.mixed.add(key)
     _note_formulas(flow, trace)
+    for step in find_radial_bases(flow):
+        trace.unreplaceable[step.owner, step.name, "of a distance to learned centres"] = None
     for step in flow.steps:
         if step.owner == OUTSIDE and step.name in CALLS.values():
             if flow.goes_into_layer(step.results):
