@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 import actsearch as acs
 from actsearch.evaluation import make_subject
@@ -60,6 +60,17 @@ class Graph:
 
     def to(self, device: Any) -> Graph:
         return Graph(self.x.to(device), self.y.to(device))
+
+
+class Listed(Dataset[Graph]):
+    def __init__(self, items: list[Graph]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Graph:
+        return self.items[index]
 
 
 def own_backward(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -245,3 +256,17 @@ def test_a_search_by_a_step_equals_one_by_a_loss(gain: str | None, sqlite_url: s
         return [(t.number, t.state, t.value, str(t.candidate), t.reason) for t in study.trials]
 
     assert trials("loss", by_loss) == trials("step", by_step)
+
+
+@pytest.mark.parametrize("wrap", [Listed, lambda rows: DataLoader(Listed(rows), batch_size=2)])
+def test_samples_of_a_class_of_their_own_need_to_be_put_together(wrap: Any) -> None:
+    graphs = [Graph(X[:20], Y[:20]), Graph(X[20:40], Y[20:40])]
+    task = acs.Task(
+        model=Net, train=wrap(graphs), valid=wrap(graphs), metric="accuracy", epochs=1, lr=1e-2,
+        step=lambda m, b: F.cross_entropy(m(b.x), b.y), evaluate=accuracy,
+    )  # fmt: skip
+    study = acs.create_study(study_name="graphs", strategy="random", direction="maximize")
+    with pytest.raises(
+        acs.TaskError, match=r"collate_fn=\.\.\.\), or DataLoader\(train, batch_size"
+    ):
+        study.optimize(task, n_trials=1, show_progress_bar=False)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from actsearch.errors import PlacementError, TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.first_batch import read_first_batch
 from actsearch.placement import (
     ModelAnalysis,
     Placement,
@@ -272,16 +273,8 @@ class TaskAnalysis:
             rows = 2 if step is None else self.task.batch_size
             return tuple(tensor[:rows].contiguous() for tensor in source)
         if self.findings.first_batch is None:
-            self.findings.first_batch = self._read_first(reading_copy(source))
+            self.findings.first_batch = read_first_batch(self.task, reading_copy(source))
         return self.findings.first_batch
-
-    def _read_first(self, source: Any) -> Any:
-        with isolated_random(0):
-            if hasattr(source, "batch_size"):
-                return next(iter(source))
-            if self.task.step is not None:
-                return next(iter(DataLoader(source, batch_size=self.task.batch_size)))
-            return default_collate([source[0]])
 
     def diagnostics_batch(self) -> Any:
         """The batch that is diagnosed in every training, on the task's device; read once."""
