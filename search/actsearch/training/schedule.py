@@ -162,7 +162,8 @@ def check_schedule(task: Task, model: nn.Module, total_steps: int | None) -> Non
             f"schedule= is stepped after every {_unit(task)}, and from {_unit(task)} {where} of {total_steps} on the "
             f"learning rate is below {_NOTHING:g} of its largest: {advice}"
         )
-    if task.schedule_every is None and task.steps is None and task.epochs < total_steps:
+    is_open = task.schedule_every is None and task.steps is None and task.epochs < total_steps
+    if is_open and len(set(rates)) > 1:
         _refuse_two_readings(task, schedule, total_steps)
     _seen.add(task)
 
