@@ -95,6 +95,7 @@ def _make_tiny_task() -> acs.Task:
         test=(x[80:], y[80:]),
         loss=F.cross_entropy,
         metric="loss",
+        tune_lr=False,
         epochs=1,
         batch_size=32,
         lr=1e-2,

@@ -66,7 +66,7 @@ def _task(**changes: Any) -> acs.Task:
         lr=1e-2,
         device="cpu",
     )
-    return acs.Task(**settings | changes)
+    return acs.Task(**{"tune_lr": False} | settings | changes)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def _task(**changes: Any) -> acs.Task:
         model=_model, train=(x[:16], y[:16]), valid=(x[16:32], y[16:32]), test=(x[32:], y[32:]),
         loss=F.cross_entropy, metric="loss", epochs=2, batch_size=16, device="cpu",
     )  # fmt: skip
-    return acs.Task(**settings | changes)
+    return acs.Task(**{"tune_lr": False} | settings | changes)
 
 
 def _interrupt(study: acs.Study) -> None:

@@ -56,7 +56,7 @@ def _task(**changes: Any) -> acs.Task:
         "model": _model, "train": _rows(0, 120), "valid": _rows(120, 180), "test": _rows(180, 240),
         "loss": F.cross_entropy, "metric": "accuracy", "epochs": 1, "lr": 1e-2, "device": "cpu",
     }  # fmt: skip
-    return acs.Task(**settings | changes)
+    return acs.Task(**{"tune_lr": False} | settings | changes)
 
 
 def _search(task: acs.Task, storage: str | None = None, n_trials: int = 2) -> acs.Study:

@@ -51,6 +51,7 @@ def _task(step: int | None, direction: str = "min") -> acs.Task:
         )  # not among the samples one sees first
         train[0][row] = 1e3
     return acs.Task(
+        tune_lr=False,
         model=_model,
         train=train,
         valid=valid,

@@ -80,6 +80,7 @@ def _digits(model: Callable[[], nn.Module], epochs: int = 2) -> acs.Task:
     x = torch.randn(128, 4, generator=generator)
     y = (x[:, 0] > 0).long()
     return acs.Task(
+        tune_lr=False,
         model=model, train=(x[:64], y[:64]), valid=(x[64:], y[64:]), loss=F.cross_entropy, metric="accuracy",
         epochs=epochs, batch_size=32, lr=0.01, device="cpu",
     )  # fmt: skip

@@ -49,7 +49,7 @@ def _task(model: Any = Net, **settings: Any) -> acs.Task:
     thirds = zip(torch.split(ALL_ROWS, 60), torch.split(ALL_LABELS, 60), strict=True)
     parts = dict(zip(("train", "valid", "test"), thirds, strict=True))
     given: dict[str, Any] = {"epochs": 1, "loss": F.cross_entropy, "metric": "accuracy", **parts}
-    return acs.Task(model=model, **given | settings)
+    return acs.Task(model=model, **{"tune_lr": False} | given | settings)
 
 
 def _study(sites: Any = "per_depth", **settings: Any) -> acs.Study:

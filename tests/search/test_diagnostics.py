@@ -48,7 +48,7 @@ def _seen(
         "model": model, "train": (x, target), "valid": (x, target), "loss": lambda out, y: (out - y).sum(),
         "epochs": 1, "batch_size": 64, "device": "cpu", "optimizer": torch.optim.SGD, "lr": 1e-3,
     }  # fmt: skip
-    task = acs.Task(**(settings | more))
+    task = acs.Task(**({"tune_lr": False} | settings | more))
     outcome = TaskSubject(task).train([Request(Candidate.of(act).record, (1,))])[0]
     found = outcome.evaluations[0].diagnostics
     assert found is not None, outcome.reason

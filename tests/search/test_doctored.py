@@ -75,6 +75,7 @@ def _task() -> acs.Task:
     x = torch.randn(48, 2, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] * x[:, 1] > 0).long()
     return acs.Task(
+        tune_lr=False,
         model=_model, train=(x[:16], y[:16]), valid=(x[16:32], y[16:32]), test=(x[32:], y[32:]),
         loss=F.cross_entropy, metric="loss", epochs=2, batch_size=16, device="cpu",
     )  # fmt: skip

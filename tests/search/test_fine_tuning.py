@@ -30,6 +30,7 @@ def task() -> Callable[..., acs.Task]:
 
     def make(model: nn.Module | Callable[[], nn.Module]) -> acs.Task:
         return acs.Task(
+            tune_lr=False,
             model=model, train=(x[:60], y[:60]), valid=(x[60:90], y[60:90]), test=(x[90:], y[90:]),
             loss=F.cross_entropy, metric="accuracy", epochs=1, batch_size=30, lr=1e-2,
         )  # fmt: skip

@@ -49,7 +49,7 @@ def _task(**changes: Any) -> acs.Task:
     y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long() + (x[:, 3] > 1).long()
     settings: dict[str, Any] = {
         "model": _model, "train": (x[:80], y[:80]), "valid": (x[80:], y[80:]), "loss": F.cross_entropy,
-        "metric": "loss", "epochs": 5, "batch_size": 20, "lr": 1e-2, "device": "cpu",
+        "metric": "loss", "epochs": 5, "batch_size": 20, "lr": 1e-2, "device": "cpu", "tune_lr": False,
     }  # fmt: skip
     return acs.Task(**(settings | changes))
 

@@ -670,7 +670,9 @@ def test_bfloat16_autocast_trains_and_keeps_float32_weights() -> None:
     seen: set[torch.dtype] = set()
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
-        if output.grad_fn is not None:  # in training; the look at the loss draws outputs of its own
+        if (
+            output.grad_fn is not None
+        ):  # in training; the look at the loss draws outputs of its own
             seen.add(output.dtype)
         return F.cross_entropy(output.float(), target)
 

@@ -80,7 +80,11 @@ def explain_difference(
 
 def _output(model: nn.Module, sample: Any, training: bool) -> list[Tensor]:
     """What a fresh copy gives, since a forward may write to weights and buffers."""
-    result = observe_output(copy.deepcopy(model), sample, training)
+    return _run(copy.deepcopy(model), sample, training)
+
+
+def _run(model: nn.Module, sample: Any, training: bool) -> list[Tensor]:
+    result = observe_output(model, sample, training)
     return [tensor.detach().clone() for tensor in tensors(result)]
 
 
@@ -101,7 +105,7 @@ def _difference(
         if module is not None:
             parent._modules[name] = _StandIn(module).train(module.training)
     try:
-        found = _output(changed, sample, training)
+        found = _run(changed, sample, training)
     except PlacementError:
         raise
     except Exception as error:
