@@ -112,7 +112,7 @@ class TestOneLook:
         assert counts["starts"] == counts["epochs"] + 4
 
     def test_models_built_and_copied_before_the_first_epoch(self, counts: Counts) -> None:
-        """Built to describe, look and train; copied to look (2), check (2), put back in both modes (4), label, place, train."""
+        """Built to describe, look and train; copied to look (2), check (2), put back (4), label, place and train."""
         search(counted_task(counts), 1)
         assert counts["built before the first epoch"] == 3
         assert counts["copied before the first epoch"] == 11
