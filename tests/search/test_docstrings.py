@@ -93,11 +93,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )  # fmt: skip
     study = acs.create_study(study_name="narrow", storage=url)
     study.optimize(task, n_trials=4, show_progress_bar=False)
+    verdict = study.confirm(task, top_k=1, seeds=2, show_progress_bar=False)
     actsearch = importlib.import_module("actsearch")
     importlib.import_module("actsearch.report")
     return {
         "acs": acs, "actsearch": actsearch, "nn": nn, "torch": torch,
         "model": model(), "x": x, "url": url, "study": study, "task": task,
+        "verdict": verdict,
     }  # fmt: skip
 
 
