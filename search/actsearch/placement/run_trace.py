@@ -156,14 +156,7 @@ class _Watcher(TorchFunctionMode):
         def watch_forward(*args: Any, **kwargs: Any) -> Any:
             if self.recorder.begin(path):
                 return forward(*args, **kwargs)
-            self.enter_hook(path)(module, args, kwargs)
-            self.recorder.begin(path)
-            result = None
-            try:
-                result = forward(*args, **kwargs)
-            finally:
-                self.leave_hook(path)(module, args, result)
-            return result
+            return self._watch(path, module, self.recorder.begin, forward, args, kwargs)
 
         return watch_forward
 
@@ -173,18 +166,25 @@ class _Watcher(TorchFunctionMode):
         def pass_method(*args: Any, **kwargs: Any) -> Any:
             if self.recorder.is_inside or self.recorder.is_activation(path):
                 return method(*args, **kwargs)
-            return self._run_method(path, module, method, args, kwargs)
+            return self._watch(path, module, self.recorder.begin_method, method, args, kwargs)
 
         return pass_method
 
-    def _run_method(
-        self, path: str, module: nn.Module, method: Any, args: Any, kwargs: Any
+    def _watch(
+        self,
+        path: str,
+        module: nn.Module,
+        begin: Callable[[str], Any],
+        function: Any,
+        args: Any,
+        kwargs: Any,
     ) -> Any:
+        """Call a forward, or a method in its place, between the hooks of its module."""
         self.enter_hook(path)(module, args, kwargs)
-        self.recorder.begin_method(path)
+        begin(path)
         result = None
         try:
-            result = method(*args, **kwargs)
+            result = function(*args, **kwargs)
         finally:
             self.leave_hook(path)(module, args, result)
         return result
