@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A test that takes more than a second is marked slow, or fails; long runs can be gone on with."""
+    """A test that takes more than a second is marked slow, or fails; long runs can be gone on with.
+
+    A shell that starts them in the background has them ignore Ctrl-C, and with them every program that they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(processor_time.ProcessorTime(), "processor_time")
     if path := config.getoption("resume"):
         config.pluginmanager.register(resuming.Resuming(config, path), "resuming")
