@@ -168,6 +168,51 @@ def test_it_is_the_same_in_processes() -> None:
     assert rows(here) == rows(there)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tune_lr": False},
+        {"optimizer": torch.optim.RMSprop},
+        {"lr": 3 * SLOW},
+    ],
+)
+def test_a_rate_chosen_for_another_way_of_training_is_left(
+    changed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    made, fresh = study(), study()
+    run(made, 1)
+    made.optimize(task(**changed), n_trials=1, task_changed="accept", show_progress_bar=False)
+    (trained,) = [t for t in made.trials if t.state.is_trained and not t.is_baseline]
+    fresh.enqueue_trial(trained.candidate)
+    run(fresh, 1, task(**changed | {"tune_lr": False}))
+    assert trained.value == fresh.trials[0].value
+    assert "train with the task's own lr from here on" in caplog.text
+
+
+def test_a_rate_holds_where_something_else_is_changed() -> None:
+    made = study()
+    run(made, 1)
+    used = made.user_attrs["learning_rate"]
+    made.optimize(task(epochs=5), n_trials=1, task_changed="accept", show_progress_bar=False)
+    assert made.user_attrs["learning_rate"] == used
+
+
+def test_scores_of_an_interrupted_sweep_do_not_count_for_another_task(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, fresh = study(storage=sqlite_url), study()
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "update_study", _fail_after(3, Storage.update_study))
+        with pytest.raises(KeyboardInterrupt):
+            run(made, 1)
+    assert made.user_attrs["learning_rate"]["unfinished"]
+    other = task(epochs=5)
+    made.optimize(other, n_trials=1, task_changed="accept", show_progress_bar=False)
+    run(fresh, 1, other)
+    assert made.user_attrs["learning_rate"] == fresh.user_attrs["learning_rate"]
+    assert rows(made) == rows(fresh)
+
+
 def test_a_verdict_tunes_around_the_rate_of_the_search() -> None:
     made = study()
     run(made, 3)

@@ -30,7 +30,14 @@ from actsearch.study.preparation import (
 )
 from actsearch.study.progress import Progress
 from actsearch.study.proposing import Proposer
-from actsearch.study.rate import RATE, choose_rate, may_choose_rate, stored_rate, unfinished_scores
+from actsearch.study.rate import (
+    RATE,
+    adapt_rate,
+    choose_rate,
+    may_choose_rate,
+    stored_rate,
+    unfinished_scores,
+)
 from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
@@ -98,6 +105,7 @@ class Driver:
         elif different := task_differences(self._study.task, described):
             self._accept(different, accept_changed_task)
             changes["task"] = described
+            attrs = adapt_rate(attrs, self._study, described, self._subject)
             attrs["task_changes"] = [*attrs.get("task_changes", []), different]
         if attrs != dict(self._study.user_attrs):
             changes["user_attrs"] = attrs

@@ -12,7 +12,14 @@ from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.study.rate_grid import RateGrid
 
-__all__ = ["RATE", "choose_rate", "may_choose_rate", "stored_rate", "unfinished_scores"]
+__all__ = [
+    "RATE",
+    "adapt_rate",
+    "choose_rate",
+    "may_choose_rate",
+    "stored_rate",
+    "unfinished_scores",
+]
 
 _log = logging.getLogger("actsearch")
 
@@ -31,6 +38,35 @@ _FINALISTS = 2  # rates that may: with one seed, the best of several is often no
 def may_choose_rate(subject: Subject) -> bool:
     """Whether a new study is to try rates before its first trial: those of its objective can be set, and may be."""
     return subject.tune_lr is not False and subject.learning_rate is not None
+
+
+def adapt_rate(
+    attrs: Mapping[str, Any], study: StudyRecord, described: Mapping[str, Any], subject: Subject
+) -> dict[str, Any]:
+    """The study's attributes when a changed task is accepted.
+
+    Scores of a sweep that was interrupted are those of another task, so it begins anew. A rate that was chosen holds
+    while the task trains as before; where its own rate, optimizer or schedule is another one, that is trained with.
+    """
+    known, before = attrs.get(RATE), study.task or {}
+    others = {key: value for key, value in attrs.items() if key != RATE}
+    if not isinstance(known, dict):
+        return others
+    if "used" not in known:
+        return {**others, RATE: {}} if may_choose_rate(subject) else others
+    same = all(before.get(key) == described.get(key) for key in _TRAINING)
+    if subject.tune_lr is not False and same:
+        return dict(attrs)
+    if known["used"] != known.get("given"):
+        _log.warning(
+            "study %s: trials train with the task's own lr from here on, and not with %s, which was chosen before",
+            study.name, known["used"],
+        )  # fmt: skip
+    return others
+
+
+_TRAINING = ("lr", "optimizer", "schedule", "schedule_every", "weight_decay", "batch_size")
+"""Keys of a task's description that a learning rate belongs to."""
 
 
 def unfinished_scores(study: StudyRecord) -> dict[tuple[float, int], float | None]:

@@ -45,6 +45,7 @@ from actsearch.study.limits import Limits
 from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
 from actsearch.study.turn import only_one
+from actsearch.task.objectives import MEASURED
 
 if TYPE_CHECKING:
     import optuna
@@ -273,6 +274,11 @@ class Study:
             if hyperparameters:
                 raise StudyError(
                     f"the model unchanged takes no {', '.join(hyperparameters)}: enqueue 'baseline' alone"
+                )
+            if measured := [name for name in self._record.objectives if name in MEASURED]:
+                raise StudyError(
+                    f"the model unchanged has no {' and '.join(measured)}, which are measured on what is placed: "
+                    "enqueue an activation, such as the one that your model has"
                 )
             name = self._record.user_attrs.get(ATTRIBUTE)
             return CandidateRecord.baseline(name if isinstance(name, str) else UNCHANGED)

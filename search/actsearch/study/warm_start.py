@@ -49,7 +49,9 @@ class WarmStart:
         self._space = space
         self.trials: list[TrialRecord] = []
         self._left_out: list[dict[str, Any]] = []
-        best = leaderboard(trials, old.direction)[: self._top]
+        ranked = leaderboard(trials, old.direction)
+        # the new study has a trial of its own model unchanged
+        best = [trial for trial in ranked if not trial.candidate.is_baseline][: self._top]
         if not best:
             raise StudyError(
                 f"study {old.name!r} has no complete trial to start from: "
