@@ -101,7 +101,7 @@ class Task:
         steps: training batches in total, in the place of ``epochs``; the data are begun anew as often as needed.
         eval_every: steps from one evaluation on ``valid`` to the next, with ``steps``; a tenth of these by default.
         schedule_every: "step" steps the schedule after every step of the optimizer, "epoch" after every epoch;
-            ``total_steps`` counts the same. None: every step, where the schedule's own numbers cannot count epochs.
+            ``total_steps`` counts the same. None: every step, where the schedule cannot count epochs.
             ``ReduceLROnPlateau`` is stepped after every evaluation in any case.
         patience: training ends after so many evaluations in a row without a better metric. The weights and the value of
             the best evaluation then count, also where the training reaches its end; None: those of the last one.

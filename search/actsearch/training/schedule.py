@@ -164,7 +164,7 @@ def check_schedule(task: Task, model: nn.Module, total_steps: int | None) -> Non
         )
     is_open = task.schedule_every is None and task.steps is None and task.epochs < total_steps
     if is_open and len(set(rates)) > 1:
-        _refuse_two_readings(task, schedule, total_steps)
+        _refuse_two_readings(task, model, rates, schedule, total_steps)
     _seen.add(task)
 
 
@@ -180,19 +180,29 @@ _HORIZONS = (
 """What torch's schedules call the numbers of steps after which they change."""
 
 
-def _refuse_two_readings(task: Task, schedule: LRScheduler, total_steps: int) -> None:
-    """Refuse a schedule all of whose numbers may count epochs: stepped by batches, it would be over in a moment.
+def _refuse_two_readings(
+    task: Task, model: nn.Module, rates: Sequence[float], schedule: LRScheduler, total_steps: int
+) -> None:
+    """Refuse a schedule that does not depend on the number of steps: what it counts may be epochs or steps.
+
+    One that changes at half of the steps or later counts these.
 
     Raises:
         TaskError: what to say.
     """
     horizons = _horizons(schedule)
-    if horizons and max(horizons.values()) <= task.epochs:
-        name, value = max(horizons.items(), key=lambda item: item[1])
-        raise TaskError(
-            f"schedule= has {name}={value}, which may count the {task.epochs} epochs or the {total_steps} steps: say "
-            "schedule_every='epoch' or schedule_every='step'"
-        )
+    if max(horizons.values(), default=0) >= total_steps / 2:
+        return
+    optimizer = build_for_model(task, model, task.lr)
+    longer = build_schedule(task, optimizer, 2 * total_steps)
+    if longer is None or _rates(longer, optimizer, len(rates)) != rates:
+        return
+    what = max(horizons.items(), key=lambda item: item[1], default=None)
+    named = "has its own course" if what is None else f"has {what[0]}={what[1]}"
+    raise TaskError(
+        f"schedule= {named}, whatever the number of steps, and may count the {task.epochs} epochs or the {total_steps} "
+        "steps: say schedule_every='epoch' or schedule_every='step'"
+    )
 
 
 def _horizons(schedule: Any) -> dict[str, int]:
