@@ -116,6 +116,41 @@ def test_an_optimizer_of_the_users_own_is_left_to_them() -> None:
     assert "Optimizer: that of the task" in str(verdict.recipe())
 
 
+def test_what_else_the_task_trains_with_is_named() -> None:
+    made = task(schedule="cosine", clip_grad_norm=1.0)
+    study, verdict = confirmed("sin(x)", made, 2)
+    assert str(verdict.recipe(verdict.rows[0])).endswith(
+        "Besides, as in the task: schedule='cosine', clip_grad_norm=1.0."
+    )
+    code = acs.to_python(next(trial for trial in study.trials if trial.verdict is not None))
+    assert "# besides, the study trained with: schedule='cosine', clip_grad_norm=1.0" in code
+
+
+def test_where_the_schedule_sets_the_rates_the_groups_are_written_all_the_same() -> None:
+    def one_cycle(optimizer: Any, steps: int) -> Any:
+        rates = [0.1] * len(optimizer.param_groups)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
+
+    study, verdict = confirmed("x * sigmoid(param(2.5) * x)", task(schedule=one_cycle), 2)
+    assert verdict.rows[0].learning_rate is None
+    module = pasted(
+        acs.to_python(next(t for t in study.trials if t.verdict is not None), name="F1")
+    )
+    assert module.LEARNING_RATE == GIVEN
+    model = make()
+    model[1] = module.F1()
+    assert [group["weight_decay"] for group in module.make_optimizer(model).param_groups] == [
+        0.05,
+        0.0,
+    ]
+
+
+def test_nothing_is_drawn_anew_in_the_model_unchanged() -> None:
+    _, verdict = confirmed("sin(x)", task(gain="auto"), 2)
+    assert "drawn anew" in str(verdict.recipe(verdict.rows[0]))
+    assert "drawn anew" not in str(verdict.recipe(verdict.baseline))
+
+
 def test_it_is_said_in_sentences_and_survives_the_database() -> None:
     _, verdict = confirmed("sin(x)", task(gain="auto"), 2)
     verdict = Verdict.from_json(verdict.to_json())

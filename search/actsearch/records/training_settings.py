@@ -25,6 +25,7 @@ class TrainingSettings:
         weight_decay: of everything but what activations learn; None where the optimizer decides.
         gain: "auto" where the layers before the sites are drawn anew; None where they are left.
         sites: what is replaced: path and type of each.
+        others: further settings of the task that change how it trains, as ``"clip_grad_norm=1.0"``.
     """
 
     lr: float
@@ -33,3 +34,4 @@ class TrainingSettings:
     weight_decay: float | None = None
     gain: str | None = None
     sites: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from actsearch.task import Task
 __all__ = [
     "build_for_model",
     "build_for_parameters",
+    "further_settings",
     "needs_closure",
     "optimizer_settings",
     "parameter_groups",
@@ -148,6 +150,23 @@ def optimizer_settings(task: Task) -> tuple[str, dict[str, Any], float | None]:
         return "", {}, task.weight_decay or None
     preset = options.pop("weight_decay", 0.0)
     return name, options, float(task.weight_decay or preset)
+
+
+_FURTHER = (
+    "schedule", "schedule_every", "clip_grad_norm", "accumulate_grad_batches", "patience", "amp", "step",
+)  # fmt: skip
+"""Fields of a task that change how it trains, besides its optimizer."""
+
+
+def further_settings(task: Task) -> tuple[str, ...]:
+    """What else of a task changes how it trains, where it is not as usual; of functions that there is one."""
+    usual = {field.name: field.default for field in dataclasses.fields(task)}
+    values = ((name, getattr(task, name)) for name in _FURTHER)
+    return tuple(
+        f"{name}=..." if callable(value) else f"{name}={value!r}"
+        for name, value in values
+        if value != usual[name]
+    )
 
 
 def takes_model(function: Any) -> bool:

@@ -31,6 +31,7 @@ from actsearch.task.identity import describe_task, summarize_values
 from actsearch.training import (
     TrainingResult,
     fit,
+    further_settings,
     isolated_random,
     optimizer_settings,
     uses_learning_rate,
@@ -306,6 +307,7 @@ class TaskSubject(TaskAnalysis, Subject):
             *optimizer_settings(self.task),
             self.task.gain,
             tuple((site.path, site.type) for site in hidden),
+            further_settings(self.task),
         )
 
     def baseline_label(self) -> str:

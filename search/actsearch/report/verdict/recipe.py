@@ -50,14 +50,15 @@ class Recipe:
         if (settings := self.settings) is not None:
             options = "".join(f", {name}={value!r}" for name, value in settings.options.items())
             lines.append(f"Optimizer: {settings.optimizer or 'that of the task'}{options}.")
-            if settings.weight_decay:
-                lines.append(
-                    f"Weight decay: {settings.weight_decay:g}, none on what the activation learns."
-                )
+            if settings.weight_decay is not None:
+                spared = ", none on what the activation learns" if settings.weight_decay else ""
+                lines.append(f"Weight decay: {settings.weight_decay:g}{spared}.")
             if settings.gain is not None:
                 lines.append(
                     "Layers before it: drawn anew with its gain, as by Task(gain='auto')."
                 )
+            if settings.others:
+                lines.append(f"Besides, as in the task: {', '.join(settings.others)}.")
         return " ".join(lines)
 
     def _where(self) -> str:
@@ -81,13 +82,21 @@ class Recipe:
             classes: names of the activations that learn; their numbers get a group without weight decay.
 
         Returns:
-            ``LEARNING_RATE``, and ``make_optimizer(model)`` where the task's optimizer is one of torch's; empty where
-            no rate was tuned.
+            ``LEARNING_RATE``, and ``make_optimizer(model)`` where the task's optimizer is one of torch's; empty for an
+            objective of the user's own.
         """
-        settings = self.settings
-        if settings is None or self.learning_rate is None or not math.isfinite(self.learning_rate):
+        if (settings := self.settings) is None:
             return ""
-        blocks = [f"LEARNING_RATE = {self.learning_rate!r}"]
+        rate = settings.lr if self.learning_rate is None else self.learning_rate
+        if not math.isfinite(rate):
+            return ""
+        blocks = [f"LEARNING_RATE = {rate!r}"]
+        if settings.gain is not None:
+            blocks[0] += (
+                "\n# layers before it were drawn anew: N(0, gain^2 / fan_in), with the gain above"
+            )
+        if settings.others:
+            blocks[0] += f"\n# besides, the study trained with: {', '.join(settings.others)}"
         if classes:
             blocks.append(_GROUPS.format(classes=", ".join(classes)))
         parameters = "parameter_groups(model)" if classes else "model.parameters()"
@@ -130,6 +139,7 @@ def read_settings(data: Any) -> TrainingSettings | None:
         None if decay is None else _read_finite(decay),
         "auto" if gain is not None else None,
         tuple((one_line(path), one_line(kind)) for path, kind in data["sites"]),
+        tuple(one_line(item) for item in data.get("others", ())),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -263,7 +263,12 @@ class Verdict:
             row: one of ``rows``, or ``baseline``; by default the winner.
         """
         row = self.winner if row is None else row
-        return Recipe(row.label, row.learning_rate, row.learning_rates, self.settings)
+        settings = self.settings
+        if (
+            settings is not None and row.activation is None
+        ):  # nothing is drawn anew in the model unchanged
+            settings = replace(settings, gain=None)
+        return Recipe(row.label, row.learning_rate, row.learning_rates, settings)
 
     def _grid_ends(self) -> str:
         """Which rows were not tuned to their best, and what to do."""
