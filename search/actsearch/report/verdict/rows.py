@@ -14,7 +14,13 @@ from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.recipe import Recipe, read_settings
-from actsearch.report.verdict.table import draw_table, format_signed, format_value
+from actsearch.report.verdict.table import (
+    WIDEST,
+    draw_table,
+    format_signed,
+    format_value,
+    shorten,
+)
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
@@ -275,7 +281,9 @@ class Verdict:
         ended = [row for row in (self.baseline, *self.rows) if row.is_at_grid_end]
         if not ended:
             return ""
-        rates = " and ".join(f"{row.label} (median {row.learning_rate:.2g})" for row in ended)
+        rates = " and ".join(
+            f"{shorten(row.label, WIDEST)} (median {row.learning_rate:.2g})" for row in ended
+        )
         return (
             f"The best learning rate of {rates} is the last one that was tried in half of the seeds or more, and a "
             "better one may lie beyond: give the Task an lr near it, or more epochs, and confirm again."

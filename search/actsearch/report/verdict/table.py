@@ -11,10 +11,10 @@ from actsearch.text_table import align_columns
 if TYPE_CHECKING:
     from actsearch.report.verdict.rows import Verdict, VerdictRow
 
-__all__ = ["draw_table", "format_signed", "format_value"]
+__all__ = ["WIDEST", "draw_table", "format_signed", "format_value", "shorten"]
 
 _WIDTH = 48  # of the label of an activation
-_WIDEST = 120  # of several, whose labels often begin alike
+WIDEST = 120  # of several, whose labels often begin alike
 _TINY = 5e-5  # half a unit of the fourth decimal
 
 
@@ -24,7 +24,7 @@ def draw_table(verdict: Verdict) -> str:
     others = list(dict.fromkeys(name for row in rows for name in row.others))
     if verdict.versus_catalog is not None:
         against = verdict.versus_catalog
-        label = f"{_shorten(verdict.winner.label, 20)} against {against.label}"
+        label = f"{shorten(verdict.winner.label, 20)} against {against.label}"
         rows.append(dataclasses.replace(against, label=label, mean=verdict.winner.mean))
     start = ["activation", "mean", "difference", "95 % interval", "p", "lr", "untuned"]
     header = [*start, *others, "verdict"]
@@ -37,7 +37,7 @@ def _line(row: VerdictRow, others: Sequence[str]) -> list[str]:
     is_baseline = row.verdict == "baseline"
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return [
-        _shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), _WIDEST)),
+        shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), WIDEST)),
         format_value(row.mean),
         "" if is_baseline else format_signed(row.difference),
         "" if is_baseline else f"{format_signed(row.low)} to {format_signed(row.high)}",
@@ -69,5 +69,6 @@ def format_signed(value: float) -> str:
     return ("" if value < 0 else "+") + format_value(value)
 
 
-def _shorten(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
+    """A text of so many characters at most, with dots where it was cut."""
     return text if len(text) <= width else text[: width - 1] + "…"
