@@ -23,6 +23,8 @@ EXEMPT = "spared_at_epoch"  # its name in databases since the first version
 _EXEMPT_OF = 10
 # How the share of trials that go on is written in the reason of a pruned one.
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
+_MOST = 2**31 - 1  # epochs or steps
+_MOST_RUNGS = 31  # at twice as many each, more than these
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class SuccessiveHalving:
         min_early_stopping_rate: so many rungs at the start are left out.
 
     Raises:
-        StudyError: a setting is not an integer, or too small.
+        StudyError: a setting is not an integer, or too small, or larger than any training is long.
 
     Example:
         >>> pruner = acs.SuccessiveHalving(min_resource=2, reduction_factor=4)
@@ -54,9 +56,14 @@ class SuccessiveHalving:
     min_early_stopping_rate: int = 0
 
     def __post_init__(self) -> None:
-        least = {"min_resource": 1, "reduction_factor": 2, "min_early_stopping_rate": 0}
-        for name, smallest in least.items():
-            check_field(self, name, check_integer, StudyError, low=smallest)
+        # a power without bound would take forever to compute
+        bounds = {
+            "min_resource": (1, _MOST),
+            "reduction_factor": (2, _MOST),
+            "min_early_stopping_rate": (0, _MOST_RUNGS),
+        }
+        for name, (low, high) in bounds.items():
+            check_field(self, name, check_integer, StudyError, low=low, high=high)
 
     def step(self, rung: int) -> int:
         """Epoch, 1-based, at which a rung is."""

@@ -578,3 +578,13 @@ def test_a_study_without_a_pruner_gets_none_later(sqlite_url: str) -> None:
     _study(storage=sqlite_url, pruner=None)
     with pytest.raises(acs.StudyError, match="pruner name: 'successive_halving', stored None"):
         _study(storage=sqlite_url, load_if_exists=True)
+
+
+@pytest.mark.parametrize(
+    "setting", ["min_resource", "reduction_factor", "min_early_stopping_rate"]
+)
+def test_a_setting_beyond_every_training_is_refused(setting: str) -> None:
+    """As another program may have stored it: the power of such numbers is never computed to its end."""
+    settings: dict[str, int] = {setting: 10**18}
+    with pytest.raises(acs.StudyError, match=f"{setting} must be an integer from"):
+        SuccessiveHalving(**settings)
