@@ -45,6 +45,11 @@ def task(model: nn.Module, loss: Loss, metric: Any, x: Tensor, y: Tensor) -> acs
     )  # fmt: skip
 
 
+def through(link: Callable[[Tensor], Tensor]) -> Loss:
+    """Binary cross entropy of probabilities that the loss makes of outputs."""
+    return lambda o, t: F.binary_cross_entropy(link(o).clamp(1e-6, 1 - 1e-6), t)
+
+
 def flat(o: Tensor, t: Tensor, **how: Any) -> Tensor:
     return ce(o.reshape(-1, o.shape[-1]), t.reshape(-1), **how)
 
@@ -201,6 +206,51 @@ def test_numbers_that_the_loss_changes_or_leaves_out_are_said(
 def test_what_to_write_for_an_axis_fits_the_metric(metric: str, says: str) -> None:
     made = task(net(5), lambda o, t: flat(o[:, :-1], t[:, 1:]), metric, STEPS, SQUARE)
     with pytest.raises(acs.TaskError, match=f"axis 1 or along the last.*{says}"):
+        reading_of(made)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "loss"),
+    [
+        (0.0, through(torch.special.ndtr)),
+        (0.0, through(lambda o: o.atan() / math.pi + 0.5)),
+        (0.0, through(lambda o: (o.tanh() + 1) / 2)),
+        (0.0, through(lambda o: (3 * o).sigmoid())),
+        (0.0, lambda o, t: F.mse_loss((o.tanh() + 1) / 2, t)),
+        (0.0, lambda o, t: (1 - o * (2 * t - 1)).relu().mean()),
+        (0.0, lambda o, t: (1 - o * (2 * t - 1)).relu().square().mean()),
+        (0.0, lambda o, t: (-o * (2 * t - 1)).exp().mean()),
+        (0.0, lambda o, t: -(2 + 5 * t).mul(-(o * (1 - 2 * t)).exp().log1p()).mean()),
+        (0.5, lambda o, t: F.binary_cross_entropy(o.clamp(0.001, 0.999), t)),
+        (0.5, lambda o, t: (o - t).square().mean()),
+        (0.5, lambda o, t: (o - t).abs().mul(1 + 3 * t).mean()),
+    ],
+)
+@pytest.mark.parametrize("name", ["accuracy", "f1"])
+def test_class_one_begins_where_the_loss_has_it(threshold: float, loss: Loss, name: str) -> None:
+    made = task(net(1), loss, name, X, YES)
+    value = fit(made, made.build(), 0).metrics[name]
+    with torch.no_grad():
+        answers = net(1)(X) > threshold
+    assert 0 < float(answers.float().mean()) < 1
+    score = reference.accuracy_score if name == "accuracy" else reference.f1_score
+    assert value == pytest.approx(float(score(YES, answers)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        through(lambda o: 1 - (-o.exp()).exp()),  # complementary log-log
+        through(lambda o: (o - 1).sigmoid()),
+        lambda o, t: bce(o - 1, t),
+        lambda o, t: F.mse_loss(o - 0.3, t),
+        lambda o, t: -(o * (2 * t - 1)).mean(),  # of ranks: no number is special
+    ],
+)
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy"])
+def test_a_loss_for_which_class_one_begins_elsewhere_is_refused(loss: Loss, name: str) -> None:
+    made = task(net(1), loss, name, X, YES)
+    with pytest.raises(acs.TaskError, match="has class 1 begin|may count outputs above 0"):
         reading_of(made)
 
 

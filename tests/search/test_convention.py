@@ -219,7 +219,7 @@ def ignored(o: Tensor, t: Tensor) -> Tensor:
     ("made", "says"),
     [
         (lambda: task(mlp(3), nn.BCEWithLogitsLoss(), "accuracy", X, ONE_HOT), "read in two ways.*top1_accuracy.*each"),
-        (lambda: task(mlp(1), lambda o, t: (1 - o * (2 * t - 1)).clamp(min=0).mean(), "accuracy", X, YES),
+        (lambda: task(mlp(1), lambda o, t: -(o * (2 * t - 1)).mean(), "accuracy", X, YES),
          r"above 0 \(logits\) or above 0.5 \(probabilities\)"),
         (lambda: task(mlp(1, nn.Sigmoid()), nn.BCEWithLogitsLoss(), "accuracy", X, YES), "sigmoid .* again"),
         (lambda: task(mlp(1), F.mse_loss, "accuracy", X, X[:, :1]), "needs targets of two classes"),

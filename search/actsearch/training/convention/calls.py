@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from actsearch.task.metrics import Convention
 
-__all__ = ["Call", "CallWatch", "compares_classes", "compares_each"]
+__all__ = ["Call", "CallWatch", "compares_classes", "compares_each", "is_same_up_to_sign"]
 
 _OF_CLASSES = {"cross_entropy", "nll_loss", "kl_div", "multi_margin_loss"}
 _OF_BINARY = {
@@ -20,6 +20,7 @@ _OF_BINARY = {
 }  # fmt: skip
 _OF_NUMBERS = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 _KNOWN = _OF_CLASSES | _OF_BINARY | _OF_NUMBERS | {"poisson_nll_loss", "gaussian_nll_loss"}
+_OF_LOGITS = {"sigmoid", "sigmoid_", "expit", "logsigmoid", "log_sigmoid", "softplus"}
 _CLOSE = 1e-5  # absolute; scores that are compared lie between 0 and 1
 
 
@@ -50,15 +51,19 @@ class CallWatch(TorchFunctionMode):
 
     Attributes:
         calls: in their order.
+        of_logits: what functions of logits are given.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
+        self.of_logits: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = str(getattr(func, "__name__", func))
+        if name in _OF_LOGITS and args and isinstance(args[0], Tensor):
+            self.of_logits.append(args[0].detach().clone())
         if name in _KNOWN:
             given = dict(zip(("input", "target"), args, strict=False)) | kwargs
             own, target, weight = (given.get(key) for key in ("input", "target", "weight"))
@@ -68,6 +73,19 @@ class CallWatch(TorchFunctionMode):
                     is_whole = is_whole and bool((weight != 0).all())
                 self.calls.append(Call(name, own.detach(), target.detach(), is_whole))
         return func(*args, **kwargs)
+
+
+def is_same_up_to_sign(own: Tensor, output: Tensor) -> bool:
+    """Whether one tensor is the other, or its opposite, in whatever order and shape.
+
+    Args:
+        own: of a loss.
+        output: numbers above 0.
+    """
+    if own.numel() != output.numel():
+        return False
+    a, b = own.abs().flatten().sort().values, output.flatten().sort().values
+    return bool((a - b).abs().max() <= _CLOSE)
 
 
 def compares_classes(call: Call, output: Tensor, target: Tensor, convention: Convention) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from actsearch.errors import TaskError
 from actsearch.placement.random_streams import isolated_random
@@ -20,9 +19,10 @@ from actsearch.training.convention.calls import (
     CallWatch,
     compares_classes,
     compares_each,
+    is_same_up_to_sign,
 )
 from actsearch.training.convention.decide import Evidence
-from actsearch.training.convention.gradients import drawn, gradient_of, value_of
+from actsearch.training.convention.gradients import drawn, gradient_of, symmetry_about, value_of
 
 __all__ = ["refuse_other_comparison"]
 
@@ -34,6 +34,7 @@ _STEPS = (0.03, 0.1, 0.3, 1.0, 3.0)  # from the targets downhill, in units of th
 _FALL = 0.1  # of what noise adds; a regulariser may move the least place a little
 _FALL_OF_CALL = 0.01  # the same where a loss of torch's was given other numbers
 _RELATIVE = 1e-3  # of gradients, in single precision
+_OF_RANKS = ("auc",)  # wherever class 1 begins
 
 Loss = Callable[[Any, Any], Any]
 
@@ -79,22 +80,18 @@ class _Trial:
     """
 
     def __init__(self, metric: Metric, evidence: Evidence, convention: Convention) -> None:
-        loss = evidence.loss
-        # a loss may keep a state, which trying it is not to change
-        self._loss: Loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
+        self._loss: Loss = evidence.loss
+        self._ends_in_sigmoid = evidence.last == "sigmoid"
         self._metric, self._convention = metric, convention
         # numbers of half precision are too coarse to be told apart
         self._output, self._target = _few(evidence.output.float(), evidence.target)
         self.is_of_classes = metric.reads != "numbers" and convention.target in (
             "numbers", "scores",
         )  # fmt: skip
-        self.calls: list[Call] = self._called(drawn(self._output, 0))
-
-    def _called(self, output: Tensor) -> list[Call]:
         watch = CallWatch()
         with isolated_random(0), torch.no_grad(), watch:
-            self._loss(output, self._target)
-        return watch.calls
+            self._loss(drawn(self._output, 0), self._target)
+        self.calls, self._of_logits = watch.calls, watch.of_logits
 
     def difference(self) -> str:
         """What the loss does otherwise than the metric; empty if nothing is known."""
@@ -112,7 +109,7 @@ class _Trial:
         if not self._says_something(gradients, outputs):
             return ""
         if not self.is_of_classes:
-            return self._difference_of_each(gradients)
+            return self._difference_of_each(gradients) or self._difference_of_threshold(output)
         axis = self._convention.axis
         moved = [item.movedim(axis, -1).flatten(0, -2) for item in gradients]
         reason = self._difference_of_classes(moved)
@@ -221,6 +218,19 @@ class _Trial:
                 f"takes targets of 0 to 1, while these go from {float(low):g} to {float(high):g}"
             )
         return f"wants the other of the two classes than the target's in {many}"
+
+    def _difference_of_threshold(self, output: Tensor) -> str:
+        """Whether class 1 may begin elsewhere, where neither the loss nor the model's end shows that it does not."""
+        number = self._convention.threshold
+        if self._metric.name in _OF_RANKS or self._ends_in_sigmoid and number == 0.5:
+            return ""
+        if number == 0 and any(is_same_up_to_sign(item, output) for item in self._of_logits):
+            return ""
+        # on the CPU: a GPU that meets what is no probability is of no use to the process any more
+        args = self._loss, output.cpu(), self._target.cpu(), number
+        if symmetry_about(*args, inside=number != 0) > 0:
+            return ""
+        return f"is not symmetric about {number:g}, where {self._metric.name} has class 1 begin"
 
     def _difference_of_numbers(self) -> str:
         """Whether the loss is least where outputs are equal to targets, and every one of them counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ _OF_LOGITS = {
 }  # fmt: skip
 _OF_PROBABILITIES = {"binary_cross_entropy"}
 _OF_NUMBERS = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+_SAME_RATIO = 1e-2  # of logarithms
 _SUMS_TO_ONE = 1e-3  # how far probabilities may be from that, in single precision
 
 
@@ -38,7 +40,7 @@ class Evidence:
         output: of the user's unchanged model in evaluation mode.
         target: of the batch.
         targets: of many rows, to see which values there are.
-        loss: the task's.
+        loss: the task's, or a copy if it may keep a state.
         names: functions of torch that it calls.
         ignored: labels that it says it leaves out.
         last: what made the output: "sigmoid", "softmax", "log_softmax", "tanh", or "" for something else.
@@ -222,7 +224,7 @@ def _read_each(name: str, evidence: Evidence) -> Convention:
             f"the model ends in a sigmoid and the loss applies one again, so that {name} cannot tell what is a "
             "probability: leave the model's out, or use nn.BCELoss"
         )
-    if of_logits:
+    if of_logits or (of_probabilities and _begins_at_zero(evidence)):  # as through a probit
         return made
     if of_probabilities or evidence.last == "sigmoid":
         return dataclasses.replace(made, scale="probabilities", threshold=0.5)
@@ -234,21 +236,29 @@ def _read_each(name: str, evidence: Evidence) -> Convention:
 def _read_by_values(name: str, evidence: Evidence, made: Convention) -> Convention:
     """Told by the values of a loss of the user's own."""
     output, target, loss = evidence.output, evidence.target, evidence.loss
+    if _begins_at_zero(evidence):
+        return made
     if evidence.names & _OF_NUMBERS or _regards_as_numbers(evidence):
         return dataclasses.replace(made, threshold=made.positive)
-    try:  # on the CPU: a GPU that meets what is no probability is of no use to the process any more
-        args = loss, output.cpu(), target.cpu()
-        if gradients.is_logistic(*args):
-            return made
-        if gradients.takes_probabilities_only(*args):
-            return dataclasses.replace(made, scale="probabilities", threshold=0.5)
-    except Exception as error:  # the user's loss: anything
-        _log.debug("what the loss takes is not known: %s", error)
+    # on the CPU: a GPU that meets what is no probability is of no use to the process any more
+    if gradients.takes_probabilities_only(loss, output.cpu(), target.cpu()):
+        return dataclasses.replace(made, scale="probabilities", threshold=0.5)
     raise TaskError(
         f"{name} of {evidence.shapes} may count outputs above 0 (logits) or above 0.5 (probabilities) as class 1, and "
         f"neither the loss nor the model's last layer says which: give metric={{{name!r}: lambda outputs, targets: "
         f"{advice.of_each(name, '0')}}}, or > 0.5"
     )
+
+
+def _begins_at_zero(evidence: Evidence) -> bool:
+    """Whether class 1 begins at 0 as the loss has it, and not, or less simply, at .5."""
+    args = evidence.loss, evidence.output.float().cpu(), evidence.target.cpu()
+    at_zero, at_half = (
+        gradients.symmetry_about(*args, number, inside=False) for number in (0.0, 0.5)
+    )
+    if at_zero == 0 or at_half == 0:
+        return at_zero > 0
+    return abs(math.log(at_zero)) < abs(math.log(at_half)) - _SAME_RATIO
 
 
 _NEAR = 0.1  # of a range: so near to its lower end, and beyond its middle, come the values of whole images

@@ -8,21 +8,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from actsearch.placement.random_streams import isolated_random
 
 __all__ = [
     "drawn",
     "find_class_axes",
     "find_ignored",
     "gradient_of",
-    "is_logistic",
     "regards_as_numbers",
+    "symmetry_about",
     "takes_probabilities_only",
     "value_of",
 ]
 
 _TRIES = 3
 _TRIED = 4  # labels
+_INSIDE = (-0.3, -0.1, 0.1, 0.3)  # .5 and they are probabilities
+_OUTSIDE = (-3.0, -1.0, 1.0, 3.0)
+_RELATIVE = 1e-3  # of differences in single precision
 Loss = Callable[[Any, Any], Any]
 
 
@@ -123,38 +127,62 @@ def regards_as_numbers(loss: Loss, output: Tensor, target: Tensor) -> bool:
 
 
 def takes_probabilities_only(loss: Loss, output: Tensor, target: Tensor) -> bool:
-    """Whether a loss is a number between 0 and 1, and none or a constant outside of that."""
-    values = {
-        fill: value_of(loss, torch.full_like(output, fill), target)
-        for fill in (-3.0, -1.0, 0.25, 0.75, 2.0, 4.0)
-    }
-    inside = [values[0.25], values[0.75]]
-    if not all(map(math.isfinite, inside)):
-        return False
-    below, above = (values[-3.0], values[-1.0]), (values[2.0], values[4.0])
-    return all(not math.isfinite(a) or not math.isfinite(b) or a == b for a, b in (below, above))
+    """Whether a loss changes with a number between 0 and 1, and is none or a constant outside of that."""
+    for labels in (torch.zeros_like(target), torch.ones_like(target)):  # both could cancel out
+        values = {
+            fill: value_of(loss, torch.full_like(output, fill), labels)
+            for fill in (-3.0, -1.0, 0.25, 0.75, 2.0, 4.0)
+        }
+        inside = values[0.25], values[0.75]
+        if not all(map(math.isfinite, inside)) or inside[0] == inside[1]:
+            return False
+        for a, b in ((values[-3.0], values[-1.0]), (values[2.0], values[4.0])):
+            if math.isfinite(a) and math.isfinite(b) and a != b:
+                return False
+    return True
 
 
 def value_of(loss: Loss, output: Tensor, target: Tensor) -> float:
     """A loss as a number; NaN where it refuses the output."""
     try:
-        with torch.no_grad():
+        with isolated_random(0), torch.no_grad():
             return float(loss(output, target))
     except Exception:  # torch refuses what is no probability
         return math.nan
 
 
-def is_logistic(loss: Loss, output: Tensor, target: Tensor) -> bool:
-    """Whether a loss is the logistic loss of logits, up to a factor and a constant."""
-    fills = (-3.0, -1.0, 0.0, 1.0, 3.0)
-    own = [value_of(loss, torch.full_like(output, fill), target) for fill in fills]
-    wanted = target.reshape(output.shape).to(output.dtype)
-    known = [
-        float(F.binary_cross_entropy_with_logits(torch.full_like(output, fill), wanted))
-        for fill in fills
-    ]
-    if not all(map(math.isfinite, own)) or known[0] == known[2]:
-        return False
-    factor = (own[0] - own[2]) / (known[0] - known[2])
-    off = [abs(a - own[2] - factor * (b - known[2])) for a, b in zip(own, known, strict=True)]
-    return factor > 0 and max(off) <= 1e-3 * max(map(abs, own))
+def symmetry_about(
+    loss: Loss, output: Tensor, target: Tensor, number: float, *, inside: bool
+) -> float:
+    """What one class costs just above a number, over what the other does as far below it, if that is one ratio.
+
+    Constants for each class aside. It is so where class 1 begins: at 0 for the logistic loss, a probit and margins, at
+    .5 for squared errors and the logarithms of probabilities.
+
+    Args:
+        loss: of output and target.
+        output: whose shape counts.
+        target: likewise; its values say how the two classes are written.
+        number: where class 1 may begin.
+        inside: whether to try outputs near to it only, so that those around .5 are probabilities.
+
+    Returns:
+        The ratio, which is 1 for a loss without weights of classes; 0 if there is none.
+    """
+    low, high = float(target.min()), float(target.max())
+    if 0 <= low <= high <= 1:
+        low, high = 0.0, 1.0
+    steps = (0.0, *_INSIDE, *(() if inside else _OUTSIDE))
+
+    def around(label: float, sign: int) -> Tensor:
+        labels = torch.full_like(target, label)
+        outputs = (torch.full_like(output, number + sign * step) for step in steps)
+        moved = torch.tensor([value_of(loss, item, labels) for item in outputs]).double()
+        return moved[1:] - moved[0]
+
+    above, below = around(high, 1), around(low, -1)
+    if not bool((above.isfinite() & below.isfinite()).all()):
+        return 0.0
+    ratio = float((above * below).sum() / below.square().sum().clamp(min=1e-300))
+    off = (above - ratio * below).abs().max()
+    return max(0.0, ratio) if bool(off <= _RELATIVE * above.abs().max()) else 0.0

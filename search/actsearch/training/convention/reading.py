@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -246,9 +247,11 @@ def _decide(task: Task, metric: Metric, look: _Look, convention: Convention) -> 
         raise TaskError(_explain_parts(metric, look))
     with torch.no_grad(), autocast_for(task, task.torch_device()), isolated_random(0):
         last, axis = _last_operation(look.output)
-        assert task.loss is not None
+        # a loss may keep a state, which trying it is not to change
+        loss = copy.deepcopy(task.loss) if isinstance(task.loss, nn.Module) else task.loss
+        assert loss is not None
         evidence = Evidence(
-            look.output.detach(), look.target, _targets(task, look), task.loss,
+            look.output.detach(), look.target, _targets(task, look), loss,
             look.loss.names, look.loss.ignored, last, axis,
         )  # fmt: skip
         if metric.reads == "numbers":
