@@ -148,6 +148,20 @@ def test_parameters_per_channel_stand_on_axis_one(
     assert_same(exported, act, torch.randn(shape))
 
 
+@pytest.mark.parametrize("formula", ["prelu", *PER_CHANNEL])
+def test_or_on_the_axis_that_is_said(formula: str, tmp_path: Path) -> None:
+    """Behind a linear layer over sequences as long as they are wide, axis 1 would be a silent mistake."""
+    what: Any = Candidate.of("prelu", per="channel") if formula == "prelu" else formula
+    exported = imported(acs.to_python(what), tmp_path, 3, -1)
+    act = acs.activation(what, channels=3, channel_axis=-1)
+    with torch.no_grad():
+        for parameter in act.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    exported.load_state_dict(act.state_dict())
+    x = torch.randn(2, 3, 3)
+    torch.testing.assert_close(exported(x), act(x))
+
+
 @pytest.mark.parametrize("formula", [FORMULAS[1], FORMULAS[2], FORMULAS[7], "prelu", "max_affine"])
 def test_learned_values_can_be_loaded(formula: str, tmp_path: Path) -> None:
     act = acs.activation(formula)

@@ -64,7 +64,8 @@ def to_python(
 ) -> str:
     """Write an activation as Python source for one file that needs torch alone.
 
-    Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, on axis 1.
+    Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, and
+    ``channel_axis`` (1 by default; -1 where channels come last, as behind ``nn.Linear`` over sequences).
     With learned values they start there instead, and the number of channels is that of the values.
     Behind a verdict's activation stand the learning rate that it won at, and the optimizer with its groups.
     Maxout takes ``channel_axis``, and its docstring says how wide the layer before it must be.
@@ -218,8 +219,12 @@ def _formula_body(tree: Expression, values: Mapping[str, torch.Tensor], axis: in
     lines: list[str] = []
     if parameters:
         argument = ", channels: int" if per_channel and not values else ""
+        if per_channel:
+            argument += f", channel_axis: int = {axis}"
         lines.append(f"def __init__(self{argument}) -> None:")
         lines.append("    super().__init__()")
+        if per_channel:
+            lines.append("    self.channel_axis = channel_axis")
         for index, parameter in enumerate(parameters):
             key = f"theta_{index}"
             shape = "(channels,)" if parameter.per == "channel" else "()"
@@ -230,8 +235,8 @@ def _formula_body(tree: Expression, values: Mapping[str, torch.Tensor], axis: in
         lines.append("")
     forward = []
     if per_channel:
-        ones = -axis - 1 if axis < 0 else f"(x.dim() - {axis + 1})"
-        forward.append(f"shape = (-1, *[1] * {ones})  # channels on axis {axis}")
+        forward.append("axis = self.channel_axis % x.dim()")
+        forward.append("shape = (-1, *[1] * (x.dim() - axis - 1))")
     for index, parameter in enumerate(parameters):
         view = ".view(shape)" if parameter.per == "channel" else ""
         forward.append(f"theta_{index} = self.theta_{index}{view}")
