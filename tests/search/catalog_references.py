@@ -43,6 +43,19 @@ def _ramp(slope: float) -> Function:
     return lambda x: np.where(x > 0, x, slope * x)
 
 
+def _through(*points: tuple[float, float]) -> Function:
+    """Linear between points, and beyond them as between the last two."""
+    (a, fa), (b, fb), *_ = points
+    *_, (y, fy), (z, fz) = points
+    xs, ys = zip(*points, strict=True)
+
+    def through(x: Array) -> Array:
+        left, right = fa + (x - a) * ((fb - fa) / (b - a)), fz + (x - z) * ((fz - fy) / (z - y))
+        return np.where(x < a, left, np.where(x > z, right, np.interp(x, xs, ys)))
+
+    return through
+
+
 def _elu(scale: float, alpha: float, width: float = 1.0) -> Function:
     return lambda x: scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / width))
 
@@ -355,8 +368,16 @@ def _kinks(function: Function) -> tuple[float, ...]:
     return tuple(GRID[~np.isclose(wide, narrow, rtol=1e-8, atol=1e-9)].tolist())
 
 
+_SPLINES = [
+    Case("linear_spline", {}, _relu, (0,)),
+    Case("linear_spline", {"points": "-2:1 -1:0 0.5:0.25 1:2"}, _through((-2, 1), (-1, 0), (0.5, 0.25), (1, 2)),
+         (-1, 0.5)),
+    Case("linear_spline", {"points": "0:0.5 1:0.25"}, _through((0, 0.5), (1, 0.25))),
+]  # fmt: skip
+
 CASES = [
     *_COMMON,
+    *_SPLINES,
     *_LEARNED,
     *_LITERATURE,
     *(case for row in acs.catalog.values() if row.reference for case in _cases_of(row)),

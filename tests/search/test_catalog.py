@@ -40,7 +40,12 @@ PROMISED = {
 }
 
 FITTED = {"rational", "piecewise_linear", "mixture"}
-TEXTS = {("rational", "start"), ("piecewise_linear", "start"), ("mixture", "members")}
+TEXTS = {
+    ("rational", "start"),
+    ("piecewise_linear", "start"),
+    ("mixture", "members"),
+    ("linear_spline", "points"),
+}
 
 
 @pytest.mark.parametrize("name", list(PROMISED))

@@ -27,9 +27,9 @@ ELSEWHERE = {
 _each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def _computed(what: Any, points: Array, **settings: Any) -> tuple[Array, Array]:
+def _computed(what: Any, grid: Array, **settings: Any) -> tuple[Array, Array]:
     module = acs.activation(what, **settings).double().eval()
-    value, gradient = value_and_gradient(module, torch.from_numpy(points))
+    value, gradient = value_and_gradient(module, torch.from_numpy(grid))
     return value.numpy(), gradient.numpy()
 
 

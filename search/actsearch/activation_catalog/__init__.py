@@ -12,20 +12,31 @@ from actsearch.activation_catalog.learned import LEARNED, START_SLOPE, start_slo
 from actsearch.activation_catalog.literature import LITERATURE
 from actsearch.activation_catalog.outputs import OUTPUTS
 from actsearch.activation_catalog.rows import Catalog, Hyperparameter, Row, Value
+from actsearch.activation_catalog.splines import (
+    MOST_POINTS,
+    SPLINES,
+    format_points,
+    parse_points,
+    spline_pieces,
+)
 
 __all__ = [
     "ACTIVATIONS",
     "CATALOG",
+    "MOST_POINTS",
     "START_SLOPE",
     "Catalog",
     "Hyperparameter",
     "Row",
     "Value",
     "catalog",
+    "format_points",
+    "parse_points",
+    "spline_pieces",
     "start_slopes",
 ]
 
-ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *GATED, *LITERATURE, *OUTPUTS)
+ACTIVATIONS: tuple[Row, ...] = (*COMMON, *LEARNED, *GATED, *LITERATURE, *SPLINES, *OUTPUTS)
 """Every row."""
 
 CATALOG = Catalog(ACTIVATIONS)

@@ -90,6 +90,7 @@ class Row:
         straight_through: True when the gradient is a chosen surrogate, not the derivative.
         fitted: True when the formula's start values are fitted to another function; ``formula`` is then for
             reading only, and :mod:`actsearch.activations.fitted` writes the real one.
+        given: True when its numbers say the function, so that a search never draws it by itself.
         writer: writes the formula where its length depends on a hyperparameter; ``formula`` is then that of the
             defaults.
         aliases: further names under which torch, timm or transformers know it.
@@ -111,6 +112,7 @@ class Row:
     random: bool = False
     straight_through: bool = False
     fitted: bool = False
+    given: bool = False
     aliases: tuple[str, ...] = ()
     writer: Callable[[Mapping[str, Value]], str] | None = None
     reference: str = ""
@@ -166,7 +168,11 @@ class Row:
         return parse(self.formula if self.writer is None else self.writer(values), values)
 
     def label(self, values: Mapping[str, Value]) -> str:
-        """Name with the hyperparameters that differ from their defaults."""
+        """Name with the hyperparameters that differ from their defaults; of points, how many and where."""
+        if self.given:
+            points = str(values["points"]).split()
+            ends = [points[0].split(":")[0], points[-1].split(":")[0]] if points else ["", ""]
+            return f"{self.name}({len(points)} points from {ends[0]} to {ends[1]})"
         shown = [
             f"{setting.name}={_short(values[setting.name])}"
             for setting in self.hyperparameters

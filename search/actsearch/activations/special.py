@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, fx
 
+from actsearch.activation_catalog import parse_points, spline_pieces
 from actsearch.activations.module import Activation, RandomActivation
 from actsearch.activations.primitives import hardsigmoid, is_tracing, keep_in_graph
 from actsearch.errors import ActivationError
@@ -113,11 +116,57 @@ def _largest_of_pieces(x: Tensor, count: int, axis: int, label: str) -> Tensor:
     return keep_in_graph(pieces.amax(axis + 1))
 
 
+class LinearSpline(Activation):
+    """Linear between given points, and beyond the last ones as between the last two.
+
+    At a point the derivative is that of the piece on its left, as the derivative of a hinge at 0 is 0.
+    """
+
+    def __init__(self, record: ActivationRecord) -> None:
+        super().__init__(record)
+        points = parse_points(str(record.hyperparameters["points"]))
+        self._knots = [x for x, _ in points[1:-1]]
+        self._lines = spline_pieces(points)
+        offsets, slopes = zip(*self._lines, strict=True)
+        for name, numbers in (("knots", self._knots), ("offsets", offsets), ("slopes", slopes)):
+            tensor = torch.tensor(numbers, dtype=torch.float64)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        return _interpolate(x, self.knots, self.offsets, self.slopes)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LinearSpline:
+        """The numbers move to other devices, and keep their digits in half precision."""
+        kept = self.knots, self.offsets, self.slopes
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, before in zip(("knots", "offsets", "slopes"), kept, strict=True):
+            if self.get_buffer(name).dtype.itemsize == 2:
+                self._buffers[name] = before.to(self.get_buffer(name).device)
+        return self
+
+    knots: Tensor
+    offsets: Tensor
+    slopes: Tensor
+
+
+@fx.wrap  # torch.fx has no dtype to look at
+def _interpolate(x: Tensor, knots: Tensor, offsets: Tensor, slopes: Tensor) -> Tensor:
+    wide = x if x.dtype.itemsize > 2 else x.float()
+    knots, offsets, slopes = (item.to(wide.dtype) for item in (knots, offsets, slopes))
+    if is_tracing():  # exporters know no search in a table
+        hinges = torch.relu(wide.unsqueeze(-1) - knots) * (slopes[1:] - slopes[:-1])
+        return (offsets[0] + slopes[0] * wide + hinges.sum(-1)).to(x.dtype)
+    index = torch.bucketize(wide.detach(), knots)
+    return keep_in_graph(offsets[index] + slopes[index] * wide).to(x.dtype)
+
+
 SPECIAL: dict[str, type[Activation]] = {
     "relu": Relu,
     "step": Step,
     "hardsigmoid": HardSigmoid,
     "rrelu": RRelu,
     "maxout": Maxout,
+    "linear_spline": LinearSpline,
 }
 """Modules by catalog name."""

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from actsearch.activation_catalog import CATALOG, Row
+from actsearch.activation_catalog import CATALOG, Row, parse_points
 from actsearch.activations import Activation, build_expression, describe, gain
 from actsearch.activations.program import fold
 from actsearch.errors import ActivationError
@@ -331,6 +331,24 @@ def _maxout(record: ActivationRecord) -> str:
     )
 
 
+def _linear_spline(record: ActivationRecord) -> str:
+    points = parse_points(str(record.hyperparameters["points"]))
+    rows = ", ".join(f"({x!r}, {y!r})" for x, y in points)
+    constructor = (
+        "def __init__(self) -> None:\n"
+        "    super().__init__()\n"
+        f"    points = torch.tensor([{rows}])\n"
+        '    self.register_buffer("x", points[:, 0].contiguous())\n'
+        '    self.register_buffer("y", points[:, 1].contiguous())\n\n'
+    )
+    return constructor + _method(
+        "forward",
+        "right = torch.bucketize(x.detach(), self.x[1:-1]) + 1  # the point behind x, or the last one",
+        "slope = ((self.y[1:] - self.y[:-1]) / (self.x[1:] - self.x[:-1]))[right - 1]",
+        "return self.y[right] + slope * (x - self.x[right])",
+    )
+
+
 def _literal(value: float) -> str:
     text = repr(value) if math.isfinite(value) else f'float("{value}")'
     return f"({text})" if value < 0 else text
@@ -341,4 +359,5 @@ _SPECIAL: dict[str, Callable[[ActivationRecord], str]] = {
     "step": _step,
     "rrelu": _rrelu,
     "maxout": _maxout,
+    "linear_spline": _linear_spline,
 }
