@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 import statistics
@@ -17,7 +18,7 @@ from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import Request
 from actsearch.evaluation.run import Phase, Run, TrialPruned
 from actsearch.halving import EXEMPT, RungTracker
-from actsearch.records import EvaluationRecord, Outcome, TrialState
+from actsearch.records import LEARNED_NUMBERS, EvaluationRecord, Outcome, TrialState
 
 __all__ = [
     "ObjectiveCallable",
@@ -34,6 +35,7 @@ _log = logging.getLogger("actsearch")
 
 _CPU = torch.device("cpu")
 
+_MOST_LEARNED = 8  # numbers of an activation that are kept with its trial
 _LONGEST = 2000  # characters of a message that are kept with the trial; the log has all of it
 
 
@@ -80,7 +82,8 @@ def with_pruning(outcome: Outcome, tracker: RungTracker | None) -> Outcome:
     if outcome.state is TrialState.PRUNED and outcome.evaluations[0].reason == tracker.reason:
         return dataclasses.replace(outcome, reason=tracker.reason)
     if tracker.exempt_at is not None:
-        return dataclasses.replace(outcome, user_attrs={EXEMPT: tracker.exempt_at})
+        attrs = {**outcome.user_attrs, EXEMPT: tracker.exempt_at}
+        return dataclasses.replace(outcome, user_attrs=attrs)
     return outcome
 
 
@@ -112,7 +115,26 @@ def aggregate(runs: Sequence[SeedRun], phase: Phase, seconds: float) -> Outcome:
         reason,
         seconds,
         validation_only=phase == "confirm" and not any(run.asked_for_phase for run in runs),
+        user_attrs=_learned_numbers(evaluations) if phase == "search" else {},
     )
+
+
+def _learned_numbers(evaluations: Sequence[EvaluationRecord]) -> Mapping[str, Any]:
+    """What activations have learned at each site, the mean over seeds; of those that learn a few numbers each."""
+    by_site: dict[str, list[list[float]]] = {}
+    for evaluation in evaluations:
+        for site in evaluation.diagnostics.end if evaluation.diagnostics is not None else ():
+            if site.learned and all(len(values) == 1 for values in site.learned.values()):
+                numbers = [site.learned[name][0] for name in sorted(site.learned)]
+                by_site.setdefault(site.site, []).append(numbers)
+    if not by_site or any(len(rows[0]) > _MOST_LEARNED for rows in by_site.values()):
+        return {}
+    means = {
+        site: [statistics.fmean(column) for column in zip(*rows, strict=True)]
+        for site, rows in by_site.items()
+        if len(rows) == len(evaluations) and all(map(math.isfinite, itertools.chain(*rows)))
+    }
+    return {LEARNED_NUMBERS: means}
 
 
 def _evaluate_seed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["BASELINE", "CURVE_POINTS", "SHARED", "ActivationRecord", "CandidateRecord", "Curve"]
+__all__ = [
+    "BASELINE",
+    "CURVES",
+    "CURVE_POINTS",
+    "LEARNED_NUMBERS",
+    "SHAPE",
+    "SHARED",
+    "TRAININGS",
+    "UNEXPLAINED",
+    "ActivationRecord",
+    "CandidateRecord",
+    "Curve",
+]
 
 SHARED = "*"
 """Group name of an activation placed at every hidden site. Only placement and storage need it: see CandidateRecord."""
@@ -20,6 +33,26 @@ SHARED = "*"
 
 BASELINE = "baseline"
 """What the user's model unchanged is called as an operation, as an identity, and by users."""
+
+_TURN = re.compile(r" (\d{1,4}) of (\d{1,4})$")
+SHAPE = "shape learning"
+"""Operation of a candidate that is not tried as it is: with it begins an activation that copies of the model learn.
+
+As stored, it says which pass this is: ``"shape learning 1 of 2"``."""
+
+CURVES = "curves"
+"""Key of a trial's user attributes: what a pass of shape learning gave, for each key of its groups ``x``, ``y`` and
+``density``, lists of one length."""
+
+TRAININGS = "trainings"
+"""Likewise: what it took, in trainings of the task as it is."""
+
+UNEXPLAINED = "unexplained"
+"""Likewise: of a name for a learned curve, the share of the curve's variance under the density of its inputs that
+``a * name + b`` leaves over, for the first key of each group."""
+
+LEARNED_NUMBERS = "learned_numbers"
+"""Likewise: of a trial whose activations learn a few numbers, these at the end, as a list for each path of a site."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +118,14 @@ class CandidateRecord:
         operation: how a strategy made it ("catalog", "crossover", "user", ...).
         parents: numbers of the trials it was made from.
         name: label of the user's model unchanged; of others it is that of their activations.
+        attrs: what its strategy wants to be kept with its trial, as JSON data.
     """
 
     activations: Mapping[str, ActivationRecord]
     operation: str = ""
     parents: tuple[int, ...] = ()
     name: str = field(default="", compare=False)
+    attrs: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def shared(
@@ -108,6 +143,18 @@ class CandidateRecord:
     def is_baseline(self) -> bool:
         """Whether this is the user's model unchanged."""
         return not self.activations
+
+    @property
+    def learns_shape(self) -> bool:
+        """Whether this is where a pass of shape learning begins."""
+        return self.operation.startswith(SHAPE)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Of a pass of shape learning: which one it is, from 1, of how many that go together."""
+        found = _TURN.search(self.operation)
+        at, count = (int(found[1]), int(found[2])) if found else (1, 1)
+        return (at, count) if 1 <= at <= count else (1, 1)
 
     @property
     def single(self) -> ActivationRecord | None:
@@ -158,7 +205,10 @@ class CandidateRecord:
     @property
     def label(self) -> str:
         """Short text for tables."""
-        return self.name if self.is_baseline else self._join("label")
+        if self.is_baseline:
+            return self.name
+        text = self._join("label")
+        return f"a shape that begins as {text}" if self.learns_shape else text
 
     def _join(self, what: str) -> str:
         if (one := self.single) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,8 +193,18 @@ class TrainingRun:
 
     def train_to(self, evaluation: int) -> EpochRecord:
         """Train up to an evaluation, counted from 1, and measure on the validation data."""
+        steps = self.steps_to(evaluation)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                record: EpochRecord = end.value
+                return record
+
+    def steps_to(self, evaluation: int) -> Generator[None, None, EpochRecord]:
+        """As :meth:`train_to`, with a stop after each training step; the record is what the generator returns."""
         started = time.perf_counter()
-        train = self._train_pass(evaluation)
+        train = yield from self._train_pass(evaluation)
         position = self.task.position(evaluation)
         valid = self._last = self.validate(f"validation after {self.task.unit} {position}")
         self.update.schedule.after_evaluation(valid)
@@ -217,7 +227,7 @@ class TrainingRun:
         assert measures is not None
         return measures.as_metrics()
 
-    def _train_pass(self, evaluation: int) -> Measures:
+    def _train_pass(self, evaluation: int) -> Generator[None, None, Measures]:
         metric = self.metric
         measures = Measures.of(metric) if self.follows_metric else Measures(metric, None)
         self.model.train()
@@ -232,6 +242,7 @@ class TrainingRun:
             is_measured = measures.accumulator is not None and isinstance(output, Tensor)
             detached = output.detach() if is_measured else None
             measures.add(value, detached, target, count_samples(batch))
+            yield
         if self.task.unit == "epoch":
             self.update.end_epoch()
         return measures

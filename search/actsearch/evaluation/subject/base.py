@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from actsearch.errors import TaskError
 from actsearch.evaluation.evaluate import ObjectiveCallable
 from actsearch.evaluation.objectives import Objectives
 from actsearch.evaluation.pruner import Pruner
@@ -125,6 +126,21 @@ class Subject(ABC):
             PlacementError: the model has nothing to replace.
         """
         return None
+
+    def check_shape_learning(self, strategy: str, first: CandidateRecord | None) -> None:
+        """Fail now where a strategy cannot train copies of the model with a shape of their activations that learns.
+
+        Args:
+            strategy: its name.
+            first: what the first pass begins with.
+
+        Raises:
+            TaskError: says why.
+        """
+        raise TaskError(
+            f"strategy {strategy!r} trains copies of the model itself, and a function of your own keeps its model to "
+            "itself: give a Task, or choose another strategy"
+        )
 
     def check_test(self) -> None:
         """Fail where a verdict is not possible.

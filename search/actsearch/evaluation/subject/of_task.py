@@ -21,6 +21,7 @@ from actsearch.evaluation.pretrained import pretrained_share
 from actsearch.evaluation.pruner import Pruner, cut_training, metric_curve
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.evaluation.run import Run
+from actsearch.evaluation.shape_pass import check_shape_learning, run_shape_pass
 from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
@@ -109,7 +110,20 @@ class TaskSubject(TaskAnalysis, Subject):
         inexact: bool = False,
         largest_stack: int = LARGEST_STACK,
     ) -> Outcomes:
-        """See :meth:`Subject.train`."""
+        """See :meth:`Subject.train`; passes of shape learning one after the other."""
+        passes = {
+            request.number: run_shape_pass(self, request)
+            for request in requests
+            if request.record.learns_shape
+        }
+        if passes:
+            others = [request for request in requests if request.number not in passes]
+            rest = self.train(others, pruner, inexact=inexact, largest_stack=largest_stack)
+            left = iter(rest)
+            return Outcomes(
+                (passes.get(request.number) or next(left) for request in requests),
+                rest.largest_stack,
+            )
         if requests and requests[0].split == "test":
             pruner = None
         if self.stack_refusal or len(requests) < 2:
@@ -281,6 +295,12 @@ class TaskSubject(TaskAnalysis, Subject):
             self._test_hash = self.task.data_hash("test")
             self.compare_data("test", self._test_hash)
         return self._test_hash
+
+    def check_shape_learning(self, strategy: str, first: CandidateRecord | None) -> None:
+        """See :meth:`Subject.check_shape_learning`: of a Task, its data and what arrives at the activations."""
+        if first is not None:
+            with self.threads():
+                check_shape_learning(self, first)
 
     def check_test(self) -> None:
         """See :meth:`Subject.check_test`."""

@@ -75,7 +75,7 @@ class StackedRun:
         self.train = [
             Batches(task.train, size, self.device, derive(seed, "data")) for seed in seeds
         ]
-        self._passes = [TrainingPasses(task, batches) for batches in self.train]
+        self.passes = [TrainingPasses(task, batches) for batches in self.train]
         self.valid = Batches(task.valid, size, self.device, None)
         evaluations = task.evaluations if epochs is None else epochs
         total = schedule_steps(task, self.train[0].steps, evaluations)
@@ -170,12 +170,12 @@ class StackedRun:
         # float64, as the Measures of single training add Python's floats
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
-        own = [item.before(evaluation) for item in self._passes]
+        own = [item.before(evaluation) for item in self.passes]
         for step, batches in enumerate(zip(*own, strict=True), start=1):
             loss, outputs, target, dims = self.loss(batches)
             values = loss.detach().double().cpu()
             for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
-                where = self._passes[0].place(evaluation, step)
+                where = self.passes[0].place(evaluation, step)
                 reason = f"training loss became {values[index].item()} at {where}"
                 # the first reason stays: a stopped member is stepped on until its row is dropped
                 self.stopped.setdefault(self.members[index], reason)

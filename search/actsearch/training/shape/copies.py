@@ -1,0 +1,204 @@
+"""Copies of a model in training side by side, step by step: as one stack, or each by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from actsearch.errors import TaskError
+from actsearch.placement.random_streams import isolated_random
+from actsearch.records import EpochRecord
+from actsearch.seeds import derive
+from actsearch.task import Batches, Task
+from actsearch.training.attention import mappable_attention, plain_attention
+from actsearch.training.diagnose import preserve_state
+from actsearch.training.loop import TrainingRun
+from actsearch.training.measures import NonFinite
+from actsearch.training.passes import TrainingPasses
+from actsearch.training.stack.model import Member, computes_memberwise
+from actsearch.training.stack.stacked_run import StackedRun
+
+__all__ = ["AloneCopies", "Copies", "StackedCopies"]
+
+AfterStep = Callable[[], None]
+
+
+class Copies(Protocol):
+    """What learning a shape asks of them."""
+
+    def environment(self) -> contextlib.AbstractContextManager[Any]:
+        """To be open while they train."""
+
+    def train_to(self, evaluation: int, after_step: AfterStep) -> list[EpochRecord]:
+        """Train all up to an evaluation, counted from 1; a record for each.
+
+        Args:
+            evaluation: see above.
+            after_step: called whenever every copy has made one more step.
+
+        Raises:
+            NonFinite: a loss is not a number.
+        """
+
+    def on_held_data(self, use: Callable[[Tensor], None]) -> None:
+        """Hand over each copy's loss on its next batch of the data that its weights do not see, ``(copies,)``.
+
+        What this does to the copies, but to what they share, is undone.
+        """
+
+
+class AloneCopies:
+    """Each with a loop of its own."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        held: Sequence[Any],
+        members: Sequence[Member],
+        evaluations: int,
+    ) -> None:
+        """Args:
+        tasks: for each copy, with the training data that its weights see.
+        held: those that they do not.
+        members: the copies.
+        evaluations: after which the training ends.
+        """
+        self._runs = [
+            TrainingRun(task, member.model, member.seed, member.lr, evaluations)
+            for task, member in zip(tasks, members, strict=True)
+        ]
+        self._held = [
+            _endless(task, part, member.seed)
+            for task, part, member in zip(tasks, held, members, strict=True)
+        ]
+        self._seed = members[0].seed
+        self._used = 0
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[None]:
+        """See :meth:`Copies.environment`."""
+        with isolated_random(derive(self._seed, "dropout")), plain_attention():
+            yield
+
+    def train_to(self, evaluation: int, after_step: AfterStep) -> list[EpochRecord]:
+        """See :meth:`Copies.train_to`."""
+        walks = [run.steps_to(evaluation) for run in self._runs]
+        records: list[EpochRecord] = []
+        while True:
+            for walk in walks:
+                try:
+                    next(walk)
+                except StopIteration as end:
+                    records.append(end.value)
+            if records:
+                return records
+            after_step()
+
+    def on_held_data(self, use: Callable[[Tensor], None]) -> None:
+        """See :meth:`Copies.on_held_data`."""
+        self._used += 1
+        batches = [next(stream) for stream in self._held]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(isolated_random(derive(self._seed, "curve", self._used)))
+            for run in self._runs:
+                stack.enter_context(preserve_state(run.model))
+            losses = [run.loss(batch)[0] for run, batch in zip(self._runs, batches, strict=True)]
+            use(_checked(torch.stack([loss.reshape(()) for loss in losses])))
+
+
+class StackedCopies:
+    """All in one pass."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        held: Sequence[Any],
+        members: Sequence[Member],
+        evaluations: int,
+    ) -> None:
+        """As :class:`AloneCopies`.
+
+        Raises:
+            Unstackable: they cannot be trained together.
+        """
+        self._run = _SteppedStack(tasks[0], members, evaluations)
+        self._run.train_on(tasks)
+        self._held = [
+            _endless(task, part, seed)
+            for task, part, seed in zip(tasks, held, self._run.model.seeds, strict=True)
+        ]
+        self._seed = members[0].seed
+        self._used = 0
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[None]:
+        """See :meth:`Copies.environment`."""
+        mappable = mappable_attention(not computes_memberwise(self._run.device))
+        with isolated_random(derive(self._seed, "dropout")), mappable:
+            yield
+
+    def train_to(self, evaluation: int, after_step: AfterStep) -> list[EpochRecord]:
+        """See :meth:`Copies.train_to`."""
+        self._run.after_step = after_step
+        self._run.train_to(evaluation)
+        if self._run.stopped:
+            raise NonFinite(next(iter(self._run.stopped.values())))
+        return [records[-1] for records in self._run.epochs]
+
+    def on_held_data(self, use: Callable[[Tensor], None]) -> None:
+        """See :meth:`Copies.on_held_data`."""
+        self._used += 1
+        batches = [next(stream) for stream in self._held]
+        model = self._run.model
+        with (
+            isolated_random(derive(self._seed, "curve", self._used)),
+            preserve_state(model.base, model.buffers.values()),
+        ):
+            use(_checked(self._run.loss(batches)[0]))
+
+
+class _SteppedStack(StackedRun):
+    """A stack of which each member has training data of its own, and that says when it has made a step."""
+
+    after_step: AfterStep
+
+    def train_on(self, tasks: Sequence[Task]) -> None:
+        """Take each seed's training data from a task of its own."""
+        self.train = [
+            Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
+            for task, seed in zip(tasks, self.model.seeds, strict=True)
+        ]
+        self.passes = [
+            TrainingPasses(task, batches) for task, batches in zip(tasks, self.train, strict=True)
+        ]
+
+    def update(self, loss: Tensor) -> None:
+        """One step of every copy, and what follows."""
+        super().update(loss)
+        if not self.stopped:
+            self.after_step()
+
+
+def _endless(task: Task, held: Any, seed: int) -> Iterator[Any]:
+    """Batches in an order of their own, again and again."""
+    batches = Batches(held, task.batch_size, task.torch_device(), derive(seed, "held"))
+    for _ in itertools.count():
+        is_empty = True
+        for batch in batches:
+            is_empty = False
+            yield batch
+        if is_empty:
+            raise TaskError("the part of the training data that is held back gives no batch")
+
+
+def _checked(losses: Tensor) -> Tensor:
+    for value in losses.detach().tolist():
+        if not math.isfinite(value):
+            raise NonFinite(f"the loss under the curve became {value}")
+    return losses

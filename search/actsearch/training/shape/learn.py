@@ -1,0 +1,228 @@
+"""One pass of shape learning: fresh copies of a model train, and a curve that they share learns what helps them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actsearch.errors import TaskError
+from actsearch.records import EpochRecord
+from actsearch.task import Batches, Task
+from actsearch.training.convention import keep_reading
+from actsearch.training.shape.copies import AloneCopies, Copies, StackedCopies
+from actsearch.training.shape.curve import InputMoments, LearnedCurve, learning
+from actsearch.training.shape.recipe import ShapeRecipe
+from actsearch.training.shape.split import split_training_data
+from actsearch.training.shape.update import CurveUpdate
+from actsearch.training.stack import Member, Unstackable
+
+__all__ = ["LearnedShape", "check_shape", "learn_shape"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LearnedShape:
+    """What a pass gave.
+
+    Attributes:
+        x: points of each curve by group, ``(n,)``.
+        y: values there, ``(n,)``.
+        density: share of the inputs around each point, ``(n,)``.
+        epochs: of each copy, a record for each evaluation.
+        trainings: what it took, in trainings of the task as it is.
+        stacked: whether the copies were trained in one pass.
+        seconds: wall time.
+    """
+
+    x: Mapping[str, Array]
+    y: Mapping[str, Array]
+    density: Mapping[str, Array]
+    epochs: tuple[tuple[EpochRecord, ...], ...]
+    trainings: float
+    stacked: bool
+    seconds: float
+
+
+def learn_shape(
+    task: Task,
+    members: Sequence[Member],
+    curves: Mapping[str, LearnedCurve],
+    recipe: ShapeRecipe,
+    seed: int,
+    *,
+    turn: tuple[int, int] = (1, 1),
+    stacked: bool,
+) -> LearnedShape:
+    """Train copies of a model, and the curves that stand at their sites with them.
+
+    In turn: the weights make a step on one part of the training data, as the task trains them, while the curves are as
+    fixed as any function; then the curves make one on the other part, down the gradient of the copies' losses, while
+    the weights stay. The gradients never mix: neither level sees the other's.
+
+    Args:
+        task: data, loss, optimizer and budget.
+        members: the copies, with the curves in place.
+        curves: by group.
+        recipe: how.
+        seed: of the division of the data.
+        turn: which pass this is, from 1, of how many.
+        stacked: whether to try to train the copies in one pass.
+
+    Raises:
+        TaskError: the data cannot be divided, or no gradient arrives at a curve.
+        NonFinite: a loss is not a number.
+    """
+    started = time.perf_counter()
+    tasks, held = _divide(task, recipe, len(members), seed)
+    longer = 1.0 if task.steps is not None else 1 / (1 - recipe.held)  # epochs of fewer samples
+    evaluations = max(1, round(task.evaluations * recipe.length * longer))
+    copies, is_stacked = _start(tasks, held, members, evaluations, stacked)
+    course = _Course(curves, recipe, copies, _count_steps(tasks[0], evaluations), turn)
+    epochs: list[list[EpochRecord]] = [[] for _ in members]
+    with copies.environment():
+        for evaluation in range(1, evaluations + 1):
+            if evaluation == evaluations:
+                course.count_density()
+            records = copies.train_to(evaluation, course.after_step)
+            for own, record in zip(epochs, records, strict=True):
+                own.append(record)
+    whole = _count_steps(task, task.evaluations)
+    return LearnedShape(
+        {group: curve.grid.numpy() for group, curve in curves.items()},
+        {group: curve.values.detach().double().cpu().numpy() for group, curve in curves.items()},
+        {group: _at_points(curve) for group, curve in curves.items()},
+        tuple(map(tuple, epochs)),
+        len(members) * (course.steps + course.curve_steps) / whole,
+        is_stacked,
+        time.perf_counter() - started,
+    )
+
+
+def check_shape(
+    task: Task, members: Sequence[Member], curves: Mapping[str, LearnedCurve], recipe: ShapeRecipe
+) -> None:
+    """Divide the data and take one gradient, as :func:`learn_shape` will; the models are used up.
+
+    Raises:
+        TaskError: the data cannot be divided, or no gradient arrives at a curve.
+    """
+    tasks, held = _divide(task, recipe, len(members), 0)
+    copies = AloneCopies(tasks, held, members, 1)
+    for curve in curves.values():
+        curve.begin(-recipe.reach, recipe.reach)
+    update = CurveUpdate(list(curves.values()), recipe, 0, 1)
+    with copies.environment(), learning(curves.values()):
+        copies.on_held_data(update.take)
+
+
+def _divide(
+    task: Task, recipe: ShapeRecipe, copies: int, seed: int
+) -> tuple[list[Task], list[Any]]:
+    """For each copy the task with what its weights see, and what they do not."""
+    tasks, held = [], []
+    for seen, part in split_training_data(task, recipe.held, copies, seed):
+        own = task.replace(train=seen, test=None)
+        keep_reading(task, own)
+        tasks.append(own)
+        held.append(part)
+    return tasks, held
+
+
+def _start(
+    tasks: Sequence[Task],
+    held: Sequence[Any],
+    members: Sequence[Member],
+    evaluations: int,
+    stacked: bool,
+) -> tuple[Copies, bool]:
+    if stacked and len(members) > 1:
+        with contextlib.suppress(Unstackable):
+            return StackedCopies(tasks, held, members, evaluations), True
+    return AloneCopies(tasks, held, members, evaluations), False
+
+
+def _count_steps(task: Task, evaluations: int) -> int:
+    """Steps of one training up to an evaluation."""
+    if task.steps is not None:
+        return task.position(evaluations)
+    per_epoch = Batches(task.train, task.batch_size, task.torch_device(), 0).steps
+    return (per_epoch or 1) * evaluations
+
+
+def _at_points(curve: LearnedCurve) -> Array:
+    """Shares of the inputs, half of an interval's to each of its ends."""
+    assert curve.density is not None
+    intervals = curve.density.numpy()
+    at_points = np.zeros(len(intervals) + 1)
+    at_points[:-1] += intervals / 2
+    at_points[1:] += intervals / 2
+    return np.asarray(at_points / max(1.0, at_points.sum()))
+
+
+class _Course:
+    """When the curves learn, from step to step.
+
+    Attributes:
+        steps: of the weights so far.
+        curve_steps: of the curves so far.
+    """
+
+    def __init__(
+        self,
+        curves: Mapping[str, LearnedCurve],
+        recipe: ShapeRecipe,
+        copies: Copies,
+        total: int,
+        turn: tuple[int, int],
+    ) -> None:
+        self.steps = 0
+        self.curve_steps = 0
+        self._curves = dict(curves)
+        self._recipe = recipe
+        self._copies = copies
+        self._warm = max(1, round(total * recipe.warm))
+        self._learning = max(1, total - self._warm)
+        self._turn = turn
+        self._update: CurveUpdate | None = None
+        for curve in self._curves.values():
+            curve.moments = InputMoments()
+
+    def count_density(self) -> None:
+        """Count what arrives from here on."""
+        for curve in self._curves.values():
+            curve.count_density()
+
+    def after_step(self) -> None:
+        """The copies have made one more step."""
+        self.steps += 1
+        if self.steps < self._warm:
+            return
+        if self._update is None:
+            self._update = self._begin()
+        with learning(self._curves.values()):
+            self._copies.on_held_data(self._update.take)
+        self.curve_steps += 1
+
+    def _begin(self) -> CurveUpdate:
+        """Lay the grids where the inputs are; from here on the curves learn."""
+        for group, curve in self._curves.items():
+            moments = curve.moments
+            assert moments is not None
+            if not 0 < moments.sd < float("inf"):
+                raise TaskError(
+                    f"what arrives at {group} is one number for every sample, so that there is no shape to learn; "
+                    "choose another strategy"
+                )
+            reach = self._recipe.reach * moments.sd
+            curve.begin(moments.mean - reach, moments.mean + reach)
+            curve.moments = None
+        at, passes = self._turn
+        curves, steps = list(self._curves.values()), self._learning
+        return CurveUpdate(curves, self._recipe, (at - 1) * steps, passes * steps)
