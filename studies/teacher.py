@@ -9,13 +9,18 @@ Three are planted: a row of the catalog, a row with an unusual hyperparameter, a
 search is right when the first of the confirmed is the planted function or an equal of it. Run it again: it resumes,
 and adds nothing to what is there.
 
-    python studies/teacher.py       # one teacher of each
-    python studies/teacher.py 10    # ten of each, with data and a search of their own
+With "gradient", the shape of the activation is learned first, and then named; three wider ones are planted besides,
+with operators that the space of names lacks, so that they can be approximated, and not found.
+
+    python studies/teacher.py                # one teacher of each
+    python studies/teacher.py 10             # ten of each, with data and a search of their own
+    python studies/teacher.py 10 gradient    # the same, by learning shapes
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -33,6 +38,8 @@ STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
 INPUTS, UNITS = 16, 8
 EQUAL = 1e-4
 """Largest share of the planted function's variance that a readout of its equal leaves unexplained."""
+NEAR = 1e-3
+"""Likewise, of what approximates a function that cannot be named."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Plant:
         solved: mean squared error below which nothing is left to look for; the data have a variance of 1.
         settings: hyperparameters of the catalog row.
         space: where it is looked for.
+        equal: largest share of it that what is found may leave unexplained.
     """
 
     what: str
@@ -58,6 +66,7 @@ class Plant:
     solved: float
     settings: dict[str, Any] = field(default_factory=dict)
     space: acs.Space | None = None
+    equal: float = EQUAL
 
     @property
     def label(self) -> str:
@@ -82,6 +91,18 @@ PLANTS = (
     Plant("unusual hyperparameter", "elu", "bayesian", 160, 30, 1e-8, {"alpha": 2.3}),
     Plant("three operators", "cos(x) * tanh(x)", "genetic", 3000, 20, 1e-5, space=FIXED),
 )
+
+WIDER = tuple(
+    Plant("wider", formula, "gradient", 24, 20, 1e-7, space=FIXED, equal=NEAR)
+    for formula in (
+        "sin(2 * x) * exp(-0.125 * x * x)",
+        "x * erf(x) + 0.3 * cos(2 * x)",
+        "abs(x - 1) - 0.5 * relu(x + 1)",
+    )
+)
+"""Each has an operator that the space of names lacks."""
+LEARNED_TRIALS = 24
+"""Of a search by gradients: two rounds of shapes and names."""
 
 
 def make_task(plant: Plant, seed: int, small: bool = False) -> acs.Task:
@@ -140,7 +161,7 @@ class Found:
     plant: Plant
     seed: int
     verdict: acs.Verdict
-    trained: int
+    trained: int  # in trainings
 
     @property
     def first(self) -> acs.VerdictRow:
@@ -155,16 +176,16 @@ class Found:
     @property
     def recovered(self) -> bool:
         """Whether the first of the confirmed is the planted function or an equal, and better than the baseline."""
-        return self.verdict.winner is self.first and self.left < EQUAL
+        return self.verdict.winner is self.first and self.left < self.plant.equal
 
 
-def search(plant: Plant, seed: int, storage: str, small: bool) -> Found:
+def search(plant: Plant, seed: int, storage: str, small: bool, strategy: str = "") -> Found:
     """Look for what one teacher has, and confirm what was found."""
     task = make_task(plant, seed, small)
     study = acs.create_study(
-        study_name=f"teacher: {plant.what}, {seed}",
+        study_name=f"teacher: {f'{strategy}, {plant.formula}' if strategy else plant.what}, {seed}",
         storage=storage,
-        strategy=plant.strategy,
+        strategy=strategy or plant.strategy,
         space=plant.space,
         seed=seed,
         load_if_exists=True,
@@ -176,41 +197,50 @@ def search(plant: Plant, seed: int, storage: str, small: bool) -> Found:
 
     best = min((trial.value for trial in study.trials if trial.value is not None), default=1.0)
     if best >= plant.solved:
-        study.optimize(task, total_trials=4 if small else plant.trials, callbacks=(solved,))
+        trials = min(plant.trials, LEARNED_TRIALS) if strategy == "gradient" else plant.trials
+        study.optimize(task, total_trials=4 if small else trials, callbacks=(solved,))
     verdict = study.confirm(task, top_k=1 if small else 3, seeds=2 if small else 10)
-    trained = sum(trial.state is acs.TrialState.COMPLETE for trial in study.trials)
-    return Found(plant, seed, verdict, trained)
+    return Found(plant, seed, verdict, count_trainings(study))
+
+
+def count_trainings(study: acs.Study) -> int:
+    """What a search took, in trainings: a pass of shape learning says how many it was as long as."""
+    trained = [trial for trial in study.trials if trial.state.is_trained and not trial.is_baseline]
+    return math.ceil(sum(float(trial.user_attrs.get("trainings", 1)) for trial in trained))
 
 
 def table(found: Sequence[Found]) -> str:
     """One line for each search, and of each plant how often it was recovered, and after how many trials."""
     lines = [
-        f"{'planted':<18}  seed  {'first of the verdict':<30}  {'mse':>7}  unexplained  trials  recovered"
+        f"{'planted':<18}  seed  {'first of the verdict':<30}  {'mse':>7}  unexplained  trainings  recovered"
     ]
     for item in found:
         lines.append(
             f"{item.plant.label:<18}  {item.seed:>4}  {item.first.label:<30}  {item.first.mean:>7.1e}  "
-            f"{item.left:>11.0e}  {item.trained:>6}  {'yes' if item.recovered else 'no'}"
+            f"{item.left:>11.0e}  {item.trained:>9}  {'yes' if item.recovered else 'no'}"
         )
-    for plant in PLANTS:
+    for plant in (*PLANTS, *WIDER):
         own = [item for item in found if item.plant is plant]
-        took = statistics.median(item.trained for item in own) if own else 0
+        if not own:
+            continue
+        took = statistics.median(item.trained for item in own)
         lines.append(
-            f"{plant.what}: {sum(item.recovered for item in own)} of {len(own)} recovered, "
-            f"after {took:.0f} trials (median)"
+            f"{plant.what}, {plant.label}: {sum(item.recovered for item in own)} of {len(own)} recovered, "
+            f"after {took:.0f} trainings (median)"
         )
     return "\n".join(lines)
 
 
-def main(storage: str = STORAGE, small: bool = False, seeds: int = 1) -> None:
+def main(storage: str = STORAGE, small: bool = False, seeds: int = 1, strategy: str = "") -> None:
     """Search, confirm, print what was recovered; ``small`` is a quick look at whether it all runs."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
     torch.set_num_threads(1)  # a network this small is fastest so
-    found = [search(plant, seed, storage, small) for plant in PLANTS for seed in range(seeds)]
+    plants = (*PLANTS, *WIDER) if strategy == "gradient" else PLANTS
+    found = [search(p, seed, storage, small, strategy) for p in plants for seed in range(seeds)]
     print(f"\n{found[-1].verdict}\n\n{table(found)}")
     print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 
 
 if __name__ == "__main__":
-    main(seeds=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    main(seeds=int(sys.argv[1]) if len(sys.argv) > 1 else 1, strategy="".join(sys.argv[2:]))

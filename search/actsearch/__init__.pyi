@@ -89,6 +89,9 @@ from actsearch.strategies import (
     Genetic as Genetic,
 )
 from actsearch.strategies import (
+    Gradient as Gradient,
+)
+from actsearch.strategies import (
     RandomSearch as RandomSearch,
 )
 from actsearch.strategies import (

@@ -92,7 +92,10 @@ Trials = list[tuple[Any, ...]]
 
 
 def _searched(strategy: str, task: acs.Task, executor: Executor | None) -> Trials:
-    study = acs.create_study(study_name="s", strategy=strategy, seed=5)
+    # where there are few names, finding them takes no time
+    few = STRATEGIES[strategy].learns_shapes
+    space = acs.Space(["relu", "tanh"], ["add", "mul"], max_size=5) if few else None
+    study = acs.create_study(study_name="s", strategy=strategy, seed=5, space=space)
     study.optimize(task, n_trials=20, executor=executor, show_progress_bar=False)
     return [
         (t.number, t.state, t.candidate.formula, t.value, t.duplicate_of, t.reason)
@@ -164,7 +167,13 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestAStudyWithAnyExecutor:
-    @pytest.mark.parametrize("strategy", list(STRATEGIES))
+    @pytest.mark.parametrize(
+        "strategy",
+        [
+            pytest.param(name, marks=pytest.mark.slow if kind.learns_shapes else ())
+            for name, kind in STRATEGIES.items()
+        ],
+    )
     def test_the_trials_are_those_of_one_after_the_other(
         self,
         kind: str,

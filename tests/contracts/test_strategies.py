@@ -155,6 +155,10 @@ class TestEveryStrategy:
             item = candidate.single
             assert item is not None
             if item.name is not None:
+                if (
+                    candidate.learns_shape
+                ):  # where a pass begins; what it learns is named within the space
+                    continue
                 assert item.name in allowed.activation_names
                 assert allowed.learned or not CATALOG[item.name].learned
                 bound = CATALOG[item.name].bind(dict(item.hyperparameters))
@@ -176,7 +180,13 @@ class TestEveryStrategy:
     @pytest.mark.parametrize("n", [1, 2, 5])
     @pytest.mark.parametrize("history", ["none", "mixed"])
     def test_as_many_as_asked_for_are_proposed(self, name: str, n: int, history: str) -> None:
-        assert len(make_strategy(name).propose(HISTORIES[history], n, _context())) == n
+        strategy, context = make_strategy(name), _context()
+        wanted = (
+            min(n, strategy.batch_size(HISTORIES[history], context))
+            if strategy.learns_shapes
+            else n
+        )
+        assert len(strategy.propose(HISTORIES[history], n, context)) == wanted
 
     @pytest.mark.parametrize("history", list(HISTORIES))
     def test_a_whole_logical_batch_is_proposed(self, name: str, history: str) -> None:
@@ -217,6 +227,8 @@ class TestEveryStrategy:
         assert history == _mixed(30)
 
     def test_another_study_seed_or_a_longer_history_draws_anew(self, name: str) -> None:
+        if STRATEGIES[name].learns_shapes:
+            return  # its draws are those of a pass, which depend on the seed and its number: test_shape_learning
         start = self._propose(name, [], _context())
         history = [
             TrialRecord(number, TrialState.COMPLETE, candidate, math.sin(number), 0.01)

@@ -20,14 +20,14 @@ from actsearch.screening import identify
 from actsearch.strategies import (
     STRATEGIES,
     Context,
-    Feature,
     SiteGroups,
     Space,
     make_strategy,
 )
-from actsearch.strategies.by_site import current_phase
+from actsearch.strategies.by_site import BySite, current_phase
 
-NAMES = [name for name, kind in STRATEGIES.items() if Feature.GROUPS in kind.supports]
+NAMES = [name for name, kind in STRATEGIES.items() if issubclass(kind, BySite)]
+"""Block coordinate search; what learns a shape for each group at once is another way."""
 
 BEST = {0: "sin", 1: "relu", 2: "tanh"}
 """What each of three groups wants; no activation is good in all of them."""

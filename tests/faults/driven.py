@@ -67,7 +67,10 @@ task = acs.Task(model=model, train=(x[:64], y[:64]), valid=(x[64:], y[64:]), los
                 metric="loss", epochs=4 if pruned else 1, batch_size=32, lr=1e-2, device="cpu")
 pruner = acs.SuccessiveHalving(min_resource=1, reduction_factor=2) if pruned else None
 print("READY", flush=True)
-study = acs.create_study(study_name="s", storage=url, strategy=strategy, seed=3, pruner=pruner, load_if_exists=True)
+# where there are few names, finding them takes no time
+space = acs.Space(["relu", "tanh"], ["add", "mul"], max_size=5) if strategy == "gradient" else None
+study = acs.create_study(study_name="s", storage=url, strategy=strategy, seed=3, pruner=pruner, space=space,
+                         load_if_exists=True)
 study.optimize(task, total_trials=total, callbacks=[say], show_progress_bar=False,
                executor=acs.Local(batch))
 print("END", flush=True)

@@ -32,6 +32,7 @@ from actsearch_dashboard.figures.inputs import learned_parameters, parameter_nam
 from actsearch_dashboard.figures.inside import MEASURES, LabelledDiagnostics, by_depth, heat_strip
 from actsearch_dashboard.figures.pareto import pareto_mask, tradeoff
 from actsearch_dashboard.figures.progress import DRAWN, history, states
+from actsearch_dashboard.figures.shape import learned_shape
 from actsearch_dashboard.figures.thumbnails import thumbnail
 from actsearch_dashboard.figures.training import epoch_curves
 from actsearch_dashboard.figures.verdicts import verdict_intervals
@@ -58,6 +59,7 @@ __all__ = [
     "heat_strip",
     "history",
     "learned_parameters",
+    "learned_shape",
     "median_curves",
     "normal_histogram",
     "pareto_mask",

@@ -15,6 +15,7 @@ from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
+from actsearch_dashboard.shape_panel import show_shape
 from actsearch_dashboard.state import go_to, live
 from actsearch_dashboard.text import markdown, number, one_line, seconds, shorten
 from actsearch_dashboard.trial_picker import pick_trial, read_details
@@ -48,6 +49,7 @@ def _candidate(view: StudyView, chosen: int) -> None:
         activation_panel.show_activation(view, trial, group, items[group])
         for group in _groups(trial)
     ]
+    show_shape(view, trial)
     _training(view, trial)
     _inside(view, trial)
     for fill_in in completions:

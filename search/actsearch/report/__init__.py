@@ -16,6 +16,14 @@ from actsearch.report.diagnostics import (
 from actsearch.report.provenance import origin
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
+from actsearch.report.shapes import (
+    LearnedCurve,
+    curves_of,
+    family_of,
+    names_table,
+    pass_of,
+    unexplained_of,
+)
 from actsearch.report.tables import (
     best_trial,
     leaderboard,
@@ -41,6 +49,12 @@ from actsearch.report.verdict import (
 )
 
 __all__ = [
+    "unexplained_of",
+    "pass_of",
+    "names_table",
+    "family_of",
+    "curves_of",
+    "LearnedCurve",
     "COLUMNS",
     "KeptWeights",
     "Measured",

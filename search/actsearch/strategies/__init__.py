@@ -10,6 +10,7 @@ from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import WARM_START
 from actsearch.strategies.genetic import Genetic
+from actsearch.strategies.gradient import Gradient
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.random_search import RandomSearch
 from actsearch.strategies.space import Space
@@ -22,6 +23,7 @@ __all__ = [
     "Context",
     "Feature",
     "Genetic",
+    "Gradient",
     "RandomSearch",
     "SiteGroups",
     "Space",
@@ -35,6 +37,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
         "random": RandomSearch,
         "bayesian": Bayesian,
         "genetic": Genetic,
+        "gradient": Gradient,
     }
 )
 """Strategies by name."""

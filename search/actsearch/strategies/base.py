@@ -7,12 +7,12 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from actsearch.errors import SpaceError
-from actsearch.records import CandidateRecord, TrialRecord, TrialState
+from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.seeds import derive
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.space import Space
@@ -46,6 +46,8 @@ class Context:
         direction: which way values are better.
         groups: of the sites, where the space alone does not say them.
         directions: of every objective where there are several, ``direction`` first; else empty.
+        own: what the model has at the sites of each key of a group, where that is one function of one number.
+        sites: paths of the sites of each key of a group, where the model is known.
     """
 
     space: Space
@@ -53,6 +55,8 @@ class Context:
     direction: Literal["maximize", "minimize"]
     groups: SiteGroups | None = None
     directions: tuple[str, ...] = ()
+    own: Mapping[str, ActivationRecord] = field(default_factory=dict)
+    sites: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @functools.cached_property
     def site_groups(self) -> SiteGroups:
@@ -87,10 +91,12 @@ class Strategy(abc.ABC):
     Attributes:
         name: in ``STRATEGIES``.
         supports: studies that ask for something else are refused.
+        learns_shapes: whether it proposes passes of shape learning, which train copies of a Task's model.
     """
 
     name: ClassVar[str]
     supports: ClassVar[frozenset[Feature]] = frozenset()
+    learns_shapes: ClassVar[bool] = False
 
     @abc.abstractmethod
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
@@ -107,6 +113,10 @@ class Strategy(abc.ABC):
             n: how many, as ``batch_size`` said.
             context: space, seed and direction.
         """
+
+    def first_pass(self, context: Context) -> CandidateRecord | None:
+        """Where shape learning begins, to be checked before any trial; None where there is none."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data; two that differ are different strategies."""

@@ -72,7 +72,7 @@ class Space:
         hidden = [
             name
             for name in CATALOG.names(role="hidden")
-            if self.learned or not CATALOG[name].learned
+            if not CATALOG[name].given and (self.learned or not CATALOG[name].learned)
         ]
         recommended = [name for name in hidden if CATALOG[name].tier == "recommended"]
         return _choose_names(self.activations, recommended, hidden, "activation")

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from actsearch.errors import ActsearchError
-from actsearch.records import BASELINE, CandidateRecord, StudyRecord, TrialRecord, TrialState
+from actsearch.records import (
+    BASELINE,
+    SHAPE,
+    ActivationRecord,
+    CandidateRecord,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from actsearch.screening import identify, screen
 from actsearch.strategies import Context, SiteGroups, Space, make_strategy
 from actsearch.study.history import History, readable
@@ -30,17 +38,23 @@ class Proposer:
         groups: SiteGroups,
         samples: Mapping[str, Sequence[Tensor]],
         dtype: torch.dtype,
+        own: Mapping[str, ActivationRecord],
+        sites: Mapping[str, Sequence[str]],
     ) -> None:
         """Args:
         study: whose.
         groups: of its sites.
         samples: what arrives at the sites of each group.
         dtype: precision in which activations compute.
+        own: what the model has at the sites of each group.
+        sites: paths of these.
         """
         self._study = study
         self._groups = groups
         self._samples = {group: list(tensors) for group, tensors in samples.items()}
         self._dtype = dtype
+        self._own = own
+        self._sites = sites
 
     def propose(self, history: History) -> list[TrialRecord]:
         """One logical batch, screened; empty where the strategy has nothing more.
@@ -48,18 +62,25 @@ class Proposer:
         The strategy does not see the model unchanged: its proposals are what they are without that trial.
         """
         trials = [trial for trial in history if not trial.candidate.is_baseline]
-        context = Context(
+        context = self.context()
+        known = history.known()
+        records: list[TrialRecord] = []
+        for candidate in self._candidates(trials, context):
+            screened = self._screen(candidate, known, -1 - len(records))
+            records.append(dataclasses.replace(screened, user_attrs=dict(candidate.attrs)))
+        return records
+
+    def context(self) -> Context:
+        """What the strategy may know besides the history."""
+        return Context(
             Space.from_json(self._study.space),
             self._study.seed,
             cast(Literal["maximize", "minimize"], self._study.direction),
             self._groups,
             self._study.directions,
+            self._own,
+            self._sites,
         )
-        known = history.known()
-        records: list[TrialRecord] = []
-        for candidate in self._candidates(trials, context):
-            records.append(self._screen(candidate, known, -1 - len(records)))
-        return records
 
     def _candidates(self, trials: list[TrialRecord], context: Context) -> list[CandidateRecord]:
         strategy = make_strategy(self._study.strategy)
@@ -97,6 +118,8 @@ class Proposer:
         trial = TrialRecord(number, TrialState.WAITING, candidate)
         if candidate.is_baseline:
             return self._screen_baseline(trial, known)
+        if candidate.learns_shape:
+            return self._screen_pass(trial, known, number)
         try:
             identity = identify(self._groups.normalize(candidate))
         except (ActsearchError, RuntimeError, ValueError, TypeError) as error:
@@ -112,6 +135,14 @@ class Proposer:
         if screening.passed:
             return dataclasses.replace(trial, warnings=screening.warnings)
         return dataclasses.replace(trial, state=TrialState.REJECTED, reason=screening.reason)
+
+    @staticmethod
+    def _screen_pass(trial: TrialRecord, known: dict[str, int], number: int) -> TrialRecord:
+        """Shape learning: each pass is one of its own, whatever it begins with."""
+        count = sum(key.startswith(f"{SHAPE} ") for key in known)
+        fingerprint = f"{SHAPE} {count + 1}"
+        known[fingerprint] = number
+        return dataclasses.replace(trial, fingerprint=fingerprint)
 
     @staticmethod
     def _screen_baseline(trial: TrialRecord, known: dict[str, int]) -> TrialRecord:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actsearch.errors import PlacementError, SpaceError, StudyError
+from actsearch.activations import describe
+from actsearch.errors import ActsearchError, PlacementError, SpaceError, StudyError
 from actsearch.evaluation import Subject
 from actsearch.placement import Site, Sites, match_sites
-from actsearch.records import StudyRecord
+from actsearch.records import ActivationRecord, StudyRecord
 from actsearch.strategies import SiteGroups, Space
 
 __all__ = ["SITE_GROUPS", "StudyGroups", "known_groups"]
@@ -57,6 +60,25 @@ class StudyGroups:
                 "or sites='per_site'"
             )
         return cls(groups, _paths_by_pattern(groups, sites))
+
+    def all_sites(self, subject: Subject) -> dict[str, list[str]]:
+        """Paths of the sites of each key of a group, those of a shared activation included; empty for a function."""
+        sites = subject.sites()
+        if sites is None:
+            return {}
+        known = {key: list(paths) for key, paths in self.sites.items()}
+        return known or dict.fromkeys(self.groups.all_keys, _hidden(sites))
+
+    def own_activations(self, subject: Subject) -> dict[str, ActivationRecord]:
+        """What the model has at most sites of each key, where that is one function of one number."""
+        formulas = {site.path: site.formula for site in subject.sites() or ()}
+        found = {}
+        for key, paths in self.all_sites(subject).items():
+            counts = Counter(formulas[path] for path in paths if formulas.get(path))
+            for formula, _ in counts.most_common(1):
+                with contextlib.suppress(ActsearchError):
+                    found[key] = describe(formula)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from actsearch.evaluation import Candidate
 from actsearch.records import Diagnostics, TrialRecord, TrialState
-from actsearch.report import Verdict
+from actsearch.report import Verdict, unexplained_of
 
 __all__ = ["Trial"]
 
@@ -117,4 +117,6 @@ class Trial:
             value = (
                 f", values=({', '.join('?' if v is None else f'{v:.6g}' for v in self.values)})"
             )
-        return f"Trial({self.number}, {self.state.name}{value}, {self.candidate})"
+        unexplained = unexplained_of(self.record)
+        near = "" if unexplained is None else f", {unexplained:.1e} of its curve unexplained"
+        return f"Trial({self.number}, {self.state.name}{value}, {self.candidate}{near})"

@@ -1,0 +1,234 @@
+"""The strategy that learns shapes: what follows from which history, also from one that another program wrote into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import actsearch as acs
+from actsearch.activations import describe
+from actsearch.expression import parse
+from actsearch.records import (
+    CURVES,
+    LEARNED_NUMBERS,
+    SHAPE,
+    UNEXPLAINED,
+    CandidateRecord,
+    TrialRecord,
+    TrialState,
+)
+from actsearch.strategies import Context, Gradient, SiteGroups, Space
+
+FEW = Space(["relu", "tanh"], ["add", "mul", "tanh"], max_size=7)
+GROUPS = SiteGroups.named({"a.*": None, "b.*": None})
+X = np.linspace(-3, 3, 41)
+DENSITY = np.exp(-X * X / 2) / np.exp(-X * X / 2).sum()
+
+
+def context(space: Space = FEW, groups: SiteGroups | None = None) -> Context:
+    keys = ("*",) if groups is None else groups.all_keys
+    own = dict.fromkeys(keys, describe("silu"))
+    sites = {key: [f"{key[:1]}.act"] for key in keys}
+    return Context(space, 3, "minimize", groups, own=own, sites=sites)
+
+
+def curve(function: Callable[[Any], Any] = np.tanh) -> dict[str, list[float]]:
+    return {"x": X.tolist(), "y": function(X).tolist(), "density": DENSITY.tolist()}
+
+
+def ended(
+    number: int,
+    candidate: CandidateRecord,
+    value: float | None = 1.0,
+    state: TrialState = TrialState.COMPLETE,
+    **attrs: Any,
+) -> TrialRecord:
+    attrs = {**candidate.attrs, **attrs}
+    return TrialRecord(number, state, candidate, value, user_attrs=attrs, fingerprint=str(number))
+
+
+def passed(
+    number: int,
+    candidate: CandidateRecord,
+    function: Callable[[Any], Any] = np.tanh,
+    value: float = 1.0,
+) -> TrialRecord:
+    """A pass that learned one function for every group."""
+    curves = {key: curve(function) for key in candidate.activations}
+    return ended(number, candidate, value, TrialState.PRUNED, **{CURVES: curves})
+
+
+def step(history: Sequence[TrialRecord], where: Context, **settings: Any) -> list[CandidateRecord]:
+    strategy = Gradient(**settings)
+    return strategy.propose(history, strategy.batch_size(history, where), where)
+
+
+def learned(*functions: Callable[[Any], Any], where: Context | None = None) -> list[TrialRecord]:
+    """The passes of a round and its curve."""
+    where = where or context()
+    history: list[TrialRecord] = []
+    for function in functions:
+        (candidate,) = step(history, where, passes=len(functions))
+        history.append(passed(len(history), candidate, function))
+    (candidate,) = step(history, where, passes=len(functions))
+    return [*history, ended(len(history), candidate)]
+
+
+def test_the_first_pass_begins_with_what_the_model_has() -> None:
+    (first,) = step([], context())
+    assert first.operation == f"{SHAPE} 1 of 2"
+    assert {key: item.name for key, item in first.activations.items()} == {"*": "silu"}
+    (other,) = step([], context(), start="tanh")
+    assert other.activations["*"].name == "tanh"
+
+
+def test_each_group_begins_with_its_own_also_where_all_are_alike() -> None:
+    (first,) = step([], context(groups=GROUPS))
+    assert list(first.activations) == ["a.*", "b.*"]
+
+
+def test_the_second_pass_begins_where_the_first_ended() -> None:
+    (first,) = step([], context())
+    history = [passed(0, first, np.sin)]
+    (second,) = step(history, context())
+    assert second.operation == f"{SHAPE} 2 of 2"
+    assert second.parents == (0,)
+    module = acs.activation(second.activations["*"])
+    values = module(acs_tensor(X)).numpy()
+    np.testing.assert_allclose(values, np.sin(X), atol=2e-3)  # 40 points of 41
+
+
+def acs_tensor(values: Any) -> Any:
+    import torch
+
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_best_of_the_passes_is_frozen_by_its_value_on_validation_data() -> None:
+    (first,) = step([], context())
+    history = [passed(0, first, np.sin, value=0.1)]
+    (second,) = step(history, context())
+    history.append(passed(1, second, np.tanh, value=0.3))
+    (frozen,) = step(history, context())
+    assert frozen.operation == "learned curve"
+    assert frozen.parents == (0,)
+    assert frozen.activations["*"].name == "linear_spline"
+
+
+def test_names_lie_in_the_space_and_say_how_near_they_are() -> None:
+    history = learned(np.tanh, lambda x: np.tanh(x) + 0.01 * np.sin(3 * x))
+    names = step(history, context())
+    assert names
+    assert {name.operation for name in names} == {"name"}
+    for name in names:
+        assert name.parents == (len(history) - 1,)
+        assert name.attrs[UNEXPLAINED]["*"] >= 0
+        tree = parse(name.activations["*"].formula)
+        assert tree.operators <= set(FEW.operator_names)
+    assert "tanh" in names[0].label  # the shortest within the noise first
+
+
+def test_a_space_of_fixed_forms_gets_names_without_learned_numbers() -> None:
+    fixed = Space(["tanh"], ["add", "mul", "tanh"], max_size=7, learned=False)
+    where = context(fixed)
+    names = step(learned(lambda x: 1.7 * np.tanh(0.6 * x) + 0.2, where=where), where)
+    assert names
+    assert not any(parse(name.activations["*"].formula).parameters for name in names)
+
+
+def test_what_a_name_has_learned_is_fixed_to_few_digits_and_whole_where_it_nearly_is() -> None:
+    history = learned(np.tanh, np.tanh)
+    name = CandidateRecord.shared(describe("param(1.1) * tanh(param(0.5) * x)"), "name")
+    stored = {LEARNED_NUMBERS: {"*.act": [1.98765, -0.34567]}}
+    history.append(dataclasses.replace(ended(len(history), name, 0.2), user_attrs=stored))
+    frozen = step(history, context())
+    assert [item.formula for item in frozen] == [
+        "1.99 * tanh(-0.346 * x)", "2 * tanh(-0.346 * x)",
+    ]  # fmt: skip
+    assert {item.operation for item in frozen} == {"frozen name"}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, "text", {}, {"*.act": "text"}, {"*.act": [1.0]}, {"*.act": [1.0, "x"]}, {"*.act": [1.0, 1e300]}],
+)  # fmt: skip
+def test_numbers_that_another_program_wrote_are_left_alone(stored: Any) -> None:
+    history = learned(np.tanh, np.tanh)
+    name = CandidateRecord.shared(describe("param(1.1) * tanh(param(0.5) * x)"), "name")
+    attrs = {LEARNED_NUMBERS: stored}
+    history.append(dataclasses.replace(ended(len(history), name, 0.2), user_attrs=attrs))
+    (following,) = step(history, context())  # another round
+    assert following.learns_shape
+
+
+def test_another_round_begins_with_the_best_activation() -> None:
+    history = learned(np.tanh, np.tanh)
+    best = CandidateRecord.shared(describe("x * tanh(x)"), "frozen name")
+    history += [
+        ended(len(history), CandidateRecord.shared(describe("tanh"), "name"), 0.5),
+        ended(len(history) + 1, best, 0.01),
+    ]
+    (following,) = step(history, context())
+    assert following.operation == f"{SHAPE} 1 of 2"
+    assert following.activations["*"].formula == "x * tanh(x)"
+    assert following.parents == (history[-1].number,)
+
+
+def test_passes_that_fail_are_tried_again_and_then_no_more() -> None:
+    history: list[TrialRecord] = []
+    for number in range(3):
+        (candidate,) = step(history, context())
+        assert candidate.learns_shape
+        history.append(ended(number, candidate, None, TrialState.FAILED))
+    assert step(history, context()) == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        None, 3, {}, {"*": None}, {"*": {"x": [0, 1], "y": [0, 1]}}, {"*": curve() | {"y": [0.0]}},
+        {"*": curve() | {"x": X[::-1].tolist()}}, {"*": curve() | {"y": [float("nan")] * len(X)}},
+        {"*": curve() | {"density": [0.0] * len(X)}}, {"*": curve() | {"y": ["__import__('os')"] * len(X)}},
+        {"*": curve() | {"x": [[1.0]] * len(X)}},
+    ],
+)  # fmt: skip
+def test_curves_that_another_program_wrote_count_as_a_pass_that_came_to_nothing(
+    written: Any,
+) -> None:
+    (first,) = step([], context())
+    history = [ended(0, first, 0.1, TrialState.PRUNED, **{CURVES: written})]
+    (again,) = step(history, context())
+    assert again.learns_shape
+    assert again.activations == first.activations
+
+
+@pytest.mark.parametrize(
+    "operation", [SHAPE, f"{SHAPE} 3 of 2", f"{SHAPE} 0 of 0", f"{SHAPE} 99999 of 3"]
+)
+def test_a_turn_that_cannot_be_is_the_first_of_one(operation: str) -> None:
+    assert CandidateRecord({"*": describe("relu")}, operation).turn == (1, 1)
+
+
+def test_another_trial_between_changes_nothing() -> None:
+    """What a user enqueues, and the model unchanged, are no part of a round."""
+    history = learned(np.tanh, np.tanh)
+    other = ended(99, CandidateRecord.shared(describe("gelu"), "user"), 0.01)
+    with_other = [*history[:1], dataclasses.replace(other, number=50), *history[1:]]
+    assert [name.activations for name in step(with_other, context())]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"passes": 0}, "passes"), ({"names": 2.5}, "names"), ({"start": "nothing"}, "start: no activation"),
+        ({"start": "maxout"}, "not a fixed function"), ({"start": "rrelu"}, "not a fixed function"),
+        ({"start": "step"}, "not a fixed function"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings: Mapping[str, Any], says: str) -> None:
+    with pytest.raises(acs.SpaceError, match=says):
+        Gradient(**settings)
