@@ -22,6 +22,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.strategies import Context, Gradient, SiteGroups, Space
+from actsearch.study.contender import Contender
 
 FEW = Space(["relu", "tanh"], ["add", "mul", "tanh"], max_size=7)
 GROUPS = SiteGroups.named({"a.*": None, "b.*": None})
@@ -163,6 +164,21 @@ def test_numbers_that_another_program_wrote_are_left_alone(stored: Any) -> None:
     history.append(dataclasses.replace(ended(len(history), name, 0.2), user_attrs=attrs))
     (following,) = step(history, context())  # another round
     assert following.learns_shape
+
+
+@pytest.mark.parametrize(
+    ("what", "settings", "known"),
+    [
+        ("relu", {}, True),
+        ("linear_spline", {"points": "-1:0 0:1 1:0"}, False),
+        ("x * tanh(x)", {}, False),
+    ],
+)
+def test_a_learned_curve_is_no_row_that_a_composed_winner_is_compared_with(
+    what: str, settings: dict[str, str], known: bool
+) -> None:
+    record = CandidateRecord.shared(describe(what, **settings))
+    assert Contender(record, 0).is_catalog is known
 
 
 def test_another_round_begins_with_the_best_activation() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from actsearch.activation_catalog import CATALOG
 from actsearch.records import CandidateRecord, Score
 from actsearch.study.unfinished import activations_json
 
@@ -23,8 +24,9 @@ class Contender:
 
     @property
     def is_catalog(self) -> bool:
-        """Whether it is one catalog row at all sites."""
-        return self.record.single is not None and self.record.single.name is not None
+        """Whether it is one catalog row at all sites; a curve of points is none that anybody knows by its name."""
+        name = None if self.record.single is None else self.record.single.name
+        return name in CATALOG and not CATALOG[name].given
 
 
 def identity(record: CandidateRecord) -> Any:
