@@ -26,7 +26,7 @@ class Contender:
     def is_catalog(self) -> bool:
         """Whether it is one catalog row at all sites; a curve of points is none that anybody knows by its name."""
         name = None if self.record.single is None else self.record.single.name
-        return name in CATALOG and not CATALOG[name].given
+        return name is not None and name in CATALOG and not CATALOG[name].given
 
 
 def identity(record: CandidateRecord) -> Any:
