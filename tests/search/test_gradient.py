@@ -133,6 +133,17 @@ def test_names_lie_in_the_space_and_say_how_near_they_are() -> None:
     assert "tanh" in names[0].label  # the shortest within the noise first
 
 
+@pytest.mark.parametrize(
+    ("function", "far"), [(np.tanh, False), (lambda x: np.sin(4 * x), True)], ids=["near", "far"]
+)
+def test_a_curve_that_no_name_comes_near_to_is_said_to_be_one(
+    function: Callable[[Any], Any], far: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = learned(function, lambda x: function(x) + 0.02 * np.cos(x))
+    step(history, context())
+    assert ("no formula of the space is the learned curve" in caplog.text) is far
+
+
 def test_a_space_of_fixed_forms_gets_names_without_learned_numbers() -> None:
     fixed = Space(["tanh"], ["add", "mul", "tanh"], max_size=7, learned=False)
     where = context(fixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from actsearch.expression import Call, Expression, Number, Parameter, parse
 from actsearch.naming import Name, name_curve
 from actsearch.records import (
     LEARNED_NUMBERS,
+    SHARED,
     UNEXPLAINED,
     ActivationRecord,
     CandidateRecord,
@@ -24,6 +26,8 @@ from actsearch.strategies.gradient.shapes import Shape
 from actsearch.strategies.space import Space
 
 __all__ = ["freeze_names", "name_shapes"]
+
+_log = logging.getLogger("actsearch")
 
 _MOST_LEARNED = 8  # numbers of a formula; more are rather a curve than a name
 _DIGITS = 3  # of a learned number, when it is fixed
@@ -48,10 +52,11 @@ def name_shapes(
         seed: of symbolic regression.
         parents: the trial of the curves.
     """
-    orders = [
-        _in_order(_names_of(shape, context.space, seed + index), noise[index])[:count]
-        for index, shape in enumerate(shapes)
-    ]
+    orders = []
+    for index, shape in enumerate(shapes):
+        names = _names_of(shape, context.space, seed + index)
+        _say_if_far(names, noise[index], context.site_groups.keys[index], parents)
+        orders.append(_in_order(names, noise[index])[:count])
     candidates = []
     for rank in range(max(map(len, orders), default=0)):
         items, errors = [], {}
@@ -76,6 +81,21 @@ def _names_of(shape: Shape, space: Space, seed: int) -> list[Name]:
         )  # fmt: skip
     except ActsearchError:  # as of a curve that became a constant: it has no name
         return []
+
+
+def _say_if_far(
+    names: Sequence[Name], noise: float, keys: Sequence[str], parents: Sequence[int]
+) -> None:
+    """Say that no name comes as near to a curve as another pass did."""
+    nearest = min((name.error for name in names), default=1.0)
+    if nearest > noise:
+        where = "" if tuple(keys) == (SHARED,) else f" at {', '.join(keys)}"
+        _log.warning(
+            "no formula of the space is the learned curve%s: the nearest leaves %.1e of its variance unexplained, and "
+            "two passes differ by %.1e; names are tried all the same, and the curve itself can be used: trial %s, "
+            "whose points acs.to_python writes",
+            where, nearest, noise, ", ".join(map(str, parents)),
+        )  # fmt: skip
 
 
 def _in_order(names: Sequence[Name], noise: float) -> list[Name]:
