@@ -98,3 +98,17 @@ def test_a_folder_that_is_made_for_a_database_is_said(
     assert not caplog.messages
     acs.create_study(study_name="a", strategy="random", storage=f"sqlite:///{tmp_path}/new/a.db")
     assert caplog.messages == [f"made the folder {tmp_path}/new for the database"]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_a_layer_that_learns_its_size_by_running_is_refused() -> None:
+    x = torch.randn(16, 3)
+    made = acs.Task(
+        model=lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 1)),
+        train=(x, x[:, :1]), valid=(x, x[:, :1]), loss=nn.MSELoss(), metric="mse",
+    )  # fmt: skip
+    study = acs.create_study(study_name="s", strategy="random")
+    with pytest.raises(
+        acs.TaskError, match="does not know the size of 0.weight before it has run"
+    ):
+        study.optimize(made, n_trials=1, show_progress_bar=False)

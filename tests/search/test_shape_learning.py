@@ -290,6 +290,32 @@ def test_later_passes_step_less_than_the_first() -> None:
     assert moved[1] < 0.5 * moved[0]
 
 
+class Recurrent(nn.Module):
+    """Which torch.vmap cannot take apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.last = nn.GRU(2, 6, batch_first=True), nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(F.relu(self.rnn(x.reshape(-1, 2, 2))[0][:, -1]))
+        return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": Recurrent}, {"optimizer": torch.optim.LBFGS, "lr": 0.1, "batch_size": 128}, {"patience": 2},
+        {"model": lambda: net(normed=True), "train": (X[:66], Y[:66]), "batch_size": 32},
+    ],
+    ids=["recurrent", "closure", "patience", "a batch of one"],
+)  # fmt: skip
+def test_what_cannot_be_stacked_is_trained_by_itself(settings: dict[str, Any]) -> None:
+    record = CandidateRecord({"*": RELU}, SHAPE)
+    outcome = run_pass(task(**settings), record)
+    assert outcome.state is acs.TrialState.PRUNED, outcome.reason
+
+
 def test_each_group_has_a_curve_of_its_own() -> None:
     record = CandidateRecord({"1": RELU, "3": describe("tanh")}, SHAPE)
     curves = run_pass(task(), record).user_attrs[CURVES]

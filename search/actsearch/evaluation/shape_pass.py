@@ -15,6 +15,7 @@ from actsearch.activations import Activation, build_at_start, describe, value_an
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import Request
+from actsearch.evaluation.stacked import Stacker
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import (
     CURVES,
@@ -57,11 +58,11 @@ def run_shape_pass(analysis: TaskAnalysis, request: Request) -> Outcome:
     seed = derive(request.seeds[0], "shape", request.number)
     lr = analysis.task.lr if request.lr is None else request.lr
     try:
+        stacked = Stacker(analysis).may_stack(_as_tried(request.record))
         members, curves = _make_copies(analysis, request.record, seed, lr, RECIPE.copies)
         shape = learn_shape(
-            analysis.task, members, curves, RECIPE, seed, turn=request.record.turn,
-            stacked=not analysis.findings.stack_refusal,
-        )  # fmt: skip
+            analysis.task, members, curves, RECIPE, seed, turn=request.record.turn, stacked=stacked
+        )
     except (TaskError, NonFinite, RuntimeError, ValueError, TypeError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Outcome(TrialState.FAILED, None, reason=f"shape learning: {text}")
@@ -86,7 +87,7 @@ def _make_copies(
     analysis: TaskAnalysis, record: CandidateRecord, seed: int, lr: float, count: int
 ) -> tuple[list[Member], dict[str, LearnedCurve]]:
     """Fresh models with shared curves at their sites."""
-    record = dataclasses.replace(record, operation="")
+    record = _as_tried(record)
     keys = _keys_by_path(analysis, record)
     curves = {
         key: LearnedCurve(_function(item, analysis.device), RECIPE.points, analysis.device)
@@ -102,6 +103,11 @@ def _make_copies(
         seed_streams(model, own_seed)
         members.append(Member(model, tuple(keys), own_seed, lr))
     return members, curves
+
+
+def _as_tried(record: CandidateRecord) -> CandidateRecord:
+    """What a pass begins with, as a candidate like any other."""
+    return dataclasses.replace(record, operation="")
 
 
 def _keys_by_path(analysis: TaskAnalysis, record: CandidateRecord) -> dict[str, str]:

@@ -228,6 +228,19 @@ class Stacker:
             self._findings.stack_refusal,
         )
 
+    def may_stack(self, record: CandidateRecord) -> bool:
+        """Whether models with a candidate's activations can be trained in one pass, be it with other last digits.
+
+        Args:
+            record: the candidate.
+        """
+        trainings = [Training(record, seed, self._task.lr) for seed in range(len(_PROBES))]
+        member = self.member(trainings[0])
+        if member is None or self._findings.stack_refusal:
+            return False
+        self._allows(_signature(member), trainings)  # which finds out, and keeps it
+        return not self._findings.stack_refusal
+
     def gain(self, trainings: Sequence[Training]) -> float:
         """How many times faster a training is in a stack, measured over a few steps; 0 where there is no stack."""
         picked = trainings[: min(self.largest, MEASURED)]

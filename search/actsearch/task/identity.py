@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
+from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
 from actsearch.task.budget import budget_settings
 from actsearch.task.data import describe_source, tensor_digest
@@ -39,6 +41,11 @@ def describe_task(task: Task) -> dict[str, Any]:
     ``"values"`` has every value of :func:`task_values`, to be summarized before it is stored.
     """
     model = _build(task)
+    if lazy := [name for name, p in model.named_parameters() if is_lazy(p)]:
+        raise TaskError(
+            f"the model does not know the size of {lazy[0]} before it has run: give the layer its size, or run the "
+            "model once where it is made, as model(sample)"
+        )
     shapes = {name: list(p.shape) for name, p in model.named_parameters()}
     return {
         "model": ADDRESS.sub("", repr(model)).splitlines()[:_MODEL_LINES],

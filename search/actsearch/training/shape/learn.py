@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from actsearch.errors import TaskError
 from actsearch.records import EpochRecord
 from actsearch.task import Batches, Task
 from actsearch.training.convention import keep_reading
+from actsearch.training.measures import NonFinite
 from actsearch.training.shape.copies import AloneCopies, Copies, StackedCopies
 from actsearch.training.shape.curve import InputMoments, LearnedCurve, learning
 from actsearch.training.shape.recipe import ShapeRecipe
@@ -215,7 +217,9 @@ class _Course:
         for group, curve in self._curves.items():
             moments = curve.moments
             assert moments is not None
-            if not 0 < moments.sd < float("inf"):
+            if not math.isfinite(moments.sd):
+                raise NonFinite(f"what arrives at {group} became {moments.sd}")
+            if moments.sd == 0:
                 raise TaskError(
                     f"what arrives at {group} is one number for every sample, so that there is no shape to learn; "
                     "choose another strategy"

@@ -43,10 +43,16 @@ def split_training_data(task: Task, share: float, copies: int, seed: int) -> lis
     parts = []
     for copy in range(copies):
         own = order.roll(copy * count // copies)
+        size = getattr(source, "batch_size", None) or task.batch_size
         # in their own order, as a data set may be read in order
-        seen, held = own[cut:].sort().values, own[:cut].sort().values
+        seen, held = (_without_single(rows, size).sort().values for rows in (own[cut:], own[:cut]))
         parts.append((_take(source, seen), _take(source, held)))
     return parts
+
+
+def _without_single(rows: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Rows of which no batch has one alone: a batch normalisation cannot train on it, and the whole data have none."""
+    return rows[:-1] if len(rows) % batch_size == 1 and len(rows) > 1 else rows
 
 
 def _count(source: Any) -> int:
