@@ -54,7 +54,11 @@ class Copies(Protocol):
 
 
 class AloneCopies:
-    """Each with a loop of its own."""
+    """Each with a loop of its own.
+
+    Attributes:
+        runs: of each copy.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class AloneCopies:
         members: the copies.
         evaluations: after which the training ends.
         """
-        self._runs = [
+        self.runs = [
             TrainingRun(task, member.model, member.seed, member.lr, evaluations)
             for task, member in zip(tasks, members, strict=True)
         ]
@@ -88,7 +92,7 @@ class AloneCopies:
 
     def train_to(self, evaluation: int, after_step: AfterStep) -> list[EpochRecord]:
         """See :meth:`Copies.train_to`."""
-        walks = [run.steps_to(evaluation) for run in self._runs]
+        walks = [run.steps_to(evaluation) for run in self.runs]
         records: list[EpochRecord] = []
         while True:
             for walk in walks:
@@ -106,9 +110,9 @@ class AloneCopies:
         batches = [next(stream) for stream in self._held]
         with contextlib.ExitStack() as stack:
             stack.enter_context(isolated_random(derive(self._seed, "curve", self._used)))
-            for run in self._runs:
+            for run in self.runs:
                 stack.enter_context(preserve_state(run.model))
-            losses = [run.loss(batch)[0] for run, batch in zip(self._runs, batches, strict=True)]
+            losses = [run.loss(batch)[0] for run, batch in zip(self.runs, batches, strict=True)]
             use(_checked(torch.stack([loss.reshape(()) for loss in losses])))
 
 

@@ -17,6 +17,7 @@ from actsearch.records import EpochRecord
 from actsearch.task import Batches, Task
 from actsearch.training.convention import keep_reading
 from actsearch.training.measures import NonFinite
+from actsearch.training.optimizer import needs_closure
 from actsearch.training.shape.copies import AloneCopies, Copies, StackedCopies
 from actsearch.training.shape.curve import InputMoments, LearnedCurve, learning
 from actsearch.training.shape.recipe import ShapeRecipe
@@ -113,10 +114,16 @@ def check_shape(
     """Divide the data and take one gradient, as :func:`learn_shape` will; the models are used up.
 
     Raises:
-        TaskError: the data cannot be divided, or no gradient arrives at a curve.
+        TaskError: the data cannot be divided, no gradient arrives at a curve, or the optimizer takes closures.
     """
     tasks, held = _divide(task, recipe, len(members), 0)
     copies = AloneCopies(tasks, held, members, 1)
+    optimizer = copies.runs[0].update.optimizer
+    if needs_closure(optimizer):
+        raise TaskError(
+            f"shape learning changes the activation between the steps of the weights, and {type(optimizer).__name__} "
+            "builds on a loss that stays the same: give another optimizer, or choose another strategy"
+        )
     for curve in curves.values():
         curve.begin(-recipe.reach, recipe.reach)
     update = CurveUpdate(list(curves.values()), recipe, 0, 1)
