@@ -73,7 +73,7 @@ def test_the_first_example_of_the_readme_runs(
 def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the examples of search/README.md speak of: a model, its task, and a confirmed study in a storage."""
     url = f"sqlite:///{tmp_path_factory.mktemp('readme') / 'studies.db'}"
-    x = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(128, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0).long()
 
     def model() -> nn.Module:
@@ -88,7 +88,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
 
     task = acs.Task(
-        model=model, train=(x[:32], y[:32]), valid=(x[32:64], y[32:64]), test=(x[64:], y[64:]),
+        model=model, train=(x[:64], y[:64]), valid=(x[64:96], y[64:96]), test=(x[96:], y[96:]),
         loss=nn.functional.cross_entropy, metric="accuracy", epochs=1, name="signs",
     )  # fmt: skip
     study = acs.create_study(study_name="narrow", storage=url)

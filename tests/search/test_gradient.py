@@ -92,6 +92,12 @@ def test_each_group_begins_with_its_own_also_where_all_are_alike() -> None:
     assert list(first.activations) == ["a.*", "b.*"]
 
 
+def test_a_group_named_by_several_patterns_is_refused() -> None:
+    groups = SiteGroups.named({"a.*": "ends", "c.*": "ends", "b.*": None})
+    with pytest.raises(acs.SpaceError, match=r"a.\* and c.\* are one group"):
+        Gradient().first_pass(context(groups=groups))
+
+
 def test_the_second_pass_begins_where_the_first_ended() -> None:
     (first,) = step([], context())
     history = [passed(0, first, np.sin)]
@@ -220,7 +226,8 @@ def test_passes_that_fail_are_tried_again_and_then_no_more() -> None:
         None, 3, {}, {"*": None}, {"*": {"x": [0, 1], "y": [0, 1]}}, {"*": curve() | {"y": [0.0]}},
         {"*": curve() | {"x": X[::-1].tolist()}}, {"*": curve() | {"y": [float("nan")] * len(X)}},
         {"*": curve() | {"density": [0.0] * len(X)}}, {"*": curve() | {"y": ["__import__('os')"] * len(X)}},
-        {"*": curve() | {"x": [[1.0]] * len(X)}},
+        {"*": curve() | {"x": [[1.0]] * len(X)}}, {"*": curve() | {"y": [1e12] * len(X)}},
+        {"*": curve() | {"x": [1 + 1e-12 * i for i in range(len(X))]}}, {"*": curve() | {"y": [10**400] * len(X)}},
     ],
 )  # fmt: skip
 def test_curves_that_another_program_wrote_count_as_a_pass_that_came_to_nothing(

@@ -21,7 +21,7 @@ FEW: dict[str, Any] = {
     "operators": ["add", "mul", "tanh"],
     "max_size": 5,
 }
-SITES: tuple[Any, ...] = ("per_site", "per_depth", {"1": "ends", "5": "ends", "3": None})
+SITES: tuple[Any, ...] = ("per_site", "per_depth", {"1": None, "5": None, "3": None})
 
 
 def model() -> nn.Module:

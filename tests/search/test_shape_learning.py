@@ -11,7 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import actsearch as acs
 from actsearch.activations import describe
@@ -219,6 +226,12 @@ class Stream(IterableDataset[Any]):
         return iter(zip(X[:128], Y[:128], strict=True))
 
 
+class Changing(DataLoader[Any]):
+    def __iter__(self) -> Any:
+        return ((0.1 * x, y) for x, y in super().__iter__())
+
+
+DATA = TensorDataset(X[:128], Y[:128])
 WEIGHTED = WeightedRandomSampler([1.0] * 128, 128)
 
 
@@ -228,7 +241,11 @@ WEIGHTED = WeightedRandomSampler([1.0] * 128, 128)
         ({"train": (X[:63], Y[:63])}, "63 samples are too few"),
         ({"optimizer": torch.optim.LBFGS}, "builds on a loss that stays the same"),
         ({"train": DataLoader(Stream(), batch_size=16), "steps": 8}, "of a stream no part can be held back"),
-        ({"train": DataLoader(TensorDataset(X[:128], Y[:128]), sampler=WEIGHTED)}, "a sampler or batches of its own"),
+        ({"train": DataLoader(TensorDataset(X[:128], Y[:128]), sampler=WEIGHTED)}, "a sampler, batches or"),
+        ({"train": Changing(DATA, batch_size=16)}, "an __iter__ of its own"),
+        ({"train": DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=70))}, "a sampler, batches or"),
+        ({"train": DataLoader(DATA, sampler=SequentialSampler(range(70)))}, "a sampler, batches or"),
+        ({"diagnostics": False}, "leave out diagnostics=False"),
         ({"model": lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Detached(), nn.Linear(8, 1))},
          "no gradient arrives at the activation"),
         ({"model": lambda: nn.Sequential(nn.Linear(4, 8), acs.activation("step"), nn.Linear(8, 1))},
@@ -303,18 +320,73 @@ class Recurrent(nn.Module):
         return out
 
 
+class DropsByCall(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(F.dropout(F.relu(self.first(x)), 0.1, self.training))
+        return out
+
+
+class Counting(DropsByCall):
+    """What it computes depends on a number that it reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first(x))
+        out: Tensor = self.last(h if h.mean().item() < 1e6 else -h)
+        return out
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        {"model": Recurrent}, {"patience": 2},
+        {"model": Recurrent}, {"patience": 2}, {"model": DropsByCall}, {"model": Counting},
         {"model": lambda: net(normed=True), "train": (X[:66], Y[:66]), "batch_size": 32},
     ],
-    ids=["recurrent", "patience", "a batch of one"],
+    ids=["recurrent", "patience", "dropout by call", "item", "a batch of one"],
 )  # fmt: skip
 def test_what_cannot_be_stacked_is_trained_by_itself(settings: dict[str, Any]) -> None:
     record = CandidateRecord({"*": RELU}, SHAPE)
     outcome = run_pass(task(**settings), record)
     assert outcome.state is acs.TrialState.PRUNED, outcome.reason
+
+
+class Detector(DropsByCall):
+    """In training it gives its loss, otherwise its answers."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        out = super().forward(x)
+        return {"loss": F.mse_loss(out, y)} if self.training and y is not None else out
+
+
+def detect(model: nn.Module, batch: Any) -> Tensor:
+    loss: Tensor = model(*batch)["loss"]
+    return loss
+
+
+def test_the_held_loss_is_that_of_training() -> None:
+    def evaluate(model: nn.Module, batches: Any) -> dict[str, float]:
+        return {"mse": sum(F.mse_loss(model(x), y).item() for x, y in batches)}
+
+    made = task(model=Detector, loss=None, step=detect, evaluate=evaluate)
+    outcome = run_pass(made, CandidateRecord({"*": RELU}, SHAPE))
+    assert outcome.state is acs.TrialState.PRUNED, outcome.reason
+
+
+def test_a_budget_in_steps_is_cut_in_steps() -> None:
+    outcome = run_pass(
+        task(steps=20, eval_every=20, epochs=1), CandidateRecord({"*": RELU}, SHAPE)
+    )
+    assert outcome.user_attrs[TRAININGS] == pytest.approx(2, abs=0.2)
+
+
+def test_validation_data_have_no_part_in_the_grid_and_the_density() -> None:
+    far = task(valid=(1e3 + X[128:], Y[128:]))
+    record = CandidateRecord({"*": RELU}, SHAPE)
+    ours, theirs = (run_pass(made, record).user_attrs[CURVES]["*"] for made in (task(), far))
+    assert ours == theirs
 
 
 def test_each_group_has_a_curve_of_its_own() -> None:

@@ -17,7 +17,7 @@ MOST_POINTS = 40
 """Of one function: a formula of as many hinges still keeps the limits of the language."""
 
 _FEWEST_POINTS = 2
-_DIGITS = 6  # of a coordinate, as text
+_DIGITS = 9  # of a coordinate, as text
 Point = tuple[float, float]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import Activation, build_at_start, describe, value_and_gradient
-from actsearch.errors import TaskError
+from actsearch.errors import ActsearchError, TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import Request
 from actsearch.evaluation.stacked import Stacker
@@ -41,7 +41,7 @@ from actsearch.training.stack import Member
 
 __all__ = ["check_shape_learning", "run_shape_pass"]
 
-_DIGITS = 6  # of a number of a curve, as it is stored
+_DIGITS = 9  # of a number of a curve, as it is stored
 RECIPE = ShapeRecipe()
 
 
@@ -58,15 +58,26 @@ def run_shape_pass(analysis: TaskAnalysis, request: Request) -> Outcome:
     seed = derive(request.seeds[0], "shape", request.number)
     lr = analysis.task.lr if request.lr is None else request.lr
     try:
-        stacked = Stacker(analysis).may_stack(_as_tried(request.record))
-        members, curves = _make_copies(analysis, request.record, seed, lr, RECIPE.copies)
-        shape = learn_shape(
-            analysis.task, members, curves, RECIPE, seed, turn=request.record.turn, stacked=stacked
+        ways = (
+            (True, False) if Stacker(analysis).may_stack(_as_tried(request.record)) else (False,)
         )
-    except (TaskError, NonFinite, RuntimeError, ValueError, TypeError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Outcome(TrialState.FAILED, None, reason=f"shape learning: {text}")
-    return _outcome(shape, [member.seed for member in members])
+        for stacked in ways:
+            members, curves = _make_copies(analysis, request.record, seed, lr, RECIPE.copies)
+            try:
+                shape = learn_shape(
+                    analysis.task, members, curves, RECIPE, seed,
+                    turn=request.record.turn, stacked=stacked,
+                )  # fmt: skip
+            except (TaskError, NonFinite):
+                raise
+            except Exception:  # as of memory: each by itself takes less
+                if not stacked:
+                    raise
+            else:
+                return _outcome(shape, [member.seed for member in members])
+    except Exception as error:  # the user's model, data or loss: anything
+        return Outcome(TrialState.FAILED, None, reason=f"shape learning: {_first_line(error)}")
+    raise AssertionError("one of the ways returns")
 
 
 def check_shape_learning(analysis: TaskAnalysis, record: CandidateRecord) -> None:
@@ -79,8 +90,26 @@ def check_shape_learning(analysis: TaskAnalysis, record: CandidateRecord) -> Non
     Raises:
         TaskError: the data cannot be divided, or no gradient arrives at an activation.
     """
-    members, curves = _make_copies(analysis, record, 0, analysis.task.lr, 1)
-    check_shape(analysis.task, members, curves, RECIPE)
+    if not analysis.task.diagnostics:
+        raise TaskError(
+            "strategy 'gradient' reads what names have learned in the network from its diagnostics: leave out "
+            "diagnostics=False, or choose another strategy"
+        )
+    try:
+        members, curves = _make_copies(analysis, record, 0, analysis.task.lr, 1)
+        check_shape(analysis.task, members, curves, RECIPE)
+    except ActsearchError:
+        raise
+    except Exception as error:  # the user's model, data or loss: anything
+        raise TaskError(
+            f"shape learning is not possible with this task, as its loss on data that are held back cannot be "
+            f"differentiated by a piecewise linear activation: {_first_line(error)}; choose another strategy"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _make_copies(

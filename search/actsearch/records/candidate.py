@@ -17,7 +17,10 @@ __all__ = [
     "BASELINE",
     "CURVES",
     "CURVE_POINTS",
+    "FROZEN",
+    "LEARNED",
     "LEARNED_NUMBERS",
+    "NAMED",
     "SHAPE",
     "SHARED",
     "TRAININGS",
@@ -39,6 +42,9 @@ SHAPE = "shape learning"
 """Operation of a candidate that is not tried as it is: with it begins an activation that copies of the model learn.
 
 As stored, it says which pass this is: ``"shape learning 1 of 2"``."""
+
+LEARNED, NAMED, FROZEN = "learned curve", "name", "frozen name"
+"""Operations: a curve as it was learned, a formula for it whose numbers learn, and one with these numbers fixed."""
 
 CURVES = "curves"
 """Key of a trial's user attributes: what a pass of shape learning gave, for each key of its groups ``x``, ``y`` and

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actsearch.records import CURVES, SHAPE, UNEXPLAINED, TrialRecord
+from actsearch.records import CURVES, FROZEN, SHAPE, UNEXPLAINED, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def names_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "operation": trial.candidate.operation,
         }
         for trial in trials
-        if unexplained_of(trial) is not None
+        if unexplained_of(trial) is not None or trial.candidate.operation == FROZEN
     ]
     columns = ["number", "label", "unexplained", "value", "state", "operation"]
     return pd.DataFrame(rows, columns=columns)

@@ -53,7 +53,13 @@ def fixed_batch(task: Task, device: torch.device) -> Any:
 
 
 @contextlib.contextmanager
-def preserve_state(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
+def preserve_state(
+    model: nn.Module,
+    more: Iterable[Tensor] = (),
+    *,
+    in_training: bool = False,
+    beside: Iterable[nn.Module] = (),
+) -> Iterator[None]:
     """Run a model as evaluation does, but for batch normalisation, which takes its numbers from the batch.
 
     Afterwards buffers, attributes, generators and gradients of its modules are what they were before.
@@ -61,8 +67,10 @@ def preserve_state(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[No
     Args:
         model: whose modules.
         more: further tensors that a pass may write to.
+        in_training: run it as training does instead.
+        beside: modules that it uses and does not list.
     """
-    modules = list(model.modules())
+    modules = [*model.modules(), *beside]
     attributes = [dict(vars(module)) for module in modules]
     tensors = {id(item): item for module in modules for item in module.buffers(recurse=False)}
     tensors |= {id(item): item for item in more}
@@ -75,10 +83,11 @@ def preserve_state(model: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[No
     ]
     try:
         model.train()  # a user's own train() may keep some of them frozen
-        normalising = [m for m in modules if isinstance(m, _NormBase) and m.training]
-        model.eval()
-        for layer in normalising:
-            layer.training = True
+        if not in_training:
+            normalising = [m for m in modules if isinstance(m, _NormBase) and m.training]
+            model.eval()
+            for layer in normalising:
+                layer.training = True
         yield
     finally:
         for module, before in zip(modules, attributes, strict=True):

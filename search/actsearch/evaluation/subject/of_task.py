@@ -111,12 +111,10 @@ class TaskSubject(TaskAnalysis, Subject):
         largest_stack: int = LARGEST_STACK,
     ) -> Outcomes:
         """See :meth:`Subject.train`; passes of shape learning one after the other."""
-        passes = {
-            request.number: run_shape_pass(self, request)
-            for request in requests
-            if request.record.learns_shape
-        }
-        if passes:
+        learning = [request for request in requests if request.record.learns_shape]
+        if learning:
+            with self.threads():
+                passes = {request.number: run_shape_pass(self, request) for request in learning}
             others = [request for request in requests if request.number not in passes]
             rest = self.train(others, pruner, inexact=inexact, largest_stack=largest_stack)
             left = iter(rest)

@@ -12,7 +12,9 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, Number, Parameter, parse
 from actsearch.naming import Name, name_curve
 from actsearch.records import (
+    FROZEN,
     LEARNED_NUMBERS,
+    NAMED,
     SHARED,
     UNEXPLAINED,
     ActivationRecord,
@@ -21,7 +23,7 @@ from actsearch.records import (
 )
 from actsearch.screening import simplify
 from actsearch.strategies.base import Context
-from actsearch.strategies.gradient.rounds import FROZEN, NAMED, is_complete
+from actsearch.strategies.gradient.rounds import is_complete
 from actsearch.strategies.gradient.shapes import Shape
 from actsearch.strategies.space import Space
 
@@ -29,6 +31,7 @@ __all__ = ["freeze_names", "name_shapes"]
 
 _log = logging.getLogger("actsearch")
 
+_USUAL_NOISE = 1e-2  # of a curve of which there is one alone: share of its variance
 _MOST_LEARNED = 8  # numbers of a formula; more are rather a curve than a name
 _DIGITS = 3  # of a learned number, when it is fixed
 _NEAR = 0.05  # so near to a whole or half number, relative to its size, that this is tried as well
@@ -36,7 +39,7 @@ _NEAR = 0.05  # so near to a whole or half number, relative to its size, that th
 
 def name_shapes(
     shapes: Sequence[Shape],
-    noise: Sequence[float],
+    noise: Sequence[float | None],
     count: int,
     context: Context,
     seed: int,
@@ -46,7 +49,7 @@ def name_shapes(
 
     Args:
         shapes: of each group.
-        noise: of each: what is unexplained of one by another one that was learned likewise.
+        noise: of each: what is unexplained of it by another one that was learned likewise; None where there is none.
         count: how many at most.
         context: with the space of names.
         seed: of symbolic regression.
@@ -55,8 +58,10 @@ def name_shapes(
     orders = []
     for index, shape in enumerate(shapes):
         names = _names_of(shape, context.space, seed + index)
-        _say_if_far(names, noise[index], context.site_groups.keys[index], parents)
-        orders.append(_in_order(names, noise[index])[:count])
+        known = noise[index]
+        if known is not None:
+            _say_if_far(names, known, context.site_groups.keys[index], parents)
+        orders.append(_in_order(names, _USUAL_NOISE if known is None else known)[:count])
     candidates = []
     for rank in range(max(map(len, orders), default=0)):
         items, errors = [], {}
@@ -153,16 +158,9 @@ def freeze_names(
         for change in (_few_digits, _whole):
             fixed = [_fix(item, values, change) for item, values in items]
             made = context.site_groups.candidate(fixed, FROZEN, (trial.number,))
-            made = dataclasses.replace(made, attrs=_kept(trial))
             if made not in candidates:
                 candidates.append(made)
     return candidates
-
-
-def _kept(trial: TrialRecord) -> dict[str, object]:
-    """How near the name was to its curve, before its numbers learned."""
-    stored = trial.user_attrs.get(UNEXPLAINED)
-    return {UNEXPLAINED: stored} if isinstance(stored, Mapping) else {}
 
 
 def _learned_items(

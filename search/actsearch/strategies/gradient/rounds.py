@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actsearch.records import TrialRecord, TrialState
+from actsearch.records import FROZEN, LEARNED, NAMED, TrialRecord, TrialState
 from actsearch.strategies.base import Context
 from actsearch.strategies.gradient.shapes import Shape, read_shapes
 
-__all__ = ["FROZEN", "LEARNED", "NAMED", "Round", "current_round"]
-
-LEARNED, NAMED, FROZEN = "learned curve", "name", "frozen name"
-"""Operations: a curve as it was learned, a formula for it whose numbers learn, and one with these numbers fixed."""
+__all__ = ["Round", "current_round", "is_complete"]
 
 
 @dataclass(frozen=True)

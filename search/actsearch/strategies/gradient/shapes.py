@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from actsearch.activation_catalog import MOST_POINTS, format_points
 from actsearch.activations import describe
+from actsearch.errors import ActsearchError
 from actsearch.records import CURVES, ActivationRecord, TrialRecord
 from actsearch.strategies.groups import SiteGroups
 
@@ -45,19 +46,16 @@ class Shape:
 
 
 def read_shapes(trial: TrialRecord, groups: SiteGroups) -> tuple[Shape, ...] | None:
-    """What a pass has learned for each group; None where it has not, or another program wrote something else there.
-
-    Of several keys of a group, the mean under their densities.
-    """
+    """What a pass has learned for each group; None where it has not, or another program wrote something else there."""
     stored = trial.user_attrs.get(CURVES)
     if not isinstance(stored, Mapping):
         return None
     shapes = []
-    for keys in groups.keys:
-        parts = [part for key in keys if (part := _read(stored.get(key))) is not None]
-        if len(parts) < len(keys):
+    for first, *_ in groups.keys:
+        shape = _read(stored.get(first))
+        if shape is None:
             return None
-        shapes.append(parts[0] if len(parts) == 1 else _mean(parts))
+        shapes.append(shape)
     return tuple(shapes)
 
 
@@ -66,22 +64,21 @@ def _read(stored: Any) -> Shape | None:
         x, y, density = (
             np.array(stored[name], dtype=np.float64) for name in ("x", "y", "density")
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     sound = x.ndim == 1 and x.shape == y.shape == density.shape and 2 < len(x) <= 4096
     if not sound or not all(np.isfinite(item).all() for item in (x, y, density)):
         return None
     if not bool((np.diff(x) > 0).all()) or bool((density < 0).any()) or not density.sum() > 0:
         return None
-    return Shape(x, y, density / density.sum())
-
-
-def _mean(parts: Sequence[Shape]) -> Shape:
-    x = np.linspace(min(p.x[0] for p in parts), max(p.x[-1] for p in parts), len(parts[0].x))
-    each = np.stack([np.interp(x, part.x, part.density, 0, 0) for part in parts]) + 1e-9
-    values = np.stack([np.interp(x, part.x, part.y) for part in parts])
-    total = each.sum(0)
-    return Shape(x, (each * values).sum(0) / total, total / total.sum())
+    shape = Shape(x, y, density / density.sum())
+    try:
+        shape.record()
+    except (
+        ActsearchError
+    ):  # points too near to each other, or numbers too large, to be written down
+        return None
+    return shape
 
 
 def unexplained(shape: Shape, other: Shape) -> float:

@@ -10,22 +10,16 @@ from actsearch.activation_catalog import CATALOG
 from actsearch.activations import describe
 from actsearch.checks import check_field, check_integer
 from actsearch.errors import ActsearchError, SpaceError
-from actsearch.records import SHAPE, ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.records import LEARNED, SHAPE, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.gradient.naming import freeze_names, name_shapes
-from actsearch.strategies.gradient.rounds import (
-    LEARNED,
-    Round,
-    current_round,
-    is_complete,
-)
+from actsearch.strategies.gradient.rounds import Round, current_round, is_complete
 from actsearch.strategies.gradient.shapes import unexplained
 
 __all__ = ["Gradient"]
 
 _RELU = describe("relu")  # of a function, whose model is not known
 _MOST_FAILED = 3  # passes of a round that come to nothing
-_USUAL_NOISE = 1e-2  # of a curve of which there is one alone: share of its variance
 
 
 @dataclass(frozen=True)
@@ -79,6 +73,11 @@ class Gradient(Strategy):
             SpaceError: what the model has is no function that could be written down.
         """
         keys = context.site_groups.all_keys
+        if several := [group for group in context.site_groups.keys if len(group) > 1]:
+            raise SpaceError(
+                f"strategy 'gradient' learns a curve for each pattern of sites, and {' and '.join(several[0])} are one "
+                "group: name the sites of each group by one pattern, or choose another strategy"
+            )
         if self.start is not None:
             return CandidateRecord(dict.fromkeys(keys, describe(self.start)), self._operation(0))
         if missing := [key for key in keys if key not in context.own and context.sites]:
@@ -167,7 +166,7 @@ class Gradient(Strategy):
         chosen, shapes = now.best(context)
         others = [own for trial, own in now.learned(context) if trial is not chosen]
         noise = [
-            min(0.5, unexplained(shape, others[-1][index])) if others else _USUAL_NOISE
+            min(0.5, unexplained(shape, others[-1][index])) if others else None
             for index, shape in enumerate(shapes)
         ]
         return name_shapes(

@@ -111,7 +111,7 @@ class AloneCopies:
         with contextlib.ExitStack() as stack:
             stack.enter_context(isolated_random(derive(self._seed, "curve", self._used)))
             for run in self.runs:
-                stack.enter_context(preserve_state(run.model))
+                stack.enter_context(preserve_state(run.model, in_training=True))
             losses = [run.loss(batch)[0] for run, batch in zip(self.runs, batches, strict=True)]
             use(_checked(torch.stack([loss.reshape(()) for loss in losses])))
 
@@ -162,7 +162,9 @@ class StackedCopies:
         model = self._run.model
         with (
             isolated_random(derive(self._seed, "curve", self._used)),
-            preserve_state(model.base, model.buffers.values()),
+            preserve_state(
+                model.base, model.buffers.values(), in_training=True, beside=model.dropout_streams
+            ),
         ):
             use(_checked(self._run.loss(batches)[0]))
 

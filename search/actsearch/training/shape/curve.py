@@ -109,16 +109,21 @@ class LearnedCurve:
         """Count from here on what arrives where."""
         self.density = torch.zeros(self.points - 1, dtype=torch.float64)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The curve of numbers of any shape."""
+    def __call__(self, x: Tensor, *, counts: bool = True) -> Tensor:
+        """The curve of numbers of any shape.
+
+        Args:
+            x: the numbers.
+            counts: whether they are among those that are counted.
+        """
         wide = x if x.dtype.itemsize > 2 else x.float()
         if self._start is not None:
-            if self.moments is not None:
+            if self.moments is not None and counts:
                 self.moments.add(wide)
             return self._start(x)
         values = (self.values if self.learns else self.values.detach()).to(wide.dtype)
         index = self._interval(wide.detach())
-        if self.density is not None and not self.learns:
+        if self.density is not None and counts and not self.learns:
             self.density += torch.bincount(index.flatten(), minlength=self.points - 1).cpu()
         result: Tensor = _Interpolation.apply(wide, values, index, self.low, self.step)  # type: ignore[no-untyped-call]
         return result.to(x.dtype)
@@ -180,7 +185,9 @@ class SharedCurve(Activation):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape kept."""
-        return self._curve(x)
+        return self._curve(
+            x, counts=self.training
+        )  # what is measured on validation data says nothing to it
 
     def __deepcopy__(self, memo: Any) -> SharedCurve:
         return SharedCurve(self.record, self._curve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from actsearch.training.shape.curve import InputMoments, LearnedCurve, learning
 from actsearch.training.shape.recipe import ShapeRecipe
 from actsearch.training.shape.split import split_training_data
 from actsearch.training.shape.update import CurveUpdate
-from actsearch.training.stack import Member, Unstackable
+from actsearch.training.stack import Member
 
 __all__ = ["LearnedShape", "check_shape", "learn_shape"]
 
@@ -81,11 +80,13 @@ def learn_shape(
     Raises:
         TaskError: the data cannot be divided, or no gradient arrives at a curve.
         NonFinite: a loss is not a number.
+        Unstackable: the copies cannot be trained in one pass; they are used up, and have to be made anew.
     """
     started = time.perf_counter()
     tasks, held = _divide(task, recipe, len(members), seed)
-    longer = 1.0 if task.steps is not None else 1 / (1 - recipe.held)  # epochs of fewer samples
-    evaluations = max(1, round(task.evaluations * recipe.length * longer))
+    evaluations = tasks[0].evaluations
+    if task.steps is None:  # epochs of fewer samples have fewer steps
+        evaluations = max(1, round(evaluations * recipe.length / (1 - recipe.held)))
     copies, is_stacked = _start(tasks, held, members, evaluations, stacked)
     course = _Course(curves, recipe, copies, _count_steps(tasks[0], evaluations), turn)
     epochs: list[list[EpochRecord]] = [[] for _ in members]
@@ -137,11 +138,20 @@ def _divide(
     """For each copy the task with what its weights see, and what they do not."""
     tasks, held = [], []
     for seen, part in split_training_data(task, recipe.held, copies, seed):
-        own = task.replace(train=seen, test=None)
+        own = task.replace(train=seen, test=None, **_shorter(task, recipe.length))
         keep_reading(task, own)
         tasks.append(own)
         held.append(part)
     return tasks, held
+
+
+def _shorter(task: Task, length: float) -> dict[str, Any]:
+    """Settings of a budget in steps that is a share of the task's."""
+    if task.steps is None:
+        return {}
+    whole = task.accumulate_grad_batches
+    steps = max(whole, round(task.steps * length / whole) * whole)
+    return {"steps": steps, "eval_every": min(steps, task.evaluation_interval)}
 
 
 def _start(
@@ -152,8 +162,7 @@ def _start(
     stacked: bool,
 ) -> tuple[Copies, bool]:
     if stacked and len(members) > 1:
-        with contextlib.suppress(Unstackable):
-            return StackedCopies(tasks, held, members, evaluations), True
+        return StackedCopies(tasks, held, members, evaluations), True
     return AloneCopies(tasks, held, members, evaluations), False
 
 

@@ -70,16 +70,27 @@ def _count(source: Any) -> int:
         ) from None
 
 
+def _is_plain(loader: DataLoader[Any]) -> bool:
+    """Whether a loader goes through every sample of its data set once an epoch, in order or shuffled."""
+    sampler = loader.sampler
+    if type(sampler) not in (RandomSampler, SequentialSampler) or loader.batch_size is None:
+        return False
+    if type(loader).__iter__ is not DataLoader.__iter__ or getattr(sampler, "replacement", False):
+        return False
+    source: Any = sampler
+    return len(source) == len(source.data_source) == _count(loader)
+
+
 def _take(source: Any, rows: torch.Tensor) -> Any:
     if isinstance(source, tuple):
         return tuple(tensor[rows.to(tensor.device)] for tensor in source)
     if not isinstance(source, DataLoader):
         return Subset(source, rows.tolist())
-    own_order = type(source.sampler) not in (RandomSampler, SequentialSampler)
-    if own_order or source.batch_size is None or getattr(source.sampler, "replacement", False):
+    if not _is_plain(source):
         raise TaskError(
-            "shape learning holds part of the training data back from the weights, and a DataLoader with a sampler or "
-            "batches of its own cannot be divided: give one with batch_size= and shuffle=, or the Dataset itself"
+            "shape learning holds part of the training data back from the weights, and a DataLoader with a sampler, "
+            "batches or an __iter__ of its own cannot be divided: give one with batch_size= and shuffle=, or the "
+            "Dataset itself"
         )
     workers = source.num_workers
     return DataLoader(
@@ -89,7 +100,7 @@ def _take(source: Any, rows: torch.Tensor) -> Any:
         num_workers=workers,
         collate_fn=source.collate_fn,
         pin_memory=source.pin_memory,
-        drop_last=source.drop_last and len(rows) >= source.batch_size,
+        drop_last=source.drop_last and len(rows) >= (source.batch_size or 1),
         timeout=source.timeout,
         worker_init_fn=source.worker_init_fn,
         generator=source.generator,

@@ -48,7 +48,7 @@ class _StackedDropout(nn.Module):
     ) -> None:
         super().__init__()
         self._access = access
-        self._streams = list(streams)
+        self.streams = list(streams)
         self.seed_of = seed_of
         self.p = streams[0].p
 
@@ -57,10 +57,10 @@ class _StackedDropout(nn.Module):
         return x if not self.training or self.p == 0 else self._access(x, self._apply_masks)
 
     def _apply_masks(self, x: Tensor) -> Tensor:
-        if any(stream.draws_globally() for stream in self._streams):
+        if any(stream.draws_globally() for stream in self.streams):
             raise Unstackable("it has dropout inside of torch.utils.checkpoint")
-        masks = dropout_masks(self._streams, x.shape[1:], x)
-        return x * (masks if len(self._streams) == 1 else masks[self.seed_of])
+        masks = dropout_masks(self.streams, x.shape[1:], x)
+        return x * (masks if len(self.streams) == 1 else masks[self.seed_of])
 
 
 def computes_memberwise(device: torch.device) -> bool:
@@ -148,6 +148,12 @@ class StackedModel:
     def unproven(self) -> frozenset[str]:
         """Names of functions met so far that may round otherwise in a stack; "vmap" where all may."""
         return frozenset({"vmap"} if self._memberwise is None else self._memberwise.unproven)
+
+    @property
+    def dropout_streams(self) -> list[nn.Module]:
+        """Of every dropout, the streams of its seeds."""
+        layers = (m for m in self.base.modules() if isinstance(m, _StackedDropout))
+        return [stream for layer in layers for stream in layer.streams]
 
     def keep(self, rows: Sequence[int]) -> dict[nn.Parameter, list[int]]:
         """Go on with some members alone.
