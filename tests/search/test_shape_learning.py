@@ -375,6 +375,13 @@ def test_the_held_loss_is_that_of_training() -> None:
     assert outcome.state is acs.TrialState.PRUNED, outcome.reason
 
 
+def test_a_pass_of_one_step_has_a_density_as_well() -> None:
+    record = CandidateRecord({"*": RELU}, SHAPE)
+    curve = run_pass(task(epochs=1, batch_size=128), record).user_attrs[CURVES]["*"]
+    assert sum(curve["density"]) == pytest.approx(1)
+    assert max(curve["density"]) == curve["density"][len(curve["density"]) // 2]
+
+
 def test_a_budget_in_steps_is_cut_in_steps() -> None:
     outcome = run_pass(
         task(steps=20, eval_every=20, epochs=1), CandidateRecord({"*": RELU}, SHAPE)

@@ -101,7 +101,7 @@ def learn_shape(
     return LearnedShape(
         {group: curve.grid.numpy() for group, curve in curves.items()},
         {group: curve.values.detach().double().cpu().numpy() for group, curve in curves.items()},
-        {group: _at_points(curve) for group, curve in curves.items()},
+        {group: _at_points(curve, recipe.reach) for group, curve in curves.items()},
         tuple(map(tuple, epochs)),
         len(members) * (course.steps + course.curve_steps) / whole,
         is_stacked,
@@ -174,14 +174,20 @@ def _count_steps(task: Task, evaluations: int) -> int:
     return (per_epoch or 1) * evaluations
 
 
-def _at_points(curve: LearnedCurve) -> Array:
-    """Shares of the inputs, half of an interval's to each of its ends."""
+def _at_points(curve: LearnedCurve, reach: float) -> Array:
+    """Shares of the inputs, half of an interval's to each of its ends.
+
+    In a pass of a single step nothing arrives once the grid is there: then a normal density, which the grid assumes.
+    """
     assert curve.density is not None
     intervals = curve.density.numpy()
+    if not intervals.sum() > 0:
+        z = np.linspace(-reach, reach, len(intervals))
+        intervals = np.exp(-z * z / 2)
     at_points = np.zeros(len(intervals) + 1)
     at_points[:-1] += intervals / 2
     at_points[1:] += intervals / 2
-    return np.asarray(at_points / max(1.0, at_points.sum()))
+    return np.asarray(at_points / at_points.sum())
 
 
 class _Course:
