@@ -1,6 +1,7 @@
 """Formulas as immutable trees: parse, write, order canonically. No torch."""
 
 from actsearch.expression.canonical_form import canonical
+from actsearch.expression.form import is_well_formed
 from actsearch.expression.nodes import (
     Call,
     Expression,
@@ -23,5 +24,6 @@ __all__ = [
     "X",
     "canonical",
     "from_json",
+    "is_well_formed",
     "parse",
 ]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from actsearch.checks import check_known
 from actsearch.errors import ActivationError
-from actsearch.expression import Call, Expression, Number, Parameter, X
+from actsearch.expression import Call, Expression, Parameter, X, is_well_formed
 from actsearch.operators import OPERATORS
 
 __all__ = ["Grammar"]
@@ -82,24 +82,8 @@ class Grammar:
             and tree.size <= self.max_size
             and tree.depth <= self.max_depth
             and tree.operators <= set(self.operators)
-            and well_formed(tree)
+            and is_well_formed(tree)
         )
-
-
-def well_formed(tree: Expression, families: frozenset[str] = frozenset()) -> bool:
-    """No call of constants alone, no operator inside another of its family, numbers as exponents."""
-    if not isinstance(tree, Call):
-        return True
-    if not any(item.uses_x for item in tree.arguments):
-        return False
-    row = OPERATORS[tree.operator]
-    if row.number_choices and not isinstance(tree.arguments[1], Number):
-        return False
-    if row.family is not None:
-        if row.family in families:
-            return False
-        families |= {row.family}
-    return all(well_formed(item, families) for item in tree.arguments)
 
 
 def calls(tree: Expression) -> int:

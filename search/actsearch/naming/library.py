@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from actsearch.expression import Call, Expression, Parameter, X
+from actsearch.expression import Call, Expression, Parameter, X, is_well_formed
 from actsearch.naming.curve import Curve
 from actsearch.naming.form import Form
 from actsearch.naming.functions import Numbers
-from actsearch.naming.grammar import Grammar, calls, line, well_formed
+from actsearch.naming.grammar import Grammar, calls, line
 
 __all__ = ["Library", "edges", "make_library", "nested", "reciprocals", "small", "steps"]
 
@@ -125,7 +125,7 @@ def nested(grammar: Grammar, curve: Curve) -> Iterator[Template]:
     slopes = _slopes(grammar, curve, _COARSE)
     for outer, inner in itertools.product(grammar.unary, repeat=2):
         core = Call(inner, (line(grammar),))
-        if well_formed(Call(outer, (core,))):
+        if is_well_formed(Call(outer, (core,))):
             yield from _on_slopes(Call(outer, (core,)), slopes)
             if outer in _LIMITED and grammar.plus:
                 yield from _on_slopes(Call(outer, (grammar.shifted(core, 1.0),)), slopes)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from actsearch.expression import Call, Expression, Variable
+from actsearch.expression import Call, Expression, Variable, is_well_formed
 from actsearch.naming.curve import EXACT, Curve
 from actsearch.naming.fitting import fit
 from actsearch.naming.form import Form
-from actsearch.naming.grammar import Grammar, shape, well_formed
+from actsearch.naming.grammar import Grammar, shape
 from actsearch.naming.simplify import Fitted
 
 __all__ = ["Pool"]
@@ -59,7 +59,7 @@ class Pool:
         form = Form(tree)
         return (
             isinstance(tree, Call)
-            and well_formed(tree)
+            and is_well_formed(tree)
             and form.short_size <= self.grammar.max_size
         )
 

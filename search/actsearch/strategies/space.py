@@ -10,7 +10,7 @@ from typing import Any
 from actsearch.activation_catalog import CATALOG
 from actsearch.checks import check_field, check_integer, check_known, check_one_of
 from actsearch.errors import SpaceError
-from actsearch.expression import Call, Expression, Limits, Number, parse
+from actsearch.expression import Call, Expression, Limits, is_well_formed, parse
 from actsearch.operators import OPERATORS
 from actsearch.strategies.groups import SiteGroups
 
@@ -191,7 +191,7 @@ class Space:
             and tree.depth <= self.max_depth
             and tree.operators <= set(self.operator_names)
             and (self.learned or not tree.parameters)
-            and _well_formed(tree, frozenset())
+            and is_well_formed(tree)
         )
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
@@ -213,21 +213,6 @@ class Space:
             else:
                 differences.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
         return differences
-
-
-def _well_formed(tree: Expression, families: frozenset[str]) -> bool:
-    if not isinstance(tree, Call):
-        return True
-    if not any(node.uses_x for node in tree.arguments):
-        return False
-    row = OPERATORS[tree.operator]
-    if row.number_choices and not isinstance(tree.arguments[1], Number):
-        return False
-    if row.family is not None:
-        if row.family in families:
-            return False
-        families |= {row.family}
-    return all(_well_formed(node, families) for node in tree.arguments)
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from torch import Tensor
-
 from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
@@ -18,20 +16,19 @@ from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialSta
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
-from actsearch.strategies import SiteGroups, Space, make_strategy
+from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
-    group_samples,
     read_competition,
     resolve_direction,
     task_differences,
 )
 from actsearch.study.progress import Progress
-from actsearch.study.proposing import Proposer
+from actsearch.study.proposing import Proposer, check_strategy
 from actsearch.study.rate import (
     RATE,
     adapt_rate,
@@ -92,7 +89,9 @@ class Driver:
             if (known := attrs.get(SITE_GROUPS)) is not None:
                 self._groups.check_same(known, self._study.name)
             attrs[SITE_GROUPS] = self._groups.to_json()
-        self._check_strategy(direction)
+        check_strategy(
+            dataclasses.replace(self._study, direction=direction), self._groups, self._subject
+        )
         changes = dict[str, object](several)
         if self._study.direction is None:
             changes["direction"] = direction
@@ -117,23 +116,6 @@ class Driver:
                 self._storage.update_study(self._study.id, self._lease, **changes)
             self._study = self._storage.study(self._study.name)
         return self._study
-
-    def _check_strategy(self, direction: str) -> None:
-        """Refuse what a strategy that learns shapes cannot be used on, before anything is spent."""
-        strategy = make_strategy(self._study.strategy)
-        if strategy.learns_shapes:
-            study = dataclasses.replace(self._study, direction=direction)
-            first = strategy.first_pass(self._make_proposer(study, {}).context())
-            self._subject.check_shape_learning(strategy.name, first)
-
-    def _make_proposer(
-        self, study: StudyRecord, samples: Mapping[str, Sequence[Tensor]]
-    ) -> Proposer:
-        own, sites = (
-            self._groups.own_activations(self._subject),
-            self._groups.all_sites(self._subject),
-        )
-        return Proposer(study, self._groups.groups, samples, self._subject.dtype, own, sites)
 
     def _accept(self, different: Sequence[str], accept: bool) -> None:
         lines = "\n  ".join(different)
@@ -185,8 +167,7 @@ class Driver:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
         own = {trial.number for trial in self._history if trial.candidate.is_baseline}
-        samples = group_samples(self._subject, self._groups.sites)
-        self._proposer = self._make_proposer(self._study, samples)
+        self._proposer = Proposer(self._study, self._groups, self._subject)
         self._work = Work(
             self._subject,
             tuple(self._seeds()),

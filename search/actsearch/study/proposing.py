@@ -3,58 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
-import torch
 from torch import Tensor
 
 from actsearch.errors import ActsearchError
+from actsearch.evaluation import Subject
 from actsearch.records import (
     BASELINE,
     SHAPE,
-    ActivationRecord,
     CandidateRecord,
     StudyRecord,
     TrialRecord,
     TrialState,
 )
 from actsearch.screening import identify, screen
-from actsearch.strategies import Context, SiteGroups, Space, make_strategy
+from actsearch.strategies import Context, Space, make_strategy
 from actsearch.study.history import History, readable
+from actsearch.study.preparation import group_samples
+from actsearch.study.site_groups import StudyGroups
 
-__all__ = ["Proposer"]
+__all__ = ["Proposer", "check_strategy"]
 
 _log = logging.getLogger("actsearch")
+
+
+def check_strategy(study: StudyRecord, groups: StudyGroups, subject: Subject) -> None:
+    """Refuse what a strategy that learns shapes cannot be used on, before anything is spent.
+
+    Args:
+        study: with a direction.
+        groups: of its sites.
+        subject: what it optimises.
+
+    Raises:
+        TaskError: its model or data do not allow it.
+        SpaceError: the groups or the model's own activations do not.
+    """
+    strategy = make_strategy(study.strategy)
+    if strategy.learns_shapes:
+        first = strategy.first_pass(Proposer(study, groups, subject).context)
+        subject.check_shape_learning(strategy.name, first)
 
 
 class Proposer:
     """Makes the next trials of a study; stores nothing."""
 
-    def __init__(
-        self,
-        study: StudyRecord,
-        groups: SiteGroups,
-        samples: Mapping[str, Sequence[Tensor]],
-        dtype: torch.dtype,
-        own: Mapping[str, ActivationRecord],
-        sites: Mapping[str, Sequence[str]],
-    ) -> None:
+    def __init__(self, study: StudyRecord, groups: StudyGroups, subject: Subject) -> None:
         """Args:
         study: whose.
         groups: of its sites.
-        samples: what arrives at the sites of each group.
-        dtype: precision in which activations compute.
-        own: what the model has at the sites of each group.
-        sites: paths of these.
+        subject: what it optimises.
         """
         self._study = study
-        self._groups = groups
-        self._samples = {group: list(tensors) for group, tensors in samples.items()}
-        self._dtype = dtype
-        self._own = own
-        self._sites = sites
+        self._groups = groups.groups
+        self._study_groups = groups
+        self._subject = subject
+
+    @functools.cached_property
+    def _samples(self) -> dict[str, list[Tensor]]:
+        """What arrives at the sites of each group."""
+        return group_samples(self._subject, self._study_groups.sites)
 
     def propose(self, history: History) -> list[TrialRecord]:
         """One logical batch, screened; empty where the strategy has nothing more.
@@ -62,7 +73,7 @@ class Proposer:
         The strategy does not see the model unchanged: its proposals are what they are without that trial.
         """
         trials = [trial for trial in history if not trial.candidate.is_baseline]
-        context = self.context()
+        context = self.context
         known = history.known()
         records: list[TrialRecord] = []
         for candidate in self._candidates(trials, context):
@@ -70,6 +81,7 @@ class Proposer:
             records.append(dataclasses.replace(screened, user_attrs=dict(candidate.attrs)))
         return records
 
+    @functools.cached_property
     def context(self) -> Context:
         """What the strategy may know besides the history."""
         return Context(
@@ -78,8 +90,8 @@ class Proposer:
             cast(Literal["maximize", "minimize"], self._study.direction),
             self._groups,
             self._study.directions,
-            self._own,
-            self._sites,
+            self._study_groups.own_activations(self._subject),
+            self._study_groups.all_sites(self._subject),
         )
 
     def _candidates(self, trials: list[TrialRecord], context: Context) -> list[CandidateRecord]:
@@ -131,7 +143,7 @@ class Proposer:
         if (original := known.get(identity.identity)) is not None:
             return dataclasses.replace(trial, state=TrialState.DUPLICATE, duplicate_of=original)
         known[identity.identity] = number
-        screening = screen(candidate, self._samples, self._dtype)
+        screening = screen(candidate, self._samples, self._subject.dtype)
         if screening.passed:
             return dataclasses.replace(trial, warnings=screening.warnings)
         return dataclasses.replace(trial, state=TrialState.REJECTED, reason=screening.reason)

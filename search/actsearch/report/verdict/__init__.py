@@ -7,8 +7,9 @@ from actsearch.report.verdict.compute import (
     count_comparisons,
     shrunken_means,
 )
+from actsearch.report.verdict.read import read_verdicts
 from actsearch.report.verdict.recipe import Recipe
-from actsearch.report.verdict.rows import Verdict, VerdictRow, read_verdicts
+from actsearch.report.verdict.rows import Verdict, VerdictRow
 
 __all__ = [
     "KeptWeights",

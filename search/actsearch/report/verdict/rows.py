@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from actsearch.errors import ActivationError, StorageError
@@ -24,9 +22,7 @@ from actsearch.report.verdict.table import (
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
-__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word", "read_verdicts"]
-
-_log = logging.getLogger("actsearch")
+__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word"]
 
 MIN_SEEDS = 8
 """Fewer paired seeds give no verdict: the t distribution's tails are then too wide to say anything useful."""
@@ -373,19 +369,6 @@ class Verdict:
             trainings=stored.read_count(data.get("trainings", 0)),
             settings=read_settings(data.get("settings")),
         )
-
-
-def read_verdicts(
-    confirmations: Iterable[tuple[datetime, Mapping[str, Any]]],
-) -> list[tuple[datetime, Verdict]]:
-    """Stored verdicts with their time; what cannot be read is left out and logged."""
-    verdicts = []
-    for created, data in confirmations:
-        try:
-            verdicts.append((created, Verdict.from_json(data)))
-        except StorageError as error:
-            _log.warning("%s", error)
-    return verdicts
 
 
 def _read_row(data: Mapping[str, Any]) -> VerdictRow:

@@ -24,9 +24,11 @@ from actsearch.training.passes import TrainingPasses
 from actsearch.training.stack.model import Member, computes_memberwise
 from actsearch.training.stack.stacked_run import StackedRun
 
-__all__ = ["AloneCopies", "Copies", "StackedCopies"]
+__all__ = ["AloneCopies", "Copies", "Part", "StackedCopies"]
 
 AfterStep = Callable[[], None]
+Part = tuple[Task, Any]
+"""A task with the training data that the weights of one copy see, and those that they do not."""
 
 
 class Copies(Protocol):
@@ -60,26 +62,18 @@ class AloneCopies:
         runs: of each copy.
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        held: Sequence[Any],
-        members: Sequence[Member],
-        evaluations: int,
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], members: Sequence[Member], evaluations: int) -> None:
         """Args:
-        tasks: for each copy, with the training data that its weights see.
-        held: those that they do not.
+        parts: for each copy.
         members: the copies.
         evaluations: after which the training ends.
         """
         self.runs = [
             TrainingRun(task, member.model, member.seed, member.lr, evaluations)
-            for task, member in zip(tasks, members, strict=True)
+            for (task, _), member in zip(parts, members, strict=True)
         ]
         self._held = [
-            _endless(task, part, member.seed)
-            for task, part, member in zip(tasks, held, members, strict=True)
+            _endless(*part, member.seed) for part, member in zip(parts, members, strict=True)
         ]
         self._seed = members[0].seed
         self._used = 0
@@ -119,23 +113,16 @@ class AloneCopies:
 class StackedCopies:
     """All in one pass."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        held: Sequence[Any],
-        members: Sequence[Member],
-        evaluations: int,
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], members: Sequence[Member], evaluations: int) -> None:
         """As :class:`AloneCopies`.
 
         Raises:
             Unstackable: they cannot be trained together.
         """
-        self._run = _SteppedStack(tasks[0], members, evaluations)
-        self._run.train_on(tasks)
+        self._run = _SteppedStack(parts[0][0], members, evaluations)
+        self._run.train_on([task for task, _ in parts])
         self._held = [
-            _endless(task, part, seed)
-            for task, part, seed in zip(tasks, held, self._run.model.seeds, strict=True)
+            _endless(*part, seed) for part, seed in zip(parts, self._run.model.seeds, strict=True)
         ]
         self._seed = members[0].seed
         self._used = 0

@@ -17,7 +17,7 @@ from actsearch.task import Batches, Task
 from actsearch.training.convention import keep_reading
 from actsearch.training.measures import NonFinite
 from actsearch.training.optimizer import needs_closure
-from actsearch.training.shape.copies import AloneCopies, Copies, StackedCopies
+from actsearch.training.shape.copies import AloneCopies, Copies, Part, StackedCopies
 from actsearch.training.shape.curve import InputMoments, LearnedCurve, learning
 from actsearch.training.shape.recipe import ShapeRecipe
 from actsearch.training.shape.split import split_training_data
@@ -83,12 +83,13 @@ def learn_shape(
         Unstackable: the copies cannot be trained in one pass; they are used up, and have to be made anew.
     """
     started = time.perf_counter()
-    tasks, held = _divide(task, recipe, len(members), seed)
-    evaluations = tasks[0].evaluations
+    parts = _divide(task, recipe, len(members), seed)
+    seen = parts[0][0]
+    evaluations = seen.evaluations
     if task.steps is None:  # epochs of fewer samples have fewer steps
         evaluations = max(1, round(evaluations * recipe.length / (1 - recipe.held)))
-    copies, is_stacked = _start(tasks, held, members, evaluations, stacked)
-    course = _Course(curves, recipe, copies, _count_steps(tasks[0], evaluations), turn)
+    copies, is_stacked = _start(parts, members, evaluations, stacked)
+    course = _Course(curves, recipe, copies, _count_steps(seen, evaluations), turn)
     epochs: list[list[EpochRecord]] = [[] for _ in members]
     with copies.environment():
         for evaluation in range(1, evaluations + 1):
@@ -117,8 +118,7 @@ def check_shape(
     Raises:
         TaskError: the data cannot be divided, no gradient arrives at a curve, or the optimizer takes closures.
     """
-    tasks, held = _divide(task, recipe, len(members), 0)
-    copies = AloneCopies(tasks, held, members, 1)
+    copies = AloneCopies(_divide(task, recipe, len(members), 0), members, 1)
     optimizer = copies.runs[0].update.optimizer
     if needs_closure(optimizer):
         raise TaskError(
@@ -132,17 +132,13 @@ def check_shape(
         copies.on_held_data(update.take)
 
 
-def _divide(
-    task: Task, recipe: ShapeRecipe, copies: int, seed: int
-) -> tuple[list[Task], list[Any]]:
-    """For each copy the task with what its weights see, and what they do not."""
-    tasks, held = [], []
-    for seen, part in split_training_data(task, recipe.held, copies, seed):
+def _divide(task: Task, recipe: ShapeRecipe, copies: int, seed: int) -> list[Part]:
+    parts = []
+    for seen, held in split_training_data(task, recipe.held, copies, seed):
         own = task.replace(train=seen, test=None, **_shorter(task, recipe.length))
         keep_reading(task, own)
-        tasks.append(own)
-        held.append(part)
-    return tasks, held
+        parts.append((own, held))
+    return parts
 
 
 def _shorter(task: Task, length: float) -> dict[str, Any]:
@@ -155,15 +151,11 @@ def _shorter(task: Task, length: float) -> dict[str, Any]:
 
 
 def _start(
-    tasks: Sequence[Task],
-    held: Sequence[Any],
-    members: Sequence[Member],
-    evaluations: int,
-    stacked: bool,
+    parts: Sequence[Part], members: Sequence[Member], evaluations: int, stacked: bool
 ) -> tuple[Copies, bool]:
     if stacked and len(members) > 1:
-        return StackedCopies(tasks, held, members, evaluations), True
-    return AloneCopies(tasks, held, members, evaluations), False
+        return StackedCopies(parts, members, evaluations), True
+    return AloneCopies(parts, members, evaluations), False
 
 
 def _count_steps(task: Task, evaluations: int) -> int:
