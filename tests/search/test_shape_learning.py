@@ -235,9 +235,22 @@ DATA = TensorDataset(X[:128], Y[:128])
 WEIGHTED = WeightedRandomSampler([1.0] * 128, 128)
 
 
+def step_that_trains(model: Any, batch: Any) -> Tensor:
+    """As of a GAN, whose critic has an optimizer of its own."""
+    torch.autograd.backward(F.mse_loss(model(batch[0]), batch[1]))
+    torch.optim.SGD(model[4].parameters(), 1e-2).step()
+    model.zero_grad()
+    return F.mse_loss(model(batch[0]), batch[1])
+
+
+def mean_error(model: nn.Module, batches: Any) -> dict[str, float]:
+    return {"mse": sum(F.mse_loss(model(x), y).item() for x, y in batches)}
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"loss": None, "step": step_that_trains, "evaluate": mean_error}, "an optimizer of its own"),
         ({"train": (X[:63], Y[:63])}, "63 samples are too few"),
         ({"optimizer": torch.optim.LBFGS}, "builds on a loss that stays the same"),
         ({"train": DataLoader(Stream(), batch_size=16), "steps": 8}, "of a stream no part can be held back"),
@@ -367,10 +380,7 @@ def detect(model: nn.Module, batch: Any) -> Tensor:
 
 
 def test_the_held_loss_is_that_of_training() -> None:
-    def evaluate(model: nn.Module, batches: Any) -> dict[str, float]:
-        return {"mse": sum(F.mse_loss(model(x), y).item() for x, y in batches)}
-
-    made = task(model=Detector, loss=None, step=detect, evaluate=evaluate)
+    made = task(model=Detector, loss=None, step=detect, evaluate=mean_error)
     outcome = run_pass(made, CandidateRecord({"*": RELU}, SHAPE))
     assert outcome.state is acs.TrialState.PRUNED, outcome.reason
 

@@ -106,6 +106,7 @@ class AloneCopies:
             stack.enter_context(isolated_random(derive(self._seed, "curve", self._used)))
             for run in self.runs:
                 stack.enter_context(preserve_state(run.model, in_training=True))
+                stack.enter_context(_keeping(list(run.model.parameters())))
             losses = [run.loss(batch)[0] for run, batch in zip(self.runs, batches, strict=True)]
             use(_checked(torch.stack([loss.reshape(()) for loss in losses])))
 
@@ -148,6 +149,7 @@ class StackedCopies:
         batches = [next(stream) for stream in self._held]
         model = self._run.model
         with (
+            _keeping(list(model.parameters.values())),
             isolated_random(derive(self._seed, "curve", self._used)),
             preserve_state(
                 model.base, model.buffers.values(), in_training=True, beside=model.dropout_streams
@@ -176,6 +178,22 @@ class _SteppedStack(StackedRun):
         super().update(loss)
         if not self.stopped:
             self.after_step()
+
+
+@contextlib.contextmanager
+def _keeping(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Refuse that weights are written to meanwhile: they would be trained on what is held back from them.
+
+    Raises:
+        TaskError: they were.
+    """
+    before = [weight._version for weight in weights]
+    yield
+    if before != [weight._version for weight in weights]:
+        raise TaskError(
+            "the task's step changes weights by itself, as one with an optimizer of its own does, so that nothing can "
+            "be held back from them for the shape of an activation to learn from: choose another strategy"
+        )
 
 
 def _endless(task: Task, held: Any, seed: int) -> Iterator[Any]:
