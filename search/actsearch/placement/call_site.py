@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
-import dis
 import functools
 import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from opcode import opmap
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -39,6 +38,7 @@ _DISPATCHING = re.compile(
 _TRACERS = ("actsearch.placement.fx_trace", "actsearch.placement.run_trace")
 _REDIRECTED_FORWARD = ("actsearch.placement.redirect", "run_redirected")
 _NN_MODULE = torch_module.__name__
+_PRECALL = opmap.get("PRECALL")  # of Python 3.11 alone
 
 
 class CodePlace(NamedTuple):
@@ -146,25 +146,15 @@ def _passes_method(frame: FrameType) -> bool:
     return is_ours and frame.f_code.co_name == "pass_method"
 
 
+@functools.lru_cache(maxsize=4096)  # Python makes the bytes of the code anew when asked
 def _start_of_call(code: CodeType, offset: int) -> int:
     """Offset at which a call begins, whichever of its instructions runs.
 
     Python 3.11 has two for each, PRECALL and CALL, and makes them one where a built-in is called often: what
     ``list(map(F.relu, rows))`` calls would seem to move after a few runs.
     """
-    starts = _call_starts(code)
-    return starts[bisect.bisect_right(starts, offset) - 1]
-
-
-@functools.lru_cache(maxsize=4096)  # disassembling takes longer than the call
-def _call_starts(code: CodeType) -> tuple[int, ...]:
-    """Offsets of the instructions of a function, the two of a call counted as one."""
-    starts, before = [], ""
-    for item in dis.get_instructions(code):
-        if (before, item.opname) != ("PRECALL", "CALL"):
-            starts.append(item.offset)
-        before = item.opname
-    return tuple(starts)
+    before = offset - 4  # two bytes, and two in which Python keeps what it learned
+    return before if before >= 0 and code.co_code[before] == _PRECALL else offset
 
 
 def _hook_owner(frame: FrameType, code: CodeType) -> nn.Module | None:

@@ -17,10 +17,10 @@ from actsearch.placement.elementwise import (
     curve_of,
     is_affine,
     is_in_a_row,
-    is_line,
     lies_between_0_and_1,
 )
 from actsearch.placement.execution import FunctionCall, Key
+from actsearch.placement.known_activations import is_line
 
 __all__ = ["Group", "make_chain", "parts_of", "split_steps"]
 

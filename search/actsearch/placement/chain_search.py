@@ -10,8 +10,9 @@ from torch import Tensor
 from actsearch.placement.chain_parts import make_chain, parts_of, split_steps
 from actsearch.placement.chains import Chain, Chains
 from actsearch.placement.dataflow import Dataflow, Step, Value
-from actsearch.placement.elementwise import curve_of, make_grid, may_be_elementwise
+from actsearch.placement.elementwise import curve_of, may_be_elementwise
 from actsearch.placement.execution import Key
+from actsearch.placement.known_activations import make_grid
 
 __all__ = ["find_chains"]
 

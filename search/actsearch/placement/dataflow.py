@@ -23,8 +23,10 @@ __all__ = [
     "call_name",
     "draws",
     "fill",
+    "goes_into_layer",
     "is_written_over",
     "place_name",
+    "reach",
     "setitem_",
     "values_in",
 ]
@@ -153,6 +155,10 @@ class Step:
         return list(dict.fromkeys(value for value in given if value.kind == "data"))
 
 
+Passes = Callable[[Step], bool]
+"""Which steps pass on what they are given."""
+
+
 class Dataflow:
     """The steps of a pass.
 
@@ -196,23 +202,22 @@ class Dataflow:
             step.results.append(value)
         return step
 
-    def flow_from(self, values: Iterable[Value], *, through_layers: bool = False) -> set[Value]:
-        """Everything that some values reach, themselves included."""
-        reached = set(values)
-        todo = list(reached)
-        while todo:
-            for step in todo.pop().uses:
-                if step.is_layer and not through_layers:
-                    continue
-                for result in step.results:
-                    if result not in reached:
-                        reached.add(result)
-                        todo.append(result)
-        return reached
 
-    def goes_into_layer(self, values: Iterable[Value]) -> bool:
-        """Whether a layer takes something that some values reach."""
-        return any(use.is_layer for value in self.flow_from(values) for use in value.uses)
+def reach(values: Iterable[Value], passes: Passes = lambda step: not step.is_layer) -> set[Value]:
+    """Everything that some values reach, themselves included, by steps that pass them on: all but layers."""
+    todo = list(values)
+    seen = set(todo)
+    for value in todo:  # which grows
+        for use in value.uses:
+            if passes(use):
+                todo += [result for result in use.results if result not in seen]
+                seen.update(use.results)
+    return seen
+
+
+def goes_into_layer(values: Iterable[Value], *passes: Passes) -> bool:
+    """Whether a layer takes something that some values reach, see :func:`reach`."""
+    return any(use.is_layer for value in reach(values, *passes) for use in value.uses)
 
 
 def draws(name: str) -> bool:

@@ -9,43 +9,23 @@ import torch
 from torch import Tensor
 
 from actsearch.placement.dataflow import Step, Value, call_name, draws, fill
-from actsearch.placement.known_activations import NORMALISING
+from actsearch.placement.known_activations import NORMALISING, PART_OF_GRID, is_line
 
 __all__ = [
     "curve_of",
     "is_affine",
     "is_in_a_row",
-    "is_line",
     "lies_between_0_and_1",
-    "make_grid",
     "may_be_elementwise",
     "may_be_part",
 ]
 
-_SIZES = (2, 4, 3, 5)  # all different, so that no axis is taken for another
-_PART = (slice(1, None), slice(2, None), slice(1, None), slice(2, None))
-_REACH = 4.0  # where the usual activations have bent
 # what looks elementwise and is no function of a number: it cuts gradients, makes another view, or is a layer
 _EXCLUDED = frozenset(
     "detach data forward requires_grad view view_as reshape expand expand_as getitem get is_floating_point size "
     "shape dim numel set copy fill linear conv1d conv2d conv3d matmul embedding layer_norm batch_norm "
     "group_norm".split()
 ) | frozenset(NORMALISING)
-
-
-def make_grid() -> Tensor:
-    """Points at which curves are compared, in an order in which nothing is sorted; shape (2, 4, 3, 5)."""
-    count = 2 * 4 * 3 * 5
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    return torch.linspace(-_REACH, _REACH, count)[order].reshape(_SIZES)
-
-
-def is_line(x: Tensor, y: Tensor) -> bool:
-    """Whether y is a line over x, which may be in any order."""
-    x, y = x.flatten().double(), y.flatten().double()
-    low, high = x.argmin(), x.argmax()
-    line = y[low] + (y[high] - y[low]) * (x - x[low]) / (x[high] - x[low])
-    return bool(torch.allclose(y, line, rtol=1e-4, atol=1e-4))
 
 
 def may_be_part(function: Any) -> bool:
@@ -71,14 +51,16 @@ def curve_of(step: Step, curves: Mapping[Value, Tensor]) -> Tensor | None:
     try:
         with torch.no_grad():
             whole = _evaluate(step, curves)
-            part = _evaluate(step, {value: curve[_PART] for value, curve in curves.items()})
+            part = _evaluate(step, {value: curve[PART_OF_GRID] for value, curve in curves.items()})
     except Exception:  # whatever it needs, it is not one tensor of any shape
         return None
-    if not isinstance(whole, Tensor) or whole.shape != _SIZES or part.shape != whole[_PART].shape:
+    grid = next(iter(curves.values()))
+    if not isinstance(whole, Tensor) or whole.shape != grid.shape or whole.is_quantized:
         return None
-    if whole.is_quantized:
+    alone = whole[PART_OF_GRID]
+    if part.shape != alone.shape:
         return None
-    same = torch.allclose(whole[_PART].double(), part.double(), equal_nan=True)
+    same = torch.allclose(alone.double(), part.double(), equal_nan=True)
     return whole if same else None
 
 

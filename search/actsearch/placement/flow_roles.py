@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from actsearch.placement.chain_search import find_chains
 from actsearch.placement.chains import Replay
-from actsearch.placement.dataflow import Dataflow, Step, Value, draws
+from actsearch.placement.dataflow import Dataflow, Step, Value, draws, goes_into_layer, reach
 from actsearch.placement.execution import OUTSIDE, ExecutionTrace, FunctionCall, Key
 from actsearch.placement.known_activations import CALLS, MULTIPLYING, PASSING, SHIFTING
 from actsearch.placement.radial_bases import find_radial_bases
@@ -59,7 +59,7 @@ def note_flow(
         trace.unreplaceable[step.owner, step.name, "of a distance to learned centres"] = None
     for step in flow.steps:
         if step.owner == OUTSIDE and step.name in CALLS.values():
-            if flow.goes_into_layer(step.results):
+            if goes_into_layer(step.results):
                 where = "in step=, outside of its forward and methods (move it there, or hold a module as nn.ReLU())"
                 trace.unreplaceable["", step.name, where] = None
 
@@ -76,29 +76,26 @@ def _ends(flow: Dataflow, trace: ExecutionTrace) -> Mapping[Key, list[Value]]:
 
 
 def _note_role(flow: Dataflow, trace: ExecutionTrace, key: Key, ends: Iterable[Value]) -> None:
-    reached = flow.flow_from(ends)
+    reached = reach(ends)
     uses = [use for value in reached for use in value.uses]
     if _is_end(flow, ends) or is_returned_scale(flow, ends, reached):
         trace.ends.add(key)
     if any(_mixes(use, reached) for use in uses):
         trace.gates.add(key)
-    todo = list(ends)
-    seen = set(todo)
-    for value in todo:  # which grows
-        if value in flow.results:
-            trace.outputs.add(key)
-        for use in value.uses:
-            alone = len(use.operands) == 1
-            is_result = hasattr(use.function, "__dataclass_fields__")  # as transformers has
-            shifts = alone and use.name in (MULTIPLYING | SHIFTING)
-            if use.name in PASSING or is_result or shifts:
-                todo += [result for result in use.results if result not in seen]
-                seen.update(use.results)
+    if not reach(ends, _hands_on).isdisjoint(flow.results):
+        trace.outputs.add(key)
+
+
+def _hands_on(step: Step) -> bool:
+    """Whether what a step gives is an activation's result still: shaped, shifted or scaled, or one of several."""
+    is_result = hasattr(step.function, "__dataclass_fields__")  # as transformers has
+    shifts = len(step.operands) == 1 and step.name in (MULTIPLYING | SHIFTING)
+    return step.name in PASSING or is_result or shifts
 
 
 def _is_end(flow: Dataflow, ends: Iterable[Value]) -> bool:
     """Whether no layer takes what an activation reaches, but the model returns some of it."""
-    return not flow.goes_into_layer(ends) and not flow.flow_from(ends).isdisjoint(flow.results)
+    return not goes_into_layer(ends) and not reach(ends).isdisjoint(flow.results)
 
 
 def _mixes(step: Step, reached: set[Value]) -> bool:
@@ -114,27 +111,19 @@ def _is_between(start: Value, end: Value, vanishes: bool) -> bool:
     """
     if not _comes_from_layer(start):
         return False
-    return _goes_into_layer(end) or (vanishes and _multiplies_layer(end))
+    return goes_into_layer([end], _stands_between) or (vanishes and _multiplies_layer(end))
 
 
 def _multiplies_layer(value: Value) -> bool:
     """Whether a value multiplies what comes from a layer and the product goes into one."""
-    for use in _uses_of_views(value):
-        if use.name == "mul" and len(use.operands) == 2 and use.results:
-            if all(map(_depends_on_layer, use.operands)) and _goes_into_layer(use.results[0]):
-                return True
-    return False
-
-
-def _uses_of_views(value: Value) -> Iterator[Step]:
-    """The uses of a value, however it is shaped."""
-    todo, seen = [value], {value}
-    for item in todo:  # which grows
-        for use in item.uses:
-            yield use
-            if use.name in PASSING:
-                todo += [result for result in use.results if result not in seen]
-                seen.update(use.results)
+    views = reach([value], lambda step: step.name in PASSING)
+    products = [use for view in views for use in view.uses if use.name == "mul"]
+    return any(
+        len(use.operands) == 2
+        and all(map(_depends_on_layer, use.operands))
+        and goes_into_layer(use.results, _stands_between)
+        for use in products
+    )
 
 
 def _depends_on_layer(value: Value) -> bool:
@@ -163,16 +152,8 @@ def _comes_from_layer(value: Value) -> bool:
     return step is not None
 
 
-def _goes_into_layer(value: Value) -> bool:
-    todo, seen = [value], {value}
-    for item in todo:  # which grows
-        for use in item.uses:
-            if use.is_layer:
-                return True
-            if use.name in _BETWEEN:
-                todo += [result for result in use.results if result not in seen]
-                seen.update(use.results)
-    return False
+def _stands_between(step: Step) -> bool:
+    return step.name in _BETWEEN
 
 
 def _note_formulas(flow: Dataflow, trace: ExecutionTrace) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from actsearch.placement.source_names import user_methods
 
-__all__ = ["wrap_forwards", "wrap_methods"]
+__all__ = ["replace_attributes", "wrap_forwards", "wrap_methods"]
 
 _Forward = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def wrap_forwards(
         model: a copy of the user's model; afterwards it is as it was.
         wrap: given path, module and forward of a module, returns what is called instead.
     """
-    with _replace_attributes(
+    with replace_attributes(
         (module, "forward", wrap(path, module, module.forward))
         for path, module in list(model.named_modules())
     ):
@@ -38,7 +38,7 @@ def wrap_methods(
     model: nn.Module, wrap: Callable[[str, nn.Module, _Forward], _Forward]
 ) -> Iterator[None]:
     """Likewise each method of the user's own classes, for a step that calls ``model.loss(batch)``."""
-    with _replace_attributes(
+    with replace_attributes(
         (module, name, wrap(path, module, getattr(module, name)))
         for path, module in list(model.named_modules())
         for name in user_methods(type(module))
@@ -47,16 +47,17 @@ def wrap_methods(
 
 
 @contextlib.contextmanager
-def _replace_attributes(items: Iterable[tuple[nn.Module, str, _Forward]]) -> Iterator[None]:
-    own: list[tuple[nn.Module, str, _Forward | None]] = []
-    for module, name, function in items:
-        own.append((module, name, vars(module).get(name)))
+def replace_attributes(items: Iterable[tuple[Any, str, _Forward]]) -> Iterator[None]:
+    """Give objects other methods for a while: object, name of the method, and what is called instead."""
+    own: list[tuple[Any, str, _Forward | None]] = []
+    for owner, name, function in items:
+        own.append((owner, name, vars(owner).get(name)))
         # not by setattr, which a class of the user's may have changed
-        vars(module)[name] = functools.wraps(getattr(module, name))(function)
+        vars(owner)[name] = functools.wraps(getattr(owner, name))(function)
     try:
         yield
     finally:
-        for module, name, before in own:
-            vars(module).pop(name, None)
+        for owner, name, before in own:
+            vars(owner).pop(name, None)
             if before is not None:
-                vars(module)[name] = before
+                vars(owner)[name] = before

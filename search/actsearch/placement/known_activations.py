@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ from actsearch.seeds import global_streams
 
 __all__ = [
     *("CALLS", "GATES", "IN_PLACE", "METHODS", "MODULES", "MULTIPLYING", "NORMALISING", "PASSING", "PASSING_MODULES"),
-    *("SHIFTING", "SQUASHING", "equivalent_class", "is_activation", "kernel_name", "function_name", "known_name"),
+    *("PART_OF_GRID", "SHIFTING", "SQUASHING", "equivalent_class", "is_activation", "is_line", "kernel_name"),
+    *("function_name", "known_name", "make_grid"),
 ]  # fmt: skip
 
 NORMALISING = ("softmax", "softmin", "log_softmax")
@@ -97,6 +99,9 @@ MULTIPLYING = frozenset(
     "mul mul_ multiply __mul__ __rmul__ __imul__ imul matmul __matmul__ bmm baddbmm einsum".split()
 )
 """Names of functions that an activation's result may be a gate in."""
+
+PART_OF_GRID = (slice(1, None), slice(2, None), slice(1, None), slice(2, None))
+"""Of what :func:`make_grid` gives: a function of each number alone gives the same there for it and for the whole."""
 
 # fused attention and losses are made of the kernels of these, which are then no activations
 _KERNELS = frozenset(set(CALLS.values()) - {*NORMALISING, "logsigmoid"})
@@ -187,17 +192,25 @@ def _takes_one_argument(module: nn.Module) -> bool:
 
 
 def _is_elementwise_curve(module: nn.Module) -> bool:
-    parameter = next(module.parameters(), torch.empty(0))
-    # 4 is where the usual activations have bent; sizes differ so that no axis is taken for another
-    grid = torch.linspace(-4, 4, 2 * 4 * 3 * 5).to(parameter)
-    x = grid.reshape(2, 4, 3, 5)
+    x = make_grid().to(next(module.parameters(), torch.empty(0)))
     y = module(x.clone())
     if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
         return False
-    part, alone = y[1:, :2, 1:, :3], module(x[1:, :2, 1:, :3].clone())
-    return torch.allclose(part, alone, equal_nan=True) and not _is_line(grid, y.flatten())
+    alone = module(x[PART_OF_GRID].clone())
+    return torch.allclose(y[PART_OF_GRID], alone, equal_nan=True) and not is_line(x, y)
 
 
-def _is_line(x: Tensor, y: Tensor) -> bool:
-    line = y[0] + (y[-1] - y[0]) * (x - x[0]) / (x[-1] - x[0])
+def make_grid() -> Tensor:
+    """Points at which curves are compared, in an order in which nothing is sorted; shape (2, 4, 3, 5)."""
+    sizes = (2, 4, 3, 5)  # all different, so that no axis is taken for another
+    order = torch.randperm(math.prod(sizes), generator=torch.Generator().manual_seed(0))
+    # 4 is where the usual activations have bent
+    return torch.linspace(-4, 4, math.prod(sizes))[order].reshape(sizes)
+
+
+def is_line(x: Tensor, y: Tensor) -> bool:
+    """Whether y is a line over x, which may be in any order."""
+    x, y = x.flatten().double(), y.flatten().double()
+    low, high = x.argmin(), x.argmax()
+    line = y[low] + (y[high] - y[low]) * (x - x[low]) / (x[high] - x[low])
     return bool(torch.allclose(y, line, rtol=1e-4, atol=1e-4))

@@ -35,7 +35,7 @@ from actsearch.placement.source_names import (
     user_methods,
 )
 
-__all__ = ["Discovery", "make_modular", "redirects_calls"]
+__all__ = ["Discovery", "make_modular", "redirects_calls", "set_module"]
 
 
 @dataclass(frozen=True)
@@ -357,15 +357,19 @@ def _pass_on(
         if not (not chain.learns if planned is None else paths[carrier] in planned):
             continue
         for path in chain.passing_modules:
-            _set_module(model, path, FunctionModule(torch.positive, "identity"))
+            passing = FunctionModule(torch.positive, "identity")
+            set_module(model, path, passing.train(model.get_submodule(path).training))
         if isinstance(carrier, str):
-            _set_module(model, carrier, chain_module(chain, execution.formulas.get(carrier, "")))
+            whole = chain_module(chain, execution.formulas.get(carrier, ""))
+            set_module(model, carrier, whole.train(model.get_submodule(carrier).training))
 
 
-def _set_module(model: nn.Module, path: str, module: nn.Module) -> None:
+def set_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Put a module at a path; returns the module that holds it."""
     owner, _, name = path.rpartition(".")
     parent = model.get_submodule(owner)
-    parent._modules[name] = module.train(model.get_submodule(path).training)
+    parent._modules[name] = module  # whatever a class of the user's does when an attribute is set
+    return parent
 
 
 def _guard_unseen_calls(model: nn.Module) -> None:

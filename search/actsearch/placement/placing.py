@@ -17,7 +17,7 @@ from actsearch.activations import activation, candidate_record, describe
 from actsearch.placement.analysis import ModelAnalysis, copy_model, unwrap_compiled
 from actsearch.placement.choose import Where
 from actsearch.placement.derived_class import make_inplace, pause
-from actsearch.placement.modular import make_modular, redirects_calls
+from actsearch.placement.modular import make_modular, redirects_calls, set_module
 from actsearch.placement.planning import (
     Plan,
     activation_label,
@@ -209,7 +209,7 @@ def _carry_out(
     ]
     for path, module in shared.items():
         if path not in plan:
-            _set(changed, path, module)
+            set_module(changed, path, module)
     _avoid_nested_tensors(changed)
     order = [site.path for site in analysis.sites]
     return changed, sorted(replaced, key=lambda item: order.index(item.path))
@@ -245,20 +245,12 @@ def _replace(
         new = new.to(device=parameter.device, dtype=parameter.dtype)
     if redirects_calls(changed):
         pause(new)
-    parent = _set(changed, path, new)
+    parent = set_module(changed, path, new)
     if isinstance(parent, nn.TransformerEncoderLayer):
         # its fused inference path (torch 2.13) looks at this flag, not at the activation
         parent.activation_relu_or_gelu = 0
     layer = widening.layer if widening else ""
     return Replacement(path, activation_label(old), activation_label(new), layer)
-
-
-def _set(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Put a module at a path; returns the module that holds it."""
-    parent_path, _, name = path.rpartition(".")
-    parent = model.get_submodule(parent_path)
-    parent._modules[name] = module  # whatever a class of the user's does when an attribute is set
-    return parent
 
 
 def _avoid_nested_tensors(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from actsearch.errors import PlacementError
 from actsearch.placement.model_run import observe_output, tensors
-from actsearch.placement.modular import Discovery, make_modular
+from actsearch.placement.modular import Discovery, make_modular, set_module
 
 __all__ = ["explain_difference"]
 
@@ -99,11 +99,8 @@ def _difference(
     changed = copy.deepcopy(model)
     make_modular(changed, like=discovery, planned=paths)
     for path in paths:
-        owner, _, name = path.rpartition(".")
-        parent = changed.get_submodule(owner)
-        module = parent._modules[name]
-        if module is not None:
-            parent._modules[name] = _StandIn(module).train(module.training)
+        module = changed.get_submodule(path)
+        set_module(changed, path, _StandIn(module).train(module.training))
     try:
         found = _run(changed, sample, training)
     except PlacementError:

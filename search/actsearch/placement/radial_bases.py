@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actsearch.placement.dataflow import Dataflow, Step, Value, values_in
+from actsearch.placement.dataflow import Dataflow, Step, Value, goes_into_layer, values_in
 
 __all__ = ["find_radial_bases"]
 
@@ -15,7 +15,7 @@ _DISTANCES = frozenset("sum norm vector_norm linalg_norm linalg_vector_norm".spl
 def find_radial_bases(flow: Dataflow) -> Iterator[Step]:
     """The exponentials of a distance to learned centres that go into a layer."""
     for step in flow.steps:
-        if step.name != "exp" or step.key is None or not flow.goes_into_layer(step.results):
+        if step.name != "exp" or step.key is None or not goes_into_layer(step.results):
             continue
         distance = _go_back(step.operands[0]) if step.operands else None
         if distance is not None and distance.name in _DISTANCES and distance.operands:

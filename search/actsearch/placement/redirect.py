@@ -23,6 +23,7 @@ from actsearch.errors import PlacementError
 from actsearch.placement.call_site import CodePlace, is_torch_code, locate_call
 from actsearch.placement.dataflow import is_written_over, place_name
 from actsearch.placement.derived_class import derive_class, set_class
+from actsearch.placement.forwards import replace_attributes
 from actsearch.placement.function_module import Activating, FunctionModule, active
 from actsearch.placement.hidden_children import HiddenChildrenDict
 from actsearch.placement.known_activations import CALLS
@@ -300,10 +301,11 @@ def _find_tracer(value: Any) -> Any:
     return None
 
 
-@contextlib.contextmanager
-def _redirect_proxy_methods(redirect: _RedirectMode, tracer: Any) -> Iterator[None]:
+def _redirect_proxy_methods(
+    redirect: _RedirectMode, tracer: Any
+) -> contextlib.AbstractContextManager[None]:
     """Redirect methods of proxies, which reach no mode, where a tracer of torch.fx makes nodes of them."""
-    own, create = vars(tracer).get("create_proxy"), tracer.create_proxy
+    create = tracer.create_proxy
 
     def create_proxy(
         kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any
@@ -317,10 +319,4 @@ def _redirect_proxy_methods(redirect: _RedirectMode, tracer: Any) -> Iterator[No
             return redirect.give(answer, function, args, kwargs)
         return create(kind, target, args, kwargs, *more, **named)
 
-    tracer.create_proxy = create_proxy
-    try:
-        yield
-    finally:
-        del tracer.create_proxy
-        if own is not None:
-            tracer.create_proxy = own
+    return replace_attributes([(tracer, "create_proxy", create_proxy)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actsearch.placement.dataflow import Dataflow, Step, Value
-from actsearch.placement.elementwise import curve_of, make_grid
-from actsearch.placement.known_activations import MULTIPLYING, PASSING, SHIFTING
+from actsearch.placement.dataflow import Dataflow, Step, Value, reach
+from actsearch.placement.elementwise import curve_of
+from actsearch.placement.known_activations import MULTIPLYING, PASSING, SHIFTING, make_grid
 
 __all__ = ["is_returned_scale"]
 
@@ -29,28 +29,21 @@ def is_returned_scale(flow: Dataflow, ends: Iterable[Value], reached: set[Value]
     """
     if reached.isdisjoint(flow.results):
         return False
-    near = _follow(ends)
+    near = reach(ends, _keeps)
     uses = [use for value in near for use in value.uses]
     if any(use.is_layer for use in uses) or not any(_scales(use) for use in uses):
         return False
     if all(_is_positive(end.made_by) for end in ends):
         return True
     needing = [use for use in uses if use.name in _OF_POSITIVE]
-    returned = flow.flow_from(result for use in needing for result in use.results)
+    returned = reach(result for use in needing for result in use.results)
     return not returned.isdisjoint(flow.results)
 
 
-def _follow(ends: Iterable[Value]) -> set[Value]:
-    """What an activation gives, in whatever shape, shifted or scaled by numbers and weights."""
-    todo = list(ends)
-    seen = set(todo)
-    for value in todo:  # which grows
-        for use in value.uses:
-            alone = len(use.operands) == 1 and use.name in (MULTIPLYING | SHIFTING)
-            if alone or use.name in (*PASSING, "broadcast_tensors"):
-                todo += [result for result in use.results if result not in seen]
-                seen.update(use.results)
-    return seen
+def _keeps(step: Step) -> bool:
+    """Whether a step only changes the shape, or shifts or scales by numbers and weights."""
+    alone = len(step.operands) == 1 and step.name in (MULTIPLYING | SHIFTING)
+    return alone or step.name in (*PASSING, "broadcast_tensors")
 
 
 def _scales(step: Step) -> bool:

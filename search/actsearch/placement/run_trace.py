@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import types as python_types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from actsearch.placement.dataflow import Dataflow, Value, fill, place_name, setitem_
+from actsearch.placement.dataflow import (
+    Dataflow,
+    Value,
+    fill,
+    goes_into_layer,
+    place_name,
+    setitem_,
+)
 from actsearch.placement.elementwise import may_be_part
 from actsearch.placement.execution import Codes, ExecutionRecorder, ExecutionTrace, Key
 from actsearch.placement.flow_roles import note_flow
@@ -29,9 +37,10 @@ from actsearch.placement.model_run import (
 )
 from actsearch.placement.random_streams import isolated_random
 from actsearch.placement.script_modules import ScriptModuleProxy, has_weights
+from actsearch.placement.site_formula import POINTS, formula_of_steps
 from actsearch.placement.site_trace import version_of
 
-__all__ = ["trace_run"]
+__all__ = ["formula_of_module", "trace_run"]
 
 
 def trace_run(model: nn.Module, sample: Any, training: bool = False) -> ExecutionTrace:
@@ -76,9 +85,25 @@ def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -
             hook.remove()
     returned = [watcher.value(tensor) for tensor in tensors(result)]
     if isinstance(sample, StepCall):  # what one part of the model gives to another is no result
-        returned = [value for value in returned if not watcher.flow.goes_into_layer([value])]
+        returned = [value for value in returned if not goes_into_layer([value])]
     watcher.flow.results.update(returned)
     return watcher
+
+
+def formula_of_module(module: nn.Module) -> str:
+    """The formula that an activation module computes; empty where the language has none."""
+    watcher = _Watcher(ExecutionRecorder(module), module)
+    x = POINTS.float()
+    start = watcher.value(x)
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), watcher:
+            warnings.simplefilter("ignore")  # its model may never give it such an input
+            end = watcher.value(module.forward(x))
+    except Exception:
+        return ""
+    if end.kind != "data":
+        return ""
+    return formula_of_steps(watcher.flow.steps, start, end, module.forward)
 
 
 class _KernelMode(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import activation
@@ -18,11 +16,13 @@ from actsearch.activations.module import RandomActivation
 from actsearch.errors import ActsearchError
 from actsearch.expression import parse
 from actsearch.operators import OPERATORS
-from actsearch.placement.dataflow import Dataflow, Step, Value, fill
+from actsearch.placement.dataflow import Step, Value
 
-__all__ = ["catalog_name", "formula_of_module", "formula_of_steps"]
+__all__ = ["POINTS", "catalog_name", "formula_of_steps"]
 
-_X = torch.linspace(-4, 4, 161, dtype=torch.float64)
+POINTS = torch.linspace(-4, 4, 161, dtype=torch.float64)
+"""Where a formula is compared with what it is read off."""
+
 _DIGITS = 12
 
 # by name of a function of torch: the numbers that it may be given besides its input, with their defaults, and the
@@ -152,7 +152,7 @@ def _agrees(formula: str, function: Callable[[Tensor], Any]) -> bool:
     """Whether a formula computes what a function does."""
     try:
         with torch.no_grad():
-            found, wanted = activation(formula)(_X.float()), function(_X.float())
+            found, wanted = activation(formula)(POINTS.float()), function(POINTS.float())
     except Exception:
         return False
     return bool(torch.allclose(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True))
@@ -168,7 +168,7 @@ def _catalog_curves() -> tuple[tuple[str, Tensor], ...]:
         module = activation(name)
         if next(module.parameters(), None) is None and not isinstance(module, RandomActivation):
             with torch.no_grad():
-                curves.append((name, module(_X.float())))
+                curves.append((name, module(POINTS.float())))
     return tuple(curves)
 
 
@@ -176,54 +176,10 @@ def catalog_name(function: Callable[[Tensor], Any]) -> str:
     """The catalog row that computes what a function does; empty if there is none."""
     try:
         with torch.no_grad():
-            curve = function(_X.float())
+            curve = function(POINTS.float())
     except Exception:
         return ""
     for name, known in _catalog_curves():
         if torch.allclose(known, curve, rtol=1e-4, atol=1e-6):
             return name
     return ""
-
-
-class _Listener(TorchFunctionMode):
-    """Writes down the calls of one function."""
-
-    def __init__(self, x: Tensor) -> None:
-        super().__init__()
-        self.flow = Dataflow()
-        self._known = {id(x): (x, Value("data"))}
-
-    def value(self, tensor: Tensor) -> Value:
-        if id(tensor) not in self._known:
-            kind = "weight" if isinstance(tensor, nn.Parameter) else "constant"
-            made = Value(kind, tensor=tensor)  # type: ignore[arg-type]
-            self._known[id(tensor)] = (tensor, made)
-        return self._known[id(tensor)][1]
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        given = fill((args, dict(kwargs or {})), Tensor, self.value)
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            made = Value("data")
-            self.flow.add(func, given[0], given[1], [made])
-            self._known[id(result)] = (result, made)
-        return result
-
-
-def formula_of_module(module: nn.Module) -> str:
-    """The formula that a module computes, an activation that is no row of ours; empty where the language has none."""
-    x = _X.float()
-    listener = _Listener(x)
-    start = listener.value(x)
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), listener:
-            warnings.simplefilter("ignore")  # its model may never give it such an input
-            result = module.forward(x)
-    except Exception:
-        return ""
-    end = listener.value(result) if isinstance(result, Tensor) else None
-    if end is None or end.kind != "data":
-        return ""
-    return formula_of_steps(listener.flow.steps, start, end, module.forward)

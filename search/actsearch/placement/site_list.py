@@ -23,8 +23,8 @@ from actsearch.placement.known_activations import (
     is_activation,
 )
 from actsearch.placement.modular import Discovery
+from actsearch.placement.run_trace import formula_of_module
 from actsearch.placement.script_modules import ScriptModuleProxy
-from actsearch.placement.site_formula import formula_of_module
 from actsearch.placement.source_names import activations_in_unrun_methods
 from actsearch.text_table import align_columns
 
