@@ -101,7 +101,7 @@ class ModelAnalysis:
 
     def learns(self, path: str) -> bool:
         """Whether parameters of the model stand in the calls of a site, as in ``x * torch.sigmoid(self.beta * x)``."""
-        chain = self.discovery.chains.get(path)
+        chain = self.discovery.execution.chains.get(self.discovery.keys.get(path, path))
         return chain is not None and chain.learns
 
     @functools.cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor, fx, nn
 from actsearch.errors import PlacementError
 from actsearch.placement.call_site import CodePlace
 from actsearch.placement.chain_modules import chain_module, chain_name, names_of_chain
-from actsearch.placement.chains import Chain
 from actsearch.placement.derived_class import pause
 from actsearch.placement.execution import ExecutionTrace, FunctionCall, Key, is_known
 from actsearch.placement.function_module import FunctionModule
@@ -45,27 +44,15 @@ class Discovery:
     Attributes:
         how: "traced" by torch.fx, "run" on a sample, or "listed": modules and attributes alone.
         reason: why no more could be done: for "listed", or in training mode.
-        order: paths in the order of running; what never ran is missing.
-        gates: paths whose results multiply something else.
-        outputs: paths whose results are returned as they are.
-        ends: paths from whose results no way leads to another layer, but to what the model returns.
-        chains: activations that are several calls together, by path.
-        torn: paths of modules that are part of such a chain that cannot be replaced.
-        formulas: what is computed at a path, where that was seen.
         execution: what ran.
+        keys: what ran by path, in the order of running; what never ran is missing.
         shared: the module that an activation shares with another site, by path of those that got a copy of it.
     """
 
     how: str
     reason: str
-    order: tuple[str, ...]
-    gates: frozenset[str]
-    outputs: frozenset[str]
-    ends: frozenset[str]
-    chains: Mapping[str, Chain]
-    torn: Mapping[str, str]
-    formulas: Mapping[str, str]
     execution: ExecutionTrace
+    keys: Mapping[str, Key]
     shared: Mapping[str, nn.Module]
 
 
@@ -107,23 +94,7 @@ def make_modular(
         for module in model.modules():
             if is_activation(module):
                 pause(module)
-
-    def at(keys: Iterable[Key]) -> frozenset[str]:
-        return frozenset(paths[key] for key in keys if key in paths)
-
-    return Discovery(
-        how,
-        reason,
-        tuple(paths[key] for key in execution.order),
-        at(execution.gates),
-        at(execution.outputs),
-        at(execution.ends),
-        {paths[key]: chain for key, chain in execution.chains.items()},
-        {key: why for key, why in execution.torn.items() if isinstance(key, str)},
-        {paths[key]: text for key, text in execution.formulas.items() if key in paths},
-        execution,
-        shared,
-    )
+    return Discovery(how, reason, execution, {paths[key]: key for key in execution.order}, shared)
 
 
 def redirects_calls(model: nn.Module) -> bool:

@@ -101,9 +101,10 @@ class Sites(list[Site]):
 
 def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
     """The sites of a model in which every activation is a submodule."""
-    position = {path: index for index, path in enumerate(discovery.order)}
-    parts = {path for chain in discovery.chains.values() for path in chain.passing_modules}
-    parts |= set(discovery.torn)
+    execution, keys = discovery.execution, discovery.keys
+    position = {path: index for index, path in enumerate(keys)}
+    parts = {path for chain in execution.chains.values() for path in chain.passing_modules}
+    parts |= {key for key in execution.torn if isinstance(key, str)}
     paths = [item for item in _activation_paths(model) if item[0] not in parts]
     # a stable sort: what never ran stays in the order in which it is defined
     paths.sort(key=lambda item: position.get(item[0], len(position)))
@@ -115,7 +116,7 @@ def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
             order,
             _role(path, module, discovery, path == last, model),
             aliases,
-            discovery.formulas.get(path) or formula_of_module(module),
+            execution.formulas.get(keys.get(path, path)) or formula_of_module(module),
         )
         for order, (path, module, aliases) in enumerate(paths)
     ]
@@ -133,7 +134,8 @@ def list_sites(model: nn.Module, discovery: Discovery) -> Sites:
 def _is_head(path: str, model: nn.Module, discovery: Discovery) -> bool:
     """Whether a function stands at the end that is hardly ever in the middle."""
     kind = function_name(model.get_submodule(path))
-    return kind in NORMALISING or (kind in SQUASHING and path in discovery.outputs)
+    is_output = discovery.keys.get(path, path) in discovery.execution.outputs
+    return kind in NORMALISING or (kind in SQUASHING and is_output)
 
 
 def _kind_and_type(module: nn.Module) -> tuple[Literal["module", "function"], str]:
@@ -289,15 +291,16 @@ def _role(
     if isinstance(module, Activation) and count_pieces(module) > 1:
         return "gate"  # it changes the shape; what stands before it was made wider for it
     kind = function_name(module)
-    known = path in discovery.order
+    execution, known = discovery.execution, path in discovery.keys
+    key = discovery.keys.get(path, path)
     if kind in NORMALISING:
-        is_gate = path in discovery.gates if known else _sounds_like_a_gate(path, model)
+        is_gate = key in execution.gates if known else _sounds_like_a_gate(path, model)
         return "gate" if is_gate else "output"
     if kind == "glu":
         return "gate"
-    if kind in SQUASHING and (path in discovery.outputs if known else is_last):
+    if kind in SQUASHING and (key in execution.outputs if known else is_last):
         return "output"
-    chain = discovery.chains.get(path)
+    chain = execution.chains.get(key)
     # of a chain with weights the module is the one call that carries it
     curve = (
         module.forward
@@ -305,9 +308,9 @@ def _role(
         else Replay(chain.steps, chain.start, chain.end, by_example=True)
     )
     opens = kind in GATES or lies_between_0_and_1(curve)
-    if opens and (path in discovery.gates if known else _sounds_like_a_gate(path, model)):
+    if opens and (key in execution.gates if known else _sounds_like_a_gate(path, model)):
         return "gate"
-    return "output" if path in discovery.ends else "hidden"
+    return "output" if key in execution.ends else "hidden"
 
 
 def _sounds_like_a_gate(path: str, model: nn.Module) -> bool:
