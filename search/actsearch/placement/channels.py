@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from actsearch.placement.dataflow import call_name
 from actsearch.placement.model_run import tensors
 
 __all__ = ["ChannelAxisTracker", "lost_after"]
@@ -35,10 +36,10 @@ _RESIZING = frozenset("interpolate upsample grid_sample pad glu".split())
 _RESHAPING = frozenset("view reshape view_as reshape_as flatten unflatten ravel".split())
 _MOVING = _RESHAPING | frozenset(
     "permute transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint unsqueeze squeeze expand expand_as "
-    "broadcast_to repeat tile repeat_interleave select narrow index_select __getitem__ chunk split tensor_split "
+    "broadcast_to repeat tile repeat_interleave select narrow index_select getitem chunk split tensor_split "
     "split_with_sizes unbind stack mean sum amax amin max min".split()
 )
-_WITH_WEIGHTS = frozenset("matmul mm __matmul__ __rmatmul__ addmm".split())
+_WITH_WEIGHTS = frozenset("matmul mm rmatmul addmm".split())
 _MIXING = _WITH_WEIGHTS | frozenset(
     "bmm baddbmm addbmm einsum tensordot inner outer kron mv addmv chain_matmul cdist cov corrcoef unfold".split()
 )
@@ -47,7 +48,7 @@ _AMBIGUOUS = "which of its axes holds the channels is unknown"
 
 def lost_after(name: str) -> str:
     """Why the channels of a tensor that a function made are unknown."""
-    return f"the channels are lost after {name}"
+    return f"the channels are lost after {'an index' if name == 'getitem' else name}"
 
 
 def _usual_axis(shape: Sequence[int]) -> int | None:
@@ -105,7 +106,7 @@ class ChannelAxisTracker(TorchFunctionMode):
         result = func(*args, **kwargs)
         results = list(tensors(result))
         if operands and results:
-            name = _function_name(func)
+            name = call_name(func)
             if all(operand.is_weight for operand in operands):
                 for tensor in results:
                     self._weights[tensor] = True
@@ -114,14 +115,6 @@ class ChannelAxisTracker(TorchFunctionMode):
                 for index, tensor in enumerate(results):
                     self.remember(tensor, _state(name, operands, tensor, move, index))
         return result
-
-
-def _function_name(func: Any) -> str:
-    """Of a function, in place or not; of what an attribute such as ``x.mT`` is, its own."""
-    name = str(getattr(func, "__name__", ""))
-    if name == "__get__":
-        return str(getattr(func.__self__, "__name__", name))
-    return name if name.endswith("__") else name.rstrip("_")
 
 
 def _state(
@@ -135,7 +128,7 @@ def _state(
         return 1
     if name in _THIRD_FROM_END:
         return axes - 3
-    if name.startswith(("conv", "_conv")):
+    if name.startswith("conv"):
         kernel = operands[1].shape  # (out, in, ...)
         return axes - 1 - (_spatial_rank(name) or len(kernel) - 2)
     if name in _RESIZING or "pool" in name or "upsample" in name:
@@ -167,7 +160,7 @@ def _spatial_rank(name: str) -> int:
 def _product_state(name: str, operands: Sequence[_Operand], axes: int) -> State:
     """Of a product of matrices: with weights on one side it is a layer."""
     if name in _WITH_WEIGHTS and len(operands) > 1:
-        left, right = reversed(operands) if name == "__rmatmul__" else operands[-2:]
+        left, right = reversed(operands) if name == "rmatmul" else operands[-2:]
         if right.is_weight and len(right.shape) == 2:
             return axes - 1
         if left.is_weight and len(left.shape) == 2:
@@ -187,7 +180,7 @@ def _common_axis(
                 known.add(axis)
     if len(known) > 1:
         shown = " and ".join(map(str, sorted(known)))
-        return f"{_readable(name)} brings together tensors whose channels lie on axes {shown}"
+        return f"{name} brings together tensors whose channels lie on axes {shown}"
     if known:
         return known.pop()
     return next((operand.state for operand in operands if isinstance(operand.state, str)), None)
@@ -212,17 +205,13 @@ def _broadcast_state(name: str, operands: Sequence[_Operand], shape: tuple[int, 
         for axis, size in zip(range(-len(shape), 0), shape, strict=True)
     ):
         return _common_axis(name, broadcast, shape)
-    return lost_after(_readable(name))
+    return lost_after(name)
 
 
 def _is_broadcastable(own: Sequence[int], shape: Sequence[int]) -> bool:
     """Whether a shape can be broadcast to another."""
     pairs = zip(reversed(own), reversed(shape), strict=False)
     return all(size in (1, wanted) for size, wanted in pairs)
-
-
-def _readable(name: str) -> str:
-    return {"__getitem__": "an index"}.get(name, name.strip("_"))
 
 
 class _Move:
@@ -245,7 +234,7 @@ class _Move:
             return 1  # rows of features, whatever they were
         if isinstance(state, str):
             return state
-        return lost_after(_readable(self.name)) if isinstance(state, int) else _AMBIGUOUS
+        return lost_after(self.name) if isinstance(state, int) else _AMBIGUOUS
 
     def _keeps_batch(self, first: _Operand, shape: tuple[int, ...], index: int) -> bool:
         if not first.shape or first.shape[0] != shape[0]:
