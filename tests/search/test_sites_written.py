@@ -75,6 +75,21 @@ def test_a_first_sine_of_fixed_frequency_does_not_hide_a_learned_one() -> None:
     assert formulas == ["sin(x * 30)", "sin(param(1.5) * x)"]
 
 
+def test_what_is_left_alone_is_told_by_its_name() -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            h = self.one(x)
+            return self.two(F.relu(h * torch.sigmoid(h)))
+
+    placement = acs.place(Written(), "gelu", where="relu", sample=torch.randn(3, 8))
+    assert str(placement) == "relu: relu -> gelu\nsilu: silu kept (not asked for)"
+    assert list(placement.table()["old"]) == ["relu", "silu"]
+
+
 def test_scale_and_shift_of_a_layer_stay_before_a_sine() -> None:
     torch.manual_seed(0)
     model = Net(lambda m, x: torch.sin(x * m.each + m.w))

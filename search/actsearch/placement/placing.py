@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -79,10 +79,13 @@ class Placement:
     replaced: tuple[Replacement, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    _kept: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # what stands there, by path
 
     def __str__(self) -> str:
         lines = [str(item) for item in self.replaced]
-        lines += [f"{path}: {self._label(path)} kept ({reason})" for path, reason in self.skipped]
+        lines += [f"{path}: {self._kept[path]} kept ({reason})" for path, reason in self.skipped]
         return "\n".join([*lines, *self.notes]) or "the model unchanged"
 
     def table(self) -> pd.DataFrame:
@@ -91,11 +94,8 @@ class Placement:
 
         columns = ["path", "old", "new", "widened", "kept"]
         rows = [(item.path, item.old, item.new, item.widened, "") for item in self.replaced]
-        rows += [(path, self._label(path), "", "", reason) for path, reason in self.skipped]
+        rows += [(path, self._kept[path], "", "", reason) for path, reason in self.skipped]
         return pd.DataFrame(rows, columns=columns)
-
-    def _label(self, path: str) -> str:
-        return activation_label(self.model.get_submodule(path))
 
 
 def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None) -> Placement:
@@ -157,16 +157,16 @@ def place_analyzed(
         start = {path: _START if path in widenings else item for path, item in plan.items()}
         expected, _ = _carry_out(analysis, model, start, traces, {})
         check_start(changed, expected, analysis.sample, list(widenings.values()))
-    return Placement(
-        changed,
-        tuple(replaced),
-        tuple(
-            (site.path, "not asked for" if site.role == "hidden" else f"role {site.role}")
-            for site in analysis.sites
-            if site.path not in plan
-        ),
-        analysis.sites.notes,
+    kept = [site for site in analysis.sites if site.path not in plan]
+    skipped = tuple(
+        (site.path, "not asked for" if site.role == "hidden" else f"role {site.role}")
+        for site in kept
     )
+    # asked of the shell: in the copy, an activation of several calls stays these calls
+    labels = {
+        site.path: activation_label(analysis.shell.get_submodule(site.path)) for site in kept
+    }
+    return Placement(changed, tuple(replaced), skipped, analysis.sites.notes, labels)
 
 
 def expose_sites(analysis: ModelAnalysis, model: nn.Module) -> Placement:
