@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -52,10 +53,7 @@ def find_chains(
                 found.setdefault(chain.carrier, []).append(chain)
             elif chain:
                 torn |= dict.fromkeys(parts_of(group.steps, is_known), chain)
-    runs: dict[Key, int] = {}
-    for step in flow.steps:
-        if step.key is not None:
-            runs[step.key] = runs.get(step.key, 0) + 1
+    runs = Counter(step.key for step in flow.steps)
     whole = {}
     for carrier, chains in found.items():
         same = len({chain.signature for chain in chains}) == 1

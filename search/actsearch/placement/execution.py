@@ -298,14 +298,7 @@ class ExecutionRecorder:
         if site.is_rerun:
             self.trace.rerun[run.path, place] = name
             return None, ()
-        call = self._call(run, site, name, function)
-        table = vars(self._modules[run.path]).get("_actsearch_calls")  # placed in already
-        if table is not None and call.occurrence is not None:
-            answer = table.answer(place, call.occurrence)
-            if answer is not None and not answer.stays:
-                # torch.fx calls methods of tensors itself, and no submodule runs
-                return self._add(f"{run.path}.{answer.submodule}".lstrip(".")), site.codes
-        return self._add(call), site.codes
+        return self._add(self._call(run, site, name, function)), site.codes
 
     def other_key(self, name: str, function: Any) -> tuple[Key | None, Codes]:
         """Likewise of a call that may be part of an activation, as a product; it is none by itself."""

@@ -125,8 +125,8 @@ def _run_step(model: nn.Module, call: StepCall) -> list[Any]:
         hooks.enter_context(wrap_methods(model, wrap))
         for module in model.modules():
             if not isinstance(module, torch.jit.ScriptModule):
-                hooks.callback(module.register_forward_pre_hook(enter).remove)
-                hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
+                hooks.enter_context(module.register_forward_pre_hook(enter))
+                hooks.enter_context(module.register_forward_hook(leave, always_call=True))
         try:
             loss = call.step(model, call.batch)  # which fills the results
             return [*results, loss]

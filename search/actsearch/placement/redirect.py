@@ -45,11 +45,6 @@ class Answer(NamedTuple):
     operand: int | str | None = None
     copies: bool = False
 
-    @property
-    def stays(self) -> bool:
-        """Whether the call is made as it is."""
-        return not self.submodule and self.operand is None
-
 
 @dataclass(frozen=True)
 class CallTable:
@@ -76,10 +71,6 @@ class CallTable:
     def __post_init__(self) -> None:
         names = frozenset(place.name for place, _ in self.by_place) - frozenset(CALLS.values())
         object.__setattr__(self, "names", names)
-
-    def answer(self, place: CodePlace, occurrence: int) -> Answer | None:
-        """What becomes of a call at a place that was passed so often before; None if there was no such."""
-        return self.by_place.get((place, occurrence), self.by_place.get((place, None)))
 
     def first_occurrence(self, place: CodePlace) -> int | None:
         """How often a place was passed at the first call there that is known; None if there is no such."""
@@ -165,7 +156,8 @@ class _RedirectMode(TorchFunctionMode):
         self.count += 1
         occurrence = self.occurrences.get(place, 0)
         self.occurrences[place] = occurrence + 1
-        answer = self.table.answer(place, occurrence)
+        by_place = self.table.by_place
+        answer = by_place.get((place, occurrence), by_place.get((place, None)))
         if answer is None:
             if not known:
                 return None
@@ -176,7 +168,8 @@ class _RedirectMode(TorchFunctionMode):
                     f"{type(self.owner).__name__} calls {known or name} inside of torch.utils.checkpoint or of an "
                     "autograd.Function, whose backward pass does not know what was placed there: hold it as a module"
                 )
-        return None if answer.stays else answer
+        stays = not answer.submodule and answer.operand is None
+        return None if stays else answer
 
     def _by_order(self, name: str) -> Answer:
         if self.count >= len(self.table.in_order):

@@ -64,25 +64,16 @@ def _watch_run(model: nn.Module, sample: Any, training: bool, gradients: bool) -
     watcher.recorder.notes_outside = not isinstance(sample, StepCall)
     # what a backward pass computes is nobody's activation
     kernels = contextlib.nullcontext() if gradients else _KernelMode(watcher.record_kernel)
-    hooks = [
-        hook
-        for path, module in model.named_modules()
-        for hook in (
-            module.register_forward_pre_hook(watcher.enter_hook(path), with_kwargs=True),
-            module.register_forward_hook(watcher.leave_hook(path), always_call=True),
-        )
-    ]
-    try:
-        methods = (
-            wrap_methods(model, watcher.wrap_method)
-            if isinstance(sample, StepCall)
-            else contextlib.nullcontext()
-        )
-        with wrap_forwards(model, watcher.wrap), methods, kernels, watcher:
+    with contextlib.ExitStack() as stack:
+        for path, module in model.named_modules():
+            enter, leave = watcher.enter_hook(path), watcher.leave_hook(path)
+            stack.enter_context(module.register_forward_pre_hook(enter, with_kwargs=True))
+            stack.enter_context(module.register_forward_hook(leave, always_call=True))
+        stack.enter_context(wrap_forwards(model, watcher.wrap))
+        if isinstance(sample, StepCall):
+            stack.enter_context(wrap_methods(model, watcher.wrap_method))
+        with kernels, watcher:
             result = run_model(model, sample, training, gradients)
-    finally:
-        for hook in hooks:
-            hook.remove()
     returned = [watcher.value(tensor) for tensor in tensors(result)]
     if isinstance(sample, StepCall):  # what one part of the model gives to another is no result
         returned = [value for value in returned if not goes_into_layer([value])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,23 +93,15 @@ def _trace_sites(
     model: nn.Module, paths: Iterable[str], sample: Any, training: bool, gradients: bool
 ) -> dict[str, SiteTrace]:
     watcher = _SiteWatcher()
-    hooks = [
-        module.register_forward_hook(watcher.note_output)
-        for module in model.modules()
-        if not is_scripted(module)
-    ]
-    hooks += [
-        model.get_submodule(path).register_forward_pre_hook(
-            watcher.site_hook(path), with_kwargs=True
-        )
-        for path in paths
-    ]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for module in model.modules():
+            if not is_scripted(module):
+                hooks.enter_context(module.register_forward_hook(watcher.note_output))
+        for path in paths:
+            site, hook = model.get_submodule(path), watcher.site_hook(path)
+            hooks.enter_context(site.register_forward_pre_hook(hook, with_kwargs=True))
         with watcher.axes:
             run_model(model, sample, training, gradients)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return watcher.traces
 
 
