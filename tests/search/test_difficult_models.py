@@ -201,6 +201,23 @@ def test_a_forward_may_ask_for_derivatives(x: Tensor, own: bool) -> None:
     assert inputs.grad is None
 
 
+def test_what_a_derivative_computes_is_no_activation_of_the_model() -> None:
+    class Forces(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 8), nn.Linear(8, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                energy = self.two(F.silu(self.one(x))).sum()
+                return energy, *torch.autograd.grad(energy, x, create_graph=True)
+
+    found = acs.sites(Forces(), torch.randn(5, 3))
+    assert [site.type for site in found] == ["silu"]
+    assert found.notes == ()
+
+
 def test_results_that_a_model_keeps_do_not_stand_in_the_way_of_a_copy(x: Tensor) -> None:
     class Keeping(nn.Module):
         def __init__(self) -> None:

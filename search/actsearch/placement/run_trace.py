@@ -42,6 +42,9 @@ from actsearch.placement.site_trace import version_of
 
 __all__ = ["formula_of_module", "trace_run"]
 
+# what they compute is nobody's activation
+_BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
+
 
 def trace_run(model: nn.Module, sample: Any, training: bool = False) -> ExecutionTrace:
     """Run a model on a sample and watch it, without gradients unless it asks for them.
@@ -206,7 +209,7 @@ class _Watcher(TorchFunctionMode):
         return result
 
     def record_kernel(self, name: str) -> None:
-        """An activation is computed; its caller is known if a function of Python was called for it."""
+        """An activation is computed; its caller is known if a function of Python was called for it or a gradient."""
         if not self._in_known_call:
             self.recorder.record_kernel(name)
 
@@ -270,7 +273,7 @@ class _Watcher(TorchFunctionMode):
                 self.recorder.use_weight(weights[-1])
             if may_be_part(func):
                 key, codes = self.recorder.other_key(place_name(func), func)
-        self._in_known_call = known is not None
+        self._in_known_call = known is not None or func in _BACKWARD
         # before the call, which may write over them
         given = fill((args, dict(kwargs or {})), Tensor, self.value)
         try:
