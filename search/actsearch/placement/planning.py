@@ -16,7 +16,7 @@ from actsearch.placement.choose import Where, match_sites, select_sites, split_b
 from actsearch.placement.function_module import FunctionModule
 from actsearch.placement.known_activations import NORMALISING, function_name, known_name
 from actsearch.placement.site_list import Sites
-from actsearch.placement.site_trace import CHANNEL_KEEPING, SiteTrace, trace_sites
+from actsearch.placement.site_trace import CHANNEL_KEEPING, SiteTrace
 from actsearch.records import ActivationRecord
 
 __all__ = ["Plan", "activation_label", "pieces_by_site", "plan_placement", "trace_planned_sites"]
@@ -111,7 +111,7 @@ def _refuse_quantised_sites(analysis: ModelAnalysis, plan: Plan) -> None:
         raise PlacementError(
             f"the model is quantised (from {first!r} on), and sample= is needed to see at which sites; {advice}"
         )
-    for path, trace in trace_sites(analysis.shell, plan, analysis.sample).items():
+    for path, trace in analysis.traces(plan).items():
         if trace.inputs.is_quantized:
             raise PlacementError(
                 f"quantised numbers arrive at {path!r} (from {first!r} on): {advice}"
