@@ -196,6 +196,20 @@ def test_channels_that_cannot_be_followed_are_refused_by_name(case: str) -> None
     assert acs.place(model, "prelu", sample=x).model.get_parameter("act.theta_0").shape == ()
 
 
+class Own(nn.Linear):
+    """Computed by a kernel that no function of torch calls, as in libraries that multiply numbers of few bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            return super().forward(input)
+
+
+def test_a_layer_with_a_kernel_of_its_own_has_the_channels_of_its_class() -> None:
+    model, x = nn.Sequential(Own(4, 6), nn.ReLU()), torch.randn(SEQUENCES)
+    seen = ModelAnalysis(model, x).traces(["1"])["1"]
+    assert (seen.channel_axis, seen.channels, seen.layer is None) == (2, 6, False)
+
+
 class Twice(nn.Module):
     """One activation in two places."""
 
