@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from stack_tasks import task_of
+from stack_tasks import LABELS, ROWS, task_of
 
 import actsearch as acs
 from actsearch.evaluation.subject import of_task
@@ -50,7 +50,10 @@ def _searched(task: acs.Task, executor: Any, *counts: int, strategy: str = "gene
     ids=str,
 )
 def test_trials_are_those_of_one_at_a_time(strategy: str, executor: Any) -> None:
-    task = task_of("mlp", epochs=1)
+    # 64 rows, the fewest that shape learning divides in two
+    task = task_of(
+        "mlp", epochs=1, train=(ROWS[:64], LABELS[:64]), valid=(ROWS[64:72], LABELS[64:72])
+    )
     expected = _trials(_searched(task, acs.Local(batch=1), 10, strategy=strategy))
     assert _trials(_searched(task, executor, 10, strategy=strategy)) == expected
     assert _trials(_searched(task, executor, 3, 2, 5, strategy=strategy)) == expected
@@ -88,7 +91,10 @@ def test_a_verdict_is_that_of_one_at_a_time(kind: str, monkeypatch: pytest.Monke
 def test_a_stack_that_ran_out_of_memory_is_recorded_and_stays_small(
     monkeypatch: pytest.MonkeyPatch, sqlite_url: str
 ) -> None:
-    task = task_of("mlp", epochs=1)
+    # 64 rows, the fewest that shape learning divides in two
+    task = task_of(
+        "mlp", epochs=1, train=(ROWS[:64], LABELS[:64]), valid=(ROWS[64:72], LABELS[64:72])
+    )
     expected = _trials(_searched(task, acs.Local(batch=1), 12))
     sizes: list[int] = []
 
