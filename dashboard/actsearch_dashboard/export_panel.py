@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch.records import CandidateRecord, TrialRecord
-from actsearch.report import origin
+from actsearch.records import CandidateRecord, TrialRecord, say_pass
+from actsearch.report import curve_trials, family_of, origin
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import csv_text, markdown, one_line
@@ -55,6 +55,12 @@ def _stem(name: str) -> str:
 def _python(view: StudyView, trial: TrialRecord) -> str | None:
     """One file; None, and words, where it cannot be written."""
     if trial.candidate.is_baseline:
+        return None
+    if trial.candidate.learns_shape:
+        family = family_of(trial.number, view.frame())
+        curves = curve_trials(view.store.reader.trials(view.record, family))
+        words = say_pass(trial.number, curves.get(trial.number))
+        st.info(f"No Python for it: {markdown(words)}.", icon=":material/info:")
         return None
     try:
         return _write_python(trial.candidate, one_line(_origin(view, trial)))

@@ -56,6 +56,9 @@ def test_the_curve_and_its_names_are_shown(opened: Opener, shapes: Path, trial: 
     tables = [table.value for table in app.dataframe if list(table.value.columns) == NAMES]
     # of two passes, one became the curve that was named
     assert len(tables) == 1 or trial == "2"
+    # a pass has no activation to be pasted
+    assert ("No Python for it" in text) is (trial == "2")
+    assert any("import torch" in code.value for code in app.code) is (trial != "2")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 import actsearch as acs
 from actsearch.activations import describe
@@ -266,3 +267,52 @@ def test_another_trial_between_changes_nothing() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: Mapping[str, Any], says: str) -> None:
     with pytest.raises(acs.SpaceError, match=says):
         Gradient(**settings)
+
+
+def study_with_passes() -> acs.Study:
+    """Passes 0 and 1, and the curve of the first as trial 2."""
+    study = acs.create_study(study_name="passes", strategy="gradient", direction="minimize")
+    history = learned(np.tanh, np.sin)
+    frozen = dataclasses.replace(history[2].candidate, parents=(0,))
+    records = [*history[:2], dataclasses.replace(history[2], candidate=frozen)]
+    study.__dict__["_trials"] = lambda epochs=False: records
+    return study
+
+
+WAYS_OUT: dict[str, Callable[[Any], Any]] = {
+    "python": acs.to_python,
+    "activation": acs.activation,
+    "place": lambda what: acs.place(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), what),
+    "timm": acs.timm_act_layer,
+    "transformers": lambda what: acs.register_hf("a pass", what),
+    "plot": acs.plot,
+    "cost": lambda what: acs.cost(what, (2, 2)),
+    "enqueued": lambda what: acs.create_study(study_name="other").enqueue_trial(what),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_pass_is_no_activation_whichever_way_it_is_taken(way: str) -> None:
+    first, second, curve_trial = study_with_passes().trials
+    for what in (first, first.candidate):
+        with pytest.raises(
+            acs.ActivationError,
+            match=r"^trial 0 is a pass of shape learning, which has no activation of its own: its curve was trained "
+            r"as trial 2$",
+        ):
+            WAYS_OUT[way](what)
+    for other in (second, second.record, second.record.candidate):
+        with pytest.raises(acs.ActivationError, match="has the curve that it learned"):
+            WAYS_OUT[way](other)
+    WAYS_OUT[way](curve_trial)
+
+
+def test_the_candidate_of_a_pass_has_no_module_and_is_not_placed() -> None:
+    first, *_ = study_with_passes().trials
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    for way in (
+        first.candidate.module, lambda: first.candidate.place(model), lambda: first.candidate.expression,
+    ):  # fmt: skip
+        with pytest.raises(acs.ActivationError, match="its curve was trained as trial 2"):
+            way()
+    assert str(first.candidate) == "a shape that begins as silu"

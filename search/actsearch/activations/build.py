@@ -21,7 +21,7 @@ from actsearch.checks import check_integer
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
 from actsearch.operators import OPERATORS
-from actsearch.records import ActivationRecord, CandidateRecord
+from actsearch.records import ActivationRecord, CandidateRecord, say_pass
 
 __all__ = ["activation", "build_expression", "candidate_record", "count_pieces", "describe"]
 
@@ -84,13 +84,18 @@ def candidate_record(what: Any) -> CandidateRecord | None:
     """What a candidate, a trial, a verdict or one of its lines stands for; None for anything else.
 
     Raises:
-        ActivationError: a line of a verdict that cannot be read.
+        ActivationError: a line of a verdict that cannot be read; a pass of shape learning, which begins with an
+            activation and learns another one.
     """
     if isinstance(what, nn.Module):
         return None
     what = getattr(what, "candidate", what)
     record = what if isinstance(what, CandidateRecord) else getattr(what, "record", None)
-    return record if isinstance(record, CandidateRecord) else None
+    if not isinstance(record, CandidateRecord):
+        return None
+    if record.learns_shape:
+        raise ActivationError(getattr(what, "no_activation", "") or say_pass())
+    return record
 
 
 def _single(record: CandidateRecord) -> ActivationRecord:

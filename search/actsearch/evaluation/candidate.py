@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -29,6 +29,8 @@ class Candidate:
 
     Attributes:
         record: the stored data.
+        no_activation: of a pass of shape learning that is known to be a trial: why it is no activation, and where its
+            curve is.
 
     Example:
         >>> def objective(candidate, run):
@@ -42,6 +44,7 @@ class Candidate:
     """
 
     record: CandidateRecord
+    no_activation: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def of(cls, what: Any, **hyperparameters: Any) -> Candidate:
@@ -51,8 +54,6 @@ class Candidate:
             what: an activation, or a mapping to activations from sites, as :func:`actsearch.place` takes it.
             hyperparameters: settings of a catalog row.
         """
-        if isinstance(what, Candidate):
-            return what
         if (record := candidate_record(what)) is not None:
             return cls(record)
         if isinstance(what, Mapping):
@@ -86,15 +87,17 @@ class Candidate:
             channels: size of axis 1, for parameters learned per channel.
 
         Raises:
-            ActivationError: for the unchanged model, or when channels are needed and missing.
+            ActivationError: for the unchanged model, for a pass of shape learning, or when channels are needed and
+                missing.
         """
-        return activation(describe(self._shared()), channels=channels)
+        return activation(self._shared(), channels=channels)
 
     def place(self, model: nn.Module, *, sample: Any = None) -> Placement:
         """Put the activation into a copy of a model; see :func:`actsearch.place`."""
-        return place(model, self.record, sample=sample)
+        return place(model, self, sample=sample)
 
     def _shared(self) -> ActivationRecord:
+        candidate_record(self)  # refuses what is no activation
         if self.record.single is None:
             raise ActivationError(
                 "this candidate is the model unchanged and has no activation of its own: use "
@@ -103,7 +106,7 @@ class Candidate:
                 else "this candidate has several activations: use candidate.place(model), or choose one of "
                 f"candidate.record.activations: {', '.join(self.record.activations)}"
             )
-        return self.record.single
+        return describe(self.record.single)
 
     def __str__(self) -> str:
         return self.label or "the model unchanged"

@@ -15,6 +15,7 @@ from actsearch.records.candidate import (
     ActivationRecord,
     CandidateRecord,
     Curve,
+    say_pass,
 )
 from actsearch.records.diagnostics import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics
 from actsearch.records.training_settings import OPTIMIZERS, TrainingSettings
@@ -57,4 +58,5 @@ __all__ = [
     "TrainingSettings",
     "TrialRecord",
     "TrialState",
+    "say_pass",
 ]

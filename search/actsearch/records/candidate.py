@@ -28,6 +28,7 @@ __all__ = [
     "ActivationRecord",
     "CandidateRecord",
     "Curve",
+    "say_pass",
 ]
 
 SHARED = "*"
@@ -59,6 +60,23 @@ UNEXPLAINED = "unexplained"
 
 LEARNED_NUMBERS = "learned_numbers"
 """Likewise: of a trial whose activations learn a few numbers, these at the end, as a list for each path of a site."""
+
+
+def say_pass(number: int | None = None, curve: int | None = None) -> str:
+    """Why a pass of shape learning is not an activation, and where its curve is.
+
+    Args:
+        number: of its trial, if that is known.
+        curve: number of the trial that trained its curve, if there is one.
+    """
+    who = "this" if number is None else f"trial {number}"
+    where = (
+        'user_attrs["curves"] of its trial has the curve that it learned, and the best curve of a round is trained as '
+        "a trial of its own"
+        if curve is None
+        else f"its curve was trained as trial {curve}"
+    )
+    return f"{who} is a pass of shape learning, which has no activation of its own: {where}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
 from actsearch.report.shapes import (
     LearnedCurve,
+    curve_trials,
     curves_of,
     family_of,
     names_table,
@@ -53,6 +54,7 @@ __all__ = [
     "pass_of",
     "names_table",
     "family_of",
+    "curve_trials",
     "curves_of",
     "LearnedCurve",
     "COLUMNS",

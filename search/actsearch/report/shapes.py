@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actsearch.records import CURVES, FROZEN, SHAPE, UNEXPLAINED, TrialRecord
+from actsearch.records import CURVES, FROZEN, LEARNED, SHAPE, UNEXPLAINED, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LearnedCurve", "curves_of", "family_of", "names_table", "pass_of", "unexplained_of"]
+__all__ = [
+    "LearnedCurve",
+    "curve_trials",
+    "curves_of",
+    "family_of",
+    "names_table",
+    "pass_of",
+    "unexplained_of",
+]
 
 _GENERATIONS = (
     8  # from a name back to its pass there are three; what another program wrote may be a circle
@@ -71,6 +79,15 @@ def pass_of(trial: TrialRecord, read: Callable[[int], TrialRecord | None]) -> Tr
         parents = current.candidate.parents
         current = read(parents[0]) if parents else None
     return None
+
+
+def curve_trials(trials: Iterable[TrialRecord]) -> dict[int, int]:
+    """By the number of a pass, that of the trial that trained its curve, where there is one."""
+    found: dict[int, int] = {}
+    for trial in trials:
+        if trial.candidate.operation == LEARNED and trial.candidate.parents:
+            found.setdefault(trial.candidate.parents[0], trial.number)
+    return found
 
 
 def family_of(source: int, frame: pd.DataFrame) -> list[int]:

@@ -27,6 +27,7 @@ from actsearch.report import (
     Pruning,
     Verdict,
     best_trial,
+    curve_trials,
     diagnostics_frame,
     first_diagnostics,
     objective_names,
@@ -127,8 +128,9 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """Every trial in order of number."""
-        verdicts = self.verdicts
-        return [self._trial(record, verdicts) for record in self._trials()]
+        verdicts, records = self.verdicts, self._trials()
+        curves = curve_trials(records)
+        return [self._trial(item, verdicts, curves.get(item.number)) for item in records]
 
     @property
     def best_trial(self) -> Trial:
@@ -337,9 +339,12 @@ class Study:
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
 
-    def _trial(self, record: TrialRecord, verdicts: Sequence[Verdict]) -> Trial:
+    def _trial(
+        self, record: TrialRecord, verdicts: Sequence[Verdict], curve: int | None = None
+    ) -> Trial:
         verdicts_on_it = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
-        return Trial(record, self.study_name, next(verdicts_on_it, None), self._read_diagnostics)
+        verdict = next(verdicts_on_it, None)
+        return Trial(record, self.study_name, verdict, self._read_diagnostics, curve)
 
     def _read_diagnostics(self, number: int) -> Diagnostics | None:
         trials = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from actsearch.evaluation import Candidate
-from actsearch.records import Diagnostics, TrialRecord, TrialState
+from actsearch.records import Diagnostics, TrialRecord, TrialState, say_pass
 from actsearch.report import Verdict, unexplained_of
 
 __all__ = ["Trial"]
@@ -38,6 +38,7 @@ class Trial:
     _read_diagnostics: Callable[[int], Diagnostics | None] | None = field(
         default=None, repr=False, compare=False
     )
+    _curve_trial: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def number(self) -> int:
@@ -78,8 +79,12 @@ class Trial:
 
     @property
     def candidate(self) -> Candidate:
-        """What was tried: ``.module()``, ``.place(model)``, ``.formula``."""
-        return Candidate(self.record.candidate)
+        """What was tried: ``.module()``, ``.place(model)``, ``.formula``; of a pass of shape learning, which has no
+        activation of its own, ``.formula`` is where it began."""
+        record = self.record.candidate
+        return Candidate(
+            record, say_pass(self.number, self._curve_trial) if record.learns_shape else ""
+        )
 
     @property
     def reason(self) -> str:
