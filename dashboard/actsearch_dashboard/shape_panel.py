@@ -21,7 +21,7 @@ _COLUMNS = {
     "unexplained": st.column_config.NumberColumn(
         format="%.1e",
         help="Share of the learned curve's variance, under the density of its inputs, that a * name + b leaves "
-        "over, as it was fitted. "
+        "over, with the numbers that it began with, or was fixed at. "
         "Factor and offset do not count: the layers around an activation take them over, and mirror images, too.",
     ),
 }

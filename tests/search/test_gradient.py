@@ -164,11 +164,75 @@ def test_what_a_name_has_learned_is_fixed_to_few_digits_and_whole_where_it_nearl
     name = CandidateRecord.shared(describe("param(1.1) * tanh(param(0.5) * x)"), "name")
     stored = {LEARNED_NUMBERS: {"*.act": [1.98765, -0.34567]}}
     history.append(dataclasses.replace(ended(len(history), name, 0.2), user_attrs=stored))
-    frozen = step(history, context())
-    assert [item.formula for item in frozen] == [
-        "1.99 * tanh(-0.346 * x)", "2 * tanh(-0.346 * x)",
-    ]  # fmt: skip
-    assert {item.operation for item in frozen} == {"frozen name"}
+    (frozen,) = step(history, context())
+    assert frozen.formula == "2 * tanh(-0.346 * x)"
+    assert frozen.operation == "frozen name"
+
+
+def frozen_of(
+    formula: str, sites: Mapping[str, list[float]], function: Callable[[Any], Any] = np.tanh
+) -> CandidateRecord:
+    """What becomes of a name for a curve, by what each site has learned."""
+    where = context()
+    where = dataclasses.replace(where, sites={"*": list(sites)})
+    history = learned(function, function)
+    name = CandidateRecord.shared(describe(formula), "name")
+    trial = ended(len(history), name, 0.2)
+    trial = dataclasses.replace(trial, user_attrs={LEARNED_NUMBERS: dict(sites)})
+    (frozen,) = step([*history, trial], where)
+    return frozen
+
+
+@pytest.mark.parametrize(
+    ("formula", "numbers", "fixed"),
+    [
+        ("sin(param(10.0) * x)", [10.4], "sin(10.4 * x)"),  # 10.5 is another function
+        ("tanh(x) - param(0.5) * relu(x)", [0.546], "tanh(x) - 0.546 * relu(x)"),
+        ("tanh(x) - param(0.5)", [0.493], "tanh(x) - 0.5"),  # an offset, which the next layer has
+        ("param(2.0) * tanh(x) - param(0.04)", [2.01, 0.0472], "2 * tanh(x)"),
+        ("tanh(x) - param(0.7)", [-0.72], "tanh(x) + 0.72"),
+        ("param(0.1) - param(0.7) * sin(4 * x)", [0.01, 0.678], "-0.678 * sin(4 * x)"),
+        ("param(0.1) - param(0.7) * sin(4 * x)", [0.01, -0.678], "0.678 * sin(4 * x)"),
+        ("param(0.1) - sin(4 * x)", [0.01], "-sin(4 * x)"),
+    ],
+)
+def test_one_formula_is_proposed_for_what_a_name_learned_in_its_simplest_writing(
+    formula: str, numbers: list[float], fixed: str
+) -> None:
+    assert frozen_of(formula, {"a.act": numbers}).formula == fixed
+
+
+@pytest.mark.parametrize(
+    ("learned_there", "number"),
+    [
+        ({"a": [0.70], "b": [0.72], "c": [0.74]}, 0.72),  # they agree: the mean
+        ({"a": [-0.174], "b": [0.565]}, 0.565),  # the mean is 0.196, which neither is
+        ({"a": [-0.9], "b": [0.565], "c": [0.625]}, 0.565),  # two against one
+        ({"a": [0.6], "b": [-0.6]}, 0.6),  # of a mean of 0 nothing would be left
+    ],
+    ids=str,
+)
+def test_sites_that_disagree_get_the_numbers_of_one_of_them(
+    learned_there: dict[str, list[float]], number: float
+) -> None:
+    """Of two, those nearer to the learned curve; of more, those nearest to the others."""
+    formula = "relu(x) + param(0.4) * sin(3 * x)"
+    frozen = frozen_of(formula, learned_there, lambda x: np.maximum(x, 0) + 0.4 * np.sin(3 * x))
+    assert frozen.formula == f"relu(x) + {number} * sin(3 * x)"
+
+
+def test_a_name_with_fixed_numbers_says_what_it_leaves_over_itself() -> None:
+    near = frozen_of("param(1.1) * tanh(param(0.9) * x)", {"a": [2.0, 1.0]})
+    far = frozen_of("param(1.1) * tanh(param(0.9) * x)", {"a": [2.0, 0.01]})
+    assert near.attrs[UNEXPLAINED] == {"*": pytest.approx(0, abs=1e-6)}
+    line = np.polyval(np.polyfit(X, np.tanh(X), 1, w=np.sqrt(DENSITY)), X)
+    variance = DENSITY @ np.tanh(X) ** 2
+    assert far.attrs[UNEXPLAINED]["*"] == pytest.approx(
+        DENSITY @ (np.tanh(X) - line) ** 2 / variance, rel=0.02
+    )
+    study = acs.create_study(study_name="frozen", strategy="gradient", direction="minimize")
+    trial = acs.Trial(ended(5, far), study.study_name)
+    assert "of its curve unexplained" in str(trial)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from actsearch.naming.functions import Numbers
 from actsearch.naming.grammar import Grammar
 from actsearch.naming.simplify import Fitted
 
-__all__ = ["Written", "write"]
+__all__ = ["Written", "tidy", "write"]
 
 _SLACK = 1.2  # times the error that a factor of 1 or an offset of 0 may leave: noise moves them by about that much
 _ROUNDING = 1.02  # times the error that a number with fewer digits may leave
@@ -24,6 +24,7 @@ _MOST_DIGITS = 7  # of a number; single precision has no more
 _SAFE_DIGITS = 12  # of a product of numbers, so that 3 * (1 / 3) is 1
 _PRODUCTS = frozenset({"mul", "prod"})
 _SUMS = frozenset({"add", "sum"})
+_SIGNS = frozenset({"add", "sub", "mul", "neg"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _Words:
     def of(cls, found: Fitted, grammar: Grammar) -> _Words:
         """Those of a search space; all of them for a row of the catalog."""
         if found.form.row:
-            return cls(frozenset({"add", "sub", "mul", "neg"}), "mul", "add", lambda tree: True)
+            return cls(_SIGNS, "mul", "add", lambda tree: True)
         return cls(frozenset(grammar.operators), grammar.times, grammar.plus, grammar.allows)
 
     def write(self, core: Expression, factor: float, offset: float) -> Expression | None:
@@ -90,7 +91,7 @@ class _Words:
         try:
             tree = core if factor == 1 else _multiply(core, factor, self.times or "")
             tree = tree if offset == 0 else Call(self.plus or "", (tree, Number(offset)))
-            tree = _tidy(canonical(tree), self.operators)
+            tree = _order(canonical(tree), self.operators)
         except FormulaError:  # a product of constants that is too large
             return None
         return tree if self.allows(tree) else None
@@ -149,13 +150,46 @@ def _round_numbers(tree: Expression) -> Expression:
     return tree
 
 
-def _tidy(tree: Expression, operators: Collection[str]) -> Expression:
+def tidy(tree: Expression) -> Expression:
+    """With signs as people write them: ``x + 0.05`` for ``x - -0.05``, and ``-0.7 * sin(x)`` for ``0 - 0.7 * sin(x)``.
+
+    Numbers that learn may end with another sign than that with which they were written.
+    """
+    return _order(_without_double_signs(tree), _SIGNS)
+
+
+def _without_double_signs(tree: Expression) -> Expression:
+    if not isinstance(tree, Call):
+        return tree
+    arguments = tuple(map(_without_double_signs, tree.arguments))
+    if tree.operator != "sub":
+        return Call(tree.operator, arguments)
+    left, right = arguments
+    if left == Number(0):
+        return _minus(right)
+    positive = _negated(right)
+    return Call("sub", arguments) if positive is None else Call("add", (left, positive))
+
+
+def _minus(tree: Expression) -> Expression:
+    """A term with the other sign."""
+    if (positive := _negated(tree)) is not None:
+        return positive
+    if isinstance(tree, Number):
+        return Number(-tree.value)
+    if isinstance(tree, Call) and tree.operator == "mul" and isinstance(tree.arguments[0], Number):
+        number, rest = tree.arguments
+        return Call("mul", (_minus(number), rest))
+    return Call("neg", (tree,))
+
+
+def _order(tree: Expression, operators: Collection[str]) -> Expression:
     """Numbers behind what they are added to and before what they multiply; minus signs, where there are operators."""
     if not isinstance(tree, Call):
         return tree
-    arguments = tuple(_tidy(item, operators) for item in tree.arguments)
+    arguments = tuple(_order(item, operators) for item in tree.arguments)
     if tree.operator == "mul":
-        return _tidy_product(arguments[0], arguments[1], operators)
+        return _order_product(arguments[0], arguments[1], operators)
     if tree.operator != "add":
         return Call(tree.operator, arguments)
     left, right = arguments
@@ -168,7 +202,7 @@ def _tidy(tree: Expression, operators: Collection[str]) -> Expression:
     return Call("add", (left, right))
 
 
-def _tidy_product(left: Expression, right: Expression, operators: Collection[str]) -> Expression:
+def _order_product(left: Expression, right: Expression, operators: Collection[str]) -> Expression:
     if (
         isinstance(right, Call)
         and right.operator == "mul"

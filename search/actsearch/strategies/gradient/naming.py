@@ -1,40 +1,26 @@
-"""From learned shapes to candidates: names whose numbers learn, and then the same with their numbers fixed."""
+"""From learned shapes to candidates: names whose numbers learn."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from actsearch.activations import describe
 from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, Number, Parameter, parse
 from actsearch.naming import Name, name_curve
-from actsearch.records import (
-    FROZEN,
-    LEARNED_NUMBERS,
-    NAMED,
-    SHARED,
-    UNEXPLAINED,
-    ActivationRecord,
-    CandidateRecord,
-    TrialRecord,
-)
-from actsearch.screening import simplify
+from actsearch.records import NAMED, SHARED, UNEXPLAINED, ActivationRecord, CandidateRecord
 from actsearch.strategies.base import Context
-from actsearch.strategies.gradient.rounds import is_complete
 from actsearch.strategies.gradient.shapes import Shape
 from actsearch.strategies.space import Space
 
-__all__ = ["freeze_names", "name_shapes"]
+__all__ = ["name_shapes"]
 
 _log = logging.getLogger("actsearch")
 
 _USUAL_NOISE = 1e-2  # of a curve of which there is one alone: share of its variance
 _MOST_LEARNED = 8  # numbers of a formula; more are rather a curve than a name
-_DIGITS = 3  # of a learned number, when it is fixed
-_NEAR = 0.05  # so near to a whole or half number, relative to its size, that this is tried as well
 
 
 def name_shapes(
@@ -142,71 +128,3 @@ def _count_numbers(tree: Expression) -> int:
 
     _replace(tree, note)
     return len(found)
-
-
-def freeze_names(
-    trials: Sequence[TrialRecord], count: int, context: Context
-) -> list[CandidateRecord]:
-    """The best names with the numbers that they learned: to few digits, and where these are nearly whole, whole."""
-    sign = -1 if context.direction == "maximize" else 1
-    complete = [trial for trial in trials if is_complete(trial)]
-    complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    candidates = []
-    for trial in complete[:count]:
-        if (items := _learned_items(trial, context)) is None:
-            continue
-        for change in (_few_digits, _whole):
-            fixed = [_fix(item, values, change) for item, values in items]
-            made = context.site_groups.candidate(fixed, FROZEN, (trial.number,))
-            if made not in candidates:
-                candidates.append(made)
-    return candidates
-
-
-def _learned_items(
-    trial: TrialRecord, context: Context
-) -> list[tuple[ActivationRecord, list[float]]] | None:
-    """Each group's activation with its learned numbers, the mean over the group's sites; None where none were seen."""
-    stored = trial.user_attrs.get(LEARNED_NUMBERS)
-    items = context.site_groups.items(trial.candidate)
-    if not isinstance(stored, Mapping) or items is None:
-        return None
-    found = []
-    for keys, item in zip(context.site_groups.keys, items, strict=True):
-        wanted = len(parse(item.formula).parameters)
-        paths = [path for key in keys for path in context.sites.get(key, ())]
-        rows = [row for path in paths if _is_row(row := stored.get(path), wanted)]
-        if wanted and not rows:
-            return None
-        found.append((item, [statistics.fmean(column) for column in zip(*rows, strict=True)]))
-    return found if any(values for _, values in found) else None
-
-
-def _is_row(row: object, wanted: int) -> bool:
-    return isinstance(row, list) and len(row) == wanted and all(
-        isinstance(value, float) and abs(value) < 1e9 for value in row
-    )  # fmt: skip
-
-
-def _fix(
-    item: ActivationRecord, values: Sequence[float], change: Callable[[float], float]
-) -> ActivationRecord:
-    left = iter(values)
-
-    def fix(tree: Expression) -> Expression:
-        if isinstance(tree, Parameter):
-            return Number(change(next(left)))
-        if isinstance(tree, Call):
-            return Call(tree.operator, tuple(fix(argument) for argument in tree.arguments))
-        return tree
-
-    return describe(simplify(fix(parse(item.formula))))
-
-
-def _few_digits(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
-def _whole(value: float) -> float:
-    near = round(2 * value) / 2
-    return near if abs(near - value) <= _NEAR * max(1.0, abs(value)) else _few_digits(value)

@@ -12,7 +12,8 @@ from actsearch.checks import check_field, check_integer
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.records import LEARNED, SHAPE, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature, Strategy
-from actsearch.strategies.gradient.naming import freeze_names, name_shapes
+from actsearch.strategies.gradient.freezing import freeze_names
+from actsearch.strategies.gradient.naming import name_shapes
 from actsearch.strategies.gradient.rounds import Round, current_round, is_complete
 from actsearch.strategies.gradient.shapes import unexplained
 
@@ -32,8 +33,9 @@ class Gradient(Strategy):
     weights. The curve whose copies did best on validation data is a trial of its own, trained and scored like any
     candidate. Then it is named: rows of the catalog as ``a * f(b * x + c) + d``, and composed formulas; the shortest
     within the noise first. The numbers of a name learn in the network, from where they fit the curve, and are then
-    fixed, to few digits: that is the last trial of a name, and its value there decides, not how near it is to the
-    curve. Then another round begins, with the best activation so far.
+    fixed, to few digits: at their mean over the sites of a group, or at those of one site where the sites' functions
+    differ. That is the last trial of a name, and its value there decides, not how near it is to the curve. Then
+    another round begins, with the best trial of the search, the model unchanged aside.
 
     A name stands for its curve up to what the layers around it absorb: factor and offset of what goes in and comes
     out, and with them mirror images.
@@ -97,9 +99,7 @@ class Gradient(Strategy):
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """1 for a pass and for a learned curve; of names as many as there may be."""
         now = current_round(history)
-        if self._learns(now, context) or not now.curves:
-            return 1
-        return 2 * self.names if now.names and not now.frozen else self.names
+        return 1 if self._learns(now, context) or not now.curves else self.names
 
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context
@@ -118,9 +118,8 @@ class Gradient(Strategy):
             return [context.site_groups.candidate(items, LEARNED, (trial.number,))]
         if not now.names:
             return self._name(now, history, context)[:n] or [self._next_round(history, context)]
-        return freeze_names(now.names, self.names, context)[:n] or [
-            self._next_round(history, context)
-        ]
+        frozen = freeze_names(now.names, self.names, now.best(context)[1], context)
+        return frozen[:n] or [self._next_round(history, context)]
 
     def _learns(self, now: Round, context: Context) -> bool:
         done = len(now.learned(context))
@@ -145,7 +144,7 @@ class Gradient(Strategy):
         return _beginning_with(items, context, (trial.number,), self._operation(len(learned)))
 
     def _next_round(self, history: Sequence[TrialRecord], context: Context) -> CandidateRecord:
-        """The first pass of another round, which begins with the best activation so far."""
+        """The first pass of another round, which begins with the best trial but the model unchanged."""
         sign = 1 if context.direction == "maximize" else -1
         groups = context.site_groups
         complete = [
