@@ -10,7 +10,7 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.records import CandidateRecord, TrialRecord, say_pass
-from actsearch.report import curve_trials, family_of, origin
+from actsearch.report import chosen_rate, curve_trials, family_of, origin
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.text import csv_text, markdown, one_line
@@ -80,7 +80,7 @@ def _origin(view: StudyView, trial: TrialRecord) -> str:
     for _, verdict in reversed(view.verdicts()):
         if (row := verdict.row(trial.number)) is not None:
             return origin(view.record.name, trial, verdict, row)
-    return origin(view.record.name, trial, None, None)
+    return origin(view.record.name, trial, None, None, chosen_rate(view.record.user_attrs))
 
 
 def _json(view: StudyView, trial: TrialRecord) -> str:

@@ -243,6 +243,22 @@ def step_that_trains(model: Any, batch: Any) -> Tensor:
     return F.mse_loss(model(batch[0]), batch[1])
 
 
+def finite_with_relu_alone(output: Tensor, target: Tensor) -> Tensor:
+    """As a loss that the slopes of a function of its own, in a range of its own, make infinite."""
+    loss = F.mse_loss(output, target)
+    return loss * (float("nan") if "Interpolation" in graph_of(loss) else 1.0)
+
+
+def graph_of(tensor: Tensor) -> str:
+    names: list[str] = []
+    open_nodes = [tensor.grad_fn]
+    while open_nodes and len(names) < 200:
+        if (node := open_nodes.pop()) is not None:
+            names.append(node.name())
+            open_nodes += [following for following, _ in node.next_functions]
+    return " ".join(names)
+
+
 def mean_error(model: nn.Module, batches: Any) -> dict[str, float]:
     return {"mse": sum(F.mse_loss(model(x), y).item() for x, y in batches)}
 
@@ -259,6 +275,9 @@ def mean_error(model: nn.Module, batches: Any) -> dict[str, float]:
         ({"train": DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=70))}, "a sampler, batches or"),
         ({"train": DataLoader(DATA, sampler=SequentialSampler(range(70)))}, "a sampler, batches or"),
         ({"diagnostics": False}, "leave out diagnostics=False"),
+        ({"loss": lambda o, t: F.mse_loss(o, t) * float("nan")},
+         r"^the task's own loss is not finite in a fresh model with relu\(x\), .*: mend the task's loss or data$"),
+        ({"loss": finite_with_relu_alone}, "though with the activation itself it is finite"),
         ({"model": lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Detached(), nn.Linear(8, 1))},
          "no gradient arrives at the activation"),
         ({"model": lambda: nn.Sequential(nn.Linear(4, 8), acs.activation("step"), nn.Linear(8, 1))},
@@ -297,7 +316,10 @@ def run_pass(made: acs.Task, record: CandidateRecord, number: int = 1) -> Outcom
 def test_a_pass_is_an_outcome_with_its_curve_and_its_cost() -> None:
     outcome = run_pass(task(), CandidateRecord({"*": RELU}, SHAPE))
     assert outcome.state is acs.TrialState.PRUNED
-    assert "a pass of shape learning" in outcome.reason
+    assert (
+        "fresh copies of the model, trained up to epoch 4 with one curve; it took"
+        in outcome.reason
+    )
     curve = outcome.user_attrs[CURVES]["*"]
     assert len(curve["x"]) == len(curve["y"]) == len(curve["density"])
     assert 0 < outcome.user_attrs[TRAININGS] < 4
@@ -410,6 +432,9 @@ def test_each_group_has_a_curve_of_its_own() -> None:
     record = CandidateRecord({"1": RELU, "3": describe("tanh")}, SHAPE)
     curves = run_pass(task(), record).user_attrs[CURVES]
     assert list(curves) == ["1", "3"]
+    outcome = run_pass(task(steps=8, eval_every=4), record)
+    assert "up to step " in outcome.reason
+    assert "with one curve for each group of sites;" in outcome.reason
     assert curves["1"] != curves["3"]
 
 

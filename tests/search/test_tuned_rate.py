@@ -62,6 +62,34 @@ def rows(made: acs.Study) -> list[Any]:
     return [(t.number, t.candidate.label, t.state, t.value) for t in made.trials]
 
 
+@pytest.mark.parametrize("way", ["read", "callback"])
+def test_a_trial_is_written_with_the_rate_that_it_trained_at(way: str) -> None:
+    made, seen = study(), []
+    made.optimize(
+        task(),
+        n_trials=2,
+        show_progress_bar=False,
+        callbacks=[lambda _, trial: seen.append(trial)],
+    )
+    used = made.user_attrs["learning_rate"]["used"]
+    assert used != SLOW
+    by_way = {"read": made.trials[1], "callback": seen[-1]}
+    code = acs.to_python(by_way[way])
+    said = f"Trials trained with learning rate {used:.3g}, which the study chose in the place of 0.0001."
+    assert said in " ".join(code.split())
+    assert f"\nLEARNING_RATE = {used!r}\n" in code
+    names: dict[str, Any] = {}
+    exec(code, names)  # it is a file
+    assert names["LEARNING_RATE"] == used
+
+
+def test_a_trial_that_trained_at_the_tasks_own_rate_is_written_without_one() -> None:
+    made = study()
+    run(made, 2, task(tune_lr=False))
+    assert "LEARNING_RATE" not in acs.to_python(made.trials[1])
+    assert "learning rate" not in acs.to_python(made.trials[1])
+
+
 def plain_value(lr: float) -> float:
     """What the model unchanged reaches at a rate under the study's seed, without a study."""
     (seed,) = seed_list(0, "search", 1)

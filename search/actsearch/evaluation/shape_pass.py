@@ -27,6 +27,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.seeds import derive
+from actsearch.task import Task
 from actsearch.training.loop import seed_streams
 from actsearch.training.measures import NonFinite
 from actsearch.training.shape import (
@@ -74,7 +75,7 @@ def run_shape_pass(analysis: TaskAnalysis, request: Request) -> Outcome:
                 if not stacked:
                     raise
             else:
-                return _outcome(shape, [member.seed for member in members])
+                return _outcome(shape, [member.seed for member in members], analysis.task)
     except Exception as error:  # the user's model, data or loss: anything
         return Outcome(TrialState.FAILED, None, reason=f"shape learning: {_first_line(error)}")
     raise AssertionError("one of the ways returns")
@@ -88,7 +89,7 @@ def check_shape_learning(analysis: TaskAnalysis, record: CandidateRecord) -> Non
         record: where the first pass begins.
 
     Raises:
-        TaskError: the data cannot be divided, or no gradient arrives at an activation.
+        TaskError: the data cannot be divided, the loss is not finite, or no gradient arrives at an activation.
     """
     if not analysis.task.diagnostics:
         raise TaskError(
@@ -100,6 +101,11 @@ def check_shape_learning(analysis: TaskAnalysis, record: CandidateRecord) -> Non
         check_shape(analysis.task, members, curves, RECIPE)
     except ActsearchError:
         raise
+    except NonFinite as error:
+        raise TaskError(
+            f"{error} in a fresh model with {_as_tried(record).label}, which is where shape learning begins: mend the "
+            "task's loss or data"
+        ) from error
     except Exception as error:  # the user's model, data or loss: anything
         raise TaskError(
             f"shape learning is not possible with this task, as its loss on data that are held back cannot be "
@@ -189,21 +195,22 @@ def _put(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, module)
 
 
-def _outcome(shape: LearnedShape, seeds: Sequence[int]) -> Outcome:
+def _outcome(shape: LearnedShape, seeds: Sequence[int], task: Task) -> Outcome:
     seconds = shape.seconds / len(seeds)
     evaluations = tuple(
         EvaluationRecord(seed, epochs[-1].valid_metric, {}, epochs, seconds)
         for seed, epochs in zip(seeds, shape.epochs, strict=True)
     )
     values = [item.value for item in evaluations if item.value is not None]
-    last = shape.epochs[0][-1].epoch
+    last = f"{'epoch' if task.steps is None else 'step'} {shape.epochs[0][-1].epoch}"
+    curves = "one curve" if len(shape.x) == 1 else "one curve for each group of sites"
     return Outcome(
         TrialState.PRUNED,
         statistics.fmean(values) if len(values) == len(seeds) else None,
         statistics.stdev(values) if len(values) > 1 else None,
         evaluations,
-        reason=f"a pass of shape learning: {len(seeds)} fresh copies of the model, trained up to {last} with one curve "
-        f"for each group of sites; it took as long as {shape.trainings:.2g} trainings",
+        reason=f"a pass of shape learning: {len(seeds)} fresh copies of the model, trained up to {last} with "
+        f"{curves}; it took as long as {shape.trainings:.2g} trainings",
         seconds=shape.seconds,
         user_attrs={CURVES: _as_json(shape), TRAININGS: round(shape.trainings, 3)},
     )

@@ -19,8 +19,8 @@ from actsearch.export.subject import make_class_name, resolve_records
 from actsearch.export.words import escape_comment, escape_docstring
 from actsearch.expression import Call, Expression, Parameter, Variable
 from actsearch.operators import Operator
-from actsearch.records import ActivationRecord, TrialRecord
-from actsearch.report import Verdict, VerdictRow, origin
+from actsearch.records import ActivationRecord, TrainingSettings, TrialRecord
+from actsearch.report import Recipe, Verdict, VerdictRow, origin
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,8 @@ def to_python(
     Its parameters start as in the search; those learned per channel take ``channels`` in the constructor, and
     ``channel_axis`` (1 by default; -1 where channels come last, as behind ``nn.Linear`` over sequences).
     With learned values they start there instead, and the number of channels is that of the values.
-    Behind a verdict's activation stand the learning rate that it won at, and the optimizer with its groups.
+    Behind a verdict's activation stand the learning rate that it won at, and the optimizer with its groups; behind a
+    trial's the learning rate, where its study has chosen one in the place of the task's.
     Maxout takes ``channel_axis``, and its docstring says how wide the layer before it must be.
 
     Args:
@@ -126,22 +127,29 @@ def to_python(
 
 
 def _training_code(file: str, what: Any) -> str:
-    """How to train it: of a verdict, and of a trial that one has compared."""
-    row: VerdictRow | None = None
-    verdict = what if isinstance(what, Verdict) else getattr(what, "verdict", None)
-    if isinstance(what, Verdict):
-        row = what.winner
-    elif isinstance(verdict, Verdict) and isinstance(trial := what.record, TrialRecord):
-        row = verdict.row(trial.number)
-    if row is None or not isinstance(verdict, Verdict):
+    """How to train it: of a verdict, of a trial that one has compared, and of one whose study has chosen its rate."""
+    if (recipe := _recipe(what)) is None:
         return ""
     learning = [
         part.name
         for part in ast.parse(file).body
         if isinstance(part, ast.ClassDef) and "nn.Parameter(" in ast.unparse(part)
     ]
-    code = verdict.recipe(row).code(learning)
+    code = recipe.code(learning)
     return f"\n\n{code}" if code else ""
+
+
+def _recipe(what: Any) -> Recipe | None:
+    if isinstance(what, Verdict):
+        return what.recipe(what.winner)
+    if not isinstance(trial := getattr(what, "record", None), TrialRecord):
+        return None
+    verdict, rate = what.verdict, what.chosen_rate
+    if isinstance(verdict, Verdict) and (row := verdict.row(trial.number)) is not None:
+        return verdict.recipe(row)
+    if rate is None:
+        return None
+    return Recipe(trial.candidate.label, rate.used, settings=TrainingSettings(rate.given))
 
 
 def _class_body(
@@ -171,7 +179,7 @@ def _origin(what: Any) -> str:
     if isinstance(trial := getattr(what, "record", None), TrialRecord):
         verdict = what.verdict
         row = None if verdict is None else verdict.row(trial.number)
-        return origin(what.study_name, trial, verdict, row)
+        return origin(what.study_name, trial, verdict, row, what.chosen_rate)
     return ""
 
 

@@ -13,6 +13,7 @@ from actsearch.report.diagnostics import (
     pooled_histogram,
     remarks,
 )
+from actsearch.report.learning_rate import RATE, ChosenRate, chosen_rate
 from actsearch.report.provenance import origin
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
@@ -58,6 +59,9 @@ __all__ = [
     "curves_of",
     "LearnedCurve",
     "COLUMNS",
+    "ChosenRate",
+    "RATE",
+    "chosen_rate",
     "KeptWeights",
     "Measured",
     "Pruning",

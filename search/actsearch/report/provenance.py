@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from actsearch.records import TrialRecord
+from actsearch.report.learning_rate import ChosenRate
 from actsearch.report.verdict import Verdict, VerdictRow
 
 __all__ = ["origin"]
 
 
 def origin(
-    study_name: str, trial: TrialRecord | None, verdict: Verdict | None, row: VerdictRow | None
+    study_name: str,
+    trial: TrialRecord | None,
+    verdict: Verdict | None,
+    row: VerdictRow | None,
+    rate: ChosenRate | None = None,
 ) -> str:
     """Study, trial and verdict as sentences; what is not known is left out.
 
@@ -18,6 +23,7 @@ def origin(
         trial: the trial, if it is at hand.
         verdict: the confirmation that compared it, if there is one.
         row: its line there, or a line alone.
+        rate: that its study chose for its trials, if it did; a verdict has rates of its own.
     """
     number = trial.number if trial is not None else row.number if row is not None else None
     words = [f"Study {study_name}"] if study_name else []
@@ -25,6 +31,8 @@ def origin(
     lines = [", ".join(words) + "."] if words else []
     if trial is not None and trial.value is not None:
         lines.append(f"Its score in the search was {trial.value:.6g}.")
+        if rate is not None and row is None:
+            lines.append(str(rate))
     if verdict is not None and row is not None:
         lines.append(verdict.remark(row))
     elif row is not None and row.verdict != "baseline":

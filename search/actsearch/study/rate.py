@@ -8,6 +8,7 @@ from typing import Any
 
 from actsearch.evaluation import Subject
 from actsearch.records import StudyRecord
+from actsearch.report import RATE, chosen_rate
 from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.study.rate_grid import RateGrid
@@ -22,12 +23,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger("actsearch")
-
-RATE = "learning_rate"
-"""Key of the study's user attributes: the rates that were tried, with their scores, and the one that is used.
-
-Until one is chosen it has the scores that are there; it is absent where none is to be chosen, as in studies that were
-stored before."""
 
 _FRESH_SEEDS = (
     2  # under which a better rate has to prove itself: the best of several is partly luck
@@ -86,12 +81,8 @@ def stored_rate(study: StudyRecord, subject: Subject) -> float | None:
 
     A task whose ``lr`` was changed since, and accepted, is trained at that.
     """
-    if not isinstance(known := study.user_attrs.get(RATE), dict):
-        return None
-    given, used = known.get("given"), known.get("used")
-    if given != subject.learning_rate or used == given:
-        return None
-    return used if isinstance(used, float) and 0 < used < float("inf") else None
+    chosen = chosen_rate(study.user_attrs)
+    return chosen.used if chosen and chosen.given == subject.learning_rate else None
 
 
 def choose_rate(

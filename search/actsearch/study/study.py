@@ -27,6 +27,7 @@ from actsearch.report import (
     Pruning,
     Verdict,
     best_trial,
+    chosen_rate,
     curve_trials,
     diagnostics_frame,
     first_diagnostics,
@@ -231,10 +232,7 @@ class Study:
         driver = Driver(self._storage, self._record, objective, executor, lambda: self._stop)
         self._record = driver.prepare(accept_changed_task=accept_changed_task)
         listeners = [
-            lambda record, call=callback: call(
-                self, Trial(record, self.study_name, None, self._read_diagnostics)
-            )
-            for callback in callbacks
+            lambda record, call=callback: call(self, self._ended(record)) for callback in callbacks
         ]
         driver.run(limits, listeners, show_progress_bar)
 
@@ -337,14 +335,21 @@ class Study:
         return [verdict for _, verdict in read_verdicts((i.created, i.verdict) for i in stored)]
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
+        self._read_again()  # a rate may have been chosen since
         return resolve_duplicates(self._storage.trials(self._record.id, epochs=epochs))
+
+    def _ended(self, record: TrialRecord) -> Trial:
+        """For a callback."""
+        self._read_again()
+        return self._trial(record, ())
 
     def _trial(
         self, record: TrialRecord, verdicts: Sequence[Verdict], curve: int | None = None
     ) -> Trial:
         verdicts_on_it = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
         verdict = next(verdicts_on_it, None)
-        return Trial(record, self.study_name, verdict, self._read_diagnostics, curve)
+        rate = chosen_rate(self._record.user_attrs)
+        return Trial(record, self.study_name, verdict, self._read_diagnostics, rate, curve)
 
     def _read_diagnostics(self, number: int) -> Diagnostics | None:
         trials = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from actsearch.evaluation import Candidate
 from actsearch.records import Diagnostics, TrialRecord, TrialState, say_pass
-from actsearch.report import Verdict, unexplained_of
+from actsearch.report import ChosenRate, Verdict, unexplained_of
 
 __all__ = ["Trial"]
 
@@ -22,6 +22,7 @@ class Trial:
         record: everything that is stored of it (without evaluations).
         study_name: the study it belongs to.
         verdict: the newest verdict with a line for it, if it was confirmed.
+        chosen_rate: the learning rate that its study has chosen in the place of the task's; None where it has not.
 
     Example:
         >>> study = acs.create_study(study_name="demo", direction="minimize", strategy="random")
@@ -38,6 +39,7 @@ class Trial:
     _read_diagnostics: Callable[[int], Diagnostics | None] | None = field(
         default=None, repr=False, compare=False
     )
+    chosen_rate: ChosenRate | None = None
     _curve_trial: int | None = field(default=None, repr=False, compare=False)
 
     @property

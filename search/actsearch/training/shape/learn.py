@@ -116,7 +116,9 @@ def check_shape(
     """Divide the data and take one gradient, as :func:`learn_shape` will; the models are used up.
 
     Raises:
-        TaskError: the data cannot be divided, no gradient arrives at a curve, or the optimizer takes closures.
+        TaskError: the data cannot be divided, no gradient arrives at a curve, the loss is finite with the activation
+            but not with a curve in its place, or the optimizer takes closures.
+        NonFinite: the loss is not finite with the activation itself.
     """
     copies = AloneCopies(_divide(task, recipe, len(members), 0), members, 1)
     optimizer = copies.runs[0].update.optimizer
@@ -125,11 +127,21 @@ def check_shape(
             f"shape learning changes the activation between the steps of the weights, and {type(optimizer).__name__} "
             "builds on a loss that stays the same: give another optimizer, or choose another strategy"
         )
-    for curve in curves.values():
-        curve.begin(-recipe.reach, recipe.reach)
-    update = CurveUpdate(list(curves.values()), recipe, 0, 1)
-    with copies.environment(), learning(curves.values()):
-        copies.on_held_data(update.take)
+    with copies.environment():
+        try:
+            copies.on_held_data(lambda losses: None)
+        except NonFinite:
+            raise NonFinite("the task's own loss is not finite") from None
+        for curve in curves.values():
+            curve.begin(-recipe.reach, recipe.reach)
+        update = CurveUpdate(list(curves.values()), recipe, 0, 1)
+        try:
+            with learning(curves.values()):
+                copies.on_held_data(update.take)
+        except NonFinite as error:
+            raise TaskError(
+                f"{error}, though with the activation itself it is finite: choose another strategy"
+            ) from None
 
 
 def _divide(task: Task, recipe: ShapeRecipe, copies: int, seed: int) -> list[Part]:
