@@ -380,3 +380,15 @@ def test_the_candidate_of_a_pass_has_no_module_and_is_not_placed() -> None:
         with pytest.raises(acs.ActivationError, match="its curve was trained as trial 2"):
             way()
     assert str(first.candidate) == "a shape that begins as silu"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"pruner": acs.SuccessiveHalving()}, {"directions": ["minimize", "minimize"]}],
+    ids=["pruner", "objectives"],
+)
+def test_what_the_strategy_does_not_do_is_refused_when_a_study_is_made(
+    settings: Mapping[str, Any],
+) -> None:
+    with pytest.raises(acs.ActsearchError, match="gradient"):
+        acs.create_study(study_name="s", strategy="gradient", **settings)
