@@ -221,6 +221,38 @@ def test_sites_that_disagree_get_the_numbers_of_one_of_them(
     assert frozen.formula == f"relu(x) + {number} * sin(3 * x)"
 
 
+def test_two_names_that_become_one_function_are_tried_once() -> None:
+    history = learned(np.tanh, np.tanh)
+    for value, formula, numbers in (
+        (0.3, "tanh(x) - param(0.5)", [0.6]),
+        (0.2, "param(1.1) * tanh(x) - param(0.5)", [1.5, 0.7]),
+        (0.1, "sin(param(1.1) * x)", [0.8]),
+    ):
+        trial = ended(len(history), CandidateRecord.shared(describe(formula), "name"), value)
+        history.append(
+            dataclasses.replace(trial, user_attrs={LEARNED_NUMBERS: {"*.act": numbers}})
+        )
+    frozen = step(history, context())
+    assert [item.formula for item in frozen] == ["sin(0.8 * x)", "1.5 * tanh(x) - 0.7"]
+    assert [item.parents for item in frozen] == [(5,), (4,)]
+
+
+def test_a_group_whose_curve_has_no_name_keeps_its_points_beside_frozen_names() -> None:
+    where = context(groups=GROUPS)
+    history = learned(np.tanh, np.tanh, where=where)
+    points = history[-1].candidate.activations["b.*"]
+    assert points.name == "linear_spline"
+    name = CandidateRecord(
+        {"a.*": describe("param(1.1) * tanh(param(0.9) * x)"), "b.*": points}, "name"
+    )
+    stored = {LEARNED_NUMBERS: {"a.act": [2.0, 1.0]}}
+    history.append(dataclasses.replace(ended(len(history), name, 0.2), user_attrs=stored))
+    (frozen,) = step(history, where)
+    assert frozen.activations["a.*"].formula == "2 * tanh(x)"
+    assert frozen.activations["b.*"] == points
+    assert list(frozen.attrs[UNEXPLAINED]) == ["a.*"]
+
+
 def test_a_name_with_fixed_numbers_says_what_it_leaves_over_itself() -> None:
     near = frozen_of("param(1.1) * tanh(param(0.9) * x)", {"a": [2.0, 1.0]})
     far = frozen_of("param(1.1) * tanh(param(0.9) * x)", {"a": [2.0, 0.01]})

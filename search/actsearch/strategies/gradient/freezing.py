@@ -59,19 +59,35 @@ def freeze_names(
     sign = -1 if context.direction == "maximize" else 1
     complete = [trial for trial in trials if is_complete(trial)]
     complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    candidates: list[CandidateRecord] = []
+    found: dict[int, list[ActivationRecord]] = {}
     for trial in complete[:count]:
-        if (items := _frozen_items(trial, shapes, context)) is None:
-            continue
-        made = context.site_groups.candidate(items, FROZEN, (trial.number,))
-        if made not in candidates:
-            errors = {
-                keys[0]: float(f"{_unexplained(item, shape):.3g}")
-                for keys, item, shape in zip(context.site_groups.keys, items, shapes, strict=True)
-                if item.name != "linear_spline"  # a curve without a name
-            }
-            candidates.append(dataclasses.replace(made, attrs={UNEXPLAINED: errors}))
-    return candidates
+        items = _frozen_items(trial, shapes, context)
+        if items is not None and not any(_are_alike(items, old, shapes) for old in found.values()):
+            found[trial.number] = items
+    return [_candidate(items, number, shapes, context) for number, items in found.items()]
+
+
+def _candidate(
+    items: Sequence[ActivationRecord], parent: int, shapes: Sequence[Shape], context: Context
+) -> CandidateRecord:
+    """With what its activations leave over of their curves."""
+    made = context.site_groups.candidate(items, FROZEN, (parent,))
+    errors = {
+        keys[0]: float(f"{float(_shares(shape.y, _compute(item, shape.x)[None], shape)[0]):.3g}")
+        for keys, item, shape in zip(context.site_groups.keys, items, shapes, strict=True)
+        if item.name != "linear_spline"  # a curve without a name
+    }
+    return dataclasses.replace(made, attrs={UNEXPLAINED: errors})
+
+
+def _are_alike(
+    items: Sequence[ActivationRecord], others: Sequence[ActivationRecord], shapes: Sequence[Shape]
+) -> bool:
+    """Whether two candidates have nearly the same function in every group, up to factor and offset."""
+    return all(
+        _shares(_compute(other, shape.x), _compute(item, shape.x)[None], shape)[0] <= _SAME
+        for item, other, shape in zip(items, others, shapes, strict=True)
+    )
 
 
 def _frozen_items(
@@ -157,16 +173,10 @@ def _whole(value: float) -> float:
     return near if abs(near - value) <= _NEAR * max(1.0, abs(value)) else _few_digits(value)
 
 
-def _unexplained(item: ActivationRecord, shape: Shape) -> float:
-    """Share of a shape's variance under its density that ``a * item + b`` leaves over."""
-    values = _compute(parse(item.formula), shape.x)
-    return float(_shares(shape.y, values[None], shape)[0])
-
-
-def _compute(tree: Expression, x: Array) -> Array:
+def _compute(what: Expression | ActivationRecord, x: Array) -> Array:
     """Values at points ``(n,)``; those of a formula that cannot be computed are NaN."""
     try:
-        module = build_at_start(describe(tree)).double().eval()
+        module = build_at_start(describe(what)).double().eval()
         return np.asarray(sample(module, x.tolist()).y, dtype=np.float64)
     except ActsearchError:
         return np.full_like(x, np.nan)
