@@ -55,7 +55,7 @@ class Candidate:
             hyperparameters: settings of a catalog row.
         """
         if (record := candidate_record(what)) is not None:
-            return cls(record)
+            return what if isinstance(what, cls) else cls(record)
         if isinstance(what, Mapping):
             return cls(_record_by_site(what))
         return cls(CandidateRecord.shared(describe(what, **hyperparameters), operation="user"))
