@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from typing import Any, ClassVar
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import build_expression, describe
 from actsearch.checks import check_field, check_integer, check_share
-from actsearch.errors import SpaceError
+from actsearch.errors import ActsearchError, SpaceError
+from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature, objective_points
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
@@ -32,10 +34,15 @@ from actsearch.strategies.population import (
     seeded_random,
     tournament,
 )
+from actsearch.strategies.surrogate import promising
 
 __all__ = ["Genetic"]
 
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
+_MORE = 2  # times as many promising children as are wanted: of some only their identity says that they are not new
+
+Bred = tuple[Expression, str, tuple[int, ...]]
+"""A child's formula, the operation, and the numbers of the trials it comes from."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Genetic(BySite):
         batch: candidates in each later one.
         tournament: individuals that compete to be a parent.
         crossover: share of children with two parents.
+        bred: children that are bred for each batch, of which those are trained that promise most by what was trained
+            before (a Gaussian process over the functions' values and slopes, expected improvement).
 
     Example:
         >>> acs.create_study(study_name="evolved", strategy=acs.Genetic(population=32, crossover=0.5))
@@ -77,13 +86,14 @@ class Genetic(BySite):
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
     population: int = 64
     elites: int = 4
-    first_batch: int = 32
-    batch: int = 24
+    first_batch: int = 16
+    batch: int = 8
     tournament: int = 3
     crossover: float = 0.35
+    bred: int = 300
 
     def __post_init__(self) -> None:
-        for name in ("population", "elites", "first_batch", "batch", "tournament"):
+        for name in ("population", "elites", "first_batch", "batch", "tournament", "bred"):
             check_field(self, name, check_integer, SpaceError, low=1)
         check_field(self, "crossover", check_share, SpaceError)
 
@@ -105,7 +115,11 @@ class Genetic(BySite):
             if len(breeding.population) < self.tournament:
                 _add_first(batch, n, context, breeding.pset)
                 return batch.accepted
-            for _ in range(n):
+            for bred in breeding.promising(members, n):
+                if len(batch.accepted) == n:
+                    break
+                batch.add(functools.partial(_finish, bred, context), 1)
+            for _ in range(n - len(batch.accepted)):
                 batch.add(lambda: breeding.child([0]), _ATTEMPTS)
         return batch.accepted
 
@@ -155,6 +169,30 @@ class _Breeding(GroupSampler):
             items[group], operation = self.vary(items[group])
         return items, operation, (first.number,)
 
+    def promising(self, members: Sequence[Member], n: int) -> list[Bred]:
+        """Of many children those that promise most, some more than n as not all will do, best first."""
+        bred: dict[Expression, Bred] = {}
+        known = {build_expression(member.items[0]) for member in members}
+        for _ in range(self._settings.bred):
+            with contextlib.suppress(ActsearchError):  # numbers grew beyond the limits
+                tree, operation, parents = self._breed()
+                if tree not in known and self._context.space.allows(tree):
+                    bred.setdefault(tree, (tree, operation, parents))
+        made = list(bred.values())
+        places = promising(members, [tree for tree, _, _ in made], _MORE * n, self._context)
+        return [made[place] for place in places]
+
+    def _breed(self) -> Bred:
+        """A child as it is, without a look at whether it is new or could be shorter."""
+        first = self.parent()
+        tree = build_expression(first.items[0])
+        if random.random() < self._settings.crossover:
+            second = self.parent()
+            other = build_expression(second.items[0])
+            return crossover(tree, other), "crossover", (first.number, second.number)
+        operation, child = mutate(tree, self.pset)
+        return child, operation, (first.number,)
+
     def mix(self, state: BySiteState, rng: random.Random) -> Child:
         """A child of the population."""
         return self.child(state.choose_groups(rng))
@@ -173,6 +211,12 @@ class _Breeding(GroupSampler):
     def _cross(self, first: ActivationRecord, second: ActivationRecord) -> ActivationRecord:
         tree = crossover(build_expression(first), build_expression(second))
         return compose(tree, self._context.space)
+
+
+def _finish(bred: Bred, context: Context) -> Child:
+    """A bred formula without the parts that change nothing."""
+    tree, operation, parents = bred
+    return [compose(tree, context.space)], operation, parents
 
 
 def _parents(members: Iterator[Member]) -> Iterator[Member]:

@@ -1,0 +1,107 @@
+"""How alike two functions are, as far as a network can tell: a kernel over their curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from actsearch.naming.functions import Numbers
+from actsearch.strategies.surrogate.curves import COUNT, SCALES, mirror
+
+__all__ = ["Features", "covariance", "describe_curves"]
+
+_BLOCKS = (len(SCALES), COUNT)
+_SHAPE, _SLOPE, _GAIN, _SHIFT = 1.0, 0.3, 0.3, 0.15
+"""Weights of what two functions may differ in."""
+
+_TINY = 1e-6
+_STEEP = 4.0  # slopes count up to so many standard deviations per one of the input
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a kernel compares, of f(x) and of f(-x).
+
+    Attributes:
+        plain: of f(x); (functions, features).
+        turned: of f(-x).
+    """
+
+    plain: Numbers
+    turned: Numbers
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def take(self, places: list[int]) -> Features:
+        """Of some of the functions."""
+        return Features(self.plain[places], self.turned[places])
+
+
+def describe_curves(curves: Numbers) -> Features:
+    """Features of curves; those of -f are the negative ones, but for the gain.
+
+    At each scale of the input: the values less their mean in their standard deviation, the slopes in it, how large
+    the deviation is (a gain of the layer, which an initialisation does not make up for), and the mean in it.
+
+    Args:
+        curves: values and slopes; (functions, 2, points).
+    """
+    return Features(_features(curves), _features(mirror(curves)))
+
+
+def _features(curves: Numbers) -> Numbers:
+    values, slopes = (part.reshape(-1, *_BLOCKS) for part in (curves[:, 0], curves[:, 1]))
+    scales = np.array(SCALES)[:, None]
+    means = values.mean(-1, keepdims=True)
+    deviations = np.maximum(values.std(-1, keepdims=True), _TINY)
+    shape = (values - means) / deviations
+    steepness = np.clip(slopes * scales / deviations, -_STEEP, _STEEP)
+    gain = np.log(deviations / scales).clip(-4.0, 4.0)[..., 0]
+    shift = (means / deviations).clip(-3.0, 3.0)[..., 0]
+    share = (len(SCALES) * COUNT) ** -0.5
+    per_scale = len(SCALES) ** -0.5
+    return np.concatenate(
+        [
+            _SHAPE * share * shape.reshape(len(values), -1),
+            _SLOPE * share * steepness.reshape(len(values), -1),
+            _SHIFT * per_scale * shift,
+            _GAIN * per_scale * gain,  # last: the sign of f changes all others
+        ],
+        axis=1,
+    )
+
+
+def covariance(a: Features, b: Features, length: float) -> Numbers:
+    """1 for equal functions, towards 0 for different ones; (len(a), len(b)).
+
+    The mean over f(x), -f(x), f(-x) and -f(-x), which train alike between symmetrically initialised layers, is
+    positive definite and the same for each of the four.
+
+    Args:
+        a, b: features.
+        length: distance at which two functions tell little about each other.
+    """
+    gains = len(SCALES)
+    flip = np.ones(a.plain.shape[1])
+    flip[:-gains] = -1.0
+    images = [b.plain, b.plain * flip, b.turned, b.turned * flip]
+    total = np.sum([_similar(a.plain, image, length) for image in images], axis=0)
+    kernel: Numbers = total / np.sqrt(np.outer(_self(a, flip, length), _self(b, flip, length)))
+    return kernel
+
+
+def _self(a: Features, flip: Numbers, length: float) -> Numbers:
+    """What a function has in common with its own four images."""
+    images = (a.plain, a.plain * flip, a.turned, a.turned * flip)
+    own: Numbers = np.sum(
+        [np.exp(-0.5 * np.square(a.plain - image).sum(1) / length**2) for image in images], axis=0
+    )
+    return own
+
+
+def _similar(a: Numbers, b: Numbers, length: float) -> Numbers:
+    squares = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
+    similar: Numbers = np.exp(-0.5 * np.maximum(squares, 0.0) / length**2)
+    return similar

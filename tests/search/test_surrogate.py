@@ -1,0 +1,183 @@
+"""What a search makes of earlier trials: functions as curves, how alike they are, and which one to train next."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+import actsearch as acs
+from actsearch.activations import value_and_gradient
+from actsearch.naming.functions import Numbers
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
+from actsearch.strategies import Context, Space
+from actsearch.strategies.population import Member
+from actsearch.strategies.surrogate.curves import compute_curve, mirror, points
+from actsearch.strategies.surrogate.kernel import covariance, describe_curves
+from actsearch.strategies.surrogate.process import Process, normal_scores
+from actsearch.strategies.surrogate.promising import promising
+
+NAMES = ("tanh(x)", "sin(3*x)", "x*sigmoid(param(1.5)*x)", "exp(-x*x)", "cos(x)*tanh(x)", "elu(x)")
+POOL = (
+    "tanh(x)", "sin(x)", "x*cos(x)", "gauss(x)", "x*x", "relu(x)", "abs(x)", "cos(2*x)", "x*tanh(x)", "silu(x)",
+    "atan(x)", "sin(x)*x", "erf(x)+x", "cube(x)", "softplus(x)", "x*gauss(x)", "max(x, cos(x))", "sinc(x)",
+)  # fmt: skip
+
+
+def curves(*formulas: str) -> Numbers:
+    found = [compute_curve(formula) for formula in formulas]
+    return np.array([curve for curve in found if curve is not None])
+
+
+def distance(formula: str, hidden: str) -> float:
+    """Share of the hidden function's variance that the formula leaves over, by torch."""
+    x = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        both = torch.cat([acs.activation(formula, channels=1)(x), acs.activation(hidden)(x)], 1)
+    return float(1 - torch.corrcoef(both.T)[0, 1] ** 2)
+
+
+class TestCurves:
+    @pytest.mark.parametrize("formula", NAMES)
+    def test_values_and_slopes_are_those_of_torch(self, formula: str) -> None:
+        x = torch.tensor(points(), dtype=torch.float64).unsqueeze(1)
+        values, slopes = value_and_gradient(acs.activation(formula).double(), x)
+        (curve,) = curves(formula)
+        assert_allclose(curve[0], values.flatten().numpy(), rtol=1e-9, atol=1e-9)
+        assert_allclose(curve[1], slopes.flatten().numpy(), rtol=1e-5, atol=1e-5)
+
+    def test_inputs_are_symmetric_quantiles_at_three_scales(self) -> None:
+        blocks = points().reshape(3, 24)
+        assert_allclose(blocks, -blocks[:, ::-1])
+        assert_allclose(blocks[1] * 2, blocks[2])
+        assert (np.diff(blocks) > 0).all()
+
+    @pytest.mark.parametrize("formula", ["log(x)", "1/(x-x)", "sqrt(x)"])
+    def test_what_is_not_finite_has_none(self, formula: str) -> None:
+        assert compute_curve(formula) is None
+
+    def test_a_mirrored_curve_is_that_of_the_mirrored_formula(self) -> None:
+        assert_allclose(mirror(curves("exp(x)*sin(x)")), curves("exp(-x)*sin(-x)"), atol=1e-8)
+
+
+class TestKernel:
+    def test_it_is_positive_definite_and_one_for_a_function_itself(self) -> None:
+        features = describe_curves(curves(*POOL))
+        kernel = covariance(features, features, 0.6)
+        assert_allclose(kernel, kernel.T)
+        assert_allclose(np.diag(kernel), 1.0)
+        assert np.linalg.eigvalsh(kernel).min() > -1e-9
+        assert kernel[~np.eye(len(POOL), dtype=bool)].max() < 1.0
+
+    @pytest.mark.parametrize("image", ["silu(-x)", "-silu(x)", "-silu(-x)", "3 - 3 + silu(x)"])
+    def test_mirror_images_are_one_function(self, image: str) -> None:
+        found = covariance(describe_curves(curves("silu(x)")), describe_curves(curves(image)), 0.6)
+        assert found[0, 0] == pytest.approx(1.0)
+
+    def test_likeness_falls_with_the_difference(self) -> None:
+        one, *others = (
+            describe_curves(curves(text)) for text in ("silu(x)", "gelu(x)", "relu(x)", "sin(3*x)")
+        )
+        alike = [float(covariance(one, other, 0.6)[0, 0]) for other in others]
+        assert alike == sorted(alike, reverse=True)
+        assert alike[0] > 0.9 > alike[-1]
+
+    def test_an_offset_counts_little_and_another_slope_more(self) -> None:
+        one, shifted, steep = (
+            describe_curves(curves(text)) for text in ("tanh(x)", "tanh(x) + 0.2", "tanh(4*x)")
+        )
+        assert covariance(one, shifted, 0.6)[0, 0] > covariance(one, steep, 0.6)[0, 0]
+
+
+class TestProcess:
+    def test_scores_are_ranks_whatever_the_scale(self) -> None:
+        values = np.array([3.0, -1e30, 0.1, 0.2, 0.2])
+        scores = normal_scores(values)
+        assert_allclose(scores, normal_scores(np.array([9.0, -2.0, 1.0, 2.0, 2.0])))
+        assert scores[3] == scores[4]
+        assert scores.argmax() == 0
+        assert scores.argmin() == 1
+
+    @pytest.mark.parametrize("hidden", ["x*cos(x)", "cos(x)*tanh(x)", "x*gauss(x)"])
+    def test_what_is_close_to_the_best_is_chosen_before_what_is_not(self, hidden: str) -> None:
+        trained = [text for text in POOL if distance(text, hidden) > 1e-6]
+        values = np.array([-distance(text, hidden) for text in trained])
+        process = Process.fit(describe_curves(curves(*trained)), values)
+        others = [
+            "exp(x)",
+            "x*x*x*x",
+            "abs(x)+x",
+            "selu(x)",
+            "cosh(x)",
+            "mish(x)",
+            "hardsigmoid(x)",
+        ]
+        chosen = process.choose(describe_curves(curves(*others, hidden)), 2)
+        assert len(others) in chosen
+
+    def test_the_second_choice_is_another_function(self) -> None:
+        process = Process.fit(describe_curves(curves(*POOL)), np.arange(len(POOL), dtype=float))
+        twins = ["sin(2*x)*x", "-x*sin(2*x)", "sin(-2*x)*x", "atan(x)*abs(x)"]
+        assert set(process.choose(describe_curves(curves(*twins)), 2)) == {0, 3}
+
+
+class TestPromising:
+    CONTEXT = Context(Space(), 0, "minimize")
+
+    def members(self, hidden: str, formulas: tuple[str, ...]) -> list[Member]:
+        records = [acs.Candidate.of(text).record.activations["*"] for text in formulas]
+        return [
+            Member(number, (record,), distance(text, hidden))
+            for number, (text, record) in enumerate(zip(formulas, records, strict=True))
+        ]
+
+    def test_a_hidden_function_is_found_among_many(self) -> None:
+        texts = ["exp(x)", "selu(x)", "mish(x)", "x*cos(x)", "cosh(x)", "log(x)", "hardsigmoid(x)"]
+        trees = [acs.parse(text) for text in texts]
+        known = tuple(text for text in POOL if text != "x*cos(x)")
+        assert 3 in promising(self.members("x*cos(x)", known), trees, 2, self.CONTEXT)
+
+    def test_larger_values_are_better_where_the_study_says_so(self) -> None:
+        known = self.members("x*cos(x)", POOL)
+        trees = [acs.parse(text) for text in ("0.9*x*cos(1.1*x)", "hardsigmoid(x)")]
+        upside_down = Context(Space(), 0, "maximize")
+        assert promising(known, trees, 1, self.CONTEXT) == [0]
+        assert promising(known, trees, 1, upside_down) == [1]
+
+    def test_too_little_is_known_to_choose(self) -> None:
+        trees = [acs.parse(text) for text in ("sin(x)", "cos(x)", "log(x)")]
+        assert promising(self.members("x", POOL[:3]), trees, 2, self.CONTEXT) == [0, 1]
+
+    def test_a_function_that_is_not_finite_is_never_chosen(self) -> None:
+        trees = [acs.parse(text) for text in ("log(x)", "sin(5*x)")]
+        assert promising(self.members("x*cos(x)", POOL), trees, 2, self.CONTEXT) == [1]
+
+
+def _found(bred: int, hidden: str, seed: int, trials: int) -> float:
+    """Smallest distance of a genetic search."""
+    strategy, context = acs.Genetic(bred=bred), Context(Space(), seed, "minimize")
+    history: list[TrialRecord] = []
+    while len(history) < trials:
+        for candidate in strategy.propose(history, strategy.batch_size(history, context), context):
+            history.append(_trial(len(history), candidate, hidden))
+    return min(trial.value or 1.0 for trial in history[:trials])
+
+
+def _trial(number: int, candidate: CandidateRecord, hidden: str) -> TrialRecord:
+    share = distance(candidate.activations["*"].formula, hidden)
+    value = share if np.isfinite(share) else 1.0
+    identity = acs.fingerprint(candidate)
+    return TrialRecord(number, TrialState.COMPLETE, candidate, value, 0.0, fingerprint=identity)
+
+
+@pytest.mark.slow
+def test_many_bred_and_few_trained_come_closer_than_all_trained() -> None:
+    hidden = ("max(x, sin(2*x))", "atan(x)*abs(x)", "cos(x)*tanh(x)")
+    ratios = [
+        _found(300, text, seed, 100) / _found(1, text, seed, 100)
+        for text in hidden
+        for seed in range(3)
+    ]
+    assert sum(ratio < 1 for ratio in ratios) >= 7, ratios
+    assert np.median(ratios) < 0.6, ratios
