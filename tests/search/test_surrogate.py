@@ -13,10 +13,10 @@ from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import Context, Space
 from actsearch.strategies.population import Member
+from actsearch.strategies.surrogate.choice import promising
 from actsearch.strategies.surrogate.curves import compute_curve, mirror, points
 from actsearch.strategies.surrogate.kernel import covariance, describe_curves
 from actsearch.strategies.surrogate.process import Process, normal_scores
-from actsearch.strategies.surrogate.promising import promising
 
 NAMES = ("tanh(x)", "sin(3*x)", "x*sigmoid(param(1.5)*x)", "exp(-x*x)", "cos(x)*tanh(x)", "elu(x)")
 POOL = (
