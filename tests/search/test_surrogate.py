@@ -53,8 +53,10 @@ class TestCurves:
         assert_allclose(blocks[1] * 2, blocks[2])
         assert (np.diff(blocks) > 0).all()
 
-    @pytest.mark.parametrize("formula", ["log(x)", "1/(x-x)", "sqrt(x)"])
-    def test_what_is_not_finite_has_none(self, formula: str) -> None:
+    @pytest.mark.parametrize(
+        "formula", ["log(x)", "1/(x-x)", "sqrt(x)", "exp(1.5*x**4)", "-exp(exp(x))"]
+    )
+    def test_what_is_not_finite_or_huge_has_none(self, formula: str) -> None:
         assert compute_curve(formula) is None
 
     def test_a_mirrored_curve_is_that_of_the_mirrored_formula(self) -> None:

@@ -21,6 +21,7 @@ COUNT = 24
 """Quantiles of each."""
 
 _STEP = 1e-5
+_LARGEST = 1e9
 
 
 @functools.cache
@@ -40,7 +41,7 @@ def compute_curve(formula: str | Expression) -> Numbers | None:
         formula: in the project's language, or its tree.
 
     Returns:
-        None for what is no formula of one number, or not finite where normal inputs lie.
+        None for what is no formula of one number, or, where normal inputs lie, not finite or beyond 1e9.
     """
     try:
         form = Form(parse(formula) if isinstance(formula, str) else formula)
@@ -51,7 +52,8 @@ def compute_curve(formula: str | Expression) -> Numbers | None:
             curve = np.stack([values, (after - before) / (2 * _STEP)])
     except (ActsearchError, ArithmeticError, KeyError):
         return None
-    return curve if np.isfinite(curve).all() else None
+    # of what is larger squares overflow, and no network trains with it
+    return curve if (np.abs(curve) < _LARGEST).all() else None
 
 
 def mirror(curves: Numbers) -> Numbers:
