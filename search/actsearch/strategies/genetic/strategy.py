@@ -172,11 +172,10 @@ class _Breeding(GroupSampler):
     def promising(self, members: Sequence[Member], n: int) -> list[Bred]:
         """Of many children those that promise most, some more than n as not all will do, best first."""
         bred: dict[Expression, Bred] = {}
-        known = {build_expression(member.items[0]) for member in members}
         for _ in range(self._settings.bred):
             with contextlib.suppress(ActsearchError):  # numbers grew beyond the limits
                 tree, operation, parents = self._breed()
-                if tree not in known and self._context.space.allows(tree):
+                if self._context.space.allows(tree):
                     bred.setdefault(tree, (tree, operation, parents))
         made = list(bred.values())
         places = promising(members, [tree for tree, _, _ in made], _MORE * n, self._context)
