@@ -156,6 +156,24 @@ class TestPromising:
         assert promising(self.members("x*cos(x)", POOL), trees, 2, self.CONTEXT) == [1]
 
 
+def test_of_several_objectives_the_first_does_not_choose_alone() -> None:
+    """With the values of the two objectives exchanged, and their directions, the same children are trained."""
+    one = Context(Space(), 3, "maximize", directions=("maximize", "minimize"))
+    other = Context(Space(), 3, "minimize", directions=("minimize", "maximize"))
+    strategy = acs.Genetic()
+    start = strategy.propose([], 16, one)
+    pairs = [(float(np.sin(n)), float(np.cos(3 * n))) for n in range(len(start))]
+
+    def told(values: list[tuple[float, float]]) -> list[TrialRecord]:
+        return [
+            TrialRecord(n, TrialState.COMPLETE, made, pair[0], 0.0, values=pair)
+            for n, (made, pair) in enumerate(zip(start, values, strict=True))
+        ]
+
+    swapped = [(second, first) for first, second in pairs]
+    assert strategy.propose(told(pairs), 8, one) == strategy.propose(told(swapped), 8, other)
+
+
 def _found(bred: int, hidden: str, seed: int, trials: int) -> float:
     """Smallest distance of a genetic search."""
     strategy, context = acs.Genetic(bred=bred), Context(Space(), seed, "minimize")

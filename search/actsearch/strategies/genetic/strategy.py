@@ -57,7 +57,8 @@ class Genetic(BySite):
                     crossover or one of the mutations; new by identity, or drawn again
 
     With several objectives the population is what NSGA-II keeps of all counted trials, and a tournament is won by the
-    better front, then by the larger crowding distance, then by the smaller formula.
+    better front, then by the larger crowding distance, then by the smaller formula; every child is trained, as no one
+    value says which promises most.
 
     A shape is a formula without the values of its numbers: one that is tuned again and again takes one place.
     Individuals that failed count as the worst finite value. Age-based replacement: Real et al. 2019,
@@ -115,7 +116,8 @@ class Genetic(BySite):
             if len(breeding.population) < self.tournament:
                 _add_first(batch, n, context, breeding.pset)
                 return batch.accepted
-            for bred in breeding.promising(members, n):
+            # one value a trial says what promises most; of several objectives none may decide alone
+            for bred in () if context.directions else breeding.promising(members, n):
                 if len(batch.accepted) == n:
                     break
                 batch.add(functools.partial(_finish, bred, context), 1)

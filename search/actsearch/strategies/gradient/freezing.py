@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from actsearch.activations import build_at_start, describe, sample
 from actsearch.errors import ActsearchError
-from actsearch.expression import Call, Expression, Number, Parameter, parse
+from actsearch.expression import Expression, Number, parse
 from actsearch.naming import Curve, tidy
+from actsearch.naming.form import replace_parameters
 from actsearch.records import (
     FROZEN,
     LEARNED_NUMBERS,
@@ -153,15 +154,7 @@ def _put(
 ) -> Expression:
     """A formula with numbers in the place of its parameters, in order."""
     left = iter(numbers)
-
-    def put(part: Expression) -> Expression:
-        if isinstance(part, Parameter):
-            return Number(change(next(left)))
-        if isinstance(part, Call):
-            return Call(part.operator, tuple(put(argument) for argument in part.arguments))
-        return part
-
-    return put(tree)
+    return replace_parameters(tree, lambda old: Number(change(next(left))))
 
 
 def _few_digits(value: float) -> float:
