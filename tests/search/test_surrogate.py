@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from storage_cases import study_record
 
 import actsearch as acs
 from actsearch.activations import value_and_gradient
 from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
-from actsearch.strategies import Context, Space
+from actsearch.storage import Storage
+from actsearch.strategies import Context, Space, make_strategy
 from actsearch.strategies.population import Member
 from actsearch.strategies.surrogate.choice import promising
 from actsearch.strategies.surrogate.curves import compute_curve, mirror, points
 from actsearch.strategies.surrogate.kernel import covariance, describe_curves
 from actsearch.strategies.surrogate.process import Process, normal_scores
 
+CONTEXT = Context(Space(), 0, "minimize")
 NAMES = ("tanh(x)", "sin(3*x)", "x*sigmoid(param(1.5)*x)", "exp(-x*x)", "cos(x)*tanh(x)", "elu(x)")
 POOL = (
     "tanh(x)", "sin(x)", "x*cos(x)", "gauss(x)", "x*x", "relu(x)", "abs(x)", "cos(2*x)", "x*tanh(x)", "silu(x)",
@@ -125,8 +131,6 @@ class TestProcess:
 
 
 class TestPromising:
-    CONTEXT = Context(Space(), 0, "minimize")
-
     def members(self, hidden: str, formulas: tuple[str, ...]) -> list[Member]:
         records = [acs.Candidate.of(text).record.activations["*"] for text in formulas]
         return [
@@ -138,22 +142,22 @@ class TestPromising:
         texts = ["exp(x)", "selu(x)", "mish(x)", "x*cos(x)", "cosh(x)", "log(x)", "hardsigmoid(x)"]
         trees = [acs.parse(text) for text in texts]
         known = tuple(text for text in POOL if text != "x*cos(x)")
-        assert 3 in promising(self.members("x*cos(x)", known), trees, 2, self.CONTEXT)
+        assert 3 in promising(self.members("x*cos(x)", known), trees, 2, CONTEXT)
 
     def test_larger_values_are_better_where_the_study_says_so(self) -> None:
         known = self.members("x*cos(x)", POOL)
         trees = [acs.parse(text) for text in ("0.9*x*cos(1.1*x)", "hardsigmoid(x)")]
         upside_down = Context(Space(), 0, "maximize")
-        assert promising(known, trees, 1, self.CONTEXT) == [0]
+        assert promising(known, trees, 1, CONTEXT) == [0]
         assert promising(known, trees, 1, upside_down) == [1]
 
     def test_too_little_is_known_to_choose(self) -> None:
         trees = [acs.parse(text) for text in ("sin(x)", "cos(x)", "log(x)")]
-        assert promising(self.members("x", POOL[:3]), trees, 2, self.CONTEXT) == [0, 1]
+        assert promising(self.members("x", POOL[:3]), trees, 2, CONTEXT) == [0, 1]
 
     def test_a_function_that_is_not_finite_is_never_chosen(self) -> None:
         trees = [acs.parse(text) for text in ("log(x)", "sin(5*x)")]
-        assert promising(self.members("x*cos(x)", POOL), trees, 2, self.CONTEXT) == [1]
+        assert promising(self.members("x*cos(x)", POOL), trees, 2, CONTEXT) == [1]
 
 
 def test_of_several_objectives_the_first_does_not_choose_alone() -> None:
@@ -172,6 +176,59 @@ def test_of_several_objectives_the_first_does_not_choose_alone() -> None:
 
     swapped = [(second, first) for first, second in pairs]
     assert strategy.propose(told(pairs), 8, one) == strategy.propose(told(swapped), 8, other)
+
+
+class TestOlderStudies:
+    """A study that was stored before genetic search chose among its children goes on as it began."""
+
+    OLD: dict[str, Any] = {
+        "population": 64, "elites": 4, "first_batch": 32, "batch": 24, "tournament": 3, "crossover": 0.35,
+    }  # fmt: skip
+
+    def old_study(self, url: str) -> None:
+        storage = Storage(url, create=True)
+        strategy = {"name": "genetic", "settings": self.OLD}
+        storage.create_study(
+            replace(study_record(), name="old", strategy=strategy, space=Space().to_json())
+        )
+        storage.database.close()
+
+    def test_the_same_script_goes_on_with_it(self, sqlite_url: str) -> None:
+        self.old_study(sqlite_url)
+        study = acs.create_study(
+            study_name="old", storage=sqlite_url, strategy="genetic", load_if_exists=True
+        )
+        study.optimize(lambda candidate, run: 1.0, 33, show_progress_bar=False)
+        assert sum(not trial.candidate.record.parents for trial in study.trials) >= 32
+
+    def test_other_settings_are_refused_by_name(self, sqlite_url: str) -> None:
+        self.old_study(sqlite_url)
+        with pytest.raises(acs.StudyError, match=r"'bred': 300.*stored.*'bred': 0"):
+            acs.create_study(
+                study_name="old", storage=sqlite_url, strategy=acs.Genetic(), load_if_exists=True
+            )
+        acs.create_study(
+            study_name="old", storage=sqlite_url, strategy=acs.Genetic(**self.OLD, bred=0),
+            load_if_exists=True,
+        )  # fmt: skip
+
+    def test_another_strategy_is_refused(self, sqlite_url: str) -> None:
+        self.old_study(sqlite_url)
+        with pytest.raises(acs.StudyError, match="strategy: 'random', stored 'genetic'"):
+            acs.create_study(
+                study_name="old", storage=sqlite_url, strategy="random", load_if_exists=True
+            )
+
+    def test_its_children_are_all_trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*_: Any) -> None:
+            raise AssertionError("a choice among children")
+
+        monkeypatch.setattr("actsearch.strategies.genetic.strategy.promising", never)
+        strategy = make_strategy({"name": "genetic", "settings": self.OLD})
+        history = [
+            _trial(n, one, "x*cos(x)") for n, one in enumerate(strategy.propose([], 32, CONTEXT))
+        ]
+        assert len(strategy.propose(history, 24, CONTEXT)) == 24
 
 
 def _found(bred: int, hidden: str, seed: int, trials: int) -> float:

@@ -61,6 +61,8 @@ def make_strategy(what: str | Strategy | Mapping[str, Any]) -> Strategy:
     else:
         raise SpaceError(f"strategy must be a name or a strategy such as Genetic(), not {what!r}")
     name = check_known("strategy", name, STRATEGIES, SpaceError)
+    if isinstance(what, Mapping):
+        settings = {**STRATEGIES[name].before, **settings}
     try:
         return STRATEGIES[name](**settings)
     except TypeError as error:

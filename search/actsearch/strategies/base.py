@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from actsearch.errors import SpaceError
@@ -92,11 +93,13 @@ class Strategy(abc.ABC):
         name: in ``STRATEGIES``.
         supports: studies that ask for something else are refused.
         learns_shapes: whether it proposes passes of shape learning, which train copies of a Task's model.
+        before: what a stored study without a setting was made with, for settings that are younger than the strategy.
     """
 
     name: ClassVar[str]
     supports: ClassVar[frozenset[Feature]] = frozenset()
     learns_shapes: ClassVar[bool] = False
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @abc.abstractmethod
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:

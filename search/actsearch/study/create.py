@@ -75,7 +75,7 @@ def create_study(
     def open_stored(stored: StudyRecord) -> Study:
         more = WarmStart.differences(warm_start_from, warm_start_top_k, stored)
         more += _objective_differences(stored, given, names)
-        _check_same(stored, strategy and chosen, space, direction, seed, pruner, more)
+        _check_same(stored, strategy, space, direction, seed, pruner, more)
         study = Study(opened, stored)
         if direction is not None:
             study.set_direction(direction)
@@ -224,7 +224,10 @@ def _check_same(
     """Refuse to go on with other settings; what was not given is not compared."""
     differences = [*more, *([] if space is None else space.differences(stored.space))]
     if isinstance(strategy, Strategy):
-        differences += _setting_differences("strategy", stored.strategy, strategy.describe())
+        before = make_strategy(stored.strategy).describe()
+        differences += _setting_differences("strategy", before, strategy.describe())
+    elif strategy is not None and strategy != stored.strategy.get("name"):
+        differences.append(f"strategy: {strategy!r}, stored {stored.strategy.get('name')!r}")
     if pruner is not None and pruner.describe() != stored.pruner:
         differences += _setting_differences("pruner", stored.pruner or {}, pruner.describe())
     if direction is not None and stored.direction not in (None, direction):

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from actsearch.activation_catalog import CATALOG
@@ -76,7 +77,8 @@ class Genetic(BySite):
         tournament: individuals that compete to be a parent.
         crossover: share of children with two parents.
         bred: children that are bred for each batch, of which those are trained that promise most by what was trained
-            before (a Gaussian process over the functions' values and slopes, expected improvement).
+            before (a Gaussian process over the functions' values and slopes, expected improvement); 0 to breed only
+            what is trained.
 
     Example:
         >>> acs.create_study(study_name="evolved", strategy=acs.Genetic(population=32, crossover=0.5))
@@ -85,6 +87,7 @@ class Genetic(BySite):
 
     name: ClassVar[str] = "genetic"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType({"bred": 0})
     population: int = 64
     elites: int = 4
     first_batch: int = 16
@@ -94,8 +97,9 @@ class Genetic(BySite):
     bred: int = 300
 
     def __post_init__(self) -> None:
-        for name in ("population", "elites", "first_batch", "batch", "tournament", "bred"):
+        for name in ("population", "elites", "first_batch", "batch", "tournament"):
             check_field(self, name, check_integer, SpaceError, low=1)
+        check_field(self, "bred", check_integer, SpaceError, low=0)
         check_field(self, "crossover", check_share, SpaceError)
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
@@ -117,7 +121,8 @@ class Genetic(BySite):
                 _add_first(batch, n, context, breeding.pset)
                 return batch.accepted
             # one value a trial says what promises most; of several objectives none may decide alone
-            for bred in () if context.directions else breeding.promising(members, n):
+            chooses = bool(self.bred) and not context.directions
+            for bred in breeding.promising(members, n) if chooses else ():
                 if len(batch.accepted) == n:
                     break
                 batch.add(functools.partial(_finish, bred, context), 1)
