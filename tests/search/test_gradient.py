@@ -400,6 +400,8 @@ def test_a_pass_is_no_activation_whichever_way_it_is_taken(way: str) -> None:
     for other in (second, second.record, second.record.candidate):
         with pytest.raises(acs.ActivationError, match="has the curve that it learned"):
             WAYS_OUT[way](other)
+    if way == "transformers":
+        pytest.importorskip("transformers", reason="the curve itself goes into transformers")
     WAYS_OUT[way](curve_trial)
 
 
