@@ -207,6 +207,21 @@ class TestEveryStrategy:
             module = acs.activation(describe(candidate.activations["*"]), channels=1)
             assert module(torch.zeros(2, 1)).shape == (2, 1)
 
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+    @pytest.mark.parametrize("share", [2, 1])
+    def test_values_that_are_not_finite_end_no_search(
+        self, name: str, direction: Direction, value: float, share: int
+    ) -> None:
+        history = [
+            dataclasses.replace(trial, value=value)
+            if trial.value is not None and trial.number % share == 0
+            else trial
+            for trial in _mixed(45)
+        ]
+        for seed in range(3):
+            assert self._propose(name, history, _context(seed=seed, direction=direction))
+
     @pytest.mark.parametrize("history", ["none", "mixed", "all failed"])
     def test_a_fresh_instance_proposes_the_same(self, name: str, history: str) -> None:
         context = _context(seed=7)

@@ -151,8 +151,11 @@ def worst_value(history: Sequence[TrialRecord], context: Context) -> float:
 
 
 def observed_value(trial: TrialRecord, worst: float) -> float:
-    """What an observation counts as: its value, or the worst one where it has none."""
-    return trial.value if trial.value is not None and _is_measured(trial) else worst
+    """What an observation counts as: its value, or the worst one where it has none or is not finite."""
+    value = trial.value
+    if value is not None and math.isfinite(value) and _is_measured(trial):
+        return value
+    return worst
 
 
 def objective_points(trials: Sequence[TrialRecord], context: Context) -> list[tuple[float, ...]]:
