@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -86,6 +89,17 @@ def test_size_depth_and_operators_are_those_of_the_nested_lists(tree: Expression
         return 1 + sum(part[0] for part in parts), 1 + max(part[1] for part in parts), names
 
     assert (tree.size, tree.depth, set(tree.operators)) == measured(tree.to_json())
+
+
+@_THOROUGH
+@given(trees)
+def test_what_a_tree_has_of_x_and_of_learned_numbers_is_what_its_nodes_are(
+    tree: Expression,
+) -> None:
+    nodes = list(tree.walk())
+    assert list(tree.parameters) == [node for node in nodes if isinstance(node, Parameter)]
+    calls = [node for node in nodes if isinstance(node, Call)]
+    assert tree.uses_x == (X in nodes or any(call.row.uses_x for call in calls))
 
 
 @_THOROUGH
@@ -182,6 +196,19 @@ def test_trees_are_immutable_values_that_can_be_keys_and_travel() -> None:
     assert acs.parse(tree) is tree
     with pytest.raises(dataclasses.FrozenInstanceError):
         tree.operator = "cos"  # type: ignore[attr-defined]
+
+
+def test_a_tree_that_was_a_key_is_found_in_another_process() -> None:
+    """There the texts it is made of have other hashes."""
+    tree = acs.parse("sin(x) + tanh(x)")
+    assert hash(tree) == hash(acs.parse(str(tree)))
+    code = (
+        "import pickle, sys; from actsearch.expression import parse; "
+        "assert pickle.loads(bytes.fromhex(sys.argv[1])) in {parse('sin(x) + tanh(x)')}"
+    )
+    given = pickle.dumps(tree).hex()
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    subprocess.run([sys.executable, "-c", code, given], check=True, env=environment)
 
 
 def test_the_largest_tree_that_json_may_hold_can_be_written_and_read_as_text() -> None:

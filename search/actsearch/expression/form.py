@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+
 from actsearch.expression.nodes import Call, Expression, Number
 from actsearch.operators import OPERATORS
 
 __all__ = ["is_well_formed"]
 
 
-def is_well_formed(tree: Expression, families: frozenset[str] = frozenset()) -> bool:
-    """No call of constants alone, no operator inside another of its family, numbers as exponents.
-
-    Args:
-        tree: the formula.
-        families: of operators around it.
-    """
+@functools.lru_cache(maxsize=4096)  # formulas that are bred from each other share most parts
+def is_well_formed(tree: Expression) -> bool:
+    """No call of constants alone, no operator inside another of its family, numbers as exponents."""
     if not isinstance(tree, Call):
         return True
     if not any(node.uses_x for node in tree.arguments):
         return False
-    row = OPERATORS[tree.operator]
+    row = tree.row
     if row.number_choices and not isinstance(tree.arguments[1], Number):
         return False
     if row.family is not None:
-        if row.family in families:
+        inner = frozenset().union(*(node.operators for node in tree.arguments))
+        if any(OPERATORS[name].family == row.family for name in inner):
             return False
-        families |= {row.family}
-    return all(is_well_formed(node, families) for node in tree.arguments)
+    return all(map(is_well_formed, tree.arguments))

@@ -79,20 +79,22 @@ class Expression:
     @cached_property
     def operators(self) -> frozenset[str]:
         """Names of the operators used."""
-        return frozenset(node.operator for node in self.walk() if isinstance(node, Call))
+        # of the children, which formulas that are bred from each other share, and so know already
+        own = (self.operator,) if isinstance(self, Call) else ()
+        return frozenset(own).union(*(child.operators for child in self.children))
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Learned parameters in order of appearance; each occurrence is a parameter of its own."""
-        return tuple(node for node in self.walk() if isinstance(node, Parameter))
+        if isinstance(self, Parameter):
+            return (self,)
+        return tuple(itertools.chain.from_iterable(child.parameters for child in self.children))
 
     @cached_property
     def uses_x(self) -> bool:
         """Whether the variable occurs at all."""
-        return any(
-            isinstance(node, Variable) or (isinstance(node, Call) and node.row.uses_x)
-            for node in self.walk()
-        )
+        own = isinstance(self, Variable) or (isinstance(self, Call) and self.row.uses_x)
+        return own or any(child.uses_x for child in self.children)
 
     def walk(self) -> Iterator[Expression]:
         """Every node, parents before children, left to right."""
@@ -267,6 +269,17 @@ class Call(Expression):
             raise FormulaError(
                 f"the power of {base:g} and {exponent:g} is not a number up to {Limits.NUMBER:g}"
             ) from None
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # once for each part: a formula that shares parts with many others is looked up in tables as they are
+        return hash((self.operator, self.arguments))
+
+    def __reduce__(self) -> tuple[type[Call], tuple[str, tuple[Expression, ...]]]:
+        return Call, (self.operator, self.arguments)  # text has another hash in another process
 
     @property
     def row(self) -> Operator:
