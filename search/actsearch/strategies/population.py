@@ -61,6 +61,11 @@ class Member:
         distinct = {item.formula: item for item in self.items}.values()
         return sum(build_expression(item).size if has_tree(item) else 1 for item in distinct)
 
+    @functools.cached_property
+    def trees(self) -> tuple[Expression, ...]:
+        """The formulas of its activations, where each has one."""
+        return tuple(map(build_expression, self.items))
+
     @property
     def shape(self) -> tuple[str, ...]:
         """Its formulas without the values of their numbers."""

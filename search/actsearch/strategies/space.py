@@ -88,6 +88,10 @@ class Space:
         recommended = [name for name in every if OPERATORS[name].recommended]
         return _choose_names(self.operators, recommended, every, "operator")
 
+    @functools.cached_property
+    def _operators(self) -> frozenset[str]:
+        return frozenset(self.operator_names)
+
     def _check_learned(self) -> None:
         check_one_of("learned", self.learned, (True, False), SpaceError)
         if self.learned:
@@ -189,7 +193,7 @@ class Space:
             isinstance(tree, Call)
             and tree.size <= self.max_size
             and tree.depth <= self.max_depth
-            and tree.operators <= set(self.operator_names)
+            and tree.operators <= self._operators
             and (self.learned or not tree.parameters)
             and is_well_formed(tree)
         )

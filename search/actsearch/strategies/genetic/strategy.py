@@ -191,11 +191,10 @@ class _Breeding(GroupSampler):
     def _breed(self) -> Bred:
         """A child as it is, without a look at whether it is new or could be shorter."""
         first = self.parent()
-        tree = build_expression(first.items[0])
+        (tree,) = first.trees
         if random.random() < self._settings.crossover:
             second = self.parent()
-            other = build_expression(second.items[0])
-            return crossover(tree, other), "crossover", (first.number, second.number)
+            return crossover(tree, *second.trees), "crossover", (first.number, second.number)
         operation, child = mutate(tree, self.pset)
         return child, operation, (first.number,)
 

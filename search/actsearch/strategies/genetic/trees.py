@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,10 +22,15 @@ _TYPE = object  # one type: crossover of typed trees depends on object addresses
 def primitive_set(space: Space) -> Any:
     """Operators of the space as primitives, repeated by their weight; x, numbers and parameters as terminals.
 
-    The set is untyped, so that DEAP picks crossover points by index alone.
+    The set is untyped, so that DEAP picks crossover points by index alone. It is shared: only draw from it.
     """
+    return _primitive_set(space.operator_names)
+
+
+@functools.lru_cache(maxsize=16)  # each proposal asks for it
+def _primitive_set(operators: tuple[str, ...]) -> Any:
     pset = gp.PrimitiveSet("formulas", 0)
-    for name in space.operator_names:
+    for name in operators:
         row = OPERATORS[name]
         pset.addPrimitive(_never_called, row.usual_arity, name)
         primitive = pset.mapping[name]
@@ -46,43 +52,59 @@ def leaf(expression: Expression) -> Any:
     return gp.Terminal(expression, False, _TYPE)
 
 
+class _Operation(gp.Primitive):  # type: ignore[misc]
+    """A primitive that carries the call it stands for."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.operator, [_TYPE] * len(call.arguments), _TYPE)
+        self.call = call
+
+
 def to_tree(expression: Expression) -> Any:
     """A DEAP tree (nodes in prefix order) of a formula."""
+    return gp.PrimitiveTree(_nodes(expression))
 
-    def nodes(tree: Expression) -> Iterator[Any]:
+
+@functools.lru_cache(maxsize=1024)  # a parent has many children
+def _nodes(expression: Expression) -> tuple[Any, ...]:
+    def read(tree: Expression) -> Iterator[Any]:
         if isinstance(tree, Call):
-            yield gp.Primitive(tree.operator, [_TYPE] * len(tree.arguments), _TYPE)
+            yield _Operation(tree)
             for argument in tree.arguments:
-                yield from nodes(argument)
+                yield from read(argument)
         else:
             yield leaf(tree)
 
-    return gp.PrimitiveTree(nodes(expression))
+    return tuple(read(expression))
 
 
 def from_tree(tree: Any) -> Expression:
-    """The formula of a DEAP tree.
+    """The formula of a DEAP tree; what is whole of a parent's is the parent's own part, and not made again.
 
     Raises:
         FormulaError: it is not a valid formula, as with a power of numbers that overflows.
     """
-    position = 0
-
-    def read() -> Expression:
-        nonlocal position
-        node = tree[position]
-        position += 1
+    made: list[Expression] = []  # from the end: a node's arguments are the last ones made
+    for node in reversed(tree):
         if isinstance(node, gp.Terminal):
-            value = node.value
-            assert isinstance(value, Expression)
-            return value
-        arguments = tuple(read() for _ in range(node.arity))
-        arity = OPERATORS[node.name].arity
-        if OPERATORS[node.name].learned and not all(
-            isinstance(number, (Number, Parameter)) for number in arguments[arity:]
-        ):
-            # crossover has put a subtree in the place of a learned number
-            arguments = arguments[:arity]
-        return Call(node.name, arguments)
+            made.append(node.value)
+        else:
+            arguments = tuple(reversed(made[-node.arity :]))
+            made[-node.arity :] = [_call(node, arguments)]
+    (formula,) = made
+    return formula
 
-    return read()
+
+def _call(node: Any, arguments: tuple[Expression, ...]) -> Call:
+    """What a primitive makes of its arguments."""
+    if isinstance(node, _Operation) and arguments == node.call.arguments:
+        return node.call
+    row = OPERATORS[node.name]
+    if row.learned and not all(
+        isinstance(number, (Number, Parameter)) for number in arguments[row.arity :]
+    ):
+        # crossover has put a subtree in the place of a learned number
+        arguments = arguments[: row.arity]
+    return Call(node.name, arguments)

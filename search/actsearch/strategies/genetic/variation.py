@@ -5,6 +5,7 @@ the strategy seeds and restores it around each proposal.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -130,9 +131,11 @@ MUTATIONS: dict[str, tuple[Mutation, float]] = {
 }
 """Mutations with the weight of their choice."""
 
+_NAMES = list(MUTATIONS)
+_CUMULATED = list(itertools.accumulate(weight for _, weight in MUTATIONS.values()))
+
 
 def mutate(parent: Expression, pset: Any) -> tuple[str, Expression]:
     """Name of a random mutation and what it makes."""
-    names = list(MUTATIONS)
-    (name,) = random.choices(names, [MUTATIONS[name][1] for name in names])
+    (name,) = random.choices(_NAMES, cum_weights=_CUMULATED)
     return name, MUTATIONS[name][0](parent, pset)
