@@ -12,7 +12,7 @@ from actsearch.expression import Expression
 from actsearch.naming.functions import Numbers
 from actsearch.strategies.base import Context
 from actsearch.strategies.population import Member
-from actsearch.strategies.surrogate.curves import compute_curve
+from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.kernel import describe_curves
 from actsearch.strategies.surrogate.process import Process
 
@@ -40,9 +40,7 @@ def promising(
         if (curve := _curve(member.items[0].formula)) is not None
     ]
     curves = {
-        place: curve
-        for place, tree in enumerate(trees)
-        if (curve := compute_curve(tree)) is not None
+        place: curve for place, curve in enumerate(compute_curves(trees)) if curve is not None
     }
     if len(known) < _FEWEST or not curves:
         return list(range(len(trees)))[:count]

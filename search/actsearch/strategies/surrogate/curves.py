@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
 from actsearch.errors import ActsearchError
-from actsearch.expression import Expression, parse
-from actsearch.naming.form import Form
-from actsearch.naming.functions import Numbers
+from actsearch.expression import Call, Expression, Number, Parameter, parse
+from actsearch.naming.functions import FUNCTIONS, Numbers
 
-__all__ = ["COUNT", "SCALES", "compute_curve", "mirror", "points"]
+__all__ = ["COUNT", "SCALES", "compute_curve", "compute_curves", "mirror", "points"]
 
 SCALES = (0.5, 1.0, 2.0)
 """Standard deviations of the inputs that are looked at."""
@@ -32,28 +33,60 @@ def points() -> Numbers:
     return placed
 
 
-def compute_curve(formula: str | Expression) -> Numbers | None:
-    """Values and slopes of a formula at :func:`points`, learned numbers at their start; (2, 72).
+def compute_curve(formula: str) -> Numbers | None:
+    """The curve of one formula, as :func:`compute_curves` has it; None as well for what cannot be read."""
+    try:
+        tree = parse(formula)
+    except ActsearchError:
+        return None
+    return compute_curves([tree])[0]
 
-    The slopes are central differences, so that a kink between two pieces counts with the mean of theirs.
 
-    Args:
-        formula: in the project's language, or its tree.
+def compute_curves(trees: Sequence[Expression]) -> list[Numbers | None]:
+    """Values and slopes of formulas at :func:`points`, learned numbers at their start; (2, 72) each.
+
+    The slopes are central differences, so that a kink between two pieces counts with the mean of theirs. Parts that
+    are the same object in several trees are computed once.
 
     Returns:
-        None for what is no formula of one number, or, where normal inputs lie, not finite or beyond 1e9.
+        None in place of what is no formula of one number, or, where normal inputs lie, not finite or beyond 1e9.
     """
-    try:
-        form = Form(parse(formula) if isinstance(formula, str) else formula)
-        x = points()
-        around = np.concatenate([x, x - _STEP, x + _STEP])
-        with np.errstate(all="ignore"):
-            values, before, after = np.split(form.compute(form.start[None], around)[0], 3)
-            curve = np.stack([values, (after - before) / (2 * _STEP)])
-    except (ActsearchError, ArithmeticError, KeyError):
-        return None
+    known: dict[int, Numbers] = {}
+    around = np.full((len(trees), 3 * len(points())), np.nan)
+    with np.errstate(all="ignore"):
+        for row, tree in zip(around, trees, strict=True):
+            with contextlib.suppress(ArithmeticError, KeyError):
+                row[:] = _evaluate(tree, known)
+        values, before, after = np.split(around, 3, axis=1)
+        curves = np.stack([values, (after - before) / (2 * _STEP)], axis=1)
     # of what is larger squares overflow, and no network trains with it
-    return curve if (np.abs(curve) < _LARGEST).all() else None
+    usable = (np.abs(curves) < _LARGEST).all(axis=(1, 2))
+    return [curve if use else None for curve, use in zip(curves, usable, strict=True)]
+
+
+def _evaluate(tree: Expression, known: dict[int, Numbers]) -> Numbers | float:
+    """Values of a formula around the points; ``known`` has those of calls by their id."""
+    if isinstance(tree, Number):
+        return tree.value
+    if isinstance(tree, Parameter):
+        return np.float64(tree.init)
+    if not isinstance(tree, Call):
+        return _around()
+    values = known.get(id(tree))
+    if values is None:
+        arguments = [_evaluate(argument, known) for argument in tree.arguments]
+        if tree.row.uses_x:
+            arguments = [_around(), *arguments]
+        values = known[id(tree)] = FUNCTIONS[tree.operator](*arguments)
+    return values
+
+
+@functools.cache
+def _around() -> Numbers:
+    """The points, and what lies a step before and behind them; (216,)."""
+    x = points()
+    placed: Numbers = np.concatenate([x, x - _STEP, x + _STEP])
+    return placed
 
 
 def mirror(curves: Numbers) -> Numbers:
