@@ -39,10 +39,12 @@ def _find_smaller(tree: Expression, identity: str) -> Iterator[Expression]:
     """Formulas of the same identity in which one subtree is replaced by less."""
     values: dict[Expression, Tensor] = {}
     _evaluate(tree, values)
+    # one point of each: most that differ already do so there, which is cheap to see; a part of numbers has one value
+    probes = {part: found[_PROBE % len(found)].item() for part, found in values.items()}
     for node in dict.fromkeys(tree.walk()):  # parents first: the largest saving
         if not isinstance(node, Call) or node not in values:
             continue
-        for part in _find_equals(node, values):
+        for part in _find_equals(node, values, probes):
             try:
                 shorter = canonical(_replace(tree, node, part))
             except FormulaError:  # a power of numbers that overflows
@@ -51,25 +53,26 @@ def _find_smaller(tree: Expression, identity: str) -> Iterator[Expression]:
                 yield shorter
 
 
-def _find_equals(node: Call, values: dict[Expression, Tensor]) -> Iterator[Expression]:
+def _find_equals(
+    node: Call, values: dict[Expression, Tensor], probes: dict[Expression, float]
+) -> Iterator[Expression]:
     """What has a subtree's values: a number, or one of its parts, the smallest first."""
-    own = values[node]
+    own, probe = values[node], probes[node]
     first = own[0].item()
-    if abs(first) < 1e9 and bool((own == first).all()):
+    if abs(first) < 1e9 and first == probe and bool((own == first).all()):
         yield Number(first)
-    parts = {part for child in node.children for part in child.walk() if part in values}
+    far = 2 * (_ABSOLUTE + _RELATIVE * abs(probe))
+    parts = {
+        part
+        for child in node.children
+        for part in child.walk()
+        if part in values and not abs(probes[part] - probe) > far  # NaN is to be compared in full
+    }
     for part in sorted(parts, key=lambda item: (item.size, str(item))):
-        if _are_close(values[part].expand_as(own), own):
+        if torch.allclose(
+            values[part].expand_as(own), own, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True
+        ):
             yield part
-
-
-def _are_close(a: Tensor, b: Tensor) -> bool:
-    """Whether all numbers agree; most that differ already do so at one point, which is cheap to see."""
-    probe = _PROBE % len(a)  # a subtree of numbers has one value
-    one, other = a[probe].item(), b[probe].item()
-    if abs(one - other) > 2 * (_ABSOLUTE + _RELATIVE * abs(other)):
-        return False
-    return torch.allclose(a, b, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True)
 
 
 def _evaluate(tree: Expression, values: dict[Expression, Tensor]) -> Tensor | None:
