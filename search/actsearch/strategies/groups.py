@@ -61,9 +61,13 @@ class SiteGroups:
         """The keys of every group, in order."""
         return tuple(key for group in self.keys for key in group)
 
+    @functools.cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.all_keys)
+
     def items(self, candidate: CandidateRecord) -> tuple[ActivationRecord, ...] | None:
         """A candidate's activation in each group; None for one that is not made by these groups."""
-        if candidate.is_baseline or not candidate.by_group.keys() <= set(self.all_keys):
+        if candidate.is_baseline or not candidate.by_group.keys() <= self._known:
             return None
         items = []
         for first, *others in self.keys:
