@@ -1,4 +1,5 @@
 # The one table of public names: type checkers read it, and __init__.py imports from it what is asked for.
+from actsearch import benchmark as benchmark
 from actsearch.activation_catalog import catalog as catalog
 from actsearch.activations import (
     HingeSum as HingeSum,
@@ -25,6 +26,9 @@ from actsearch.errors import (
 )
 from actsearch.errors import (
     ActsearchWarning as ActsearchWarning,
+)
+from actsearch.errors import (
+    BenchmarkError as BenchmarkError,
 )
 from actsearch.errors import (
     FormulaError as FormulaError,
@@ -82,6 +86,9 @@ from actsearch.records import TrialState as TrialState
 from actsearch.report import Verdict as Verdict
 from actsearch.report import VerdictRow as VerdictRow
 from actsearch.screening import fingerprint as fingerprint
+from actsearch.strategies import (
+    Auto as Auto,
+)
 from actsearch.strategies import (
     Bayesian as Bayesian,
 )

@@ -6,6 +6,7 @@ __all__ = [
     "ActivationError",
     "ActsearchError",
     "ActsearchWarning",
+    "BenchmarkError",
     "FormulaError",
     "PlacementError",
     "SpaceError",
@@ -61,6 +62,18 @@ class ActivationError(ActsearchError, ValueError):
         Traceback (most recent call last):
             ...
         actsearch.errors.ActivationError: leaky_relu: negative_slope must be a number from 0 to 1, not 2
+    """
+
+
+class BenchmarkError(ActsearchError, ValueError):
+    """A benchmark of activations that cannot be read or written.
+
+    Example:
+        >>> try:
+        ...     acs.benchmark.load("pyproject.toml")
+        ... except acs.BenchmarkError as error:
+        ...     print(error)
+        pyproject.toml is no benchmark of activations, or damaged (ValueError)
     """
 
 

@@ -1,134 +1,241 @@
-"""How good a search is, without any training: strategies look for hidden functions.
+"""How good a search is on tasks that it does not know, without any training.
 
-Run ``python tests/benchmarks/search_quality.py``. A trial's value is the share of a hidden function's variance that
-the best multiple of the trial's function, plus a constant, leaves unexplained under a standard normal density. Printed
-for each hidden function is the median over search seeds of its decimal logarithm after 50, 100 and 200 trials, and how
-often a strategy came closer than the first one, and less close, under the same seed; then on how many it is ahead.
+Run ``python tests/benchmarks/search_quality.py``. Each task of the shipped benchmark in turn is left out of what the
+strategies know, and searched: a forest that was fitted to the task's trainings says what a function comes to, also one
+that was never trained there (a surrogate benchmark, as NAS-Bench-301: Siems et al. 2020, arXiv:2008.09777), and noise
+as large as that between the task's seeds is added. The forest is scikit-learn's and knows nothing of the kernel by
+which strategies compare functions.
 
-    python tests/benchmarks/search_quality.py --seeds 50 --strategies random genetic
+Printed for each task are the correlation of what the forest predicts for functions that were kept from it with what
+they came to, and for each strategy, as medians over search seeds, the trials until a function was tried that has 95 %
+of the best known gain over ReLU (``>200`` where that is later), and the share of that gain that the best of the first
+25, 50, 100 and 200 trials has.
+
+    python tests/benchmarks/search_quality.py --seeds 50 --strategies random tpe bayesian genetic auto
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import stats
+from simulated_study import simulate
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import cross_val_predict
 
-from actsearch.expression import parse
-from actsearch.naming.form import Form
-from actsearch.records import TrialRecord, TrialState
-from actsearch.screening import identify
-from actsearch.strategies import STRATEGIES, Context, Space, Strategy
+from actsearch.benchmark import Benchmark, leave_out, load
+from actsearch.records import CandidateRecord
+from actsearch.strategies import STRATEGIES, Bayesian, Space, Strategy
+from actsearch.strategies.surrogate import has_parameters
+from actsearch.strategies.surrogate.curves import COUNT, compute_curve, mirror
 
 Numbers = npt.NDArray[np.float64]
 
-HIDDEN = (
-    "x*cos(x)",
-    "cos(x)*tanh(x)",
-    "gauss(x)*x",
-    "max(x, sin(2*x))",
-    "silu(x) - 0.5*sin(3*x)",
-    "erf(x)*softplus(x)",
-    "x*x*sigmoid(-x)",
-    "relu(x) - 0.3*sin(2*x)",
-    "tanh(x*x) - x",
-    "atan(x)*abs(x)",
-)
-BUDGETS = (50, 100, 200)
-_EXACT = 1e-12
+BUDGETS = (25, 50, 100, 200)
+ENOUGH = 0.95
+_IMAGES = 4
+_TREES = 60
+_LEAF = 10  # images, so that no function has a leaf of its own
+_SMALLEST = 0.1  # gain over ReLU, beside that of the best over the median function
+
+PLAIN: Mapping[str, Callable[[], Strategy]] = {
+    **STRATEGIES,
+    "tpe": lambda: Bayesian(start="catalog"),  # as plain Optuna: nothing known before
+}
 
 
-@functools.lru_cache(maxsize=100_000)
-def values(formula: str) -> Numbers:
-    """At 400 quantiles of N(0, 1), less their mean; not finite where the formula is not."""
-    form = Form(parse(formula))
-    x = special.ndtri((np.arange(400) + 0.5) / 400)
-    with np.errstate(all="ignore"):
-        found = form.compute(form.start[None], x)[0]
-        centred: Numbers = found - found.mean()
-    return centred
+def describe(curves: Numbers, learned: Sequence[bool]) -> Numbers:
+    """What the forest sees of the four mirror images of each function; (4 * functions, features)."""
+    learns = np.array(learned, np.float64)[:, None]
+    turned = mirror(curves)
+    sign = np.array([1.0, -1.0])
+    rows = []
+    for image in (curves, sign[1] * curves, turned, sign[1] * turned):
+        values = image[:, 0, COUNT:]  # at the scales 1 and 2
+        deviation = np.maximum(values[:, :COUNT].std(1, keepdims=True), 1e-6)
+        parts = [
+            np.clip(values / deviation, -9, 9),
+            np.clip(image[:, 1, COUNT:] / deviation, -9, 9),
+            np.log(deviation).clip(-9, 9),
+            np.log(np.maximum(values[:, COUNT:].std(1, keepdims=True), 1e-6) / deviation),
+            np.clip(values[:, :COUNT].mean(1, keepdims=True) / deviation, -9, 9),
+            learns,
+        ]
+        rows.append(np.concatenate(parts, 1))
+    return np.concatenate(rows)
 
 
-def unexplained(hidden: str, formula: str) -> float:
-    """Share of the hidden function's variance; 1 for what explains nothing of it."""
-    wanted, found = values(hidden), values(formula)
-    if not np.isfinite(found).all() or np.abs(found).max() > 1e12 or found.std() < 1e-9:
-        return 1.0
-    return float(max(1 - np.corrcoef(wanted, found)[0, 1] ** 2, _EXACT))
+@dataclass(frozen=True)
+class SimulatedTask:
+    """A task of the benchmark as a function of formulas.
+
+    Attributes:
+        name: of the task.
+        fidelity: Spearman's correlation of predictions for functions that were kept from the forest with their scores.
+        forest: predicts a function's normal score on the task.
+        noise: standard deviation of a trial's normal score under another choice of seeds.
+        scores: normal scores, ascending, with ``gains``.
+        gains: over ReLU, in the share of the best known one; ascending.
+    """
+
+    name: str
+    fidelity: float
+    forest: ExtraTreesRegressor
+    noise: float
+    scores: Numbers
+    gains: Numbers
+
+    @classmethod
+    def of(cls, table: Benchmark, place: int) -> SimulatedTask | None:
+        """At the task's own learning rate; None where ReLU is as good as the best."""
+        task = table.tasks[place]
+        middle = table.rates.index(1.0)
+        scores = table.ranks[place, middle]
+        features = describe(
+            table.curves.astype(np.float64), [function.learned for function in table.functions]
+        )
+        groups = np.tile(np.arange(len(scores)), _IMAGES)
+        forest = ExtraTreesRegressor(
+            _TREES, min_samples_leaf=_LEAF, max_features=0.3, random_state=0
+        )
+        repeated = np.tile(scores, _IMAGES)
+        kept = cross_val_predict(forest, features, repeated, groups=groups, cv=_folds(len(scores)))
+        kept = kept.reshape(_IMAGES, -1).mean(0)
+        forest.fit(features, repeated)
+        smooth = forest.predict(features).reshape(_IMAGES, -1).mean(0)
+        values = table.as_given[place]
+        if task.metric not in ("accuracy", "r2"):
+            values = -np.log(np.maximum(-values, 1e-12))  # of errors the ratio counts
+        values = np.where(np.isfinite(values), values, values[np.isfinite(values)].min())
+        # from a score to a value, smoothed as the scores are
+        order = np.argsort(scores)
+        level = np.interp(smooth, scores[order], np.sort(values))
+        relu = table.position("relu")
+        assert relu is not None
+        best = level.max() - level[relu]
+        if best < _SMALLEST * (level.max() - np.median(level)):
+            return None  # what ReLU is the best for, nothing can be found for
+        gains = (np.sort(values) - level[relu]) / best
+        return cls(
+            task.name, float(stats.spearmanr(kept, scores).statistic), forest,
+            _noise(table.scores[place, :, middle].astype(np.float64), scores), scores[order], gains,
+        )  # fmt: skip
+
+    def predict(self, candidates: Sequence[CandidateRecord]) -> Numbers:
+        """Normal scores of candidates; the least for what is no function of one number where inputs lie."""
+        formulas = [one.activations["*"].formula for one in candidates]
+        curves = [compute_curve(formula) for formula in formulas]
+        predicted = np.full(len(candidates), self.scores[0])
+        places = [place for place, curve in enumerate(curves) if curve is not None]
+        if places:
+            features = describe(
+                np.array([curve for curve in curves if curve is not None]),
+                [has_parameters(formulas[place]) for place in places],
+            )
+            told = self.forest.predict(features).reshape(_IMAGES, -1).mean(0)
+            predicted[places] = told
+        return predicted
+
+    def search(self, strategy: Strategy, seed: int, trials: int, space: Space) -> Numbers:
+        """The share of the best known gain that each trial's function truly has; (trials,)."""
+        true: list[float] = []
+        rng = np.random.default_rng([seed, len(self.name)])
+
+        def evaluate(
+            candidates: Sequence[CandidateRecord], identities: Sequence[str]
+        ) -> list[float]:
+            predicted = self.predict(candidates)
+            true.extend(predicted)
+            return list(predicted + self.noise * rng.standard_normal(len(predicted)))
+
+        with leave_out(self.name):
+            simulate(strategy, evaluate, seed, trials, space=space)
+        shares: Numbers = np.interp(true[:trials], self.scores, self.gains)
+        return shares
 
 
-def search(strategy: Strategy, hidden: str, seed: int, trials: int) -> list[float]:
-    """The smallest share so far after each trial."""
-    context = Context(Space(), seed, "minimize")
-    history: list[TrialRecord] = []
-    first: dict[str, int] = {}
-    best: list[float] = []
-    while len(best) < trials:
-        proposals = strategy.propose(history, strategy.batch_size(history, context), context)
-        if not proposals:
-            break
-        for candidate in proposals:
-            identity = identify(candidate).identity
-            repeated = first.setdefault(identity, len(history))
-            share = unexplained(hidden, candidate.activations["*"].formula)
-            is_new = repeated == len(history)
-            state = TrialState.COMPLETE if is_new else TrialState.DUPLICATE
-            history.append(
-                TrialRecord(
-                    len(history), state, candidate, share if is_new else None, 0.0,
-                    fingerprint=identity, duplicate_of=None if is_new else repeated,
-                )
-            )  # fmt: skip
-            if is_new:
-                best.append(min(share, best[-1]) if best else share)
-    return best[:trials]
+def _folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """Five, the images of a function in one of them."""
+    fold = np.tile(np.random.default_rng(0).permutation(count) % 5, _IMAGES)
+    return [(np.flatnonzero(fold != own), np.flatnonzero(fold == own)) for own in range(5)]
 
 
-def compare(names: Sequence[str], seeds: int, budgets: Sequence[int] = BUDGETS) -> None:
+def _noise(by_seed: Numbers, scores: Numbers) -> float:
+    """Standard error of a mean over seeds, in normal scores, where most functions are."""
+    middle = np.abs(scores) < 1.5
+    values = by_seed[middle & np.isfinite(by_seed).all(1)]
+    error = np.sqrt(values.var(1, ddof=1).mean() / values.shape[1])
+    low, high = np.quantile(values.mean(1), [0.16, 0.84])
+    return float(min(2 * error / max(high - low, 1e-12), 1.0))
+
+
+def trials_needed(shares: Numbers, limit: int) -> int:
+    """Trials until a function with 95 % of the best known gain was tried; one more than the limit where none was."""
+    enough = np.flatnonzero(shares[:limit] >= ENOUGH)
+    return int(enough[0]) + 1 if len(enough) else limit + 1
+
+
+@functools.cache
+def tasks() -> tuple[SimulatedTask, ...]:
+    """Those of the shipped benchmark."""
+    table = load()
+    made = (SimulatedTask.of(table, place) for place in range(len(table.tasks)))
+    return tuple(task for task in made if task is not None)
+
+
+def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[SimulatedTask]) -> None:
     """Print the table."""
-    ahead: dict[str, list[int]] = {name: [0] * len(budgets) for name in names}
-    for hidden in HIDDEN:
-        print(hidden, flush=True)
-        baseline: list[list[float]] = []
+    limit = BUDGETS[-1]
+    needed: dict[str, list[float]] = {name: [] for name in names}
+    ahead: dict[str, list[int]] = {name: [0, 0] for name in names}
+    for task in chosen:
+        print(f"{task.name}  fidelity {task.fidelity:.2f}, noise {task.noise:.2f}", flush=True)
+        baseline: list[Numbers] = []
         for name in names:
             started = time.process_time()
-            runs = [search(STRATEGIES[name](), hidden, seed, budgets[-1]) for seed in range(seeds)]
-            took = (time.process_time() - started) / seeds / budgets[-1]
-            logs = [[math.log10(run[min(n, len(run)) - 1]) for run in runs] for n in budgets]
-            baseline = baseline or logs
-            told = []
-            for place, (own, other) in enumerate(zip(logs, baseline, strict=True)):
-                text = f"{statistics.median(own):6.2f}"
-                if own is not other:
-                    better = sum(a < b for a, b in zip(own, other, strict=True))
-                    worse = sum(a > b for a, b in zip(own, other, strict=True))
-                    p = stats.binomtest(better, max(better + worse, 1)).pvalue
-                    ahead[name][place] += better > worse and p < 0.05
-                    text += f" ({better:2d}:{worse:<2d})"
-                told.append(text)
-            print(f"  {name:<9}{'  '.join(told)}   {1000 * took:.0f} ms a trial", flush=True)
-    for name in names[1:]:
-        told = [
-            f"{count} of {len(HIDDEN)} after {n}"
-            for count, n in zip(ahead[name], budgets, strict=True)
-        ]
-        print(f"{name} is ahead of {names[0]} (sign test, p < .05) on {', '.join(told)} trials")
+            runs = [
+                task.search(PLAIN[name](), seed, limit, Space(activations="all")) for seed in seeds
+            ]
+            took = (time.process_time() - started) / len(seeds) / limit
+            baseline = baseline or runs
+            counts = [trials_needed(run, limit) for run in runs]
+            needed[name].append(statistics.median(counts))
+            best = [np.median([run[:n].max() for run in runs]) for n in BUDGETS]
+            for place, n in enumerate((100, 200)):
+                pairs = [(a[:n].max(), b[:n].max()) for a, b in zip(runs, baseline, strict=True)]
+                better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+                p = stats.binomtest(better, max(better + worse, 1)).pvalue
+                ahead[name][place] += int(p < 0.05) * (1 if better > worse else -1)
+            median = needed[name][-1]
+            told = f">{limit}" if median > limit else f"{median:g}"
+            shown = "  ".join(f"{share:6.3f}" for share in best)
+            print(f"  {name:<9}{told:>6}   {shown}   {1000 * took:.0f} ms a trial", flush=True)
+    for name in names:
+        told = statistics.median(needed[name])
+        print(
+            f"{name}: median trials to {ENOUGH:.0%} {told:g}; beside {names[0]}, tasks ahead less tasks behind "
+            f"(sign test, p < .05): {ahead[name][0]} after 100, {ahead[name][1]} after 200 of {len(chosen)}"
+        )
 
 
 def main() -> None:
     """Compare strategies."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strategies", nargs="+", default=["random", "bayesian", "genetic"])
+    parser.add_argument(
+        "--strategies", nargs="+", default=["random", "tpe", "bayesian", "genetic", "auto"]
+    )
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--tasks", nargs="*", default=[])
     given = parser.parse_args()
-    compare(given.strategies, given.seeds)
+    chosen = [task for task in tasks() if not given.tasks or task.name in given.tasks]
+    compare(given.strategies, range(given.seeds), chosen)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 from actsearch.checks import check_known
 from actsearch.errors import SpaceError
+from actsearch.strategies.auto import Auto
 from actsearch.strategies.base import Context, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import WARM_START
@@ -18,6 +19,7 @@ from actsearch.strategies.space import Space
 __all__ = [
     "STRATEGIES",
     "WARM_START",
+    "Auto",
     "Bayesian",
     "DEFAULT",
     "Context",
@@ -34,6 +36,7 @@ __all__ = [
 
 STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
     {
+        "auto": Auto,
         "random": RandomSearch,
         "bayesian": Bayesian,
         "genetic": Genetic,
@@ -42,7 +45,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = MappingProxyType(
 )
 """Strategies by name."""
 
-DEFAULT = Bayesian.name
+DEFAULT = Auto.name
 """What a study takes where none is given."""
 
 

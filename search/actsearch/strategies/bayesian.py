@@ -9,6 +9,7 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import optuna
@@ -21,7 +22,7 @@ from optuna.distributions import (
 
 from actsearch.activation_catalog import CATALOG, Hyperparameter, Value
 from actsearch.activations import describe
-from actsearch.checks import check_field, check_integer
+from actsearch.checks import check_field, check_integer, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.pareto import fronts
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
@@ -36,6 +37,7 @@ from actsearch.strategies.base import (
 )
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.known import known_functions
 
 __all__ = ["Bayesian"]
 
@@ -43,17 +45,18 @@ _HISTORY = 300  # trials reported to the sampler: its cost grows with each of th
 _ATTEMPTS = 12  # draws for one proposal before a repetition is let through
 _LARGEST_BATCH = 8  # proposed together without news in between, more would be random search
 _CHOICE = "activation"
+_PORTFOLIO = 16
 
 
 @dataclass(frozen=True)
 class Bayesian(BySite):
     """Which catalog activation, and its hyperparameters conditional on that choice.
 
-    The first logical batch is every activation of the space at its defaults, so that the known baselines are
-    measured first; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since they have no
-    settings to search or a few that were all tried, are neither reported nor drawn. Drawn numbers have 3 digits. Of a
-    long history the best quarter and the latest are reported, 300 at most. With several objectives it is Optuna's
-    multi-objective TPE (Ozaki et al. 2022, JAIR 73).
+    The first logical batch is a portfolio: 16 activations of the space of which every task of the benchmark of
+    activations finds some good; then TPE proposes ``batch`` at a time. Activations that could only be repeated, since
+    they have no settings to search or a few that were all tried, are neither reported nor drawn. Drawn numbers have 3
+    digits. Of a long history the best quarter and the latest are reported, 300 at most. With several objectives it is
+    Optuna's multi-objective TPE (Ozaki et al. 2022, JAIR 73).
 
     By site, each group has a choice and hyperparameters of its own in the sampler's model, and a draw for one group
     holds the others at the best candidate so far; trials with one activation at all sites count for every group.
@@ -61,6 +64,7 @@ class Bayesian(BySite):
     Attributes:
         batch: candidates proposed together after the start, 1 to 8; a larger batch would be random search.
         candidates: draws from the model among which TPE picks by expected improvement.
+        start: what the first batch is: "portfolio", or "catalog", every activation of the space at its defaults.
 
     Example:
         >>> acs.create_study(study_name="tpe", strategy=acs.Bayesian(batch=4))
@@ -69,23 +73,27 @@ class Bayesian(BySite):
 
     name: ClassVar[str] = "bayesian"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType({"start": "catalog"})
     batch: int = 8
     candidates: int = 24
+    start: str = "portfolio"
 
     def __post_init__(self) -> None:
         check_field(self, "batch", check_integer, SpaceError, low=1, high=_LARGEST_BATCH)
         check_field(self, "candidates", check_integer, SpaceError, low=1)
+        check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """The baselines not yet proposed, all together; then ``batch``."""
+        """Of the first batch what was not yet proposed, all together; then ``batch``."""
         return len(self._missing(history, context)) or self.batch
 
     def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
-        """Baselines first, then draws from the model of what was good so far."""
+        """The first batch, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
-            return [CandidateRecord.shared(item, "baseline") for item in missing[:n]]
+            operation = "baseline" if self.start == "catalog" else "benchmark"
+            return [CandidateRecord.shared(item, operation) for item in missing[:n]]
         proposed = {_key(item) for item in _shared_items(history)}
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(history, context)
@@ -93,14 +101,18 @@ class Bayesian(BySite):
             return [self._ask(study, names, proposed) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
-        """Activations of the space that were not proposed at their defaults."""
-        defaults = [describe(name) for name in context.space.activation_names]
-        missing = {_key(item): item for item in defaults}
+        """Activations of the first batch that were not proposed."""
+        missing = {_key(item): item for item in self._first(context)}
         for item in _shared_items(history):
             if not missing:  # all of them are among the first trials, as a rule
                 break
             missing.pop(_key(item), None)
         return list(missing.values())
+
+    def _first(self, context: Context) -> list[ActivationRecord]:
+        known = known_functions(context.space) if self.start == "portfolio" else None
+        chosen = known.portfolio(_PORTFOLIO, rows_only=True) if known else []
+        return chosen or [describe(name) for name in context.space.activation_names]
 
     @contextlib.contextmanager
     def open_sampler(
@@ -226,7 +238,7 @@ def _shared_items(history: Sequence[TrialRecord]) -> Iterator[ActivationRecord]:
 
 
 def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
-    """Activations to choose from: those that can still give something new once all were proposed as they are."""
+    """Activations to choose from: those that can still give something new."""
     every = context.space.activation_names
     few = {
         name: math.prod(len(setting.choices) for setting in CATALOG[name].searched)

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from actsearch.activation_catalog import CATALOG
-from actsearch.activations import build_expression, describe
-from actsearch.checks import check_field, check_integer, check_share
+from actsearch.activations import build_expression
+from actsearch.checks import check_field, check_integer, check_one_of, check_share
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context, Feature, objective_points
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
+from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.genetic.nsga import survivors
 from actsearch.strategies.genetic.trees import primitive_set
-from actsearch.strategies.genetic.variation import crossover, mutate, random_formula
+from actsearch.strategies.genetic.variation import crossover, mutate
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.population import (
     CandidateBatch,
@@ -37,7 +37,7 @@ from actsearch.strategies.population import (
 )
 from actsearch.strategies.surrogate import promising
 
-__all__ = ["Genetic"]
+__all__ = ["Bred", "Breeding", "Genetic"]
 
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
 _MORE = 2  # times as many promising children as are wanted: of some only their identity says that they are not new
@@ -52,7 +52,7 @@ class Genetic(BySite):
 
     ::
 
-        first batch: half catalog rows, half variants of them
+        first batch: a portfolio, or half catalog rows, half variants of them
         population: the best of each of the last 64 shapes, and the 4 best of all (regularised evolution with elites)
         each child: tournament of 3; the best wins, but within one seed's noise the smaller formula does;
                     crossover or one of the mutations; new by identity, or drawn again
@@ -79,6 +79,8 @@ class Genetic(BySite):
         bred: children that are bred for each batch, of which those are trained that promise most by what was trained
             before (a Gaussian process over the functions' values and slopes, expected improvement); 0 to breed only
             what is trained.
+        start: what the first batch is: "portfolio", functions of which every task of the benchmark of activations finds
+            some good, or "catalog".
 
     Example:
         >>> acs.create_study(study_name="evolved", strategy=acs.Genetic(population=32, crossover=0.5))
@@ -87,7 +89,7 @@ class Genetic(BySite):
 
     name: ClassVar[str] = "genetic"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
-    before: ClassVar[Mapping[str, Any]] = MappingProxyType({"bred": 0})
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType({"bred": 0, "start": "catalog"})
     population: int = 64
     elites: int = 4
     first_batch: int = 16
@@ -95,12 +97,14 @@ class Genetic(BySite):
     tournament: int = 3
     crossover: float = 0.35
     bred: int = 300
+    start: str = "portfolio"
 
     def __post_init__(self) -> None:
         for name in ("population", "elites", "first_batch", "batch", "tournament"):
             check_field(self, name, check_integer, SpaceError, low=1)
         check_field(self, "bred", check_integer, SpaceError, low=0)
         check_field(self, "crossover", check_share, SpaceError)
+        check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""
@@ -114,11 +118,10 @@ class Genetic(BySite):
         """Children of the fittest; catalog rows and their variants while there are too few parents."""
         groups = SiteGroups.shared()
         batch = CandidateBatch(history, groups)
-        with seeded_random(context.proposal_seed(history)):
-            members = list(_parents(list_members(history, context, groups)))
-            breeding = _Breeding(self, members, history, context)
+        members = list(_parents(list_members(history, context, groups)))
+        with self.open_breeding(members, history, context) as breeding:
             if len(breeding.population) < self.tournament:
-                _add_first(batch, n, context, breeding.pset)
+                add_first(batch, n, context, breeding.pset, self.start)
                 return batch.accepted
             # one value a trial says what promises most; of several objectives none may decide alone
             chooses = bool(self.bred) and not context.directions
@@ -135,11 +138,19 @@ class Genetic(BySite):
         self, history: Sequence[TrialRecord], context: Context, state: BySiteState
     ) -> Iterator[GroupSampler]:
         """Variants of what a group has, and what tournament winners have in any group."""
+        with self.open_breeding(state.members, history, context) as breeding:
+            yield breeding
+
+    @contextlib.contextmanager
+    def open_breeding(
+        self, members: Sequence[Member], history: Sequence[TrialRecord], context: Context
+    ) -> Iterator[Breeding]:
+        """Parents to breed from, for one proposal."""
         with seeded_random(context.proposal_seed(history)):
-            yield _Breeding(self, state.members, history, context)
+            yield Breeding(self, members, history, context)
 
 
-class _Breeding(GroupSampler):
+class Breeding(GroupSampler):
     """Selection, crossover and mutation of tuples of activations. Draws from the global ``random``."""
 
     def __init__(
@@ -178,15 +189,19 @@ class _Breeding(GroupSampler):
 
     def promising(self, members: Sequence[Member], n: int) -> list[Bred]:
         """Of many children those that promise most, some more than n as not all will do, best first."""
+        made = self.breed(self._settings.bred)
+        places = promising(members, [tree for tree, _, _ in made], _MORE * n, self._context)
+        return [made[place] for place in places]
+
+    def breed(self, count: int) -> list[Bred]:
+        """Different children that keep the rules, of so many that are bred."""
         bred: dict[Expression, Bred] = {}
-        for _ in range(self._settings.bred):
+        for _ in range(count):
             with contextlib.suppress(ActsearchError):  # numbers grew beyond the limits
                 tree, operation, parents = self._breed()
                 if self._context.space.allows(tree):
                     bred.setdefault(tree, (tree, operation, parents))
-        made = list(bred.values())
-        places = promising(members, [tree for tree, _, _ in made], _MORE * n, self._context)
-        return [made[place] for place in places]
+        return list(bred.values())
 
     def _breed(self) -> Bred:
         """A child as it is, without a look at whether it is new or could be shorter."""
@@ -245,23 +260,3 @@ def _population(
         replace(members[one.position], rank=(one.rank, one.crowding))
         for one in sorted(kept, key=lambda one: one.position)
     ]
-
-
-def _add_first(batch: CandidateBatch, n: int, context: Context, pset: Any) -> None:
-    """Half catalog rows, half variants of them."""
-    space = context.space
-    rows = [name for name in space.activation_names if CATALOG[name].elementwise]
-    for name in rows if len(rows) <= n // 2 else random.sample(rows, n // 2):
-        batch.accept(CandidateRecord.shared(describe(name), "catalog"))
-    trees = [tree for name in rows if (tree := build_expression(name)).depth <= space.max_depth]
-
-    def variant() -> Child:
-        if not trees or random.random() < 0.1:
-            tree, operation = random_formula(pset), "random formula"
-        else:
-            operation, tree = mutate(random.choice(trees), pset)
-        return [compose(tree, space)], operation, ()
-
-    # a small space may have fewer variants than asked for
-    while len(batch.accepted) < n and batch.add(variant, _ATTEMPTS):
-        pass

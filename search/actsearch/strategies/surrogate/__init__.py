@@ -1,5 +1,23 @@
-"""Which functions are worth a training: a Gaussian process over functions. Its door is ``promising``."""
+"""Which functions are worth a training: a Gaussian process over functions, with what other tasks say as its prior."""
 
-from actsearch.strategies.surrogate.choice import promising
+from actsearch.strategies.surrogate.choice import fit_process, has_parameters, promising
+from actsearch.strategies.surrogate.curves import compute_curve
+from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
+from actsearch.strategies.surrogate.prior import Prior, benchmark_prior
+from actsearch.strategies.surrogate.process import Process
+from actsearch.strategies.surrogate.small import SmallFormulas, small_formulas
 
-__all__ = ["promising"]
+__all__ = [
+    "Features",
+    "Prior",
+    "Process",
+    "SmallFormulas",
+    "benchmark_prior",
+    "compute_curve",
+    "describe_curves",
+    "fit_process",
+    "has_parameters",
+    "join_features",
+    "promising",
+    "small_formulas",
+]

@@ -8,18 +8,44 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actsearch.expression import Expression
+from actsearch.expression import Expression, parse
 from actsearch.naming.functions import Numbers
 from actsearch.strategies.base import Context
 from actsearch.strategies.population import Member
 from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.kernel import describe_curves
+from actsearch.strategies.surrogate.prior import Prior
 from actsearch.strategies.surrogate.process import Process
 
-__all__ = ["promising"]
+__all__ = ["fit_process", "has_parameters", "promising"]
 
 _HISTORY = 200  # trials that are looked at: the cost grows with their cube
 _FEWEST = 4  # of which something can be learned
+
+
+def fit_process(
+    members: Sequence[Member], context: Context, prior: Prior | None = None
+) -> Process | None:
+    """What is known from trials; None while that is too little.
+
+    Args:
+        members: what was tried, each with one activation.
+        context: says which way values are better.
+        prior: what is known from other tasks.
+    """
+    sign = 1.0 if context.direction == "maximize" else -1.0
+    known = [
+        (curve, sign * member.value, has_parameters(member.items[0].formula))
+        for member in _latest_and_best(members, sign)
+        if (curve := _curve(member.items[0].formula)) is not None
+    ]
+    if len(known) < _FEWEST:
+        return None
+    curves, values, learned = zip(*known, strict=True)
+    features = describe_curves(np.array(curves), learned)
+    if prior is not None:
+        features = prior.extend(features)
+    return Process.fit(features, np.array(values))
 
 
 def promising(
@@ -33,21 +59,15 @@ def promising(
         count: how many.
         context: says which way values are better.
     """
-    sign = 1.0 if context.direction == "maximize" else -1.0
-    known = [
-        (curve, sign * member.value)
-        for member in _latest_and_best(members, sign)
-        if (curve := _curve(member.items[0].formula)) is not None
-    ]
+    process = fit_process(members, context)
     curves = {
         place: curve for place, curve in enumerate(compute_curves(trees)) if curve is not None
     }
-    if len(known) < _FEWEST or not curves:
+    if process is None or not curves:
         return list(range(len(trees)))[:count]
-    features = describe_curves(np.array([curve for curve, _ in known]))
-    process = Process.fit(features, np.array([value for _, value in known]))
     places = list(curves)
-    chosen = process.choose(describe_curves(np.array(list(curves.values()))), count)
+    learned = [bool(trees[place].parameters) for place in places]
+    chosen = process.choose(describe_curves(np.array(list(curves.values())), learned), count)
     return [places[place] for place in chosen]
 
 
@@ -68,3 +88,9 @@ def _latest_and_best(members: Sequence[Member], sign: float) -> Sequence[Member]
 def _curve(formula: str) -> Numbers | None:
     """The curve of what was tried, which each later proposal asks for again."""
     return compute_curve(formula)
+
+
+@functools.lru_cache(maxsize=4096)
+def has_parameters(formula: str) -> bool:
+    """Whether a formula has numbers that are learned."""
+    return bool(parse(formula).parameters)

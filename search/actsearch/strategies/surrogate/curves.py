@@ -13,7 +13,7 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, Number, Parameter, parse
 from actsearch.naming.functions import FUNCTIONS, Numbers
 
-__all__ = ["COUNT", "SCALES", "compute_curve", "compute_curves", "mirror", "points"]
+__all__ = ["COUNT", "LARGEST", "SCALES", "STEP", "compute_curve", "compute_curves", "mirror", "points"]
 
 SCALES = (0.5, 1.0, 2.0)
 """Standard deviations of the inputs that are looked at."""
@@ -21,8 +21,8 @@ SCALES = (0.5, 1.0, 2.0)
 COUNT = 24
 """Quantiles of each."""
 
-_STEP = 1e-5
-_LARGEST = 1e9
+STEP = 1e-5
+LARGEST = 1e9
 
 
 @functools.cache
@@ -58,9 +58,9 @@ def compute_curves(trees: Sequence[Expression]) -> list[Numbers | None]:
             with contextlib.suppress(ArithmeticError, KeyError):
                 row[:] = _evaluate(tree, known)
         values, before, after = np.split(around, 3, axis=1)
-        curves = np.stack([values, (after - before) / (2 * _STEP)], axis=1)
+        curves = np.stack([values, (after - before) / (2 * STEP)], axis=1)
     # of what is larger squares overflow, and no network trains with it
-    usable = (np.abs(curves) < _LARGEST).all(axis=(1, 2))
+    usable = (np.abs(curves) < LARGEST).all(axis=(1, 2))
     return [curve if use else None for curve, use in zip(curves, usable, strict=True)]
 
 
@@ -85,7 +85,7 @@ def _evaluate(tree: Expression, known: dict[int, Numbers]) -> Numbers | float:
 def _around() -> Numbers:
     """The points, and what lies a step before and behind them; (216,)."""
     x = points()
-    placed: Numbers = np.concatenate([x, x - _STEP, x + _STEP])
+    placed: Numbers = np.concatenate([x, x - STEP, x + STEP])
     return placed
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from actsearch.naming.functions import Numbers
 from actsearch.strategies.surrogate.curves import COUNT, SCALES, mirror
 
-__all__ = ["Features", "covariance", "describe_curves"]
+__all__ = ["Features", "covariance", "describe_curves", "join_features"]
 
 _BLOCKS = (len(SCALES), COUNT)
-_SHAPE, _SLOPE, _GAIN, _SHIFT = 1.0, 0.3, 0.3, 0.15
+_SHAPE, _SLOPE, _GAIN, _SHIFT, _LEARNED = 1.0, 0.3, 0.3, 0.15, 0.3
 """Weights of what two functions may differ in."""
 
 _TINY = 1e-6
@@ -26,32 +27,56 @@ class Features:
     Attributes:
         plain: of f(x); (functions, features).
         turned: of f(-x).
+        expected: what they come to on tasks elsewhere, on average; (functions,), or () where nothing is known.
+        apart: by how much each of those tasks differs from the average; (functions, tasks).
     """
 
     plain: Numbers
     turned: Numbers
+    expected: Numbers = field(default_factory=lambda: np.zeros(0))
+    apart: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __len__(self) -> int:
         return len(self.plain)
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether it is known what they come to elsewhere."""
+        return len(self.expected) == len(self.plain) > 0
+
     def take(self, places: list[int]) -> Features:
         """Of some of the functions."""
-        return Features(self.plain[places], self.turned[places])
+        taken = Features(self.plain[places], self.turned[places])
+        if not self.has_prior:
+            return taken
+        return replace(taken, expected=self.expected[places], apart=self.apart[places])
 
 
-def describe_curves(curves: Numbers) -> Features:
-    """Features of curves; those of -f are the negative ones, but for the gain.
+def join_features(parts: Sequence[Features]) -> Features:
+    """Of several lists of functions one after the other, all with a prior or none."""
+    return Features(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("plain", "turned", "expected", "apart")
+        )
+    )
+
+
+def describe_curves(curves: Numbers, learned: Sequence[bool] | Numbers | None = None) -> Features:
+    """Features of curves; those of -f are the negative ones, but for the gain and what learns.
 
     At each scale of the input: the values less their mean in their standard deviation, the slopes in it, how large
     the deviation is (a gain of the layer, which an initialisation does not make up for), and the mean in it.
 
     Args:
         curves: values and slopes; (functions, 2, points).
+        learned: which functions have numbers that are learned, and so are another one after the training; None: none.
     """
-    return Features(_features(curves), _features(mirror(curves)))
+    learns = np.zeros(len(curves)) if learned is None else np.asarray(learned, np.float64)
+    return Features(_features(curves, learns), _features(mirror(curves), learns))
 
 
-def _features(curves: Numbers) -> Numbers:
+def _features(curves: Numbers, learns: Numbers) -> Numbers:
     values, slopes = (part.reshape(-1, *_BLOCKS) for part in (curves[:, 0], curves[:, 1]))
     scales = np.array(SCALES)[:, None]
     means = values.mean(-1, keepdims=True)
@@ -67,7 +92,8 @@ def _features(curves: Numbers) -> Numbers:
             _SHAPE * share * shape.reshape(len(values), -1),
             _SLOPE * share * steepness.reshape(len(values), -1),
             _SHIFT * per_scale * shift,
-            _GAIN * per_scale * gain,  # last: the sign of f changes all others
+            _GAIN * per_scale * gain,  # from here on the sign of f changes nothing
+            _LEARNED * learns[:, None],
         ],
         axis=1,
     )
@@ -83,9 +109,8 @@ def covariance(a: Features, b: Features, length: float) -> Numbers:
         a, b: features.
         length: distance at which two functions tell little about each other.
     """
-    gains = len(SCALES)
     flip = np.ones(a.plain.shape[1])
-    flip[:-gains] = -1.0
+    flip[: -len(SCALES) - 1] = -1.0
     images = [b.plain, b.plain * flip, b.turned, b.turned * flip]
     total = np.sum([_similar(a.plain, image, length) for image in images], axis=0)
     kernel: Numbers = total / np.sqrt(np.outer(_self(a, flip, length), _self(b, flip, length)))

@@ -1,0 +1,182 @@
+"""Where the default strategy takes its proposals from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from actsearch.naming.functions import Numbers
+from actsearch.records import CandidateRecord, TrialRecord
+from actsearch.strategies.base import Context
+from actsearch.strategies.genetic.strategy import Bred
+from actsearch.strategies.known import Known
+from actsearch.strategies.population import Child, Member, compose
+from actsearch.strategies.space import Space
+from actsearch.strategies.surrogate import (
+    Features,
+    Prior,
+    benchmark_prior,
+    compute_curve,
+    describe_curves,
+    has_parameters,
+    join_features,
+    small_formulas,
+)
+
+__all__ = ["Pool", "Source", "count_credits"]
+
+KNOWN, SMALL, TPE, CHILD = "benchmark", "small formula", "tpe", "child"
+"""Operations of candidates, by which a source is known again; those of children are the ones of genetic search."""
+
+_GOOD = 0.25  # of all trials, the share whose sources have brought something
+_CREDITS = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Functions of one origin.
+
+    Attributes:
+        name: by which it is credited.
+        features: of each function.
+        make: makes one a candidate, by its position; an ActsearchError where it breaks the rules of the space.
+    """
+
+    name: str
+    features: Features
+    make: Callable[[int], Child]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What there is to choose from.
+
+    Attributes:
+        sources: with functions each.
+    """
+
+    sources: Sequence[Source]
+
+    @classmethod
+    def gather(
+        cls,
+        context: Context,
+        known: Known | None,
+        bred: Sequence[Bred],
+        tuned: Sequence[CandidateRecord],
+    ) -> Pool:
+        """The benchmark's functions, every small formula, children, and settings of catalog rows."""
+        prior = benchmark_prior(known.table) if known else None
+        made = [
+            _known_source(known) if known else None,
+            _small_source(context.space, prior),
+            _children(bred, context.space, prior),
+            _settings(tuned, prior),
+        ]
+        return cls([source for source in made if source is not None])
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """Of all functions, source after source."""
+        return join_features([source.features for source in self.sources])
+
+    def weights(self, credits: Mapping[str, float]) -> Numbers:
+        """What each function's promise counts; (functions,)."""
+        counts = [len(source.features) for source in self.sources]
+        return np.repeat([credits.get(source.name, 1.0) for source in self.sources], counts)
+
+    def make(self, place: int) -> Child:
+        """A candidate of the function at a position."""
+        for source in self.sources:
+            if place < len(source.features):
+                return source.make(place)
+            place -= len(source.features)
+        raise IndexError(place)
+
+
+def _known_source(known: Known) -> Source:
+    return Source(KNOWN, _known_features(known), lambda place: ([known.items[place]], KNOWN, ()))
+
+
+def _small_source(space: Space, prior: Prior | None) -> Source | None:
+    small = small_formulas(space.operator_names)
+    if not small.parts:
+        return None
+    return Source(
+        SMALL,
+        _small_features(space.operator_names, prior),
+        lambda place: ([compose(small.tree(place), space)], SMALL, ()),
+    )
+
+
+def _children(bred: Sequence[Bred], space: Space, prior: Prior | None) -> Source | None:
+    found = [(one, curve) for one in bred if (curve := compute_curve(one[0])) is not None]
+    if not found:
+        return None
+    features = describe_curves(
+        np.array([curve for _, curve in found]), [bool(one[0].parameters) for one, _ in found]
+    )
+
+    def make(place: int) -> Child:
+        tree, operation, parents = found[place][0]
+        return [compose(tree, space)], operation, parents
+
+    return Source(CHILD, prior.extend(features) if prior else features, make)
+
+
+def _settings(tuned: Sequence[CandidateRecord], prior: Prior | None) -> Source | None:
+    items = [candidate.activations["*"] for candidate in tuned]
+    found = [(item, curve) for item in items if (curve := compute_curve(item.formula)) is not None]
+    if not found:
+        return None
+    features = describe_curves(
+        np.array([curve for _, curve in found]),
+        [has_parameters(item.formula) for item, _ in found],
+    )
+    return Source(
+        TPE, prior.extend(features) if prior else features,
+        lambda place: ([found[place][0]], TPE, ()),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=16)
+def _known_features(known: Known) -> Features:
+    curves = known.table.curves[list(known.places)].astype(np.float64)
+    learned = [known.table.functions[place].learned for place in known.places]
+    return benchmark_prior(known.table).extend(describe_curves(curves, learned))
+
+
+@functools.lru_cache(maxsize=16)
+def _small_features(operators: tuple[str, ...], prior: Prior | None) -> Features:
+    described = describe_curves(small_formulas(operators).curves)
+    return prior.extend(described) if prior else described
+
+
+def count_credits(
+    members: Sequence[Member], history: Sequence[TrialRecord], sign: float
+) -> dict[str, float]:
+    """How often each source brought one of the best quarter, beside how often that is to be expected.
+
+    Args:
+        members: what was tried, in order of number.
+        history: every trial.
+        sign: 1 where larger values are better, else -1.
+    """
+    operations = {trial.number: trial.candidate.operation for trial in history}
+    values = np.array([sign * member.value for member in members])
+    least = np.quantile(values, 1 - _GOOD) if len(values) else 0.0
+    tries: dict[str, int] = {}
+    hits: dict[str, int] = {}
+    for member, value in zip(members, values, strict=True):
+        source = operations[member.number]
+        source = source if source in (KNOWN, SMALL, TPE) else CHILD
+        tries[source] = tries.get(source, 0) + 1
+        hits[source] = hits.get(source, 0) + int(value >= least)
+    low, high = _CREDITS
+    return {
+        source: min(max((hits[source] + 1) / (_GOOD * count + 1), low), high)
+        for source, count in tries.items()
+    }

@@ -1,0 +1,116 @@
+"""What is known of other tasks first, then what promises most by this one's trials."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from actsearch.checks import check_field, check_integer, check_one_of
+from actsearch.errors import SpaceError
+from actsearch.records import CandidateRecord, TrialRecord
+from actsearch.strategies.auto.sources import Pool, count_credits
+from actsearch.strategies.base import Context, Feature
+from actsearch.strategies.bayesian import Bayesian
+from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
+from actsearch.strategies.genetic import Genetic
+from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.known import Known, known_functions
+from actsearch.strategies.population import CandidateBatch, has_tree, list_members
+from actsearch.strategies.surrogate import benchmark_prior, fit_process
+
+__all__ = ["Auto"]
+
+_ATTEMPTS = 60  # at one child that is new and keeps the rules
+_MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
+
+
+@dataclass(frozen=True)
+class Auto(BySite):
+    """A portfolio from a benchmark of activations, then what promises most of several sources.
+
+    The first logical batch are functions of which every task of the benchmark finds some good: see
+    ``acs.benchmark``. From then on a Gaussian process over functions, whose prior mean and covariance come from the
+    benchmark's tasks, chooses by expected improvement among
+
+    - the functions of the benchmark that lie in the space,
+    - every formula of one or two operators, and some of three,
+    - children of the best so far, by genetic programming,
+    - settings of catalog rows, by TPE,
+
+    each source weighed by how often it brought one of the best quarter so far. How far the other tasks are believed
+    is decided by the likelihood of this one's trials: where they say nothing, the process is as without them.
+
+    With several objectives, and where groups of sites have activations of their own, it goes on as
+    :class:`Genetic` does.
+
+    Attributes:
+        portfolio: candidates in the first logical batch.
+        batch: candidates in each later one.
+        bred: children that are bred for each batch.
+        prior: whether the benchmark is used; False searches as if nobody had ever trained a network.
+
+    Example:
+        >>> acs.create_study(study_name="evening", strategy=acs.Auto(batch=4))
+        Study('evening', sqlite://)
+    """
+
+    name: ClassVar[str] = "auto"
+    supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
+    portfolio: int = 16
+    batch: int = 8
+    bred: int = 150
+    prior: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("portfolio", "batch"):
+            check_field(self, name, check_integer, SpaceError, low=1)
+        check_field(self, "bred", check_integer, SpaceError, low=0)
+        check_one_of("prior", self.prior, (True, False), SpaceError)
+
+    @property
+    def _genetic(self) -> Genetic:
+        return Genetic(first_batch=self.portfolio, batch=self.batch)
+
+    def _known(self, context: Context) -> Known | None:
+        return known_functions(context.space) if self.prior else None
+
+    def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """``portfolio`` at first, then ``batch``."""
+        return self._genetic.shared_batch_size(history, context)
+
+    def propose_shared(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """The portfolio, then the most promising of all sources."""
+        groups = SiteGroups.shared()
+        members = [one for one in list_members(history, context, groups) if has_tree(one.items[0])]
+        genetic = self._genetic
+        if context.directions or len(members) < genetic.tournament:
+            # of several objectives none may decide alone
+            return genetic.propose_shared(history, n, context)
+        known = self._known(context)
+        batch = CandidateBatch(history, groups)
+        with genetic.open_breeding(members, history, context) as breeding:
+            tuned = Bayesian().propose_shared(history, self.batch, context)
+            pool = Pool.gather(context, known, breeding.breed(self.bred), tuned)
+            prior = benchmark_prior(known.table) if known else None
+            process = fit_process(members, context, prior)
+            if process is not None:
+                sign = 1.0 if context.direction == "maximize" else -1.0
+                weights = pool.weights(count_credits(members, history, sign))
+                for place in process.choose(pool.features, _MORE * n, weights):
+                    if len(batch.accepted) == n:
+                        break
+                    batch.add(functools.partial(pool.make, place), 1)
+            for _ in range(n - len(batch.accepted)):
+                batch.add(lambda: breeding.child([0]), _ATTEMPTS)
+        return batch.accepted
+
+    def open_sampler(
+        self, history: Sequence[TrialRecord], context: Context, state: BySiteState
+    ) -> AbstractContextManager[GroupSampler]:
+        """As genetic search does it: variants, and what tournament winners have in any group."""
+        return self._genetic.open_sampler(history, context, state)

@@ -1,0 +1,101 @@
+"""What a benchmark of activations knows about a space: which of its functions lie in it, and with which to begin."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actsearch.activation_catalog import CATALOG
+from actsearch.activations import describe
+from actsearch.benchmark import Benchmark, load
+from actsearch.errors import ActsearchError, BenchmarkError
+from actsearch.expression import parse
+from actsearch.records import ActivationRecord
+from actsearch.strategies.space import Space
+
+__all__ = ["Known", "known_functions"]
+
+_log = logging.getLogger("actsearch")
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Functions of the benchmark that lie in a space.
+
+    Attributes:
+        table: the benchmark.
+        places: positions of the functions in it.
+        items: the functions as activations.
+    """
+
+    table: Benchmark
+    places: tuple[int, ...]
+    items: tuple[ActivationRecord, ...]
+
+    def portfolio(self, count: int, *, rows_only: bool = False) -> list[ActivationRecord]:
+        """With which to begin: every task of the benchmark finds something good among them.
+
+        Args:
+            count: how many at most.
+            rows_only: catalog rows alone.
+        """
+        own = {
+            place: item
+            for place, item in zip(self.places, self.items, strict=True)
+            if item.name or not rows_only
+        }
+        return [own[place] for place in self.table.portfolio(count, list(own))] if own else []
+
+
+def known_functions(space: Space) -> Known | None:
+    """What the shipped benchmark knows; None where it cannot be read or has nothing of the space, which is logged."""
+    try:
+        table = load()
+    except BenchmarkError as error:
+        _say(f"the search begins without what is known from other tasks: {error}")
+        return None
+    known = _functions_of(
+        table, space.activation_names, space.operator_names, space.max_size, space.max_depth, space.learned,
+    )  # fmt: skip
+    if not known.places:
+        _say(
+            "the search begins without what is known from other tasks: "
+            "none of the benchmark's functions lies in the space"
+        )
+        return None
+    return known
+
+
+@functools.lru_cache(maxsize=16)
+def _functions_of(
+    table: Benchmark,
+    activations: Sequence[str],
+    operators: Sequence[str],
+    max_size: int,
+    max_depth: int,
+    learned: bool,
+) -> Known:
+    space = Space(activations, operators, max_size, max_depth, learned=learned)
+    places, items = [], []
+    for place, function in enumerate(table.functions):
+        try:
+            if function.name in activations:
+                item = describe(function.name, **function.hyperparameters)
+            elif space.allows(tree := parse(function.formula)):
+                item = describe(tree)
+            else:
+                continue
+        except ActsearchError:  # a row or a setting that this version does not have
+            continue
+        if item.name is None or CATALOG[item.name].elementwise:
+            places.append(place)
+            items.append(item)
+    return Known(table, tuple(places), tuple(items))
+
+
+@functools.lru_cache(maxsize=16)
+def _say(message: str) -> None:
+    """Once a process: a strategy asks before each batch."""
+    _log.warning(message)
