@@ -17,6 +17,7 @@ their negatives train alike).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import math
@@ -34,7 +35,7 @@ from actsearch.records import ActivationRecord, TrialRecord
 from actsearch.report import Reader
 from actsearch.screening import identify, simplify
 from actsearch.strategies import Context, RandomSearch
-from actsearch.strategies.surrogate import compute_curve
+from actsearch.strategies.surrogate import benchmark_prior, compute_curve
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('benchmark.db')}"
 RATES = {"x1": 1.0, "x0.33": 1 / 3, "x3": 3.0}
@@ -159,13 +160,17 @@ def gather(
     kept = np.flatnonzero(np.isfinite(scores).any((2, 3)).mean(0) > 0.75)
     curves = {int(place): compute_curve(list_[place].formula) for place in kept}
     chosen = [place for place, curve in curves.items() if curve is not None]
-    return acs.benchmark.Benchmark(
+    table = acs.benchmark.Benchmark(
         tuple(_describe_task(name) for name in names),
         tuple(_describe_function(list_[place]) for place in chosen),
         tuple(RATES[rate] for rate in rates), tuple(range(SEEDS)), scores[:, chosen],
         np.nan_to_num(np.nanmedian(seconds[:, chosen], -1)),
         np.array([curves[place] for place in chosen], np.float32),
+        np.zeros((len(names), len(rates), len(chosen)), np.float32),
     )  # fmt: skip
+    prior = benchmark_prior(table)
+    smoothed = prior.tell(prior.features).T.reshape(table.smoothed.shape)
+    return dataclasses.replace(table, smoothed=smoothed.astype(np.float32))
 
 
 def _describe_task(name: str) -> acs.benchmark.BenchmarkTask:

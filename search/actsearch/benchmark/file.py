@@ -28,7 +28,7 @@ VERSION = 1
 """Of the format; a file of a later one is refused."""
 
 _SHIPPED = "activations.npz"
-_ARRAYS = ("scores", "seconds", "curves")
+_ARRAYS = ("scores", "seconds", "curves", "smoothed")
 _left_out: ContextVar[tuple[str, ...]] = ContextVar("left_out", default=())
 
 
@@ -164,11 +164,13 @@ def _read(content: bytes, where: str) -> Benchmark:
         if isinstance(error, BenchmarkError):
             raise
         raise BenchmarkError(f"{damaged} ({type(error).__name__})") from None
-    shape = len(table.tasks), len(table.functions), len(table.rates), len(table.seeds)
-    if (
-        table.scores.shape != shape
-        or table.seconds.shape != shape[:2]
-        or len(table.curves) != shape[1]
-    ):
+    tasks, functions, rates = len(table.tasks), len(table.functions), len(table.rates)
+    shapes = {
+        "scores": (tasks, functions, rates, len(table.seeds)),
+        "seconds": (tasks, functions),
+        "curves": (functions, *table.curves.shape[1:]),
+        "smoothed": (tasks, rates, functions),
+    }
+    if any(arrays[name].shape != shape for name, shape in shapes.items()):
         raise BenchmarkError(f"{damaged}: the sizes of its arrays do not agree with its lists")
     return table

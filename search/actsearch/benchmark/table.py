@@ -74,6 +74,8 @@ class Benchmark:
         seconds: of a training, a median over rates and seeds of processor time on one machine; (tasks, functions).
         curves: values and slopes of the functions where normal inputs lie, as the searches compare them;
             (functions, 2, points).
+        smoothed: normal scores of the functions as a Gaussian process over functions sees them, which leaves most of
+            the seeds' luck out; (tasks, rates, functions).
 
     Example:
         >>> table = acs.benchmark.load()
@@ -90,6 +92,7 @@ class Benchmark:
     scores: npt.NDArray[np.float32]
     seconds: npt.NDArray[np.float32]
     curves: npt.NDArray[np.float32]
+    smoothed: npt.NDArray[np.float32]
 
     def position(self, label: str) -> int | None:
         """Of a function, by its label or formula; None where it is not in the table."""
@@ -109,7 +112,7 @@ class Benchmark:
         kept = [place for place, task in enumerate(self.tasks) if task.name not in names]
         return Benchmark(
             tuple(self.tasks[place] for place in kept), self.functions, self.rates, self.seeds,
-            self.scores[kept], self.seconds[kept], self.curves,
+            self.scores[kept], self.seconds[kept], self.curves, self.smoothed[kept],
         )  # fmt: skip
 
     @functools.cached_property
@@ -144,13 +147,13 @@ class Benchmark:
     def portfolio(self, count: int = 16, among: Sequence[int] | None = None) -> list[int]:
         """Positions of a short list in which every task finds something good; see :func:`choose_portfolio`.
 
-        A function counts on a task by its normal score, averaged over the learning rates: nine trainings, and rates
-        that are not its own.
+        A function counts on a task by its normal score, averaged over the learning rates, and half of that by the
+        smoothed one: the best of hundreds under few seeds is mostly luck.
 
         Args:
             count: how many functions.
             among: positions to choose from; None for all.
         """
-        scores = self.ranks.mean(1)
+        scores = (self.ranks + self.smoothed).mean(1) / 2
         places = range(len(self.functions)) if among is None else among
         return [places[chosen] for chosen in choose_portfolio(scores[:, list(places)], count)]

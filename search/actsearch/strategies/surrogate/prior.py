@@ -36,9 +36,14 @@ class Prior:
         own[np.diag_indices_from(own)] += _NOISE
         return cls(features, (1 - _NOISE) * linalg.solve(own, scores, assume_a="pos"))
 
+    def tell(self, features: Features) -> Numbers:
+        """What each task expects of functions; (functions, tasks)."""
+        told: Numbers = covariance(features, self.features, _LENGTH) @ self.weights
+        return told
+
     def extend(self, features: Features) -> Features:
         """Features with what the tasks expect of them."""
-        told = covariance(features, self.features, _LENGTH) @ self.weights
+        told = self.tell(features)
         mean = told.mean(1)
         share = max(told.shape[1] - 1, 1) ** -0.5
         return replace(features, expected=mean, apart=(told - mean[:, None]) * share)
