@@ -20,6 +20,7 @@ from actsearch.strategies.surrogate import (
     Prior,
     benchmark_prior,
     compute_curve,
+    compute_curves,
     describe_curves,
     has_parameters,
     join_features,
@@ -113,7 +114,8 @@ def _small_source(space: Space, prior: Prior | None) -> Source | None:
 
 
 def _children(bred: Sequence[Bred], space: Space, prior: Prior | None) -> Source | None:
-    found = [(one, curve) for one in bred if (curve := compute_curve(one[0])) is not None]
+    curves = compute_curves([tree for tree, _, _ in bred])
+    found = [(one, curve) for one, curve in zip(bred, curves, strict=True) if curve is not None]
     if not found:
         return None
     features = describe_curves(

@@ -1,7 +1,7 @@
 """Which functions are worth a training: a Gaussian process over functions, with what other tasks say as its prior."""
 
 from actsearch.strategies.surrogate.choice import fit_process, has_parameters, promising
-from actsearch.strategies.surrogate.curves import compute_curve
+from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
 from actsearch.strategies.surrogate.prior import Prior, benchmark_prior
 from actsearch.strategies.surrogate.process import Process
@@ -14,6 +14,7 @@ __all__ = [
     "SmallFormulas",
     "benchmark_prior",
     "compute_curve",
+    "compute_curves",
     "describe_curves",
     "fit_process",
     "has_parameters",

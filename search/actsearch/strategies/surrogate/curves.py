@@ -13,7 +13,16 @@ from actsearch.errors import ActsearchError
 from actsearch.expression import Call, Expression, Number, Parameter, parse
 from actsearch.naming.functions import FUNCTIONS, Numbers
 
-__all__ = ["COUNT", "LARGEST", "SCALES", "STEP", "compute_curve", "compute_curves", "mirror", "points"]
+__all__ = [
+    "COUNT",
+    "LARGEST",
+    "SCALES",
+    "STEP",
+    "compute_curve",
+    "compute_curves",
+    "mirror",
+    "points",
+]
 
 SCALES = (0.5, 1.0, 2.0)
 """Standard deviations of the inputs that are looked at."""

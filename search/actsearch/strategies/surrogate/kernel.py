@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +21,7 @@ _TINY = 1e-6
 _STEEP = 4.0  # slopes count up to so many standard deviations per one of the input
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """What a kernel compares, of f(x) and of f(-x).
 
@@ -38,6 +39,29 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.plain)
+
+    @functools.cached_property
+    def images(self) -> tuple[Numbers, ...]:
+        """Of f(x), -f(x), f(-x) and -f(-x)."""
+        flip = np.ones(self.plain.shape[1])
+        flip[: -len(SCALES) - 1] = -1.0
+        return self.plain, self.plain * flip, self.turned, self.turned * flip
+
+    @functools.cached_property
+    def norms(self) -> tuple[Numbers, ...]:
+        """Squared, of each image."""
+        return tuple((image * image).sum(1) for image in self.images)
+
+    @functools.cached_property
+    def _apart_from_images(self) -> tuple[Numbers, ...]:
+        return tuple(np.square(self.plain - image).sum(1) for image in self.images)
+
+    def own(self, length: float) -> Numbers:
+        """What each function has in common with its own four images; (functions,)."""
+        total: Numbers = np.sum(
+            [np.exp(squares / (-2 * length**2)) for squares in self._apart_from_images], axis=0
+        )
+        return total
 
     @property
     def has_prior(self) -> bool:
@@ -109,24 +133,10 @@ def covariance(a: Features, b: Features, length: float) -> Numbers:
         a, b: features.
         length: distance at which two functions tell little about each other.
     """
-    flip = np.ones(a.plain.shape[1])
-    flip[: -len(SCALES) - 1] = -1.0
-    images = [b.plain, b.plain * flip, b.turned, b.turned * flip]
-    total = np.sum([_similar(a.plain, image, length) for image in images], axis=0)
-    kernel: Numbers = total / np.sqrt(np.outer(_self(a, flip, length), _self(b, flip, length)))
+    images = zip(b.images, b.norms, strict=True)
+    total = np.zeros((len(a), len(b)))
+    for image, norms in images:
+        squares = a.norms[0][:, None] + norms[None] - 2 * a.plain @ image.T
+        total += np.exp(np.maximum(squares, 0.0) / (-2 * length**2))
+    kernel: Numbers = total / np.sqrt(np.outer(a.own(length), b.own(length)))
     return kernel
-
-
-def _self(a: Features, flip: Numbers, length: float) -> Numbers:
-    """What a function has in common with its own four images."""
-    images = (a.plain, a.plain * flip, a.turned, a.turned * flip)
-    own: Numbers = np.sum(
-        [np.exp(-0.5 * np.square(a.plain - image).sum(1) / length**2) for image in images], axis=0
-    )
-    return own
-
-
-def _similar(a: Numbers, b: Numbers, length: float) -> Numbers:
-    squares = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
-    similar: Numbers = np.exp(-0.5 * np.maximum(squares, 0.0) / length**2)
-    return similar
