@@ -30,12 +30,14 @@ class Features:
         turned: of f(-x).
         expected: what they come to on tasks elsewhere, on average; (functions,), or () where nothing is known.
         apart: by how much each of those tasks differs from the average; (functions, tasks).
+        even: how many of the features, the last ones, are the same for f and -f.
     """
 
     plain: Numbers
     turned: Numbers
     expected: Numbers = field(default_factory=lambda: np.zeros(0))
     apart: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
+    even: int = len(SCALES) + 1
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -44,7 +46,7 @@ class Features:
     def images(self) -> tuple[Numbers, ...]:
         """Of f(x), -f(x), f(-x) and -f(-x)."""
         flip = np.ones(self.plain.shape[1])
-        flip[: -len(SCALES) - 1] = -1.0
+        flip[: -self.even] = -1.0
         return self.plain, self.plain * flip, self.turned, self.turned * flip
 
     @functools.cached_property
@@ -70,7 +72,7 @@ class Features:
 
     def take(self, places: list[int]) -> Features:
         """Of some of the functions."""
-        taken = Features(self.plain[places], self.turned[places])
+        taken = Features(self.plain[places], self.turned[places], even=self.even)
         if not self.has_prior:
             return taken
         return replace(taken, expected=self.expected[places], apart=self.apart[places])
