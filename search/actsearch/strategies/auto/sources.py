@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord
@@ -88,6 +89,12 @@ class Pool:
         """What each function's promise counts; (functions,)."""
         counts = [len(source.features) for source in self.sources]
         return np.repeat([credits.get(source.name, 1.0) for source in self.sources], counts)
+
+    def turns(self) -> list[npt.NDArray[np.bool_]]:
+        """Every other choice is made among what other tasks have tried, the others among all."""
+        counts = [len(source.features) for source in self.sources]
+        known = np.repeat([source.name == KNOWN for source in self.sources], counts)
+        return [known, known, np.ones_like(known)] if known.any() else []
 
     def make(self, place: int) -> Child:
         """A candidate of the function at a position."""

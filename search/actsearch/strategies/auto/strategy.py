@@ -101,7 +101,7 @@ class Auto(BySite):
             if process is not None:
                 sign = 1.0 if context.direction == "maximize" else -1.0
                 weights = pool.weights(count_credits(members, history, sign))
-                for place in process.choose(pool.features, _MORE * n, weights):
+                for place in process.choose(pool.features, _MORE * n, weights, pool.turns()):
                     if len(batch.accepted) == n:
                         break
                     batch.add(functools.partial(pool.make, place), 1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import linalg, special
 
 from actsearch.benchmark import normal_scores
@@ -29,6 +30,9 @@ _LEVEL = 1.0  # variance of what all functions have in common here
 _NEAR = 400  # of a large pool, what may be chosen together
 _TINY = 1e-9
 _DIGITS = 9
+_LAST = 1e6
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,11 @@ class Process:
         return cls(features, targets, settings)
 
     def choose(
-        self, pool: Features, count: int, credits: Sequence[float] | Numbers | None = None
+        self,
+        pool: Features,
+        count: int,
+        credits: Numbers | None = None,
+        turns: Sequence[Mask] = (),
     ) -> list[int]:
         """Positions of those that promise most, one after the other by expected improvement.
 
@@ -92,6 +100,7 @@ class Process:
             pool: what there is to choose from.
             count: how many.
             credits: by which the expected improvement of each counts; None for alike.
+            turns: for one choice after the other, again and again, those of the pool it is made among; () for all.
         """
         noise = self.settings.noise
         own = self._covariance(self.features, self.features)
@@ -103,17 +112,19 @@ class Process:
         # the largest expectation: the largest value would be luck of its seed
         known = own @ linalg.cho_solve((root, True), rest)
         best = float((self._expected(self.features) + known).max())
-        factors = np.ones(len(pool)) if credits is None else np.asarray(credits, np.float64)
+        factors = np.ones(len(pool)) if credits is None else credits
         gains = _improvement(means, np.sqrt(variances), best) * factors
-        # mirror images are equal but for rounding, which must not decide: it differs with the number of threads
-        near = np.argsort(-np.round(gains, _DIGITS), kind="stable")[:_NEAR].tolist()
+        masks = list(turns) or [np.ones(len(pool), dtype=bool)]
+        near = _nearest(gains, masks)
         pool, half, factors = pool.take(near), half[:, near], factors[near]
         means, variances = means[near], variances[near]
+        masks = [mask[near] for mask in masks]
         chosen: list[int] = []
         rows: list[Numbers] = []
-        for _ in range(min(count, len(pool))):
+        for turn in range(min(count, len(pool))):
             gains = _improvement(means, np.sqrt(variances), best) * factors
-            gains[chosen] = -1.0
+            gains[~masks[turn % len(masks)]] -= _LAST  # unless nothing else is left
+            gains[chosen] = -2 * _LAST
             place = int(np.round(gains, _DIGITS).argmax())
             chosen.append(place)
             best = max(best, float(means[place]))
@@ -138,6 +149,14 @@ class Process:
             return np.full(len(pool), settings.own)
         variances: Numbers = settings.own + (pool.apart**2).sum(1) + _LEVEL
         return variances
+
+
+def _nearest(gains: Numbers, masks: Sequence[Mask]) -> list[int]:
+    """Positions of the most promising of each mask, best first: of thousands only these may be chosen together."""
+    # mirror images are equal but for rounding, which must not decide: it differs with the number of threads
+    order = np.argsort(-np.round(gains, _DIGITS), kind="stable")
+    kept = [order[mask[order]][: _NEAR // len(masks)] for mask in masks]
+    return [int(place) for place in dict.fromkeys(np.concatenate(kept).tolist())]
 
 
 def _without_prior(features: Features, targets: Numbers) -> Iterator[tuple[float, Settings]]:
