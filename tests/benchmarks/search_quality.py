@@ -17,7 +17,6 @@ of the best known gain over ReLU (``>200`` where that is later), and the share o
 from __future__ import annotations
 
 import argparse
-import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +77,6 @@ class SimulatedTask:
 
     Attributes:
         name: of the task.
-        fidelity: Spearman's correlation of predictions for functions that were kept from the forest with their scores.
         forest: predicts a function's normal score on the task.
         noise: standard deviation of a trial's normal score under another choice of seeds.
         scores: normal scores, ascending, with ``gains``.
@@ -86,7 +84,6 @@ class SimulatedTask:
     """
 
     name: str
-    fidelity: float
     forest: ExtraTreesRegressor
     noise: float
     scores: Numbers
@@ -98,17 +95,8 @@ class SimulatedTask:
         task = table.tasks[place]
         middle = table.rates.index(1.0)
         scores = table.ranks[place, middle]
-        features = describe(
-            table.curves.astype(np.float64), [function.learned for function in table.functions]
-        )
-        groups = np.tile(np.arange(len(scores)), _IMAGES)
-        forest = ExtraTreesRegressor(
-            _TREES, min_samples_leaf=_LEAF, max_features=0.3, random_state=0
-        )
-        repeated = np.tile(scores, _IMAGES)
-        kept = cross_val_predict(forest, features, repeated, groups=groups, cv=_folds(len(scores)))
-        kept = kept.reshape(_IMAGES, -1).mean(0)
-        forest.fit(features, repeated)
+        forest, features = _forest(), _features(table)
+        forest.fit(features, np.tile(scores, _IMAGES))
         smooth = forest.predict(features).reshape(_IMAGES, -1).mean(0)
         values = table.as_given[place]
         if task.metric not in ("accuracy", "r2"):
@@ -124,8 +112,7 @@ class SimulatedTask:
             return None  # what ReLU is the best for, nothing can be found for
         gains = (np.sort(values) - level[relu]) / best
         return cls(
-            task.name, float(stats.spearmanr(kept, scores).statistic), forest,
-            _noise(table.scores[place, :, middle].astype(np.float64), scores), scores[order], gains,
+            task.name, forest, _noise(table.scores[place, :, middle].astype(np.float64), scores), scores[order], gains,
         )  # fmt: skip
 
     def predict(self, candidates: Sequence[CandidateRecord]) -> Numbers:
@@ -161,10 +148,24 @@ class SimulatedTask:
         return shares
 
 
-def _folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Five, the images of a function in one of them."""
-    fold = np.tile(np.random.default_rng(0).permutation(count) % 5, _IMAGES)
-    return [(np.flatnonzero(fold != own), np.flatnonzero(fold == own)) for own in range(5)]
+def measure_fidelity(table: Benchmark, name: str) -> float:
+    """Spearman's correlation of predictions for functions that were kept from the forest, with their scores."""
+    place = [task.name for task in table.tasks].index(name)
+    scores = table.ranks[place, table.rates.index(1.0)]
+    # the images of a function are in one fold
+    fold = np.tile(np.random.default_rng(0).permutation(len(scores)) % 5, _IMAGES)
+    folds = [(np.flatnonzero(fold != own), np.flatnonzero(fold == own)) for own in range(5)]
+    kept = cross_val_predict(_forest(), _features(table), np.tile(scores, _IMAGES), cv=folds)
+    return float(stats.spearmanr(kept.reshape(_IMAGES, -1).mean(0), scores).statistic)
+
+
+def _forest() -> ExtraTreesRegressor:
+    return ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features=0.3, random_state=0)
+
+
+def _features(table: Benchmark) -> Numbers:
+    learned = [function.learned for function in table.functions]
+    return describe(table.curves.astype(np.float64), learned)
 
 
 def _noise(by_seed: Numbers, scores: Numbers) -> float:
@@ -182,12 +183,15 @@ def trials_needed(shares: Numbers, limit: int) -> int:
     return int(enough[0]) + 1 if len(enough) else limit + 1
 
 
-@functools.cache
-def tasks() -> tuple[SimulatedTask, ...]:
-    """Those of the shipped benchmark."""
+def make_tasks(names: Sequence[str] = ()) -> list[SimulatedTask]:
+    """Those of the shipped benchmark, or some of them."""
     table = load()
-    made = (SimulatedTask.of(table, place) for place in range(len(table.tasks)))
-    return tuple(task for task in made if task is not None)
+    made = (
+        SimulatedTask.of(table, place)
+        for place, task in enumerate(table.tasks)
+        if not names or task.name in names
+    )
+    return [task for task in made if task is not None]
 
 
 def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[SimulatedTask]) -> None:
@@ -196,7 +200,8 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
     needed: dict[str, list[float]] = {name: [] for name in names}
     ahead: dict[str, list[int]] = {name: [0, 0] for name in names}
     for task in chosen:
-        print(f"{task.name}  fidelity {task.fidelity:.2f}, noise {task.noise:.2f}", flush=True)
+        fidelity = measure_fidelity(load(), task.name)
+        print(f"{task.name}  fidelity {fidelity:.2f}, noise {task.noise:.2f}", flush=True)
         baseline: list[Numbers] = []
         for name in names:
             started = time.process_time()
@@ -234,8 +239,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--tasks", nargs="*", default=[])
     given = parser.parse_args()
-    chosen = [task for task in tasks() if not given.tasks or task.name in given.tasks]
-    compare(given.strategies, range(given.seeds), chosen)
+    compare(given.strategies, range(given.seeds), make_tasks(given.tasks))
 
 
 if __name__ == "__main__":

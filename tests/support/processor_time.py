@@ -82,7 +82,7 @@ class ProcessorTime:
         begun, modules = item.stash[_BEGUN]
         took = _spent() - begun - self._wide
         item.user_properties.append((_PROPERTY, round(took, 3)))
-        if took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser"))):
+        if took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser", "measured"))):
             return
         if len(sys.modules) - modules >= _LIBRARY:
             return

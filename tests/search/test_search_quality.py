@@ -1,0 +1,67 @@
+"""Strategies find what they found before on tasks that they do not know; ``tests/benchmarks/search_quality.py`` made short.
+
+A figure is the mean, over three tasks of the benchmark that are left out of what strategies know, and three seeds, of
+the share of the best known gain over ReLU that the best of the first trials has. The figures beside it are what this
+code reached; one that is lower by more than the margin means that a strategy searches worse.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import search_quality
+
+from actsearch.strategies import STRATEGIES, Space
+from actsearch.strategies.surrogate import Features, Process
+
+Numbers = npt.NDArray[np.float64]
+
+TASKS = ("boxes", "grammar", "waveforms")
+SEEDS = range(3)
+TRIALS = 48
+REACHED = {"auto": 1.0, "bayesian": 0.8, "genetic": 0.8, "random": 0.5}
+MARGIN = 0.05
+
+
+@functools.cache
+def tasks() -> tuple[search_quality.SimulatedTask, ...]:
+    return tuple(search_quality.make_tasks(TASKS))
+
+
+def reach(name: str) -> float:
+    """The figure of a strategy."""
+    shares = [
+        np.clip(
+            task.search(STRATEGIES[name](), seed, TRIALS, Space(activations="all")).max(), 0, 1
+        )
+        for task in tasks()
+        for seed in SEEDS
+    ]
+    return float(np.mean(shares))
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("name", REACHED)
+def test_a_strategy_finds_what_it_found_before(name: str) -> None:
+    assert reach(name) >= REACHED[name] - MARGIN
+
+
+@pytest.mark.measured
+def test_what_other_tasks_say_is_worth_trials() -> None:
+    assert reach("auto") > reach("random") + MARGIN
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("name", ["auto", "genetic"])
+def test_a_broken_selection_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is told the opposite of what trials came to."""
+
+    def upside_down(cls: type[Process], features: Features, values: Numbers) -> Process:
+        return fit(features, -values)
+
+    fit = Process.fit
+    monkeypatch.setattr(Process, "fit", classmethod(upside_down))
+    assert reach(name) < REACHED[name] - MARGIN
