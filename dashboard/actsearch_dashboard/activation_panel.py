@@ -28,6 +28,7 @@ from actsearch_dashboard.text import markdown, moment, number, one_line, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
+    "NOT_ONE_NUMBER",
     "NO_DIAGNOSTICS",
     "show_latex",
     "shorten_error",
@@ -43,7 +44,7 @@ NO_DIAGNOSTICS = (
     "A Task measures every replaced site before and after training."
 )
 
-_NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
+NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
 
 _LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
 _LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
@@ -217,7 +218,7 @@ def _function(
     (start,) = curves(view, [item])
     place = st.container()
     if start is None:
-        place.info(_NOT_ONE_NUMBER, icon=":material/info:")
+        place.info(NOT_ONE_NUMBER, icon=":material/info:")
         return lambda: None
 
     def draw() -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "settings",
     "show_figure",
     "study_page",
+    "table_height",
     "trial_table",
     "verdict_frame",
     "show_verdict",
@@ -227,7 +228,7 @@ def clickable_table(
     """
     height: Any = "auto"
     if most_rows is not None:
-        height = min(len(frame), most_rows) * (row_height or _ROW) + _ROW + _BORDERS
+        height = table_height(min(len(frame), most_rows), row_height)
     event = st.dataframe(
         frame,
         hide_index=True,
@@ -241,6 +242,11 @@ def clickable_table(
     )
     rows: list[int] = event.selection.rows
     return rows[0] if rows and rows[0] < len(frame) else None
+
+
+def table_height(rows: int, row_height: int | None = None) -> int:
+    """Pixels of a table of which so many rows are seen without scrolling; None for Streamlit's height of a row."""
+    return rows * (row_height or _ROW) + _ROW + _BORDERS
 
 
 def open_trial(number: int) -> None:

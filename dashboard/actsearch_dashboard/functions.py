@@ -22,6 +22,7 @@ __all__ = [
     "is_faithful",
     "large_curves",
     "learned_curve",
+    "miniature",
     "moments",
     "pictures",
 ]
@@ -140,7 +141,7 @@ def pictures(view: StudyView, candidates: Sequence[CandidateRecord]) -> list[str
     missing = [digests for digests in records if digests not in drawn]
     known = _find_curves(view, [record for digests in missing for record in records[digests]])
     for digests in missing:
-        drawn[digests] = _draw([known.get(digest) for digest in digests])
+        drawn[digests] = miniature([known.get(digest) for digest in digests])
     # what lacks a curve is drawn again: the process that computes them may answer next time
     _pictures.remember(
         {digests: drawn[digests] for digests in missing if known.keys() >= {*digests}}
@@ -150,7 +151,8 @@ def pictures(view: StudyView, candidates: Sequence[CandidateRecord]) -> list[str
     ]
 
 
-def _draw(shown: Sequence[Curve | None]) -> str:
+def miniature(shown: Sequence[Curve | None]) -> str:
+    """Functions as one miniature plot, a data URI; "" where nothing can be drawn."""
     near = [(curve, np.abs(curve.x) <= _MINIATURE) for curve in shown if curve is not None]
     return thumbnail([(curve.x[inside], curve.y[inside]) for curve, inside in near])
 

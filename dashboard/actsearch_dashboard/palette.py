@@ -5,7 +5,8 @@ from __future__ import annotations
 from actsearch.records import TrialState
 
 __all__ = [
-    "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "SERIES", "SKY", "STATES", "VERDICTS", "series_colour",
+    "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
+    "series_colour",
 ]  # fmt: skip
 
 BLUE = "#0072B2"  # what was measured: a trial, validation data, the function itself
