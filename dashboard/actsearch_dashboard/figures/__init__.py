@@ -1,5 +1,6 @@
 """Figures as pure functions of records. Nothing here knows Streamlit; all text from the database is escaped."""
 
+from actsearch_dashboard.figures.benchmark import rank_heat, rank_panels, task_correlations
 from actsearch_dashboard.figures.common import robust_range
 from actsearch_dashboard.figures.compare import (
     best_so_far,
@@ -70,9 +71,12 @@ __all__ = [
     "paired_differences",
     "parameter_names",
     "best_so_far_steps",
+    "rank_heat",
+    "rank_panels",
     "ridges",
     "robust_range",
     "states",
+    "task_correlations",
     "thumbnail",
     "tradeoff",
     "verdict_intervals",
