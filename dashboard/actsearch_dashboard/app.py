@@ -30,6 +30,7 @@ PAGES = (
     "activation",
     "inside",
     "playground",
+    "benchmark",
 )
 """Modules in ``pages/`` in the order of the navigation, each with ``TITLE``, ``ICON`` and ``render``."""
 

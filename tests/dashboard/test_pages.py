@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from crossed import only, pairs
+from crossed import WITHOUT_STUDY, only, pairs
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -24,7 +24,7 @@ from actsearch_dashboard.data import open_store
 from actsearch_dashboard.filters import Filters
 from actsearch_dashboard.pages.trials import trials_csv
 
-PAGES = [name for name in EVERY_PAGE if name != "playground"]  # which shows no study
+PAGES = [name for name in EVERY_PAGE if name not in WITHOUT_STUDY]
 Opener = Callable[..., AppTest]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from crossed import only
+from crossed import WITHOUT_STUDY, only
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -40,7 +40,7 @@ from actsearch_dashboard.text import seconds
 Opener = Callable[..., AppTest]
 FORMULAS = ("sin(x)", "x * tanh(x)", "max(x, 0) + 0.1 * min(x, 0)")
 LARGE = 1_203
-WITH_STORAGE = [page for page in NAMES if page != "playground"]
+WITH_STORAGE = [page for page in NAMES if page not in WITHOUT_STUDY]
 EVERY = only(WITH_STORAGE, quick=("studies", "trials"))
 
 

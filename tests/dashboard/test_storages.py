@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from crossed import only
+from crossed import WITHOUT_STUDY, only
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -23,7 +23,7 @@ Opener = Callable[..., AppTest]
 
 DATA = Path(__file__).parent.parent / "data"
 PATIENCE = 30.0  # seconds
-WITH_STORAGE = [page for page in NAMES if page != "playground"]
+WITH_STORAGE = [page for page in NAMES if page not in WITHOUT_STUDY]
 PAGES = only(WITH_STORAGE, quick=("studies", "trials"))
 
 

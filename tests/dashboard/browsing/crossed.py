@@ -1,4 +1,4 @@
-"""Which of many cases are quick: a page takes a tenth of a second, all pages with all values minutes."""
+"""Which of many cases there are, and which are quick: a page takes a tenth of a second, all with all values minutes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from itertools import product
 
 import pytest
 
-__all__ = ["only", "pairs"]
+__all__ = ["WITHOUT_STUDY", "only", "pairs"]
+
+WITHOUT_STUDY = ("playground", "benchmark")
+"""Pages that need no study, nor a storage."""
 
 
 def only(values: Iterable[str], quick: Collection[str]) -> list[object]:

@@ -31,6 +31,7 @@ PAGES = {
     "activation": "activation?study=digits-deep-bands",
     "inside": "inside?study=digits-deep-bands",
     "playground": "playground?study=digits-genetic&formula=sin(2*x)",
+    "benchmark": "benchmark?activation=gelu",
 }
 """Name of the file, and what is looked at."""
 
