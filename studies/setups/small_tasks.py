@@ -78,7 +78,7 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits; (B, 10)."""
-        result: Tensor = self.layers(x.unflatten(1, (1, 8, 8)))
+        result: Tensor = self.layers(x.reshape(-1, 1, 8, 8))
         return result
 
 
@@ -117,7 +117,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits; (B, 10)."""
-        tokens = self.embed(x.unflatten(1, (8, 8))) + self.place
+        tokens = self.embed(x.reshape(-1, 8, 8)) + self.place
         result: Tensor = self.head(self.block(tokens).mean(1))
         return result
 

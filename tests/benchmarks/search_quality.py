@@ -223,9 +223,9 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
             shown = "  ".join(f"{share:6.3f}" for share in best)
             print(f"  {name:<9}{told:>6}   {shown}   {1000 * took:.0f} ms a trial", flush=True)
     for name in names:
-        told = statistics.median(needed[name])
+        middle_task = statistics.median(needed[name])
         print(
-            f"{name}: median trials to {ENOUGH:.0%} {told:g}; beside {names[0]}, tasks ahead less tasks behind "
+            f"{name}: median trials to {ENOUGH:.0%} {middle_task:g}; beside {names[0]}, tasks ahead less tasks behind "
             f"(sign test, p < .05): {ahead[name][0]} after 100, {ahead[name][1]} after 200 of {len(chosen)}"
         )
 

@@ -43,6 +43,7 @@ def _small() -> Benchmark:
         np.array(scores, np.float32),
         np.full((2, 3), 0.5, np.float32),
         np.zeros((3, 2, 72), np.float32),
+        np.zeros((2, 2, 3), np.float32),
     )
 
 
@@ -247,7 +248,7 @@ def test_a_table_of_one_rate_and_without_relu_has_nothing_to_choose_and_to_compa
     whole = _small()
     table = Benchmark(
         whole.tasks, whole.functions[1:], (1.0,), whole.seeds, whole.scores[:, 1:, :1],
-        whole.seconds[:, 1:], whole.curves[1:],
+        whole.seconds[:, 1:], whole.curves[1:], whole.smoothed[:, :1, 1:],
     )  # fmt: skip
     monkeypatch.setattr(benchmark, "load", lambda: table)
     app = opened("benchmark", None)

@@ -13,6 +13,7 @@ from storage_cases import study_record
 
 import actsearch as acs
 from actsearch.activations import value_and_gradient
+from actsearch.benchmark import normal_scores
 from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.storage import Storage
@@ -21,7 +22,7 @@ from actsearch.strategies.population import Member
 from actsearch.strategies.surrogate.choice import promising
 from actsearch.strategies.surrogate.curves import compute_curve, mirror, points
 from actsearch.strategies.surrogate.kernel import covariance, describe_curves
-from actsearch.strategies.surrogate.process import Process, normal_scores
+from actsearch.strategies.surrogate.process import Process
 
 CONTEXT = Context(Space(), 0, "minimize")
 NAMES = ("tanh(x)", "sin(3*x)", "x*sigmoid(param(1.5)*x)", "exp(-x*x)", "cos(x)*tanh(x)", "elu(x)")

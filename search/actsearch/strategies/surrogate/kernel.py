@@ -81,10 +81,10 @@ class Features:
 def join_features(parts: Sequence[Features]) -> Features:
     """Of several lists of functions one after the other, all with a prior or none."""
     return Features(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("plain", "turned", "expected", "apart")
-        )
+        np.concatenate([part.plain for part in parts]),
+        np.concatenate([part.turned for part in parts]),
+        np.concatenate([part.expected for part in parts]),
+        np.concatenate([part.apart for part in parts]),
     )
 
 
