@@ -1,4 +1,4 @@
-"""Strategies find what they found before on tasks that they do not know; ``tests/benchmarks/search_quality.py`` made short.
+"""Strategies find what they found before on tasks unknown to them: ``tests/benchmarks/search_quality.py`` made short.
 
 A figure is the mean, over three tasks of the benchmark that are left out of what strategies know, and three seeds, of
 the share of the best known gain over ReLU that the best of the first trials has. The figures beside it are what this

@@ -209,7 +209,7 @@ class TestOlderStudies:
                 study_name="old", storage=sqlite_url, strategy=acs.Genetic(), load_if_exists=True
             )
         acs.create_study(
-            study_name="old", storage=sqlite_url, strategy=acs.Genetic(**self.OLD, bred=0),
+            study_name="old", storage=sqlite_url, strategy=acs.Genetic(**self.OLD, bred=0, start="catalog"),
             load_if_exists=True,
         )  # fmt: skip
 
