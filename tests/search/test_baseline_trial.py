@@ -93,7 +93,7 @@ def test_a_strategy_is_not_shown_it(monkeypatch: pytest.MonkeyPatch) -> None:
         return candidates(self, trials, context)
 
     monkeypatch.setattr(Proposer, "_candidates", noted)
-    run(study("bayesian"), 12)
+    run(study("bayesian"), 20)
     assert seen
     assert not any(seen)
 

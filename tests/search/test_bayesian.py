@@ -12,6 +12,7 @@ import actsearch as acs
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import describe
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
+from actsearch.screening import identify
 from actsearch.strategies import Context, SiteGroups, Space, Strategy
 from actsearch.strategies.bayesian import _choices
 
@@ -61,9 +62,34 @@ def _slopes(history: list[TrialRecord]) -> list[float]:
     ]
 
 
-def test_the_first_batch_is_every_activation_of_the_space_at_its_defaults() -> None:
-    context = Context(Space(), 0, "maximize")
+CATALOG_FIRST = acs.Bayesian(start="catalog")
+
+
+def test_the_first_batch_is_a_portfolio_of_the_space() -> None:
+    context = Context(SPACE, 0, "maximize")
     strategy = acs.Bayesian()
+    first = strategy.propose([], strategy.batch_size([], context), context)
+    assert 0 < len(first) <= 16
+    assert {one.activations["*"].name for one in first} <= set(SPACE.activation_names)
+    assert len({identify(one).identity for one in first}) == len(first)
+
+
+def test_every_activation_of_the_catalog_can_be_chosen_within_forty_trials() -> None:
+    context = Context(Space(activations="all"), 0, "maximize")
+
+    def value(candidate: CandidateRecord) -> float:
+        return 1.0 if candidate.activations["*"].name == "sinlu" else 0.5
+
+    history = _search(acs.Bayesian(), 40, context, value)
+    assert len(history) == 40
+    names = [trial.candidate.activations["*"].name for trial in history]
+    assert len(set(names[16:])) > 8  # also such as were not in the first batch
+    assert set(names[16:]) - set(names[:16])
+
+
+def test_the_first_batch_may_be_every_activation_of_the_space_at_its_defaults() -> None:
+    context = Context(Space(), 0, "maximize")
+    strategy = CATALOG_FIRST
     names = context.space.activation_names
     assert strategy.batch_size([], context) == len(names) == len(set(names)) > 8
     first = strategy.propose([], len(names), context)
@@ -74,7 +100,7 @@ def test_the_first_batch_is_every_activation_of_the_space_at_its_defaults() -> N
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_later_batches_have_the_size_of_the_setting(batch: int) -> None:
     context = Context(SPACE, 0, "maximize")
-    strategy = acs.Bayesian(batch=batch)
+    strategy = acs.Bayesian(batch=batch, start="catalog")
     history = _search(strategy, 5, context)
     assert strategy.batch_size(history, context) == batch
     assert len(strategy.propose(history, batch, context)) == batch
@@ -86,7 +112,7 @@ def test_baselines_that_were_tried_already_are_not_proposed_again() -> None:
         TrialRecord(0, TrialState.FAILED, CandidateRecord.shared(describe("sin"), "user")),
         TrialRecord(1, TrialState.COMPLETE, CandidateRecord.shared(describe("x*x")), 0.5),
     ]
-    strategy = acs.Bayesian()
+    strategy = CATALOG_FIRST
     batch = strategy.propose(enqueued, strategy.batch_size(enqueued, context), context)
     names = {item.activations["*"].name for item in batch}
     assert names == set(SPACE.activation_names) - {"sin"}
@@ -96,7 +122,7 @@ def test_an_enqueued_variant_does_not_replace_the_baseline() -> None:
     context = Context(SPACE, 0, "maximize")
     variant = CandidateRecord.shared(describe("leaky_relu", negative_slope=0.5), "user")
     history = [TrialRecord(0, TrialState.COMPLETE, variant, 0.5)]
-    assert acs.Bayesian().batch_size(history, context) == len(SPACE.activation_names)
+    assert CATALOG_FIRST.batch_size(history, context) == len(SPACE.activation_names)
 
 
 def test_a_proposal_has_the_settings_of_its_own_activation_alone() -> None:

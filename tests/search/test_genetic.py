@@ -82,10 +82,13 @@ def _evolve(strategy: acs.Genetic, batches: int, context: Context) -> list[Trial
     return history
 
 
+CATALOG_FIRST = acs.Genetic(start="catalog")
+
+
 class TestBatches:
     def test_the_first_is_half_catalog_rows_and_half_variants(self) -> None:
         assert acs.Genetic().batch_size([], CONTEXT) == 16
-        first = acs.Genetic().propose([], 32, CONTEXT)
+        first = acs.Genetic(start="catalog").propose([], 32, CONTEXT)
         kinds = Counter("catalog" if _item(one).name else "composed" for one in first)
         rows = [name for name in CONTEXT.space.activation_names if CATALOG[name].elementwise]
         assert kinds["catalog"] == min(16, len(rows))
@@ -98,7 +101,7 @@ class TestBatches:
         drawn = [
             {
                 _item(one).name
-                for one in acs.Genetic().propose([], 12, Context(Space(), seed, "minimize"))
+                for one in CATALOG_FIRST.propose([], 12, Context(Space(), seed, "minimize"))
             }
             for seed in range(3)
         ]
@@ -132,7 +135,7 @@ class TestBatches:
     def test_too_few_parents_start_again_with_the_catalog(self) -> None:
         failed = CandidateRecord.shared(describe("softmax", dim=1), "user")
         history = [TrialRecord(0, TrialState.REJECTED, failed, fingerprint="0" * 32)]
-        proposals = acs.Genetic().propose(history, 24, CONTEXT)
+        proposals = CATALOG_FIRST.propose(history, 24, CONTEXT)
         assert any(one.operation == "catalog" for one in proposals)
 
     def test_only_the_latest_and_the_elites_are_parents(self) -> None:

@@ -213,7 +213,8 @@ class TestStudy:
     def test_a_task_names_its_objectives_and_their_directions(self) -> None:
         task = task_of("mlp", epochs=1).replace(objectives=("accuracy", "parameters"))
         space = acs.Space(activations=["relu", "prelu", "tanh"])
-        study = acs.create_study(study_name="s", space=space)
+        strategy = acs.Bayesian(start="catalog")
+        study = acs.create_study(study_name="s", space=space, strategy=strategy)
         assert not study.directions
         study.optimize(task, n_trials=3, show_progress_bar=False)
         assert study.directions == ("maximize", "minimize")

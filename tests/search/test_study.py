@@ -82,9 +82,9 @@ class TestMaking:
         _run(study, distance, 3)
         assert _trained(study) == 3
 
-    def test_a_strategy_or_space_named_by_default_is_bayesian_and_recommended(self) -> None:
+    def test_a_strategy_or_space_named_by_default_is_auto_and_recommended(self) -> None:
         record = acs.create_study(study_name="s").record
-        assert record.strategy["name"] == "bayesian"
+        assert record.strategy["name"] == "auto"
         assert record.space["activations"] == acs.catalog.names(tier="recommended")
         assert record.direction is None
         assert record.seed == 0
@@ -354,7 +354,7 @@ class TestEnqueueing:
             if trial.number == 0:
                 study.enqueue_trial("x * tanh(x)")
 
-        study = _study(strategy=acs.Bayesian(batch=2), space=SMALL)
+        study = _study(strategy=acs.Bayesian(batch=2, start="catalog"), space=SMALL)
         _run(study, distance, 5, callbacks=[enqueue])
         wanted = study.trials[3]  # the first batch, of three, was proposed already
         assert wanted.candidate.formula == "x * tanh(x)"
@@ -534,7 +534,7 @@ class TestEndsOnItsOwn:
         assert "widen the space" in caplog.text or "nothing more to propose" in caplog.text
 
     def test_after_200_idle_proposals(self, distance: Objective) -> None:
-        study = _study(space=acs.Space(activations=["tanh"]))
+        study = _study(strategy="bayesian", space=acs.Space(activations=["tanh"]))
         _run(study, distance, 5)
         states = Counter(trial.state for trial in study.trials)
         assert states[TrialState.COMPLETE] == 1
@@ -761,7 +761,8 @@ class TestOneDriver:
                 thread.start()
                 thread.join()
 
-        study = _study(storage=sqlite_url, strategy=acs.Bayesian(batch=1), space=SMALL)
+        strategy = acs.Bayesian(batch=1, start="catalog")
+        study = _study(storage=sqlite_url, strategy=strategy, space=SMALL)
         _run(study, distance, 6, callbacks=[enqueue])
         assert study.trials[3].candidate.formula == "x * tanh(x)"
         assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
