@@ -130,7 +130,10 @@ def _key(item: ActivationRecord | None) -> tuple[object, ...]:
 
 
 def gather(
-    storages: Sequence[str], names: Sequence[str], rates: Sequence[str]
+    storages: Sequence[str],
+    names: Sequence[str],
+    rates: Sequence[str],
+    list_: Sequence[ActivationRecord],
 ) -> acs.benchmark.Benchmark:
     """The table of what is trained, without the functions that could be trained on hardly any task."""
     studies: dict[str, list[TrialRecord]] = {}
@@ -138,7 +141,6 @@ def gather(
     for reader in readers:
         for study in reader.studies():
             studies[study.name] = reader.trials(study, epochs=True)
-    list_ = functions()
     scores = np.full((len(names), len(list_), len(rates), SEEDS), np.nan, np.float32)
     seconds = np.full(scores.shape[:3], np.nan, np.float32)
     for task, rate in itertools.product(range(len(names)), range(len(rates))):
@@ -157,6 +159,7 @@ def gather(
                 seconds[task, place, rate] = np.mean([one.seconds for one in trial.evaluations])
     for reader in readers:
         reader.close()
+    # refused ones, as straight lines, are refused on every task
     kept = np.flatnonzero(np.isfinite(scores).any((2, 3)).mean(0) > 0.75)
     curves = {int(place): compute_curve(list_[place].formula) for place in kept}
     chosen = [place for place, curve in curves.items() if curve is not None]
@@ -209,7 +212,7 @@ if __name__ == "__main__":
     parser.add_argument("--rates", nargs="*", default=list(RATES), choices=list(RATES))
     given = parser.parse_args()
     if given.write:
-        found = gather(given.storage, given.tasks or list(SMALL_TASKS), given.rates)
+        found = gather(given.storage, given.tasks or list(SMALL_TASKS), given.rates, functions())
         acs.benchmark.write(found, given.write)
     else:
         main(given.storage[0], tasks=given.tasks)
