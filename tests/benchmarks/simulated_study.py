@@ -7,7 +7,7 @@ from typing import Literal
 
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import identify
-from actsearch.strategies import Context, Space, Strategy
+from actsearch.strategies import Context, Earlier, Space, Strategy
 
 __all__ = ["simulate"]
 
@@ -21,6 +21,9 @@ def simulate(
     trials: int,
     direction: Literal["maximize", "minimize"] = "maximize",
     space: Space | None = None,
+    *,
+    enqueued: Sequence[CandidateRecord] = (),
+    earlier: tuple[Earlier, ...] = (),
 ) -> list[TrialRecord]:
     """The history of a search, duplicates included.
 
@@ -31,12 +34,16 @@ def simulate(
         trials: how many that are new; fewer where the strategy has nothing more to propose.
         direction: of the values.
         space: to search in; the default one if None.
+        enqueued: what is tried before anything is proposed.
+        earlier: what earlier studies found.
     """
-    context = Context(space or Space(), seed, direction)
+    context = Context(space or Space(), seed, direction, earlier=earlier)
     history: list[TrialRecord] = []
     first: dict[str, int] = {}
     while len(first) < trials:
-        proposals = strategy.propose(history, strategy.batch_size(history, context), context)
+        proposals = [] if history else list(enqueued)
+        if not proposals:
+            proposals = strategy.propose(history, strategy.batch_size(history, context), context)
         if not proposals:
             break
         identities = [identify(candidate).identity for candidate in proposals]

@@ -7,7 +7,7 @@ from typing import Any
 from actsearch.checks import check_known
 from actsearch.errors import SpaceError
 from actsearch.strategies.auto import Auto
-from actsearch.strategies.base import Context, Feature, Strategy
+from actsearch.strategies.base import Context, Earlier, Feature, Strategy
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import WARM_START
 from actsearch.strategies.genetic import Genetic
@@ -23,6 +23,7 @@ __all__ = [
     "Bayesian",
     "DEFAULT",
     "Context",
+    "Earlier",
     "Feature",
     "Genetic",
     "Gradient",

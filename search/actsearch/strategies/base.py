@@ -20,6 +20,7 @@ from actsearch.strategies.space import Space
 
 __all__ = [
     "Context",
+    "Earlier",
     "Feature",
     "Strategy",
     "observations",
@@ -38,6 +39,21 @@ class Feature(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What an earlier study found, as it stood when the study that learns from it was made.
+
+    Attributes:
+        name: of the study.
+        formulas: functions that were trained there.
+        values: what each came to, larger is better.
+    """
+
+    name: str
+    formulas: tuple[str, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Context:
     """What a strategy may know besides the history.
 
@@ -49,6 +65,7 @@ class Context:
         directions: of every objective where there are several, ``direction`` first; else empty.
         own: what the model has at the sites of each key of a group, where that is one function of one number.
         sites: paths of the sites of each key of a group, where the model is known.
+        earlier: what earlier studies found, for a strategy that learns from them.
     """
 
     space: Space
@@ -58,6 +75,7 @@ class Context:
     directions: tuple[str, ...] = ()
     own: Mapping[str, ActivationRecord] = field(default_factory=dict)
     sites: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    earlier: tuple[Earlier, ...] = ()
 
     @functools.cached_property
     def site_groups(self) -> SiteGroups:
@@ -93,12 +111,14 @@ class Strategy(abc.ABC):
         name: in ``STRATEGIES``.
         supports: studies that ask for something else are refused.
         learns_shapes: whether it proposes passes of shape learning, which train copies of a Task's model.
+        learns_from_studies: whether it reads what earlier studies found, ``context.earlier``.
         before: what a stored study without a setting was made with, for settings that are younger than the strategy.
     """
 
     name: ClassVar[str]
     supports: ClassVar[frozenset[Feature]] = frozenset()
     learns_shapes: ClassVar[bool] = False
+    learns_from_studies: ClassVar[bool] = False
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @abc.abstractmethod

@@ -12,6 +12,7 @@ from actsearch.records import StudyRecord
 from actsearch.storage import Storage, quote_name, versions
 from actsearch.strategies import DEFAULT, Space, Strategy, make_strategy, refuse_unsupported
 from actsearch.study.directions import given_directions, refuse_pruner
+from actsearch.study.earlier import EARLIER, write_earlier
 from actsearch.study.study import Study
 from actsearch.study.warm_start import WARM_START, WarmStart
 
@@ -31,7 +32,7 @@ def create_study(
     seed: int | None = None,
     pruner: SuccessiveHalving | None = None,
     load_if_exists: bool = False,
-    warm_start_from: Study | str | None = None,
+    warm_start_from: Study | str | Sequence[Study | str] | None = None,
     warm_start_top_k: int | None = None,
 ) -> Study:
     """Make a study, or open the one that is there.
@@ -51,8 +52,12 @@ def create_study(
             once one makes the study, and the others open it.
         warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one
             in this storage. They are trained first, anew; their old values are not taken over. What lies outside of
-            the space is left out, which is logged and kept in the study's ``user_attrs["warm_start"]``.
-        warm_start_top_k: how many of them; 5 by default.
+            the space is left out, which is logged and kept in the study's ``user_attrs["warm_start"]``. Of a list of
+            studies the best of each are taken, then the second best, and so on; "all" takes every other study of this
+            storage that has complete trials of one activation, the 20 newest, unless one is named "all". The strategy
+            "auto" learns from all that they have found until now as well, and believes each as far as it ranks what
+            the new study tries.
+        warm_start_top_k: how many candidates; 5 by default.
 
     Raises:
         StudyError: the name is taken, or the stored study differs from what is given; says in what.
@@ -86,7 +91,7 @@ def create_study(
     settings = space or Space()
     warm = None
     if warm_start_from is not None:
-        warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings)
+        warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings, study_name)
     record = _new_record(study_name, seed or 0, given, names, settings, chosen, warm, pruner)
     stored = opened.create_study(
         record, warm.trials if warm else (), load_if_exists=load_if_exists
@@ -126,6 +131,9 @@ def _new_record(
 ) -> StudyRecord:
     """The settings of a new study; names and several directions only where there are several."""
     is_several = len(directions) > 1
+    attributes: dict[str, Any] = {} if warm is None else {WARM_START: warm.attributes}
+    if warm is not None and _learns(strategy, space, is_several):
+        attributes[EARLIER] = write_earlier(warm.old_studies)
     return StudyRecord(
         id=0,
         name=name,
@@ -136,9 +144,14 @@ def _new_record(
         space=space.to_json(),
         strategy=strategy.describe(),
         versions=versions(),
-        user_attrs={} if warm is None else {WARM_START: warm.attributes},
+        user_attrs=attributes,
         pruner=None if pruner is None else pruner.describe(),
     )
+
+
+def _learns(strategy: Strategy, space: Space, is_several: bool) -> bool:
+    """Whether earlier studies tell a new one more than what to begin with: which activation for all sites is good."""
+    return strategy.learns_from_studies and not is_several and space.sites == "shared"
 
 
 def load_study(*, study_name: str, storage: str) -> Study:

@@ -21,6 +21,7 @@ from actsearch.records import (
 )
 from actsearch.screening import identify, screen
 from actsearch.strategies import Context, Space, make_strategy
+from actsearch.study.earlier import read_earlier
 from actsearch.study.history import History, readable
 from actsearch.study.preparation import group_samples
 from actsearch.study.site_groups import StudyGroups
@@ -92,6 +93,7 @@ class Proposer:
             self._study.directions,
             self._study_groups.own_activations(self._subject),
             self._study_groups.all_sites(self._subject),
+            read_earlier(self._study),
         )
 
     def _candidates(self, trials: list[TrialRecord], context: Context) -> list[CandidateRecord]:

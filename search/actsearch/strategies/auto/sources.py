@@ -17,9 +17,8 @@ from actsearch.strategies.known import Known
 from actsearch.strategies.population import Child, Member, compose
 from actsearch.strategies.space import Space
 from actsearch.strategies.surrogate import (
+    Elsewhere,
     Features,
-    Prior,
-    benchmark_prior,
     compute_curve,
     compute_curves,
     describe_curves,
@@ -67,13 +66,13 @@ class Pool:
         cls,
         context: Context,
         known: Known | None,
+        prior: Elsewhere | None,
         bred: Sequence[Bred],
         tuned: Sequence[CandidateRecord],
     ) -> Pool:
         """The benchmark's functions, every small formula, children, and settings of catalog rows."""
-        prior = benchmark_prior(known.table) if known else None
         made = [
-            _known_source(known) if known else None,
+            _known_source(known, prior) if known else None,
             _small_source(context.space, prior),
             _children(bred, context.space, prior),
             _settings(tuned, prior),
@@ -105,22 +104,23 @@ class Pool:
         raise IndexError(place)
 
 
-def _known_source(known: Known) -> Source:
-    return Source(KNOWN, _known_features(known), lambda place: ([known.items[place]], KNOWN, ()))
+def _known_source(known: Known, prior: Elsewhere | None) -> Source:
+    features = _extend(_known_features(known), prior)
+    return Source(KNOWN, features, lambda place: ([known.items[place]], KNOWN, ()))
 
 
-def _small_source(space: Space, prior: Prior | None) -> Source | None:
+def _small_source(space: Space, prior: Elsewhere | None) -> Source | None:
     small = small_formulas(space.operator_names)
     if not small.parts:
         return None
     return Source(
         SMALL,
-        _small_features(space.operator_names, prior),
+        _extend(_small_features(space.operator_names), prior),
         lambda place: ([compose(small.tree(place), space)], SMALL, ()),
     )
 
 
-def _children(bred: Sequence[Bred], space: Space, prior: Prior | None) -> Source | None:
+def _children(bred: Sequence[Bred], space: Space, prior: Elsewhere | None) -> Source | None:
     curves = compute_curves([tree for tree, _, _ in bred])
     found = [(one, curve) for one, curve in zip(bred, curves, strict=True) if curve is not None]
     if not found:
@@ -133,10 +133,10 @@ def _children(bred: Sequence[Bred], space: Space, prior: Prior | None) -> Source
         tree, operation, parents = found[place][0]
         return [compose(tree, space)], operation, parents
 
-    return Source(CHILD, prior.extend(features) if prior else features, make)
+    return Source(CHILD, _extend(features, prior), make)
 
 
-def _settings(tuned: Sequence[CandidateRecord], prior: Prior | None) -> Source | None:
+def _settings(tuned: Sequence[CandidateRecord], prior: Elsewhere | None) -> Source | None:
     items = [candidate.activations["*"] for candidate in tuned]
     found = [(item, curve) for item in items if (curve := compute_curve(item.formula)) is not None]
     if not found:
@@ -145,23 +145,23 @@ def _settings(tuned: Sequence[CandidateRecord], prior: Prior | None) -> Source |
         np.array([curve for _, curve in found]),
         [has_parameters(item.formula) for item, _ in found],
     )
-    return Source(
-        TPE, prior.extend(features) if prior else features,
-        lambda place: ([found[place][0]], TPE, ()),
-    )  # fmt: skip
+    return Source(TPE, _extend(features, prior), lambda place: ([found[place][0]], TPE, ()))
+
+
+def _extend(features: Features, prior: Elsewhere | None) -> Features:
+    return prior.extend(features) if prior else features
 
 
 @functools.lru_cache(maxsize=16)
 def _known_features(known: Known) -> Features:
     curves = known.table.curves[list(known.places)].astype(np.float64)
     learned = [known.table.functions[place].learned for place in known.places]
-    return benchmark_prior(known.table).extend(describe_curves(curves, learned))
+    return describe_curves(curves, learned)
 
 
 @functools.lru_cache(maxsize=16)
-def _small_features(operators: tuple[str, ...], prior: Prior | None) -> Features:
-    described = describe_curves(small_formulas(operators).curves)
-    return prior.extend(described) if prior else described
+def _small_features(operators: tuple[str, ...]) -> Features:
+    return describe_curves(small_formulas(operators).curves)
 
 
 def count_credits(

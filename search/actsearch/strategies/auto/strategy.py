@@ -14,12 +14,13 @@ from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.strategies.auto.sources import Pool, count_credits
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.bayesian import Bayesian
-from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
+from actsearch.strategies.by_site import WARM_START, BySite, BySiteState, GroupSampler
 from actsearch.strategies.genetic import Genetic
+from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.known import Known, known_functions
-from actsearch.strategies.population import CandidateBatch, has_tree, list_members
-from actsearch.strategies.surrogate import benchmark_prior, fit_process
+from actsearch.strategies.population import CandidateBatch, estimate_noise, has_tree, list_members
+from actsearch.strategies.surrogate import benchmark_prior, fit_process, weigh_earlier
 
 __all__ = ["Auto"]
 
@@ -43,6 +44,10 @@ class Auto(BySite):
     each source weighed by how often it brought one of the best quarter so far. How far the other tasks are believed
     is decided by the likelihood of this one's trials: where they say nothing, the process is as without them.
 
+    A study that was made with ``warm_start_from=`` learns from the earlier studies as well: its first trials are their
+    best, the portfolio comes next, and each of them is one more task of the prior, which counts the more the better it
+    ranks what was tried here.
+
     With several objectives, and where groups of sites have activations of their own, it goes on as
     :class:`Genetic` does.
 
@@ -59,6 +64,7 @@ class Auto(BySite):
 
     name: ClassVar[str] = "auto"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
+    learns_from_studies: ClassVar[bool] = True
     portfolio: int = 16
     batch: int = 8
     bred: int = 150
@@ -79,6 +85,8 @@ class Auto(BySite):
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``portfolio`` at first, then ``batch``."""
+        if _has_only_begun(history, context):
+            return self.portfolio
         return self._genetic.shared_batch_size(history, context)
 
     def propose_shared(
@@ -94,9 +102,15 @@ class Auto(BySite):
         known = self._known(context)
         batch = CandidateBatch(history, groups)
         with genetic.open_breeding(members, history, context) as breeding:
+            if _has_only_begun(history, context):
+                add_first(batch, n, context, breeding.pset, genetic.start)
+                return batch.accepted
             tuned = Bayesian().propose_shared(history, self.batch, context)
-            pool = Pool.gather(context, known, breeding.breed(self.bred), tuned)
-            prior = benchmark_prior(known.table) if known else None
+            prior = weigh_earlier(
+                benchmark_prior(known.table) if known else None,
+                members, estimate_noise(history), context,
+            )  # fmt: skip
+            pool = Pool.gather(context, known, prior, breeding.breed(self.bred), tuned)
             process = fit_process(members, context, prior)
             if process is not None:
                 sign = 1.0 if context.direction == "maximize" else -1.0
@@ -114,3 +128,9 @@ class Auto(BySite):
     ) -> AbstractContextManager[GroupSampler]:
         """As genetic search does it: variants, and what tournament winners have in any group."""
         return self._genetic.open_sampler(history, context, state)
+
+
+def _has_only_begun(history: Sequence[TrialRecord], context: Context) -> bool:
+    """Whether a study that learns from others has so far tried their best alone, or what its user enqueued."""
+    given = (WARM_START, "user")
+    return bool(context.earlier) and all(one.candidate.operation in given for one in history)

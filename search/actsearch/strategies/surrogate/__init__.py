@@ -2,12 +2,14 @@
 
 from actsearch.strategies.surrogate.choice import fit_process, has_parameters, promising
 from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
+from actsearch.strategies.surrogate.earlier import weigh_earlier
 from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
-from actsearch.strategies.surrogate.prior import Prior, benchmark_prior
+from actsearch.strategies.surrogate.prior import Elsewhere, Prior, benchmark_prior
 from actsearch.strategies.surrogate.process import Process
 from actsearch.strategies.surrogate.small import SmallFormulas, small_formulas
 
 __all__ = [
+    "Elsewhere",
     "Features",
     "Prior",
     "Process",
@@ -21,4 +23,5 @@ __all__ = [
     "join_features",
     "promising",
     "small_formulas",
+    "weigh_earlier",
 ]

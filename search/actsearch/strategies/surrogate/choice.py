@@ -14,7 +14,7 @@ from actsearch.strategies.base import Context
 from actsearch.strategies.population import Member
 from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.kernel import describe_curves
-from actsearch.strategies.surrogate.prior import Prior
+from actsearch.strategies.surrogate.prior import Elsewhere
 from actsearch.strategies.surrogate.process import Process
 
 __all__ = ["fit_process", "has_parameters", "promising"]
@@ -24,7 +24,7 @@ _FEWEST = 4  # of which something can be learned
 
 
 def fit_process(
-    members: Sequence[Member], context: Context, prior: Prior | None = None
+    members: Sequence[Member], context: Context, prior: Elsewhere | None = None
 ) -> Process | None:
     """What is known from trials; None while that is too little.
 

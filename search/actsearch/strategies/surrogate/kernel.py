@@ -21,7 +21,7 @@ _TINY = 1e-6
 _STEEP = 4.0  # slopes count up to so many standard deviations per one of the input
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # caches know them by which they are
 class Features:
     """What a kernel compares, of f(x) and of f(-x).
 

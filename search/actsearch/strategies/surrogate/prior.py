@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import linalg
@@ -12,9 +14,20 @@ from actsearch.benchmark import Benchmark
 from actsearch.naming.functions import Numbers
 from actsearch.strategies.surrogate.kernel import Features, covariance, describe_curves
 
-__all__ = ["Prior", "benchmark_prior"]
+__all__ = ["Elsewhere", "Prior", "benchmark_prior"]
 
 _LENGTH, _NOISE = 0.6, 0.1  # with which a task is best predicted from four fifths of its functions
+
+
+_TOLD: WeakKeyDictionary[Features, WeakKeyDictionary[Prior, Numbers]] = WeakKeyDictionary()
+"""What priors said, as long as the features are held: those of a pool of formulas are asked for at every proposal."""
+
+
+class Elsewhere(Protocol):
+    """What is known from other tasks."""
+
+    def extend(self, features: Features) -> Features:
+        """Features with what is expected of them."""
 
 
 @dataclass(frozen=True, eq=False)  # one for each table: caches know it by that
@@ -38,8 +51,10 @@ class Prior:
 
     def tell(self, features: Features) -> Numbers:
         """What each task expects of functions; (functions, tasks)."""
-        told: Numbers = covariance(features, self.features, _LENGTH) @ self.weights
-        return told
+        known = _TOLD.setdefault(features, WeakKeyDictionary())
+        if self not in known:
+            known[self] = covariance(features, self.features, _LENGTH) @ self.weights
+        return known[self]
 
     def extend(self, features: Features) -> Features:
         """Features with what the tasks expect of them."""
