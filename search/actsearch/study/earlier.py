@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from actsearch.activation_catalog import CATALOG
@@ -17,18 +18,32 @@ from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import leaderboard
 from actsearch.storage import quote_name
 from actsearch.strategies import Earlier
-from actsearch.study.sources import MOST_STUDIES, OldStudy
 
-__all__ = ["EARLIER", "read_earlier", "write_earlier"]
+__all__ = ["EARLIER", "MOST_STUDIES", "OldStudy", "read_earlier", "write_earlier"]
 
 _log = logging.getLogger("actsearch")
 
 EARLIER = "earlier_studies"
 """Key of the user attributes of a study that learns from others."""
 
-_MOST = (
-    200  # functions of a study: what is learned from them takes time that grows with their cube
-)
+MOST_STUDIES = 20
+"""Of all studies the newest: what is kept of each takes up to some 10 KB in each study that learns from it."""
+
+_MOST = 200  # functions of a study: the time to learn from them grows with their cube
+
+
+@dataclass(frozen=True)
+class OldStudy:
+    """A study with its trials."""
+
+    record: StudyRecord
+    trials: Sequence[TrialRecord]
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """Complete trials, best first, without the model unchanged: the new study has a trial of its own model."""
+        ranked = leaderboard(self.trials, self.record.direction)
+        return [trial for trial in ranked if not trial.candidate.is_baseline]
 
 
 def write_earlier(old_studies: Sequence[OldStudy]) -> list[dict[str, Any]]:

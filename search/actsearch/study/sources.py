@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from actsearch.errors import StudyError
-from actsearch.records import StudyRecord, TrialRecord
-from actsearch.report import leaderboard
 from actsearch.storage import Storage, quote_name
+from actsearch.study.earlier import MOST_STUDIES, OldStudy
 from actsearch.study.study import Study
 
-__all__ = ["MOST_STUDIES", "OldStudy", "Sources", "means_all", "names_of", "read_sources"]
+__all__ = ["Sources", "means_all", "names_of", "read_sources"]
 
 _log = logging.getLogger("actsearch")
 
 ALL = "all"
 """Every other study of the storage, where none has this name."""
 
-MOST_STUDIES = 20
-"""Of all studies the newest: what is kept of each takes up to some 10 KB in each study that learns from it."""
-
 Sources = Study | str | Sequence[Study | str]
-
-
-@dataclass(frozen=True)
-class OldStudy:
-    """A study with its trials."""
-
-    record: StudyRecord
-    trials: Sequence[TrialRecord]
-
-    @property
-    def ranked(self) -> list[TrialRecord]:
-        """Complete trials, best first, without the model unchanged: the new study has a trial of its own model."""
-        ranked = leaderboard(self.trials, self.record.direction)
-        return [trial for trial in ranked if not trial.candidate.is_baseline]
 
 
 def names_of(sources: Sources) -> str | list[str]:

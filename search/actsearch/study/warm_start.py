@@ -14,7 +14,8 @@ from actsearch.records import CandidateRecord, StudyRecord, TrialRecord, TrialSt
 from actsearch.storage import Storage, quote_name
 from actsearch.strategies import WARM_START as AS_WARM_START
 from actsearch.strategies import Space
-from actsearch.study.sources import OldStudy, Sources, means_all, names_of, read_sources
+from actsearch.study.earlier import OldStudy
+from actsearch.study.sources import Sources, means_all, names_of, read_sources
 
 __all__ = ["WARM_START", "WarmStart"]
 
