@@ -23,6 +23,7 @@ from actsearch.screening import fingerprint
 from actsearch.strategies import (
     STRATEGIES,
     Context,
+    Earlier,
     Feature,
     Space,
     Strategy,
@@ -366,6 +367,58 @@ class TestTwoObjectives:
         alone = [[dataclasses.replace(t, value=t.values[1]) for t in given] for given in made]
         first, opposite = (make_strategy(name).propose(given, 8, _context()) for given in alone)
         assert (one == other) is (first == opposite)
+
+
+EARLIER = (
+    Earlier("alike", FORMULAS, (1.0, 0.5, 2.0, -3.0, 0.0, 1.5)),
+    Earlier("another", FORMULAS[::-1], (1e300, -1e300, 0.0, 0.0, 1e-300, 7.0)),
+    Earlier("few", ("sin(x)",), (1.0,)),
+    Earlier(
+        "no curves", ("log(x)", "1/(x-x)", "exp(exp(exp(x)))", "sqrt(x)"), (1.0, 2.0, 3.0, 4.0)
+    ),
+    Earlier("all equal", FORMULAS, (1.0,) * len(FORMULAS)),
+)
+
+
+def _learning(direction: Direction = "maximize") -> Context:
+    return dataclasses.replace(_context(direction=direction), earlier=EARLIER)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+class TestEarlierStudies:
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @pytest.mark.parametrize("history", list(HISTORIES))
+    def test_any_history_gives_a_whole_batch(
+        self, name: str, history: str, direction: Direction
+    ) -> None:
+        strategy, context = make_strategy(name), _learning(direction=direction)
+        size = strategy.batch_size(HISTORIES[history], context)
+        assert len(strategy.propose(HISTORIES[history], size, context)) == size
+
+    @pytest.mark.parametrize("count", [0, 20, 45])
+    def test_a_killed_and_resumed_study_proposes_the_same(self, name: str, count: int) -> None:
+        """Which knows the studies from the database, and proposed other things in between or nothing."""
+        strategy, history = make_strategy(name), _mixed(count)
+        first = strategy.propose(history, 8, _learning())
+        strategy.propose(_mixed(30, -1.0), 8, _learning(direction="minimize"))
+        read = tuple(
+            Earlier(str(one.name), tuple(one.formulas), tuple(one.values)) for one in EARLIER
+        )
+        copies = [dataclasses.replace(trial) for trial in history]
+        context = dataclasses.replace(_context(), earlier=read)
+        assert make_strategy(name).propose(copies, 8, context) == first
+
+    def test_only_a_strategy_that_says_so_learns(self, name: str) -> None:
+        strategy, history = make_strategy(name), _mixed(45)
+        trained = [trial for trial in history if trial.state is TrialState.COMPLETE]
+        earlier = Earlier(
+            "the same task",
+            tuple(trial.candidate.activations["*"].formula for trial in trained),
+            tuple(trial.value or 0.0 for trial in trained),
+        )
+        alone = strategy.propose(history, 8, _context())
+        learned = strategy.propose(history, 8, dataclasses.replace(_context(), earlier=(earlier,)))
+        assert (alone != learned) is strategy.learns_from_studies
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))

@@ -108,9 +108,12 @@ def read_earlier(study: StudyRecord) -> tuple[Earlier, ...]:
 
 def _read(item: Any, study: StudyRecord) -> Earlier | None:
     data = item if isinstance(item, dict) else {}
-    name, direction, found = (data.get(key) for key in ("study", "direction", "found"))
-    is_sound = isinstance(name, str) and isinstance(found, list)
-    if not is_sound or direction not in ("maximize", "minimize"):
+    name, found, direction = data.get("study"), data.get("found"), data.get("direction")
+    if (
+        not isinstance(name, str)
+        or not isinstance(found, list)
+        or direction not in ("maximize", "minimize")
+    ):
         _log.warning(
             "study %s: what it keeps of an earlier study cannot be read and is left out",
             quote_name(study.name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.storage import Storage, quote_name
@@ -52,9 +53,7 @@ def read_sources(sources: Sources, storage: Storage, new: str) -> list[OldStudy]
 
 
 def _listed(sources: Sources) -> list[Study | str]:
-    listed = [sources] if isinstance(sources, Study | str) else sources
-    if not isinstance(listed, list | tuple):
-        listed = [listed]
+    listed: list[Any] = list(sources) if isinstance(sources, list | tuple) else [sources]
     for one in listed:
         if not isinstance(one, Study | str):
             raise StudyError(

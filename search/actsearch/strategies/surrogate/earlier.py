@@ -58,8 +58,7 @@ def weigh_earlier(
 ) -> Elsewhere | None:
     """What is known from other tasks: of the benchmark, and of the earlier studies that rank as this one does.
 
-    Ranking weights after Feurer, Letham and Bakshy 2018 (arXiv:1802.02219): an earlier study counts for 2 p - 1,
-    where p is the share of pairs of tried functions that it ranks as they came out; for nothing at or below chance.
+    Ranking weights after Feurer, Letham and Bakshy 2018 (arXiv:1802.02219), see :func:`_weight`.
 
     Args:
         benchmark: what its tasks say, if it is used.
@@ -82,7 +81,11 @@ def weigh_earlier(
 
 
 def _weight(study: Prior, members: Sequence[Member], noise: float, context: Context) -> float:
-    """2 p - 1, where p is the share of pairs that are ranked alike."""
+    """From 0, for a ranking as good as chance might be, to 1, where every pair is ranked as it came out.
+
+    Kendall's tau, 2 p - 1 for a share p of pairs ranked alike, less what it comes to for unrelated values (its
+    standard deviation, Kendall 1938): among many studies some rank a few trials well by luck.
+    """
     told = [(_expect(study, member.items[0].formula), member.value) for member in members]
     pairs = [(expected, value) for expected, value in told if expected is not None]
     if len(pairs) < _FEWEST:
@@ -95,7 +98,9 @@ def _weight(study: Prior, members: Sequence[Member], noise: float, context: Cont
     if not tells.any():
         return _NEUTRAL
     alike = sign * np.sign(differences) * np.sign(expected[:, None] - expected)
-    return max(float(alike[tells].mean()), 0.0)
+    count = len(pairs)
+    luck = np.sqrt(2 * (2 * count + 5) / (9 * count * (count - 1)))
+    return max(float((alike[tells].mean() - luck) / (1 - luck)), 0.0)
 
 
 @functools.lru_cache(maxsize=64)
