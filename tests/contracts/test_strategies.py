@@ -408,17 +408,12 @@ class TestEarlierStudies:
         context = dataclasses.replace(_context(), earlier=read)
         assert make_strategy(name).propose(copies, 8, context) == first
 
-    def test_only_a_strategy_that_says_so_learns(self, name: str) -> None:
-        strategy, history = make_strategy(name), _mixed(45)
-        trained = [trial for trial in history if trial.state is TrialState.COMPLETE]
-        earlier = Earlier(
-            "the same task",
-            tuple(trial.candidate.activations["*"].formula for trial in trained),
-            tuple(trial.value or 0.0 for trial in trained),
-        )
-        alone = strategy.propose(history, 8, _context())
-        learned = strategy.propose(history, 8, dataclasses.replace(_context(), earlier=(earlier,)))
-        assert (alone != learned) is strategy.learns_from_studies
+    @pytest.mark.parametrize("history", ["none", "mixed"])
+    def test_only_a_strategy_that_says_so_learns(self, name: str, history: str) -> None:
+        strategy, given = make_strategy(name), HISTORIES[history]
+        if not strategy.learns_from_studies:
+            alone = strategy.propose(given, 8, _context())
+            assert strategy.propose(given, 8, _learning()) == alone
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))

@@ -35,7 +35,7 @@ POOL = (
 )  # fmt: skip
 TRIED = (
     "gelu(x)", "mish(x)", "selu(x)", "erf(x)", "cos(2*x)", "sin(x)*x", "tanh(2*x)", "x*atan(x)", "sinc(x)", "cosh(x)",
-    "sin(1.5*x)", "hardtanh(x)", "x*gauss(2*x)", "x*cos(0.5*x)", "max(x, sin(x))", "sigmoid(x)",
+    "sin(1.5*x)", "min(max(x, -1), 1)", "x*gauss(2*x)", "x*cos(0.5*x)", "max(x, sin(x))", "sigmoid(x)",
 )  # fmt: skip
 
 
@@ -343,7 +343,7 @@ class TestTheWeight:
 
     HIDDEN = "cos(x)*tanh(x)"
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def earlier(self) -> Earlier:
         return Earlier("old", POOL, tuple(_closeness(text, self.HIDDEN) for text in POOL))
 
@@ -383,29 +383,27 @@ class TestTheWeight:
 class TestLearning:
     """A search for a hidden function, of which an earlier one knows how near functions come."""
 
-    def until_found(self, hidden: str, seed: int, *earlier: Earlier, trials: int = 40) -> int:
+    HIDDEN = ("cos(x)*tanh(x)", "atan(x)*abs(x)", "x*gauss(x)")
+
+    def until_found(self, hidden: str, seed: int, *earlier: Earlier) -> int:
         def evaluate(candidates: Sequence[CandidateRecord], _: Sequence[str]) -> list[float]:
             return [_closeness(one.activations["*"].formula, hidden) for one in candidates]
 
-        history = simulate(acs.Auto(), evaluate, seed, trials, earlier=earlier)
-        known = max(earlier[0].values) if earlier else 0.97
-        near = [t.number for t in history if t.value is not None and t.value >= min(known, 0.97)]
-        return min(near, default=trials)
+        history = simulate(acs.Auto(), evaluate, seed, 48, earlier=earlier)
+        found = [t.number for t in history if t.value is not None and t.value > 0.995]
+        return min(found, default=48)
 
     @pytest.mark.slow
     def test_an_equal_task_helps_and_its_opposite_does_no_harm(self) -> None:
         alone, helped, misled = [], [], []
-        for hidden, seed in itertools.product(
-            ("cos(x)*tanh(x)", "x*cos(x)", "x*gauss(x)"), range(2)
-        ):
+        for hidden, seed in itertools.product(self.HIDDEN, range(2)):
             values = tuple(_closeness(text, hidden) for text in POOL)
             opposite = Earlier("opposite", POOL, tuple(-value for value in values))
             alone.append(self.until_found(hidden, seed))
             helped.append(self.until_found(hidden, seed, Earlier("same", POOL, values)))
             misled.append(self.until_found(hidden, seed, opposite))
-        print(alone, helped, misled)
         assert sum(helped) < sum(alone)
-        assert sum(misled) <= 1.1 * sum(alone)
+        assert misled == alone  # of weight 0, it changes nothing
 
 
 @functools.lru_cache(maxsize=4096)

@@ -122,7 +122,12 @@ def _study(earlier: Earlier) -> Prior | None:
 @functools.lru_cache(maxsize=16_384)
 def _expect(study: Prior, formula: str) -> float | None:
     """What a study expects of one function, which each later proposal asks for again."""
-    if (curve := compute_curve(formula)) is None:
-        return None
-    told = study.tell(describe_curves(curve[None], [has_parameters(formula)]))
-    return round(float(told[0, 0]), _DIGITS)
+    features = _describe(formula)
+    return None if features is None else round(float(study.tell(features)[0, 0]), _DIGITS)
+
+
+@functools.lru_cache(maxsize=1024)
+def _describe(formula: str) -> Features | None:
+    """Features of one function, of which every study is asked."""
+    curve = compute_curve(formula)
+    return None if curve is None else describe_curves(curve[None], [has_parameters(formula)])
