@@ -70,10 +70,10 @@ class BenchmarkError(ActsearchError, ValueError):
 
     Example:
         >>> try:
-        ...     acs.benchmark.load("pyproject.toml")
+        ...     acs.benchmark.load("nothing.npz")
         ... except acs.BenchmarkError as error:
         ...     print(error)
-        pyproject.toml is no benchmark of activations, or damaged (ValueError)
+        nothing.npz: cannot be read: No such file or directory
     """
 
 

@@ -19,9 +19,10 @@ _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def _documented(name: str) -> Any:
-    """The function or class; of the catalog, which is an object, its class."""
+    """The function, class or module; of the catalog, which is an object, its class."""
     value = getattr(acs, name)
-    return value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
+    is_one = inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value)
+    return value if is_one else type(value)
 
 
 @pytest.mark.parametrize("name", acs.__all__)

@@ -1,6 +1,12 @@
 """What is known of activations before the first trial: hundreds of them, trained on small tasks of many kinds.
 
 ``studies/activation_benchmark.py`` made the table; ``load`` reads it, without torch.
+
+Example:
+    >>> table = acs.benchmark.load()
+    >>> begin_with = [table.functions[place].label for place in table.portfolio(16)]
+    >>> len(begin_with)
+    16
 """
 
 from actsearch.benchmark.file import VERSION, leave_out, load, write

@@ -27,6 +27,10 @@ __all__ = ["Auto"]
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
 _MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
 
+_CHANCE = (
+    8  # one child of so many candidates is drawn: what a process is sure to be bad it never tries
+)
+
 
 @dataclass(frozen=True)
 class Auto(BySite):
@@ -50,6 +54,8 @@ class Auto(BySite):
 
     With several objectives, and where groups of sites have activations of their own, it goes on as
     :class:`Genetic` does.
+
+    One of eight is a child of chance.
 
     Attributes:
         portfolio: candidates in the first logical batch.
@@ -115,8 +121,9 @@ class Auto(BySite):
             if process is not None:
                 sign = 1.0 if context.direction == "maximize" else -1.0
                 weights = pool.weights(count_credits(members, history, sign))
+                wanted = n - n // _CHANCE
                 for place in process.choose(pool.features, _MORE * n, weights, pool.turns()):
-                    if len(batch.accepted) == n:
+                    if len(batch.accepted) == wanted:
                         break
                     batch.add(functools.partial(pool.make, place), 1)
             for _ in range(n - len(batch.accepted)):
