@@ -90,7 +90,7 @@ class Pool:
         return np.repeat([credits.get(source.name, 1.0) for source in self.sources], counts)
 
     def turns(self) -> list[npt.NDArray[np.bool_]]:
-        """Every other choice is made among what other tasks have tried, the others among all."""
+        """Two of three choices are made among what other tasks have tried, the third among all."""
         counts = [len(source.features) for source in self.sources]
         known = np.repeat([source.name == KNOWN for source in self.sources], counts)
         return [known, known, np.ones_like(known)] if known.any() else []

@@ -27,9 +27,7 @@ __all__ = ["Auto"]
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
 _MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
 
-_CHANCE = (
-    8  # one child of so many candidates is drawn: what a process is sure to be bad it never tries
-)
+_CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,8 @@ class Auto(BySite):
     With several objectives, and where groups of sites have activations of their own, it goes on as
     :class:`Genetic` does.
 
-    One of eight is a child of chance.
+    Two of three are chosen among the benchmark's functions alone, as of thousands of guesses the best is mostly luck;
+    one candidate of eight is a child drawn at random.
 
     Attributes:
         portfolio: candidates in the first logical batch.
