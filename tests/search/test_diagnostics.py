@@ -369,7 +369,8 @@ class TestInAStudy:
     def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         url = f"sqlite:///{tmp_path_factory.mktemp('study') / 'study.db'}"
         space = acs.Space(activations=["relu", "tanh", "prelu"])
-        study = acs.create_study(study_name="s", storage=url, space=space)
+        strategy = acs.Bayesian(start="catalog")
+        study = acs.create_study(study_name="s", storage=url, space=space, strategy=strategy)
         study.enqueue_trial("tanh(x) + 0*x")
         study.optimize(task_of("mlp", seeds=2), n_trials=3, show_progress_bar=False)
         return url

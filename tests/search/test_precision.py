@@ -115,6 +115,10 @@ def test_in_half_precision_a_row_is_right_wherever_its_value_is_a_number(
         ]  # it adds and subtracts x: further out not even double precision holds the rest
     if case.name == "hardswish":
         x = x[x.abs() < 5e37]  # torch's kernel multiplies by 6 before it divides
+    if case.name == "gelu":
+        x = x[
+            x.abs() < 1.6e38
+        ]  # with AVX-512 torch's kernel multiplies by 1 + erf before it halves
     module = acs.activation(case.name, **case.settings).eval().to(dtype)
     with np.errstate(all="ignore"):
         exact = torch.from_numpy(np.asarray(case.closed_form(x.double().numpy()), np.float64))

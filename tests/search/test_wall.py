@@ -22,7 +22,7 @@ FORBIDDEN = {
     "subprocess.getoutput", "subprocess.getstatusoutput",
     "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
     "marshal.load", "marshal.loads", "shelve.open", "code.InteractiveInterpreter", "runpy.run_path",
-    "numpy.load", "np.load", "pandas.read_pickle", "pd.read_pickle", "joblib.load",
+    "pandas.read_pickle", "pd.read_pickle", "joblib.load",
     "gp.compile", "deap.gp.compile", "gp.PrimitiveTree.from_string", "deap.gp.PrimitiveTree.from_string",
     "sympy.sympify", "pandas.eval", "pd.eval",
 }  # fmt: skip
@@ -66,6 +66,8 @@ def _call(node: ast.Call, line: int) -> Iterator[str]:
         yield f"{line}: {name}() of a program that is not ours"
     if name == "torch.load" and keywords.get("weights_only") != "True":
         yield f"{line}: torch.load() without weights_only=True"
+    if name in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False":
+        yield f"{line}: {name}() without allow_pickle=False"
     if name == "torch.save":
         yield f"{line}: torch.save(): weights are kept as safetensors"
     if keywords.get("shell", "False") != "False":
