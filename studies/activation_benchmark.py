@@ -161,7 +161,7 @@ def gather(
         reader.close()
     # refused ones, as straight lines, are refused on every task
     kept = np.flatnonzero(np.isfinite(scores).any((2, 3)).mean(0) > 0.75)
-    curves = {int(place): compute_curve(list_[place].formula) for place in kept}
+    curves = {int(place): compute_curve(list_[int(place)].formula) for place in kept}
     chosen = [place for place, curve in curves.items() if curve is not None]
     table = acs.benchmark.Benchmark(
         tuple(_describe_task(name) for name in names),
@@ -212,7 +212,12 @@ if __name__ == "__main__":
     parser.add_argument("--rates", nargs="*", default=list(RATES), choices=list(RATES))
     given = parser.parse_args()
     if given.write:
-        found = gather(given.storage, given.tasks or list(SMALL_TASKS), given.rates, functions())
+        found = gather(
+            given.storage,
+            given.tasks or list(SMALL_TASKS),
+            sorted(given.rates, key=RATES.__getitem__),
+            functions(),
+        )
         acs.benchmark.write(found, given.write)
     else:
         main(given.storage[0], tasks=given.tasks)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +21,13 @@ from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.known import Known, known_functions
-from actsearch.strategies.population import CandidateBatch, estimate_noise, has_tree, list_members
+from actsearch.strategies.population import (
+    CandidateBatch,
+    Member,
+    estimate_noise,
+    has_tree,
+    list_members,
+)
 from actsearch.strategies.surrogate import benchmark_prior, fit_process, weigh_earlier
 
 __all__ = ["Auto"]
@@ -27,6 +35,7 @@ __all__ = ["Auto"]
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
 _MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
 
+_EARLY = 24  # trials up to which batches are small
 _CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
 
@@ -54,11 +63,11 @@ class Auto(BySite):
     :class:`Genetic` does.
 
     Two of three are chosen among the benchmark's functions alone, as of thousands of guesses the best is mostly luck;
-    one candidate of eight is a child drawn at random.
+    one candidate of eight, on average, is a child drawn at random.
 
     Attributes:
         portfolio: candidates in the first logical batch.
-        batch: candidates in each later one.
+        batch: candidates in each later one; half as many in the first ones, up to trial 24, when each tells most.
         bred: children that are bred for each batch.
         prior: whether the benchmark is used; False searches as if nobody had ever trained a network.
 
@@ -70,7 +79,7 @@ class Auto(BySite):
     name: ClassVar[str] = "auto"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
     learns_from_studies: ClassVar[bool] = True
-    portfolio: int = 16
+    portfolio: int = 8
     batch: int = 8
     bred: int = 150
     prior: bool = True
@@ -89,23 +98,24 @@ class Auto(BySite):
         return known_functions(context.space) if self.prior else None
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """``portfolio`` at first, then ``batch``."""
-        if _has_only_begun(history, context):
+        """``portfolio`` at first, then half of ``batch`` and later ``batch``."""
+        known = itertools.islice(_list_functions(history, context), self._genetic.tournament)
+        if len(list(known)) < self._genetic.tournament or _has_only_begun(history, context):
             return self.portfolio
-        return self._genetic.shared_batch_size(history, context)
+        is_early = len(history) < _EARLY and not context.directions
+        return max(self.batch // 2, 1) if is_early else self.batch
 
     def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """The portfolio, then the most promising of all sources."""
-        groups = SiteGroups.shared()
-        members = [one for one in list_members(history, context, groups) if has_tree(one.items[0])]
+        members = list(_list_functions(history, context))
         genetic = self._genetic
         if context.directions or len(members) < genetic.tournament:
             # of several objectives none may decide alone
             return genetic.propose_shared(history, n, context)
         known = self._known(context)
-        batch = CandidateBatch(history, groups)
+        batch = CandidateBatch(history, SiteGroups.shared())
         with genetic.open_breeding(members, history, context) as breeding:
             if _has_only_begun(history, context):
                 add_first(batch, n, context, breeding.pset, genetic.start)
@@ -120,7 +130,7 @@ class Auto(BySite):
             if process is not None:
                 sign = 1.0 if context.direction == "maximize" else -1.0
                 weights = pool.weights(count_credits(members, history, sign))
-                wanted = n - n // _CHANCE
+                wanted = n - int(n / _CHANCE + random.random())
                 for place in process.choose(pool.features, _MORE * n, weights, pool.turns()):
                     if len(batch.accepted) == wanted:
                         break
@@ -134,6 +144,12 @@ class Auto(BySite):
     ) -> AbstractContextManager[GroupSampler]:
         """As genetic search does it: variants, and what tournament winners have in any group."""
         return self._genetic.open_sampler(history, context, state)
+
+
+def _list_functions(history: Sequence[TrialRecord], context: Context) -> Iterator[Member]:
+    """What was tried and is a function of one number."""
+    members = list_members(history, context, SiteGroups.shared())
+    return (member for member in members if has_tree(member.items[0]))
 
 
 def _has_only_begun(history: Sequence[TrialRecord], context: Context) -> bool:

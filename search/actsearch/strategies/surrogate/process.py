@@ -16,7 +16,7 @@ from actsearch.strategies.surrogate.kernel import Features, covariance
 
 __all__ = ["Process", "Settings"]
 
-_LENGTHS = (0.3, 0.6, 1.0)
+_LENGTHS = (0.3, 0.4, 0.8)
 _NOISES = (0.003, 0.03, 0.1, 0.3)
 """Lengths and shares of the variance among which the likelihood chooses."""
 
