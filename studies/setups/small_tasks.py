@@ -1,9 +1,8 @@
 """Seventeen small tasks of different kinds, on which many activations can be trained in an evening.
 
 Each is a question that activations answer differently: what a network of some kind learns in a second. Real data come
-with scikit-learn, the others from seeds. What scikit-learn ships besides does not tell activations apart: on
-``breast_cancer`` and ``wine`` nearly all reach the same few errors, on ``diabetes`` the noise of 442 rows is larger
-than what activations differ by.
+with scikit-learn, the others from seeds. Its ``breast_cancer`` and ``diabetes`` do not tell activations apart: nearly
+all reach the same few errors, or the noise of 442 rows is larger than what they differ by.
 """
 
 from __future__ import annotations
