@@ -249,6 +249,15 @@ def test_a_search_begins_with_what_the_benchmark_says(name: str, table: Benchmar
     assert all(one.activations["*"].formula in known for one in proposed)
 
 
+@pytest.mark.parametrize("name", ["auto", "genetic"])
+def test_a_quarter_of_what_it_begins_with_are_catalog_rows(name: str) -> None:
+    made = make_strategy(name)
+    context = Context(acs.Space(), 0, "maximize")
+    proposed = made.propose([], made.batch_size([], context), context)
+    rows = [one for one in proposed if one.activations["*"].name]
+    assert len(rows) >= len(proposed) // 4
+
+
 @pytest.mark.parametrize("name", ["auto", "bayesian", "genetic"])
 @pytest.mark.parametrize("damage", [b"nonsense", None])
 def test_without_the_benchmark_a_search_goes_on_and_says_so(

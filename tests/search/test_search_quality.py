@@ -25,7 +25,7 @@ SEEDS = range(3)
 TRIALS = 48
 REACHED = {"auto": 1.0, "bayesian": 0.894, "genetic": 0.843, "random": 0.823}
 MARGIN = 0.05
-CLOSE = -6.5
+CLOSE = -1.86
 """What :func:`come_close` gave."""
 
 
@@ -76,19 +76,22 @@ def test_a_broken_selection_of_the_default_strategy_is_noticed(
 
 
 def come_close() -> float:
-    """How close genetic search comes to hidden functions: mean log10 of what is left unexplained after 64 trials."""
+    """How close genetic search comes to hidden functions: mean log10 of what is left unexplained after 64 trials.
+
+    Each as far as -3: what is hit exactly is luck.
+    """
     hidden = ("cos(x)*tanh(x)", "gauss(x)*x", "x*x*sigmoid(-x)")
     runs = [
         hidden_functions.search(STRATEGIES["genetic"](), function, seed, 64)[-1]
         for function in hidden
         for seed in range(2)
     ]
-    return float(np.log10(runs).mean())
+    return float(np.log10(np.maximum(runs, 1e-3)).mean())
 
 
 @pytest.mark.measured
 def test_a_broken_selection_of_genetic_search_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     intact = come_close()
-    assert intact < CLOSE + 1
+    assert intact < CLOSE + 0.4
     fit_upside_down(monkeypatch)
-    assert come_close() > CLOSE + 1
+    assert come_close() > CLOSE + 0.4

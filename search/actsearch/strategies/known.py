@@ -37,16 +37,26 @@ class Known:
     def portfolio(self, count: int, *, rows_only: bool = False) -> list[ActivationRecord]:
         """With which to begin: every task of the benchmark finds something good among them.
 
+        At least a quarter are catalog rows, where the space has so many: a verdict compares with the best of them.
+
         Args:
             count: how many at most.
             rows_only: catalog rows alone.
         """
-        own = {
-            place: item
-            for place, item in zip(self.places, self.items, strict=True)
-            if item.name or not rows_only
-        }
-        return [own[place] for place in self.table.portfolio(count, list(own))] if own else []
+        items = dict(zip(self.places, self.items, strict=True))
+        rows = [place for place, item in items.items() if item.name]
+        if rows_only:
+            return [items[place] for place in self._choose(count, rows)]
+        chosen = self._choose(count, self.places)
+        lacking = count // 4 - sum(place in rows for place in chosen)
+        if lacking > 0:
+            others = [place for place in rows if place not in chosen]
+            added = self._choose(lacking, others)  # early, as a search may end with its first trials
+            chosen = [*chosen[:1], *added, *chosen[1 : count - lacking]]
+        return [items[place] for place in chosen]
+
+    def _choose(self, count: int, places: Sequence[int]) -> list[int]:
+        return self.table.portfolio(count, places) if places else []
 
 
 def known_functions(space: Space) -> Known | None:
