@@ -51,7 +51,8 @@ class Known:
         lacking = count // 4 - sum(place in rows for place in chosen)
         if lacking > 0:
             others = [place for place in rows if place not in chosen]
-            added = self._choose(lacking, others)  # early, as a search may end with its first trials
+            added = self._choose(lacking, others)
+            # early, as a search may end with its first trials
             chosen = [*chosen[:1], *added, *chosen[1 : count - lacking]]
         return [items[place] for place in chosen]
 
