@@ -161,6 +161,7 @@ def compare(table: Benchmark) -> None:
         alone = [
             float(abs(stats.spearmanr(own[:, place], task_scores).statistic))
             for own, task_scores in zip(measures, scores, strict=True)
+            if own[:, place].any()  # where the model cannot be looked at, all are 0
         ]
         print(f"  alone: |Spearman| {np.nanmean(alone):.3f}")
 

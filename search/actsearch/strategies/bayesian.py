@@ -94,6 +94,12 @@ class Bayesian(BySite):
         if missing := self._missing(history, context):
             operation = "baseline" if self.start == "catalog" else "benchmark"
             return [CandidateRecord.shared(item, operation) for item in missing[:n]]
+        return self.draw(history, n, context)
+
+    def draw(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """Shared candidates from the model of what was good so far, whatever was tried first."""
         proposed = {_key(item) for item in _shared_items(history)}
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(history, context)

@@ -35,6 +35,7 @@ __all__ = ["Auto"]
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
 _MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
 
+_TUNED = 3  # settings that TPE proposes, each of which takes it longer than all else together
 _EARLY = 24  # trials up to which batches are small
 _CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
@@ -120,7 +121,7 @@ class Auto(BySite):
             if _has_only_begun(history, context):
                 add_first(batch, n, context, breeding.pset, genetic.start)
                 return batch.accepted
-            tuned = Bayesian().propose_shared(history, self.batch, context)
+            tuned = Bayesian().draw(history, _TUNED, context)
             prior = weigh_earlier(
                 benchmark_prior(known.table) if known else None,
                 members, estimate_noise(history), context,
