@@ -50,7 +50,8 @@ PARTS = ("propose", "screen", "store")
 COLUMNS = ("wall", "cpu", *PARTS)
 
 _CHUNK = 500
-_FORMULAS = {"auto": 0.7, "random": 0.5, "bayesian": 0.0, "genetic": 0.9}  # share of composed ones in a history
+# share of composed ones in a history
+_FORMULAS = {"auto": 0.7, "random": 0.5, "bayesian": 0.0, "genetic": 0.9}
 _DRAWN = 16
 
 
