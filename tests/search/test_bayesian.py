@@ -74,6 +74,13 @@ def test_the_first_batch_is_a_portfolio_of_the_space() -> None:
     assert len({identify(one).identity for one in first}) == len(first)
 
 
+def test_what_the_benchmark_does_not_know_is_not_called_by_its_name() -> None:
+    context = Context(Space(activations=["maxout"]), 0, "maximize")
+    (first,) = acs.Bayesian().propose([], 1, context)
+    assert first.activations["*"].name == "maxout"
+    assert first.operation == "baseline"
+
+
 def test_every_activation_of_the_catalog_can_be_chosen_within_forty_trials() -> None:
     context = Context(Space(activations="all"), 0, "maximize")
 

@@ -37,7 +37,7 @@ from actsearch.strategies.base import (
 )
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.known import known_functions
+from actsearch.strategies.known import KNOWN, known_functions
 
 __all__ = ["Bayesian"]
 
@@ -92,8 +92,7 @@ class Bayesian(BySite):
     ) -> list[CandidateRecord]:
         """The first batch, then draws from the model of what was good so far."""
         if missing := self._missing(history, context):
-            operation = "baseline" if self.start == "catalog" else "benchmark"
-            return [CandidateRecord.shared(item, operation) for item in missing[:n]]
+            return missing[:n]
         return self.draw(history, n, context)
 
     def draw(
@@ -106,19 +105,21 @@ class Bayesian(BySite):
             study = self._study(history, context, names, SiteGroups.shared())
             return [self._ask(study, names, proposed) for _ in range(n)]
 
-    def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[ActivationRecord]:
-        """Activations of the first batch that were not proposed."""
-        missing = {_key(item): item for item in self._first(context)}
+    def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[CandidateRecord]:
+        """Of the first batch what was not proposed."""
+        missing = {_key(one.activations["*"]): one for one in self._first(context)}
         for item in _shared_items(history):
             if not missing:  # all of them are among the first trials, as a rule
                 break
             missing.pop(_key(item), None)
         return list(missing.values())
 
-    def _first(self, context: Context) -> list[ActivationRecord]:
+    def _first(self, context: Context) -> list[CandidateRecord]:
         known = known_functions(context.space) if self.start == "portfolio" else None
-        chosen = known.portfolio(_PORTFOLIO, rows_only=True) if known else []
-        return chosen or [describe(name) for name in context.space.activation_names]
+        if known and (chosen := known.portfolio(_PORTFOLIO, rows_only=True)):
+            return [CandidateRecord.shared(item, KNOWN) for item in chosen]
+        rows = [describe(name) for name in context.space.activation_names]
+        return [CandidateRecord.shared(item, "baseline") for item in rows]
 
     @contextlib.contextmanager
     def open_sampler(

@@ -15,7 +15,10 @@ from actsearch.expression import parse
 from actsearch.records import ActivationRecord
 from actsearch.strategies.space import Space
 
-__all__ = ["Known", "known_functions"]
+__all__ = ["KNOWN", "Known", "known_functions"]
+
+KNOWN = "benchmark"
+"""Operation of candidates that the benchmark says to try."""
 
 _log = logging.getLogger("actsearch")
 

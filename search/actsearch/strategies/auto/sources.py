@@ -13,7 +13,7 @@ from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.strategies.base import Context
 from actsearch.strategies.genetic.strategy import Bred
-from actsearch.strategies.known import Known
+from actsearch.strategies.known import KNOWN, Known
 from actsearch.strategies.population import Child, Member, compose
 from actsearch.strategies.space import Space
 from actsearch.strategies.surrogate import (
@@ -29,7 +29,7 @@ from actsearch.strategies.surrogate import (
 
 __all__ = ["Pool", "Source", "count_credits"]
 
-KNOWN, SMALL, TPE, CHILD = "benchmark", "small formula", "tpe", "child"
+SMALL, TPE, CHILD = "small formula", "tpe", "child"
 """Operations of candidates, by which a source is known again; those of children are the ones of genetic search."""
 
 _GOOD = 0.25  # of all trials, the share whose sources have brought something

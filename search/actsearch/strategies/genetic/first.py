@@ -10,7 +10,7 @@ from actsearch.activations import build_expression, describe
 from actsearch.records import CandidateRecord
 from actsearch.strategies.base import Context
 from actsearch.strategies.genetic.variation import mutate, random_formula
-from actsearch.strategies.known import known_functions
+from actsearch.strategies.known import KNOWN, known_functions
 from actsearch.strategies.population import CandidateBatch, Child, compose
 
 __all__ = ["add_first"]
@@ -31,7 +31,7 @@ def add_first(batch: CandidateBatch, n: int, context: Context, pset: Any, start:
     space = context.space
     known = known_functions(space) if start == "portfolio" else None
     for item in known.portfolio(n) if known else ():
-        batch.accept(CandidateRecord.shared(item, "benchmark"))
+        batch.accept(CandidateRecord.shared(item, KNOWN))
     rows = [name for name in space.activation_names if CATALOG[name].elementwise]
     if not batch.accepted:
         for name in rows if len(rows) <= n // 2 else random.sample(rows, n // 2):
