@@ -141,6 +141,10 @@ class Strategy(abc.ABC):
         """Where shape learning begins, to be checked before any trial; None where there is none."""
         return None
 
+    def remarks(self, context: Context) -> list[str]:
+        """What a user should know before the search goes on, as sentences: what it cannot make use of, and why."""
+        return []
+
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data; two that differ are different strategies."""
         return {"name": self.name, "settings": dataclasses.asdict(self)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import functools
@@ -37,7 +38,7 @@ from actsearch.strategies.base import (
 )
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.known import KNOWN, known_functions
+from actsearch.strategies.known import KNOWN, known_functions, remark_unknown
 
 __all__ = ["Bayesian"]
 
@@ -46,6 +47,8 @@ _ATTEMPTS = 12  # draws for one proposal before a repetition is let through
 _LARGEST_BATCH = 8  # proposed together without news in between, more would be random search
 _CHOICE = "activation"
 _PORTFOLIO = 16
+
+_Key = tuple[str | None, str, frozenset[tuple[str, Value]]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Bayesian(BySite):
         check_field(self, "candidates", check_integer, SpaceError, low=1)
         check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
 
+    def remarks(self, context: Context) -> list[str]:
+        """Why the benchmark tells nothing, where it does not."""
+        return remark_unknown(context.space) if self.start == "portfolio" else []
+
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """Of the first batch what was not yet proposed, all together; then ``batch``."""
         return len(self._missing(history, context)) or self.batch
@@ -99,9 +106,10 @@ class Bayesian(BySite):
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Shared candidates from the model of what was good so far, whatever was tried first."""
-        proposed = {_key(item) for item in _shared_items(history)}
+        # of formulas, which TPE does not draw, a long history may have thousands
+        proposed = {_key(item) for item in _shared_items(history) if item.name}
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
-            names = _choices(history, context)
+            names = _choices(proposed, context)
             study = self._study(history, context, names, SiteGroups.shared())
             return [self._ask(study, names, proposed) for _ in range(n)]
 
@@ -178,7 +186,7 @@ class Bayesian(BySite):
         return study
 
     def _ask(
-        self, study: optuna.Study, names: Sequence[str], proposed: set[tuple[object, ...]]
+        self, study: optuna.Study, names: Sequence[str], proposed: set[_Key]
     ) -> CandidateRecord:
         """One draw, repeated a few times while it only repeats what is known."""
         for _ in range(_ATTEMPTS):
@@ -244,7 +252,7 @@ def _shared_items(history: Sequence[TrialRecord]) -> Iterator[ActivationRecord]:
     return (item for trial in history if (item := trial.candidate.single) is not None)
 
 
-def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
+def _choices(proposed: set[_Key], context: Context) -> Sequence[str]:
     """Activations to choose from: those that can still give something new."""
     every = context.space.activation_names
     few = {
@@ -252,14 +260,11 @@ def _choices(history: Sequence[TrialRecord], context: Context) -> Sequence[str]:
         for name in every
         if all(setting.choices for setting in CATALOG[name].searched)
     }
-    tried: dict[str, set[tuple[object, ...]]] = {name: set() for name in few}
-    for item in _shared_items(history):
-        if item.name in few:
-            tried[item.name].add(_key(item))
-    return [name for name in every if name not in few or len(tried[name]) < few[name]] or every
+    tried = collections.Counter(name for name, *_ in proposed)
+    return [name for name in every if name not in few or tried[name] < few[name]] or every
 
 
-def _key(item: ActivationRecord) -> tuple[object, ...]:
+def _key(item: ActivationRecord) -> _Key:
     return item.name, item.formula, frozenset(item.hyperparameters.items())
 
 

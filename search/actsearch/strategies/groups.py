@@ -67,6 +67,8 @@ class SiteGroups:
 
     def items(self, candidate: CandidateRecord) -> tuple[ActivationRecord, ...] | None:
         """A candidate's activation in each group; None for one that is not made by these groups."""
+        if (shared := candidate.single) is not None:
+            return (shared,) * len(self.keys)
         if candidate.is_baseline or not candidate.by_group.keys() <= self._known:
             return None
         items = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +14,10 @@ from actsearch.expression import parse
 from actsearch.records import ActivationRecord
 from actsearch.strategies.space import Space
 
-__all__ = ["KNOWN", "Known", "known_functions"]
+__all__ = ["KNOWN", "Known", "known_functions", "remark_unknown"]
 
 KNOWN = "benchmark"
 """Operation of candidates that the benchmark says to try."""
-
-_log = logging.getLogger("actsearch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +37,8 @@ class Known:
     def portfolio(self, count: int, *, rows_only: bool = False) -> list[ActivationRecord]:
         """With which to begin: every task of the benchmark finds something good among them.
 
-        At least a quarter are catalog rows, where the space has so many: a verdict compares with the best of them.
+        The first half are catalog rows, where the space has so many: most of the best known functions are, each has
+        been trained well by many, and a verdict compares with the best of them.
 
         Args:
             count: how many at most.
@@ -48,38 +46,39 @@ class Known:
         """
         items = dict(zip(self.places, self.items, strict=True))
         rows = [place for place, item in items.items() if item.name]
-        if rows_only:
-            return [items[place] for place in self._choose(count, rows)]
-        chosen = self._choose(count, self.places)
-        lacking = count // 4 - sum(place in rows for place in chosen)
-        if lacking > 0:
-            others = [place for place in rows if place not in chosen]
-            added = self._choose(lacking, others)
-            # early, as a search may end with its first trials
-            chosen = [*chosen[:1], *added, *chosen[1 : count - lacking]]
-        return [items[place] for place in chosen]
+        chosen = self._choose(count if rows_only else (count + 1) // 2, rows)
+        if not rows_only:
+            chosen += [one for one in self._choose(count, self.places) if one not in chosen]
+        return [items[place] for place in chosen[:count]]
 
     def _choose(self, count: int, places: Sequence[int]) -> list[int]:
         return self.table.portfolio(count, places) if places else []
 
 
 def known_functions(space: Space) -> Known | None:
-    """What the shipped benchmark knows; None where it cannot be read or has nothing of the space, which is logged."""
+    """What the shipped benchmark knows of a space; None where it cannot be read or has nothing of the space."""
     try:
-        table = load()
+        known = _find(space)
+    except BenchmarkError:
+        return None
+    return known if known.places else None
+
+
+def remark_unknown(space: Space) -> list[str]:
+    """Why nothing is known of a space, as a sentence; empty where something is."""
+    try:
+        if _find(space).places:
+            return []
+        reason = "none of the benchmark's functions lies in the space"
     except BenchmarkError as error:
-        _say(f"the search begins without what is known from other tasks: {error}")
-        return None
-    known = _functions_of(
-        table, space.activation_names, space.operator_names, space.max_size, space.max_depth, space.learned,
+        reason = str(error)
+    return [f"the search begins without what is known from other tasks: {reason}"]
+
+
+def _find(space: Space) -> Known:
+    return _functions_of(
+        load(), space.activation_names, space.operator_names, space.max_size, space.max_depth, space.learned,
     )  # fmt: skip
-    if not known.places:
-        _say(
-            "the search begins without what is known from other tasks: "
-            "none of the benchmark's functions lies in the space"
-        )
-        return None
-    return known
 
 
 @functools.lru_cache(maxsize=16)
@@ -107,9 +106,3 @@ def _functions_of(
             places.append(place)
             items.append(item)
     return Known(table, tuple(places), tuple(items))
-
-
-@functools.lru_cache(maxsize=16)
-def _say(message: str) -> None:
-    """Once a process: a strategy asks before each batch."""
-    _log.warning(message)

@@ -138,6 +138,8 @@ class Driver:
             if left == 0:
                 return
             self._lease.publish_goal(limits.run_goal(left, self._history.trained))
+            for remark in self._proposer.remarks():
+                _log.warning("study %s: %s", self._study.name, remark)
             self._log_forecast(left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)

@@ -82,6 +82,10 @@ class Proposer:
             records.append(dataclasses.replace(screened, user_attrs=dict(candidate.attrs)))
         return records
 
+    def remarks(self) -> list[str]:
+        """What the strategy cannot make use of, and why, as sentences."""
+        return make_strategy(self._study.strategy).remarks(self.context)
+
     @functools.cached_property
     def context(self) -> Context:
         """What the strategy may know besides the history."""

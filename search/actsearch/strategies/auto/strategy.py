@@ -20,7 +20,7 @@ from actsearch.strategies.by_site import WARM_START, BySite, BySiteState, GroupS
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.known import Known, known_functions
+from actsearch.strategies.known import Known, known_functions, remark_unknown
 from actsearch.strategies.population import (
     CandidateBatch,
     Member,
@@ -28,6 +28,7 @@ from actsearch.strategies.population import (
     has_tree,
     list_members,
 )
+from actsearch.strategies.random_search import RandomSearch
 from actsearch.strategies.surrogate import benchmark_prior, fit_process, weigh_earlier
 
 __all__ = ["Auto"]
@@ -64,7 +65,7 @@ class Auto(BySite):
     :class:`Genetic` does.
 
     Two of three are chosen among the benchmark's functions alone, as of thousands of guesses the best is mostly luck;
-    one candidate of eight, on average, is a child drawn at random.
+    one candidate of eight, on average, is drawn as :class:`RandomSearch` does.
 
     Attributes:
         portfolio: candidates in the first logical batch.
@@ -97,6 +98,10 @@ class Auto(BySite):
 
     def _known(self, context: Context) -> Known | None:
         return known_functions(context.space) if self.prior else None
+
+    def remarks(self, context: Context) -> list[str]:
+        """Why the benchmark tells nothing, where it does not."""
+        return remark_unknown(context.space) if self.prior else []
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``portfolio`` at first, then half of ``batch`` and later ``batch``."""
@@ -136,6 +141,10 @@ class Auto(BySite):
                     if len(batch.accepted) == wanted:
                         break
                     batch.add(functools.partial(pool.make, place), 1)
+            for drawn in RandomSearch().propose_shared(history, n, context):
+                if len(batch.accepted) == n:
+                    break
+                batch.accept(drawn)
             for _ in range(n - len(batch.accepted)):
                 batch.add(lambda: breeding.child([0]), _ATTEMPTS)
         return batch.accepted

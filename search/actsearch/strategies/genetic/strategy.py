@@ -23,6 +23,7 @@ from actsearch.strategies.genetic.nsga import survivors
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import crossover, mutate
 from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.known import remark_unknown
 from actsearch.strategies.population import (
     CandidateBatch,
     Child,
@@ -105,6 +106,10 @@ class Genetic(BySite):
         check_field(self, "bred", check_integer, SpaceError, low=0)
         check_field(self, "crossover", check_share, SpaceError)
         check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
+
+    def remarks(self, context: Context) -> list[str]:
+        """Why the benchmark tells nothing, where it does not."""
+        return remark_unknown(context.space) if self.start == "portfolio" else []
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``first_batch`` while there are too few parents, then ``batch``."""

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from actsearch.naming.functions import Numbers
-from actsearch.strategies.surrogate.curves import COUNT, SCALES, mirror
+from actsearch.strategies.surrogate.curves import COUNT, SCALES, mirror, points
 
 __all__ = ["Features", "covariance", "describe_curves", "join_features"]
 
 _BLOCKS = (len(SCALES), COUNT)
 _SHAPE, _SLOPE, _GAIN, _SHIFT, _LEARNED = 1.0, 0.3, 0.3, 0.15, 0.3
 """Weights of what two functions may differ in."""
+
+_MAP = 0.2
+_MAP_SPREADS = np.array([1.1, 0.3, 1.4, 0.7])
+"""Weight of each of :func:`compute_maps`, and about their standard deviations over a benchmark of activations."""
 
 _TINY = 1e-6
 _STEEP = 4.0  # slopes count up to so many standard deviations per one of the input
@@ -37,7 +41,7 @@ class Features:
     turned: Numbers
     expected: Numbers = field(default_factory=lambda: np.zeros(0))
     apart: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
-    even: int = len(SCALES) + 1
+    even: int = len(SCALES) + len(_MAP_SPREADS) + 1
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -119,10 +123,39 @@ def _features(curves: Numbers, learns: Numbers) -> Numbers:
             _SLOPE * share * steepness.reshape(len(values), -1),
             _SHIFT * per_scale * shift,
             _GAIN * per_scale * gain,  # from here on the sign of f changes nothing
+            _MAP * compute_maps(curves) / _MAP_SPREADS,
             _LEARNED * learns[:, None],
         ],
         axis=1,
     )
+
+
+def compute_maps(curves: Numbers) -> Numbers:
+    """How a deep network's signal passes a function: log E f^2, C(0), log C'(1) and Q'(1) under N(0, 1).
+
+    With C(0) = E[f]^2 / E[f^2] what unrelated inputs have in common behind it, C'(1) = E[f'^2] / E[f^2] how fast equal
+    ones part, and Q'(1) = E[f f' z] / E[f^2] how their size changes: the local conditions of deep kernel shaping
+    (Martens et al. 2021, arXiv:2203.08120, section 3). The sign of f and that of x change none of them.
+
+    Args:
+        curves: values and slopes; (functions, 2, points).
+
+    Returns:
+        Each between -4 and 4; (functions, 4).
+    """
+    middle = slice(COUNT, 2 * COUNT)  # at scale 1
+    z, values, slopes = points()[middle], curves[:, 0, middle], curves[:, 1, middle]
+    square = np.maximum((values**2).mean(1), _TINY)
+    maps = np.stack(
+        [
+            np.log(square),
+            values.mean(1) ** 2 / square,
+            np.log(np.maximum((slopes**2).mean(1) / square, _TINY)),
+            (values * slopes * z).mean(1) / square,
+        ],
+        axis=1,
+    )
+    return maps.clip(-4.0, 4.0)
 
 
 def covariance(a: Features, b: Features, length: float) -> Numbers:
