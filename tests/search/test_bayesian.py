@@ -14,7 +14,7 @@ from actsearch.activations import describe
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import identify
 from actsearch.strategies import Context, SiteGroups, Space, Strategy
-from actsearch.strategies.bayesian import _choices
+from actsearch.strategies.bayesian import _choices, _rows
 
 SPACE = Space(activations=["leaky_relu", "elu", "sin", "tanh", "softplus"])
 BEST_SLOPE = 0.37
@@ -45,7 +45,7 @@ def _search(
 
 def _reported(history: list[TrialRecord], context: Context) -> optuna.Study:
     """What is reported to the sampler of a history."""
-    names = _choices(history, context)
+    names = _choices(_rows(history), context)
     return acs.Bayesian()._study(history, context, names, SiteGroups.shared())
 
 

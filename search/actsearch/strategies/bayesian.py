@@ -106,8 +106,7 @@ class Bayesian(BySite):
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
         """Shared candidates from the model of what was good so far, whatever was tried first."""
-        # of formulas, which TPE does not draw, a long history may have thousands
-        proposed = {_key(item) for item in _shared_items(history) if item.name}
+        proposed = _rows(history)
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(proposed, context)
             study = self._study(history, context, names, SiteGroups.shared())
@@ -250,6 +249,11 @@ def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> se
 def _shared_items(history: Sequence[TrialRecord]) -> Iterator[ActivationRecord]:
     """Activations that stood at all sites."""
     return (item for trial in history if (item := trial.candidate.single) is not None)
+
+
+def _rows(history: Sequence[TrialRecord]) -> set[_Key]:
+    """Rows with settings that were proposed: of formulas, which TPE does not draw, there may be thousands."""
+    return {_key(item) for item in _shared_items(history) if item.name}
 
 
 def _choices(proposed: set[_Key], context: Context) -> Sequence[str]:
