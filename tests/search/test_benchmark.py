@@ -245,14 +245,16 @@ def test_a_search_begins_with_what_the_benchmark_says(name: str, table: Benchmar
     proposed = made.propose([], made.batch_size([], context), context)
     known = {function.formula for function in table.functions}
     assert len(proposed) == (8 if name == "auto" else 16)
-    assert all(one.activations["*"].formula in known for one in proposed)
+    # the second half of genetic search's is drawn at random
+    first = proposed[:8] if name == "genetic" else proposed
+    assert all(one.activations["*"].formula in known for one in first)
 
 
 @pytest.mark.parametrize("name", ["auto", "genetic"])
 def test_half_of_what_it_begins_with_are_catalog_rows(name: str) -> None:
     made = make_strategy(name)
     context = Context(acs.Space(), 0, "maximize")
-    proposed = made.propose([], made.batch_size([], context), context)
+    proposed = made.propose([], made.batch_size([], context), context)[:8]
     rows = [one for one in proposed if one.activations["*"].name]
     assert len(rows) >= len(proposed) // 2
 

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from actsearch.strategies import Context, Space
 from actsearch.strategies.genetic.trees import from_tree, primitive_set, to_tree
 from actsearch.strategies.genetic.variation import MUTATIONS, crossover, random_formula
 from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.known import KNOWN
 from actsearch.strategies.population import Member, best_and_latest, list_members, tournament
 
 CONTEXT = Context(Space(), 0, "minimize")
@@ -83,6 +85,8 @@ def _evolve(strategy: acs.Genetic, batches: int, context: Context) -> list[Trial
 
 
 CATALOG_FIRST = acs.Genetic(start="catalog")
+CHILDREN = acs.Genetic(bred=0, immigrants=0)
+"""Later batches are children alone."""
 
 
 class TestBatches:
@@ -108,11 +112,39 @@ class TestBatches:
         assert all(len(names - {None}) == 6 for names in drawn)
         assert drawn[0] != drawn[1] or drawn[1] != drawn[2]
 
-    def test_later_ones_are_children_with_parents_of_the_history(self) -> None:
-        history = _evolve(acs.Genetic(), 1, CONTEXT)
-        children = acs.Genetic().propose(history, 24, CONTEXT)
-        assert len(children) == 24
+    def test_half_of_the_first_are_drawn_at_random(self) -> None:
+        operations = Counter(one.operation for one in acs.Genetic().propose([], 16, CONTEXT))
+        assert operations[KNOWN] == 8
+        assert operations["random formula"] + operations["random catalog"] >= 6  # some are known
+
+    def test_a_quarter_of_a_later_one_is_drawn_at_random_and_the_rest_chosen_in_turn(self) -> None:
+        history = _evolve(acs.Genetic(), 2, CONTEXT)
         assert acs.Genetic().batch_size(history, CONTEXT) == 8
+        operations = Counter(one.operation for one in acs.Genetic().propose(history, 24, CONTEXT))
+        assert operations["random formula"] + operations["random catalog"] in (4, 5, 6)
+        assert operations["catalog"] >= 4
+        assert operations["small formula"] >= 4
+        assert sum(operations[name] for name in (*MUTATIONS, "crossover")) >= 4
+
+    def test_without_immigrants_nothing_is_drawn_at_random(self) -> None:
+        strategy = acs.Genetic(immigrants=0)
+        history = _evolve(strategy, 2, CONTEXT)
+        assert {one.operation for one in strategy.propose([], 16, CONTEXT)} == {KNOWN}
+        operations = {trial.candidate.operation for trial in history}
+        assert not operations & {"random formula", "random catalog"}
+
+    def test_what_is_proposed_does_not_depend_on_the_state_of_the_global_random(self) -> None:
+        history = _evolve(acs.Genetic(), 2, CONTEXT)
+        proposals = []
+        for seed in (1, 2):
+            random.seed(seed)
+            proposals.append(acs.Genetic().propose(history, 8, CONTEXT))
+        assert proposals[0] == proposals[1]
+
+    def test_children_have_parents_of_the_history(self) -> None:
+        history = _evolve(CHILDREN, 1, CONTEXT)
+        children = CHILDREN.propose(history, 24, CONTEXT)
+        assert len(children) == 24
         complete = {trial.number for trial in history if trial.state is TrialState.COMPLETE}
         for child in children:
             assert len(child.parents) == (2 if child.operation == "crossover" else 1)
@@ -123,8 +155,8 @@ class TestBatches:
 
     @pytest.mark.parametrize("share", [0.0, 1.0])
     def test_the_share_of_crossover_is_a_setting(self, share: float) -> None:
-        history = _evolve(acs.Genetic(), 1, CONTEXT)
-        children = acs.Genetic(crossover=share).propose(history, 12, CONTEXT)
+        history = _evolve(CHILDREN, 1, CONTEXT)
+        children = replace(CHILDREN, crossover=share).propose(history, 12, CONTEXT)
         assert {child.operation == "crossover" for child in children} == {bool(share)}
 
     def test_every_candidate_is_new_by_identity(self) -> None:

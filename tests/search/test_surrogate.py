@@ -18,8 +18,8 @@ from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.storage import Storage
 from actsearch.strategies import Context, Space, make_strategy
+from actsearch.strategies.genetic.pool import promising
 from actsearch.strategies.population import Member
-from actsearch.strategies.surrogate.choice import promising
 from actsearch.strategies.surrogate.curves import compute_curve, mirror, points
 from actsearch.strategies.surrogate.kernel import covariance, describe_curves
 from actsearch.strategies.surrogate.process import Process
@@ -139,26 +139,47 @@ class TestPromising:
             for number, (text, record) in enumerate(zip(formulas, records, strict=True))
         ]
 
+    def chosen(
+        self, members: list[Member], texts: tuple[str, ...], count: int, context: Context = CONTEXT
+    ) -> list[str]:
+        """Children that promise most, beside catalog rows and small formulas."""
+        bred = [(acs.parse(text), "child", ()) for text in texts]
+        made = [make() for make in promising(members, bred, count, context)]
+        return [items[0].formula for items, operation, _ in made if operation == "child"]
+
     def test_a_hidden_function_is_found_among_many(self) -> None:
-        texts = ["exp(x)", "selu(x)", "mish(x)", "x*cos(x)", "cosh(x)", "log(x)", "hardsigmoid(x)"]
-        trees = [acs.parse(text) for text in texts]
+        texts = ("exp(x)", "selu(x)", "mish(x)", "x*cos(x)", "cosh(x)", "log(x)", "hardsigmoid(x)")
         known = tuple(text for text in POOL if text != "x*cos(x)")
-        assert 3 in promising(self.members("x*cos(x)", known), trees, 2, CONTEXT)
+        context = Context(Space(operators="all"), 0, "minimize")
+        found = self.chosen(self.members("x*cos(x)", known), texts, 6, context)
+        assert "x * cos(x)" in found
+        assert len(found) == 2
 
     def test_larger_values_are_better_where_the_study_says_so(self) -> None:
         known = self.members("x*cos(x)", POOL)
-        trees = [acs.parse(text) for text in ("0.9*x*cos(1.1*x)", "hardsigmoid(x)")]
-        upside_down = Context(Space(), 0, "maximize")
-        assert promising(known, trees, 1, CONTEXT) == [0]
-        assert promising(known, trees, 1, upside_down) == [1]
+        texts = ("0.9*x*cos(1.1*x)", "hardsigmoid(x)")
+        for direction, best in (("minimize", texts[0]), ("maximize", texts[1])):
+            context = Context(Space(operators="all"), 0, direction)  # type: ignore[arg-type]
+            assert self.chosen(known, texts, 3, context) == [str(acs.parse(best))]
 
     def test_too_little_is_known_to_choose(self) -> None:
-        trees = [acs.parse(text) for text in ("sin(x)", "cos(x)", "log(x)")]
-        assert promising(self.members("x", POOL[:3]), trees, 2, CONTEXT) == [0, 1]
+        texts = ("sin(x)", "cos(x)", "tanh(x)")
+        assert self.chosen(self.members("x", POOL[:3]), texts, 2) == ["sin(x)", "cos(x)"]
 
     def test_a_function_that_is_not_finite_is_never_chosen(self) -> None:
-        trees = [acs.parse(text) for text in ("log(x)", "sin(5*x)")]
-        assert promising(self.members("x*cos(x)", POOL), trees, 2, CONTEXT) == [1]
+        found = self.chosen(self.members("x*cos(x)", POOL), ("log(x)", "sin(5*x)"), 12)
+        assert found == ["sin(5 * x)"]
+
+    def test_the_kinds_take_turns(self) -> None:
+        bred = [(acs.parse(f"sin({k}*x)*x"), "child", ()) for k in range(1, 5)]
+        made = [make() for make in promising(self.members("x*cos(x)", POOL), bred, 6, CONTEXT)]
+        assert [operation for _, operation, _ in made] == ["catalog", "small formula", "child"] * 2
+
+    def test_a_space_may_have_no_small_formulas(self) -> None:
+        space = Space(activations=["relu", "gelu"], operators=["identity"])
+        context = Context(space, 0, "minimize")
+        made = [make() for make in promising(self.members("x*cos(x)", POOL), [], 2, context)]
+        assert [operation for _, operation, _ in made] == ["catalog", "catalog"]
 
 
 def test_of_several_objectives_the_first_does_not_choose_alone() -> None:
@@ -209,7 +230,7 @@ class TestOlderStudies:
                 study_name="old", storage=sqlite_url, strategy=acs.Genetic(), load_if_exists=True
             )
         acs.create_study(
-            study_name="old", storage=sqlite_url, strategy=acs.Genetic(**self.OLD, bred=0, start="catalog"),
+            study_name="old", storage=sqlite_url, strategy=acs.Genetic(**self.OLD, **acs.Genetic.before),
             load_if_exists=True,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from actsearch.activation_catalog import CATALOG
@@ -18,7 +19,14 @@ __all__ = ["add_first"]
 _ATTEMPTS = 60  # at one variant that is new and keeps the rules
 
 
-def add_first(batch: CandidateBatch, n: int, context: Context, pset: Any, start: str) -> None:
+def add_first(
+    batch: CandidateBatch,
+    n: int,
+    context: Context,
+    pset: Any,
+    start: str,
+    draws: Sequence[CandidateRecord] = (),
+) -> None:
     """What the benchmark's tasks say to begin with, or half catalog rows; variants of catalog rows for the rest.
 
     Args:
@@ -27,11 +35,15 @@ def add_first(batch: CandidateBatch, n: int, context: Context, pset: Any, start:
         context: with the space.
         pset: DEAP's operators and terminals of the space.
         start: "portfolio" or "catalog".
+        draws: random ones, which come behind a portfolio in the place of its last functions.
     """
     space = context.space
     known = known_functions(space) if start == "portfolio" else None
-    for item in known.portfolio(n) if known else ():
-        batch.accept(CandidateRecord.shared(item, KNOWN))
+    if known:
+        for item in known.portfolio(n - len(draws)):
+            batch.accept(CandidateRecord.shared(item, KNOWN))
+        for draw in draws:
+            batch.accept(draw)
     rows = [name for name in space.activation_names if CATALOG[name].elementwise]
     if not batch.accepted:
         for name in rows if len(rows) <= n // 2 else random.sample(rows, n // 2):

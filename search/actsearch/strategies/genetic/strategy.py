@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from actsearch.strategies.base import Context, Feature, objective_points
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.genetic.nsga import survivors
+from actsearch.strategies.genetic.pool import Bred, promising
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import crossover, mutate
 from actsearch.strategies.groups import SiteGroups
@@ -36,15 +36,13 @@ from actsearch.strategies.population import (
     seeded_random,
     tournament,
 )
-from actsearch.strategies.surrogate import promising
+from actsearch.strategies.random_search import RandomSearch
 
 __all__ = ["Bred", "Breeding", "Genetic"]
 
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
-_MORE = 2  # times as many promising children as are wanted: of some only their identity says that they are not new
-
-Bred = tuple[Expression, str, tuple[int, ...]]
-"""A child's formula, the operation, and the numbers of the trials it comes from."""
+_PORTFOLIO = 8  # of the first batch, as what other tasks find good is alike, and this one may be unlike them
+_MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,12 @@ class Genetic(BySite):
 
     ::
 
-        first batch: a portfolio, or half catalog rows, half variants of them
+        first batch: 8 of a portfolio and 8 random draws, or half catalog rows, half variants of them
         population: the best of each of the last 64 shapes, and the 4 best of all (regularised evolution with elites)
         each child: tournament of 3; the best wins, but within one seed's noise the smaller formula does;
                     crossover or one of the mutations; new by identity, or drawn again
+        trained:    a quarter random draws; of the rest in turn the catalog row, the small formula and the child that
+                    promise most by what was trained before
 
     With several objectives the population is what NSGA-II keeps of all counted trials, and a tournament is won by the
     better front, then by the larger crowding distance, then by the smaller formula; every child is trained, as no one
@@ -77,11 +77,14 @@ class Genetic(BySite):
         batch: candidates in each later one.
         tournament: individuals that compete to be a parent.
         crossover: share of children with two parents.
-        bred: children that are bred for each batch, of which those are trained that promise most by what was trained
-            before (a Gaussian process over the functions' values and slopes, expected improvement); 0 to breed only
-            what is trained.
+        bred: children that are bred for each batch. What is trained is chosen in turn among the catalog rows, every
+            formula of one or two operators (and some of three), and these children, by what was trained before (a
+            Gaussian process over the functions' values and slopes, expected improvement); 0 to breed only what is
+            trained.
         start: what the first batch is: "portfolio", functions of which every task of the benchmark of activations finds
             some good, or "catalog".
+        immigrants: share of each later batch that is drawn as by random search, where there is one objective; with
+            any, so is what the first batch has beyond 8 functions of a portfolio.
 
     Example:
         >>> acs.create_study(study_name="evolved", strategy=acs.Genetic(population=32, crossover=0.5))
@@ -90,7 +93,9 @@ class Genetic(BySite):
 
     name: ClassVar[str] = "genetic"
     supports: ClassVar[frozenset[Feature]] = frozenset(Feature)
-    before: ClassVar[Mapping[str, Any]] = MappingProxyType({"bred": 0, "start": "catalog"})
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"bred": 0, "start": "catalog", "immigrants": 0.0}
+    )
     population: int = 64
     elites: int = 4
     first_batch: int = 16
@@ -99,12 +104,14 @@ class Genetic(BySite):
     crossover: float = 0.35
     bred: int = 300
     start: str = "portfolio"
+    immigrants: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("population", "elites", "first_batch", "batch", "tournament"):
             check_field(self, name, check_integer, SpaceError, low=1)
         check_field(self, "bred", check_integer, SpaceError, low=0)
-        check_field(self, "crossover", check_share, SpaceError)
+        for name in ("crossover", "immigrants"):
+            check_field(self, name, check_share, SpaceError)
         check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
 
     def remarks(self, context: Context) -> list[str]:
@@ -126,14 +133,21 @@ class Genetic(BySite):
         members = list(_parents(list_members(history, context, groups)))
         with self.open_breeding(members, history, context) as breeding:
             if len(breeding.population) < self.tournament:
-                add_first(batch, n, context, breeding.pset, self.start)
+                count = n - _PORTFOLIO if self.immigrants else 0
+                draws = RandomSearch().propose_shared(history, count, context)
+                add_first(batch, n, context, breeding.pset, self.start, draws)
                 return batch.accepted
+            if self.immigrants and not context.directions:
+                # what the process is sure to be bad it never tries
+                count = int(n * self.immigrants + random.random())
+                for draw in RandomSearch().propose_shared(history, count, context):
+                    batch.accept(draw)
             # one value a trial says what promises most; of several objectives none may decide alone
             chooses = bool(self.bred) and not context.directions
-            for bred in breeding.promising(members, n) if chooses else ():
+            for make in breeding.promising(members, n) if chooses else ():
                 if len(batch.accepted) == n:
                     break
-                batch.add(functools.partial(_finish, bred, context), 1)
+                batch.add(make, 1)
             for _ in range(n - len(batch.accepted)):
                 batch.add(lambda: breeding.child([0]), _ATTEMPTS)
         return batch.accepted
@@ -192,11 +206,9 @@ class Breeding(GroupSampler):
             items[group], operation = self.vary(items[group])
         return items, operation, (first.number,)
 
-    def promising(self, members: Sequence[Member], n: int) -> list[Bred]:
-        """Of many children those that promise most, some more than n as not all will do, best first."""
-        made = self.breed(self._settings.bred)
-        places = promising(members, [tree for tree, _, _ in made], _MORE * n, self._context)
-        return [made[place] for place in places]
+    def promising(self, members: Sequence[Member], n: int) -> list[Callable[[], Child]]:
+        """What promises most, some more than n as not all will do, best first."""
+        return promising(members, self.breed(self._settings.bred), _MORE * n, self._context)
 
     def breed(self, count: int) -> list[Bred]:
         """Different children that keep the rules, of so many that are bred."""
@@ -236,12 +248,6 @@ class Breeding(GroupSampler):
     def _cross(self, first: ActivationRecord, second: ActivationRecord) -> ActivationRecord:
         tree = crossover(build_expression(first), build_expression(second))
         return compose(tree, self._context.space)
-
-
-def _finish(bred: Bred, context: Context) -> Child:
-    """A bred formula without the parts that change nothing."""
-    tree, operation, parents = bred
-    return [compose(tree, context.space)], operation, parents
 
 
 def _parents(members: Iterator[Member]) -> Iterator[Member]:

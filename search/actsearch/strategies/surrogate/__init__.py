@@ -1,6 +1,6 @@
 """Which functions are worth a training: a Gaussian process over functions, with what other tasks say as its prior."""
 
-from actsearch.strategies.surrogate.choice import fit_process, has_parameters, promising
+from actsearch.strategies.surrogate.choice import fit_process, has_parameters
 from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.earlier import weigh_earlier
 from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
@@ -21,7 +21,6 @@ __all__ = [
     "fit_process",
     "has_parameters",
     "join_features",
-    "promising",
     "small_formulas",
     "weigh_earlier",
 ]

@@ -1,4 +1,4 @@
-"""Which of many formulas to train, by what those trained before came to."""
+"""What is known from the trials so far, as a process that says which functions to train next."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actsearch.expression import Expression, parse
+from actsearch.expression import parse
 from actsearch.naming.functions import Numbers
 from actsearch.strategies.base import Context
 from actsearch.strategies.population import Member
-from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
+from actsearch.strategies.surrogate.curves import compute_curve
 from actsearch.strategies.surrogate.kernel import describe_curves
 from actsearch.strategies.surrogate.prior import Elsewhere
 from actsearch.strategies.surrogate.process import Process
 
-__all__ = ["fit_process", "has_parameters", "promising"]
+__all__ = ["fit_process", "has_parameters"]
 
 _HISTORY = 120  # trials that are looked at: the cost grows with their cube
 _FEWEST = 4  # of which something can be learned
@@ -46,29 +46,6 @@ def fit_process(
     if prior is not None:
         features = prior.extend(features)
     return Process.fit(features, np.array(values))
-
-
-def promising(
-    members: Sequence[Member], trees: Sequence[Expression], count: int, context: Context
-) -> list[int]:
-    """Positions of the formulas that promise most, best first; all in order while too little is known.
-
-    Args:
-        members: what was tried, each with one activation.
-        trees: what there is to choose from.
-        count: how many.
-        context: says which way values are better.
-    """
-    process = fit_process(members, context)
-    curves = {
-        place: curve for place, curve in enumerate(compute_curves(trees)) if curve is not None
-    }
-    if process is None or not curves:
-        return list(range(len(trees)))[:count]
-    places = list(curves)
-    learned = [bool(trees[place].parameters) for place in places]
-    chosen = process.choose(describe_curves(np.array(list(curves.values())), learned), count)
-    return [places[place] for place in chosen]
 
 
 def _latest_and_best(members: Sequence[Member], sign: float) -> Sequence[Member]:
