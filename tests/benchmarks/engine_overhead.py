@@ -40,7 +40,7 @@ from actsearch.study.proposing import Proposer
 HISTORIES = (0, 100, 1_000, 10_000)
 LIMITS_MS = {
     ("bayesian", 100): 15.0,
-    ("genetic", 100): 10.0,
+    ("genetic", 100): 15.0,
     **{(name, 10_000): 30.0 for name in STRATEGIES},
 }
 START_S = (

@@ -102,7 +102,7 @@ class Genetic(BySite):
     batch: int = 8
     tournament: int = 3
     crossover: float = 0.35
-    bred: int = 300
+    bred: int = 150
     start: str = "portfolio"
     immigrants: float = 0.25
 

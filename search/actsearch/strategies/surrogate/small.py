@@ -108,7 +108,7 @@ def _apply(name: str, arguments: Sequence[Numbers], inputs: Numbers) -> Numbers:
 
 def _distinct(found: Sequence[tuple[str, tuple[Expression, ...], Numbers]]) -> SmallFormulas:
     """The first of each class of mirror images."""
-    every = np.array([values for _, _, values in found])
+    every = np.array([values for _, _, values in found]).reshape(len(found), 3 * len(points()))
     sound = (np.abs(every) < LARGEST).all(1)  # NaN is not
     places = np.flatnonzero(sound)
     values, before, after = np.split(every[sound], 3, axis=1)
