@@ -24,6 +24,7 @@ from actsearch.strategies.surrogate import (
     describe_curves,
     has_parameters,
     join_features,
+    small_features,
     small_formulas,
 )
 
@@ -115,7 +116,7 @@ def _small_source(space: Space, prior: Elsewhere | None) -> Source | None:
         return None
     return Source(
         SMALL,
-        _extend(_small_features(space.operator_names), prior),
+        _extend(small_features(space.operator_names), prior),
         lambda place: ([compose(small.tree(place), space)], SMALL, ()),
     )
 
@@ -157,11 +158,6 @@ def _known_features(known: Known) -> Features:
     curves = known.table.curves[list(known.places)].astype(np.float64)
     learned = [known.table.functions[place].learned for place in known.places]
     return describe_curves(curves, learned)
-
-
-@functools.lru_cache(maxsize=16)
-def _small_features(operators: tuple[str, ...]) -> Features:
-    return describe_curves(small_formulas(operators).curves)
 
 
 def count_credits(

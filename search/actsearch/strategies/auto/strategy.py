@@ -94,7 +94,7 @@ class Auto(BySite):
 
     @property
     def _genetic(self) -> Genetic:
-        return Genetic(first_batch=self.portfolio, batch=self.batch)
+        return Genetic(first_batch=self.portfolio, batch=self.batch, immigrants=0.0)
 
     def _known(self, context: Context) -> Known | None:
         return known_functions(context.space) if self.prior else None

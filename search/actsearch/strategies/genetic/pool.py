@@ -20,6 +20,7 @@ from actsearch.strategies.surrogate import (
     describe_curves,
     fit_process,
     join_features,
+    small_features,
     small_formulas,
 )
 
@@ -77,7 +78,7 @@ def _gather(bred: Sequence[Bred], space: Space) -> Iterator[_Source]:
     small = small_formulas(space.operator_names)
     if small.parts:
         yield _Source(
-            _small_features(space.operator_names),
+            small_features(space.operator_names),
             lambda place: ([compose(small.tree(place), space)], "small formula", ()),
         )
     kept, children = _describe([tree for tree, _, _ in bred])
@@ -97,11 +98,6 @@ def _row_features(names: tuple[str, ...]) -> tuple[list[str], Features | None]:
     rows = [name for name in names if CATALOG[name].elementwise]
     kept, features = _describe([build_expression(name) for name in rows])
     return [rows[place] for place in kept], features
-
-
-@functools.lru_cache(maxsize=16)
-def _small_features(operators: tuple[str, ...]) -> Features:
-    return describe_curves(small_formulas(operators).curves)
 
 
 def _describe(trees: Sequence[Expression]) -> tuple[list[int], Features | None]:

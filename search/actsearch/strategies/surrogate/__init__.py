@@ -6,7 +6,7 @@ from actsearch.strategies.surrogate.earlier import weigh_earlier
 from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
 from actsearch.strategies.surrogate.prior import Elsewhere, Prior, benchmark_prior
 from actsearch.strategies.surrogate.process import Process
-from actsearch.strategies.surrogate.small import SmallFormulas, small_formulas
+from actsearch.strategies.surrogate.small import SmallFormulas, small_features, small_formulas
 
 __all__ = [
     "Elsewhere",
@@ -21,6 +21,7 @@ __all__ = [
     "fit_process",
     "has_parameters",
     "join_features",
+    "small_features",
     "small_formulas",
     "weigh_earlier",
 ]

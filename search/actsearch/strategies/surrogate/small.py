@@ -13,8 +13,9 @@ from actsearch.expression import Call, Expression, Number, X
 from actsearch.naming.functions import FUNCTIONS, Numbers
 from actsearch.operators import OPERATORS
 from actsearch.strategies.surrogate.curves import LARGEST, STEP, mirror, points
+from actsearch.strategies.surrogate.kernel import Features, describe_curves
 
-__all__ = ["SmallFormulas", "small_formulas"]
+__all__ = ["SmallFormulas", "small_features", "small_formulas"]
 
 _FACTORS = (0.5, 2.0, 3.0)
 _COMMUTE = frozenset({"add", "mul", "max", "min"})
@@ -83,6 +84,12 @@ def small_formulas(operators: tuple[str, ...]) -> SmallFormulas:
         found += _pairs(binary, own, own, inputs)
         found += _pairs(binary, [one for one in level if one[0].size > 2], first[:1], inputs)
     return _distinct(found)
+
+
+@functools.lru_cache(maxsize=16)
+def small_features(operators: tuple[str, ...]) -> Features:
+    """What a kernel compares of :func:`small_formulas`."""
+    return describe_curves(small_formulas(operators).curves)
 
 
 def _pairs(
