@@ -89,7 +89,7 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
     logging.getLogger("actsearch").setLevel(logging.INFO)  # says how long it will take
     task = make_task(epochs=1 if small else 10)
     study = search(task, storage, 4 if small else TRIALS)
-    verdict = study.confirm(task, top_k=1 if small else 4, seeds=2 if small else 10)
+    verdict = study.confirm(task, top_k=1 if small else 4, seeds=2 if small else None)
     print(f"\n{front(study)}\n\n{verdict}")
     print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 

@@ -76,7 +76,7 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
         study_name="digits-fine-tuning", storage=storage, strategy="bayesian", load_if_exists=True
     )
     study.optimize(task, total_trials=4 if small else 40)
-    verdict = study.confirm(task, top_k=1 if small else 3, seeds=2 if small else 10)
+    verdict = study.confirm(task, top_k=1 if small else 3, seeds=2 if small else None)
     print(f"\n{verdict}")
     print(f"\nBrowse it:  {Path(sys.executable).with_name('actsearch')} dashboard {storage}")
 

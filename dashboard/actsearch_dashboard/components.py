@@ -115,7 +115,7 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
             st.markdown(
                 "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
                 "candidate beats your model, on test data and fresh seeds, call  \n"
-                "`print(study.confirm(task, top_k=5, seeds=10))`"  # a code block loads 1.5 MB of highlighting
+                "`print(study.confirm(task))`"  # a code block loads 1.5 MB of highlighting
             )
         return None
     when, verdict = verdicts[-1]
@@ -126,7 +126,7 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     where = "validation data" if verdict.validation_only else "test data"
     st.caption(
         f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {where}, "
-        f"{verdict.seeds} paired seeds; intervals hold for {verdict.counted} made on it."
+        f"{verdict.spent}; intervals hold for {verdict.counted} made on it."
     )
     if later := _count_later_trials(view, when):
         st.caption(
@@ -173,15 +173,17 @@ def verdict_frame(verdict: Verdict) -> pd.DataFrame:
 
 def _verdict_line(row: VerdictRow) -> dict[str, Any]:
     is_baseline = row.verdict == "baseline"
+    has_interval = row.verdict not in ("baseline", "left early")
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return {
         "activation": one_line(row.label),
         "verdict": word,
         "mean": row.mean,
         "difference": None if is_baseline else row.difference,
-        "low": None if is_baseline else row.low,
-        "high": None if is_baseline else row.high,
-        "p": None if is_baseline else row.p_value,
+        "low": row.low if has_interval else None,
+        "high": row.high if has_interval else None,
+        "p": row.p_value if has_interval else None,
+        "seeds": len(row.values),
         "learning rate": row.learning_rate,
         "untuned": row.as_given,
         "trial": row.number,

@@ -143,7 +143,7 @@ if sum(trial.state.is_trained for trial in study.trials) < trials:
 print("SEARCHED", flush=True)
 Subject.train, Storage.add_scores, Storage.add_confirmation = training, storing, judging
 for top_k in map(int, sys.argv[5:]):
-    study.confirm(tried, top_k=top_k, seeds=3, show_progress_bar=False, baseline="relu" if kind == "callable" else None)
+    study.confirm(tried, top_k=top_k, show_progress_bar=False, baseline="relu" if kind == "callable" else None)
 print("END", flush=True)
 """
 """A search of URL that ends with verdicts: task, stacked or callable, trials, seconds before each pass, each top_k.

@@ -273,7 +273,7 @@ def test_the_file_says_from_which_study_trial_and_verdict_it_comes(
 def test_a_verdict_is_exported_as_its_winner(tmp_path: Path) -> None:
     base = VerdictRow("ReLU", "ReLU", 0.9, 0.0, 0.0, 0.0, 1.0, "baseline", (0.9,), 0.9)
     row = VerdictRow(
-        "x * sin(x)", "wave", 0.95, 0.05, 0.01, 0.09, 0.01, "better", (0.95,), 0.9, number=4
+        "x * sin(x)", "wave", 0.95, 0.05, 0.01, 0.09, 0.01, "better", (0.95,) * 10, 0.9, number=4
     )
     verdict = Verdict("waves", "accuracy", "maximize", 10, 3, base, (row,), row, None, 0.01)
     code = acs.to_python(verdict)

@@ -15,10 +15,11 @@ from actsearch.records import (
     EpochRecord,
     EvaluationRecord,
     Outcome,
-    Score,
     TrialState,
 )
+from actsearch.report import PairedTest
 from actsearch.study.progress import Progress
+from actsearch.study.race import Race, Runner
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
 
@@ -66,51 +67,52 @@ class Nothing:
         return None
 
 
-def tune(
-    score: Callable[[float], float | None], sign: int = 1
-) -> tuple[Trainings, dict[int, Score], list[int]]:
-    """The trainings, the scores by step, and the steps that were tried: the rate is ``LR * 3**step``."""
+def tune(score: Callable[[float], float | None], sign: int = 1) -> tuple[Runner, int, list[int]]:
+    """The baseline under one seed, its best step, and the steps that were tried: the rate is ``LR * 3**step``."""
     subject = Fake(score)
     nothing: Any = Nothing()
     trainings = Trainings(subject, RateGrid(LR, sign), Progress("test", None, False), nothing)
-    scores = trainings.tune([RECORD], [0])[0][0]
-    return trainings, scores, sorted(round(math.log(lr / LR, 3)) for lr in subject.tried)
+    test = PairedTest(1, "maximize" if sign > 0 else "minimize", (1,))
+    grid = RateGrid(LR, sign)
+    (runner,) = Race(trainings, grid, [RECORD], [0], test, [False]).run()
+    assert trainings.count == len(subject.tried)
+    tried = sorted(round(math.log(lr / LR, 3)) for lr in subject.tried)
+    return runner, runner.choose(grid)[0], tried
 
 
 def test_three_rates_where_the_given_one_is_best() -> None:
-    trainings, scores, tried = tune(lambda lr: -abs(math.log(lr / LR)))
+    runner, best, tried = tune(lambda lr: -abs(math.log(lr / LR)))
     assert tried == [-1, 0, 1]
-    assert trainings.best_step(scores) == 0
-    assert trainings.count == 3
+    assert best == 0
 
 
 @pytest.mark.parametrize("best", [-4, 3, 5])
 def test_the_grid_follows_the_rate_that_wins_and_one_step_beyond(best: int) -> None:
-    trainings, scores, tried = tune(lambda lr: -abs(math.log(lr / LR, 3) - best))
-    assert trainings.best_step(scores) == best
-    assert not trainings.ends_at_best(scores)
+    runner, found, tried = tune(lambda lr: -abs(math.log(lr / LR, 3) - best))
+    assert found == best
+    assert not runner.is_at_end(found)
     assert tried == list(range(min(-1, best - 1), max(1, best + 1) + 1))
 
 
 @pytest.mark.parametrize(("sign", "direction"), [(1, 1), (-1, 1), (1, -1)])
 def test_a_grid_that_ends_at_its_best_says_so(sign: int, direction: int) -> None:
-    trainings, scores, tried = tune(lambda lr: sign * direction * math.log(lr), sign)
-    assert trainings.ends_at_best(scores)
-    assert trainings.best_step(scores) == direction * 6
+    runner, best, tried = tune(lambda lr: sign * direction * math.log(lr), sign)
+    assert runner.is_at_end(best)
+    assert best == direction * 6
     assert len(tried) == 8
 
 
 def test_what_lies_beyond_a_plateau_is_found() -> None:
     """Accuracies of a model that learns nothing at small rates are all alike."""
-    trainings, scores, _ = tune(lambda lr: 0.9 if lr > 0.2 else 0.1)
-    assert scores[trainings.best_step(scores)].valid == 0.9
+    runner, best, _ = tune(lambda lr: 0.9 if lr > 0.2 else 0.1)
+    assert runner.runs[0][best].valid == 0.9
 
 
 def test_a_plateau_without_end_is_left_and_the_given_rate_is_kept() -> None:
-    trainings, scores, tried = tune(lambda lr: 0.1)
+    runner, best, tried = tune(lambda lr: 0.1)
     assert tried == list(range(-3, 4))
-    assert trainings.best_step(scores) == 0
-    assert not trainings.ends_at_best(scores)
+    assert best == 0
+    assert not runner.is_at_end(best)
 
 
 @pytest.mark.parametrize(("sign", "perfect"), [(1, 1.0), (-1, 0.0)])
@@ -119,14 +121,14 @@ def test_beyond_what_is_perfect_nothing_is_tried(sign: int, perfect: float) -> N
 
 
 def test_what_diverges_ends_the_grid() -> None:
-    trainings, scores, tried = tune(lambda lr: None if lr > 0.05 else math.log(lr))
+    runner, best, tried = tune(lambda lr: None if lr > 0.05 else math.log(lr))
     assert tried == [-1, 0, 1, 2]
-    assert trainings.best_step(scores) == 1
-    assert not trainings.ends_at_best(scores)
+    assert best == 1
+    assert not runner.is_at_end(best)
 
 
 def test_where_all_diverge_the_grid_goes_down() -> None:
-    trainings, scores, tried = tune(lambda lr: None if lr > 1e-3 else math.log(lr))
+    runner, best, tried = tune(lambda lr: None if lr > 1e-3 else math.log(lr))
     assert tried == [-4, -3, -2, -1, 0, 1]
-    assert trainings.best_step(scores) == -3
+    assert best == -3
     assert tune(lambda lr: None)[2] == list(range(-6, 2))

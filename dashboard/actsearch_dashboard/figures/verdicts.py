@@ -31,10 +31,7 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
             mode="markers",
             marker={"color": colour, "size": 11},
             showlegend=False,
-            text=[
-                f"{markup(row.label)}<br>{row.difference:+.4f} "
-                f"({row.low:+.4f} to {row.high:+.4f})<br>{markup(row.verdict)}"
-            ],
+            text=[f"{markup(row.label)}<br>{_measured(row)}<br>{markup(row.verdict)}"],
             hovertemplate="%{text}<extra></extra>",
         )
     better = "higher" if verdict.direction == "maximize" else "lower"
@@ -54,6 +51,12 @@ def _finalist(row: VerdictRow) -> str:
         if row.number is None
         else (f"{markup(row.label, 44)} <i>#{row.number}</i>  ")
     )
+
+
+def _measured(row: VerdictRow) -> str:
+    if row.verdict == "left early":
+        return f"{row.difference:+.4f} over {len(row.values)} seeds"
+    return f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
 
 
 def _error_bars(row: VerdictRow, colour: str) -> dict[str, Any]:

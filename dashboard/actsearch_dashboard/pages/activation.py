@@ -109,11 +109,14 @@ def _verdict(view: StudyView, trial: TrialRecord) -> None:
         row = verdict.row(trial.number)
         if row is not None:
             baseline = markdown(shorten(verdict.baseline.label, 40))
-            st.info(
-                f"Verdict: **{markdown(row.verdict)}**, difference to {baseline} {row.difference:+.4f} "
-                f"({row.low:+.4f} to {row.high:+.4f}) in {markdown(shorten(verdict.metric, 40))} on fresh seeds.",
-                icon=":material/balance:",
+            metric = markdown(shorten(verdict.metric, 40))
+            text = (
+                markdown(verdict.remark(row))
+                if row.verdict == "left early"
+                else f"difference to {baseline} {row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f}) in {metric} "
+                "on fresh seeds."
             )
+            st.info(f"Verdict: **{markdown(row.verdict)}**, {text}", icon=":material/balance:")
 
 
 def _training(view: StudyView, trial: TrialRecord) -> None:

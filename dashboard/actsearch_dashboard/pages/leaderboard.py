@@ -182,9 +182,7 @@ def ranking(
     }
     if verdict is not None:
         table["verdict"] = [row.verdict if row else "" for row in rows]
-        table["tuning"] = pd.array(
-            [row.mean - row.as_given if row else None for row in rows], "Float64"
-        )
+        table["tuning"] = pd.array([row.tuning_gain if row else None for row in rows], "Float64")
     table |= {
         "made by": [one_line(word) for word in ranked["operation"]],
         "formula": [one_line(text) for text in ranked["formula"]],

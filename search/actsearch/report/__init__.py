@@ -38,14 +38,17 @@ from actsearch.report.tables import (
 )
 from actsearch.report.twins import Twins, find_twins
 from actsearch.report.verdict import (
+    LOOKS,
     KeptWeights,
     Measured,
+    PairedTest,
     Recipe,
     SharedRows,
     Verdict,
     VerdictRow,
     compute_verdict,
     count_comparisons,
+    list_leaving,
     read_verdicts,
     shrunken_means,
 )
@@ -57,6 +60,7 @@ __all__ = [
     "family_of",
     "curve_trials",
     "curves_of",
+    "LOOKS",
     "LearnedCurve",
     "COLUMNS",
     "ChosenRate",
@@ -64,6 +68,7 @@ __all__ = [
     "chosen_rate",
     "KeptWeights",
     "Measured",
+    "PairedTest",
     "Pruning",
     "Reader",
     "Recipe",
@@ -81,6 +86,7 @@ __all__ = [
     "leaderboard",
     "no_complete_trial",
     "leaders",
+    "list_leaving",
     "resolve_duplicates",
     "mirrors",
     "objective_names",

@@ -35,6 +35,8 @@ def origin(
             lines.append(str(rate))
     if verdict is not None and row is not None:
         lines.append(verdict.remark(row))
+    elif row is not None and row.verdict == "left early":
+        lines.append(f"It left the race of a verdict after {len(row.values)} fresh seeds.")
     elif row is not None and row.verdict != "baseline":
         lines.append(
             f"On fresh seeds: {row.verdict}, difference {row.difference:+.4f} "

@@ -18,6 +18,9 @@ class RateGrid:
     """Learning rates by step from the one that is given; which to try next, and which is best.
 
     Scores are by step, None where the training diverged.
+
+    Attributes:
+        sign: 1 where larger scores are better, else -1.
     """
 
     def __init__(self, given: float | None, sign: int) -> None:
@@ -26,7 +29,7 @@ class RateGrid:
         sign: 1 where larger scores are better, else -1.
         """
         self._given = given
-        self._sign = sign
+        self.sign = sign
 
     @property
     def first(self) -> tuple[int, ...]:
@@ -73,9 +76,9 @@ class RateGrid:
 
     def is_flat(self, edge: float | None, best: float | None) -> bool:
         """Whether two scores say nothing of which rate is better, and others might."""
-        if edge is None or best is None or best == (1.0 if self._sign > 0 else 0.0):
+        if edge is None or best is None or best == (1.0 if self.sign > 0 else 0.0):
             return False  # diverged, or as good as accuracies and errors become
         return abs(edge - best) <= _FLAT * max(abs(edge), abs(best))
 
     def _rank_value(self, value: float | None) -> float:
-        return float("-inf") if value is None else self._sign * value
+        return float("-inf") if value is None else self.sign * value

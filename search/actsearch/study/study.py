@@ -294,17 +294,19 @@ class Study:
         self,
         objective: Objective,
         top_k: int = 5,
-        seeds: int = 10,
+        seeds: int | None = None,
         baseline: Any = None,
         min_effect: float | None = None,
         show_progress_bar: bool = True,
     ) -> Verdict:
         """Is the best of this study really better than what you have?
 
-        The best 4 x ``top_k`` are trained again on 3 fresh seeds and ``top_k`` kept by shrunken mean; for a Task the
-        learning rate is chosen for each finalist and the baseline alike; then all train on ``seeds`` fresh seeds,
-        paired, and are scored once on test data that the search never touched. A verdict with the same settings
-        over the same trials is read from the storage instead of being made again.
+        The best 3 x ``top_k`` are trained again under a fresh seed, on validation data, and ``top_k`` kept. They and
+        the baseline race on test data that the search never touched: under one fresh seed after the other, paired,
+        for a Task at the learning rate that suits each, until one is better, none can become better, or 16 seeds are
+        used up; a finalist that cannot win any more leaves, and so does a rate that is surely worse than another. The
+        intervals hold over all finalists and all looks. Each training is stored when it ends. A verdict with the same
+        settings over the same trials is read from the storage instead of being made again.
 
         With several objectives the finalists are ``top_k`` of the Pareto front, spread evenly over it, and compared on
         the first objective, with the others as the search measured them beside.
@@ -312,7 +314,8 @@ class Study:
         Args:
             objective: the Task with ``test`` data, or the callable of the search.
             top_k: finalists.
-            seeds: paired seeds; below 8 there is no verdict.
+            seeds: None for a race; a number for so many paired seeds for each finalist, whatever comes out; below 8
+                there is no verdict.
             baseline: None for the user's model unchanged, or an activation.
             min_effect: smallest difference in the metric that matters.
             show_progress_bar: show progress on standard error.

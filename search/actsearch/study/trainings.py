@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -124,40 +123,3 @@ class Trainings:
             epoch.train_loss if epoch.valid_loss is None else epoch.valid_loss for epoch in epochs
         )
         return Score(valid, evaluation.value, outcome.validation_only, losses, outcome.reason)
-
-    def tune(
-        self, records: Sequence[CandidateRecord], seeds: Sequence[int]
-    ) -> list[list[dict[int, Score]]]:
-        """For each candidate and seed, the score by step of the grid of learning rates.
-
-        The learning rate is chosen anew for each seed, by the validation score of that seed's own trainings. So what
-        is compared is "this activation, tuned", and the luck of tuning is part of the paired differences: a rate chosen
-        once for all seeds would add an error that they all share and that no test over seeds can see. The grid is
-        extended while an edge wins, and where scores are flat up to an edge, which says nothing of what lies beyond.
-        """
-        table: list[list[dict[int, Score]]] = [[{} for _ in seeds] for _ in records]
-        cells = itertools.product(self._grid.first, range(len(records)), range(len(seeds)))
-        wanted = [(row, column, step) for step, row, column in cells]
-        while wanted:
-            asked = [(row, records[row], seeds[column], step) for row, column, step in wanted]
-            for (row, column, step), score in zip(wanted, self.scores(asked, "test"), strict=True):
-                table[row][column][step] = score
-            wanted = [
-                (row, column, outward)
-                for row, cells_of_row in enumerate(table)
-                for column, scores in enumerate(cells_of_row)
-                for outward in self._grid.outward(_valid(scores))
-            ]
-        return table
-
-    def best_step(self, scores: Mapping[int, Score]) -> int:
-        """The step with the best validation score; of equals, the nearest to the learning rate of the search."""
-        return self._grid.best(_valid(scores))
-
-    def ends_at_best(self, scores: Mapping[int, Score]) -> bool:
-        """Whether the best step is the last one tried, so that a better one may lie beyond the grid."""
-        return self._grid.ends_at_best(_valid(scores))
-
-
-def _valid(scores: Mapping[int, Score]) -> dict[int, float | None]:
-    return {step: score.valid for step, score in scores.items()}

@@ -3,23 +3,29 @@
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.compute import (
     Measured,
+    PairedTest,
     compute_verdict,
     count_comparisons,
     shrunken_means,
 )
+from actsearch.report.verdict.leaving import list_leaving
+from actsearch.report.verdict.looks import LOOKS
 from actsearch.report.verdict.read import read_verdicts
 from actsearch.report.verdict.recipe import Recipe
 from actsearch.report.verdict.rows import Verdict, VerdictRow
 
 __all__ = [
+    "LOOKS",
     "KeptWeights",
     "Measured",
+    "PairedTest",
     "Recipe",
     "SharedRows",
     "Verdict",
     "VerdictRow",
     "count_comparisons",
     "compute_verdict",
+    "list_leaving",
     "read_verdicts",
     "shrunken_means",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,25 +12,26 @@ import numpy.typing as npt
 from scipy import special
 
 from actsearch.errors import StudyError
+from actsearch.report.verdict.looks import Numbers, nominal_levels
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
 
-__all__ = ["Measured", "count_comparisons", "compute_verdict", "shrunken_means"]
+__all__ = ["Measured", "PairedTest", "count_comparisons", "compute_verdict", "shrunken_means"]
 
 _CONFIDENCE = 0.95
+_OF_RACE = 1.15  # times as large a difference is found as often in a race, in which some leave early (simulated)
 _POWER = 0.8  # the usual level of power analysis: 4 of 5 such differences would be found
-
-Scores = npt.NDArray[np.float64]  # shape (seeds,)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores of one candidate on the confirmation seeds.
+    """Numbers of one candidate on the confirmation seeds.
 
     Attributes:
         formula: its formula; for the model unchanged, its label.
         label: short text for tables.
-        values: one score a seed, None where training diverged; seeds in one order for all.
-        as_given: scores at the learning rate of the search, likewise; None where they are the same.
+        values: one score a seed, None where training diverged; seeds in one order for all, of which those that left
+            early have the first ones.
+        as_given: scores at the learning rate of the search, of the first seeds or all; None where they are the same.
         learning_rate: the learning rate chosen on validation data, median over seeds; None if none was chosen.
         number: trial number; None for the baseline.
         is_catalog: whether it is a catalog row.
@@ -60,6 +61,7 @@ def compute_verdict(
     study_name: str,
     metric: str,
     direction: Direction,
+    looks: tuple[int, ...] | None = None,
     earlier_comparisons: int = 0,
     min_effect: float | None = None,
     validation_only: bool = False,
@@ -67,8 +69,8 @@ def compute_verdict(
     """Compare finalists with a baseline on paired scores.
 
     A paired t interval for each mean difference, simultaneous by Bonferroni over every comparison ever made on this
-    test data; the word is read from the interval. A diverged seed counts as the worst value that anything here
-    scored. A composed winner is also compared with the best catalog row among the finalists.
+    test data, and over the looks; the word is read from the interval. A diverged seed counts as the worst value that
+    anything here scored. A composed winner is also compared with the best catalog row among the finalists.
 
     Args:
         baseline: scores of what the user has.
@@ -76,27 +78,36 @@ def compute_verdict(
         study_name: for the heading.
         metric: name of the metric.
         direction: which way is better.
+        looks: numbers of seeds at which results were, or would have been, looked at: each candidate has as many as one
+            of them; None where all have as many as the baseline, which were looked at once.
         earlier_comparisons: comparisons made on this test data before.
         min_effect: smallest difference that matters; intervals within it read "equivalent".
         validation_only: see :class:`Verdict`.
 
     Raises:
-        StudyError: without finalists or with different numbers of seeds.
+        StudyError: without finalists, or with numbers of seeds that were not looked at.
     """
-    count = _count_seeds(baseline, finalists)
+    looks = looks or (len(baseline.values),)
+    count = _count_seeds(baseline, finalists, looks)
     total = earlier_comparisons + count_comparisons([item.is_catalog for item in finalists])
     # a seed left out would flatter what diverges on it
     worst = _worst([baseline, *finalists], direction)
-    test = _PairedTest(total, direction, min_effect)
+    test = PairedTest(total, direction, looks, min_effect)
     base = _scores(baseline, worst)
-    rows = [_compare(item, _scores(item, worst), base, worst, test) for item in finalists]
+    rows = [
+        _leave_early(row) if len(row.values) < MIN_SEEDS <= count else row
+        for row in (_compare(item, _scores(item, worst), base, worst, test) for item in finalists)
+    ]
     sign = 1 if direction == "maximize" else -1
-    rows.sort(key=lambda row: -sign * row.mean)
+    # differences, as means are of as many seeds as each had; of few seeds they say little
+    rows.sort(key=lambda row: (row.verdict == "left early", -sign * row.difference))
     baseline_row = _compare(baseline, base, base, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
     # nothing is better than a baseline that was not compared at its best
     winner = better[0] if better and not baseline_row.is_at_grid_end else baseline_row
-    deviations = [float(np.std(np.array(row.values) - base, ddof=1)) for row in rows]
+    deviations = [
+        float(np.std(np.array(row.values) - base[: len(row.values)], ddof=1)) for row in rows
+    ]
     return Verdict(
         study_name,
         metric,
@@ -107,18 +118,22 @@ def compute_verdict(
         tuple(rows),
         winner,
         _versus_catalog(winner, rows, finalists, worst, test) if winner in better else None,
-        test.visible(float(np.median(deviations)), count),
+        test.visible(float(np.median(deviations))),
         min_effect,
         validation_only,
+        most_seeds=looks[-1],
     )
 
 
-def _count_seeds(baseline: Measured, finalists: Sequence[Measured]) -> int:
+def _count_seeds(baseline: Measured, finalists: Sequence[Measured], looks: tuple[int, ...]) -> int:
     count = len(baseline.values)
     if not finalists:
         raise StudyError("there is nothing to compare with the baseline: no finalist")
-    if any(len(item.values) != count for item in finalists) or count < 2:
-        raise StudyError("a verdict needs at least 2 seeds, the same for all")
+    if any(
+        len(item.values) not in looks or not 2 <= len(item.values) <= count
+        for item in (baseline, *finalists)
+    ):
+        raise StudyError("a verdict needs at least 2 seeds, the same for all but those that left")
     return count
 
 
@@ -134,30 +149,47 @@ def _versus_catalog(
     rows: Sequence[VerdictRow],
     finalists: Sequence[Measured],
     worst: float,
-    test: _PairedTest,
+    test: PairedTest,
 ) -> VerdictRow | None:
-    """A composed winner compared with the best catalog row; rows are sorted, best first."""
-    best = next((row for row in rows if row.is_catalog), None)
-    if winner.is_catalog or best is None:
+    """A composed winner compared with the best catalog row of those with most seeds; rows are sorted, best first."""
+    catalog = [row for row in rows if row.is_catalog]
+    if winner.is_catalog or not catalog:
         return None
+    best = max(catalog, key=lambda row: len(row.values))
     item = next(item for item in finalists if item.is_catalog and item.number == best.number)
-    return _compare(item, np.array(winner.values), np.array(best.values), worst, test)
+    common = min(len(winner.values), len(best.values))
+    return _compare(
+        item, np.array(winner.values[:common]), np.array(best.values[:common]), worst, test
+    )
 
 
 @dataclass(frozen=True)
-class _PairedTest:
-    """Paired t, Bonferroni over a number of comparisons."""
+class PairedTest:
+    """Paired t, Bonferroni over a number of comparisons, at one or several looks.
+
+    Attributes:
+        comparisons: over which all intervals together hold.
+        direction: which way is better.
+        looks: numbers of seeds at which results may be looked at, ascending.
+        min_effect: see :class:`Verdict`.
+    """
 
     comparisons: int
     direction: Direction
-    min_effect: float | None
+    looks: tuple[int, ...]
+    min_effect: float | None = None
+
+    def level(self, seeds: int) -> float:
+        """The two-sided level of a comparison after so many seeds, one of the looks."""
+        levels = nominal_levels(self.looks, (1 - _CONFIDENCE) / self.comparisons)
+        return levels[self.looks.index(seeds)]
 
     def critical(self, seeds: int) -> float:
-        tail = (1 - _CONFIDENCE) / (2 * self.comparisons)  # two-sided, Bonferroni
-        return -float(special.stdtrit(seeds - 1, tail))
+        """Of t, after so many seeds."""
+        return -float(special.stdtrit(seeds - 1, self.level(seeds) / 2))
 
-    def interval(self, differences: Scores) -> tuple[float, float, float]:
-        """Ends of the simultaneous interval of the mean, and the adjusted p value."""
+    def interval(self, differences: Numbers) -> tuple[float, float, float]:
+        """Ends of the simultaneous interval of the mean, and the adjusted p value; of (seeds,) differences."""
         count = len(differences)
         mean = float(differences.mean())
         error = float(differences.std(ddof=1)) / math.sqrt(count)
@@ -165,19 +197,25 @@ class _PairedTest:
             return self._interval_of_equals(mean, count)
         p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error))
         half = self.critical(count) * error
-        return mean - half, mean + half, min(1.0, p_value * self.comparisons)
+        return mean - half, mean + half, self._adjust(p_value, count)
+
+    def _adjust(self, p_value: float, count: int) -> float:
+        """So that it is below .05 where the interval leaves out 0."""
+        return min(1.0, p_value * (1 - _CONFIDENCE) / self.level(count))
 
     def _interval_of_equals(self, mean: float, count: int) -> tuple[float, float, float]:
         """Every difference the same, as on a small test set: t is undefined, the exact sign test is not."""
-        p_value = min(1.0, 2 * 0.5**count * self.comparisons) if mean else 1.0
+        p_value = self._adjust(2 * 0.5**count, count) if mean else 1.0
         if p_value < 1 - _CONFIDENCE or mean == 0:
             return mean, mean, p_value
         return min(mean, 0.0), max(mean, 0.0), p_value
 
-    def visible(self, deviation: float, seeds: int) -> float:
-        """Smallest true difference that is found with a power of 80 %."""
+    def visible(self, deviation: float) -> float:
+        """Smallest true difference that is found with a power of 80 %, a race going on to its last seed."""
+        seeds = self.looks[-1]
         power = float(special.stdtrit(seeds - 1, _POWER))
-        return (self.critical(seeds) + power) * deviation / math.sqrt(seeds)
+        found = (self.critical(seeds) + power) * deviation / math.sqrt(seeds)
+        return found * _OF_RACE if len(self.looks) > 1 else found
 
     def word(self, low: float, high: float, seeds: int) -> Word:
         """Read the interval."""
@@ -192,13 +230,13 @@ class _PairedTest:
 
 def _compare(
     item: Measured,
-    scores: Scores,
-    base: Scores,
+    scores: Numbers,
+    base: Numbers,
     worst: float,
-    test: _PairedTest,
+    test: PairedTest,
     word: Word | None = None,
 ) -> VerdictRow:
-    differences = scores - base
+    differences = scores - base[: len(scores)]
     low, high, p_value = test.interval(differences)
     as_given = item.values if item.as_given is None else item.as_given
     return VerdictRow(
@@ -220,7 +258,13 @@ def _compare(
         item.others,
         item.at_grid_end,
         item.learning_rates,
+        len(as_given) if len(as_given) < len(item.values) else 0,
     )
+
+
+def _leave_early(row: VerdictRow) -> VerdictRow:
+    """A line that left a race before there were enough seeds: what few of them say is no interval to be read."""
+    return replace(row, low=-math.inf, high=math.inf, p_value=1.0, verdict="left early")
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:
@@ -237,11 +281,11 @@ def _worst(measured: Sequence[Measured], direction: str) -> float:
     return min(scores) if direction == "maximize" else max(scores)
 
 
-def _scores(item: Measured, worst: float) -> Scores:
+def _scores(item: Measured, worst: float) -> Numbers:
     return np.array([worst if value is None else value for value in item.values], dtype=np.float64)
 
 
-def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> Scores:
+def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> Numbers:
     """Means of candidates, pulled towards what was expected of them as far as noise explains the rest.
 
     Empirical Bayes (Efron & Morris 1973, positive part). What is expected is the common mean; given ``prior`` scores
@@ -257,14 +301,14 @@ def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) ->
         Shape ``(candidates,)``.
     """
     table = np.asarray(values, dtype=np.float64)
-    means: Scores = table.mean(axis=1)
+    means: Numbers = table.mean(axis=1)
     candidates, seeds = table.shape
     if candidates < 2 or seeds < 2:
         return means
     expected = np.full_like(means, means.mean())
     if prior is not None:
-        prior_scores: Scores = np.asarray(prior, dtype=np.float64)
-        centred: Scores = prior_scores - prior_scores.mean()
+        prior_scores: Numbers = np.asarray(prior, dtype=np.float64)
+        centred: Numbers = prior_scores - prior_scores.mean()
         if (squares := float(centred @ centred)) > 0:
             expected += float(np.clip(centred @ means / squares, 0, 1)) * centred
     # of a mean; pooled, as each has few seeds
@@ -272,5 +316,5 @@ def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) ->
     residual = means - expected
     between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)
     weight = between / (between + noise) if between + noise > 0 else 1.0
-    shrunken: Scores = expected + weight * residual
+    shrunken: Numbers = expected + weight * residual
     return shrunken

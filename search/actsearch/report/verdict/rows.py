@@ -11,6 +11,7 @@ from actsearch.records import ActivationRecord, CandidateRecord, TrainingSetting
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
+from actsearch.report.verdict.looks import MIN_SEEDS
 from actsearch.report.verdict.recipe import Recipe, read_settings
 from actsearch.report.verdict.table import (
     WIDEST,
@@ -24,12 +25,18 @@ from actsearch.storage.tolerant import UNREADABLE, one_line
 
 __all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word"]
 
-MIN_SEEDS = 8
-"""Fewer paired seeds give no verdict: the t distribution's tails are then too wide to say anything useful."""
-
 Direction = Literal["maximize", "minimize"]
 
-Word = Literal["better", "worse", "not distinguishable", "equivalent", "too few seeds", "baseline"]
+Word = Literal[
+    "better",
+    "worse",
+    "not distinguishable",
+    "equivalent",
+    "too few seeds",
+    "left early",
+    "baseline",
+]
+"""Read from the interval; "left early" is who left a race before there were enough seeds for any other word."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,13 @@ class VerdictRow:
         label: short text for tables.
         mean: mean score over the seeds, at the tuned learning rate.
         difference: mean paired difference to the baseline, in the metric's units.
-        low: lower end of the simultaneous 95 % interval of the difference.
-        high: upper end.
-        p_value: two-sided paired t test, multiplied by the number of comparisons (at most 1).
+        low: lower end of the simultaneous 95 % interval of the difference; -inf for "left early".
+        high: upper end; inf for "left early".
+        p_value: of the two-sided paired t test, adjusted for comparisons and looks: below .05 where the interval leaves
+            out 0.
         verdict: the word read from the interval.
         values: the scores, a diverged seed as the worst value seen.
-        as_given: mean score at the learning rate of the search.
+        as_given: mean score at the learning rate of the search, over the first ``as_given_seeds``.
         learning_rate: the tuned learning rate, median over seeds, if one was chosen.
         diverged: how many seeds diverged.
         number: trial number.
@@ -56,6 +64,7 @@ class VerdictRow:
         others: its values in the study's other objectives, as the search measured them; not compared.
         at_grid_end: how many seeds have their best learning rate at the end of the grid: a better one may lie beyond.
         learning_rates: those chosen, one for each seed; empty where none was, or a version before this stored it.
+        as_given_seeds: after how many the rate of the search was given up, as it lost to another; 0 where it was not.
 
     Example:
         >>> def objective(candidate, run):
@@ -87,12 +96,19 @@ class VerdictRow:
     others: Mapping[str, float] = field(default_factory=dict)
     at_grid_end: int = 0
     learning_rates: tuple[float, ...] = ()
+    as_given_seeds: int = 0
 
     @property
     def is_at_grid_end(self) -> bool:
         """Whether the best learning rate of half of the seeds or more is the last one that was tried."""
         tuned = self.learning_rate is not None
         return tuned and 2 * self.at_grid_end >= len(self.values) > 0
+
+    @property
+    def tuning_gain(self) -> float:
+        """By how much the mean at the tuned learning rate exceeds that at the rate of the search, same seeds."""
+        tried = self.values[: self.as_given_seeds] if self.as_given_seeds else self.values
+        return sum(tried) / len(tried) - self.as_given
 
     @property
     def is_damaged(self) -> bool:
@@ -132,7 +148,7 @@ class Verdict:
         study_name: the study.
         metric: what was measured.
         direction: which way is better.
-        seeds: paired seeds.
+        seeds: paired seeds; the most that any line has, as those that could not win any more left a race early.
         comparisons: comparisons on this test data so far, these included; intervals hold over all of them.
         baseline: what the others are compared with.
         rows: the finalists, best mean first.
@@ -145,6 +161,7 @@ class Verdict:
         shared_rows: test rows that the search has seen, if there are any: of train, of valid.
         trainings: how many trainings it took; 0 in verdicts that were stored before they were counted.
         settings: how a Task is trained; None for an objective of the user's own, and in verdicts of before.
+        most_seeds: to how many the race would have gone; 0 in verdicts that were stored before there were races.
 
     Example:
         >>> def objective(candidate, run):
@@ -173,6 +190,7 @@ class Verdict:
     shared_rows: tuple[SharedRows, ...] = ()
     trainings: int = 0
     settings: TrainingSettings | None = None
+    most_seeds: int = 0
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -294,8 +312,13 @@ class Verdict:
         data = "validation data" if self.validation_only else "test data"
         if row.verdict == "baseline":
             return f"The baseline: {self.metric} {format_value(row.mean)} on {data}, {self.seeds} seeds."
+        if row.verdict == "left early":
+            return (
+                f"Left the race after {len(row.values)} seeds: by then it trailed, or had hardly a chance to become "
+                f"better than {self.baseline.label} by seed {self.most_seeds}."
+            )
         return (
-            f"Compared with {self.baseline.label} on {data}, {self.seeds} paired seeds: {row.verdict}, "
+            f"Compared with {self.baseline.label} on {data}, {len(row.values)} paired seeds: {row.verdict}, "
             f"{self.metric} {format_signed(row.difference)} "
             f"(95 % interval {format_signed(row.low)} to {format_signed(row.high)})."
         )
@@ -303,13 +326,20 @@ class Verdict:
     def __str__(self) -> str:
         return f"{self._heading()}\n{draw_table(self)}\n{self._power()}\n{self.sentence}"
 
+    @property
+    def spent(self) -> str:
+        """How many seeds it took, in words."""
+        if self.seeds < self.most_seeds:
+            return f"decided after {self.seeds} of at most {self.most_seeds} paired seeds"
+        return f"{self.seeds} paired seeds"
+
     def _power(self) -> str:
         return f"smallest difference that this test would find in 4 of 5 cases: {format_value(self.visible_difference)}"
 
     def _heading(self) -> str:
         where = "validation data" if self.validation_only else "test data"
         return (
-            f"{self.study_name}: {self.metric} on {where}, {self.seeds} paired seeds, "
+            f"{self.study_name}: {self.metric} on {where}, {self.spent}, "
             f"intervals hold for {self.counted} made on it"
         )
 
@@ -368,6 +398,7 @@ class Verdict:
             shared_rows=tuple(SharedRows.read(item) for item in data.get("shared_rows") or ()),
             trainings=stored.read_count(data.get("trainings", 0)),
             settings=read_settings(data.get("settings")),
+            most_seeds=stored.read_count(data.get("most_seeds", 0)),
         )
 
 
@@ -390,5 +421,6 @@ def _read_row(data: Mapping[str, Any]) -> VerdictRow:
         at_grid_end=stored.read_count(data.get("at_grid_end", 0)),
         others={one_line(name): stored.read_number(value) for name, value in others},
         learning_rates=stored.read_numbers(data.get("learning_rates", ())),
+        as_given_seeds=stored.read_count(data.get("as_given_seeds", 0)),
         **{name: stored.read_number(data[name]) for name in names},
     )

@@ -26,24 +26,43 @@ def draw_table(verdict: Verdict) -> str:
         against = verdict.versus_catalog
         label = f"{shorten(verdict.winner.label, 20)} against {against.label}"
         rows.append(dataclasses.replace(against, label=label, mean=verdict.winner.mean))
-    start = ["activation", "mean", "difference", "95 % interval", "p", "lr", "untuned"]
-    header = [*start, *others, "verdict"]
-    lines = [header, *(_line(row, others) for row in (verdict.baseline, *rows))]
+    every = (verdict.baseline, *rows)
+    differs = len({len(row.values) for row in every}) > 1
+    start = [
+        "activation",
+        *(["seeds"] if differs else []),
+        "mean",
+        "difference",
+        "95 % interval",
+        "p",
+    ]
+    header = [*start, "lr", "untuned", *others, "verdict"]
+    lines = [header, *(_line(row, others, differs) for row in every)]
     table = align_columns(lines, right=range(1, len(header) - 1))
     return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]])
 
 
-def _line(row: VerdictRow, others: Sequence[str]) -> list[str]:
+def _line(row: VerdictRow, others: Sequence[str], differs: bool) -> list[str]:
+    """Cells of a row.
+
+    Args:
+        row: which.
+        others: names of further objectives.
+        differs: whether rows have different numbers of seeds.
+    """
     is_baseline = row.verdict == "baseline"
+    left = row.verdict == "left early"
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return [
         shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), WIDEST)),
+        *([str(len(row.values))] if differs else []),
         format_value(row.mean),
         "" if is_baseline else format_signed(row.difference),
-        "" if is_baseline else f"{format_signed(row.low)} to {format_signed(row.high)}",
-        "" if is_baseline else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
+        "" if is_baseline or left else f"{format_signed(row.low)} to {format_signed(row.high)}",
+        "" if is_baseline or left else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
         _format_rate(row),
-        format_value(row.as_given),
+        format_value(row.as_given)
+        + (f" ({row.as_given_seeds} seeds)" if row.as_given_seeds else ""),
         *(format_value(row.others[name]) if name in row.others else "" for name in others),
         word,
     ]

@@ -1,0 +1,63 @@
+"""Which candidates need no further seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from scipy import special
+
+from actsearch.report.verdict.compute import PairedTest
+from actsearch.report.verdict.looks import MIN_SEEDS, Numbers
+
+__all__ = ["list_leaving"]
+
+# chance at which it is given up that a candidate is better than it looks
+_UNLIKELY = 0.1
+# degrees of freedom that the variance of all candidates counts as, beside a candidate's own
+_SHARED = 4
+_MOST = {4: 3, 8: 2}
+"""After so many seeds so many candidates go on at most: of those that are nearly as good as each other, one will do."""
+
+
+def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[int]:
+    """Those that are found worse or equivalent, cannot become better by the last look, or trail the leader.
+
+    Leaving costs no error, only power: the word of who leaves is read as if it had stayed. The leader stays until
+    there are enough seeds for a word.
+
+    Args:
+        differences: of candidates that are still there to the baseline, a seed each, as many for all.
+        test: with the looks, one of which this is.
+    """
+    sign = 1 if test.direction == "maximize" else -1
+    gains = {key: sign * own for key, own in differences.items()}
+    count = len(next(iter(gains.values())))
+    means = {key: float(own.mean()) for key, own in gains.items()}
+    leader = max(means, key=lambda key: means[key])
+    shared = statistics.median(float(own.var(ddof=1)) for own in gains.values())
+    last, z = test.looks[-1], -float(special.ndtri(_UNLIKELY))
+
+    def bound(values: Numbers) -> tuple[float, float]:
+        """What a mean may at most be, and the standard deviation of a seed."""
+        own = float(values.var(ddof=1)) * (count - 1)
+        deviation = math.sqrt((own + _SHARED * shared) / (count - 1 + _SHARED))
+        return float(values.mean()) + z * deviation / math.sqrt(count), deviation
+
+    leaving = set()
+    for key, gain in gains.items():
+        low, high, _ = test.interval(differences[key])
+        if test.word(low, high, count) in ("worse", "equivalent"):
+            leaving.add(key)
+        if key == leader:
+            if count < MIN_SEEDS:
+                continue
+        elif bound(gain - gains[leader])[0] < 0:
+            leaving.add(key)
+        most, deviation = bound(gain)
+        if most < test.critical(last) * deviation / math.sqrt(last):
+            leaving.add(key)
+    most = min((most for seeds, most in _MOST.items() if count >= seeds), default=len(gains))
+    ranked = sorted(gains.keys() - leaving, key=lambda key: (-means[key], key))
+    return leaving | set(ranked[most:])

@@ -1,0 +1,197 @@
+"""The trainings of a verdict, in rounds of seeds: learning rates and finalists that cannot win any more leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actsearch.records import CandidateRecord, Score
+from actsearch.report import PairedTest, list_leaving
+from actsearch.study.rate_grid import RateGrid
+from actsearch.study.rate_race import RateRace
+from actsearch.study.trainings import Trainings
+
+__all__ = ["Race", "Runner"]
+
+Differences = npt.NDArray[np.float64]
+"""A seed each."""
+
+_FIRST = (2, 4)  # seeds after which rates leave, where all finalists stay to the end
+
+
+@dataclass
+class Runner:
+    """One contender on its way.
+
+    Attributes:
+        record: what is trained; the first runner is the baseline.
+        runs: for each seed, the score by step of the grid of learning rates.
+        steps: those among which each seed's best is chosen.
+        is_in: whether it gets further seeds.
+    """
+
+    record: CandidateRecord
+    runs: list[dict[int, Score]]
+    steps: list[int]
+    is_in: bool = True
+
+    def choose(self, grid: RateGrid) -> list[int]:
+        """The best step of each seed on its validation data; of equals, the nearest to the rate of the search."""
+        return [grid.best({step: run[step].valid for step in self.steps}) for run in self.runs]
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the objective did not tell search from confirmation."""
+        return any(score.blind for run in self.runs for score in run.values())
+
+    def is_at_end(self, step: int) -> bool:
+        """Whether a step is the last one that was tried, so that a better one may lie beyond."""
+        tried = set().union(*self.runs)
+        return len(tried) > 1 and step in (min(tried), max(tried))
+
+
+class Race:
+    """Trains the baseline and the finalists under one seed after the other.
+
+    Tuned is, in each seed, the best of the learning rates that are not out of the race, by the validation score of that
+    seed's own trainings: the luck of tuning is part of the paired differences.
+    """
+
+    def __init__(
+        self,
+        trainings: Trainings,
+        grid: RateGrid,
+        records: Sequence[CandidateRecord],
+        seeds: Sequence[int],
+        test: PairedTest,
+        is_catalog: Sequence[bool],
+    ) -> None:
+        """Args:
+        trainings: trains.
+        grid: of learning rates.
+        records: the baseline, then the finalists.
+        seeds: as many as the last look needs.
+        test: how the finalists are compared with the baseline; with one look, all stay to the end.
+        is_catalog: which of the records are catalog rows.
+        """
+        self._trainings = trainings
+        self._grid = grid
+        self._seeds = seeds
+        self._test = test
+        self._sign = 1 if test.direction == "maximize" else -1
+        self._catalog = [row for row, known in enumerate(is_catalog) if known and row]
+        self._rates = RateRace(grid, len(records))
+        self.runners = [
+            Runner(record, [], steps)
+            for record, steps in zip(records, self._rates.steps, strict=True)
+        ]
+
+    def run(self) -> list[Runner]:
+        """Until something is better, nothing can be, or the seeds are used up."""
+        is_race = len(self._test.looks) > 1
+        for count in self._rounds():
+            rows = [0, *self._running()]
+            while self._train(count, rows):
+                if is_race:
+                    # before rates beyond an edge are tried, which those that leave do not need
+                    rows = [0, *self._leave(count)]
+            if is_race and self._is_over(count):
+                break
+        return self.runners
+
+    def _running(self) -> list[int]:
+        """Finalists that get further seeds."""
+        return [row for row, runner in enumerate(self.runners) if row and runner.is_in]
+
+    def _leave(self, count: int) -> list[int]:
+        """Let finalists leave, at a look; those that stay."""
+        if count in self._test.looks:
+            differences = self._compare(self._running())
+            for row in list_leaving(differences, self._test) if differences else self._running():
+                self.runners[row].is_in = False
+        return self._running()
+
+    def _is_over(self, count: int) -> bool:
+        """Whether the answer is known; a composed winner is then compared with the best catalog row on its seeds."""
+        rows = [row for row in range(1, len(self.runners)) if len(self.runners[row].runs) == count]
+        differences = self._compare(rows)
+        better = {row: own for row, own in differences.items() if self._is_better(own)}
+        if better and self._catalog and self._best(better) not in self._catalog:
+            best = [self._best(self._compare(self._catalog))]
+            while self._train(count, best):
+                pass
+        return bool(better) or not self._running()
+
+    def _rounds(self) -> list[int]:
+        last = self._test.looks[-1]
+        early = _FIRST if len(self._grid.first) > 1 else ()
+        return sorted({*self._test.looks, *(count for count in early if count < last)})
+
+    def _train(self, count: int, rows: Sequence[int]) -> bool:
+        """Some runners under so many seeds in all, at every rate that is still there; whether anything was to do.
+
+        Then rates leave, and neighbours come, which the next call trains.
+        """
+        for row in rows:
+            runs = self.runners[row].runs
+            runs += [{} for _ in range(count - len(runs))]
+        wanted = [
+            (row, column, step)
+            for step in sorted({step for row in rows for step in self._rates.steps[row]}, key=abs)
+            for row in rows
+            if step in self._rates.steps[row]
+            for column in range(count)
+            if step not in self.runners[row].runs[column]
+        ]
+        if not wanted:
+            return False
+        asked = [
+            (row, self.runners[row].record, self._seeds[column], step)
+            for row, column, step in wanted
+        ]
+        scores = self._trainings.scores(asked, "test")
+        for (row, column, step), score in zip(wanted, scores, strict=True):
+            self.runners[row].runs[column][step] = score
+        for row in rows:
+            self.runners[row].steps = list(self._rates.steps[row])
+        self._rates.update(
+            {
+                row: [
+                    [run[step].valid for run in self.runners[row].runs]
+                    for step in self.runners[row].steps
+                ]
+                for row in rows
+            }
+        )
+        for row in rows:
+            # what came has no scores yet
+            self.runners[row].steps = [
+                step for step in self.runners[row].steps if step in self._rates.steps[row]
+            ]
+        return True
+
+    def _compare(self, rows: Sequence[int]) -> dict[int, Differences]:
+        """With the baseline, on test data, for as many seeds as each has; empty where nothing could be trained.
+
+        What diverged is the worst of all.
+        """
+        scores = [
+            [run[step].test for run, step in zip(own.runs, own.choose(self._grid), strict=True)]
+            for own in self.runners
+        ]
+        known = [value for own in scores for value in own if value is not None]
+        if not known:
+            return {}
+        worst = min(known) if self._sign > 0 else max(known)
+        filled = [np.array([worst if value is None else value for value in own]) for own in scores]
+        return {row: filled[row] - filled[0][: len(filled[row])] for row in rows}
+
+    def _best(self, differences: Mapping[int, Differences]) -> int:
+        return max(differences, key=lambda row: self._sign * float(differences[row].mean()))
+
+    def _is_better(self, differences: Differences) -> bool:
+        low, high, _ = self._test.interval(differences)
+        return self._test.word(low, high, len(differences)) == "better"

@@ -1,0 +1,258 @@
+"""A verdict in rounds of seeds: who leaves, when it ends, and how often it errs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+import actsearch as acs
+from actsearch.records import CandidateRecord, Score
+from actsearch.report import LOOKS, Measured, PairedTest, Verdict, compute_verdict, list_leaving
+from actsearch.report.verdict.looks import nominal_levels
+from actsearch.study.race import Race, Runner
+from actsearch.study.rate_grid import RateGrid
+from actsearch.study.rate_race import RateRace
+
+Numbers = npt.NDArray[np.float64]
+
+RECORD = CandidateRecord({})
+NOISE = 0.01
+
+
+# the looks
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_all_looks_together_err_as_often_as_is_said(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((200_000, LOOKS[-1]))
+    wrong = np.zeros(len(drawn), bool)
+    for seeds, level in zip(LOOKS, nominal_levels(LOOKS, alpha), strict=True):
+        own = drawn[:, :seeds]
+        wrong |= stats.ttest_1samp(own, 0.0, axis=1).pvalue < level
+    assert wrong.mean() == pytest.approx(alpha, rel=0.06)
+
+
+def test_one_look_has_the_whole_level() -> None:
+    assert nominal_levels((10,), 0.03) == (0.03,)
+    test = PairedTest(3, "maximize", (10,))
+    assert test.critical(10) == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 9))
+
+
+def test_equal_looks_have_the_levels_that_are_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half and all of the seeds, .05 spent in proportion (Lan & DeMets 1983): bounds 2.24 and 2.125."""
+    monkeypatch.setattr("actsearch.report.verdict.looks._OF_T", 1.0)
+    monkeypatch.setattr("actsearch.report.verdict.looks._POWER", 1.0)
+    nominal_levels.cache_clear()
+    bounds = [float(stats.norm.isf(level / 2)) for level in nominal_levels((10, 20), 0.05)]
+    nominal_levels.cache_clear()
+    assert bounds == pytest.approx([2.2414, 2.1251], abs=2e-4)
+
+
+# who leaves
+
+
+def differences(rng: np.random.Generator, seeds: int, *means: float) -> dict[int, Numbers]:
+    return {
+        place: mean + NOISE * rng.standard_normal(seeds) for place, mean in enumerate(means, 1)
+    }
+
+
+TEST = PairedTest(3, "maximize", LOOKS)
+
+
+def test_who_trails_the_leader_leaves() -> None:
+    swing = NOISE * np.array([1.0, -1.0] * 3)
+    found = {1: 0.05 + swing, 2: 0.0 + swing, 3: 0.049 - swing}
+    assert list_leaving(found, TEST) == {2}
+
+
+def test_the_leader_stays_until_there_are_seeds_for_a_word() -> None:
+    for seeds, leaving in ((6, {2, 3}), (8, {1, 2, 3})):
+        found = differences(np.random.default_rng(0), seeds, -0.05, -0.1, -0.1)
+        assert list_leaving(found, TEST) == leaving
+
+
+def test_with_a_metric_that_is_minimised_lower_is_better() -> None:
+    found = differences(np.random.default_rng(0), 6, 0.05, 0.0, 0.05)
+    assert list_leaving(found, PairedTest(3, "minimize", LOOKS)) == {1, 3}
+
+
+def test_of_many_that_are_alike_few_go_on() -> None:
+    rng = np.random.default_rng(0)
+    for seeds, going_on in ((2, 6), (4, 3), (8, 2)):
+        found = {place: 0.02 + 1e-4 * rng.standard_normal(seeds) for place in range(6)}
+        shared = NOISE * rng.standard_normal(seeds)
+        leaving = list_leaving({key: own + shared for key, own in found.items()}, TEST)
+        assert len(found) - len(leaving) == going_on
+
+
+# learning rates
+
+
+def scores_at(means: Sequence[float], seeds: int, noise: float) -> list[list[float | None]]:
+    rng = np.random.default_rng(1)
+    return [list(mean + noise * rng.standard_normal(seeds)) for mean in means]
+
+
+def test_a_rate_that_surely_loses_leaves_and_one_that_may_not_stays() -> None:
+    rates = RateRace(RateGrid(0.1, 1), 2)
+    rates.update(
+        {0: scores_at((0.9, 0.5, 0.8999), 4, 0.01), 1: scores_at((0.9, 0.5, 0.6), 4, 0.01)}
+    )
+    assert 0 in rates.steps[0]
+    assert 1 in rates.steps[0]
+    assert -1 not in rates.steps[0]
+    assert rates.steps[1] == [0]
+
+
+def test_under_one_seed_no_rate_leaves() -> None:
+    rates = RateRace(RateGrid(0.1, 1), 1)
+    rates.update({0: scores_at((0.9, 0.1, 0.2), 1, 0.0)})
+    assert rates.steps[0] == [0, -1, 1]
+
+
+def test_where_an_edge_wins_a_neighbour_comes_and_what_left_does_not_come_back() -> None:
+    rates = RateRace(RateGrid(0.1, -1), 1)  # of errors the smaller is better
+    rates.update({0: scores_at((0.5, 0.9, 0.1), 4, 0.001)})
+    assert rates.steps[0] == [1, 2]
+    rates.update({0: scores_at((0.1, 0.5), 4, 0.001)})
+    assert rates.steps[0] == [1]
+    rates.update({0: scores_at((0.1,), 6, 0.001)})
+    assert rates.steps[0] == [1]
+
+
+# the race
+
+
+class Trained:
+    """Trainings whose scores are numbers from seeds: a mean for each contender, a share of it lost at other rates."""
+
+    last_reason = ""
+
+    def __init__(
+        self, means: Sequence[float], rng: np.random.Generator, lost: float = 0.05
+    ) -> None:
+        self.luck = NOISE * rng.standard_normal((len(means), LOOKS[-1], 7, 2))
+        self.means = means
+        self.lost = lost
+        self.asked: list[tuple[int, int, int]] = []
+
+    def scores(self, wanted: Sequence[tuple[int, Any, int, int]], split: str) -> list[Score]:
+        assert split == "test"
+        self.asked += [(row, seed, step) for row, _, seed, step in wanted]
+        found = []
+        for row, _, seed, step in wanted:
+            valid, test = self.means[row] - self.lost * step**2 + self.luck[row, seed, step]
+            found.append(Score(float(valid), float(test), False, (), ""))
+        return found
+
+
+def run_race(
+    trained: Trained, looks: tuple[int, ...] = LOOKS, catalog: Sequence[int] = ()
+) -> tuple[list[Runner], Verdict]:
+    count = len(trained.means)
+    known: Any = trained
+    test = PairedTest(count - 1, "maximize", looks)
+    grid = RateGrid(1.0, 1)
+    is_catalog = [row in catalog for row in range(count)]
+    runners = Race(known, grid, [RECORD] * count, range(LOOKS[-1]), test, is_catalog).run()
+    measured = [
+        Measured(
+            str(row),
+            str(row),
+            [run[step].test for run, step in zip(runner.runs, runner.choose(grid), strict=True)],
+            number=row or None,
+            is_catalog=row in catalog,
+        )
+        for row, runner in enumerate(runners)
+    ]
+    verdict = compute_verdict(
+        measured[0], measured[1:], study_name="race", metric="accuracy", direction="maximize", looks=looks
+    )  # fmt: skip
+    return runners, verdict
+
+
+def test_what_is_clearly_better_is_known_after_eight_seeds() -> None:
+    trained = Trained([0.9, 0.95, 0.9, 0.8], np.random.default_rng(0))
+    runners, verdict = run_race(trained)
+    assert [len(runner.runs) for runner in runners[:2]] == [8, 8]
+    assert len(runners[3].runs) == 2
+    assert verdict.row(1) is verdict.winner
+    assert len(trained.asked) < 70
+    last = verdict.rows[-1]
+    assert (last.verdict, last.low, last.high) == ("left early", -math.inf, math.inf)
+    assert "decided after 8 of at most 16 paired seeds" in str(verdict)
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+def test_what_is_worse_than_the_baseline_ends_the_race_after_eight_seeds() -> None:
+    runners, verdict = run_race(Trained([0.9, 0.85, 0.8], np.random.default_rng(0)))
+    assert len(runners[0].runs) == 8
+    assert verdict.winner is verdict.baseline
+
+
+def test_with_a_number_of_seeds_all_stay() -> None:
+    runners, verdict = run_race(Trained([0.9, 0.95, 0.8], np.random.default_rng(0)), (12,))
+    assert [len(runner.runs) for runner in runners] == [12, 12, 12]
+    assert verdict.seeds == verdict.most_seeds == 12
+    assert [row.verdict for row in verdict.rows] == ["better", "worse"]
+
+
+def test_the_best_catalog_row_gets_the_seeds_of_a_composed_winner() -> None:
+    runners, verdict = run_race(
+        Trained([0.9, 0.95, 0.8, 0.85], np.random.default_rng(0)), catalog=(2, 3)
+    )
+    assert len(runners[2].runs) == 2
+    assert len(runners[3].runs) == len(runners[1].runs) == 8
+    assert verdict.versus_catalog is not None
+    assert verdict.versus_catalog.label == "3"
+    assert verdict.versus_catalog.verdict == "better"
+
+
+def test_rates_that_lose_are_not_trained_under_further_seeds() -> None:
+    trained = Trained([0.9, 0.95], np.random.default_rng(0), lost=0.3)
+    run_race(trained)
+    assert {step for _, seed, step in trained.asked if seed >= 4} == {0}
+
+
+@pytest.mark.parametrize("rivals", [1, 4])
+def test_what_is_no_better_is_told_from_the_baseline_seldom(rivals: int) -> None:
+    """Mirror images: equal means at every rate."""
+    rng = np.random.default_rng(rivals)
+    rounds = 300
+    wrong = 0
+    for _ in range(rounds):
+        _, verdict = run_race(Trained([0.9] * (rivals + 1), rng, lost=0.005))
+        wrong += any(row.verdict in ("better", "worse") for row in verdict.rows)
+    assert stats.binomtest(wrong, rounds, 0.05, alternative="greater").pvalue > 0.05
+
+
+def test_the_difference_that_would_have_shown_shows_in_four_of_five_races() -> None:
+    rng = np.random.default_rng(0)
+    found = visible = 0.0
+    rounds = 300
+    for _ in range(rounds):
+        _, verdict = run_race(Trained([0.9, 0.9, 0.9], rng, lost=0.3))
+        visible += verdict.visible_difference / rounds
+    for _ in range(rounds):
+        _, verdict = run_race(Trained([0.9, 0.9 + visible, 0.9], rng, lost=0.3))
+        found += (verdict.winner.label == "1") / rounds
+    assert 0.75 < found < 0.95
+
+
+def test_a_task_is_confirmed_in_rounds(tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="rounds", strategy="random")
+    study.optimize(tiny_task, n_trials=6, show_progress_bar=False)
+    verdict = study.confirm(tiny_task, top_k=2, show_progress_bar=False)
+    assert verdict.most_seeds == LOOKS[-1]
+    assert 8 <= verdict.seeds <= LOOKS[-1]
+    assert all(len(row.values) in LOOKS for row in verdict.rows)
+    assert verdict.trainings > 0
+    assert study.confirm(tiny_task, top_k=2, show_progress_bar=False) == verdict
