@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -256,3 +257,44 @@ def test_a_task_is_confirmed_in_rounds(tiny_task: acs.Task) -> None:
     assert all(len(row.values) in LOOKS for row in verdict.rows)
     assert verdict.trainings > 0
     assert study.confirm(tiny_task, top_k=2, show_progress_bar=False) == verdict
+
+
+def confirm(task: acs.Task, url: str, **how: Any) -> Verdict:
+    study = acs.create_study(
+        study_name="limited", storage=url, strategy="random", load_if_exists=True
+    )
+    study.optimize(task, total_trials=6, show_progress_bar=False)
+    return study.confirm(task, top_k=2, show_progress_bar=False, **how)
+
+
+def test_a_budget_ends_the_race_and_a_larger_one_goes_on_from_there(
+    tiny_task: acs.Task, sqlite_url: str, tmp_path: Path
+) -> None:
+    whole = confirm(tiny_task, f"sqlite:///{tmp_path}/whole.db")
+    verdict = confirm(tiny_task, sqlite_url, budget=40)
+    assert 0 < verdict.trainings <= 40
+    assert verdict.cut == "the budget of 40 trainings"
+    assert "Undecided: the budget of 40 trainings ended the race after" in verdict.sentence
+    assert acs.load_study(study_name="limited", storage=sqlite_url).verdicts == []
+    assert confirm(tiny_task, sqlite_url, budget=1000) == whole
+    assert acs.load_study(study_name="limited", storage=sqlite_url).verdicts == [whole]
+
+
+def test_a_timeout_before_anything_is_compared_is_an_error(
+    tiny_task: acs.Task, sqlite_url: str
+) -> None:
+    with pytest.raises(acs.StudyError, match=r"the timeout of 0\.001 s was used up before"):
+        confirm(tiny_task, sqlite_url, timeout=1e-3)
+    assert confirm(tiny_task, sqlite_url, timeout=3600).cut == ""
+
+
+def test_a_budget_for_no_comparison_is_refused_with_what_it_takes(
+    tiny_task: acs.Task, sqlite_url: str
+) -> None:
+    with pytest.raises(
+        acs.StudyError, match=r"budget=10 trainings are too few: .* takes \d+, with top_k=1 \d+"
+    ):
+        confirm(tiny_task, sqlite_url, budget=10)
+    for wrong in (0, -1, 2.5, "many"):
+        with pytest.raises(acs.StudyError, match="budget"):
+            confirm(tiny_task, sqlite_url, budget=wrong)

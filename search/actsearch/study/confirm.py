@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import logging
 import statistics
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -27,7 +28,7 @@ from actsearch.report import (
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.contender import Contender, identity
-from actsearch.study.finalists import choose_finalists, gather_pool
+from actsearch.study.finalists import POOL, choose_finalists, gather_pool
 from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.race import Race, Runner
@@ -53,12 +54,21 @@ class Confirmation:
         seeds: int | None,
         baseline: Any,
         min_effect: float | None,
+        budget: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         top_k = check_integer("top_k", top_k, StudyError, low=1)
         if seeds is not None:
             seeds = check_integer("seeds", seeds, StudyError, low=2)
         if min_effect is not None:
             min_effect = check_number("min_effect", min_effect, StudyError, above=0)
+        if budget is not None:
+            budget = check_integer("budget (trainings)", budget, StudyError, low=1)
+        if timeout is not None:
+            check_number("timeout (seconds)", timeout, StudyError, above=0, finite=False)
+        self._budget = budget
+        self._timeout = timeout
+        self._began = time.monotonic()
         self._subject = make_subject(objective)
         self._subject.check_test()
         self._storage = storage
@@ -79,6 +89,7 @@ class Confirmation:
         """Make the verdict and store it, or read the stored one."""
         self._check_same_task()
         pool = gather_pool(self._study, trials, self._top_k, self._direction)
+        self._check_budget(pool)
         key = self._key(pool)
         if (stored := self._read_stored(key)) is not None:
             return stored
@@ -103,7 +114,8 @@ class Confirmation:
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
                 )
-            self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
+            if not verdict.cut:  # its trainings stay stored, and another call goes on with them
+                self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
             lease.release()
         return verdict
@@ -171,7 +183,12 @@ class Confirmation:
         )
         records = [item.record for item in contenders]
         is_catalog = [item.is_catalog for item in contenders]
-        runners = Race(self._trainings, self._grid, records, seeds, test, is_catalog).run()
+        race = Race(self._trainings, self._grid, records, seeds, test, is_catalog, self._may_train)
+        runners = race.run()
+        if not all(runner.runs for runner in runners):
+            raise StudyError(
+                f"{self._limit()} was used up before each finalist had trained twice: give more, or a smaller top_k"
+            )
         measured = [
             self._measure(item, runner) for item, runner in zip(contenders, runners, strict=True)
         ]
@@ -182,6 +199,7 @@ class Confirmation:
             metric=self._subject.metric,
             direction=self._direction,
             looks=self._looks,
+            cut=self._limit() if race.is_cut else "",
             earlier_comparisons=earlier,
             min_effect=self._min_effect,
             validation_only=any(runner.is_blind for runner in runners),
@@ -264,6 +282,44 @@ class Confirmation:
             self._test_data(),
         ]
         return digest(data)
+
+    # limits
+
+    def _check_budget(self, pool: list[Contender]) -> None:
+        """Refuse a budget that is used up before anything is compared."""
+        if self._budget is None:
+            return
+        rates = 1 if self._subject.learning_rate is None else 3
+        seeds = min(2, self._looks[-1])
+
+        def least(top_k: int, candidates: int) -> int:
+            choice = 0 if self._names else candidates + 1
+            return choice + seeds * rates * (min(top_k, candidates) + 2)
+
+        if self._budget < (needed := least(self._top_k, len(pool))):
+            alone = least(1, min(POOL, len(pool)))
+            raise StudyError(
+                f"budget={self._budget} trainings are too few: to choose {self._top_k} finalists and train them "
+                f"and the baseline under {seeds} seeds takes {needed}, with top_k=1 {alone}; an answer takes more, "
+                f"about {self._forecast(pool)}"
+            )
+
+    def _may_train(self, count: int) -> bool:
+        """Whether so many further trainings are within the limits."""
+        done = self._trainings.count
+        if self._budget is not None and done + count > self._budget:
+            return False
+        if self._timeout is None:
+            return True
+        spent = time.monotonic() - self._began
+        return spent + count * spent / max(done, 1) <= self._timeout
+
+    def _limit(self) -> str:
+        if self._budget is not None and self._timeout is not None:
+            return f"the budget of {self._budget} trainings and {self._timeout:g} s"
+        if self._budget is not None:
+            return f"the budget of {self._budget} trainings"
+        return f"the timeout of {self._timeout:g} s"
 
     def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,10 @@ class Runner:
     steps: list[int]
     is_in: bool = True
 
+    def has(self, place: int, step: int) -> bool:
+        """Whether it was trained under a seed at a rate."""
+        return place < len(self.runs) and step in self.runs[place]
+
     def choose(self, grid: RateGrid) -> list[int]:
         """The best step of each seed on its validation data; of equals, the nearest to the rate of the search."""
         return [grid.best({step: run[step].valid for step in self.steps}) for run in self.runs]
@@ -56,6 +60,10 @@ class Runner:
 class Race:
     """Trains the baseline and the finalists under one seed after the other.
 
+    Attributes:
+        runners: the baseline, then the finalists.
+        is_cut: whether it ended since there was no time for more trainings.
+
     Tuned is, in each seed, the best of the learning rates that are not out of the race, by the validation score of that
     seed's own trainings: the luck of tuning is part of the paired differences.
     """
@@ -68,6 +76,7 @@ class Race:
         seeds: Sequence[int],
         test: PairedTest,
         is_catalog: Sequence[bool],
+        may_train: Callable[[int], bool] = lambda count: True,
     ) -> None:
         """Args:
         trainings: trains.
@@ -76,6 +85,7 @@ class Race:
         seeds: as many as the last look needs.
         test: how the finalists are compared with the baseline; with one look, all stay to the end.
         is_catalog: which of the records are catalog rows.
+        may_train: whether there is time for so many further trainings; where there is not, the race ends.
         """
         self._trainings = trainings
         self._grid = grid
@@ -83,6 +93,8 @@ class Race:
         self._test = test
         self._sign = 1 if test.direction == "maximize" else -1
         self._catalog = [row for row, known in enumerate(is_catalog) if known and row]
+        self._may_train = may_train
+        self.is_cut = False
         self._rates = RateRace(grid, len(records))
         self.runners = [
             Runner(record, [], steps)
@@ -98,7 +110,7 @@ class Race:
                 if is_race:
                     # before rates beyond an edge are tried, which those that leave do not need
                     rows = [0, *self._leave(count)]
-            if is_race and self._is_over(count):
+            if self.is_cut or (is_race and self._is_over(count)):
                 break
         return self.runners
 
@@ -135,19 +147,22 @@ class Race:
 
         Then rates leave, and neighbours come, which the next call trains.
         """
-        for row in rows:
-            runs = self.runners[row].runs
-            runs += [{} for _ in range(count - len(runs))]
         wanted = [
             (row, column, step)
             for step in sorted({step for row in rows for step in self._rates.steps[row]}, key=abs)
             for row in rows
             if step in self._rates.steps[row]
             for column in range(count)
-            if step not in self.runners[row].runs[column]
+            if not self.runners[row].has(column, step)
         ]
         if not wanted:
             return False
+        if not self._may_train(len(wanted)):
+            self.is_cut = True
+            return False
+        for row in rows:
+            runs = self.runners[row].runs
+            runs += [{} for _ in range(count - len(runs))]
         asked = [
             (row, self.runners[row].record, self._seeds[column], step)
             for row, column, step in wanted

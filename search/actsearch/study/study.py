@@ -298,6 +298,9 @@ class Study:
         baseline: Any = None,
         min_effect: float | None = None,
         show_progress_bar: bool = True,
+        *,
+        budget: int | None = None,
+        timeout: float | None = None,
     ) -> Verdict:
         """Is the best of this study really better than what you have?
 
@@ -319,14 +322,18 @@ class Study:
             baseline: None for the user's model unchanged, or an activation.
             min_effect: smallest difference in the metric that matters.
             show_progress_bar: show progress on standard error.
+            budget: trainings that it may take in all, those of interrupted calls included; where they end before the
+                answer is known, the verdict says so, and is not stored: the same call with more goes on from there.
+            timeout: seconds, likewise; a training that has begun is ended.
 
         Raises:
-            StudyError: no complete trial, another process runs the study, or another thread optimizes or confirms one.
+            StudyError: no complete trial, a budget that is too small for any comparison, another process runs the
+                study, or another thread optimizes or confirms one.
             TaskError: the task has no test data.
         """
         record = self._read_again()
         confirmation = Confirmation(
-            self._storage, record, objective, top_k, seeds, baseline, min_effect
+            self._storage, record, objective, top_k, seeds, baseline, min_effect, budget, timeout
         )
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)

@@ -62,6 +62,7 @@ def compute_verdict(
     metric: str,
     direction: Direction,
     looks: tuple[int, ...] | None = None,
+    cut: str = "",
     earlier_comparisons: int = 0,
     min_effect: float | None = None,
     validation_only: bool = False,
@@ -80,6 +81,7 @@ def compute_verdict(
         direction: which way is better.
         looks: numbers of seeds at which results were, or would have been, looked at: each candidate has as many as one
             of them; None where all have as many as the baseline, which were looked at once.
+        cut: what ended it before the answer was known; "" for nothing.
         earlier_comparisons: comparisons made on this test data before.
         min_effect: smallest difference that matters; intervals within it read "equivalent".
         validation_only: see :class:`Verdict`.
@@ -118,10 +120,11 @@ def compute_verdict(
         tuple(rows),
         winner,
         _versus_catalog(winner, rows, finalists, worst, test) if winner in better else None,
-        test.visible(float(np.median(deviations))),
+        test.visible(float(np.median(deviations)), count if cut else looks[-1]),
         min_effect,
         validation_only,
         most_seeds=looks[-1],
+        cut=cut,
     )
 
 
@@ -210,9 +213,8 @@ class PairedTest:
             return mean, mean, p_value
         return min(mean, 0.0), max(mean, 0.0), p_value
 
-    def visible(self, deviation: float) -> float:
-        """Smallest true difference that is found with a power of 80 %, a race going on to its last seed."""
-        seeds = self.looks[-1]
+    def visible(self, deviation: float, seeds: int) -> float:
+        """Smallest true difference that is found with a power of 80 % by so many seeds, one of the looks."""
         power = float(special.stdtrit(seeds - 1, _POWER))
         found = (self.critical(seeds) + power) * deviation / math.sqrt(seeds)
         return found * _OF_RACE if len(self.looks) > 1 else found

@@ -162,6 +162,7 @@ class Verdict:
         trainings: how many trainings it took; 0 in verdicts that were stored before they were counted.
         settings: how a Task is trained; None for an objective of the user's own, and in verdicts of before.
         most_seeds: to how many the race would have gone; 0 in verdicts that were stored before there were races.
+        cut: what ended the race before the answer was known, as "the budget of 60 trainings"; "" for nothing.
 
     Example:
         >>> def objective(candidate, run):
@@ -191,6 +192,7 @@ class Verdict:
     trainings: int = 0
     settings: TrainingSettings | None = None
     most_seeds: int = 0
+    cut: str = ""
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -232,6 +234,11 @@ class Verdict:
 
     def _decision(self) -> str:
         base = self.baseline.label
+        if self.cut and self.winner is self.baseline:
+            text = f"Undecided: {self.cut} ended the race after {self.seeds} seeds"
+            if self.seeds >= MIN_SEEDS:
+                text += f"; differences above {format_value(self.visible_difference)} would have shown in 4 of 5 cases"
+            return f"{text}. Confirm again with more, and it goes on from there."
         if self.seeds < MIN_SEEDS:
             return f"Undecided: {self.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
         if self.baseline.is_at_grid_end:
@@ -244,7 +251,7 @@ class Verdict:
                 f"(95 % interval {format_value(row.low)} to {format_value(row.high)})."
             )
             against = self.versus_catalog
-            if against is not None and against.verdict != "better":
+            if against is not None and against.verdict not in ("better", "too few seeds"):
                 text += (
                     f" It is {against.verdict} from the catalog's {against.label}, which is simpler."
                     if against.verdict == "not distinguishable"
@@ -399,6 +406,7 @@ class Verdict:
             trainings=stored.read_count(data.get("trainings", 0)),
             settings=read_settings(data.get("settings")),
             most_seeds=stored.read_count(data.get("most_seeds", 0)),
+            cut=one_line(data.get("cut", "")),
         )
 
 
