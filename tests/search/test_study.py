@@ -1089,3 +1089,28 @@ def test_a_mirror_image_is_trained_and_shown_beside_its_original(tiny_task: acs.
     frame = study.trials_dataframe().head(5)
     assert list(frame.state) == ["COMPLETE"] * 5
     assert list(frame.mirror_of.fillna(-1)) == [-1, -1, 0, 1, -1]
+
+
+def test_a_trial_has_the_measurements_of_its_trainings(
+    tiny_task: acs.Task, sqlite_url: str
+) -> None:
+    study = acs.create_study(study_name="curves", storage=sqlite_url, strategy="random")
+    study.optimize(tiny_task.replace(seeds=2, epochs=3), n_trials=2, show_progress_bar=False)
+    trial = acs.load_study(study_name="curves", storage=sqlite_url).trials[0]
+    curve = trial.curve
+    assert list(curve["epoch"]) == [1, 2, 3] * 2
+    assert curve["seed"].nunique() == 2
+    assert trial.value == pytest.approx(curve[curve["epoch"] == 3]["valid_metric"].mean())
+    study.enqueue_trial("tanh")
+    assert acs.load_study(study_name="curves", storage=sqlite_url).trials[-1].curve.empty
+
+
+def test_what_an_objective_reported_is_its_curve() -> None:
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        for step in range(3):
+            run.report(step, step / 10)
+        return 1.0
+
+    study = acs.create_study(study_name="reports", direction="maximize", strategy="random")
+    study.optimize(objective, n_trials=1, show_progress_bar=False)
+    assert list(study.trials[0].curve["valid_metric"]) == [0.0, 0.1, 0.2]

@@ -28,6 +28,7 @@ from actsearch.report.shapes import (
 )
 from actsearch.report.tables import (
     best_trial,
+    curve_frame,
     leaderboard,
     no_complete_trial,
     objective_names,
@@ -79,6 +80,7 @@ __all__ = [
     "VerdictRow",
     "best_trial",
     "count_comparisons",
+    "curve_frame",
     "diagnostics_frame",
     "first_diagnostics",
     "has_histogram",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actsearch.errors import StudyError
 from actsearch.pareto import front
-from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.records import EpochRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.columns import explain_duplicate, make_columns, mirrors, same_values
 from actsearch.storage.tolerant import one_line
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "best_trial",
+    "curve_frame",
     "escape_csv_formula",
     "leaderboard",
     "no_complete_trial",
@@ -123,6 +124,23 @@ def escape_csv_formula(text: str) -> str:
     """
     first = text.lstrip()[:1]
     return "'" + text if text[:1] in _BREAKS or (first and first in _FORMULA) else text
+
+
+def curve_frame(trial: TrialRecord) -> pd.DataFrame:
+    """One row for each measurement of each of a trial's trainings: seed, epoch, losses, metrics, seconds.
+
+    Args:
+        trial: with its evaluations and their epochs.
+    """
+    import pandas as pd  # loads slowly: not for the command line
+
+    columns = ["seed", *(one.name for one in dataclasses.fields(EpochRecord))]
+    rows = [
+        (evaluation.seed, *dataclasses.astuple(epoch))
+        for evaluation in trial.evaluations
+        for epoch in evaluation.epochs
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def trials_frame(

@@ -359,7 +359,18 @@ class Study:
         verdicts_on_it = (verdict for verdict in reversed(verdicts) if verdict.row(record.number))
         verdict = next(verdicts_on_it, None)
         rate = chosen_rate(self._record.user_attrs)
-        return Trial(record, self.study_name, verdict, self._read_diagnostics, rate, curve)
+        return Trial(
+            record,
+            self.study_name,
+            verdict,
+            self._read_diagnostics,
+            rate,
+            curve,
+            self._read_epochs,
+        )
+
+    def _read_epochs(self, number: int) -> TrialRecord:
+        return self._storage.trials(self._record.id, numbers=[number], epochs=True)[0]
 
     def _read_diagnostics(self, number: int) -> Diagnostics | None:
         trials = self._storage.trials(self._record.id, numbers=[number], diagnostics=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actsearch.evaluation import Candidate
 from actsearch.records import Diagnostics, TrialRecord, TrialState, say_pass
-from actsearch.report import ChosenRate, Verdict, unexplained_of
+from actsearch.report import ChosenRate, Verdict, curve_frame, unexplained_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Trial"]
 
@@ -41,6 +44,9 @@ class Trial:
     )
     chosen_rate: ChosenRate | None = None
     _curve_trial: int | None = field(default=None, repr=False, compare=False)
+    _read_epochs: Callable[[int], TrialRecord] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def number(self) -> int:
@@ -73,6 +79,18 @@ class Trial:
             return None
         original = self.duplicate_of
         return self._read_diagnostics(self.number if original is None else original)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """Every measurement of its trainings, read from the storage: a row for each seed and epoch (or step).
+
+        Columns are seed, epoch, train_loss, train_metric, valid_loss, valid_metric and seconds; of an objective of the
+        user's own, what it reported is valid_metric. A DUPLICATE has its original's; empty for what was never trained.
+        """
+        original = self.duplicate_of
+        number = self.number if original is None else original
+        read = self.record if self._read_epochs is None else self._read_epochs(number)
+        return curve_frame(read)
 
     @property
     def is_baseline(self) -> bool:
