@@ -282,4 +282,4 @@ def test_the_table_that_is_shipped_is_shown(opened: Opener) -> None:
     assert f"{len(table.functions)} activations" in text
     assert "erf" in app.latex[0].value
     assert len(app.dataframe[0].value) == len(table.tasks) * len(table.rates)
-    assert len(app.dataframe[1].value) == 16
+    assert len(app.dataframe[1].value) == 8

@@ -17,7 +17,9 @@ import torch
 from scipy import special, stats
 
 import actsearch as acs
+from actsearch.activations import describe
 from actsearch.benchmark import Benchmark, choose_portfolio, file, leave_out, normal_scores, write
+from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import Context, make_strategy
 
 
@@ -108,14 +110,15 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.npz"]
 
 
-def test_a_byte_that_has_changed_anywhere_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [0xFF, 0x01])
+def test_a_byte_that_has_changed_anywhere_is_noticed(tmp_path: Path, change: int) -> None:
     path = tmp_path / "table.npz"
     write(small_table(), path)
     content = path.read_bytes()
     told = acs.benchmark.load(path)
-    for place in range(0, len(content), 7):
+    for place in range(0, len(content), 7 if change == 0xFF else 1):
         damaged = bytearray(content)
-        damaged[place] ^= 0xFF
+        damaged[place] ^= change
         path.write_bytes(damaged)
         try:
             read = acs.benchmark.load(path)
@@ -215,17 +218,27 @@ def test_a_portfolio_of_one_is_the_best_on_average() -> None:
     assert choose_portfolio(scores, 1) == [int(scores.mean(0).argmax())]
 
 
-def test_the_portfolio_helps_on_tasks_that_were_left_out(table: Benchmark) -> None:
+@pytest.mark.parametrize("count", [8, 16])
+def test_the_portfolio_helps_on_tasks_that_were_left_out(table: Benchmark, count: int) -> None:
+    """More than functions drawn at random, and more than the recommended rows in the order of the catalog."""
     ranks = table.ranks.mean(1)
-    ours, others = [], []
+    in_order = [
+        place
+        for name in acs.Space().activation_names
+        if (place := table.position(name)) is not None
+    ][:count]
+    ours, others, catalog = [], [], []
     rng = np.random.default_rng(0)
     for place, task in enumerate(table.tasks):
-        chosen = table.without(task.name).portfolio(16)
+        chosen = table.without(task.name).portfolio(count)
+        assert len(set(chosen)) == count
         ours.append(ranks[place, chosen].max())
-        drawn = [rng.choice(len(table.functions), 16, replace=False) for _ in range(200)]
+        drawn = [rng.choice(len(table.functions), count, replace=False) for _ in range(200)]
         others.append(np.mean([ranks[place, some].max() for some in drawn]))
-    better = sum(a > b for a, b in zip(ours, others, strict=True))
-    assert stats.binomtest(better, len(ours), alternative="greater").pvalue < 0.05
+        catalog.append(ranks[place, in_order].max())
+    for rivals in (others, catalog):
+        better = sum(a > b for a, b in zip(ours, rivals, strict=True))
+        assert stats.binomtest(better, len(ours), alternative="greater").pvalue < 0.05
 
 
 def test_a_task_that_is_left_out_is_unknown(table: Benchmark) -> None:
@@ -248,6 +261,33 @@ def test_a_search_begins_with_what_the_benchmark_says(name: str, table: Benchmar
     # the second half of genetic search's is drawn at random
     first = proposed[:8] if name == "genetic" else proposed
     assert all(one.activations["*"].formula in known for one in first)
+
+
+def enqueued(*formulas: str) -> list[TrialRecord]:
+    return [
+        TrialRecord(
+            number, TrialState.COMPLETE, CandidateRecord.shared(describe(formula), "user"), 0.1 * number,
+            fingerprint=str(number),
+        )
+        for number, formula in enumerate(formulas)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["auto", "bayesian", "genetic"])
+def test_it_does_so_as_well_after_what_its_user_enqueued(name: str) -> None:
+    made = make_strategy(name)
+    context = Context(acs.Space(), 0, "maximize")
+    history = enqueued("relu", "x * sin(x)", "sin(7*x)", "tanh(x) + x")
+    proposed = made.propose(history, made.batch_size(history, context), context)
+    assert sum(one.operation == "benchmark" for one in proposed) >= 7
+
+
+def test_without_the_prior_nothing_is_known_of_other_tasks() -> None:
+    made = acs.Auto(prior=False)
+    context = Context(acs.Space(), 0, "maximize")
+    proposed = made.propose([], made.batch_size([], context), context)
+    assert len(proposed) == 8
+    assert not [one for one in proposed if one.operation == "benchmark"]
 
 
 @pytest.mark.parametrize("name", ["auto", "genetic"])
@@ -287,11 +327,19 @@ def test_without_the_benchmark_a_search_goes_on_and_says_so(
     assert "table.npz" in said[0]
 
 
-@pytest.mark.parametrize("name", ["auto", "genetic"])
+@pytest.mark.parametrize(
+    ("name", "activations"),
+    [
+        ("auto", ["maxout"]),
+        ("genetic", ["maxout"]),
+        ("bayesian", ["rrelu", "softshrink", "hardshrink"]),
+    ],
+)
 def test_a_space_that_holds_nothing_of_the_benchmark_is_searched_all_the_same(
-    name: str, caplog: pytest.LogCaptureFixture
+    name: str, activations: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    space = acs.Space(activations=["maxout"], operators=["i1e", "i0e"], max_size=5)
+    operators = ["i1e", "i0e"] if name != "bayesian" else None
+    space = acs.Space(activations=activations, operators=operators, max_size=5)
     study = acs.create_study(study_name="odd", strategy=name, space=space, direction="minimize")
     with caplog.at_level(logging.WARNING, "actsearch"):
         study.optimize(

@@ -156,11 +156,14 @@ class Trained:
 
 
 def run_race(
-    trained: Trained, looks: tuple[int, ...] = LOOKS, catalog: Sequence[int] = ()
+    trained: Trained,
+    looks: tuple[int, ...] = LOOKS,
+    catalog: Sequence[int] = (),
+    min_effect: float | None = None,
 ) -> tuple[list[Runner], Verdict]:
     count = len(trained.means)
     known: Any = trained
-    test = PairedTest(count - 1, "maximize", looks)
+    test = PairedTest(count - 1, "maximize", looks, min_effect)
     grid = RateGrid(1.0, 1)
     is_catalog = [row in catalog for row in range(count)]
     runners = Race(known, grid, [RECORD] * count, range(LOOKS[-1]), test, is_catalog).run()
@@ -171,11 +174,14 @@ def run_race(
             [run[step].test for run, step in zip(runner.runs, runner.choose(grid), strict=True)],
             number=row or None,
             is_catalog=row in catalog,
+            learning_rate=1.0,
+            at_grid_end=len(runner.runs) if runner.is_at_end(grid) else 0,
         )
         for row, runner in enumerate(runners)
     ]
     verdict = compute_verdict(
-        measured[0], measured[1:], study_name="race", metric="accuracy", direction="maximize", looks=looks
+        measured[0], measured[1:], study_name="race", metric="accuracy", direction="maximize", looks=looks,
+        min_effect=min_effect,
     )  # fmt: skip
     return runners, verdict
 
@@ -189,7 +195,7 @@ def test_what_is_clearly_better_is_known_after_eight_seeds() -> None:
     assert len(trained.asked) < 70
     last = verdict.rows[-1]
     assert (last.verdict, last.low, last.high) == ("left early", -math.inf, math.inf)
-    assert "decided after 8 of at most 16 paired seeds" in str(verdict)
+    assert "8 of at most 16 paired seeds" in str(verdict)
     assert Verdict.from_json(verdict.to_json()) == verdict
 
 
@@ -221,6 +227,58 @@ def test_rates_that_lose_are_not_trained_under_further_seeds() -> None:
     trained = Trained([0.9, 0.95], np.random.default_rng(0), lost=0.3)
     run_race(trained)
     assert {step for _, seed, step in trained.asked if seed >= 4} == {0}
+
+
+def test_with_a_number_of_seeds_a_limit_ends_it_as_well() -> None:
+    trained: Any = Trained([0.9, 0.95, 0.8], np.random.default_rng(0))
+    test = PairedTest(2, "maximize", (12,))
+    race = Race(
+        trained, RateGrid(1.0, 1), [RECORD] * 3, range(16), test, [False] * 3,
+        lambda count: len(trained.asked) + count <= 40,
+    )  # fmt: skip
+    runners = race.run()
+    assert race.is_cut
+    assert {len(runner.runs) for runner in runners} <= {4, 6, 8, 10}
+
+
+def test_a_rate_at_an_edge_of_single_seeds_is_no_end_of_the_grid() -> None:
+    """Rates that are nearly alike: each seed has its own best one, and on average the middle one is."""
+    rng = np.random.default_rng(3)
+    ended = sum(
+        run_race(Trained([0.9, 0.92, 0.9], rng, lost=0.002))[1].baseline.is_at_grid_end
+        for _ in range(40)
+    )
+    assert ended <= 2
+
+
+def test_what_diverges_at_the_first_rates_stays_until_a_smaller_one_was_tried() -> None:
+    class Diverging(Trained):
+        def scores(self, wanted: Sequence[tuple[int, Any, int, int]], split: str) -> list[Score]:
+            found = super().scores(wanted, split)
+            return [
+                Score(None, None, False, (), "diverged") if row == 1 and step > -2 else score
+                for (row, _, _, step), score in zip(wanted, found, strict=True)
+            ]
+
+    runners, verdict = run_race(Diverging([0.9, 1.1, 0.9], np.random.default_rng(0), lost=0.01))
+    assert runners[1].steps == [-2]
+    assert verdict.winner.label == "1"
+
+
+def test_the_smallest_difference_that_shows_is_about_the_same_in_each_race() -> None:
+    rng = np.random.default_rng(0)
+    found = [run_race(Trained([0.9] * 6, rng, lost=0.3))[1].visible_difference for _ in range(60)]
+    low, high = np.quantile(found, [0.05, 0.95])
+    assert high < 3 * low
+
+
+def test_equivalence_is_found_by_a_race() -> None:
+    rng = np.random.default_rng(0)
+    words = []
+    for _ in range(40):
+        _, verdict = run_race(Trained([0.9, 0.9, 0.9], rng, lost=0.3), min_effect=0.02)
+        words.append(verdict.rows[0].verdict)
+    assert words.count("equivalent") > 34
 
 
 @pytest.mark.parametrize("rivals", [1, 4])

@@ -90,14 +90,14 @@ def test_three_rates_where_the_given_one_is_best() -> None:
 def test_the_grid_follows_the_rate_that_wins_and_one_step_beyond(best: int) -> None:
     runner, found, tried = tune(lambda lr: -abs(math.log(lr / LR, 3) - best))
     assert found == best
-    assert not runner.is_at_end(found)
+    assert not runner.is_at_end(RateGrid(LR, 1))
     assert tried == list(range(min(-1, best - 1), max(1, best + 1) + 1))
 
 
 @pytest.mark.parametrize(("sign", "direction"), [(1, 1), (-1, 1), (1, -1)])
 def test_a_grid_that_ends_at_its_best_says_so(sign: int, direction: int) -> None:
     runner, best, tried = tune(lambda lr: sign * direction * math.log(lr), sign)
-    assert runner.is_at_end(best)
+    assert runner.is_at_end(RateGrid(LR, sign))
     assert best == direction * 6
     assert len(tried) == 8
 
@@ -112,7 +112,7 @@ def test_a_plateau_without_end_is_left_and_the_given_rate_is_kept() -> None:
     runner, best, tried = tune(lambda lr: 0.1)
     assert tried == list(range(-3, 4))
     assert best == 0
-    assert not runner.is_at_end(best)
+    assert not runner.is_at_end(RateGrid(LR, 1))
 
 
 @pytest.mark.parametrize(("sign", "perfect"), [(1, 1.0), (-1, 0.0)])
@@ -124,7 +124,7 @@ def test_what_diverges_ends_the_grid() -> None:
     runner, best, tried = tune(lambda lr: None if lr > 0.05 else math.log(lr))
     assert tried == [-1, 0, 1, 2]
     assert best == 1
-    assert not runner.is_at_end(best)
+    assert not runner.is_at_end(RateGrid(LR, 1))
 
 
 def test_where_all_diverge_the_grid_goes_down() -> None:

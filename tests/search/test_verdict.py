@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import actsearch as acs
-from actsearch.report import Measured, Verdict, VerdictRow, compute_verdict, shrunken_means
+from actsearch.report import Measured, Verdict, VerdictRow, compute_verdict
 
 Array = npt.NDArray[np.float64]
 
@@ -395,58 +395,6 @@ def test_numbers_that_json_has_not_are_kept() -> None:
     assert again.visible_difference == math.inf
 
 
-# shrinking
-
-
-def by_hand(table: list[list[float]]) -> list[float]:
-    """Morris 1983: own mean and grand mean, weighted by the share of the spread that is no noise."""
-    means = [statistics.fmean(line) for line in table]
-    noise = statistics.fmean(statistics.variance(line) for line in table) / len(table[0])
-    signal = max(0.0, statistics.variance(means) - noise)
-    centre = statistics.fmean(means)
-    return [centre + signal / (signal + noise) * (mean - centre) for mean in means]
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        [[0.90, 0.92, 0.94], [0.95, 0.97, 0.99], [0.80, 0.82, 0.78]],
-        [[0.1, 0.9], [0.2, 0.4], [0.3, 0.3], [0.5, 0.1]],
-        [[1.0, 2.0, 3.0], [11.0, 12.0, 13.0]],
-    ],
-)
-def test_means_are_shrunken_as_by_hand(table: list[list[float]]) -> None:
-    assert list(shrunken_means(table)) == pytest.approx(by_hand(table))
-
-
-def test_a_worked_example_of_shrinking() -> None:
-    # means 2 and 12, variance within 1 a seed: noise 1/3, spread of the means 50, weight 149/150
-    assert list(shrunken_means([[1, 2, 3], [11, 12, 13]])) == pytest.approx(
-        [7 - 5 * 149 / 150, 7 + 5 * 149 / 150]
-    )
-
-
-def test_pure_noise_shrinks_to_the_common_mean() -> None:
-    found = shrunken_means([[0.0, 2.0], [2.0, 0.0], [1.0, 1.0]])
-    assert list(found) == pytest.approx([1.0, 1.0, 1.0])
-
-
-@pytest.mark.parametrize("table", [[[1.0, 1.0], [3.0, 3.0]], [[1.0, 2.0, 6.0]], [[1.0], [5.0]]])
-def test_without_noise_or_company_means_stay(table: list[list[float]]) -> None:
-    assert list(shrunken_means(table)) == pytest.approx([statistics.fmean(line) for line in table])
-
-
-def test_shrunken_means_err_less_than_raw_ones() -> None:
-    generator = np.random.default_rng(7)
-    raw = shrunk = 0.0
-    for _ in range(200):
-        truth = generator.normal(0.9, 0.01, size=20)
-        table = truth[:, None] + generator.normal(0, 0.02, size=(20, 3))
-        raw += float(np.square(table.mean(axis=1) - truth).sum())
-        shrunk += float(np.square(shrunken_means(table) - truth).sum())
-    assert shrunk < 0.6 * raw  # in theory 1e-4 / (1e-4 + 4e-4 / 3) = 0.43 of it
-
-
 # truth by simulation
 
 
@@ -531,22 +479,6 @@ def test_identical_differences_on_few_seeds_convince_nobody_after_many_looks() -
     found = verdict(base, measured("tanh", base + 0.25), earlier_comparisons=9)
     assert found.rows[0].verdict == "not distinguishable"
     assert found.rows[0].p_value == pytest.approx(10 * 2 * 0.5**8)
-
-
-def test_finalists_without_signal_are_ordered_by_what_the_search_saw() -> None:
-    values = np.array([[1.0, 3.0], [3.0, 1.0], [2.0, 2.0]])  # equal means: nothing but noise
-    assert shrunken_means(values, prior=[0.1, 0.2, 0.3]) == pytest.approx([2.0, 2.0, 2.0])
-    rising = values + np.array(
-        [[0.0], [0.5], [1.0]]
-    )  # means rise with the prior, slope 5 cut to 1
-    found = shrunken_means(rising, prior=[0.1, 0.2, 0.3])
-    assert list(np.argsort(found)) == [0, 1, 2]
-
-
-def test_a_prior_that_says_the_same_as_the_means_leaves_them() -> None:
-    values = np.array([[1.0, 1.2], [2.0, 2.2], [4.0, 4.2]])
-    prior = values.mean(axis=1)
-    assert shrunken_means(values, prior=prior) == pytest.approx(prior)
 
 
 # rates at the end of the grid

@@ -113,10 +113,15 @@ def median_curves(
 
 
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
-    """Scores of trials that were confirmed together; None if one of them was not."""
+    """Scores of trials under the seeds on which all were confirmed; None if one of them was not."""
     rows = {number: verdict.row(number) for number in numbers}
     scores: Scores = {number: row.values for number, row in rows.items() if row is not None}
-    return scores if len(scores) == len(rows) else None
+    common = min(map(len, scores.values()), default=0)  # some left a race early
+    return (
+        {number: own[:common] for number, own in scores.items()}
+        if len(scores) == len(rows)
+        else None
+    )
 
 
 def common_scores(trained: Mapping[int, Sequence[EvaluationRecord]]) -> Scores:
@@ -142,6 +147,7 @@ def paired_differences(
     metric: str,
     direction: str | None,
     earlier_comparisons: int = 0,
+    looks: tuple[int, ...] | None = None,
 ) -> Verdict | None:
     """Differences of the others to the first, as a verdict would compute them; None with fewer than two seeds.
 
@@ -151,6 +157,7 @@ def paired_differences(
         metric: what was measured.
         direction: "maximize" or "minimize".
         earlier_comparisons: made on the same data before, which widen the intervals.
+        looks: of a race, numbers of seeds at which its results were looked at.
     """
     first, *others = scores
     if not others or len(scores[first]) < 2 or all(value is None for value in scores[first]):
@@ -166,6 +173,7 @@ def paired_differences(
         metric=metric,
         direction="minimize" if direction == "minimize" else "maximize",
         earlier_comparisons=earlier_comparisons,
+        looks=looks,
     )
 
 

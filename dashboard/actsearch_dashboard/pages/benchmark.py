@@ -84,7 +84,7 @@ def _introduce(table: Benchmark) -> None:
     trained = seconds(float(np.median(table.seconds)))
     st.markdown(
         f"{len(table.functions)} activations, each trained in small networks on {len(table.tasks)} tasks of many "
-        "kinds. Strategies begin a study with a portfolio from this table."
+        "kinds. Strategies begin a study with a portfolio from this table, of functions that its space holds."
     )
     st.caption(
         "It does not say which is best in your network: these have "

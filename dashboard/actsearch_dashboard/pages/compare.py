@@ -174,7 +174,7 @@ def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
         if scores is None:
             continue
         differences = figures.paired_differences(
-            scores, labels, verdict.metric, direction, verdict.comparisons
+            scores, labels, verdict.metric, direction, verdict.comparisons, verdict.looks
         )
         where = "validation data" if verdict.validation_only else "test data"
         words = f"Confirmed together on {moment(when)}: fresh seeds, {where}."

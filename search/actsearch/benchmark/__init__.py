@@ -4,7 +4,7 @@
 
 Example:
     >>> table = acs.benchmark.load()
-    >>> begin_with = [table.functions[place].label for place in table.portfolio(16)]
+    >>> begin_with = [table.functions[place].label for place in table.portfolio(8)]
     >>> len(begin_with)
     16
 """

@@ -160,6 +160,7 @@ def _read(content: bytes, where: str) -> Benchmark:
         zipfile.BadZipFile,
         zlib.error,
         NotImplementedError,
+        RuntimeError,  # of a file that is called encrypted
     ) as error:
         if isinstance(error, BenchmarkError):
             raise

@@ -144,8 +144,16 @@ class Benchmark:
         ranked = stats.rankdata(self.best_rate, axis=1)
         return np.atleast_2d(np.corrcoef(ranked))
 
-    def portfolio(self, count: int = 16, among: Sequence[int] | None = None) -> list[int]:
+    def portfolio(
+        self,
+        count: int = 8,
+        among: Sequence[int] | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> list[int]:
         """Positions of a short list in which every task finds something good; see :func:`choose_portfolio`.
+
+        The first half are catalog rows, where there are so many: most of the best known functions are, and a verdict
+        compares what is composed with the best of them.
 
         A function counts on a task by its normal score, averaged over the learning rates, and half of that by the
         smoothed one: the best of hundreds under few seeds is mostly luck.
@@ -153,7 +161,12 @@ class Benchmark:
         Args:
             count: how many functions.
             among: positions to choose from; None for all.
+            rows: those of them that count as catalog rows; None for all that are.
         """
         scores = (self.ranks + self.smoothed).mean(1) / 2
-        places = range(len(self.functions)) if among is None else among
-        return [places[chosen] for chosen in choose_portfolio(scores[:, list(places)], count)]
+        places = list(range(len(self.functions)) if among is None else among)
+        if rows is None:
+            rows = [place for place in places if self.functions[place].name]
+        chosen = [rows[one] for one in choose_portfolio(scores[:, list(rows)], (count + 1) // 2)]
+        every = [places[one] for one in choose_portfolio(scores[:, places], count)]
+        return [*chosen, *(place for place in every if place not in chosen)][:count]

@@ -51,7 +51,6 @@ from actsearch.report.verdict import (
     count_comparisons,
     list_leaving,
     read_verdicts,
-    shrunken_means,
 )
 
 __all__ = [
@@ -101,7 +100,6 @@ __all__ = [
     "remarks",
     "diagnostics_remarks",
     "sample",
-    "shrunken_means",
     "trials_frame",
     "find_twins",
 ]

@@ -88,7 +88,7 @@ class Bayesian(BySite):
 
     def remarks(self, context: Context) -> list[str]:
         """Why the benchmark tells nothing, where it does not."""
-        return remark_unknown(context.space) if self.start == "portfolio" else []
+        return remark_unknown(context.space, rows_only=True) if self.start == "portfolio" else []
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """Of the first batch what was not yet proposed, all together; then ``batch``."""

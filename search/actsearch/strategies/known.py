@@ -11,10 +11,11 @@ from actsearch.activations import describe
 from actsearch.benchmark import Benchmark, load
 from actsearch.errors import ActsearchError, BenchmarkError
 from actsearch.expression import parse
-from actsearch.records import ActivationRecord
+from actsearch.records import ActivationRecord, TrialRecord
+from actsearch.strategies.by_site import WARM_START
 from actsearch.strategies.space import Space
 
-__all__ = ["KNOWN", "Known", "known_functions", "remark_unknown"]
+__all__ = ["KNOWN", "Known", "has_only_begun", "known_functions", "remark_unknown"]
 
 KNOWN = "benchmark"
 """Operation of candidates that the benchmark says to try."""
@@ -37,22 +38,19 @@ class Known:
     def portfolio(self, count: int, *, rows_only: bool = False) -> list[ActivationRecord]:
         """With which to begin: every task of the benchmark finds something good among them.
 
-        The first half are catalog rows, where the space has so many: most of the best known functions are, each has
-        been trained well by many, and a verdict compares with the best of them.
-
         Args:
             count: how many at most.
             rows_only: catalog rows alone.
         """
         items = dict(zip(self.places, self.items, strict=True))
         rows = [place for place, item in items.items() if item.name]
-        chosen = self._choose(count if rows_only else (count + 1) // 2, rows)
-        if not rows_only:
-            chosen += [one for one in self._choose(count, self.places) if one not in chosen]
-        return [items[place] for place in chosen[:count]]
+        chosen = self.table.portfolio(count, rows if rows_only else self.places, rows)
+        return [items[place] for place in chosen]
 
-    def _choose(self, count: int, places: Sequence[int]) -> list[int]:
-        return self.table.portfolio(count, places) if places else []
+
+def has_only_begun(history: Sequence[TrialRecord]) -> bool:
+    """Whether all that was tried is what a study that learns from others took over, or its user enqueued."""
+    return all(trial.candidate.operation in (WARM_START, "user") for trial in history)
 
 
 def known_functions(space: Space) -> Known | None:
@@ -64,10 +62,10 @@ def known_functions(space: Space) -> Known | None:
     return known if known.places else None
 
 
-def remark_unknown(space: Space) -> list[str]:
-    """Why nothing is known of a space, as a sentence; empty where something is."""
+def remark_unknown(space: Space, *, rows_only: bool = False) -> list[str]:
+    """Why nothing is known of a space, or of its catalog rows, as a sentence; empty where something is."""
     try:
-        if _find(space).places:
+        if any(item.name or not rows_only for item in _find(space).items):
             return []
         reason = "none of the benchmark's functions lies in the space"
     except BenchmarkError as error:

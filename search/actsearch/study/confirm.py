@@ -28,10 +28,10 @@ from actsearch.report import (
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.contender import Contender, identity
-from actsearch.study.finalists import POOL, choose_finalists, gather_pool
+from actsearch.study.finalists import choose_finalists, gather_pool
 from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
-from actsearch.study.race import Race, Runner
+from actsearch.study.race import Race, Runner, forecast_race
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
@@ -89,7 +89,8 @@ class Confirmation:
         """Make the verdict and store it, or read the stored one."""
         self._check_same_task()
         pool = gather_pool(self._study, trials, self._top_k, self._direction)
-        self._check_budget(pool)
+        self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
+        self._seconds = self._estimate_seconds(trials)
         key = self._key(pool)
         if (stored := self._read_stored(key)) is not None:
             return stored
@@ -106,7 +107,7 @@ class Confirmation:
             self._unfinished = Unfinished(
                 self._storage, self._study, key, self._subject.device_type, lease
             )
-            self._log_forecast(trials, pool)
+            self._log_forecast(pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
@@ -129,10 +130,13 @@ class Confirmation:
         )
         return Verdict.from_json(stored.verdict)
 
-    def _log_forecast(self, trials: Sequence[TrialRecord], pool: list[Contender]) -> None:
+    def _estimate_seconds(self, trials: Sequence[TrialRecord]) -> float:
+        """Of a training, by those of the search."""
         seconds = [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]
         seeds = self._subject.seeds
-        each = statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
+        return statistics.median(seconds) / (seeds if isinstance(seeds, int) else len(seeds))
+
+    def _log_forecast(self, pool: list[Contender]) -> None:
         runs, done = self._forecast(pool), self._unfinished.left
         if done:
             _log.info(
@@ -141,7 +145,7 @@ class Confirmation:
             )  # fmt: skip
         _log.info(
             "study %s: a verdict of about %d trainings in about %.0f s",
-            self._study.name, runs, max(0, runs - done) * each,
+            self._study.name, runs, max(0, runs - done) * self._seconds,
         )  # fmt: skip
 
     @functools.cached_property
@@ -183,7 +187,8 @@ class Confirmation:
         )
         records = [item.record for item in contenders]
         is_catalog = [item.is_catalog for item in contenders]
-        race = Race(self._trainings, self._grid, records, seeds, test, is_catalog, self._may_train)
+        limit = None if self._budget is None and self._timeout is None else self._may_train
+        race = Race(self._trainings, self._grid, records, seeds, test, is_catalog, limit)
         runners = race.run()
         if not all(runner.runs for runner in runners):
             raise StudyError(
@@ -198,7 +203,10 @@ class Confirmation:
             study_name=self._study.name,
             metric=self._subject.metric,
             direction=self._direction,
-            looks=self._looks,
+            # one look may be taken sooner, as no result but a limit decided when
+            looks=(len(runners[0].runs),)
+            if race.is_cut and len(self._looks) == 1
+            else self._looks,
             cut=self._limit() if race.is_cut else "",
             earlier_comparisons=earlier,
             min_effect=self._min_effect,
@@ -254,7 +262,7 @@ class Confirmation:
             contender.is_catalog,
             contender.record.to_json(),
             contender.others,
-            sum(map(runner.is_at_end, chosen)),
+            len(tuned) if runner.is_at_end(self._grid) else 0,
             tuple(rate for step in chosen if (rate := self._grid.rate(step)) is not None),
         )
 
@@ -285,34 +293,38 @@ class Confirmation:
 
     # limits
 
-    def _check_budget(self, pool: list[Contender]) -> None:
-        """Refuse a budget that is used up before anything is compared."""
+    def _check_budget(self, pool: list[Contender], alone: list[Contender]) -> None:
+        """Refuse a budget that is used up before anything is compared.
+
+        Args:
+            pool: of the verdict.
+            alone: of one with a single finalist.
+        """
         if self._budget is None:
             return
-        rates = 1 if self._subject.learning_rate is None else 3
         seeds = min(2, self._looks[-1])
 
-        def least(top_k: int, candidates: int) -> int:
-            choice = 0 if self._names else candidates + 1
-            return choice + seeds * rates * (min(top_k, candidates) + 2)
+        def least(top_k: int, candidates: list[Contender]) -> int:
+            finalists = len(candidates) if self._names else min(top_k + 1, len(candidates))
+            choice = 0 if self._names else len(candidates) + 1
+            return choice + seeds * len(self._grid.first) * (finalists + 1)
 
-        if self._budget < (needed := least(self._top_k, len(pool))):
-            alone = least(1, min(POOL, len(pool)))
+        if self._budget < (needed := least(self._top_k, pool)):
             raise StudyError(
                 f"budget={self._budget} trainings are too few: to choose {self._top_k} finalists and train them "
-                f"and the baseline under {seeds} seeds takes {needed}, with top_k=1 {alone}; an answer takes more, "
-                f"about {self._forecast(pool)}"
+                f"and the baseline under {seeds} seeds takes {needed}, with top_k=1 {least(1, alone)}; "
+                f"an answer takes more, about {self._forecast(pool)}"
             )
 
     def _may_train(self, count: int) -> bool:
         """Whether so many further trainings are within the limits."""
-        done = self._trainings.count
-        if self._budget is not None and done + count > self._budget:
+        if self._budget is not None and self._trainings.count + count > self._budget:
             return False
         if self._timeout is None:
             return True
-        spent = time.monotonic() - self._began
-        return spent + count * spent / max(done, 1) <= self._timeout
+        spent, new = time.monotonic() - self._began, max(count - self._unfinished.left, 0)
+        each = spent / self._trainings.made if self._trainings.made else self._seconds
+        return spent + new * each <= self._timeout
 
     def _limit(self) -> str:
         if self._budget is not None and self._timeout is not None:
@@ -329,9 +341,9 @@ class Confirmation:
         return len(pool) + 1 + self._forecast_race(contenders)
 
     def _forecast_race(self, contenders: int) -> int:
-        """Two seeds at three rates and more, then at half as many, and of a race about half of the trainings."""
-        last = self._looks[-1]
-        early, late = (1.0, 1.0) if self._subject.learning_rate is None else (4.0, 1.5)
-        share = 0.4 if len(self._looks) > 1 else 1.0
-        each = min(2, last) * early + max(0, last - 2) * late * share
-        return round(contenders * each)
+        return forecast_race(
+            contenders,
+            self._looks[-1],
+            is_race=len(self._looks) > 1,
+            has_rates=self._subject.learning_rate is not None,
+        )

@@ -13,6 +13,7 @@ from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
+from actsearch.report import LOOKS
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
@@ -20,6 +21,7 @@ from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
+from actsearch.study.finalists import POOL
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
@@ -29,6 +31,7 @@ from actsearch.study.preparation import (
 )
 from actsearch.study.progress import Progress
 from actsearch.study.proposing import Proposer, check_strategy
+from actsearch.study.race import forecast_race
 from actsearch.study.rate import (
     RATE,
     adapt_rate,
@@ -46,7 +49,6 @@ __all__ = ["Driver"]
 _log = logging.getLogger("actsearch")
 
 _IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
-_VERDICT = 343  # trainings of a confirmation as it is by default, three to four learning rates for each seed
 _SAME_FAILURES = 10  # so many first trials that fail for one reason: the objective is wrong
 
 Listener = Callable[[TrialRecord], None]
@@ -192,9 +194,14 @@ class Driver:
         seconds = each * len(self._work.seeds)
         _log.info(
             "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
-            "a verdict over 5 finalists with 10 seeds in about %.0f s",
-            self._study.name, seconds, 3600 / seconds, count, seconds * count, each * _VERDICT,
+            "a verdict over 5 finalists in about %.0f s",
+            self._study.name, seconds, 3600 / seconds, count, seconds * count, each * self._forecast_verdict(),
         )  # fmt: skip
+
+    def _forecast_verdict(self) -> int:
+        """About how many trainings ``confirm`` takes as it is by default, with five finalists."""
+        has_rates = self._subject.learning_rate is not None
+        return 5 * POOL + 1 + forecast_race(6, LOOKS[-1], is_race=True, has_rates=has_rates)
 
     def _choose_rate(self, progress: Progress) -> None:
         """Try learning rates with the model unchanged, where that is wanted and was not done."""

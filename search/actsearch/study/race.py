@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from actsearch.records import CandidateRecord, Score
-from actsearch.report import PairedTest, list_leaving
+from actsearch.report import LOOKS, PairedTest, list_leaving
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.rate_race import RateRace
 from actsearch.study.trainings import Trainings
 
-__all__ = ["Race", "Runner"]
+__all__ = ["Race", "Runner", "forecast_race"]
 
 Differences = npt.NDArray[np.float64]
 """A seed each."""
@@ -51,10 +51,18 @@ class Runner:
         """Whether the objective did not tell search from confirmation."""
         return any(score.blind for run in self.runs for score in run.values())
 
-    def is_at_end(self, step: int) -> bool:
-        """Whether a step is the last one that was tried, so that a better one may lie beyond."""
+    def is_at_end(self, grid: RateGrid) -> bool:
+        """Whether the step that is best on average is the last one that was tried: a better one may lie beyond."""
         tried = set().union(*self.runs)
-        return len(tried) > 1 and step in (min(tried), max(tried))
+        best = grid.best(
+            {step: grid.average([run[step].valid for run in self.runs]) for step in self.steps}
+        )
+        return len(tried) > 1 and best in (min(tried), max(tried))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it came to a score, at any rate and under any seed."""
+        return any(score.test is not None for run in self.runs for score in run.values())
 
 
 class Race:
@@ -76,7 +84,7 @@ class Race:
         seeds: Sequence[int],
         test: PairedTest,
         is_catalog: Sequence[bool],
-        may_train: Callable[[int], bool] = lambda count: True,
+        may_train: Callable[[int], bool] | None = None,
     ) -> None:
         """Args:
         trainings: trains.
@@ -85,7 +93,7 @@ class Race:
         seeds: as many as the last look needs.
         test: how the finalists are compared with the baseline; with one look, all stay to the end.
         is_catalog: which of the records are catalog rows.
-        may_train: whether there is time for so many further trainings; where there is not, the race ends.
+        may_train: whether so many further trainings are within some limit, where there is one; else the race ends.
         """
         self._trainings = trainings
         self._grid = grid
@@ -110,7 +118,10 @@ class Race:
                 if is_race:
                     # before rates beyond an edge are tried, which those that leave do not need
                     rows = [0, *self._leave(count)]
-            if self.is_cut or (is_race and self._is_over(count)):
+            if is_race and self._is_over(count):
+                self.is_cut = False  # what was left to train would not have changed the answer
+                break
+            if self.is_cut:
                 break
         return self.runners
 
@@ -120,14 +131,17 @@ class Race:
 
     def _leave(self, count: int) -> list[int]:
         """Let finalists leave, at a look; those that stay."""
-        if count in self._test.looks:
-            differences = self._compare(self._running())
-            for row in list_leaving(differences, self._test) if differences else self._running():
+        # what has diverged at all rates so far may train at a smaller one
+        trained = [row for row in self._running() if self.runners[row].is_trained]
+        if count in self._test.looks and trained:
+            for row in list_leaving(self._compare(trained), self._test):
                 self.runners[row].is_in = False
         return self._running()
 
     def _is_over(self, count: int) -> bool:
         """Whether the answer is known; a composed winner is then compared with the best catalog row on its seeds."""
+        for row in self._running():
+            self.runners[row].is_in = self.runners[row].is_trained
         rows = [row for row in range(1, len(self.runners)) if len(self.runners[row].runs) == count]
         differences = self._compare(rows)
         better = {row: own for row, own in differences.items() if self._is_better(own)}
@@ -139,7 +153,9 @@ class Race:
 
     def _rounds(self) -> list[int]:
         last = self._test.looks[-1]
-        early = _FIRST if len(self._grid.first) > 1 else ()
+        early: tuple[int, ...] = _FIRST if len(self._grid.first) > 1 else ()
+        if self._may_train is not None:
+            early = LOOKS  # little is lost where the limit ends it
         return sorted({*self._test.looks, *(count for count in early if count < last)})
 
     def _train(self, count: int, rows: Sequence[int]) -> bool:
@@ -157,7 +173,7 @@ class Race:
         ]
         if not wanted:
             return False
-        if not self._may_train(len(wanted)):
+        if self._may_train is not None and not self._may_train(len(wanted)):
             self.is_cut = True
             return False
         for row in rows:
@@ -210,3 +226,10 @@ class Race:
     def _is_better(self, differences: Differences) -> bool:
         low, high, _ = self._test.interval(differences)
         return self._test.word(low, high, len(differences)) == "better"
+
+
+def forecast_race(contenders: int, last: int, *, is_race: bool, has_rates: bool) -> int:
+    """About how many trainings: two seeds at three rates and more, then fewer rates, and of a race fewer contenders."""
+    early, late = (4.0, 1.5) if has_rates else (1.0, 1.0)
+    share = 0.4 if is_race else 1.0
+    return round(contenders * (min(2, last) * early + max(0, last - 2) * late * share))

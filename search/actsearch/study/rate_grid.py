@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 __all__ = ["RateGrid"]
 
@@ -47,6 +48,14 @@ class RateGrid:
     def ranked(self, scores: Mapping[int, float | None]) -> list[int]:
         """The steps, best score first."""
         return sorted(scores, key=lambda step: (-self._rank_value(scores[step]), abs(step)))
+
+    def average(self, scores: Sequence[float | None]) -> float | None:
+        """Mean over seeds, what diverged as the worst of them; None where all did."""
+        known = [score for score in scores if score is not None]
+        if not known:
+            return None
+        worst = min(known) if self.sign > 0 else max(known)
+        return statistics.fmean(worst if score is None else score for score in scores)
 
     def is_better(self, new: float | None, old: float | None) -> bool:
         """Whether one score is better than another; whatever is reached is better than what diverges."""

@@ -324,7 +324,7 @@ class Study:
             show_progress_bar: show progress on standard error.
             budget: trainings that it may take in all, those of interrupted calls included; where they end before the
                 answer is known, the verdict says so, and is not stored: the same call with more goes on from there.
-            timeout: seconds, likewise; a training that has begun is ended.
+            timeout: seconds, likewise; a round of trainings begins only where it is expected to end in time.
 
         Raises:
             StudyError: no complete trial, a budget that is too small for any comparison, another process runs the

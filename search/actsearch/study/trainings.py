@@ -24,6 +24,7 @@ class Trainings:
     Attributes:
         last_reason: why a training failed, the latest; empty if none has.
         count: trainings that were asked for so far, those that an interrupted call stored included.
+        made: those that this call has made.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Trainings:
         self._unfinished = unfinished
         self.last_reason = ""
         self.count = 0
+        self.made = 0
         # on a GPU what was trained in a stack may have other last bits than alone, and so prove nothing
         self._is_proven = subject.may_use_gpu  # whether a stored training was made once more
 
@@ -77,6 +79,7 @@ class Trainings:
             self._unfinished.add(ended)
             scores |= ended
             rest = rest[len(part) :]
+            self.made += len(part)
             self._advance(part)
         self.last_reason = next(
             (scores[key].reason for key in reversed(requests) if scores[key].reason),

@@ -6,7 +6,6 @@ from actsearch.report.verdict.compute import (
     PairedTest,
     compute_verdict,
     count_comparisons,
-    shrunken_means,
 )
 from actsearch.report.verdict.leaving import list_leaving
 from actsearch.report.verdict.looks import LOOKS
@@ -27,5 +26,4 @@ __all__ = [
     "compute_verdict",
     "list_leaving",
     "read_verdicts",
-    "shrunken_means",
 ]

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from actsearch.errors import StudyError
 from actsearch.report.verdict.looks import Numbers, nominal_levels
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
 
-__all__ = ["Measured", "PairedTest", "count_comparisons", "compute_verdict", "shrunken_means"]
+__all__ = ["Measured", "PairedTest", "count_comparisons", "compute_verdict"]
 
 _CONFIDENCE = 0.95
 _OF_RACE = 1.15  # times as large a difference is found as often in a race, in which some leave early (simulated)
@@ -96,10 +95,9 @@ def compute_verdict(
     worst = _worst([baseline, *finalists], direction)
     test = PairedTest(total, direction, looks, min_effect)
     base = _scores(baseline, worst)
-    rows = [
-        _leave_early(row) if len(row.values) < MIN_SEEDS <= count else row
-        for row in (_compare(item, _scores(item, worst), base, worst, test) for item in finalists)
-    ]
+    rows = [_compare(item, _scores(item, worst), base, worst, test) for item in finalists]
+    if len(looks) > 1:
+        rows = [_without_interval(row, count) for row in rows]
     sign = 1 if direction == "maximize" else -1
     # differences, as means are of as many seeds as each had; of few seeds they say little
     rows.sort(key=lambda row: (row.verdict == "left early", -sign * row.difference))
@@ -107,9 +105,6 @@ def compute_verdict(
     better = [row for row in rows if row.verdict == "better"]
     # nothing is better than a baseline that was not compared at its best
     winner = better[0] if better and not baseline_row.is_at_grid_end else baseline_row
-    deviations = [
-        float(np.std(np.array(row.values) - base[: len(row.values)], ddof=1)) for row in rows
-    ]
     return Verdict(
         study_name,
         metric,
@@ -120,7 +115,7 @@ def compute_verdict(
         tuple(rows),
         winner,
         _versus_catalog(winner, rows, finalists, worst, test) if winner in better else None,
-        test.visible(float(np.median(deviations)), count if cut else looks[-1]),
+        test.visible(_deviation(rows, base), count if cut else looks[-1]),
         min_effect,
         validation_only,
         most_seeds=looks[-1],
@@ -264,9 +259,22 @@ def _compare(
     )
 
 
-def _leave_early(row: VerdictRow) -> VerdictRow:
-    """A line that left a race before there were enough seeds: what few of them say is no interval to be read."""
-    return replace(row, low=-math.inf, high=math.inf, p_value=1.0, verdict="left early")
+def _without_interval(row: VerdictRow, count: int) -> VerdictRow:
+    """A line of a race with too few seeds for a word: what few of them say is no interval to be read."""
+    if len(row.values) >= MIN_SEEDS:
+        return row
+    word: Word = "left early" if count >= MIN_SEEDS else row.verdict
+    return replace(row, low=-math.inf, high=math.inf, p_value=1.0, verdict=word)
+
+
+def _deviation(rows: Sequence[VerdictRow], base: Numbers) -> float:
+    """Standard deviation of a paired difference, pooled over the rows with most seeds: two tell next to nothing."""
+    enough = min(MIN_SEEDS, max(len(row.values) for row in rows))
+    differences = [
+        np.array(row.values) - base[: len(row.values)] for row in rows if len(row.values) >= enough
+    ]
+    squares = sum(float(((own - own.mean()) ** 2).sum()) for own in differences)
+    return math.sqrt(squares / sum(len(own) - 1 for own in differences))
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:
@@ -285,38 +293,3 @@ def _worst(measured: Sequence[Measured], direction: str) -> float:
 
 def _scores(item: Measured, worst: float) -> Numbers:
     return np.array([worst if value is None else value for value in item.values], dtype=np.float64)
-
-
-def shrunken_means(values: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> Numbers:
-    """Means of candidates, pulled towards what was expected of them as far as noise explains the rest.
-
-    Empirical Bayes (Efron & Morris 1973, positive part). What is expected is the common mean; given ``prior`` scores
-    from elsewhere, the regression of the means on them, with a slope from 0 (prior scores were luck) to 1. The weight
-    on the own mean is tau^2 / (tau^2 + s^2 / n), s^2 the pooled variance over seeds, tau^2 the variance of the means
-    around the expectation beyond s^2 / n.
-
-    Args:
-        values: shape ``(candidates, seeds)``.
-        prior: shape ``(candidates,)``, such as the scores in the search.
-
-    Returns:
-        Shape ``(candidates,)``.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    means: Numbers = table.mean(axis=1)
-    candidates, seeds = table.shape
-    if candidates < 2 or seeds < 2:
-        return means
-    expected = np.full_like(means, means.mean())
-    if prior is not None:
-        prior_scores: Numbers = np.asarray(prior, dtype=np.float64)
-        centred: Numbers = prior_scores - prior_scores.mean()
-        if (squares := float(centred @ centred)) > 0:
-            expected += float(np.clip(centred @ means / squares, 0, 1)) * centred
-    # of a mean; pooled, as each has few seeds
-    noise = float(table.var(axis=1, ddof=1).mean()) / seeds
-    residual = means - expected
-    between = max(0.0, float(residual @ residual) / (candidates - 1) - noise)
-    weight = between / (between + noise) if between + noise > 0 else 1.0
-    shrunken: Numbers = expected + weight * residual
-    return shrunken

@@ -24,8 +24,9 @@ _MOST = {4: 3, 8: 2}
 def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[int]:
     """Those that are found worse or equivalent, cannot become better by the last look, or trail the leader.
 
-    Leaving costs no error, only power: the word of who leaves is read as if it had stayed. The leader stays until
-    there are enough seeds for a word.
+    Leaving costs no error, only power: the word of who leaves is read at the level of this look, from the seeds that
+    it has, beside the baseline as it is tuned in the end. The leader stays until there are enough seeds for a word,
+    and, where differences below some size do not matter, until it is known whether its own is.
 
     Args:
         differences: of candidates that are still there to the baseline, a seed each, as many for all.
@@ -51,7 +52,7 @@ def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[in
         if test.word(low, high, count) in ("worse", "equivalent"):
             leaving.add(key)
         if key == leader:
-            if count < MIN_SEEDS:
+            if count < MIN_SEEDS or test.min_effect is not None:
                 continue
         elif bound(gain - gains[leader])[0] < 0:
             leaving.add(key)

@@ -11,7 +11,7 @@ from actsearch.records import ActivationRecord, CandidateRecord, TrainingSetting
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
-from actsearch.report.verdict.looks import MIN_SEEDS
+from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
 from actsearch.report.verdict.recipe import Recipe, read_settings
 from actsearch.report.verdict.table import (
     WIDEST,
@@ -47,7 +47,8 @@ class VerdictRow:
         formula: formula of the candidate, or label of the baseline.
         label: short text for tables.
         mean: mean score over the seeds, at the tuned learning rate.
-        difference: mean paired difference to the baseline, in the metric's units.
+        difference: mean paired difference to the baseline, in the metric's units; of a winner somewhat optimistic, as
+            it won by it, while the interval holds.
         low: lower end of the simultaneous 95 % interval of the difference; -inf for "left early".
         high: upper end; inf for "left early".
         p_value: of the two-sided paired t test, adjusted for comparisons and looks: below .05 where the interval leaves
@@ -62,7 +63,8 @@ class VerdictRow:
         activation: the activation as JSON data, as in ``ActivationRecord.to_json``; of several ``{"groups": {...}}``;
             None for the model unchanged.
         others: its values in the study's other objectives, as the search measured them; not compared.
-        at_grid_end: how many seeds have their best learning rate at the end of the grid: a better one may lie beyond.
+        at_grid_end: of how many seeds the best learning rate is the last one that was tried, so that a better one may
+            lie beyond: of all or none, as the mean over seeds says; in verdicts of before, of those that say so alone.
         learning_rates: those chosen, one for each seed; empty where none was, or a version before this stored it.
         as_given_seeds: after how many the rate of the search was given up, as it lost to another; 0 where it was not.
 
@@ -101,7 +103,7 @@ class VerdictRow:
     @property
     def is_at_grid_end(self) -> bool:
         """Whether the best learning rate of half of the seeds or more is the last one that was tried."""
-        tuned = self.learning_rate is not None
+        tuned = self.learning_rate is not None and self.verdict != "left early"
         return tuned and 2 * self.at_grid_end >= len(self.values) > 0
 
     @property
@@ -200,6 +202,11 @@ class Verdict:
         return self.winner.candidate
 
     @property
+    def looks(self) -> tuple[int, ...] | None:
+        """Of a race, the numbers of seeds at which it was looked at; None where there was one look."""
+        return LOOKS if self.most_seeds == LOOKS[-1] and self.seeds in LOOKS else None
+
+    @property
     def counted(self) -> str:
         """How many comparisons the intervals hold for, in words."""
         return (
@@ -265,7 +272,8 @@ class Verdict:
                 f"Keep {base}{self._training(self.baseline)}: {', '.join(equal)} {are} equivalent"
             )
             text += f" to within {format_value(self.min_effect)}"
-            unclear = [row.label for row in self.rows if row.verdict == "not distinguishable"]
+            open_words = ("not distinguishable", "left early")
+            unclear = [row.label for row in self.rows if row.verdict in open_words]
             return text + (
                 f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
             )
@@ -306,7 +314,7 @@ class Verdict:
             f"{shorten(row.label, WIDEST)} (median {row.learning_rate:.2g})" for row in ended
         )
         return (
-            f"The best learning rate of {rates} is the last one that was tried in half of the seeds or more, and a "
+            f"The best learning rate of {rates} is the last one that was tried, and a "
             "better one may lie beyond: give the Task an lr near it, or more epochs, and confirm again."
         )
 
@@ -321,8 +329,8 @@ class Verdict:
             return f"The baseline: {self.metric} {format_value(row.mean)} on {data}, {self.seeds} seeds."
         if row.verdict == "left early":
             return (
-                f"Left the race after {len(row.values)} seeds: by then it trailed, or had hardly a chance to become "
-                f"better than {self.baseline.label} by seed {self.most_seeds}."
+                f"Left the race after {len(row.values)} seeds: by then others looked as good or better, or it had "
+                f"hardly a chance to become better than {self.baseline.label} by seed {self.most_seeds}."
             )
         return (
             f"Compared with {self.baseline.label} on {data}, {len(row.values)} paired seeds: {row.verdict}, "
@@ -331,16 +339,19 @@ class Verdict:
         )
 
     def __str__(self) -> str:
-        return f"{self._heading()}\n{draw_table(self)}\n{self._power()}\n{self.sentence}"
+        lines = [self._heading(), draw_table(self), self._power(), self.sentence]
+        return "\n".join(filter(None, lines))
 
     @property
     def spent(self) -> str:
         """How many seeds it took, in words."""
         if self.seeds < self.most_seeds:
-            return f"decided after {self.seeds} of at most {self.most_seeds} paired seeds"
+            return f"{self.seeds} of at most {self.most_seeds} paired seeds"
         return f"{self.seeds} paired seeds"
 
     def _power(self) -> str:
+        if self.cut and self.seeds < MIN_SEEDS:
+            return ""  # no difference gives a word
         return f"smallest difference that this test would find in 4 of 5 cases: {format_value(self.visible_difference)}"
 
     def _heading(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def _line(row: VerdictRow, others: Sequence[str], differs: bool) -> list[str]:
         differs: whether rows have different numbers of seeds.
     """
     is_baseline = row.verdict == "baseline"
-    left = row.verdict == "left early"
+    left = not math.isfinite(row.low)
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return [
         shorten(row.label, min(_WIDTH * (1 + row.label.count("; ")), WIDEST)),

@@ -16,11 +16,16 @@ from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.strategies.auto.sources import Pool, count_credits
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.bayesian import Bayesian
-from actsearch.strategies.by_site import WARM_START, BySite, BySiteState, GroupSampler
+from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.genetic import Genetic
 from actsearch.strategies.genetic.first import add_first
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.known import Known, known_functions, remark_unknown
+from actsearch.strategies.known import (
+    Known,
+    has_only_begun,
+    known_functions,
+    remark_unknown,
+)
 from actsearch.strategies.population import (
     CandidateBatch,
     Member,
@@ -94,7 +99,8 @@ class Auto(BySite):
 
     @property
     def _genetic(self) -> Genetic:
-        return Genetic(first_batch=self.portfolio, batch=self.batch, immigrants=0.0)
+        start = "portfolio" if self.prior else "catalog"
+        return Genetic(first_batch=self.portfolio, batch=self.batch, immigrants=0.0, start=start)
 
     def _known(self, context: Context) -> Known | None:
         return known_functions(context.space) if self.prior else None
@@ -106,7 +112,7 @@ class Auto(BySite):
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
         """``portfolio`` at first, then half of ``batch`` and later ``batch``."""
         known = itertools.islice(_list_functions(history, context), self._genetic.tournament)
-        if len(list(known)) < self._genetic.tournament or _has_only_begun(history, context):
+        if len(list(known)) < self._genetic.tournament or has_only_begun(history):
             return self.portfolio
         is_early = len(history) < _EARLY and not context.directions
         return max(self.batch // 2, 1) if is_early else self.batch
@@ -123,7 +129,7 @@ class Auto(BySite):
         known = self._known(context)
         batch = CandidateBatch(history, SiteGroups.shared())
         with genetic.open_breeding(members, history, context) as breeding:
-            if _has_only_begun(history, context):
+            if has_only_begun(history):
                 add_first(batch, n, context, breeding.pset, genetic.start)
                 return batch.accepted
             tuned = Bayesian().draw(history, _TUNED, context)
@@ -160,9 +166,3 @@ def _list_functions(history: Sequence[TrialRecord], context: Context) -> Iterato
     """What was tried and is a function of one number."""
     members = list_members(history, context, SiteGroups.shared())
     return (member for member in members if has_tree(member.items[0]))
-
-
-def _has_only_begun(history: Sequence[TrialRecord], context: Context) -> bool:
-    """Whether a study that learns from others has so far tried their best alone, or what its user enqueued."""
-    given = (WARM_START, "user")
-    return bool(context.earlier) and all(one.candidate.operation in given for one in history)

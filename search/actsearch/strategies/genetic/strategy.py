@@ -23,7 +23,7 @@ from actsearch.strategies.genetic.pool import Bred, promising
 from actsearch.strategies.genetic.trees import primitive_set
 from actsearch.strategies.genetic.variation import crossover, mutate
 from actsearch.strategies.groups import SiteGroups
-from actsearch.strategies.known import remark_unknown
+from actsearch.strategies.known import has_only_begun, remark_unknown
 from actsearch.strategies.population import (
     CandidateBatch,
     Child,
@@ -119,10 +119,11 @@ class Genetic(BySite):
         return remark_unknown(context.space) if self.start == "portfolio" else []
 
     def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
-        """``first_batch`` while there are too few parents, then ``batch``."""
+        """``first_batch`` at first, and while there are too few parents; then ``batch``."""
         parents = _parents(list_members(history, context, SiteGroups.shared()))
         count = sum(1 for _ in itertools.islice(parents, self.tournament))
-        return self.first_batch if count < self.tournament else self.batch
+        is_first = count < self.tournament or self._lacks_portfolio(history)
+        return self.first_batch if is_first else self.batch
 
     def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
@@ -132,7 +133,7 @@ class Genetic(BySite):
         batch = CandidateBatch(history, groups)
         members = list(_parents(list_members(history, context, groups)))
         with self.open_breeding(members, history, context) as breeding:
-            if len(breeding.population) < self.tournament:
+            if len(breeding.population) < self.tournament or self._lacks_portfolio(history):
                 count = n - _PORTFOLIO if self.immigrants else 0
                 draws = RandomSearch().propose_shared(history, count, context)
                 add_first(batch, n, context, breeding.pset, self.start, draws)
@@ -151,6 +152,10 @@ class Genetic(BySite):
             for _ in range(n - len(batch.accepted)):
                 batch.add(lambda: breeding.child([0]), _ATTEMPTS)
         return batch.accepted
+
+    def _lacks_portfolio(self, history: Sequence[TrialRecord]) -> bool:
+        """Whether what was tried so far was enqueued, so that the portfolio is still to come."""
+        return self.start == "portfolio" and has_only_begun(history)
 
     @contextlib.contextmanager
     def open_sampler(
