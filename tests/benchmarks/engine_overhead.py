@@ -39,6 +39,7 @@ from actsearch.study.proposing import Proposer
 
 HISTORIES = (0, 100, 1_000, 10_000)
 LIMITS_MS = {
+    ("auto", 100): 15.0,
     ("bayesian", 100): 15.0,
     ("genetic", 100): 15.0,
     **{(name, 10_000): 30.0 for name in STRATEGIES},

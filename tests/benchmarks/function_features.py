@@ -2,11 +2,10 @@
 
 On each task of the shipped benchmark a Gaussian process is fitted to four fifths of the functions at the task's own
 learning rate and predicts the others; printed is Spearman's correlation of predictions and scores, averaged over five
-folds and all tasks, with each of the kernel's features left out and with others added:
+folds and all tasks, with each of the kernel's features left out ("map" are the local conditions of deep kernel
+shaping) and with others added:
 
-- moments and maps: log E f^2, C(0) = E[f]^2 / E[f^2], C'(1) = E[f'^2] / E[f^2], Q'(1) = E[f f' z] / E[f^2] under
-  N(0, 1), the local conditions of deep kernel shaping (Martens et al. 2021, arXiv:2203.08120, section 3, there called
-  TAT and DKS);
+- how long its training took;
 - label-free measures on the task's own network before training, with the function in place: the effective rank (Roy &
   Vetterli 2007) of the last hidden activations before and after the function, whose sum over layers is NEAR (Husistein
   et al. 2024, arXiv:2408.08776), and the logarithm of the ratio of the gradients' norms at the first and at the last
@@ -31,7 +30,6 @@ import actsearch as acs
 from actsearch.benchmark import Benchmark
 from actsearch.errors import ActsearchError
 from actsearch.strategies.surrogate import kernel
-from actsearch.strategies.surrogate.curves import COUNT, points
 from actsearch.strategies.surrogate.kernel import Features, covariance, describe_curves
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
@@ -41,7 +39,7 @@ Numbers = npt.NDArray[np.float64]
 
 _LENGTH, _NOISE = 0.6, 0.1
 _WEIGHT = 0.15  # of an added feature, standardised
-_WEIGHTS = ("_SHAPE", "_SLOPE", "_GAIN", "_SHIFT", "_LEARNED")
+_WEIGHTS = ("_SHAPE", "_SLOPE", "_GAIN", "_SHIFT", "_LEARNED", "_MAP")
 _SAMPLES = 128
 
 
@@ -66,22 +64,6 @@ def with_more(features: Features, more: Numbers) -> Features:
         np.concatenate([features.plain, added], 1),
         np.concatenate([features.turned, added], 1),
         even=features.even + added.shape[1],
-    )
-
-
-def maps(curves: Numbers) -> Numbers:
-    """Moments and the local conditions of deep kernel shaping; (functions, 4)."""
-    middle = slice(COUNT, 2 * COUNT)  # at scale 1
-    z, values, slopes = points()[middle], curves[:, 0, middle], curves[:, 1, middle]
-    square = np.maximum((values**2).mean(1), 1e-9)
-    return np.stack(
-        [
-            np.log(square),
-            values.mean(1) ** 2 / square,
-            np.log(np.maximum((slopes**2).mean(1) / square, 1e-9)),
-            ((values * slopes * z).mean(1) / square).clip(-9, 9),
-        ],
-        1,
     )
 
 
@@ -143,7 +125,6 @@ def compare(table: Benchmark) -> None:
         )
         setattr(kernel, name, weight)
     plain = describe_curves(curves, learned)
-    report("with maps and moments", predict_all(with_more(plain, maps(curves))), base)
     cost = np.log(np.maximum(np.nanmedian(table.seconds, 0), 1e-9))[:, None]
     report("with the training's time", predict_all(with_more(plain, cost)), base)
     measures = [

@@ -30,8 +30,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 
 from actsearch.benchmark import Benchmark, leave_out, load
-from actsearch.records import CandidateRecord
-from actsearch.strategies import STRATEGIES, Bayesian, Space, Strategy
+from actsearch.records import CandidateRecord, TrialRecord
+from actsearch.strategies import STRATEGIES, Bayesian, Context, Space, Strategy
 from actsearch.strategies.surrogate import has_parameters
 from actsearch.strategies.surrogate.curves import COUNT, compute_curve, mirror
 
@@ -44,9 +44,24 @@ _TREES = 60
 _LEAF = 10  # images, so that no function has a leaf of its own
 _SMALLEST = 0.1  # gain over ReLU, beside that of the best over the median function
 
+
+class PlainTPE(Bayesian):
+    """Optuna's TPE from its first draw on: nothing known before, and no row tried for its own sake."""
+
+    def shared_batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:
+        """Always ``batch``."""
+        return self.batch
+
+    def propose_shared(
+        self, history: Sequence[TrialRecord], n: int, context: Context
+    ) -> list[CandidateRecord]:
+        """Draws alone."""
+        return self.draw(history, n, context)
+
+
 PLAIN: Mapping[str, Callable[[], Strategy]] = {
     **STRATEGIES,
-    "tpe": lambda: Bayesian(start="catalog"),  # as plain Optuna: nothing known before
+    "tpe": PlainTPE,
 }
 
 
