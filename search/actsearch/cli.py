@@ -98,11 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, summary: str, *, of_study: bool = False) -> Parser:
+    def add(
+        name: str, command: Command, summary: str, *, of_study: bool = False, file: str = ""
+    ) -> Parser:
         """A command whose last word may be the storage."""
         added = commands.add_parser(name, help=summary)
         if of_study:
             added.add_argument("study")
+        if file:
+            added.add_argument("file", help=file)
         added.add_argument("last", nargs="?", metavar="STORAGE", help=_STORAGE_HELP)
         added.add_argument("--storage", metavar="URL", help="the same")
         added.set_defaults(command=command, usage_error=added.error)
@@ -118,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     target.add_argument(
         "--to", nargs=2, metavar=("|".join(_TO), "TARGET"), help="the same, in two words"
     )
+    add(
+        "report", _report, "everything a study found, on one page to send to somebody", of_study=True,
+        file="where to, as report.html",
+    )  # fmt: skip
     add("doctor", _doctor, "is a storage whole, what could each study resume")
     unlock = add("unlock", _unlock, "take the lease of a study from a process", of_study=True)
     unlock.add_argument("--yes", action="store_true", help="do not ask")
@@ -215,6 +223,19 @@ def _export(options: argparse.Namespace) -> int:
         )
     where = redact_passwords(target, [target])
     print(f"{count} of {escape_unprintable(study.name)} written to {escape_unprintable(where)}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from actsearch.export.page import make_page  # loads torch
+
+    url = storage_url(options.storage)
+    reader = Reader(url)
+    study = reader.study(options.study)
+    text = make_page(study, reader.trials(study, epochs=True), reader.verdicts(study))
+    write_file(options.file, lambda file: file.write(text), url)
+    where = redact_passwords(options.file, [options.file])
+    print(f"report of {escape_unprintable(study.name)} written to {escape_unprintable(where)}")
     return 0
 
 

@@ -6,7 +6,7 @@ Example:
     >>> table = acs.benchmark.load()
     >>> begin_with = [table.functions[place].label for place in table.portfolio(8)]
     >>> len(begin_with)
-    16
+    8
 """
 
 from actsearch.benchmark.file import VERSION, leave_out, load, write

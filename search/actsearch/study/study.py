@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from actsearch.checks import check_one_of
 from actsearch.errors import ActivationError, StudyError
 from actsearch.evaluation import Candidate, Objective
 from actsearch.execution import Executor
+from actsearch.export.page import make_page
 from actsearch.halving import SuccessiveHalving
 from actsearch.records import (
     BASELINE,
@@ -39,6 +41,7 @@ from actsearch.report import (
     trials_frame,
 )
 from actsearch.report.optuna_view import optuna_study
+from actsearch.report.writing import write_file
 from actsearch.storage import Storage
 from actsearch.study.baseline import ATTRIBUTE, UNCHANGED
 from actsearch.study.confirm import Confirmation
@@ -337,6 +340,24 @@ class Study:
         )
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one page of HTML that can be sent to anybody: it needs no other file and no network.
+
+        It has the newest verdict with its intervals, code to paste, the functions, the search and its curves, what was
+        spent, and how to make it again.
+
+        Args:
+            path: where to, as in "report.html"; what stood there before is replaced.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        record = self._read_again()
+        stored = self._storage.confirmations(record.id)
+        verdicts = read_verdicts((item.created, item.verdict) for item in stored)
+        text = make_page(record, self._trials(epochs=True), verdicts)
+        write_file(os.fspath(path), lambda file: file.write(text), self._storage.database.url)
 
     @property
     def verdicts(self) -> list[Verdict]:

@@ -18,6 +18,7 @@ __all__ = ["Measured", "PairedTest", "count_comparisons", "compute_verdict"]
 
 _CONFIDENCE = 0.95
 _OF_RACE = 1.15  # times as large a difference is found as often in a race, in which some leave early (simulated)
+_ROUNDING = 1e-13
 _POWER = 0.8  # the usual level of power analysis: 4 of 5 such differences would be found
 
 
@@ -240,7 +241,7 @@ def _compare(
         item.formula,
         item.label,
         float(scores.mean()),
-        float(differences.mean()),
+        _without_rounding(differences, scores),
         low,
         high,
         p_value,
@@ -257,6 +258,12 @@ def _compare(
         item.learning_rates,
         len(as_given) if len(as_given) < len(item.values) else 0,
     )
+
+
+def _without_rounding(differences: Numbers, scores: Numbers) -> float:
+    """Mean difference; 0 where it is the rounding of scores that are equal on average."""
+    mean = float(differences.mean())
+    return 0.0 if abs(mean) < _ROUNDING * float(np.abs(scores).mean()) else mean
 
 
 def _without_interval(row: VerdictRow, count: int) -> VerdictRow:
