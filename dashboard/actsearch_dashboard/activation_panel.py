@@ -129,7 +129,7 @@ def show_origin(view: StudyView, trial: TrialRecord) -> None:
         st.markdown(f":gray[made by] {markdown(how)}", width="content")
         if trial.candidate.parents:
             st.markdown(":gray[from]", width="content")
-        for parent in trial.candidate.parents[:_MOST_PARENTS]:
+        for parent in dict.fromkeys(trial.candidate.parents[:_MOST_PARENTS]):  # one may be both
             trial_link(view, parent, f"trial {parent}", f"parent {parent}")
         if trial.duplicate_of is not None:
             st.markdown(":gray[· the same function as]", width="content")

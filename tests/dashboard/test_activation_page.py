@@ -146,3 +146,10 @@ def test_files_hold_the_trial_and_its_curves(whole: Path) -> None:
     lines = export_panel.curves_csv(trial).splitlines()
     assert lines[0].startswith("seed,epoch,train_loss")
     assert len(lines) == 1 + 2  # two epochs under one seed
+
+
+def test_a_child_of_one_trial_twice_is_shown(opened: Opener, copied: Path) -> None:
+    with closing(sqlite3.connect(copied)) as base, base:
+        base.execute("UPDATE trials SET parents = '[0, 0]' WHERE number = 3")
+    app = opened("activation", copied, study="confirmed", trial="3")
+    assert "trial 0" in said(app) or any("trial 0" in button.label for button in app.button)

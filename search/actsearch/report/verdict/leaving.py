@@ -13,8 +13,8 @@ from actsearch.report.verdict.looks import MIN_SEEDS, Numbers
 
 __all__ = ["list_leaving"]
 
-# chance at which it is given up that a candidate is better than it looks
-_UNLIKELY = 0.1
+# chances at which it is given up that a candidate will be better than the baseline, and that it is the best
+_UNLIKELY, _TRAILS = 0.1, 0.02
 # degrees of freedom that the variance of all candidates counts as, beside a candidate's own
 _SHARED = 4
 _MOST = {4: 3, 8: 2}
@@ -38,12 +38,13 @@ def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[in
     means = {key: float(own.mean()) for key, own in gains.items()}
     leader = max(means, key=lambda key: means[key])
     shared = statistics.median(float(own.var(ddof=1)) for own in gains.values())
-    last, z = test.looks[-1], -float(special.ndtri(_UNLIKELY))
+    last = test.looks[-1]
 
-    def bound(values: Numbers) -> tuple[float, float]:
-        """What a mean may at most be, and the standard deviation of a seed."""
+    def bound(values: Numbers, chance: float) -> tuple[float, float]:
+        """What a mean exceeds with so small a chance, and the standard deviation of a seed."""
         own = float(values.var(ddof=1)) * (count - 1)
         deviation = math.sqrt((own + _SHARED * shared) / (count - 1 + _SHARED))
+        z = -float(special.ndtri(chance))
         return float(values.mean()) + z * deviation / math.sqrt(count), deviation
 
     leaving = set()
@@ -54,9 +55,9 @@ def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[in
         if key == leader:
             if count < MIN_SEEDS or test.min_effect is not None:
                 continue
-        elif bound(gain - gains[leader])[0] < 0:
+        elif bound(gain - gains[leader], _TRAILS)[0] < 0:
             leaving.add(key)
-        most, deviation = bound(gain)
+        most, deviation = bound(gain, _UNLIKELY)
         if most < test.critical(last) * deviation / math.sqrt(last):
             leaving.add(key)
     most = min((most for seeds, most in _MOST.items() if count >= seeds), default=len(gains))
