@@ -44,7 +44,7 @@ OTHERS = (
     "gelu", "silu", "sin", "tanh", "elu", "sin(3*x)", "x*tanh(x)", "leaky_relu", "mish", "square(relu(x))",
     "softplus", "abs(x)",
 )  # fmt: skip
-SEEDS = 120
+SEEDS = 80
 BEFORE = 10  # seeds of the verdict that was before
 FINALISTS = 5
 _CLEAR = 0.003  # of a true difference, for a wrong word to count
