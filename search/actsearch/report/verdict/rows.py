@@ -13,13 +13,8 @@ from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
 from actsearch.report.verdict.recipe import Recipe, read_settings
-from actsearch.report.verdict.table import (
-    WIDEST,
-    draw_table,
-    format_signed,
-    format_value,
-    shorten,
-)
+from actsearch.report.verdict.table import draw_table, format_value
+from actsearch.report.verdict.words import describe_row, describe_verdict
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
@@ -218,78 +213,7 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """What to do, in plain words, and what to keep in mind."""
-        text = self._all_equal() or self._decision()
-        if ended := self._grid_ends():
-            text += f" {ended}"
-        if self.kept_weights is not None:
-            text += f" {self.kept_weights.sentence}"
-        for shared in self.shared_rows:
-            text += f" {shared.sentence}"
-        if self.validation_only:
-            text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
-        return text
-
-    def _all_equal(self) -> str:
-        scores = {value for row in (self.baseline, *self.rows) for value in row.values}
-        if not self.rows or len(scores) != 1:
-            return ""
-        value = format_value(scores.pop())
-        return (
-            f"Undecided: with {self.baseline.label} and every candidate the {self.metric} is {value} under every "
-            "seed, and tells nothing apart: it is constant or cannot get better on these rows."
-        )
-
-    def _decision(self) -> str:
-        base = self.baseline.label
-        if self.cut and self.winner is self.baseline:
-            text = f"Undecided: {self.cut} ended the race after {self.seeds} seeds"
-            if self.seeds >= MIN_SEEDS:
-                text += f"; differences above {format_value(self.visible_difference)} would have shown in 4 of 5 cases"
-            return f"{text}. Confirm again with more, and it goes on from there."
-        if self.seeds < MIN_SEEDS:
-            return f"Undecided: {self.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
-        if self.baseline.is_at_grid_end:
-            return f"Undecided: {base} was not compared at its best learning rate."
-        if self.winner is not self.baseline:
-            row = self.winner
-            text = (
-                f"Use {row.label}{self._training(row)}: its {self.metric} is {format_value(abs(row.difference))} "
-                f"{'higher' if row.difference > 0 else 'lower'} than with {base} "
-                f"(95 % interval {format_value(row.low)} to {format_value(row.high)})."
-            )
-            against = self.versus_catalog
-            if against is not None and against.verdict not in ("better", "too few seeds"):
-                text += (
-                    f" It is {against.verdict} from the catalog's {against.label}, which is simpler."
-                    if against.verdict == "not distinguishable"
-                    else f" Against the catalog's {against.label} it is {against.verdict}."
-                )
-            return text
-        equal = [row.label for row in self.rows if row.verdict == "equivalent"]
-        if equal and self.min_effect is not None:
-            are = "is" if len(equal) == 1 else "are"
-            text = (
-                f"Keep {base}{self._training(self.baseline)}: {', '.join(equal)} {are} equivalent"
-            )
-            text += f" to within {format_value(self.min_effect)}"
-            open_words = ("not distinguishable", "left early")
-            unclear = [row.label for row in self.rows if row.verdict in open_words]
-            return text + (
-                f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
-            )
-        return (
-            f"Keep {base}{self._training(self.baseline)}: nothing beat it; "
-            f"differences above {format_value(self.visible_difference)} would have shown in 4 of 5 cases."
-        )
-
-    @staticmethod
-    def _training(row: VerdictRow) -> str:
-        """At which rate it won: at another one the difference may be another."""
-        if row.learning_rate is None:
-            return ""
-        rates = sorted(set(row.learning_rates))
-        more = f" (median of {rates[0]:.2g} to {rates[-1]:.2g} by seed)" if len(rates) > 1 else ""
-        return f", trained with lr {row.learning_rate:.2g}{more}"
+        return describe_verdict(self)
 
     def recipe(self, row: VerdictRow | None = None) -> Recipe:
         """What to set to get the result of a line; ``acs.to_python(verdict)`` writes it as code.
@@ -305,38 +229,13 @@ class Verdict:
             settings = replace(settings, gain=None)
         return Recipe(row.label, row.learning_rate, row.learning_rates, settings)
 
-    def _grid_ends(self) -> str:
-        """Which rows were not tuned to their best, and what to do."""
-        ended = [row for row in (self.baseline, *self.rows) if row.is_at_grid_end]
-        if not ended:
-            return ""
-        rates = " and ".join(
-            f"{shorten(row.label, WIDEST)} (median {row.learning_rate:.2g})" for row in ended
-        )
-        return (
-            f"The best learning rate of {rates} is the last one that was tried, and a "
-            "better one may lie beyond: give the Task an lr near it, or more epochs, and confirm again."
-        )
-
     def row(self, number: int) -> VerdictRow | None:
         """The line of a trial, by its number; None if it was not compared."""
         return next((row for row in self.rows if row.number == number), None)
 
     def remark(self, row: VerdictRow) -> str:
         """One plain sentence on one line of the verdict."""
-        data = "validation data" if self.validation_only else "test data"
-        if row.verdict == "baseline":
-            return f"The baseline: {self.metric} {format_value(row.mean)} on {data}, {self.seeds} seeds."
-        if row.verdict == "left early":
-            return (
-                f"Left the race after {len(row.values)} seeds: by then others looked as good or better, or it had "
-                f"hardly a chance to become better than {self.baseline.label} by seed {self.most_seeds}."
-            )
-        return (
-            f"Compared with {self.baseline.label} on {data}, {len(row.values)} paired seeds: {row.verdict}, "
-            f"{self.metric} {format_signed(row.difference)} "
-            f"(95 % interval {format_signed(row.low)} to {format_signed(row.high)})."
-        )
+        return describe_row(self, row)
 
     def __str__(self) -> str:
         lines = [self._heading(), draw_table(self), self._power(), self.sentence]
