@@ -15,7 +15,9 @@ worse or worse that is better; and how often the mirror images of the baseline, 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,9 @@ from actsearch.study.race import Race
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
+from setups.small_tasks import Convolutions, mlp  # noqa: E402
+
 Numbers = npt.NDArray[np.float64]
 
 STEPS = (-2, -1, 0, 1, 2)
@@ -52,23 +57,6 @@ _FIRST_SEED = 10_000
 
 
 # scores
-
-
-class Convolutions(nn.Module):
-    """Two convolutions with batch normalisation, over images of 8 x 8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Flatten(), nn.Linear(64, 10),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits; (B, 10)."""
-        logits: Tensor = self.layers(x.reshape(-1, 1, 8, 8))
-        return logits
 
 
 class Attention(nn.Module):
@@ -92,14 +80,8 @@ class Attention(nn.Module):
         return logits
 
 
-def _mlp() -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
-    )
-
-
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], float, int]] = {
-    "mlp": (_mlp, 3e-3, 12),
+    "mlp": (functools.partial(mlp, 64, 64, 64, 10), 3e-3, 12),
     "cnn": (Convolutions, 1e-2, 4),
     "attention": (Attention, 5e-3, 8),
 }
