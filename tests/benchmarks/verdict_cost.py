@@ -101,14 +101,14 @@ def make_task(name: str) -> acs.Task:
     )  # fmt: skip
 
 
-def fill(path: Path) -> dict[str, Numbers]:
+def fill(path: Path, networks: Sequence[str]) -> dict[str, Numbers]:
     """Scores by network, (activations, steps, seeds, 2): on validation and on test data; NaN for what diverged."""
     known: dict[str, Numbers] = {}
     if path.exists():
         with np.load(path) as stored:
             known = {name: stored[name] for name in stored.files}
     names = (*BASELINE, *OTHERS)
-    for network in NETWORKS:
+    for network in networks:
         task = make_task(network)
         subject, lr = make_subject(task), NETWORKS[network][1]
         empty = np.full((len(names), len(STEPS), SEEDS, 2), np.inf)
@@ -136,7 +136,7 @@ def fill(path: Path) -> dict[str, Numbers]:
             np.savez(path, **cast(Any, known))
             print(f"\r{network}: {len(missing)} trainings left   ", end="", flush=True)
         print()
-    return known
+    return {network: known[network] for network in networks}
 
 
 # verdicts
@@ -288,9 +288,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scores", type=Path, help="a file for the scores, .npz")
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    for network, scores in fill(given.scores).items():
+    for network, scores in fill(given.scores, given.networks).items():
         print(network)
         compare(scores, given.rounds)
 
