@@ -103,13 +103,24 @@ class Bayesian(BySite):
         return self.draw(history, n, context)
 
     def draw(
-        self, history: Sequence[TrialRecord], n: int, context: Context
+        self,
+        history: Sequence[TrialRecord],
+        n: int,
+        context: Context,
+        seed: int | None = None,
     ) -> list[CandidateRecord]:
-        """Shared candidates from the model of what was good so far, whatever was tried first."""
+        """Shared candidates from the model of what was good so far, whatever was tried first.
+
+        Args:
+            history: trials from which to learn.
+            n: how many.
+            context: of the study.
+            seed: of the draws; None for that of the proposal after this history.
+        """
         proposed = _rows(history)
         with silence("optuna", optuna.exceptions.ExperimentalWarning):
             names = _choices(proposed, context)
-            study = self._study(history, context, names, SiteGroups.shared())
+            study = self._study(history, context, names, SiteGroups.shared(), seed)
             return [self._ask(study, names, proposed) for _ in range(n)]
 
     def _missing(self, history: Sequence[TrialRecord], context: Context) -> list[CandidateRecord]:
@@ -146,6 +157,7 @@ class Bayesian(BySite):
         context: Context,
         names: Sequence[str],
         groups: SiteGroups,
+        seed: int | None = None,
     ) -> optuna.Study:
         """An Optuna study in memory, filled from the history.
 
@@ -154,6 +166,7 @@ class Bayesian(BySite):
             context: of the study.
             names: what is chosen from.
             groups: each has parameters of its own.
+            seed: of the sampler; None for that of the proposal.
         """
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=0,
@@ -161,7 +174,7 @@ class Bayesian(BySite):
             multivariate=False,  # with a condition on the choice, each parameter has its own history
             group=False,
             constant_liar=True,  # proposals of one batch keep away from each other
-            seed=context.proposal_seed(history),
+            seed=context.proposal_seed(history) if seed is None else seed,
         )
         study = optuna.create_study(
             directions=[

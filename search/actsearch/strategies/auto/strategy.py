@@ -39,9 +39,10 @@ from actsearch.strategies.surrogate import benchmark_prior, fit_process, weigh_e
 __all__ = ["Auto"]
 
 _ATTEMPTS = 60  # at one child that is new and keeps the rules
-_MORE = 2  # times as many promising functions as are wanted: of some only their identity says that they are not new
+_SPARE = 4  # promising functions besides those that are wanted: of some only their identity says that they are not new
 
 _TUNED = 3  # settings that TPE proposes, each of which takes it longer than all else together
+_LATEST = 1_000  # trials that TPE is told of: of a long history it takes longer than all else
 _EARLY = 24  # trials up to which batches are small
 _CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
@@ -132,7 +133,9 @@ class Auto(BySite):
             if has_only_begun(history):
                 add_first(batch, n, context, breeding.pset, genetic.start)
                 return batch.accepted
-            tuned = Bayesian().draw(history, _TUNED, context)
+            tuned = Bayesian().draw(
+                history[-_LATEST:], _TUNED, context, context.proposal_seed(history)
+            )
             prior = weigh_earlier(
                 benchmark_prior(known.table) if known else None,
                 members, estimate_noise(history), context,
@@ -143,7 +146,7 @@ class Auto(BySite):
                 sign = 1.0 if context.direction == "maximize" else -1.0
                 weights = pool.weights(count_credits(members, history, sign))
                 wanted = n - int(n / _CHANCE + random.random())
-                for place in process.choose(pool.features, _MORE * n, weights, pool.turns()):
+                for place in process.choose(pool.features, n + _SPARE, weights, pool.turns()):
                     if len(batch.accepted) == wanted:
                         break
                     batch.add(functools.partial(pool.make, place), 1)

@@ -19,7 +19,7 @@ from actsearch.strategies.surrogate.process import Process
 
 __all__ = ["fit_process", "has_parameters"]
 
-_HISTORY = 120  # trials that are looked at: the cost grows with their cube
+_HISTORY = 80  # trials that are looked at: the cost grows with their cube
 _FEWEST = 4  # of which something can be learned
 
 
