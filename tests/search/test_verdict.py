@@ -474,6 +474,17 @@ def test_the_smallest_visible_difference_is_always_printed() -> None:
     assert f"{found.visible_difference:.4f}" in str(found)
 
 
+def test_one_finalist_that_varies_widely_does_not_hide_what_shows_of_the_others() -> None:
+    base = scores(0.9)
+    others = [
+        measured(name, scores(0.9, stream=place))
+        for place, name in enumerate(("sin", "tanh", "elu"), 1)
+    ]
+    calm = verdict(base, *others)
+    wild = verdict(base, *others[:2], measured("elu", scores(0.9, 10, 0.5, stream=3)))
+    assert wild.visible_difference < 2 * calm.visible_difference
+
+
 def test_identical_differences_on_few_seeds_convince_nobody_after_many_looks() -> None:
     base = np.full(8, 0.5)
     found = verdict(base, measured("tanh", base + 0.25), earlier_comparisons=9)

@@ -43,54 +43,14 @@ def make_page(
         verdicts: with their time, oldest first.
     """
     page = _Page()
-    when, verdict = verdicts[-1] if verdicts else (None, None)
+    verdict = verdicts[-1][1] if verdicts else None
     metric = verdict.metric if verdict is not None else _metric(study)
     page.add(f"<h1>{_escape(study.name)}</h1>")
     page.paragraph(_introduce(study, metric))
-    page.heading("Verdict")
-    if verdict is None or when is None:
-        page.paragraph(
-            "There is none: the best of many noisy values is optimistic, and study.confirm(task) says what holds."
-        )
-    else:
-        page.add(f'<p class="sentence">{_escape(verdict.sentence)}</p>')
-        page.draw(draw_intervals(verdict))
-        page.text(draw_table(verdict))
-        page.paragraph(
-            f"Made on {_moment(when)} from {verdict.trainings} trainings: {verdict.spent}, intervals of 95 % that hold "
-            f"for {verdict.counted} made on these data."
-        )
-        page.heading("How to use it")
-        page.paragraph(str(verdict.recipe()))
-        page.text(_code(verdict))
+    _write_verdict(page, verdicts)
     shown = _shown(trials, verdict, study.direction)
-    page.heading("Functions")
-    page.draw(draw_functions({trial.candidate.label: trial.candidate for trial in shown.values()}))
-    page.table(
-        ("trial", "activation", "formula"),
-        [
-            (trial.number, shorten(trial.candidate.label, _LABEL), formula)
-            for trial in shown.values()
-            for formula in dict.fromkeys(
-                item.formula for item in trial.candidate.activations.values()
-            )
-        ],
-    )
-    page.heading("Search")
-    page.draw(draw_search(trials, metric, study.direction))
-    baselines = [(UNCHANGED, trial) for trial in trials if trial.candidate.is_baseline]
-    page.draw(draw_curves(dict([*baselines[:1], *shown.items()]), metric))
-    ranked = leaderboard(trials, study.direction)[:_TOP]
-    page.table(
-        ("trial", f"{metric}, validation (optimistic)", "activation", "made by"),
-        [
-            (
-                trial.number, format_value(trial.value or 0.0), shorten(trial.candidate.label, _LABEL),
-                trial.candidate.operation,
-            )
-            for trial in ranked
-        ],
-    )  # fmt: skip
+    _write_functions(page, shown)
+    _write_search(page, study, trials, shown, metric)
     page.heading("What was spent")
     page.table(("what", "how much"), _spent(trials, verdicts))
     if len(verdicts) > 1:
@@ -103,6 +63,64 @@ def make_page(
     page.paragraph("The same seed makes the same trials, with the same versions on one machine.")
     page.table(("setting", "value"), _settings(study))
     return page.finish(f"{study.name}: report of actsearch")
+
+
+def _write_verdict(page: _Page, verdicts: Sequence[tuple[datetime, Verdict]]) -> None:
+    page.heading("Verdict")
+    if not verdicts:
+        page.paragraph(
+            "There is none: the best of many noisy values is optimistic, and study.confirm(task) says what holds."
+        )
+        return
+    when, verdict = verdicts[-1]
+    page.add(f'<p class="sentence">{_escape(verdict.sentence)}</p>')
+    page.draw(draw_intervals(verdict))
+    page.text(draw_table(verdict))
+    page.paragraph(
+        f"Made on {_moment(when)} from {verdict.trainings} trainings: {verdict.spent}, intervals of 95 % that hold for "
+        f"{verdict.counted} made on these data."
+    )
+    page.heading("How to use it")
+    page.paragraph(str(verdict.recipe()))
+    page.text(_code(verdict))
+
+
+def _write_functions(page: _Page, shown: Mapping[str, TrialRecord]) -> None:
+    page.heading("Functions")
+    page.draw(draw_functions({label: trial.candidate for label, trial in shown.items()}))
+    page.table(
+        ("trial", "activation", "formula"),
+        [
+            (trial.number, shorten(label, _LABEL), formula)
+            for label, trial in shown.items()
+            for formula in dict.fromkeys(
+                item.formula for item in trial.candidate.activations.values()
+            )
+        ],
+    )
+
+
+def _write_search(
+    page: _Page,
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    shown: Mapping[str, TrialRecord],
+    metric: str,
+) -> None:
+    page.heading("Search")
+    page.draw(draw_search(trials, metric, study.direction))
+    baselines = [(UNCHANGED, trial) for trial in trials if trial.candidate.is_baseline]
+    page.draw(draw_curves(dict([*baselines[:1], *shown.items()]), metric))
+    page.table(
+        ("trial", f"{metric}, validation (optimistic)", "activation", "made by"),
+        [
+            (
+                trial.number, format_value(trial.value or 0.0), shorten(trial.candidate.label, _LABEL),
+                trial.candidate.operation,
+            )
+            for trial in leaderboard(trials, study.direction)[:_TOP]
+        ],
+    )  # fmt: skip
 
 
 class _Page:

@@ -275,13 +275,14 @@ def _without_interval(row: VerdictRow, count: int) -> VerdictRow:
 
 
 def _deviation(rows: Sequence[VerdictRow], base: Numbers) -> float:
-    """Standard deviation of a paired difference, pooled over the rows with most seeds: two tell next to nothing."""
+    """Standard deviation of a paired difference, the median over rows with enough seeds: two tell next to nothing, and
+    one finalist that varies widely nothing of the others.
+    """
     enough = min(MIN_SEEDS, max(len(row.values) for row in rows))
     differences = [
         np.array(row.values) - base[: len(row.values)] for row in rows if len(row.values) >= enough
     ]
-    squares = sum(float(((own - own.mean()) ** 2).sum()) for own in differences)
-    return math.sqrt(squares / sum(len(own) - 1 for own in differences))
+    return float(np.median([own.std(ddof=1) for own in differences]))
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:
