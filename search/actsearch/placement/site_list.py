@@ -10,6 +10,7 @@ from typing import Literal
 from torch import fx, nn
 
 from actsearch.activations import Activation, count_pieces
+from actsearch.html_parts import fragment, paragraph, table
 from actsearch.placement.chains import Replay
 from actsearch.placement.elementwise import lies_between_0_and_1
 from actsearch.placement.function_module import FunctionModule
@@ -70,7 +71,7 @@ class Site:
 
 
 class Sites(list[Site]):
-    """The activations of a model in order of depth; ``print`` shows them as a table.
+    """The activations of a model in order of depth; ``print`` shows them as a table, and so does a notebook.
 
     Attributes:
         how: how functions were looked for: "traced" by torch.fx, "run" on the sample, or "listed": only what modules
@@ -84,9 +85,17 @@ class Sites(list[Site]):
         self.notes = notes
 
     def __str__(self) -> str:
-        rows = [("path", "kind", "type", "role")]
-        rows += [(site.path, site.kind, site.type, site.role) for site in self]
-        lines = align_columns(rows)
+        lines = align_columns([_COLUMNS, *map(_cells, self)])
+        return "\n".join([*lines, self._summary(), *self.notes])
+
+    def _repr_html_(self) -> str:
+        def parts() -> list[str]:
+            sites = [table(_COLUMNS, map(_cells, self), styled=True)] if self else []
+            return [*sites, *map(paragraph, (self._summary(), *self.notes))]
+
+        return fragment(parts, "this list of sites")
+
+    def _summary(self) -> str:
         roles = ", ".join(
             f"{count} {role}"
             for role in ("hidden", "gate", "output")
@@ -95,8 +104,14 @@ class Sites(list[Site]):
         listed = "listed as modules and attributes"
         how = {"traced": "traced by torch.fx", "run": "seen running", "listed": listed}[self.how]
         number = f"{len(self)} site{'' if len(self) == 1 else 's'}"
-        lines.append(f"{number} ({roles or 'none'}), {how}")
-        return "\n".join([*lines, *self.notes])
+        return f"{number} ({roles or 'none'}), {how}"
+
+
+_COLUMNS = ("path", "kind", "type", "role")
+
+
+def _cells(site: Site) -> tuple[str, str, str, str]:
+    return site.path, site.kind, site.type, site.role
 
 
 def list_sites(model: nn.Module, discovery: Discovery) -> Sites:

@@ -22,6 +22,7 @@ __all__ = [
     "curve_frame",
     "escape_csv_formula",
     "leaderboard",
+    "metric_name",
     "no_complete_trial",
     "objective_names",
     "pareto_front",
@@ -111,6 +112,13 @@ def objective_names(study: StudyRecord) -> tuple[str, ...]:
     if len(study.directions) < 2:
         return ()
     return study.objectives or tuple(map(str, range(len(study.directions))))
+
+
+def metric_name(study: StudyRecord) -> str:
+    """What ``value`` of its trials is; "value" for an objective of the user's own."""
+    if names := objective_names(study):
+        return names[0]
+    return str((study.task or {}).get("metric", "value"))
 
 
 _BREAKS = ("\t", "\r", "\n")

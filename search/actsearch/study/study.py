@@ -8,23 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from torch import nn
 
-from actsearch.activations import Activation
 from actsearch.checks import check_one_of
-from actsearch.errors import ActivationError, StudyError
-from actsearch.evaluation import Candidate, Objective
+from actsearch.errors import StudyError
+from actsearch.evaluation import Objective
 from actsearch.execution import Executor
 from actsearch.export.page import make_page
 from actsearch.halving import SuccessiveHalving
-from actsearch.records import (
-    BASELINE,
-    CandidateRecord,
-    Diagnostics,
-    StudyRecord,
-    TrialRecord,
-    TrialState,
-)
+from actsearch.records import Diagnostics, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
     Pruning,
     Verdict,
@@ -40,17 +31,17 @@ from actsearch.report import (
     summarize_pruning,
     trials_frame,
 )
+from actsearch.report.notebook import show_study
 from actsearch.report.optuna_view import optuna_study
 from actsearch.report.writing import write_file
 from actsearch.storage import Storage
-from actsearch.study.baseline import ATTRIBUTE, UNCHANGED
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver
+from actsearch.study.enqueued import make_enqueued
 from actsearch.study.limits import Limits
 from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
 from actsearch.study.turn import only_one
-from actsearch.task.objectives import MEASURED
 
 if TYPE_CHECKING:
     import optuna
@@ -266,32 +257,11 @@ class Study:
             FormulaError, ActivationError: it is not a valid activation.
             SpaceError: a mapping names other sites than the study's groups.
         """
-        own = self._enqueued(candidate, hyperparameters)
+        own = make_enqueued(candidate, hyperparameters, self._record)
         if not own.is_baseline and (known := known_groups(self._read_again())) is not None:
             own = known.groups.normalize(own)
         trial = TrialRecord(-1, TrialState.WAITING, own)
         return self._storage.add_trials(self._record.id, [trial], None)[0].number
-
-    def _enqueued(self, candidate: Any, hyperparameters: Mapping[str, Any]) -> CandidateRecord:
-        if candidate is None or candidate == BASELINE:
-            if hyperparameters:
-                raise StudyError(
-                    f"the model unchanged takes no {', '.join(hyperparameters)}: enqueue 'baseline' alone"
-                )
-            if measured := [name for name in self._record.objectives if name in MEASURED]:
-                raise StudyError(
-                    f"the model unchanged has no {' and '.join(measured)}, which are measured on what is placed: "
-                    "enqueue an activation, such as the one that your model has"
-                )
-            name = self._record.user_attrs.get(ATTRIBUTE)
-            return CandidateRecord.baseline(name if isinstance(name, str) else UNCHANGED)
-        if isinstance(candidate, nn.Module) and not isinstance(candidate, Activation):
-            raise ActivationError(
-                f"a module ({type(candidate).__name__}) cannot be enqueued: give a name of the catalog or a formula, "
-                "or 'baseline' for the model that the Task has"
-            )
-        record = Candidate.of(candidate, **hyperparameters).record
-        return CandidateRecord(record.activations, "user")
 
     def confirm(
         self,
@@ -399,3 +369,8 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study({self.study_name!r}, {self._storage.database.url})"
+
+    def _repr_html_(self) -> str:
+        return show_study(
+            self._record, lambda: (self._read_again(), self._trials(), self.verdicts)
+        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from actsearch.evaluation import Candidate
 from actsearch.records import Diagnostics, TrialRecord, TrialState, say_pass
 from actsearch.report import ChosenRate, Verdict, curve_frame, unexplained_of
+from actsearch.report.notebook import show_trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,3 +146,6 @@ class Trial:
         unexplained = unexplained_of(self.record)
         near = "" if unexplained is None else f", {unexplained:.1e} of its curve unexplained"
         return f"Trial({self.number}, {self.state.name}{value}, {self.candidate}{near})"
+
+    def _repr_html_(self) -> str:
+        return show_trial(self.record, self.verdict, self.chosen_rate, lambda: self.curve)

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from actsearch.checks import short_repr
+from actsearch.html_parts import fragment, paragraph, table
 
-__all__ = ["summarize"]
+__all__ = ["summarize", "summarize_html"]
 
 _ALWAYS = frozenset(("model", "train", "valid", "loss", "metric", "epochs", "lr"))
 _MOST_PARTS = 4  # of a tuple or mapping
@@ -20,12 +21,30 @@ _MOST_PARTS = 4  # of a tuple or mapping
 
 def summarize(task: Any) -> str:
     """Its model, data, loss, metric, epochs and learning rate, and what else differs from the defaults."""
-    shown = [
-        f"{field.name}={_short(getattr(task, field.name))}"
+    shown = ", ".join(f"{name}={text}" for name, text in _settings(task))
+    return f"{type(task).__name__}({shown})"
+
+
+def summarize_html(task: Any) -> str:
+    """The same as a table for a notebook."""
+
+    def parts() -> list[str]:
+        heading = (
+            type(task).__name__ if task.name is None else f"{type(task).__name__} {task.name}"
+        )
+        rows = [row for row in _settings(task) if row[0] != "name"]
+        return [paragraph(heading, strong=True), table((), rows, styled=True)]
+
+    return fragment(parts, "this task")
+
+
+def _settings(task: Any) -> list[tuple[str, str]]:
+    """Names and short texts of what always says what is trained, and of what differs from the defaults."""
+    return [
+        (field.name, _short(getattr(task, field.name)))
         for field in dataclasses.fields(task)
         if field.name in _ALWAYS or not _is_default(getattr(task, field.name), field.default)
     ]
-    return f"{type(task).__name__}({', '.join(shown)})"
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -36,7 +36,7 @@ from actsearch.task.metrics import (
     resolve_metric,
 )
 from actsearch.task.objectives import MEASURED, check_objectives, default_direction
-from actsearch.task.summary import summarize
+from actsearch.task.summary import summarize, summarize_html
 
 __all__ = ["SCHEDULES", "Task"]
 
@@ -155,6 +155,9 @@ class Task:
 
     def __repr__(self) -> str:
         return summarize(self)
+
+    def _repr_html_(self) -> str:
+        return summarize_html(self)
 
     def __post_init__(self) -> None:
         """Refuse at the door what would fail in the loop."""

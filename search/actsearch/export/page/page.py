@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,8 +18,9 @@ from actsearch.export.page.figures import (
     draw_search,
 )
 from actsearch.export.python_code import to_python
+from actsearch.html_parts import escape, paragraph, preformatted, table
 from actsearch.records import StudyRecord, TrialRecord, TrialState
-from actsearch.report import Verdict, chosen_rate, leaderboard, objective_names
+from actsearch.report import Verdict, chosen_rate, leaderboard, metric_name
 from actsearch.report.verdict.table import draw_table, format_value, shorten
 
 __all__ = ["make_page"]
@@ -44,8 +44,8 @@ def make_page(
     """
     page = _Page()
     verdict = verdicts[-1][1] if verdicts else None
-    metric = verdict.metric if verdict is not None else _metric(study)
-    page.add(f"<h1>{_escape(study.name)}</h1>")
+    metric = verdict.metric if verdict is not None else metric_name(study)
+    page.add(f"<h1>{escape(study.name)}</h1>")
     page.paragraph(_introduce(study, metric))
     _write_verdict(page, verdicts)
     shown = _shown(trials, verdict, study.direction)
@@ -73,7 +73,7 @@ def _write_verdict(page: _Page, verdicts: Sequence[tuple[datetime, Verdict]]) ->
         )
         return
     when, verdict = verdicts[-1]
-    page.add(f'<p class="sentence">{_escape(verdict.sentence)}</p>')
+    page.add(f'<p class="sentence">{escape(verdict.sentence)}</p>')
     page.draw(draw_intervals(verdict))
     page.text(draw_table(verdict))
     page.paragraph(
@@ -136,29 +136,26 @@ class _Page:
 
     def heading(self, text: str) -> None:
         """Of a section."""
-        self.add(f"<h2>{_escape(text)}</h2>")
+        self.add(f"<h2>{escape(text)}</h2>")
 
     def paragraph(self, text: str) -> None:
         """A text."""
-        self.add(f"<p>{_escape(text)}</p>")
+        self.add(paragraph(text))
 
     def text(self, text: str) -> None:
         """With its spaces and lines."""
-        self.add(f"<pre>{_escape(text)}</pre>")
+        self.add(preformatted(text))
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Rows of cells."""
-        lines = ["".join(f"<td>{_escape(cell)}</td>" for cell in row) for row in rows]
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        top = "".join(f"<th>{_escape(cell)}</th>" for cell in head)
-        self.add(f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>')
+        self.add(f'<div class="wide">{table(head, rows)}</div>')
 
     def draw(self, figure: go.Figure | None) -> None:
         """A figure; the first brings plotly's code with it."""
         if figure is None:
             return
         for trace in figure.data:
-            trace.name = _escape(trace.name or "")  # plotly reads some tags in texts
+            trace.name = escape(trace.name or "")  # plotly reads some tags in texts
         self.add(
             figure.to_html(
                 full_html=False,
@@ -171,7 +168,7 @@ class _Page:
     def finish(self, title: str) -> str:
         """The whole page."""
         return (
-            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escape(title)}</title>'
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<style>{_STYLE}</style></head><body>\n"
             + "\n".join(self._parts)
@@ -191,18 +188,8 @@ td { overflow-wrap: anywhere; } td:first-child { white-space: nowrap; }
 """
 
 
-def _escape(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _moment(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _metric(study: StudyRecord) -> str:
-    if names := objective_names(study):
-        return names[0]
-    return str((study.task or {}).get("metric", "value"))
 
 
 def _introduce(study: StudyRecord, metric: str) -> str:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from actsearch.errors import ActivationError, StorageError
+from actsearch.html_parts import fragment, paragraph, table
 from actsearch.records import ActivationRecord, CandidateRecord, TrainingSettings
 from actsearch.report.json_values import to_json_data
 from actsearch.report.verdict import stored
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
 from actsearch.report.verdict.recipe import Recipe, read_settings
-from actsearch.report.verdict.table import draw_table, format_value
+from actsearch.report.verdict.table import draw_table, format_value, table_cells
 from actsearch.report.verdict.words import describe_row, describe_verdict
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
@@ -240,6 +241,18 @@ class Verdict:
     def __str__(self) -> str:
         lines = [self._heading(), draw_table(self), self._power(), self.sentence]
         return "\n".join(filter(None, lines))
+
+    def _repr_html_(self) -> str:
+        return fragment(self._parts, "this verdict")
+
+    def _parts(self) -> list[str]:
+        """The same for a notebook."""
+        head, *rows = table_cells(self)
+        numbers = range(1, len(head) - 1)
+        parts = [paragraph(self._heading()), table(head, rows, right=numbers, styled=True)]
+        if power := self._power():
+            parts.append(paragraph(power))
+        return [*parts, paragraph(self.sentence, strong=True)]
 
     @property
     def spent(self) -> str:

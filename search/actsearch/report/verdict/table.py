@@ -12,7 +12,7 @@ from actsearch.text_table import align_columns
 if TYPE_CHECKING:
     from actsearch.report.verdict.rows import Verdict, VerdictRow
 
-__all__ = ["WIDEST", "draw_table", "format_signed", "format_value", "shorten"]
+__all__ = ["WIDEST", "draw_table", "table_cells", "format_signed", "format_value", "shorten"]
 
 _WIDTH = 48  # of the label of an activation
 WIDEST = 120  # of several, whose labels often begin alike
@@ -21,6 +21,13 @@ _TINY = 5e-5  # half a unit of the fourth decimal
 
 def draw_table(verdict: Verdict) -> str:
     """The baseline, the rows, and a composed winner against the best catalog row; a line each."""
+    cells = table_cells(verdict)
+    table = align_columns(cells, right=range(1, len(cells[0]) - 1))
+    return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]])
+
+
+def table_cells(verdict: Verdict) -> list[list[str]]:
+    """The same as cells, the header first; all columns but the first and the last are numbers."""
     rows = list(verdict.rows)
     others = list(dict.fromkeys(name for row in rows for name in row.others))
     if verdict.versus_catalog is not None:
@@ -38,9 +45,7 @@ def draw_table(verdict: Verdict) -> str:
         "p",
     ]
     header = [*start, "lr", "untuned", *others, "verdict"]
-    lines = [header, *(_line(row, others, differs) for row in every)]
-    table = align_columns(lines, right=range(1, len(header) - 1))
-    return "\n".join([table[0], "-" * max(map(len, table)), *table[1:]])
+    return [header, *(_line(row, others, differs) for row in every)]
 
 
 def _line(row: VerdictRow, others: Sequence[str], differs: bool) -> list[str]:
