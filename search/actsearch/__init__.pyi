@@ -18,6 +18,15 @@ from actsearch.activations import (
 )
 from actsearch.adapters import register_hf as register_hf
 from actsearch.adapters import timm_act_layer as timm_act_layer
+from actsearch.callbacks import (
+    MLflowCallback as MLflowCallback,
+)
+from actsearch.callbacks import (
+    TensorBoardCallback as TensorBoardCallback,
+)
+from actsearch.callbacks import (
+    WandbCallback as WandbCallback,
+)
 from actsearch.errors import (
     ActivationError as ActivationError,
 )
