@@ -115,5 +115,7 @@ def _means(curve: pd.DataFrame) -> Iterator[tuple[int, Mapping[str, float]]]:
     measured = [name for name in _MEASURED if curve[name].notna().any()]
     if not measured:
         return
-    for epoch, rows in curve.groupby("epoch"):
-        yield int(str(epoch)), rows[measured].mean(skipna=False).to_dict()
+    grouped = curve.groupby("epoch")[measured]
+    means = grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
+    for epoch, row in zip(means.index.tolist(), means.to_numpy().tolist(), strict=True):
+        yield int(epoch), dict(zip(measured, row, strict=True))
