@@ -61,8 +61,8 @@ def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.setenv(name, str(tmp_path_factory.mktemp("wandb")))
         yield
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].teardown()  # ends its process
+        if (wandb := sys.modules.get("wandb")) is not None:
+            wandb.teardown()  # ends its process
 
 
 def read(name: str, folder: Path) -> dict[int, Logged]:

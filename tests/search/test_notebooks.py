@@ -124,6 +124,7 @@ def test_a_trial_has_its_formula_its_value_and_its_curve(confirmed: acs.Study) -
         assert f"{trial.value:.4f}" in shown.words
         (points,) = shown.attributes["points"]
         assert len(points.split()) == len(trial.curve) == 3
+        assert f"to {trial.value:.4f} at 3" in shown.text
     waiting = next(trial for trial in confirmed.trials if trial.state.name == "WAITING")
     assert "svg" not in read(waiting).elements
 

@@ -130,7 +130,8 @@ def _draw(curve: pd.DataFrame) -> str:
     means = curve.groupby("epoch")["valid_metric"].mean().dropna()
     pairs = zip(means.index.tolist(), means.tolist(), strict=True)
     points = [(float(epoch), mean) for epoch, mean in pairs if math.isfinite(mean)]
-    if not points:
+    if len(points) < 2:
         return ""
-    title = f"the metric on validation data, from {format_value(points[0][1])} to {format_value(points[-1][1])}"
-    return draw_line(points, title)
+    (first, begin), (last, end) = points[0], points[-1]
+    title = f"the metric on validation data, from {format_value(begin)} at {first:g} to {format_value(end)} at {last:g}"
+    return draw_line(points, title) + paragraph(title)
