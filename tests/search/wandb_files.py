@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ _IDENTITY = b":W&B"
 _BLOCK = 32768
 _HEADER = struct.Struct("<IHB")  # checksum, length, kind
 _FULL, _LAST = 1, 4
+_PATIENCE = 30  # seconds
 
 
 @dataclass
@@ -34,9 +36,14 @@ class WandbRun:
 
 
 def read_runs(folder: Path) -> list[WandbRun]:
-    """Every run under a folder, oldest first."""
-    files = sorted(folder.rglob("*.wandb"), key=lambda file: file.stat().st_mtime_ns)
-    return [_read_run(file) for file in files]
+    """Every run under a folder, each to its end: W&B's own process writes on when a run is finished."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        files = sorted(folder.rglob("*.wandb"), key=lambda file: file.parent.name)
+        runs = [_read_run(file) for file in files]
+        if all(run.exit_code is not None for run in runs) or time.monotonic() > deadline:
+            return runs
+        time.sleep(0.02)
 
 
 def _read_run(file: Path) -> WandbRun:
@@ -73,6 +80,8 @@ def _entries(data: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = _HEADER.unpack_from(data, position)
         position += _HEADER.size
+        if position + length > len(data):
+            return  # still being written
         parts += data[position : position + length]
         position += length
         if kind in (_FULL, _LAST):
