@@ -114,6 +114,9 @@ from actsearch.strategies import (
     Space as Space,
 )
 from actsearch.study import (
+    FindResult as FindResult,
+)
+from actsearch.study import (
     Study as Study,
 )
 from actsearch.study import (
@@ -124,6 +127,9 @@ from actsearch.study import (
 )
 from actsearch.study import (
     delete_study as delete_study,
+)
+from actsearch.study import (
+    find as find,
 )
 from actsearch.study import (
     load_study as load_study,

@@ -17,7 +17,7 @@ from actsearch.report import Reader, leaderboard, objective_names, pareto_front,
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_file
-from actsearch.storage import Storage, may_hold_password, redact, storage_url
+from actsearch.storage import DEFAULT_STORAGE, Storage, may_hold_password, redact, storage_url
 from actsearch.storage.redaction import escape_unprintable
 from actsearch.text_table import align_columns
 
@@ -28,7 +28,6 @@ __all__ = [
     "main",
 ]
 
-DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
 STORAGE_VARIABLE = "ACTSEARCH_STORAGE"
 """Environment variable with the storage where none is named: a password need not be typed, nor stand in ``ps``."""
 

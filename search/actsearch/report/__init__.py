@@ -13,7 +13,7 @@ from actsearch.report.diagnostics import (
     pooled_histogram,
     remarks,
 )
-from actsearch.report.learning_rate import RATE, ChosenRate, chosen_rate
+from actsearch.report.learning_rate import RATE, ChosenRate, chosen_rate, rate_trainings
 from actsearch.report.provenance import origin
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.reader import Reader, StudySummary
@@ -40,7 +40,9 @@ from actsearch.report.tables import (
 )
 from actsearch.report.twins import Twins, find_twins
 from actsearch.report.verdict import (
+    INTERRUPTED,
     LOOKS,
+    MIN_SEEDS,
     KeptWeights,
     Measured,
     PairedTest,
@@ -55,6 +57,9 @@ from actsearch.report.verdict import (
 )
 
 __all__ = [
+    "MIN_SEEDS",
+    "INTERRUPTED",
+    "rate_trainings",
     "unexplained_of",
     "pass_of",
     "names_table",

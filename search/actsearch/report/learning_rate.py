@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from actsearch.checks import is_number
+from actsearch.checks import is_integer, is_number
 
-__all__ = ["RATE", "ChosenRate", "chosen_rate"]
+__all__ = ["RATE", "ChosenRate", "chosen_rate", "rate_trainings"]
 
 RATE = "learning_rate"
 """Key of the study's user attributes: the rates that were tried, with their scores, and the one that is used.
@@ -37,3 +37,13 @@ def chosen_rate(attrs: Mapping[str, Any]) -> ChosenRate | None:
             sound = all(is_number(rate) and 0 < rate < math.inf for rate in (given, used))
             return ChosenRate(float(given), float(used)) if sound and given != used else None
     return None
+
+
+def rate_trainings(attrs: Mapping[str, Any]) -> int:
+    """How many trainings the choice took so far; of versions that did not count them, the first under each rate."""
+    if not isinstance(known := attrs.get(RATE), Mapping):
+        return 0
+    if is_integer(count := known.get("trainings")) and count >= 0:
+        return int(count)
+    tried = known.get("tried", known.get("unfinished"))
+    return len(tried) if isinstance(tried, list) else 0

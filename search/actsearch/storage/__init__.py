@@ -6,9 +6,10 @@ from actsearch.storage.overview import Overview
 from actsearch.storage.redaction import Secrets, may_hold_password, quote_name, redact
 from actsearch.storage.store import Storage
 from actsearch.storage.trial_reader import FIELDS
-from actsearch.storage.url import storage_file, storage_url
+from actsearch.storage.url import DEFAULT_STORAGE, storage_file, storage_url
 
 __all__ = [
+    "DEFAULT_STORAGE",
     "FIELDS",
     "Lease",
     "Overview",

@@ -6,6 +6,7 @@ import contextlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import exc
@@ -65,12 +66,14 @@ class Backend:
         resource: what a user gives actsearch for itself: "a file", "a database".
         immutable: whether it is opened as a snapshot that never refreshes.
         remote: whether it is reached over a connection that may break.
+        path: of its file; None where it is no file.
     """
 
     engine: Engine
     resource: str
     immutable = False
     remote = False
+    path: Path | None = None
 
     def prepare_writing(self) -> None:
         """Called once the database is known to be ours and will be written."""

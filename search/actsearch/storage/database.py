@@ -8,6 +8,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -259,6 +260,11 @@ class Database:
     def in_memory(self) -> bool:
         """Whether it lives and ends with this object."""
         return isinstance(self._backend.engine.pool, StaticPool)
+
+    @property
+    def path(self) -> Path | None:
+        """Its file; None where it is no file."""
+        return self._backend.path
 
     def close(self) -> None:
         """Give back every connection."""

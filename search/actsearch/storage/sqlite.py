@@ -67,7 +67,8 @@ class Sqlite(Backend):
             self._file = WatchedFile(locate_file(str(request.url.database), create))
             self._file.remember()
             self._file.check()
-            self.engine = self._file_engine(self._file.path)
+            self.path = self._file.path
+            self.engine = self._file_engine(self.path)
         self._listen()
 
     def _file_engine(self, path: Path) -> Engine:

@@ -15,6 +15,7 @@ from actsearch.errors import StorageError
 from actsearch.storage.redaction import escape_unprintable, is_ambiguous, may_hold_password, redact
 
 __all__ = [
+    "DEFAULT_STORAGE",
     "parse_any_url",
     "storage_file",
     "parse_url",
@@ -22,6 +23,9 @@ __all__ = [
     "sqlite_url",
     "storage_url",
 ]
+
+DEFAULT_STORAGE = "sqlite:///studies/actsearch.db"
+"""Where studies are kept that are not told where, by the command line and by ``acs.find``."""
 
 _SCHEME = re.compile(r"[\w+]+://")
 _MEMORY = ":memory:"

@@ -1,7 +1,8 @@
 """The public object: search, resume, confirm."""
 
+from actsearch.study.answer import FindResult, find
 from actsearch.study.create import create_study, delete_study, load_study
 from actsearch.study.study import Study
 from actsearch.study.trial import Trial
 
-__all__ = ["Study", "Trial", "create_study", "delete_study", "load_study"]
+__all__ = ["FindResult", "Study", "Trial", "create_study", "delete_study", "find", "load_study"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import statistics
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 from actsearch.checks import check_integer, check_number
@@ -15,6 +15,7 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
+    INTERRUPTED,
     LOOKS,
     KeptWeights,
     Measured,
@@ -25,10 +26,12 @@ from actsearch.report import (
     count_comparisons,
     objective_names,
 )
+from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.contender import Contender, identity
 from actsearch.study.finalists import choose_finalists, gather_pool
+from actsearch.study.limits import ConfirmLimits
 from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
 from actsearch.study.race import Race, Runner, forecast_race
@@ -37,9 +40,15 @@ from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
 from actsearch.study.unfinished import Unfinished, activations_json, digest
 
-__all__ = ["Confirmation"]
+__all__ = ["Confirmation", "TooEarly"]
 
 _log = logging.getLogger("actsearch")
+
+_ENOUGH = 4  # scores from which a deviation is told
+
+
+class TooEarly(StudyError):
+    """A limit, or Ctrl-C, ended a verdict before anything was compared."""
 
 
 class Confirmation:
@@ -54,21 +63,16 @@ class Confirmation:
         seeds: int | None,
         baseline: Any,
         min_effect: float | None,
-        budget: int | None = None,
-        timeout: float | None = None,
+        limits: ConfirmLimits | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         top_k = check_integer("top_k", top_k, StudyError, low=1)
         if seeds is not None:
             seeds = check_integer("seeds", seeds, StudyError, low=2)
         if min_effect is not None:
             min_effect = check_number("min_effect", min_effect, StudyError, above=0)
-        if budget is not None:
-            budget = check_integer("budget (trainings)", budget, StudyError, low=1)
-        if timeout is not None:
-            check_number("timeout (seconds)", timeout, StudyError, above=0, finite=False)
-        self._budget = budget
-        self._timeout = timeout
-        self._began = time.monotonic()
+        self._limits = limits or ConfirmLimits()
+        self._tell = tell or (lambda text: _log.info("study %s: %s", study.name, text))
         self._subject = make_subject(objective)
         self._subject.check_test()
         self._storage = storage
@@ -185,14 +189,22 @@ class Confirmation:
         test = PairedTest(
             earlier + len(comparisons), self._direction, self._looks, self._min_effect
         )
+        self._tell_power(pool, test)
         records = [item.record for item in contenders]
         is_catalog = [item.is_catalog for item in contenders]
-        limit = None if self._budget is None and self._timeout is None else self._may_train
-        race = Race(self._trainings, self._grid, records, seeds, test, is_catalog, limit)
+        limit = self._may_train if self._limits.is_set else None
+        race = Race(
+            self._trainings, self._grid, records, seeds, test, is_catalog, limit,
+            takes_interrupt=self._limits.takes_interrupt,
+        )  # fmt: skip
         runners = race.run()
+        cut = ""
+        if race.is_cut:
+            cut = INTERRUPTED if race.is_interrupted else str(self._limits)
         if not all(runner.runs for runner in runners):
-            raise StudyError(
-                f"{self._limit()} was used up before each finalist had trained twice: give more, or a smaller top_k"
+            raise TooEarly(
+                f"{cut} ended it before each finalist had trained twice: "
+                + ("call it again" if race.is_interrupted else "give more, or a smaller top_k")
             )
         measured = [
             self._measure(item, runner) for item, runner in zip(contenders, runners, strict=True)
@@ -207,7 +219,7 @@ class Confirmation:
             looks=(len(runners[0].runs),)
             if race.is_cut and len(self._looks) == 1
             else self._looks,
-            cut=self._limit() if race.is_cut else "",
+            cut=cut,
             earlier_comparisons=earlier,
             min_effect=self._min_effect,
             validation_only=any(runner.is_blind for runner in runners),
@@ -219,6 +231,28 @@ class Confirmation:
             trainings=self._trainings.count,
             settings=self._subject.settings(),
         )
+
+    def _tell_power(self, pool: Sequence[Contender], test: PairedTest) -> None:
+        """Say which difference would show, as far as it is known before the race.
+
+        A fresh score less that of the search, beside those of others under the same seeds, differs as a paired
+        difference does. The pool was chosen by the latter, and so differs a little less.
+        """
+        found = [
+            item.fresh[0].test - item.searched
+            for item in pool
+            if item.fresh and item.fresh[0].test is not None
+        ]
+        if len(found) < _ENOUGH:
+            return
+        own = self._subject.seeds
+        mean_of = own if isinstance(own, int) else len(own)
+        deviation = statistics.stdev(found) * math.sqrt(2 / (1 + 1 / mean_of))
+        if deviation > 0:
+            self._tell(
+                f"from seed to seed a difference in {self._subject.metric} varies by about {format_value(deviation)}: "
+                f"one of about {format_value(test.visible(deviation, test.looks[-1]))} would show"
+            )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
@@ -300,7 +334,7 @@ class Confirmation:
             pool: of the verdict.
             alone: of one with a single finalist.
         """
-        if self._budget is None:
+        if (budget := self._limits.budget) is None:
             return
         seeds = min(2, self._looks[-1])
 
@@ -309,29 +343,23 @@ class Confirmation:
             choice = 0 if self._names else len(candidates) + 1
             return choice + seeds * len(self._grid.first) * (finalists + 1)
 
-        if self._budget < (needed := least(self._top_k, pool)):
-            raise StudyError(
-                f"budget={self._budget} trainings are too few: to choose {self._top_k} finalists and train them "
+        if budget < (needed := least(self._top_k, pool)):
+            raise TooEarly(
+                f"budget={budget} trainings are too few: to choose {self._top_k} finalists and train them "
                 f"and the baseline under {seeds} seeds takes {needed}, with top_k=1 {least(1, alone)}; "
                 f"an answer takes more, about {self._forecast(pool)}"
             )
 
     def _may_train(self, count: int) -> bool:
         """Whether so many further trainings are within the limits."""
-        if self._budget is not None and self._trainings.count + count > self._budget:
+        budget, timeout = self._limits.budget, self._limits.timeout
+        if budget is not None and self._trainings.count + count > budget:
             return False
-        if self._timeout is None:
+        if timeout is None:
             return True
-        spent, new = time.monotonic() - self._began, max(count - self._unfinished.left, 0)
+        spent, new = self._limits.spent, max(count - self._unfinished.left, 0)
         each = spent / self._trainings.made if self._trainings.made else self._seconds
-        return spent + new * each <= self._timeout
-
-    def _limit(self) -> str:
-        if self._budget is not None and self._timeout is not None:
-            return f"the budget of {self._budget} trainings and {self._timeout:g} s"
-        if self._budget is not None:
-            return f"the budget of {self._budget} trainings"
-        return f"the timeout of {self._timeout:g} s"
+        return spent + new * each <= timeout
 
     def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""

@@ -1,16 +1,17 @@
-"""When a call of optimize ends."""
+"""When a call of optimize or confirm ends."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from actsearch.checks import check_field, check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.records import RunGoal
 
-__all__ = ["Limits"]
+__all__ = ["ConfirmLimits", "Limits"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,47 @@ class Limits:
             with contextlib.suppress(OverflowError):  # later than any date
                 until = datetime.now(UTC) + timedelta(seconds=self.timeout)
         return RunGoal("search", None if left is None else trained + left, until)
+
+
+@dataclass(frozen=True)
+class ConfirmLimits:
+    """When a verdict ends before its answer is known; see :meth:`actsearch.Study.confirm`.
+
+    Attributes:
+        budget: trainings in all, those of interrupted calls included; None for any number.
+        timeout: seconds; None for any time.
+        named: what the limit is called, where it is part of a larger one.
+        takes_interrupt: whether Ctrl-C ends it like a limit, with what is known by then, and not by an exception.
+        began: of the monotonic clock.
+    """
+
+    budget: int | None = None
+    timeout: float | None = None
+    named: str = ""
+    takes_interrupt: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        if self.budget is not None:
+            check_field(self, "budget", check_integer, StudyError, low=1)
+        if self.timeout is not None:
+            check_number("timeout (seconds)", self.timeout, StudyError, above=0, finite=False)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one."""
+        return self.budget is not None or self.timeout is not None
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
+
+    def __str__(self) -> str:
+        if self.named:
+            return self.named
+        if self.timeout is None:
+            return f"the budget of {self.budget} trainings"
+        if self.budget is None:
+            return f"the timeout of {self.timeout:g} s"
+        return f"the budget of {self.budget} trainings and {self.timeout:g} s"

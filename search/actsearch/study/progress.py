@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import weakref
 from types import TracebackType
 
@@ -10,7 +12,9 @@ from tqdm import tqdm
 
 from actsearch.records import TrialRecord
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "announce"]
+
+_log = logging.getLogger("actsearch")
 
 _shown = weakref.WeakSet["Progress"]()
 
@@ -78,3 +82,16 @@ def _abandon_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)
+
+
+def announce(text: str, shown: bool) -> None:
+    """Say a line in the log, or, where nobody reads that, on standard error between the bars.
+
+    Args:
+        text: the line.
+        shown: whether progress is shown at all.
+    """
+    if _log.isEnabledFor(logging.INFO):
+        _log.info("%s", text)
+    elif shown:
+        tqdm.write(text, file=sys.stderr)

@@ -70,7 +70,8 @@ class Race:
 
     Attributes:
         runners: the baseline, then the finalists.
-        is_cut: whether it ended since there was no time for more trainings.
+        is_cut: whether it ended since there was no time for more trainings, or by Ctrl-C.
+        is_interrupted: whether it ended by Ctrl-C.
 
     Tuned is, in each seed, the best of the learning rates that are not out of the race, by the validation score of that
     seed's own trainings: the luck of tuning is part of the paired differences.
@@ -85,6 +86,8 @@ class Race:
         test: PairedTest,
         is_catalog: Sequence[bool],
         may_train: Callable[[int], bool] | None = None,
+        *,
+        takes_interrupt: bool = False,
     ) -> None:
         """Args:
         trainings: trains.
@@ -94,6 +97,7 @@ class Race:
         test: how the finalists are compared with the baseline; with one look, all stay to the end.
         is_catalog: which of the records are catalog rows.
         may_train: whether so many further trainings are within some limit, where there is one; else the race ends.
+        takes_interrupt: whether Ctrl-C ends it likewise.
         """
         self._trainings = trainings
         self._grid = grid
@@ -102,7 +106,8 @@ class Race:
         self._sign = 1 if test.direction == "maximize" else -1
         self._catalog = [row for row, known in enumerate(is_catalog) if known and row]
         self._may_train = may_train
-        self.is_cut = False
+        self._takes_interrupt = takes_interrupt
+        self.is_cut = self.is_interrupted = False
         self._rates = RateRace(grid, len(records))
         self.runners = [
             Runner(record, [], steps)
@@ -111,6 +116,17 @@ class Race:
 
     def run(self) -> list[Runner]:
         """Until something is better, nothing can be, or the seeds are used up."""
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            if not self._takes_interrupt:
+                raise
+            self.is_cut = self.is_interrupted = True
+            for runner in self.runners:  # seeds that were begun
+                runner.runs = [run for run in runner.runs if run]
+        return self.runners
+
+    def _run(self) -> None:
         is_race = len(self._test.looks) > 1
         for count in self._rounds():
             rows = [0, *self._running()]
@@ -123,7 +139,6 @@ class Race:
                 break
             if self.is_cut:
                 break
-        return self.runners
 
     def _running(self) -> list[int]:
         """Finalists that get further seeds."""
@@ -229,7 +244,12 @@ class Race:
 
 
 def forecast_race(contenders: int, last: int, *, is_race: bool, has_rates: bool) -> int:
-    """About how many trainings: two seeds at three rates and more, then fewer rates, and of a race fewer contenders."""
+    """About how many trainings: two seeds at three rates and more, then fewer rates.
+
+    Of a race two contenders see most seeds, and the others leave (means of ``tests/benchmarks/verdict_cost.py``).
+    """
+    if is_race:
+        most, few = (23.0, 9.0) if has_rates else (13.0, 3.0)
+        return round(2 * most + max(0, contenders - 2) * few)
     early, late = (4.0, 1.5) if has_rates else (1.0, 1.0)
-    share = 0.4 if is_race else 1.0
-    return round(contenders * (min(2, last) * early + max(0, last - 2) * late * share))
+    return round(contenders * (min(2, last) * early + max(0, last - 2) * late))

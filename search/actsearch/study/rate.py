@@ -118,6 +118,7 @@ def choose_rate(
         scores |= dict(zip(wanted, found, strict=True))
         wanted = grid.outward(scores)
     best = used = grid.best(scores)
+    count = len(scores)
     if best != 0 and subject.tune_lr == "auto":
         finalists = grid.ranked(scores)[:_FINALISTS]
         steps = [0, *finalists[: finalists.index(0) if 0 in finalists else None]]
@@ -125,6 +126,7 @@ def choose_rate(
         found = train([(_rate(grid, step), seed) for step in steps for seed in fresh])
         if found is None:
             return None
+        count += len(found)
         again = [found[i : i + _FRESH_SEEDS] for i in range(0, len(found), _FRESH_SEEDS)]
         used = _choose(
             {step: [scores[step], *own] for step, own in zip(steps, again, strict=True)}, grid
@@ -133,6 +135,7 @@ def choose_rate(
         "given": grid.rate(0),
         "used": grid.rate(used),
         "tried": [[grid.rate(step), scores[step]] for step in sorted(scores)],
+        "trainings": count,
     }
     _tell(study, subject.metric, chosen, scores, used, best, grid)
     return chosen

@@ -38,7 +38,7 @@ from actsearch.storage import Storage
 from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver
 from actsearch.study.enqueued import make_enqueued
-from actsearch.study.limits import Limits
+from actsearch.study.limits import ConfirmLimits, Limits
 from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
 from actsearch.study.turn import only_one
@@ -75,6 +75,11 @@ class Study:
     def record(self) -> StudyRecord:
         """The stored settings."""
         return self._record
+
+    @property
+    def storage(self) -> Storage:
+        """Where it is kept."""
+        return self._storage
 
     @property
     def study_name(self) -> str:
@@ -304,10 +309,10 @@ class Study:
                 study, or another thread optimizes or confirms one.
             TaskError: the task has no test data.
         """
-        record = self._read_again()
         confirmation = Confirmation(
-            self._storage, record, objective, top_k, seeds, baseline, min_effect, budget, timeout
-        )
+            self._storage, self._read_again(), objective, top_k, seeds, baseline, min_effect,
+            ConfirmLimits(budget, timeout),
+        )  # fmt: skip
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)
 

@@ -8,13 +8,16 @@ from actsearch.report.verdict.compute import (
     count_comparisons,
 )
 from actsearch.report.verdict.leaving import list_leaving
-from actsearch.report.verdict.looks import LOOKS
+from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
 from actsearch.report.verdict.read import read_verdicts
 from actsearch.report.verdict.recipe import Recipe
 from actsearch.report.verdict.rows import Verdict, VerdictRow
+from actsearch.report.verdict.words import INTERRUPTED
 
 __all__ = [
+    "INTERRUPTED",
     "LOOKS",
+    "MIN_SEEDS",
     "KeptWeights",
     "Measured",
     "PairedTest",

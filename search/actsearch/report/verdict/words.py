@@ -10,7 +10,10 @@ from actsearch.report.verdict.table import WIDEST, format_signed, format_value, 
 if TYPE_CHECKING:
     from actsearch.report.verdict.rows import Verdict, VerdictRow
 
-__all__ = ["describe_row", "describe_verdict"]
+__all__ = ["INTERRUPTED", "describe_row", "describe_verdict"]
+
+INTERRUPTED = "Ctrl-C"
+"""What ended a race, where no limit did."""
 
 
 def describe_verdict(verdict: Verdict) -> str:
@@ -61,7 +64,8 @@ def _decision(verdict: Verdict) -> str:
         text = f"Undecided: {verdict.cut} ended the race after {verdict.seeds} seeds"
         if verdict.seeds >= MIN_SEEDS:
             text += f"; differences above {format_value(verdict.visible_difference)} would have shown in 4 of 5 cases"
-        return f"{text}. Confirm again with more, and it goes on from there."
+        again = "called again" if verdict.cut == INTERRUPTED else "with more"
+        return f"{text}; {again}, it goes on from there."
     if verdict.seeds < MIN_SEEDS:
         return f"Undecided: {verdict.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
     if verdict.baseline.is_at_grid_end:

@@ -1,0 +1,125 @@
+"""``acs.find``: a budget in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from torch import Tensor, nn
+
+from actsearch.checks import check_number
+from actsearch.errors import StudyError, TaskError
+from actsearch.evaluation import make_subject
+from actsearch.execution import Executor
+from actsearch.storage import DEFAULT_STORAGE
+from actsearch.strategies import Space, Strategy
+from actsearch.study.answer.budget import parse_budget
+from actsearch.study.answer.finder import Finder, Options
+from actsearch.study.answer.result import FindResult
+from actsearch.study.create import create_study
+from actsearch.task import Task
+
+__all__ = ["find"]
+
+_UNNAMED = "find"
+
+
+def find(
+    model: Task | nn.Module | Callable[[], nn.Module],
+    *,
+    budget: int | str | timedelta,
+    train: Any = None,
+    valid: Any = None,
+    test: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    study_name: str | None = None,
+    storage: str | None = DEFAULT_STORAGE,
+    strategy: str | Strategy | None = None,
+    space: Space | None = None,
+    seed: int | None = None,
+    min_effect: float | None = None,
+    executor: Executor | None = None,
+    show_progress_bar: bool = True,
+    max_weights_mb: float = 500,
+    **settings: Any,
+) -> FindResult:
+    """Is there a better activation for this model? One call, one budget, one answer.
+
+    Model and data are checked; the learning rate of the model unchanged is chosen; activations are searched for;
+    the best race against the model on test data that nothing has touched before; and the winner is trained once more,
+    to be kept. The budget is divided between these and the plan is told before anything is trained, and again when it
+    is known how long trainings take.
+
+    Everything is stored as it ends. The same call again, now or after a crash, goes on from there, or returns the
+    answer that there is; with a larger budget it goes on with a verdict that was cut short, or searches further. Ctrl-C
+    ends it with the best honest answer so far; a second one at once.
+
+    Args:
+        model: a function that builds it, or a module; or a Task that has everything.
+        budget: how much it may take, over all calls: trainings, as ``60``, or time, as ``"3h"``.
+        train: data, as for :class:`actsearch.Task`.
+        valid: likewise; what the search looks at.
+        test: likewise; what the verdict looks at alone.
+        loss: likewise.
+        study_name: of the study; the Task's name, or "find".
+        storage: where the study is kept, as for :func:`actsearch.create_study`; None for memory.
+        strategy: of the search, likewise.
+        space: likewise.
+        seed: of everything random in it, likewise.
+        min_effect: smallest difference in the metric that matters, as for :meth:`actsearch.Study.confirm`.
+        executor: where trials of the search run.
+        show_progress_bar: show plan and progress on standard error.
+        max_weights_mb: the winner's weights are written beside a database file, as safetensors, unless they are larger
+            than this; 0 writes none.
+        settings: further ones of :class:`actsearch.Task`, such as ``metric``, ``epochs``, ``lr`` and ``optimizer``.
+
+    Raises:
+        TaskError: model, data, loss and metric do not fit together, or there are no test data.
+        StudyError: the budget is too small for any answer, or a study of that name is about something else.
+        PlacementError: the model has nothing to replace.
+
+    Example:
+        >>> x = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
+        >>> y = x.prod(1, keepdim=True)
+        >>> result = acs.find(
+        ...     lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)),
+        ...     train=(x[:32], y[:32]), valid=(x[32:64], y[32:64]), test=(x[64:], y[64:]),
+        ...     loss=nn.functional.mse_loss, epochs=1, lr=1e-2,
+        ...     budget=60, storage=None, show_progress_bar=False,
+        ... )
+        >>> result.spent.trainings <= 60, result.verdict.winner.label == result.recipe.label
+        (True, True)
+    """
+    allowed = parse_budget(budget)
+    check_number("max_weights_mb", max_weights_mb, StudyError, low=0, finite=False)
+    task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
+    subject = make_subject(task)
+    subject.check_test()
+    subject.check()  # before a study is made of what cannot be trained
+    study = create_study(
+        study_name=study_name or task.name or _UNNAMED,
+        storage=storage,
+        strategy=strategy,
+        space=space,
+        seed=seed,
+        load_if_exists=True,
+    )
+    options = Options(min_effect, executor, show_progress_bar, max_weights_mb)
+    return Finder(study, task, subject, allowed, options).run()
+
+
+def _make_task(model: Any, settings: dict[str, Any]) -> Task:
+    given = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(model, Task):
+        if given:
+            raise TaskError(
+                f"the Task has its own {', '.join(given)}: leave it out here, or give find the model in its place"
+            )
+        return model
+    if missing := [name for name in ("train", "valid", "test") if name not in given]:
+        raise TaskError(
+            f"find needs {', '.join(missing)}: three data sets, to train on, for the search to look at, and for the "
+            "verdict alone; cut them from what you have, as with torch.utils.data.random_split"
+        )
+    return Task(model=model, **given)
