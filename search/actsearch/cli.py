@@ -1,4 +1,4 @@
-"""The command line: look at studies, take results out, see what is wrong. A study starts from Python."""
+"""The command line: look at studies, take results out, see what is wrong, and find an answer for a Task in a script."""
 
 from __future__ import annotations
 
@@ -93,15 +93,23 @@ _INTERRUPTED = 130  # as a shell says it of what Ctrl-C has ended
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="actsearch",
-        description="Look at activation searches. A search is started from Python: see the README.",
+        description="Find the activation that suits a model, and look at searches. See the README for the Python API.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(
-        name: str, command: Command, summary: str, *, of_study: bool = False, file: str = ""
+        name: str,
+        command: Command,
+        summary: str,
+        *,
+        of_study: bool = False,
+        file: str = "",
+        task: bool = False,
     ) -> Parser:
         """A command whose last word may be the storage."""
         added = commands.add_parser(name, help=summary)
+        if task:
+            added.add_argument("task", metavar="SCRIPT.py:NAME", help="an acs.Task in a script")
         if of_study:
             added.add_argument("study")
         if file:
@@ -111,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command, usage_error=added.error)
         return added
 
+    find = add(
+        "find", _find, "search and confirm within a budget, for a Task in a script", task=True
+    )
+    find.add_argument("--budget", required=True, metavar="3h|60", help="time, or trainings")
+    find.add_argument("--study", metavar="NAME", help="name of the study (the task's name)")
+    find.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
+    find.add_argument(
+        "--min-effect", type=float, metavar="X", help="smallest difference that matters"
+    )
     add("list", _list, "the studies of a storage")
     show = add("show", _show, "one study: best trials and verdicts", of_study=True)
     show.add_argument("--top", type=int, default=10, metavar="N", help="trials to print (10)")
@@ -140,6 +157,22 @@ def _resolve_storage(options: argparse.Namespace, last: str | None) -> str:
     if len(named) > 1 and storage_url(named[0]) != storage_url(named[1]):
         options.usage_error("two different storages are named, by --storage and by the last word")
     return named[0] if named else os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
+def _find(options: argparse.Namespace) -> int:
+    from actsearch.study import find  # loads torch
+    from actsearch.study.answer import load_task
+
+    url = storage_url(options.storage)
+    task = load_task(options.task)
+    result = find(
+        task, budget=options.budget, study_name=options.study, storage=url, seed=options.seed,
+        min_effect=options.min_effect,
+    )  # fmt: skip
+    print(escape_unprintable(result, keep_lines=True))
+    if result.verdict is not None and result.verdict.winner is not result.verdict.baseline:
+        print(f"\n{result.to_python()}")
+    return _INTERRUPTED if result.is_interrupted else 0
 
 
 def _list(options: argparse.Namespace) -> int:

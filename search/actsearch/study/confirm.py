@@ -249,9 +249,10 @@ class Confirmation:
         mean_of = own if isinstance(own, int) else len(own)
         deviation = statistics.stdev(found) * math.sqrt(2 / (1 + 1 / mean_of))
         if deviation > 0:
+            least = test.visible(deviation, test.looks[-1])
             self._tell(
-                f"from seed to seed a difference in {self._subject.metric} varies by about {format_value(deviation)}: "
-                f"one of about {format_value(test.visible(deviation, test.looks[-1]))} would show"
+                f"under another seed a difference in {self._subject.metric} is another one, by about "
+                f"{format_value(deviation)}: less than about {format_value(least)} will hardly show"
             )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:

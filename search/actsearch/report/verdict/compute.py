@@ -150,13 +150,18 @@ def _versus_catalog(
     worst: float,
     test: PairedTest,
 ) -> VerdictRow | None:
-    """A composed winner compared with the best catalog row of those with most seeds; rows are sorted, best first."""
+    """A composed winner compared with the best catalog row of those with most seeds; rows are sorted, best first.
+
+    None where a race was cut before that had trained under enough seeds: few of them say nothing.
+    """
     catalog = [row for row in rows if row.is_catalog]
     if winner.is_catalog or not catalog:
         return None
     best = max(catalog, key=lambda row: len(row.values))
     item = next(item for item in finalists if item.is_catalog and item.number == best.number)
     common = min(len(winner.values), len(best.values))
+    if common < min(MIN_SEEDS, len(winner.values)):
+        return None
     return _compare(
         item, np.array(winner.values[:common]), np.array(best.values[:common]), worst, test
     )

@@ -84,6 +84,9 @@ def _decision(verdict: Verdict) -> str:
                 if against.verdict == "not distinguishable"
                 else f" Against the catalog's {against.label} it is {against.verdict}."
             )
+        catalog = [other.label for other in verdict.rows if other.is_catalog]
+        if against is None and catalog and not row.is_catalog:
+            text += f" How it compares with the catalog's {catalog[0]} was left open."
         return text
     equal = [row.label for row in verdict.rows if row.verdict == "equivalent"]
     if equal and verdict.min_effect is not None:

@@ -2,5 +2,6 @@
 
 from actsearch.study.answer.find import find
 from actsearch.study.answer.result import FindResult, Spent
+from actsearch.study.answer.script import load_task
 
-__all__ = ["FindResult", "Spent", "find"]
+__all__ = ["FindResult", "Spent", "find", "load_task"]

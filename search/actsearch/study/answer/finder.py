@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -15,7 +16,7 @@ from actsearch.evaluation import Subject
 from actsearch.evaluation.trained_model import build_model, train_model
 from actsearch.execution import Executor
 from actsearch.records import TRAININGS, TrialRecord, TrialState
-from actsearch.report import Verdict, leaderboard, rate_trainings
+from actsearch.report import INTERRUPTED, Verdict, leaderboard, rate_trainings
 from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.study.answer.budget import Budget, format_seconds
@@ -72,31 +73,32 @@ class Finder:
 
     def run(self) -> FindResult:
         """Search and confirm what is not done yet, and say what came out."""
-        verdict: Verdict | None = None
-        why = ""
+        verdict, why = self._answer()
+        model, path = None, None
+        if verdict is not None and not verdict.cut:
+            with contextlib.suppress(KeyboardInterrupt):  # the verdict stands
+                model, path = self._train_winner(verdict)
+        self._keep()
+        sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
+        ended_by = why if verdict is None else verdict.cut
+        return FindResult(
+            self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path,
+            is_interrupted=ended_by.startswith(INTERRUPTED),
+        )  # fmt: skip
+
+    def _answer(self) -> tuple[Verdict | None, str]:
+        """The verdict, or why there is none."""
         try:
             if not self._is_answered():
                 if not self._is_decided():
                     self._search()
                 self._tell_next()
-            verdict = self._confirm()
+            return self._confirm(), ""
         except KeyboardInterrupt:
-            why = (
-                "Ctrl-C ended the search" if not self._is_decided() else "Ctrl-C ended the verdict"
-            )
+            what = "the verdict" if self._is_decided() else "the search"
+            return None, f"{INTERRUPTED} ended {what}"
         except TooEarly as error:
-            why = str(error)
-        model, path = None, None
-        try:
-            if verdict is not None and not verdict.cut:
-                model, path = self._train_winner(verdict)
-        except KeyboardInterrupt:
-            pass  # the verdict stands
-        self._keep()
-        sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
-        return FindResult(
-            self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path
-        )  # fmt: skip
+            return None, str(error)
 
     # what there is
 
@@ -306,12 +308,10 @@ class Finder:
         )
 
     def _say_unanswered(self, why: str) -> str:
-        more = (
-            "the same call goes on from there"
-            if "Ctrl-C" in why
-            else "a larger one goes on from there"
+        again = "The same call" if why.startswith(INTERRUPTED) else "With a larger budget it"
+        return (
+            f"No answer yet: {why}. So far: {self._describe_best()}. {again} goes on from there."
         )
-        return f"No answer yet: {why}. So far: {self._describe_best()}; {more}."
 
     def _keep(self) -> None:
         """Write down what was decided and spent."""

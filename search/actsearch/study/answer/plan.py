@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from actsearch.errors import StudyError
@@ -19,7 +20,8 @@ _FEWEST_TRIALS = 6  # the model unchanged and the beginning of the portfolio
 _FEW_TRIALS = (
     12  # among so many the median task of the benchmark finds 95 % of what there is to gain
 )
-_SHARE = 0.5  # of what is left may go into a verdict over more than one finalist
+_SHARE = 0.6  # of what is left may go into a verdict over more than one finalist
+_RESERVE = 1.5  # times its average, nine of ten races have come to their end
 _MOST_FINALISTS = 5
 _TO_A_WORD = 38  # trainings of a race between two until eight seeds
 _SWEEP = 5  # trainings that the choice of a learning rate takes on average; 3 at least
@@ -41,8 +43,14 @@ class Costs:
 
     def verdict(self, top_k: int, trials: int = MOST_TRIALS) -> int:
         """About how many trainings a verdict over so many finalists takes."""
-        race = forecast_race(top_k + 2, LOOKS[-1], is_race=True, has_rates=self.has_rate)
-        return _pool(top_k, trials) + race
+        return _pool(top_k, trials) + self._race(top_k)
+
+    def most_verdict(self, top_k: int) -> int:
+        """How many it should be able to take, so as not to be cut short."""
+        return _pool(top_k, MOST_TRIALS) + math.ceil(_RESERVE * self._race(top_k))
+
+    def _race(self, top_k: int) -> int:
+        return forecast_race(top_k + 2, LOOKS[-1], is_race=True, has_rates=self.has_rate)
 
     def least_verdict(self, trials: int) -> int:
         """About how many one over a single finalist takes until there are enough seeds for a word."""
@@ -112,7 +120,7 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
     rate = costs.rate if rate is None else rate
     after = left - rate - 1
     top_k = next(
-        (k for k in range(_MOST_FINALISTS, 1, -1) if costs.verdict(k) <= _SHARE * after), 1
+        (k for k in range(_MOST_FINALISTS, 1, -1) if costs.most_verdict(k) <= _SHARE * after), 1
     )
     fewest = max(0, _FEWEST_TRIALS - trained)
     spare = after - costs.least_verdict(trained + fewest) - fewest * costs.seeds
@@ -120,7 +128,7 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
         verdict = costs.least_verdict(trained + fewest)
         raise TooLittle(left, Plan(rate, fewest * costs.seeds, trained + fewest, verdict, 1))
     few = fewest + min(spare // (2 * costs.seeds), max(0, _FEW_TRIALS - trained - fewest))
-    trials = max(few, (after - costs.verdict(top_k)) // costs.seeds)
+    trials = max(few, (after - costs.most_verdict(top_k)) // costs.seeds)
     trials = min(trials, max(0, MOST_TRIALS - trained))
     search = trials * costs.seeds
     verdict = min(costs.verdict(top_k, trained + trials), after - search)

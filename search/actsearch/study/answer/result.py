@@ -69,6 +69,7 @@ class FindResult:
         spent: what it took.
         model: the winner trained once more under a seed of its own, on the task's device, in evaluation mode: the
             user's own model where nothing is better. None without a verdict, or where no training was left.
+        is_interrupted: whether Ctrl-C ended it.
         weights: the file of its weights beside the database, see ``find(max_weights_mb=...)``; None if there is none.
     """
 
@@ -80,6 +81,7 @@ class FindResult:
     spent: Spent
     model: nn.Module | None = dataclasses.field(default=None, repr=False)
     weights: Path | None = None
+    is_interrupted: bool = False
 
     @property
     def recipe(self) -> Recipe:
