@@ -198,14 +198,15 @@ class Confirmation:
             takes_interrupt=self._limits.takes_interrupt,
         )  # fmt: skip
         runners = race.run()
+        if not all(runner.runs for runner in runners):
+            raise TooEarly(
+                f"{INTERRUPTED} ended the verdict before each finalist had trained twice"
+                if race.is_interrupted
+                else f"{self._limits} was used up before each finalist had trained twice: give more, or a smaller top_k"
+            )
         cut = ""
         if race.is_cut:
             cut = INTERRUPTED if race.is_interrupted else str(self._limits)
-        if not all(runner.runs for runner in runners):
-            raise TooEarly(
-                f"{cut} ended it before each finalist had trained twice: "
-                + ("call it again" if race.is_interrupted else "give more, or a smaller top_k")
-            )
         measured = [
             self._measure(item, runner) for item, runner in zip(contenders, runners, strict=True)
         ]

@@ -1,6 +1,6 @@
 """One call from a model to an answer, within a budget."""
 
-from actsearch.study.answer.find import find
+from actsearch.study.answer.entry import find
 from actsearch.study.answer.result import FindResult, Spent
 from actsearch.study.answer.script import load_task
 

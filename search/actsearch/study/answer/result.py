@@ -71,6 +71,18 @@ class FindResult:
             user's own model where nothing is better. None without a verdict, or where no training was left.
         is_interrupted: whether Ctrl-C ended it.
         weights: the file of its weights beside the database, see ``find(max_weights_mb=...)``; None if there is none.
+
+    Example:
+        >>> x = torch.randn(160, 4, generator=torch.Generator().manual_seed(0))
+        >>> y = x.prod(1, keepdim=True)
+        >>> task = acs.Task(
+        ...     model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)),
+        ...     train=(x[:32], y[:32]), valid=(x[32:64], y[32:64]), test=(x[64:], y[64:]),
+        ...     loss=nn.functional.mse_loss, epochs=1, lr=1e-2, tune_lr=False,
+        ... )
+        >>> result = acs.find(task, budget=60, storage=None, strategy="random", show_progress_bar=False)
+        >>> str(result).endswith("s.") and result.sentence in str(result)
+        True
     """
 
     study: Study

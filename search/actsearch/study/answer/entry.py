@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from actsearch.task import Task
 __all__ = ["find"]
 
 _UNNAMED = "find"
+_FEWEST_ROWS = 30
 
 
 def find(
@@ -37,6 +38,7 @@ def find(
     storage: str | None = DEFAULT_STORAGE,
     strategy: str | Strategy | None = None,
     space: Space | None = None,
+    direction: Literal["maximize", "minimize"] | None = None,
     seed: int | None = None,
     min_effect: float | None = None,
     executor: Executor | None = None,
@@ -66,6 +68,7 @@ def find(
         storage: where the study is kept, as for :func:`actsearch.create_study`; None for memory.
         strategy: of the search, likewise.
         space: likewise.
+        direction: of a metric that does not tell which way is better, likewise.
         seed: of everything random in it, likewise.
         min_effect: smallest difference in the metric that matters, as for :meth:`actsearch.Study.confirm`.
         executor: where trials of the search run.
@@ -75,12 +78,13 @@ def find(
         settings: further ones of :class:`actsearch.Task`, such as ``metric``, ``epochs``, ``lr`` and ``optimizer``.
 
     Raises:
-        TaskError: model, data, loss and metric do not fit together, or there are no test data.
+        TaskError: model, data, loss and metric do not fit together, or there are no test data, or fewer than 30 rows
+            of them.
         StudyError: the budget is too small for any answer, or a study of that name is about something else.
         PlacementError: the model has nothing to replace.
 
     Example:
-        >>> x = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
+        >>> x = torch.randn(160, 4, generator=torch.Generator().manual_seed(0))
         >>> y = x.prod(1, keepdim=True)
         >>> result = acs.find(
         ...     lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)),
@@ -96,12 +100,14 @@ def find(
     task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
     subject = make_subject(task)
     subject.check_test()
+    _check_test_rows(task.test)
     subject.check()  # before a study is made of what cannot be trained
     study = create_study(
         study_name=study_name or task.name or _UNNAMED,
         storage=storage,
         strategy=strategy,
         space=space,
+        direction=direction,
         seed=seed,
         load_if_exists=True,
     )
@@ -123,3 +129,17 @@ def _make_task(model: Any, settings: dict[str, Any]) -> Task:
             "verdict alone; cut them from what you have, as with torch.utils.data.random_split"
         )
     return Task(model=model, **given)
+
+
+def _check_test_rows(test: Any) -> None:
+    """Refuse a handful of rows: what is true of them is not true of others like them."""
+    rows = test[0] if isinstance(test, tuple) else getattr(test, "dataset", test)
+    try:
+        count = len(rows)
+    except TypeError:  # it is read to its end, however long it is
+        return
+    if count < _FEWEST_ROWS:
+        raise TaskError(
+            f"test has {count} rows: a verdict on fewer than {_FEWEST_ROWS} says nothing of others like them; "
+            "give it more of what you have"
+        )

@@ -1,0 +1,442 @@
+"""One call from a model to an answer, within a budget."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import actsearch as acs
+from actsearch.cli import main
+from actsearch.study.answer.budget import Budget, format_seconds, parse_budget
+from actsearch.study.answer.plan import Costs, Plan, TooLittle, make_plan
+
+ROWS = 96
+
+
+def make_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def data(**more: Any) -> dict[str, Any]:
+    """The product of two numbers, which no ReLU of this size has at once; a training takes about 3 ms."""
+    x = torch.randn(2 * ROWS, 2, generator=torch.Generator().manual_seed(0))
+    y = x.prod(1, keepdim=True)
+    parts = {"train": slice(ROWS), "valid": slice(ROWS, ROWS + 48), "test": slice(ROWS + 48, None)}
+    return {name: (x[rows], y[rows]) for name, rows in parts.items()} | {
+        "loss": F.mse_loss, "epochs": 1, "lr": 3e-2, "batch_size": 48, "device": "cpu", "strategy": "random",
+        "show_progress_bar": False, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[acs.FindResult, str]:
+    """An answer, and the database it is in."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('found')}/a.db"
+    return acs.find(make_model, budget=120, storage=url, study_name="mine", **data()), url
+
+
+# the answer
+
+
+def test_it_ends_in_a_verdict_within_the_budget(found: tuple[acs.FindResult, str]) -> None:
+    result, _ = found
+    assert result.verdict is not None
+    assert result.sentence == result.verdict.sentence
+    assert result.verdict.winner in (result.verdict.baseline, *result.verdict.rows)
+    spent = result.spent
+    assert spent.trainings <= 120
+    assert spent.trainings == spent.rate + spent.search + spent.verdict + spent.weights
+    assert spent.verdict == result.verdict.trainings
+    trained = [trial for trial in result.study.trials if trial.state.is_trained]
+    assert spent.search == len(trained)
+    assert spent.rate >= 3
+    assert f"Spent of a budget of 120 trainings: {spent.trainings} trainings" in str(result)
+
+
+def test_the_winner_comes_as_code_and_as_a_trained_model(
+    found: tuple[acs.FindResult, str],
+) -> None:
+    result, _ = found
+    assert result.verdict is not None
+    assert result.model is not None
+    assert result.recipe.label == result.verdict.winner.label
+    compile(result.to_python(), "pasted.py", "exec")
+    x, y = data()["test"]
+    with torch.no_grad():
+        score = F.mse_loss(result.model(x), y).item()
+    # as good as one of the trainings of the verdict, and better than what is not trained
+    untrained = F.mse_loss(torch.zeros_like(y), y).item()
+    assert score < untrained
+    assert not result.model.training
+
+
+def test_its_weights_are_in_a_file_that_needs_no_actsearch(
+    found: tuple[acs.FindResult, str],
+) -> None:
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    result, url = found
+    assert result.weights == Path(url.removeprefix("sqlite:///")).with_name("a-mine.safetensors")
+    stored = safetensors.load_file(result.weights)
+    assert result.model is not None
+    own = result.model.state_dict()
+    assert stored.keys() == own.keys()
+    assert all(torch.equal(stored[name], own[name]) for name in own)
+
+
+def test_the_same_call_again_returns_the_same_answer_and_trains_nothing(
+    found: tuple[acs.FindResult, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, url = found
+    monkeypatch.setattr(
+        "actsearch.evaluation.trained_model.fit", lambda *_, **__: pytest.fail("it was trained")
+    )
+    again = acs.find(make_model, budget=120, storage=url, study_name="mine", **data())
+    assert again.verdict == result.verdict
+    assert len(again.study.trials) == len(result.study.trials)
+    assert again.spent.trainings == result.spent.trainings
+    if result.weights is not None:
+        assert again.model is not None
+        assert result.model is not None
+        for one, other in zip(again.model.parameters(), result.model.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_file_of_weights_that_was_changed_is_not_taken(
+    found: tuple[acs.FindResult, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    result, url = found
+    assert result.weights is not None
+    before = {  # what is read is the file itself, in memory
+        name: tensor.clone() for name, tensor in safetensors.load_file(result.weights).items()
+    }
+    whole = result.weights.read_bytes()
+    result.weights.write_bytes(whole[:-8])
+    again = acs.find(make_model, budget=120, storage=url, study_name="mine", **data())
+    assert "a-mine.safetensors cannot be used" in caplog.text
+    # trained again, as there was a training left
+    assert again.spent.trainings == result.spent.trainings + 1
+    assert again.weights == result.weights
+    now = safetensors.load_file(result.weights)
+    assert all(torch.equal(now[name], before[name]) for name in before)
+
+
+def test_a_larger_budget_goes_on(sqlite_url: str) -> None:
+    short = acs.find(make_model, budget=58, storage=sqlite_url, **data())
+    assert short.spent.trainings <= 58
+    longer = acs.find(make_model, budget=160, storage=sqlite_url, **data())
+    assert longer.verdict is not None
+    assert short.spent.trainings < longer.spent.trainings <= 160
+    if short.verdict is not None and short.verdict.cut:  # the same finalists, further
+        assert {row.number for row in longer.verdict.rows} == {
+            row.number for row in short.verdict.rows
+        }
+        assert longer.verdict.seeds >= short.verdict.seeds
+
+
+def test_it_is_what_search_and_verdict_give_by_hand(sqlite_url: str, tmp_path: Path) -> None:
+    result = acs.find(make_model, budget=90, storage=sqlite_url, max_weights_mb=0, **data())
+    given = data()
+    shown, strategy = given.pop("show_progress_bar"), given.pop("strategy")
+    task = acs.Task(model=make_model, **given)
+    study = acs.create_study(
+        study_name="find", storage=f"sqlite:///{tmp_path}/hand.db", strategy=strategy
+    )
+    study.optimize(task, total_trials=result.spent.search, show_progress_bar=shown)
+    assert [trial.value for trial in study.trials] == [
+        trial.value for trial in result.study.trials
+    ]
+    assert result.verdict is not None
+    if not result.verdict.cut:
+        verdict = study.confirm(task, top_k=1, show_progress_bar=shown)
+        assert verdict.rows == result.verdict.rows
+
+
+def test_in_memory_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = acs.find(make_model, budget=80, storage=None, **data())
+    assert result.weights is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_by_time_it_ends_in_time(sqlite_url: str) -> None:
+    result = acs.find(make_model, budget="1.5s", storage=sqlite_url, **data())
+    assert result.spent.seconds < 4.0
+    assert result.sentence
+
+
+def test_the_plan_is_told_first_and_again_when_more_is_known(
+    sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acs.find(make_model, budget=90, storage=sqlite_url, **data(show_progress_bar=True))
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    told = [line for line in lines if line.startswith("study find: ")]
+    assert "for the learning rate" in told[0]
+    assert "to search" in told[0]
+    assert "for the verdict" in told[0]
+    assert any("leads on validation data" in line for line in told[1:])
+
+
+# interrupted
+
+
+class Terminal:
+    """Where Ctrl-C is pressed, at the n-th call of a loss."""
+
+    calls = 0
+    at = -1
+
+
+def loss_at_terminal(output: Tensor, target: Tensor) -> Tensor:
+    Terminal.calls += 1
+    if Terminal.calls == Terminal.at:
+        signal.raise_signal(signal.SIGINT)
+    return F.mse_loss(output, target)
+
+
+def test_ctrl_c_in_the_search_ends_in_what_is_known(sqlite_url: str) -> None:
+    Terminal.at = -1
+    task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
+
+    def call() -> acs.FindResult:
+        return acs.find(
+            task, budget=90, storage=sqlite_url, strategy="random", show_progress_bar=False
+        )
+
+    Terminal.at = Terminal.calls + 40
+    first = call()
+    assert first.is_interrupted
+    assert first.verdict is None
+    assert first.sentence.startswith("No answer yet: Ctrl-C ended the search. So far: ")
+    assert first.sentence.endswith("The same call goes on from there.")
+    with pytest.raises(acs.StudyError, match="No answer yet"):
+        _ = first.recipe
+    Terminal.at = Terminal.calls + 60
+    second = call()
+    Terminal.at = -1
+    last = call()
+    assert last.verdict is not None
+    assert not last.is_interrupted
+    assert last.spent.trainings <= 90
+    assert len(second.study.trials) <= len(last.study.trials)
+
+
+def test_ctrl_c_in_the_verdict_shows_what_it_has(sqlite_url: str) -> None:
+    Terminal.at = -1
+    task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
+    Terminal.calls = 0
+    whole = acs.find(task, budget=90, storage=None, strategy="random", show_progress_bar=False)
+    in_all = Terminal.calls
+    Terminal.calls, Terminal.at = 0, int(0.7 * in_all)
+    cut = acs.find(task, budget=90, storage=sqlite_url, strategy="random", show_progress_bar=False)
+    assert cut.is_interrupted
+    assert cut.verdict is None or cut.verdict.cut == "Ctrl-C"
+    Terminal.at = -1
+    again = acs.find(
+        task, budget=90, storage=sqlite_url, strategy="random", show_progress_bar=False
+    )
+    assert again.verdict is not None
+    assert whole.verdict is not None
+    assert again.verdict.rows == whole.verdict.rows
+
+
+def _task_settings(**more: Any) -> dict[str, Any]:
+    given = data(**more)
+    return {
+        key: value for key, value in given.items() if key not in ("show_progress_bar", "strategy")
+    }
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"test": None}, acs.TaskError, "find needs test"),
+        ({"budget": 20}, acs.StudyError, "too small for an answer.*give budget=5.*n_trials=20"),
+        ({"budget": "0.1s"}, acs.StudyError, "too small for an answer.*give a budget of"),
+        ({"budget": "3 weeks"}, acs.StudyError, "as 60, or a time with its unit"),
+        ({"budget": 0}, acs.StudyError, "budget=0"),
+        ({"max_weights_mb": -1}, acs.StudyError, "max_weights_mb"),
+    ],
+)
+def test_what_cannot_give_an_answer_is_refused(
+    changes: dict[str, Any], error: type[Exception], match: str, sqlite_url: str
+) -> None:
+    with pytest.raises(error, match=match):
+        acs.find(make_model, **(data(budget=60, storage=sqlite_url) | changes))
+
+
+def test_a_handful_of_test_rows_is_refused(sqlite_url: str) -> None:
+    x, y = data()["test"]
+    with pytest.raises(acs.TaskError, match="test has 29 rows: a verdict on fewer than 30"):
+        acs.find(make_model, **data(budget=60, storage=sqlite_url, test=(x[:29], y[:29])))
+
+
+def test_test_data_that_the_search_has_seen_are_refused_before_anything_is_stored(
+    sqlite_url: str,
+) -> None:
+    with pytest.raises(acs.TaskError, match="test and valid share 48 of 48 rows"):
+        acs.find(make_model, **data(budget=90, storage=sqlite_url, test=data()["valid"]))
+
+
+def test_a_metric_that_is_constant_is_refused(sqlite_url: str) -> None:
+    with pytest.raises(acs.StudyError, match="tells nothing apart|constant"):
+        acs.find(
+            make_model,
+            **data(budget=60, storage=sqlite_url, metric=lambda o, t: 1.0, direction="maximize"),
+        )
+
+
+def test_a_task_has_its_own_data() -> None:
+    task = acs.Task(model=make_model, **_task_settings())
+    with pytest.raises(acs.TaskError, match="has its own epochs: leave it out"):
+        acs.find(task, budget=60, epochs=3)
+
+
+def test_another_task_in_the_same_study_is_refused(found: tuple[acs.FindResult, str]) -> None:
+    _, url = found
+    with pytest.raises(acs.StudyError, match="differs"):
+        acs.find(make_model, budget=400, storage=url, study_name="mine", **data(epochs=2))
+
+
+# arithmetic
+
+
+@pytest.mark.parametrize(
+    ("given", "trainings", "seconds"),
+    [
+        (60, 60, None), ("60", 60, None), ("3h", None, 10800.0), ("1h30m", None, 5400.0),
+        ("1.5 h", None, 5400.0), ("45 min", None, 2700.0), ("90s", None, 90.0), ("2d", None, 172800.0),
+        (datetime.timedelta(minutes=2), None, 120.0),
+    ],
+)  # fmt: skip
+def test_budgets_are_trainings_or_times(
+    given: Any, trainings: int | None, seconds: float | None
+) -> None:
+    assert parse_budget(given) == Budget(trainings, seconds)
+
+
+@pytest.mark.parametrize(
+    "given", [0, -1, 1.5, "", "h", "3", "-3h", "3h!", "inf h", None, True, "0s"]
+)
+def test_what_is_no_budget_is_refused(given: Any) -> None:
+    if given == "3":
+        assert parse_budget(given).trainings == 3
+        return
+    with pytest.raises(acs.StudyError, match="budget="):
+        parse_budget(given)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.25 s"), (61, "61 s"), (600, "10 min"), (3 * 3600, "3 h"), (5000, "83 min"), (9000, "2 h 30 min")],
+)  # fmt: skip
+def test_times_are_said_in_one_or_two_units(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("has_rate", [True, False])
+def test_a_plan_spends_no_more_than_there_is(seeds: int, has_rate: bool) -> None:
+    costs = Costs(seeds, has_rate=has_rate)
+    planned: list[Plan] = []
+    for left in range(1, 2000, 7):
+        plan = plan_or_none(left, costs)
+        assert plan is not None or not planned, "a larger budget was too small"
+        if plan is not None:
+            assert plan.trainings <= left
+            assert plan.search == plan.trials * seeds
+            planned.append(plan)
+    assert planned[0].top_k == 1
+    assert planned[-1].top_k == 5
+    assert [plan.top_k for plan in planned] == sorted(plan.top_k for plan in planned)
+
+
+def plan_or_none(left: int, costs: Costs) -> Plan | None:
+    try:
+        return make_plan(left, costs)
+    except TooLittle:
+        return None
+
+
+def test_what_is_asked_for_instead_of_too_little_is_enough() -> None:
+    with pytest.raises(TooLittle) as refused:
+        make_plan(30, Costs())
+    assert make_plan(refused.value.least.trainings, Costs()).trials >= 6
+
+
+# the command line
+
+
+SCRIPT = """
+import torch
+from torch import nn
+import actsearch as acs
+
+x = torch.randn(192, 2, generator=torch.Generator().manual_seed(0))
+y = x.prod(1, keepdim=True)
+task = acs.Task(
+    model=lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)), epochs=2, lr=3e-2, batch_size=32,
+    train=(x[:96], y[:96]), valid=(x[96:144], y[96:144]), test=(x[144:], y[144:]), loss=nn.functional.mse_loss,
+    device="cpu",
+)
+not_a_task = 3
+
+def made():
+    return task
+
+if __name__ == "__main__":
+    raise SystemExit("this is not a run of the script")
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "of_mine.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_the_command_line_answers_for_a_task_in_a_script(
+    script: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["find", f"{script}:made", "--budget", "60", "--study", "told", sqlite_url]) == 0
+    printed = capsys.readouterr()
+    assert "told: loss on test data" in printed.out
+    assert "Spent of a budget of 60 trainings" in printed.out
+    assert "study told: about" in printed.err  # the plan
+    assert acs.load_study(study_name="told", storage=sqlite_url).trials
+
+
+@pytest.mark.parametrize(
+    ("where", "match"),
+    [
+        ("{script}:nothing", "has no 'nothing'; it has task"),
+        ("{script}:not_a_task", "has a int, not a Task, called 'not_a_task'"),
+        ("missing.py:task", "there is no script 'missing.py'"),
+        ("{script}x", "there is no script"),
+    ],
+)
+def test_a_script_without_the_task_is_an_error_that_says_so(
+    where: str, match: str, script: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["find", where.format(script=script), "--budget", "60", sqlite_url]) == 1
+    assert match in capsys.readouterr().err
+
+
+def test_a_script_that_fails_is_an_error_that_says_so(
+    tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("1 / 0")
+    assert main(["find", str(path), "--budget", "60", sqlite_url]) == 1
+    assert "broken.py failed: ZeroDivisionError: division by zero" in capsys.readouterr().err
