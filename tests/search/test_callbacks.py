@@ -48,7 +48,7 @@ def imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        pytest.skip(f"{name} cannot be imported ({error}): see .ci/run for how to install it")
+        pytest.skip(f"{name} cannot be imported ({error}): .ci/slow installs it")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,6 +177,7 @@ def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return search(request.param, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.mark.slow
 def test_each_trial_is_written_once_with_all_that_is_known_of_it(searched: Search) -> None:
     logged = searched.logged()
     trials = [trial for trial in searched.study.trials if trial.state.is_trained]
@@ -224,18 +225,14 @@ def check_wandb(searched: Search) -> None:
         assert found.settings["lab"] == "one"
 
 
+@pytest.mark.slow
 def test_it_looks_as_the_library_wants_it(searched: Search) -> None:
     checks = {"tensorboard": check_tensorboard, "mlflow": check_mlflow, "wandb": check_wandb}
     checks[searched.name](searched)
 
 
-SLOW = [
-    "tensorboard",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mlflow", "wandb")),
-]
-
-
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLBACKS)
 def test_a_study_that_goes_on_adds_its_trials_and_repeats_none(name: str, tmp_path: Path) -> None:
     first = search(name, tmp_path)
     before = first.logged()
@@ -249,7 +246,8 @@ def test_a_study_that_goes_on_adds_its_trials_and_repeats_none(name: str, tmp_pa
     assert set(before) < set(after)
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLBACKS)
 def test_a_task_has_its_losses_by_epoch_as_means_over_its_seeds(
     name: str, tmp_path: Path, tiny_task: acs.Task
 ) -> None:
@@ -270,7 +268,8 @@ def two(candidate: acs.Candidate, run: acs.Run) -> dict[str, float]:
     return {"a": float(run.number), "b": -1.0}
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLBACKS)
 def test_several_objectives_have_a_value_each(name: str, tmp_path: Path) -> None:
     directions = {"a": "minimize", "b": "minimize"}
     found = search(name, tmp_path, two, directions=directions, direction=None)
@@ -278,6 +277,7 @@ def test_several_objectives_have_a_value_each(name: str, tmp_path: Path) -> None
         assert (logged.metrics["value_a"], logged.metrics["value_b"]) == (number, -1.0)
 
 
+@pytest.mark.slow
 def test_values_are_called_as_the_user_says(tmp_path: Path) -> None:
     imported("tensorboard")
     study = acs.create_study(study_name="s", directions={"a": "minimize", "b": "minimize"})
@@ -308,6 +308,7 @@ def test_without_its_library_a_callback_says_what_to_install(
         CALLBACKS[name](tmp_path)
 
 
+@pytest.mark.slow
 def test_what_the_library_cannot_write_ends_the_search_and_the_trial_is_kept(
     tmp_path: Path, sqlite_url: str
 ) -> None:
