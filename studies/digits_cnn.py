@@ -77,7 +77,7 @@ def front(study: acs.Study) -> str:
     relu = next((trial for trial in study.trials if str(trial.candidate) == "relu"), None)
     members = sorted(study.best_trials, key=lambda trial: trial.values[1] or 0.0)
     for words, trial in [("", trial) for trial in members] + [("to compare: ", relu)]:
-        if trial is not None and None not in trial.values:
+        if trial is not None and trial.values and None not in trial.values:
             accuracy, latency = trial.values
             lines.append(f"{accuracy:>8.4f}  {latency:>7.2f}  {words}{trial.candidate}")
     return "\n".join(lines)

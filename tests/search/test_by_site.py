@@ -165,7 +165,7 @@ def test_a_stack_gives_what_single_training_gives(
     _run(together, task, 44, executor=acs.Local(batch=64))
     assert _trials(together) == _trials(alone)
     several = [t for t in together.trials if len(t.candidate.record.activations) > 1]
-    assert sum(trial.state.name == "COMPLETE" for trial in several) > 5
+    assert sum(trial.state.name == "COMPLETE" for trial in several) > 3
 
 
 def test_candidates_by_site_train_in_one_stack_as_alone() -> None:
