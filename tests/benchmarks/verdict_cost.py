@@ -33,7 +33,7 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.evaluation import Candidate, Request, make_subject
 from actsearch.records import CandidateRecord, Score
-from actsearch.report import LOOKS, PairedTest
+from actsearch.report import LOOKS, Paired, PairedTest
 from actsearch.study.race import Race
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.trainings import Trainings
@@ -189,7 +189,7 @@ def _read(values: Sequence[Numbers], test: PairedTest) -> tuple[list[int], list[
     base, *others = values
     words = []
     for own in others:
-        low, high, _ = test.interval(own - base[: len(own)])
+        low, high, _ = test.interval(Paired(own - base[: len(own)]))
         words.append({"better": 1, "worse": -1}.get(test.word(low, high, len(own)), 0))
     return words, [float((own - base[: len(own)]).mean()) for own in others]
 

@@ -14,7 +14,15 @@ from scipy import stats
 
 import actsearch as acs
 from actsearch.records import CandidateRecord, Score
-from actsearch.report import LOOKS, Measured, PairedTest, Verdict, compute_verdict, list_leaving
+from actsearch.report import (
+    LOOKS,
+    Measured,
+    Paired,
+    PairedTest,
+    Verdict,
+    compute_verdict,
+    list_leaving,
+)
 from actsearch.report.verdict.looks import nominal_levels
 from actsearch.study.race import Race, Runner
 from actsearch.study.rate_grid import RateGrid
@@ -59,9 +67,10 @@ def test_equal_looks_have_the_levels_that_are_published(monkeypatch: pytest.Monk
 # who leaves
 
 
-def differences(rng: np.random.Generator, seeds: int, *means: float) -> dict[int, Numbers]:
+def differences(rng: np.random.Generator, seeds: int, *means: float) -> dict[int, Paired]:
     return {
-        place: mean + NOISE * rng.standard_normal(seeds) for place, mean in enumerate(means, 1)
+        place: Paired(mean + NOISE * rng.standard_normal(seeds))
+        for place, mean in enumerate(means, 1)
     }
 
 
@@ -70,7 +79,7 @@ TEST = PairedTest(3, "maximize", LOOKS)
 
 def test_who_trails_the_leader_leaves() -> None:
     swing = NOISE * np.array([1.0, -1.0] * 3)
-    found = {1: 0.05 + swing, 2: 0.0 + swing, 3: 0.049 - swing}
+    found = {1: Paired(0.05 + swing), 2: Paired(0.0 + swing), 3: Paired(0.049 - swing)}
     assert list_leaving(found, TEST) == {2}
 
 
@@ -90,7 +99,7 @@ def test_of_many_that_are_alike_few_go_on() -> None:
     for seeds, going_on in ((2, 6), (4, 3), (8, 2)):
         found = {place: 0.02 + 1e-4 * rng.standard_normal(seeds) for place in range(6)}
         shared = NOISE * rng.standard_normal(seeds)
-        leaving = list_leaving({key: own + shared for key, own in found.items()}, TEST)
+        leaving = list_leaving({key: Paired(own + shared) for key, own in found.items()}, TEST)
         assert len(found) - len(leaving) == going_on
 
 

@@ -322,7 +322,7 @@ def test_the_sentence_says_what_to_use_by_how_much_and_how_sure() -> None:
     one = found.rows[0]
     assert found.sentence == (
         f"Use tanh: its accuracy is 0.0500 higher than with relu "
-        f"(95 % interval {one.low:.4f} to {one.high:.4f})."
+        f"(95 % interval {one.low:.4f} to {one.high:.4f}), on new training runs and this test set."
     )
     lower = verdict(scores(0.9), measured("tanh", scores(0.85, stream=1)), direction="minimize")
     assert "0.0500 lower than with relu" in lower.sentence

@@ -121,6 +121,7 @@ class Score:
     blind: bool
     losses: tuple[float | None, ...] = ()
     reason: str = field(default="", compare=False)
+    without: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

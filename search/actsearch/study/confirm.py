@@ -8,9 +8,9 @@ import logging
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from actsearch.checks import check_integer, check_number
+from actsearch.checks import check_integer, check_number, check_one_of
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
@@ -26,6 +26,7 @@ from actsearch.report import (
     count_comparisons,
     objective_names,
 )
+from actsearch.report.verdict.rows import Covers
 from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
@@ -65,6 +66,7 @@ class Confirmation:
         min_effect: float | None,
         limits: ConfirmLimits | None = None,
         tell: Callable[[str], None] | None = None,
+        covers: Covers = "seeds+rows",
     ) -> None:
         top_k = check_integer("top_k", top_k, StudyError, low=1)
         if seeds is not None:
@@ -78,6 +80,8 @@ class Confirmation:
         self._storage = storage
         self._study = study
         self._top_k = top_k
+        check_one_of("covers", covers, get_args(Covers), StudyError)
+        self._covers = covers
         self._looks = LOOKS if seeds is None else (seeds,)
         self._min_effect = min_effect
         self._baseline = Candidate.baseline() if baseline is None else Candidate.of(baseline)
@@ -115,7 +119,13 @@ class Confirmation:
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
                 self._bar = bar
-                self._trainings = Trainings(self._subject, self._grid, bar, self._unfinished)
+                self._trainings = Trainings(
+                    self._subject,
+                    self._grid,
+                    bar,
+                    self._unfinished,
+                    with_rows=self._covers != "seeds",
+                )
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
                 )
@@ -300,6 +310,7 @@ class Confirmation:
             contender.others,
             len(tuned) if runner.is_at_end(self._grid) else 0,
             tuple(rate for step in chosen if (rate := self._grid.rate(step)) is not None),
+            [run[step].without for run, step in zip(runner.runs, chosen, strict=True)],
         )
 
     # names and bookkeeping
@@ -324,6 +335,8 @@ class Confirmation:
             self._min_effect,
             self._description,
             self._test_data(),
+            # by which those from before are known that cover seeds
+            *([self._covers] if self._covers != "seeds" else []),
         ]
         return digest(data)
 

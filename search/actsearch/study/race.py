@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from actsearch.records import CandidateRecord, Score
-from actsearch.report import LOOKS, PairedTest, list_leaving
+from actsearch.report import LOOKS, Paired, PairedTest, Scores, count_groups, list_leaving, pair
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.rate_race import RateRace
 from actsearch.study.trainings import Trainings
 
 __all__ = ["Race", "Runner", "forecast_race"]
-
-Differences = npt.NDArray[np.float64]
-"""A seed each."""
 
 _FIRST = (2, 4)  # seeds after which rates leave, where all finalists stay to the end
 
@@ -219,26 +213,29 @@ class Race:
             ]
         return True
 
-    def _compare(self, rows: Sequence[int]) -> dict[int, Differences]:
+    def _compare(self, rows: Sequence[int]) -> dict[int, Paired]:
         """With the baseline, on test data, for as many seeds as each has; empty where nothing could be trained.
 
         What diverged is the worst of all.
         """
-        scores = [
-            [run[step].test for run, step in zip(own.runs, own.choose(self._grid), strict=True)]
+        chosen = [
+            [run[step] for run, step in zip(own.runs, own.choose(self._grid), strict=True)]
             for own in self.runners
         ]
-        known = [value for own in scores for value in own if value is not None]
+        known = [score.test for own in chosen for score in own if score.test is not None]
         if not known:
             return {}
         worst = min(known) if self._sign > 0 else max(known)
-        filled = [np.array([worst if value is None else value for value in own]) for own in scores]
-        return {row: filled[row] - filled[0][: len(filled[row])] for row in rows}
+        scores = [
+            Scores([one.test for one in own], [one.without for one in own]) for own in chosen
+        ]
+        groups = count_groups(scores)
+        return {row: pair(scores[row], scores[0], worst, groups) for row in rows}
 
-    def _best(self, differences: Mapping[int, Differences]) -> int:
-        return max(differences, key=lambda row: self._sign * float(differences[row].mean()))
+    def _best(self, differences: Mapping[int, Paired]) -> int:
+        return max(differences, key=lambda row: self._sign * differences[row].mean)
 
-    def _is_better(self, differences: Differences) -> bool:
+    def _is_better(self, differences: Paired) -> bool:
         low, high, _ = self._test.interval(differences)
         return self._test.word(low, high, len(differences)) == "better"
 

@@ -33,6 +33,7 @@ from actsearch.report import (
 )
 from actsearch.report.notebook import show_study
 from actsearch.report.optuna_view import optuna_study
+from actsearch.report.verdict.rows import Covers
 from actsearch.report.writing import write_file
 from actsearch.storage import Storage
 from actsearch.study.confirm import Confirmation
@@ -279,6 +280,7 @@ class Study:
         *,
         budget: int | None = None,
         timeout: float | None = None,
+        covers: Covers = "seeds+rows",
     ) -> Verdict:
         """Is the best of this study really better than what you have?
 
@@ -303,6 +305,9 @@ class Study:
             budget: trainings that it may take in all, those of interrupted calls included; where they end before the
                 answer is known, the verdict says so, and is not stored: the same call with more goes on from there.
             timeout: seconds, likewise; a round of trainings begins only where it is expected to end in time.
+            covers: what the intervals are to hold for: new training runs and new test rows like these; or, "seeds", new
+                training runs on these test rows alone. Where scores are not known by rows, as with a callable or
+                ``evaluate=``, they hold for the latter; ``verdict.covers`` says it.
 
         Raises:
             StudyError: no complete trial, a budget that is too small for any comparison, another process runs the
@@ -311,7 +316,7 @@ class Study:
         """
         confirmation = Confirmation(
             self._storage, self._read_again(), objective, top_k, seeds, baseline, min_effect,
-            ConfirmLimits(budget, timeout),
+            ConfirmLimits(budget, timeout), covers=covers,
         )  # fmt: skip
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)

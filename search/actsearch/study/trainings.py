@@ -28,19 +28,27 @@ class Trainings:
     """
 
     def __init__(
-        self, subject: Subject, grid: RateGrid, bar: Progress, unfinished: Unfinished
+        self,
+        subject: Subject,
+        grid: RateGrid,
+        bar: Progress,
+        unfinished: Unfinished,
+        *,
+        with_rows: bool = True,
     ) -> None:
         """Args:
         subject: what is trained.
         grid: learning rates around the one of the search.
         bar: advances with each training.
         unfinished: has those that an interrupted call has made, and is given each new one as it ends.
+        with_rows: whether scores without each group of test rows are handed on.
         """
         self._subject = subject
         self._largest_stack = LARGEST_STACK
         self._grid = grid
         self._bar = bar
         self._unfinished = unfinished
+        self._with_rows = with_rows
         self.last_reason = ""
         self.count = 0
         self.made = 0
@@ -85,7 +93,8 @@ class Trainings:
             (scores[key].reason for key in reversed(requests) if scores[key].reason),
             self.last_reason,
         )
-        return [scores[key] for key in requests]
+        given = [scores[key] for key in requests]
+        return given if self._with_rows else [replace(score, without=()) for score in given]
 
     def _take_stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
         """Results that an interrupted call stored, where the first of them comes out the same again.

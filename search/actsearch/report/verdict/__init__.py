@@ -1,14 +1,10 @@
 """Verdicts: the arithmetic, and what is said of it."""
 
 from actsearch.report.verdict.caveats import KeptWeights, SharedRows
-from actsearch.report.verdict.compute import (
-    Measured,
-    PairedTest,
-    compute_verdict,
-    count_comparisons,
-)
+from actsearch.report.verdict.compute import Measured, compute_verdict, count_comparisons
 from actsearch.report.verdict.leaving import list_leaving
 from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
+from actsearch.report.verdict.paired import Paired, PairedTest, Scores, count_groups, pair
 from actsearch.report.verdict.read import read_verdicts
 from actsearch.report.verdict.recipe import Recipe
 from actsearch.report.verdict.rows import Verdict, VerdictRow
@@ -20,7 +16,11 @@ __all__ = [
     "MIN_SEEDS",
     "KeptWeights",
     "Measured",
+    "Paired",
     "PairedTest",
+    "Scores",
+    "count_groups",
+    "pair",
     "Recipe",
     "SharedRows",
     "Verdict",

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from actsearch.errors import StudyError
-from actsearch.report.verdict.looks import Numbers, nominal_levels
+from actsearch.report.verdict.looks import Numbers
+from actsearch.report.verdict.paired import Paired, PairedTest, Scores, count_groups, pair
 from actsearch.report.verdict.rows import MIN_SEEDS, Direction, Verdict, VerdictRow, Word
 
-__all__ = ["Measured", "PairedTest", "count_comparisons", "compute_verdict"]
+__all__ = ["Measured", "count_comparisons", "compute_verdict"]
 
-_CONFIDENCE = 0.95
-_OF_RACE = 1.15  # times as large a difference is found as often in a race, in which some leave early (simulated)
 _ROUNDING = 1e-13
-_POWER = 0.8  # the usual level of power analysis: 4 of 5 such differences would be found
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Measured:
         others: values in other objectives, to be shown beside.
         at_grid_end: seeds whose best learning rate is the last one that was tried.
         learning_rates: those chosen, one for each seed.
+        without: of each value, what it is without each group of test rows; empty where that is not known.
     """
 
     formula: str
@@ -52,6 +50,12 @@ class Measured:
     others: Mapping[str, float] = field(default_factory=dict)
     at_grid_end: int = 0
     learning_rates: tuple[float, ...] = ()
+    without: Sequence[Sequence[float]] = ()
+
+    @property
+    def scores(self) -> Scores:
+        """What differences are computed from."""
+        return Scores(self.values, self.without)
 
 
 def compute_verdict(
@@ -70,8 +74,10 @@ def compute_verdict(
     """Compare finalists with a baseline on paired scores.
 
     A paired t interval for each mean difference, simultaneous by Bonferroni over every comparison ever made on this
-    test data, and over the looks; the word is read from the interval. A diverged seed counts as the worst value that
-    anything here scored. A composed winner is also compared with the best catalog row among the finalists.
+    test data, and over the looks; the word is read from the interval. Where all scores are known without each group of
+    test rows as well, it holds for new training runs and new rows, else for new training runs on these rows. A
+    diverged seed counts as the worst value that anything here scored. A composed winner is also compared with the best
+    catalog row among the finalists.
 
     Args:
         baseline: scores of what the user has.
@@ -95,14 +101,16 @@ def compute_verdict(
     # a seed left out would flatter what diverges on it
     worst = _worst([baseline, *finalists], direction)
     test = PairedTest(total, direction, looks, min_effect)
-    base = _scores(baseline, worst)
-    rows = [_compare(item, _scores(item, worst), base, worst, test) for item in finalists]
+    groups = count_groups([item.scores for item in (baseline, *finalists)])
+    pairs = [pair(item.scores, baseline.scores, worst, groups) for item in finalists]
+    rows = [_compare(item, own, worst, test) for item, own in zip(finalists, pairs, strict=True)]
     if len(looks) > 1:
         rows = [_without_interval(row, count) for row in rows]
     sign = 1 if direction == "maximize" else -1
     # differences, as means are of as many seeds as each had; of few seeds they say little
     rows.sort(key=lambda row: (row.verdict == "left early", -sign * row.difference))
-    baseline_row = _compare(baseline, base, base, worst, test, word="baseline")
+    itself = pair(baseline.scores, baseline.scores, worst, groups)
+    baseline_row = _compare(baseline, itself, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
     # nothing is better than a baseline that was not compared at its best
     winner = better[0] if better and not baseline_row.is_at_grid_end else baseline_row
@@ -115,12 +123,15 @@ def compute_verdict(
         baseline_row,
         tuple(rows),
         winner,
-        _versus_catalog(winner, rows, finalists, worst, test) if winner in better else None,
-        test.visible(_deviation(rows, base), count if cut else looks[-1]),
+        _versus_catalog(winner, rows, finalists, worst, test, groups)
+        if winner in better
+        else None,
+        _visible(pairs, test, count if cut else looks[-1]),
         min_effect,
         validation_only,
         most_seeds=looks[-1],
         cut=cut,
+        covers="seeds+rows" if groups else "seeds",
     )
 
 
@@ -149,6 +160,7 @@ def _versus_catalog(
     finalists: Sequence[Measured],
     worst: float,
     test: PairedTest,
+    groups: int,
 ) -> VerdictRow | None:
     """A composed winner compared with the best catalog row of those with most seeds; rows are sorted, best first.
 
@@ -159,98 +171,43 @@ def _versus_catalog(
         return None
     best = max(catalog, key=lambda row: len(row.values))
     item = next(item for item in finalists if item.is_catalog and item.number == best.number)
+    own = next(item for item in finalists if item.number == winner.number)
     common = min(len(winner.values), len(best.values))
     if common < min(MIN_SEEDS, len(winner.values)):
         return None
     return _compare(
-        item, np.array(winner.values[:common]), np.array(best.values[:common]), worst, test
+        item, pair(own.scores, item.scores, worst, groups, common), worst, test, mean_of=common
     )
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Paired t, Bonferroni over a number of comparisons, at one or several looks.
-
-    Attributes:
-        comparisons: over which all intervals together hold.
-        direction: which way is better.
-        looks: numbers of seeds at which results may be looked at, ascending.
-        min_effect: see :class:`Verdict`.
-    """
-
-    comparisons: int
-    direction: Direction
-    looks: tuple[int, ...]
-    min_effect: float | None = None
-
-    def level(self, seeds: int) -> float:
-        """The two-sided level of a comparison after so many seeds, one of the looks."""
-        levels = nominal_levels(self.looks, (1 - _CONFIDENCE) / self.comparisons)
-        return levels[self.looks.index(seeds)]
-
-    def critical(self, seeds: int) -> float:
-        """Of t, after so many seeds."""
-        return -float(special.stdtrit(seeds - 1, self.level(seeds) / 2))
-
-    def interval(self, differences: Numbers) -> tuple[float, float, float]:
-        """Ends of the simultaneous interval of the mean, and the adjusted p value; of (seeds,) differences."""
-        count = len(differences)
-        mean = float(differences.mean())
-        error = float(differences.std(ddof=1)) / math.sqrt(count)
-        if error == 0:
-            return self._interval_of_equals(mean, count)
-        p_value = 2 * float(special.stdtr(count - 1, -abs(mean) / error))
-        half = self.critical(count) * error
-        return mean - half, mean + half, self._adjust(p_value, count)
-
-    def _adjust(self, p_value: float, count: int) -> float:
-        """So that it is below .05 where the interval leaves out 0."""
-        return min(1.0, p_value * (1 - _CONFIDENCE) / self.level(count))
-
-    def _interval_of_equals(self, mean: float, count: int) -> tuple[float, float, float]:
-        """Every difference the same, as on a small test set: t is undefined, the exact sign test is not."""
-        p_value = self._adjust(2 * 0.5**count, count) if mean else 1.0
-        if p_value < 1 - _CONFIDENCE or mean == 0:
-            return mean, mean, p_value
-        return min(mean, 0.0), max(mean, 0.0), p_value
-
-    def visible(self, deviation: float, seeds: int) -> float:
-        """Smallest true difference that is found with a power of 80 % by so many seeds, one of the looks."""
-        power = float(special.stdtrit(seeds - 1, _POWER))
-        found = (self.critical(seeds) + power) * deviation / math.sqrt(seeds)
-        return found * _OF_RACE if len(self.looks) > 1 else found
-
-    def word(self, low: float, high: float, seeds: int) -> Word:
-        """Read the interval."""
-        if seeds < MIN_SEEDS:
-            return "too few seeds"
-        if self.min_effect is not None and max(abs(low), abs(high)) < self.min_effect:
-            return "equivalent"
-        if low > 0 or high < 0:
-            return "better" if (low > 0) == (self.direction == "maximize") else "worse"
-        return "not distinguishable"
 
 
 def _compare(
     item: Measured,
-    scores: Numbers,
-    base: Numbers,
+    differences: Paired,
     worst: float,
     test: PairedTest,
     word: Word | None = None,
+    mean_of: int | None = None,
 ) -> VerdictRow:
-    differences = scores - base[: len(scores)]
+    """Args:
+    item: whose line it is.
+    differences: of it, or of a winner to it.
+    worst: what a diverged seed counts as.
+    test: reads them.
+    word: where it is not read from them.
+    mean_of: of so many seeds; all by default.
+    """
+    scores = _scores(item, worst)[:mean_of]
     low, high, p_value = test.interval(differences)
     as_given = item.values if item.as_given is None else item.as_given
     return VerdictRow(
         item.formula,
         item.label,
         float(scores.mean()),
-        _without_rounding(differences, scores),
+        _without_rounding(differences.values, scores),
         low,
         high,
         p_value,
-        word or test.word(low, high, len(scores)),
+        word or test.word(low, high, len(differences)),
         tuple(float(value) for value in scores),
         float(np.mean([worst if value is None else value for value in as_given])),
         item.learning_rate,
@@ -279,15 +236,14 @@ def _without_interval(row: VerdictRow, count: int) -> VerdictRow:
     return replace(row, low=-math.inf, high=math.inf, p_value=1.0, verdict=word)
 
 
-def _deviation(rows: Sequence[VerdictRow], base: Numbers) -> float:
-    """Standard deviation of a paired difference, the median over rows with enough seeds: two tell next to nothing, and
-    one finalist that varies widely nothing of the others.
+def _visible(pairs: Sequence[Paired], test: PairedTest, seeds: int) -> float:
+    """Smallest true difference that shows, by the median variances of those with enough seeds: two tell next to
+    nothing, and one finalist that varies widely nothing of the others.
     """
-    enough = min(MIN_SEEDS, max(len(row.values) for row in rows))
-    differences = [
-        np.array(row.values) - base[: len(row.values)] for row in rows if len(row.values) >= enough
-    ]
-    return float(np.median([own.std(ddof=1) for own in differences]))
+    enough = min(MIN_SEEDS, max(map(len, pairs)))
+    known = [own for own in pairs if len(own) >= enough]
+    deviation = float(np.median([own.values.std(ddof=1) for own in known]))
+    return test.visible(deviation, seeds, float(np.median([own.of_rows for own in known])))
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from scipy import special
 
-from actsearch.report.verdict.compute import PairedTest
 from actsearch.report.verdict.looks import MIN_SEEDS, Numbers
+from actsearch.report.verdict.paired import Paired, PairedTest
 
 __all__ = ["list_leaving"]
 
@@ -21,7 +21,7 @@ _MOST = {4: 3, 8: 2}
 """After so many seeds so many candidates go on at most: of those that are nearly as good as each other, one will do."""
 
 
-def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[int]:
+def list_leaving(differences: Mapping[int, Paired], test: PairedTest) -> set[int]:
     """Those that are found worse or equivalent, cannot become better by the last look, or trail the leader.
 
     Leaving costs no error, only power: the word of who leaves is read at the level of this look, from the seeds that
@@ -29,11 +29,11 @@ def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[in
     and, where differences below some size do not matter, until it is known whether its own is.
 
     Args:
-        differences: of candidates that are still there to the baseline, a seed each, as many for all.
+        differences: of candidates that are still there to the baseline, as many seeds for all.
         test: with the looks, one of which this is.
     """
     sign = 1 if test.direction == "maximize" else -1
-    gains = {key: sign * own for key, own in differences.items()}
+    gains = {key: sign * own.values for key, own in differences.items()}
     count = len(next(iter(gains.values())))
     means = {key: float(own.mean()) for key, own in gains.items()}
     leader = max(means, key=lambda key: means[key])
@@ -58,7 +58,9 @@ def list_leaving(differences: Mapping[int, Numbers], test: PairedTest) -> set[in
         elif bound(gain - gains[leader], _TRAILS)[0] < 0:
             leaving.add(key)
         most, deviation = bound(gain, _UNLIKELY)
-        if most < test.critical(last) * deviation / math.sqrt(last):
+        # what further seeds do not change: by how much other rows would differ
+        error = math.sqrt(deviation**2 / last + differences[key].of_rows)
+        if most < test.critical(last) * error:
             leaving.add(key)
     most = min((most for seeds, most in _MOST.items() if count >= seeds), default=len(gains))
     ranked = sorted(gains.keys() - leaving, key=lambda key: (-means[key], key))

@@ -19,9 +19,11 @@ from actsearch.report.verdict.words import describe_row, describe_verdict
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
-__all__ = ["MIN_SEEDS", "Direction", "Verdict", "VerdictRow", "Word"]
+__all__ = ["MIN_SEEDS", "Covers", "Direction", "Verdict", "VerdictRow", "Word"]
 
 Direction = Literal["maximize", "minimize"]
+
+Covers = Literal["seeds", "seeds+rows"]
 
 Word = Literal[
     "better",
@@ -161,6 +163,8 @@ class Verdict:
         settings: how a Task is trained; None for an objective of the user's own, and in verdicts of before.
         most_seeds: to how many the race would have gone; 0 in verdicts that were stored before there were races.
         cut: what ended the race before the answer was known, as "the budget of 60 trainings"; "" for nothing.
+        covers: what the intervals hold for: "seeds+rows", new training runs and new test rows like these; or "seeds",
+            new training runs on these test rows, as in all verdicts that were stored before there was another one.
 
     Example:
         >>> def objective(candidate, run):
@@ -191,6 +195,7 @@ class Verdict:
     settings: TrainingSettings | None = None
     most_seeds: int = 0
     cut: str = ""
+    covers: Covers = "seeds"
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -270,8 +275,11 @@ class Verdict:
         where = "validation data" if self.validation_only else "test data"
         return (
             f"{self.study_name}: {self.metric} on {where}, {self.spent}, "
-            f"intervals hold for {self.counted} made on it"
+            f"intervals hold for {self.counted} made on it{self._beyond()}"
         )
+
+    def _beyond(self) -> str:
+        return ", and for new rows like these" if self.covers == "seeds+rows" else ""
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as JSON data without NaN."""
@@ -330,6 +338,7 @@ class Verdict:
             settings=read_settings(data.get("settings")),
             most_seeds=stored.read_count(data.get("most_seeds", 0)),
             cut=one_line(data.get("cut", "")),
+            covers=stored.read_word(data.get("covers", "seeds"), Covers),
         )
 
 
