@@ -126,7 +126,8 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     where = "validation data" if verdict.validation_only else "test data"
     st.caption(
         f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {where}, "
-        f"{verdict.spent}; intervals hold for {verdict.counted} made on it."
+        f"{verdict.spent}; intervals hold for {verdict.counted} made on it, over "
+        f"{verdict.claim}."
     )
     if later := _count_later_trials(view, when):
         st.caption(

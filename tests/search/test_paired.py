@@ -126,7 +126,7 @@ def test_a_verdict_says_what_it_covers() -> None:
     both = compute_verdict(measured("a", base), [measured("b", other, number=1)], **known)  # type: ignore[arg-type]
     assert (both.covers, both.rows[0].verdict) == ("seeds+rows", "better")
     assert "on new training runs and new rows like these" in both.sentence
-    assert "for new rows like these" in str(both)
+    assert "over new training runs and new rows like these" in str(both)
     plain = [Measured(name, name, list(one.mean(1)), number=number) for name, one, number in
              (("a", base, None), ("b", other, 1))]  # fmt: skip
     seeds = compute_verdict(plain[0], plain[1:], **known)  # type: ignore[arg-type]

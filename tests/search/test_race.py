@@ -27,6 +27,7 @@ from actsearch.report.verdict.looks import nominal_levels
 from actsearch.study.race import Race, Runner
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.rate_race import RateRace
+from actsearch.study.trainings import Trainings
 
 Numbers = npt.NDArray[np.float64]
 
@@ -365,3 +366,41 @@ def test_a_budget_for_no_comparison_is_refused_with_what_it_takes(
     for wrong in (0, -1, 2.5, "many"):
         with pytest.raises(acs.StudyError, match="budget"):
             confirm(tiny_task, sqlite_url, budget=wrong)
+
+
+@pytest.mark.parametrize(("lrs", "rates"), [([], {0.01}), ([0.02, 0.001], {0.001, 0.01, 0.02})])
+def test_listed_learning_rates_are_the_only_ones_beside_that_of_the_search(
+    lrs: list[float], rates: set[float], tiny_task: acs.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = acs.create_study(study_name="s", strategy="random")
+    study.optimize(tiny_task, n_trials=3, show_progress_bar=False)
+    tried: set[float | None] = set()
+    scores = Trainings.scores
+
+    def noting(self: Trainings, wanted: Any, split: Any) -> list[Score]:
+        tried.update(self._grid.rate(step) for _, _, _, step in wanted)
+        return scores(self, wanted, split)
+
+    monkeypatch.setattr(Trainings, "scores", noting)
+    verdict = study.confirm(tiny_task, top_k=1, seeds=2, lrs=lrs, show_progress_bar=False)
+    assert tried == rates
+    assert {row.learning_rate for row in (verdict.baseline, *verdict.rows)} <= rates
+    again = study.confirm(tiny_task, top_k=1, seeds=2, lrs=[*lrs, *lrs], show_progress_bar=False)
+    assert again == verdict
+
+
+@pytest.mark.parametrize(
+    ("lrs", "match"), [(3e-3, "a list of learning rates"), ([-1.0], "lrs"), ("1e-3", "a list of")]
+)
+def test_what_are_no_learning_rates_is_refused(lrs: Any, match: str, tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="s", strategy="random")
+    study.optimize(tiny_task, n_trials=2, show_progress_bar=False)
+    with pytest.raises(acs.StudyError, match=match):
+        study.confirm(tiny_task, lrs=lrs)
+
+
+def test_what_a_verdict_covers_is_one_of_two(tiny_task: acs.Task) -> None:
+    study = acs.create_study(study_name="s", strategy="random")
+    study.optimize(tiny_task, n_trials=2, show_progress_bar=False)
+    with pytest.raises(acs.StudyError, match=r"covers.*seeds\+rows"):
+        study.confirm(tiny_task, covers="rows")  # type: ignore[arg-type]

@@ -8,15 +8,13 @@ import logging
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
-from actsearch.checks import check_integer, check_number, check_one_of
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
     INTERRUPTED,
-    LOOKS,
     KeptWeights,
     Measured,
     PairedTest,
@@ -26,7 +24,6 @@ from actsearch.report import (
     count_comparisons,
     objective_names,
 )
-from actsearch.report.verdict.rows import Covers
 from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
@@ -35,6 +32,7 @@ from actsearch.study.finalists import choose_finalists, gather_pool
 from actsearch.study.limits import ConfirmLimits
 from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
+from actsearch.study.question import Question
 from actsearch.study.race import Race, Runner, forecast_race
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
@@ -60,43 +58,44 @@ class Confirmation:
         storage: Storage,
         study: StudyRecord,
         objective: Objective,
-        top_k: int,
-        seeds: int | None,
-        baseline: Any,
-        min_effect: float | None,
+        question: Question,
         limits: ConfirmLimits | None = None,
         tell: Callable[[str], None] | None = None,
-        covers: Covers = "seeds+rows",
     ) -> None:
-        top_k = check_integer("top_k", top_k, StudyError, low=1)
-        if seeds is not None:
-            seeds = check_integer("seeds", seeds, StudyError, low=2)
-        if min_effect is not None:
-            min_effect = check_number("min_effect", min_effect, StudyError, above=0)
+        """Args:
+        storage: where the study is kept.
+        study: as it is stored.
+        objective: of its search.
+        question: what is asked.
+        limits: when it ends before the answer is known.
+        tell: is told what a reader should know before it ends; the log by default.
+        """
+        self._question = question
         self._limits = limits or ConfirmLimits()
         self._tell = tell or (lambda text: _log.info("study %s: %s", study.name, text))
         self._subject = make_subject(objective)
         self._subject.check_test()
         self._storage = storage
         self._study = study
-        self._top_k = top_k
-        check_one_of("covers", covers, get_args(Covers), StudyError)
-        self._covers = covers
-        self._looks = LOOKS if seeds is None else (seeds,)
-        self._min_effect = min_effect
-        self._baseline = Candidate.baseline() if baseline is None else Candidate.of(baseline)
+        self._looks = question.looks
+        own = question.baseline
+        self._baseline = Candidate.baseline() if own is None else Candidate.of(own)
         self._direction = cast(
             Literal["maximize", "minimize"], resolve_direction(study, self._subject)
         )
         self._names = objective_names(study)
         self._sign = 1 if self._direction == "maximize" else -1
         rate = stored_rate(study, self._subject) or self._subject.learning_rate
-        self._grid = RateGrid(rate, self._sign)
+        if question.lrs and rate is None:
+            raise StudyError(
+                "lrs= cannot be tried: the rates of training do not follow a learning rate of the objective"
+            )
+        self._grid = RateGrid(rate, self._sign, question.lrs)
 
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
         self._check_same_task()
-        pool = gather_pool(self._study, trials, self._top_k, self._direction)
+        pool = gather_pool(self._study, trials, self._question.top_k, self._direction)
         self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
         self._seconds = self._estimate_seconds(trials)
         key = self._key(pool)
@@ -124,7 +123,7 @@ class Confirmation:
                     self._grid,
                     bar,
                     self._unfinished,
-                    with_rows=self._covers != "seeds",
+                    with_rows=self._question.covers != "seeds",
                 )
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
@@ -188,7 +187,7 @@ class Confirmation:
         if not self._names:
             finalists = choose_finalists(
                 self._trainings, self._study, pool, baseline,
-                top_k=self._top_k, sign=self._sign, metric=self._subject.metric,
+                top_k=self._question.top_k, sign=self._sign, metric=self._subject.metric,
             )  # fmt: skip
         count = self._looks[-1]
         seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", count)
@@ -197,7 +196,7 @@ class Confirmation:
         contenders = (baseline, *finalists)
         self._bar.expect(max(0, self._forecast_race(len(contenders)) - self._unfinished.left))
         test = PairedTest(
-            earlier + len(comparisons), self._direction, self._looks, self._min_effect
+            earlier + len(comparisons), self._direction, self._looks, self._question.min_effect
         )
         self._tell_power(pool, test)
         records = [item.record for item in contenders]
@@ -232,7 +231,7 @@ class Confirmation:
             else self._looks,
             cut=cut,
             earlier_comparisons=earlier,
-            min_effect=self._min_effect,
+            min_effect=self._question.min_effect,
             validation_only=any(runner.is_blind for runner in runners),
         )
         given = self._subject.keeps_given_weights
@@ -327,16 +326,16 @@ class Confirmation:
 
     def _key(self, pool: list[Contender]) -> str:
         """Hash of everything this verdict depends on."""
+        top_k, looks, min_effect, *more = self._question.key()
         data = [
             [contender.number for contender in pool],
-            self._top_k,
-            self._looks if len(self._looks) > 1 else self._looks[0],
+            top_k,
+            looks,
             identity(self._baseline.record),
-            self._min_effect,
+            min_effect,
             self._description,
             self._test_data(),
-            # by which those from before are known that cover seeds
-            *([self._covers] if self._covers != "seeds" else []),
+            *more,
         ]
         return digest(data)
 
@@ -358,9 +357,9 @@ class Confirmation:
             choice = 0 if self._names else len(candidates) + 1
             return choice + seeds * len(self._grid.first) * (finalists + 1)
 
-        if budget < (needed := least(self._top_k, pool)):
+        if budget < (needed := least(self._question.top_k, pool)):
             raise TooEarly(
-                f"budget={budget} trainings are too few: to choose {self._top_k} finalists and train them "
+                f"budget={budget} trainings are too few: to choose {self._question.top_k} finalists and train them "
                 f"and the baseline under {seeds} seeds takes {needed}, with top_k=1 {least(1, alone)}; "
                 f"an answer takes more, about {self._forecast(pool)}"
             )
@@ -380,7 +379,7 @@ class Confirmation:
         """About how many trainings this takes."""
         if self._names:
             return self._forecast_race(len(pool) + 1)
-        contenders = min(self._top_k, len(pool)) + 2
+        contenders = min(self._question.top_k, len(pool)) + 2
         return len(pool) + 1 + self._forecast_race(contenders)
 
     def _forecast_race(self, contenders: int) -> int:
@@ -388,5 +387,5 @@ class Confirmation:
             contenders,
             self._looks[-1],
             is_race=len(self._looks) > 1,
-            has_rates=self._subject.learning_rate is not None,
+            has_rates=len(self._grid.first) > 1,
         )

@@ -24,21 +24,37 @@ class RateGrid:
         sign: 1 where larger scores are better, else -1.
     """
 
-    def __init__(self, given: float | None, sign: int) -> None:
+    def __init__(
+        self, given: float | None, sign: int, listed: Sequence[float] | None = None
+    ) -> None:
         """Args:
         given: the learning rate at step 0; None where the objective has none that can be set.
         sign: 1 where larger scores are better, else -1.
+        listed: the only other ones that are tried; None for a grid that goes on where that may help.
         """
         self._given = given
         self.sign = sign
+        self._listed: dict[int, float] | None = None
+        if listed is not None and given is not None:
+            below = sorted((rate for rate in listed if rate < given), reverse=True)
+            above = sorted(rate for rate in listed if rate > given)
+            self._listed = {0: given} | {
+                sign_of * step: rate
+                for sign_of, rates in ((-1, below), (1, above))
+                for step, rate in enumerate(rates, 1)
+            }
 
     @property
     def first(self) -> tuple[int, ...]:
         """The steps to begin with."""
+        if self._listed is not None:
+            return tuple(sorted(self._listed, key=abs))
         return (0,) if self._given is None else (0, -1, 1)
 
     def rate(self, step: int) -> float | None:
         """The learning rate at a step; None where the objective has none."""
+        if self._listed is not None:
+            return self._listed[step]
         return None if self._given is None else self._given * _STEP**step
 
     def best(self, scores: Mapping[int, float | None]) -> int:
@@ -70,7 +86,7 @@ class RateGrid:
 
         Where every training diverges, the grid goes on downwards.
         """
-        if len(scores) == 1:
+        if len(scores) == 1 or self._listed is not None:
             return []
         best = self.best(scores)
         outward: list[int] = []

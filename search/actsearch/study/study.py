@@ -40,6 +40,7 @@ from actsearch.study.confirm import Confirmation
 from actsearch.study.driver import Driver
 from actsearch.study.enqueued import make_enqueued
 from actsearch.study.limits import ConfirmLimits, Limits
+from actsearch.study.question import Question
 from actsearch.study.site_groups import known_groups
 from actsearch.study.trial import Trial
 from actsearch.study.turn import only_one
@@ -281,6 +282,7 @@ class Study:
         budget: int | None = None,
         timeout: float | None = None,
         covers: Covers = "seeds+rows",
+        lrs: Sequence[float] | None = None,
     ) -> Verdict:
         """Is the best of this study really better than what you have?
 
@@ -308,6 +310,8 @@ class Study:
             covers: what the intervals are to hold for: new training runs and new test rows like these; or, "seeds", new
                 training runs on these test rows alone. Where scores are not known by rows, as with a callable or
                 ``evaluate=``, they hold for the latter; ``verdict.covers`` says it.
+            lrs: learning rates to try beside that of the search, for each finalist and the baseline; an empty list for
+                none. By default a third and three times of it, and further ones where they may be better.
 
         Raises:
             StudyError: no complete trial, a budget that is too small for any comparison, another process runs the
@@ -315,9 +319,12 @@ class Study:
             TaskError: the task has no test data.
         """
         confirmation = Confirmation(
-            self._storage, self._read_again(), objective, top_k, seeds, baseline, min_effect,
-            ConfirmLimits(budget, timeout), covers=covers,
-        )  # fmt: skip
+            self._storage,
+            self._read_again(),
+            objective,
+            Question(top_k, seeds, baseline, min_effect, covers, lrs),
+            ConfirmLimits(budget, timeout),
+        )
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)
 

@@ -78,7 +78,7 @@ def _write_verdict(page: _Page, verdicts: Sequence[tuple[datetime, Verdict]]) ->
     page.text(draw_table(verdict))
     page.paragraph(
         f"Made on {_moment(when)} from {verdict.trainings} trainings: {verdict.spent}, intervals of 95 % that hold for "
-        f"{verdict.counted} made on these data."
+        f"{verdict.counted} made on these data, over {verdict.claim}."
     )
     page.heading("How to use it")
     page.paragraph(str(verdict.recipe()))

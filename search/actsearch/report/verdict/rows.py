@@ -208,6 +208,12 @@ class Verdict:
         return LOOKS if self.most_seeds == LOOKS[-1] and self.seeds in LOOKS else None
 
     @property
+    def claim(self) -> str:
+        """What the intervals hold for, in words."""
+        rows = "new rows like these" if self.covers == "seeds+rows" else "this test set"
+        return f"new training runs and {rows}"
+
+    @property
     def counted(self) -> str:
         """How many comparisons the intervals hold for, in words."""
         return (
@@ -275,11 +281,8 @@ class Verdict:
         where = "validation data" if self.validation_only else "test data"
         return (
             f"{self.study_name}: {self.metric} on {where}, {self.spent}, "
-            f"intervals hold for {self.counted} made on it{self._beyond()}"
+            f"intervals hold for {self.counted} made on it, over {self.claim}"
         )
-
-    def _beyond(self) -> str:
-        return ", and for new rows like these" if self.covers == "seeds+rows" else ""
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as JSON data without NaN."""

@@ -75,7 +75,7 @@ def _decision(verdict: Verdict) -> str:
         text = (
             f"Use {row.label}{_training(row)}: its {verdict.metric} is {format_value(abs(row.difference))} "
             f"{'higher' if row.difference > 0 else 'lower'} than with {base} "
-            f"(95 % interval {format_value(row.low)} to {format_value(row.high)}), {_claim(verdict)}."
+            f"(95 % interval {format_value(row.low)} to {format_value(row.high)}), on {verdict.claim}."
         )
         against = verdict.versus_catalog
         if against is not None and against.verdict not in ("better", "too few seeds"):
@@ -102,13 +102,6 @@ def _decision(verdict: Verdict) -> str:
         f"Keep {base}{_training(verdict.baseline)}: nothing beat it; "
         f"differences above {format_value(verdict.visible_difference)} would have shown in 4 of 5 cases."
     )
-
-
-def _claim(verdict: Verdict) -> str:
-    """What a difference holds for."""
-    if verdict.covers == "seeds+rows":
-        return "on new training runs and new rows like these"
-    return "on new training runs and this test set"
 
 
 def _training(row: VerdictRow) -> str:

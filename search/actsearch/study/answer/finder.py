@@ -28,6 +28,7 @@ from actsearch.study.attributes import set_attribute
 from actsearch.study.confirm import Confirmation, TooEarly
 from actsearch.study.limits import ConfirmLimits
 from actsearch.study.progress import announce
+from actsearch.study.question import Question
 from actsearch.study.rate import may_choose_rate
 from actsearch.study.study import Study
 from actsearch.study.turn import only_one
@@ -230,10 +231,8 @@ class Finder:
         else:
             limits = self._limits()
         storage, study = self._study.storage, self._study.storage.study(self._study.study_name)
-        confirmation = Confirmation(
-            storage, study, self._task, self._decision.top_k, None, None, self._options.min_effect,
-            limits, self._tell,
-        )  # fmt: skip
+        question = Question(self._decision.top_k, min_effect=self._options.min_effect)
+        confirmation = Confirmation(storage, study, self._task, question, limits, self._tell)
         records = [trial.record for trial in self._study.trials]
         with only_one(study.name, "confirm"):
             verdict = confirmation.verdict(records, self._options.show_progress_bar)
