@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import torch
 from stack_tasks import LABELS, ROWS, task_of
+from torch import Tensor
+from torch.nn import functional as F
 
 import actsearch as acs
 from actsearch.evaluation.subject import of_task
@@ -121,3 +124,27 @@ def test_a_task_too_small_to_be_worth_it_is_not_measured(
     with caplog.at_level("INFO", logger="actsearch"):
         _searched(tiny_task, None, 12)
     assert not any("in one pass" in line for line in caplog.messages)
+
+
+def slow_loss(output: Tensor, target: Tensor) -> Tensor:
+    time.sleep(0.03)
+    return F.cross_entropy(output, target)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_stack_takes_no_more_than_ends_in_time(
+    tiny_task: acs.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    run = acs.Local.run
+
+    def noting(self: acs.Local, jobs: Any, work: Any) -> Any:
+        sizes.append(len(jobs))
+        return run(self, jobs, work)
+
+    monkeypatch.setattr(acs.Local, "run", noting)
+    study = acs.create_study(study_name="s", strategy="random")
+    task = tiny_task.replace(loss=slow_loss)  # a training has two batches, and an evaluation
+    study.optimize(task, n_trials=100, timeout=0.3, show_progress_bar=False)
+    assert sizes[:1] == [1]
+    assert all(size <= 4 for size in sizes[1:2])

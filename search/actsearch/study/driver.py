@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,7 +14,6 @@ from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.report import LOOKS
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
@@ -21,7 +21,7 @@ from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
-from actsearch.study.finalists import POOL
+from actsearch.study.forecast import log_forecast
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
@@ -31,7 +31,6 @@ from actsearch.study.preparation import (
 )
 from actsearch.study.progress import Progress
 from actsearch.study.proposing import Proposer, check_strategy
-from actsearch.study.race import forecast_race
 from actsearch.study.rate import (
     RATE,
     adapt_rate,
@@ -76,6 +75,7 @@ class Driver:
         self._trained = 0
         self._idle = 0
         self._deadline: float | None = None  # of the monotonic clock
+        self._each: float | None = None  # seconds of a trial
         self._groups = StudyGroups(SiteGroups.shared(), {})
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
@@ -142,7 +142,7 @@ class Driver:
             self._lease.publish_goal(limits.run_goal(left, self._history.trained))
             for remark in self._proposer.remarks():
                 _log.warning("study %s: %s", self._study.name, remark)
-            self._log_forecast(left)
+            log_forecast(self._study, self._subject, len(self._work.seeds), left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
             if self._trained and (failed := self._all_failed()):
@@ -170,6 +170,8 @@ class Driver:
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
+        if seconds := [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]:
+            self._each = statistics.median(seconds)
         own = {trial.number for trial in self._history if trial.candidate.is_baseline}
         self._proposer = Proposer(self._study, self._groups, self._subject)
         self._work = Work(
@@ -185,23 +187,6 @@ class Driver:
                 "study %s measures time: another run with the same seed will not make the same trials",
                 self._study.name,
             )
-
-    def _log_forecast(self, count: int | None) -> None:
-        if not count or not _log.isEnabledFor(logging.INFO):
-            return
-        if (each := self._subject.forecast_seconds()) is None:
-            return
-        seconds = each * len(self._work.seeds)
-        _log.info(
-            "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
-            "a verdict over 5 finalists in about %.0f s",
-            self._study.name, seconds, 3600 / seconds, count, seconds * count, each * self._forecast_verdict(),
-        )  # fmt: skip
-
-    def _forecast_verdict(self) -> int:
-        """About how many trainings ``confirm`` takes as it is by default, with five finalists."""
-        has_rates = self._subject.learning_rate is not None
-        return 5 * POOL + 1 + forecast_race(6, LOOKS[-1], is_race=True, has_rates=has_rates)
 
     def _choose_rate(self, progress: Progress) -> None:
         """Try learning rates with the model unchanged, where that is wanted and was not done."""
@@ -238,13 +223,22 @@ class Driver:
                 continue
             ready = [trial for trial in self._screen_enqueued(waiting) if trial.state.is_open]
             if ready:
-                allowed = ready[:left]
+                allowed = self._in_time(ready[:left])
                 self._train(allowed[: self._batch(allowed)], listeners, progress)
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be started, whatever is left."""
         is_late = self._deadline is not None and time.monotonic() >= self._deadline
         return is_late or self._should_stop() or self._signals.number is not None
+
+    def _in_time(self, ready: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+        """Those that are expected to end in time, at least one: a pass in which many train cannot be ended early."""
+        if self._deadline is None or not isinstance(self._executor, Local):
+            return ready
+        if self._each is None:
+            return ready[:1]  # which shows how long it takes
+        most = (self._deadline - time.monotonic()) / max(self._each, 1e-9)
+        return ready[: max(1, int(min(most, len(ready))))]
 
     def _batch(self, ready: Sequence[TrialRecord]) -> int:
         """How many of the trials that may be trained are trained, and stored, together."""
@@ -369,6 +363,8 @@ class Driver:
             for listener in listeners:
                 listener(ended)
                 self._lease.check_process()  # it may have forked, with nothing left to be written that would tell
+        # of those that ended last: more in one pass take less each
+        self._each = statistics.median(outcome.seconds for outcome in outcomes.values())
         self._check_failures(len(outcomes))
 
     def _keep_largest_stack(self, size: int) -> None:
