@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import actsearch as acs
 from actsearch.cli import main
@@ -82,7 +83,9 @@ def test_its_weights_are_in_a_file_that_needs_no_actsearch(
 ) -> None:
     safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
     result, url = found
-    assert result.weights == Path(url.removeprefix("sqlite:///")).with_name("a-mine.safetensors")
+    assert result.weights == Path(url.removeprefix("sqlite:///")).with_name(
+        "a.db.mine.safetensors"
+    )
     stored = safetensors.load_file(result.weights)
     assert result.model is not None
     own = result.model.state_dict()
@@ -120,9 +123,8 @@ def test_a_file_of_weights_that_was_changed_is_not_taken(
     whole = result.weights.read_bytes()
     result.weights.write_bytes(whole[:-8])
     again = acs.find(make_model, budget=120, storage=url, study_name="mine", **data())
-    assert "a-mine.safetensors cannot be used" in caplog.text
-    # trained again, as there was a training left
-    assert again.spent.trainings == result.spent.trainings + 1
+    assert "a.db.mine.safetensors cannot be used" in caplog.text
+    assert again.spent.trainings == result.spent.trainings  # the same training again, counted once
     assert again.weights == result.weights
     now = safetensors.load_file(result.weights)
     assert all(torch.equal(now[name], before[name]) for name in before)
@@ -304,8 +306,96 @@ def test_a_task_has_its_own_data() -> None:
 
 def test_another_task_in_the_same_study_is_refused(found: tuple[acs.FindResult, str]) -> None:
     _, url = found
-    with pytest.raises(acs.StudyError, match="differs"):
+    with pytest.raises(
+        acs.StudyError, match=r"study 'mine' is about another task: give study_name="
+    ):
         acs.find(make_model, budget=400, storage=url, study_name="mine", **data(epochs=2))
+
+
+# what was found out by trying
+
+
+def answered(url: str, **more: Any) -> acs.FindResult:
+    return acs.find(make_model, **data(storage=url, study_name="s", **more))
+
+
+def test_trials_by_hand_and_a_smaller_budget_leave_the_answer_there(sqlite_url: str) -> None:
+    first = answered(sqlite_url, budget=150)
+    assert first.verdict is not None
+    assert answered(sqlite_url, budget=70).verdict == first.verdict
+    again = answered(sqlite_url, budget=150)
+    assert again.verdict == first.verdict
+    assert again.spent.trainings == first.spent.trainings
+    first.study.optimize(first.task, n_trials=2, show_progress_bar=False)
+    after = answered(sqlite_url, budget=150)
+    assert after.verdict == first.verdict
+    assert len(after.study.verdicts) == 1
+
+
+def test_another_question_is_not_answered_beyond_the_budget(sqlite_url: str) -> None:
+    first = answered(sqlite_url, budget=100)
+    other = answered(sqlite_url, budget=100, min_effect=0.05)
+    assert other.spent.trainings <= 100
+    assert other.verdict != first.verdict
+    x, y = data()["test"]
+    third = answered(sqlite_url, budget=100, test=(x[:40], y[:40]))
+    assert third.spent.trainings <= 100
+
+
+def test_trainings_of_a_verdict_that_is_given_up_are_counted(sqlite_url: str) -> None:
+    cut = answered(sqlite_url, budget=57)
+    assert cut.verdict is not None
+    assert cut.verdict.cut
+    other = answered(sqlite_url, budget=100, min_effect=0.05)
+    assert other.spent.verdict > cut.spent.verdict
+    assert other.spent.trainings <= 100
+
+
+def test_time_that_is_used_up_shows_what_was_found(sqlite_url: str) -> None:
+    first = answered(sqlite_url, budget="1.2s")
+    second = answered(sqlite_url, budget="1.2s")
+    if first.verdict is not None:
+        assert second.verdict is not None
+        assert second.verdict.rows == first.verdict.rows
+    assert second.spent.verdict == first.spent.verdict
+
+
+def test_a_subset_counts_its_own_rows(sqlite_url: str) -> None:
+    rows = TensorDataset(*data()["test"])
+    for few in (Subset(rows, range(20)), DataLoader(Subset(rows, range(20)), batch_size=4)):
+        with pytest.raises(acs.TaskError, match="test has 20 rows"):
+            answered(sqlite_url, budget=60, test=few)
+
+
+class Odd(nn.Sequential):
+    """What it keeps besides tensors no file of weights can hold."""
+
+    def get_extra_state(self) -> Any:
+        return {"version": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+def test_weights_that_cannot_be_written_lose_no_answer(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make_odd() -> nn.Module:
+        return Odd(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    result = acs.find(make_odd, budget=90, storage=sqlite_url, **data())
+    assert result.verdict is not None
+    if not result.verdict.cut:
+        assert result.model is not None
+        assert result.weights is None
+        assert "the winner's weights are not written" in caplog.text
+
+
+def test_what_is_asked_wrongly_is_refused_before_anything_is_trained(sqlite_url: str) -> None:
+    with pytest.raises(acs.StudyError, match="min_effect"):
+        answered(sqlite_url, budget=90, min_effect=-1)
+    with pytest.raises(acs.StudyError, match="give direction='maximize' or 'minimize'"):
+        answered(sqlite_url, budget=90, metric=lambda outputs, targets: 1.0)
 
 
 # arithmetic

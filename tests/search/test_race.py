@@ -404,3 +404,40 @@ def test_what_a_verdict_covers_is_one_of_two(tiny_task: acs.Task) -> None:
     study.optimize(tiny_task, n_trials=2, show_progress_bar=False)
     with pytest.raises(acs.StudyError, match=r"covers.*seeds\+rows"):
         study.confirm(tiny_task, covers="rows")  # type: ignore[arg-type]
+
+
+class OtherRates:
+    """Scores of contenders that are equally good at their own best rate, the first one at another than the others.
+
+    Trainings have most of their noise in common under a seed and a rate, as they do.
+    """
+
+    def __init__(self, contenders: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.common = rng.standard_normal((16, 13))
+        self.own = rng.standard_normal((contenders, 16, 13))
+        self.measured = rng.standard_normal((contenders, 16, 13, 2))
+
+    def scores(self, wanted: Sequence[tuple[int, Any, int, int]], split: str) -> list[Score]:
+        return [self._score(row, seed, step) for row, _, seed, step in wanted]
+
+    def _score(self, row: int, seed: int, step: int) -> Score:
+        best, falls = (0, 0.7) if row == 0 else (-1, 2.0)
+        mean = 0.0 if step == best else -falls if step in (0, -1) else -4.0
+        mean += 0.8**0.5 * self.common[seed, step] + 0.2**0.5 * self.own[row, seed, step]
+        valid, test = mean + 0.3 * self.measured[row, seed, step]
+        return Score(float(valid), float(test), False)
+
+
+@pytest.mark.parametrize("finalists", [1, 5])
+def test_a_baseline_that_wants_another_learning_rate_is_compared_at_it(finalists: int) -> None:
+    wrong = 0
+    for seed in range(60):
+        scores: Any = OtherRates(finalists + 1, seed)
+        test = PairedTest(finalists, "maximize", LOOKS)
+        records, catalog = [RECORD] * (finalists + 1), [False] * (finalists + 1)
+        race = Race(scores, RateGrid(1.0, 1), records, range(16), test, catalog)
+        runners = race.run()
+        ended = [row for row in range(1, finalists + 1) if len(runners[row].runs) >= 8]
+        wrong += any(race._is_better(found) for found in race._compare(ended).values())
+    assert wrong <= 6  # 5 % are 3; where contenders had a say in each other's rates it was 9

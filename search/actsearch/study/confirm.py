@@ -92,6 +92,11 @@ class Confirmation:
             )
         self._grid = RateGrid(rate, self._sign, question.lrs)
 
+    @property
+    def trainings(self) -> int:
+        """How many have ended so far, those of interrupted calls included."""
+        return self._trainings.count if hasattr(self, "_trainings") else 0
+
     def verdict(self, trials: Sequence[TrialRecord], show_progress: bool) -> Verdict:
         """Make the verdict and store it, or read the stored one."""
         self._check_same_task()
@@ -184,6 +189,8 @@ class Confirmation:
         share = self._subject.pretrained_share()
         baseline = Contender(self._baseline.record, None)
         finalists = pool
+        if not self._names and not self._may_train(len(pool) + 1):
+            raise TooEarly(f"{self._limits} leaves too little to choose finalists in")
         if not self._names:
             finalists = choose_finalists(
                 self._trainings, self._study, pool, baseline,
@@ -371,7 +378,9 @@ class Confirmation:
             return False
         if timeout is None:
             return True
-        spent, new = self._limits.spent, max(count - self._unfinished.left, 0)
+        if (new := count - self._unfinished.left) <= 0:
+            return True
+        spent = self._limits.spent
         each = spent / self._trainings.made if self._trainings.made else self._seconds
         return spent + new * each <= timeout
 

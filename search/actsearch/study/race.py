@@ -246,7 +246,7 @@ def forecast_race(contenders: int, last: int, *, is_race: bool, has_rates: bool)
     Of a race two contenders see most seeds, and the others leave (means of ``tests/benchmarks/verdict_cost.py``).
     """
     if is_race:
-        most, few = (23.0, 9.0) if has_rates else (13.0, 3.0)
+        most, few = (25.5, 9.0) if has_rates else (13.0, 3.0)
         return round(2 * most + max(0, contenders - 2) * few)
     early, late = (4.0, 1.5) if has_rates else (1.0, 1.0)
     return round(contenders * (min(2, last) * early + max(0, last - 2) * late))

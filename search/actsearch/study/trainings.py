@@ -23,7 +23,7 @@ class Trainings:
 
     Attributes:
         last_reason: why a training failed, the latest; empty if none has.
-        count: trainings that were asked for so far, those that an interrupted call stored included.
+        count: trainings that have ended so far, those that an interrupted call stored included.
         made: those that this call has made.
     """
 
@@ -72,8 +72,8 @@ class Trainings:
             request = Request(record, (seed,), split=split, lr=lr, diagnose=False)
             key = self._unfinished.key(request.phase, position, record, seed, step, lr)
             requests[key] = request
-        self.count += len(requests)
         scores = self._take_stored(requests)
+        self.count += len(scores)
         rest = [key for key in requests if key not in scores]
         while rest:
             asked = [requests[key] for key in rest]
@@ -88,6 +88,7 @@ class Trainings:
             scores |= ended
             rest = rest[len(part) :]
             self.made += len(part)
+            self.count += len(part)
             self._advance(part)
         self.last_reason = next(
             (scores[key].reason for key in reversed(requests) if scores[key].reason),

@@ -116,7 +116,9 @@ def _training(row: VerdictRow) -> str:
 def _grid_ends(verdict: Verdict) -> str:
     """Which rows were not tuned to their best, and what to do."""
     ended = [row for row in (verdict.baseline, *verdict.rows) if row.is_at_grid_end]
-    if not ended:
+    if not ended or (
+        verdict.cut and verdict.seeds < MIN_SEEDS
+    ):  # the next one was still to be tried
         return ""
     rates = " and ".join(
         f"{shorten(row.label, WIDEST)} (median {row.learning_rate:.2g})" for row in ended

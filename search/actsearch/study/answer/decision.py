@@ -1,9 +1,9 @@
-"""What ``acs.find`` keeps with a study: what its verdict is about, and what was spent."""
+"""What ``acs.find`` keeps with a study: what it planned, what its verdict is about, and what was spent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from actsearch.checks import is_integer, is_number
@@ -17,35 +17,46 @@ FOUND = "find"
 
 @dataclass(frozen=True)
 class Decision:
-    """The state of an answer.
+    """The state of an answer, such that a call that was interrupted goes on as if it had not been.
 
     Attributes:
+        target: trials that the search goes to; 0 before that is planned.
+        planned: trainings of the budget that it was planned for; 0 where that is a time.
+        planned_seconds: likewise, its seconds.
         trials: how many were trained when the verdict was begun; 0 before.
         top_k: its finalists.
-        is_answered: whether it is made.
-        budget: with which.
+        asked: a digest of what it was asked; "" before it is begun.
+        open: trainings that it took, while it is cut short.
+        answer: which of the study's verdicts is the newest answer; -1 for none.
+        answered: what that was asked.
+        given_up: trainings of verdicts that were cut short and not gone on with.
         weights: trainings whose model was kept.
         seconds: that all calls took together.
     """
 
+    target: int = 0
+    planned: int = 0
+    planned_seconds: float = 0.0
     trials: int = 0
     top_k: int = 1
-    is_answered: bool = False
-    budget: Budget = Budget()
+    asked: str = ""
+    open: int = 0
+    answer: int = -1
+    answered: str = ""
+    given_up: int = 0
     weights: int = 0
     seconds: float = 0.0
 
+    def is_planned_for(self, budget: Budget) -> bool:
+        """Whether the target is of such a budget."""
+        return self.target > 0 and (self.planned, self.planned_seconds) == (
+            budget.trainings or 0,
+            budget.seconds or 0.0,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {
-            "trials": self.trials,
-            "top_k": self.top_k,
-            "answered": self.is_answered,
-            "trainings": self.budget.trainings,
-            "seconds_allowed": self.budget.seconds,
-            "weights": self.weights,
-            "seconds": self.seconds,
-        }
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
     def read(cls, attrs: Mapping[str, Any]) -> Decision:
@@ -53,18 +64,16 @@ class Decision:
         known = attrs.get(FOUND)
         if not isinstance(known, Mapping):
             return cls()
-        counts = [known.get(key) for key in ("trials", "top_k", "weights")]
-        seconds, trainings, allowed = map(known.get, ("seconds", "trainings", "seconds_allowed"))
-        if not all(is_integer(count) and count >= 0 for count in counts) or not is_number(seconds):
-            return cls()
-        return cls(
-            int(counts[0] or 0),
-            max(1, int(counts[1] or 0)),
-            known.get("answered") is True,
-            Budget(
-                int(trainings) if is_integer(trainings) else None,
-                float(allowed) if is_number(allowed) else None,
-            ),
-            int(counts[2] or 0),
-            max(0.0, float(seconds)),
-        )
+        read: dict[str, Any] = {}
+        for item in fields(cls):
+            value, default = known.get(item.name, item.default), item.default
+            if isinstance(default, str):
+                fits = isinstance(value, str)
+            elif isinstance(default, int):
+                fits = is_integer(value) and value >= min(default, 0)
+            else:
+                fits = is_number(value) and 0 <= value < float("inf")
+            if not fits:
+                return cls()
+            read[item.name] = value
+        return cls(**read)

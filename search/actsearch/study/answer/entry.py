@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from actsearch.checks import check_number
 from actsearch.errors import StudyError, TaskError
@@ -18,6 +20,7 @@ from actsearch.study.answer.budget import parse_budget
 from actsearch.study.answer.finder import Finder, Options
 from actsearch.study.answer.result import FindResult
 from actsearch.study.create import create_study
+from actsearch.study.question import Question
 from actsearch.task import Task
 
 __all__ = ["find"]
@@ -95,7 +98,9 @@ def find(
         >>> result.spent.trainings <= 60, result.verdict.winner.label == result.recipe.label
         (True, True)
     """
+    began = time.monotonic()
     allowed = parse_budget(budget)
+    Question(min_effect=min_effect)
     check_number("max_weights_mb", max_weights_mb, StudyError, low=0, finite=False)
     task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
     subject = make_subject(task)
@@ -112,7 +117,7 @@ def find(
         load_if_exists=True,
     )
     options = Options(min_effect, executor, show_progress_bar, max_weights_mb)
-    return Finder(study, task, subject, allowed, options).run()
+    return Finder(study, task, subject, allowed, options, began).run()
 
 
 def _make_task(model: Any, settings: dict[str, Any]) -> Task:
@@ -133,7 +138,9 @@ def _make_task(model: Any, settings: dict[str, Any]) -> Task:
 
 def _check_test_rows(test: Any) -> None:
     """Refuse a handful of rows: what is true of them is not true of others like them."""
-    rows = test[0] if isinstance(test, tuple) else getattr(test, "dataset", test)
+    rows = test[0] if isinstance(test, tuple) else test
+    if isinstance(test, DataLoader):
+        rows = test.dataset
     try:
         count = len(rows)
     except TypeError:  # it is read to its end, however long it is

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from torch import nn
-
-from actsearch.errors import StudyError, TaskError
+from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.evaluation.trained_model import build_model, train_model
-from actsearch.execution import Executor
+from actsearch.execution import Executor, Local
 from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, leaderboard, rate_trainings
 from actsearch.report.verdict.table import format_value
-from actsearch.seeds import seed_list
 from actsearch.study.answer.budget import Budget, format_seconds
 from actsearch.study.answer.decision import FOUND, Decision
 from actsearch.study.answer.plan import MOST_TRIALS, Costs, Plan, TooLittle, make_plan
 from actsearch.study.answer.result import FindResult, Spent
-from actsearch.study.answer.weights import load_weights, save_weights, weights_path
+from actsearch.study.answer.winner import train_winner
 from actsearch.study.attributes import set_attribute
 from actsearch.study.confirm import Confirmation, TooEarly
 from actsearch.study.limits import ConfirmLimits
+from actsearch.study.preparation import task_differences
 from actsearch.study.progress import announce
 from actsearch.study.question import Question
 from actsearch.study.rate import may_choose_rate
 from actsearch.study.study import Study
 from actsearch.study.turn import only_one
+from actsearch.study.unfinished import digest
 from actsearch.task import Task
 
 __all__ = ["Finder", "Options"]
+
+_NO_TIME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,24 @@ class Finder:
     """
 
     def __init__(
-        self, study: Study, task: Task, subject: Subject, budget: Budget, options: Options
+        self,
+        study: Study,
+        task: Task,
+        subject: Subject,
+        budget: Budget,
+        options: Options,
+        began: float,
     ) -> None:
         self._study = study
         self._task = task
         self._subject = subject
         self._budget = budget
         self._options = options
-        self._began = time.monotonic()
+        self._began = began
         self._decision = Decision.read(study.user_attrs)
         self._earlier = self._decision.seconds
         self._seconds: float | None = None  # of a training, until trials tell
+        self._confirmation: Confirmation | None = None
         seeds = subject.seeds
         self._costs = Costs(
             seeds if isinstance(seeds, int) else len(seeds),
@@ -74,57 +79,114 @@ class Finder:
 
     def run(self) -> FindResult:
         """Search and confirm what is not done yet, and say what came out."""
+        self._check_same_task()
+        self._drop_what_cannot_go_on()
         verdict, why = self._answer()
+        ended_by = why or (verdict.cut if verdict is not None else "")
         model, path = None, None
         if verdict is not None and not verdict.cut:
-            with contextlib.suppress(KeyboardInterrupt):  # the verdict stands
-                model, path = self._train_winner(verdict)
+            try:
+                model, path, is_new = train_winner(
+                    self._study, self._task, verdict, self._options.max_weights_mb
+                )
+                if is_new:
+                    self._decision = replace(self._decision, weights=1)
+            except KeyboardInterrupt:  # the verdict stands
+                ended_by = INTERRUPTED
+                self._tell("Ctrl-C ended the training of the weights")
         self._keep()
         sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
-        ended_by = why if verdict is None else verdict.cut
         return FindResult(
             self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path,
             is_interrupted=ended_by.startswith(INTERRUPTED),
         )  # fmt: skip
 
     def _answer(self) -> tuple[Verdict | None, str]:
-        """The verdict, or why there is none."""
+        """The verdict, and what ended it; an earlier one where there is no newer one to the same question."""
+        why = ""
         try:
-            if not self._is_answered():
-                if not self._is_decided():
+            if not self._has_answer_for_this_budget():
+                if self._is_undecided():
                     self._search()
                 self._tell_next()
-            return self._confirm(), ""
+                return self._confirm(), ""
         except KeyboardInterrupt:
-            what = "the verdict" if self._is_decided() else "the search"
-            return None, f"{INTERRUPTED} ended {what}"
-        except TooEarly as error:
-            return None, str(error)
+            what = "the search" if self._is_undecided() else "the verdict"
+            why = f"{INTERRUPTED} ended {what}"
+        except TooEarly:
+            why = f"the budget of {self._budget} is used up"
+        earlier = self._earlier_answer()
+        if earlier is not None and why:
+            self._tell(f"{why}; the answer is the one that there was")
+        return earlier, why
 
     # what there is
+
+    def _check_same_task(self) -> None:
+        """Before anything is told: another task needs another study."""
+        stored = self._study.record.task
+        different = (
+            task_differences(stored, self._subject.describe()) if stored is not None else []
+        )
+        if different:
+            lines = "\n  ".join(different)
+            raise StudyError(
+                f"study {self._study.study_name!r} is about another task: give study_name= (--study) another name, "
+                f"or the task as it was:\n  {lines}"
+            )
+        if self._study.direction is None and self._subject.direction is None:
+            raise StudyError(
+                f"{self._subject.metric!r} does not tell which way is better: give direction='maximize' or 'minimize'"
+            )
 
     def _trained(self) -> list[TrialRecord]:
         return [trial.record for trial in self._study.trials if trial.state.is_trained]
 
-    def _is_decided(self) -> bool:
-        """Whether a verdict was begun over the trials as they are now."""
-        return self._decision.trials == len(self._trained()) > 0
+    def _asked(self) -> str:
+        """What a verdict is asked, besides its finalists."""
+        return digest([self._options.min_effect, self._subject.test_id(self._study.record.id)])
 
-    def _is_answered(self) -> bool:
-        """Whether there is an answer, and this budget is not a larger one that pays for another."""
-        if not (self._decision.is_answered and self._is_decided()):
+    def _earlier_answer(self) -> Verdict | None:
+        """The newest one to the same question."""
+        verdicts, known = self._study.verdicts, self._decision
+        fits = known.answered == self._asked() and 0 <= known.answer < len(verdicts)
+        return verdicts[known.answer] if fits else None
+
+    def _is_undecided(self) -> bool:
+        """Whether no verdict was begun over the trials as they are now."""
+        return self._decision.trials == 0
+
+    def _drop_what_cannot_go_on(self) -> None:
+        """A verdict that was begun over other trials, or asked something else, is another one now."""
+        known = self._decision
+        if known.trials == len(self._trained()) and known.asked in ("", self._asked()):
+            return
+        self._decision = replace(
+            known, trials=0, asked="", open=0, given_up=known.given_up + known.open
+        )
+
+    def _has_answer_for_this_budget(self) -> bool:
+        """Whether there is an answer, and this budget is not one that pays for another one."""
+        if self._earlier_answer() is None:
             return False
-        if self._budget == self._decision.budget:
+        if self._decision.is_planned_for(self._budget):
             return True
         trained = len(self._trained())
         try:
             plan = make_plan(self._left(), self._costs, trained=trained, rate=0)
         except TooLittle:
             return True
-        if plan.trials <= trained:
+        if plan.trials <= trained or self._is_smaller():
             return True
-        self._decision = replace(self._decision, trials=0)
+        self._decision = replace(self._decision, trials=0, asked="", target=0)
         return False
+
+    def _is_smaller(self) -> bool:
+        """Whether the answer that there is was planned for more of the same."""
+        known = self._decision
+        return (self._budget.trainings or 0) < known.planned or (
+            self._budget.seconds or 0.0
+        ) < known.planned_seconds
 
     def _each(self) -> float:
         """Seconds of a training."""
@@ -136,21 +198,28 @@ class Finder:
         return self._seconds
 
     def _elapsed(self) -> float:
-        """Seconds over all calls; of a call that was killed, what its trials took."""
-        trained = sum(trial.seconds for trial in self._trained())
-        return max(self._earlier + time.monotonic() - self._began, trained)
+        """Seconds over all calls; of a call that was killed, what the trainings took that it stored as trials."""
+        known = self._earlier + time.monotonic() - self._began
+        trained = self._trained()
+        if not trained or not isinstance(self._options.executor, Local | None):
+            return known  # side by side they take less than their sum
+        further = rate_trainings(self._study.user_attrs) * self._each()
+        return max(known, sum(trial.seconds for trial in trained) + further)
 
     def _spent(self, verdict: Verdict | None = None) -> Spent:
         """Args:
         verdict: one that is not stored, as its trainings go on.
         """
-        attrs = self._study.user_attrs
-        verdicts = self._study.verdicts
-        cut = verdict.trainings if verdict is not None and verdict.cut else 0
+        begun = self._decision.open
+        if verdict is not None and verdict.cut:
+            begun = verdict.trainings
+        elif self._confirmation is not None:
+            begun = 0 if verdict is not None else max(begun, self._confirmation.trainings)
+        stored = sum(item.trainings for item in self._study.verdicts)
         return Spent(
-            rate_trainings(attrs),
+            rate_trainings(self._study.user_attrs),
             sum(self._count(trial) for trial in self._trained()),
-            sum(item.trainings for item in verdicts) + cut,
+            stored + self._decision.given_up + begun,
             self._decision.weights,
             self._elapsed(),
         )
@@ -161,9 +230,10 @@ class Finder:
         return math.ceil(took) if isinstance(took, (int, float)) else self._costs.seeds
 
     def _left(self) -> int:
-        """Trainings."""
+        """Trainings, for search, verdict and weights."""
         if self._budget.trainings is not None:
-            return self._budget.trainings - self._spent().trainings
+            spent = self._spent()
+            return self._budget.trainings - spent.trainings + spent.weights
         assert self._budget.seconds is not None
         each = max(self._each(), 1e-9)
         return int(min((self._budget.seconds - self._elapsed()) / each, 1e9))
@@ -171,36 +241,64 @@ class Finder:
     # the steps
 
     def _search(self) -> None:
+        """To the trials that are planned; a plan that was begun for the same budget is kept to."""
+        if self._decision.is_planned_for(self._budget):
+            self._tell(f"goes on after {self._spent()}")
+            target, top_k = self._decision.target, self._decision.top_k
+        else:
+            target, top_k = self._plan()
+        if target > len(self._trained()):
+            if self._budget.seconds is None:
+                self._optimize(target, None)
+            else:
+                top_k = self._search_in_time()
+        self._begin_verdict(top_k)
+
+    def _plan(self) -> tuple[int, int]:
+        """Trials in all, and finalists; the first plan is revised when it is known what the learning rate took."""
         trained = len(self._trained())
-        rate = None if trained == 0 else 0
         try:
-            plan = make_plan(self._left(), self._costs, trained=trained, rate=rate)
+            plan = make_plan(
+                self._left(), self._costs, trained=trained, rate=None if trained == 0 else 0
+            )
         except TooLittle as error:
             if trained == 0:
                 raise StudyError(error.explain(self._budget, self._each())) from None
-            plan = error.least
+            if self._left() < 1 or trained < 2:
+                raise TooEarly from None
+            plan = Plan(
+                0, 0, trained, self._left(), 1
+            )  # what there is can be compared, as far as that goes
         goes_on = f"goes on after {self._spent()}: " if trained else ""
         self._tell(f"{goes_on}{plan.describe(self._each())}")
         if trained == 0:
             self._optimize(1, self._budget.seconds)
             plan = self._revise(plan)
-        if self._budget.trainings is not None:
-            self._optimize(plan.trials, None)
-        elif plan.trials > 1:
-            share = plan.search / plan.trainings
-            left = self._budget.seconds - self._elapsed() if self._budget.seconds else 0.0
-            if left > 0:
-                self._optimize(MOST_TRIALS, share * left)
-            plan = self._revise(plan)
-        self._decide(plan.top_k)
+        self._decision = replace(
+            self._decision, target=plan.trials, top_k=plan.top_k,
+            planned=self._budget.trainings or 0, planned_seconds=self._budget.seconds or 0.0,
+        )  # fmt: skip
+        self._keep()
+        return plan.trials, plan.top_k
 
     def _revise(self, plan: Plan) -> Plan:
         """With what a training takes, and how many the learning rate took, known."""
         try:
-            new = make_plan(self._left(), self._costs, trained=len(self._trained()), rate=0)
+            return make_plan(self._left(), self._costs, trained=len(self._trained()), rate=0)
         except TooLittle as error:
-            new = error.least
-        return new
+            least = error.least
+            return (
+                least if least.search <= self._left() // 2 else replace(least, trials=plan.trials)
+            )
+
+    def _search_in_time(self) -> int:
+        """For its share of the time; how many finalists the rest pays for."""
+        assert self._budget.seconds is not None
+        plan = self._revise(Plan(0, 0, 0, 0, 1))
+        left = self._budget.seconds - self._elapsed()
+        if left > 0 and plan.search:
+            self._optimize(MOST_TRIALS, plan.search / plan.trainings * left)
+        return self._revise(plan).top_k
 
     def _optimize(self, trials: int, timeout: float | None) -> None:
         self._study.optimize(
@@ -208,82 +306,44 @@ class Finder:
             show_progress_bar=self._options.show_progress_bar,
         )  # fmt: skip
 
-    def _decide(self, top_k: int) -> None:
+    def _begin_verdict(self, top_k: int) -> None:
         """Keep what the verdict will be about: interrupted, it goes on over the same finalists."""
         trained = len(self._trained())
-        self._decision = replace(self._decision, trials=trained, top_k=top_k, is_answered=False)
+        self._decision = replace(
+            self._decision, trials=trained, top_k=top_k, asked=self._asked(), open=0
+        )
         self._keep()
 
-    def _tell_next(self) -> None:
-        left, each, top_k = self._left() - 1, self._each(), self._decision.top_k
-        about = min(self._costs.verdict(top_k, len(self._trained())), left)
-        if about < 1:
-            return
-        finalists = "finalist" if top_k == 1 else "finalists"
-        self._tell(
-            f"{self._describe_best()}; next, a verdict over {top_k} {finalists} on test data, with what was trained "
-            f"for it before at most {about} trainings of {format_seconds(each)}, {format_seconds(about * each)}"
-        )
-
     def _confirm(self) -> Verdict:
-        if self._is_answered():
-            limits = ConfirmLimits()  # it is read from the storage
-        else:
-            limits = self._limits()
-        storage, study = self._study.storage, self._study.storage.study(self._study.study_name)
+        study = self._study.storage.study(self._study.study_name)
         question = Question(self._decision.top_k, min_effect=self._options.min_effect)
-        confirmation = Confirmation(storage, study, self._task, question, limits, self._tell)
+        self._confirmation = Confirmation(
+            self._study.storage, study, self._task, question, self._limits(), self._tell
+        )
         records = [trial.record for trial in self._study.trials]
         with only_one(study.name, "confirm"):
-            verdict = confirmation.verdict(records, self._options.show_progress_bar)
-        if not verdict.cut:
-            self._decision = replace(self._decision, is_answered=True, budget=self._budget)
-            self._keep()
+            verdict = self._confirmation.verdict(records, self._options.show_progress_bar)
+        if verdict.cut:
+            self._decision = replace(self._decision, open=verdict.trainings)
+            return verdict
+        self._decision = replace(
+            self._decision, open=0, answer=len(self._study.verdicts) - 1, answered=self._asked()
+        )
+        self._keep()
         return verdict
 
     def _limits(self) -> ConfirmLimits:
-        """What is left, without the training of the weights."""
+        """What is left, without the training of the weights; what was trained before may be used in any case."""
         named = f"the budget of {self._budget}"
         if self._budget.trainings is not None:
-            left = self._budget.trainings - self._spent().trainings - 1
+            # the trainings that it has are counted by the verdict itself
+            left = self._left() + self._decision.open - 1
             if left < 1:
-                raise TooEarly(f"{named} is used up")
+                raise TooEarly
             return ConfirmLimits(left, None, named, takes_interrupt=True)
         assert self._budget.seconds is not None
         seconds = self._budget.seconds - self._elapsed() - self._each()
-        if seconds <= 0:
-            raise TooEarly(f"{named} is used up")
-        return ConfirmLimits(None, seconds, named, takes_interrupt=True)
-
-    def _train_winner(self, verdict: Verdict) -> tuple[nn.Module | None, Path | None]:
-        """The winner with its weights: read from the file, or trained and written there."""
-        record, lr = verdict.candidate, verdict.winner.learning_rate
-        seed = seed_list(self._study.record.seed, "weights", 1)[0]
-        made_of = {
-            "study": self._study.study_name,
-            "activation": verdict.winner.label,
-            "formulas": {key: item.to_json() for key, item in record.activations.items()},
-            "lr": lr,
-            "seed": seed,
-            "task": self._study.record.task,
-        }
-        database = self._study.storage.database.path
-        path = None if database is None else weights_path(database, self._study.study_name)
-        if path is not None and path.is_file():
-            model = build_model(self._task, record, seed)
-            if load_weights(model, path, made_of):
-                return model.to(self._task.torch_device()).eval(), path
-        if self._left() < 1 and self._decision.weights:
-            return None, None
-        try:
-            model = train_model(self._task, record, seed, lr)
-        except TaskError as error:
-            self._tell(str(error))
-            return None, None
-        self._decision = replace(self._decision, weights=self._decision.weights + 1)
-        if path is None or not save_weights(model, path, made_of, self._options.max_weights_mb):
-            return model, None
-        return model, path
+        return ConfirmLimits(None, max(seconds, _NO_TIME), named, takes_interrupt=True)
 
     # words
 
@@ -304,6 +364,18 @@ class Finder:
         return (
             f"{len(trained)} trials; {best.candidate.label} leads on validation data ({self._subject.metric} "
             f"{format_value(best.value)}{beside}), which is partly luck"
+        )
+
+    def _tell_next(self) -> None:
+        top_k, each = self._decision.top_k, self._each()
+        about = self._costs.verdict(top_k, len(self._trained())) - self._decision.open
+        about = min(about, self._left() - 1)
+        if about < 1:
+            return
+        finalists = "finalist" if top_k == 1 else "finalists"
+        self._tell(
+            f"{self._describe_best()}; next, a verdict over {top_k} {finalists} on test data: about {about} trainings "
+            f"of {format_seconds(each)}, {format_seconds(about * each)}"
         )
 
     def _say_unanswered(self, why: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +55,7 @@ class Spent:
         return f"{self.trainings} trainings{more} in {format_seconds(self.seconds)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FindResult:
     """The answer of :func:`actsearch.find`. ``print`` shows the verdict, and what was spent.
 
@@ -68,7 +67,8 @@ class FindResult:
         budget: what it might take.
         spent: what it took.
         model: the winner trained once more under a seed of its own, on the task's device, in evaluation mode: the
-            user's own model where nothing is better. None without a verdict, or where no training was left.
+            user's own model where nothing is better. None without a verdict. Where no file has its weights, each call
+            trains it again, which is counted once.
         is_interrupted: whether Ctrl-C ended it.
         weights: the file of its weights beside the database, see ``find(max_weights_mb=...)``; None if there is none.
 
@@ -91,7 +91,7 @@ class FindResult:
     sentence: str
     budget: Budget
     spent: Spent
-    model: nn.Module | None = dataclasses.field(default=None, repr=False)
+    model: nn.Module | None = None
     weights: Path | None = None
     is_interrupted: bool = False
 
@@ -116,6 +116,9 @@ class FindResult:
         if self.verdict is None:
             raise StudyError(self.sentence)
         return self.verdict
+
+    def __repr__(self) -> str:
+        return f"FindResult({self.study!r}: {self.sentence})"
 
     def __str__(self) -> str:
         lines = [self.sentence if self.verdict is None else str(self.verdict)]

@@ -27,7 +27,7 @@ def weights_path(database: Path, study_name: str) -> Path:
     plain = _PLAIN.sub("_", study_name)[:_LONGEST]
     if plain != study_name:  # two names may look alike without what a file's name cannot have
         plain += f"-{digest(study_name)[:8]}"
-    return database.with_name(f"{database.stem}-{plain}.safetensors")
+    return database.with_name(f"{database.name}.{plain}.safetensors")
 
 
 def save_weights(
@@ -49,8 +49,10 @@ def save_weights(
             "result.model has them"
         )
         return False
-    size = sum(item.numel() * item.element_size() for item in model.state_dict().values()) / 1e6
-    if size > most_mb:
+    sizes = (
+        item.numel() * item.element_size() for item in (*model.parameters(), *model.buffers())
+    )
+    if (size := sum(sizes) / 1e6) > most_mb:
         _log.warning(
             "the winner's weights are not written to a file: they are %.0f MB, more than max_weights_mb=%g; "
             "result.model has them", size, most_mb,
@@ -62,6 +64,12 @@ def save_weights(
     try:
         save_model(model, str(new), {_MADE_OF: digest(made_of), **_describe(made_of)})
         os.replace(new, path)
+    except Exception as error:  # a full disk, a folder of that name, a module that keeps other things than tensors
+        _log.warning(
+            "the winner's weights are not written to %s: %s: %s; result.model has them",
+            path, type(error).__name__, error,
+        )  # fmt: skip
+        return False
     finally:
         new.unlink(missing_ok=True)
     return True
