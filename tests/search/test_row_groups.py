@@ -21,6 +21,7 @@ from actsearch.evaluation.evaluate import evaluate
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.records import ROW_GROUPS, Outcome
 from actsearch.training import fit, loop
+from actsearch.training.loop import seed_streams
 from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.stack import Member, fit_together
 
@@ -261,11 +262,13 @@ def test_so_do_stacks_that_are_trained_side_by_side() -> None:
     task = task.replace(test=(torch.randn(90, 6), torch.arange(90) % 3))
 
     def members() -> list[Member]:
-        return [Member(task.build(), ("1", "4"), seed, task.lr) for seed in range(8)]
+        torch.manual_seed(0)
+        models = [task.build() for _ in range(8)]
+        for seed, model in enumerate(models):
+            seed_streams(model, seed)
+        return [Member(model, ("1", "4"), seed, task.lr) for seed, model in enumerate(models)]
 
-    torch.manual_seed(0)
     one = fit_together(task, members(), on_test=True, side_by_side=1)
-    torch.manual_seed(0)
     two = fit_together(task, members(), on_test=True, side_by_side=2)
     assert [item.without for item in one] == [item.without for item in two]
     assert {len(item.without) for item in two} == {ROW_GROUPS}
