@@ -394,6 +394,10 @@ EMPTY: dict[str, dict[str, Any]] = {
     },
     "a function that raises": {"metric": {"own": _needs_all}},
     "not finite": {"metric": {"own": lambda o, t: 1.0 if len(o) in (80, 130) else math.nan}},
+    "a column that only one group varies": {
+        "target": torch.stack([VALUES[:, 0], 0.1 * (torch.arange(330) % 130 == 70)], 1),
+        "model": lambda: nn.Linear(5, 2), "loss": F.mse_loss, "metric": "r2",
+    },
     "a class that only one group has": {
         "model": Column, "loss": F.binary_cross_entropy_with_logits, "metric": "auc",
         **{name: (ROWS[rows], (torch.arange(330)[rows] % 130 == 7).float())

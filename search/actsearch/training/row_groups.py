@@ -20,7 +20,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from actsearch.records import ROW_GROUPS
 from actsearch.seeds import derive
 from actsearch.task import Accumulator, Metric, Task
-from actsearch.task.generators import Stream, global_generators
+from actsearch.task.generators import global_generators
 from actsearch.task.metrics.accumulators import Additive, Collected
 from actsearch.task.nested import children, concatenate, map_leaves
 from actsearch.training.measures import autocast_for, detach, full_precision
@@ -30,6 +30,7 @@ __all__ = ["LeftOut", "RowGroups", "count_ordered_rows", "row_groups_of"]
 _FEWEST_ROWS = 2 * ROW_GROUPS
 
 Loss = Callable[[Any, Any], Tensor]
+_Stream = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
 def row_groups_of(task: Task) -> RowGroups | None:
@@ -142,7 +143,7 @@ class LeftOut:
         device = task.torch_device()
         self._loss = task.loss if metric.name == "loss" else None
         self._autocast = functools.partial(autocast_for, task, device)
-        self._streams = [*global_generators(), *_device_streams(device)]
+        self._streams = _streams(device)
         self._is_possible = self._loss is not None or self._own is not None
         self._rows = 0
         self._sums: Tensor | None = None  # of each group; of a loss, of all others
@@ -259,24 +260,29 @@ def _on_cpu(value: Any) -> Any:
     return map_leaves(value, lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf)
 
 
-def _device_streams(device: torch.device) -> list[Stream]:
-    """The generator that a loss or metric on a GPU draws from."""
-    if device.type != "cuda":
-        return []
-    get = functools.partial(torch.cuda.get_rng_state, device)
-    return [Stream(get, lambda state: torch.cuda.set_rng_state(state, device), lambda seed: seed)]
+def _streams(device: torch.device) -> list[_Stream]:
+    """How the state of each generator that a loss or metric draws from is read and set."""
+    streams: list[_Stream] = [(item.get_state, item.set_state) for item in global_generators()]
+    if device.type == "cuda":
+        streams.append(
+            (
+                functools.partial(torch.cuda.get_rng_state, device),
+                functools.partial(torch.cuda.set_rng_state, device=device),
+            )
+        )
+    return streams
 
 
 @contextlib.contextmanager
-def _kept(streams: Sequence[Stream]) -> Iterator[None]:
+def _kept(streams: Sequence[_Stream]) -> Iterator[None]:
     """Give random streams back as they were.
 
     Without the lock of :data:`actsearch.seeds.global_streams`: stacks that are trained side by side are measured
     while the thread that waits for them holds it.
     """
-    before = [stream.get_state() for stream in streams]
+    before = [get_state() for get_state, _ in streams]
     try:
         yield
     finally:
-        for stream, state in zip(streams, before, strict=True):
-            stream.set_state(state)
+        for (_, set_state), state in zip(streams, before, strict=True):
+            set_state(state)

@@ -20,6 +20,8 @@ __all__ = ["Additive", "Collected", "Correlation", "Likelihood", "Mean", "R2"]
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
+_ROUNDING = 1e-12  # of a sum of squares
+
 
 def _same(value: float) -> float:
     return value
@@ -136,9 +138,12 @@ class R2(Additive):
         return torch.stack(parts, 1)
 
     def result_of(self, sums: Tensor) -> float:
-        """The metric that follows from sums; NaN where they are of no row."""
+        """The metric that follows from sums; NaN where they are of no row, or of a column that only rounding varies."""
         count, total, squares, residual = sums
-        return self._fit(count, total, squares, residual) if bool((count > 0).all()) else math.nan
+        variation = squares - total * total / count
+        if not bool((count > 0).all()) or bool((variation.abs() < _ROUNDING * squares).any()):
+            return math.nan
+        return self._fit(count, total, squares, residual)
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
