@@ -9,16 +9,18 @@ from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_cases import counts, outside, study_record
 from torch import nn
 
 import actsearch as acs
-from actsearch.records import Score
+from actsearch.records import ROW_GROUPS, Score
 from actsearch.report import Verdict
 from actsearch.storage import Lease, Storage, environment
 from actsearch.study.study import Study
+from actsearch.study.trainings import Trainings
 
 PROOF = 1  # training of those that are stored is made again, by a call that goes on
 TRAININGS = (
@@ -349,6 +351,14 @@ NOT_SCORES: list[Any] = [
     {"losses": [1]},
     {"losses": {"a": 0.5}},
     {"more": 1},
+    {"without": None},
+    {"without": 0.5},
+    {"without": {"a": 0.5}},
+    {"without": [0.5] * (ROW_GROUPS - 1)},
+    {"without": [0.5] * (ROW_GROUPS - 1) + [1]},
+    {"without": [0.5] * (ROW_GROUPS - 1) + [None]},
+    {"without": [0.5] * (ROW_GROUPS - 1) + ["nan"]},
+    {"without": [[0.5]] * ROW_GROUPS},
 ]
 GOOD = {"valid": 0.5, "test": -1e9, "blind": False, "losses": [0.5]}
 DAMAGED = [
@@ -358,6 +368,8 @@ DAMAGED = [
     "[" * 100_000,
     json.dumps(GOOD).replace("-1000000000.0", "-1e999"),
     json.dumps(GOOD).replace("-1000000000.0", "NaN"),
+    json.dumps(GOOD | {"without": [0.5] * (ROW_GROUPS - 1) + [math.inf]}),
+    json.dumps(GOOD | {"without": [0.5] * (ROW_GROUPS - 1) + [math.nan]}),
     *(json.dumps(GOOD | item if isinstance(item, dict) and item else item) for item in NOT_SCORES),
 ]
 
@@ -379,6 +391,54 @@ def test_a_stored_training_that_no_version_wrote_is_not_believed(sqlite_url: str
         }, text
     lease.release()
     storage.database.close()
+
+
+def test_one_that_was_stored_before_rows_were_left_out_has_none(sqlite_url: str) -> None:
+    storage = Storage(sqlite_url, create=True)
+    study = storage.create_study(study_record())
+    lease = storage.lease(study)
+    lease.acquire()
+    begun = storage.begin_confirmation(study.id, "key", "cpu", lease)
+    good = Score(0.5, -1e9, False, (0.5,))
+    storage.add_scores(begun, {"old": good}, lease)
+    with outside(sqlite_url) as connection:
+        text = json.dumps(GOOD)
+        connection.execute(sa.text("UPDATE confirmation_trainings SET score = :it"), {"it": text})
+    found = storage.begin_confirmation(study.id, "key", "cpu", lease).scores["old"]
+    assert found == good
+    assert found.without == ()
+    lease.release()
+    storage.database.close()
+
+
+def test_a_call_that_goes_on_has_the_same_scores_without_groups_of_rows(
+    tiny_task: acs.Task, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = torch.randn(70, 2, generator=torch.Generator().manual_seed(2))
+    interrupting = InterruptingTask(tiny_task.replace(test=(inputs, (inputs[:, 0] > 0).long())))
+    scores, seen = Trainings.scores, dict[Any, Score]()
+
+    def watched(self: Trainings, wanted: Any, split: Any) -> list[Score]:
+        found = scores(self, wanted, split)
+        asked = [(split, position, seed, step) for position, _, seed, step in wanted]
+        seen.update(zip(asked, found, strict=True))
+        return found
+
+    monkeypatch.setattr(Trainings, "scores", watched)
+    study = _searched(interrupting, sqlite_url)
+    _interrupted(study, interrupting, 20)
+    with outside(sqlite_url) as connection:
+        stored = connection.exec_driver_sql("SELECT score FROM confirmation_trainings")
+        lengths = [len(json.loads(row.score).get("without", [])) for row in stored]
+    assert set(lengths) == {0, ROW_GROUPS}
+    seen.clear()
+    _confirm(study, interrupting)
+    resumed = dict(seen)
+    seen.clear()
+    _confirm(_searched(interrupting, sqlite_url.replace("study.db", "whole.db")), interrupting)
+    assert resumed == seen
+    for (split, *_), score in seen.items():
+        assert len(score.without) == (ROW_GROUPS if split == "test" else 0)
 
 
 def test_it_is_made_again(sqlite_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -450,12 +510,14 @@ def begun(
 
 
 NUMBERS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+WITHOUT = st.just(()) | st.tuples(*[FINITE] * ROW_GROUPS)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     NUMBERS, st.none() | st.floats(allow_nan=False, allow_infinity=False), st.booleans(),
-    st.lists(NUMBERS, max_size=5).map(tuple), st.text(max_size=20),
+    st.lists(NUMBERS, max_size=5).map(tuple), st.text(max_size=20), WITHOUT,
 )  # fmt: skip
 def test_every_number_comes_back_to_the_last_bit(
     begun: Callable[[Score], Score],
@@ -464,11 +526,13 @@ def test_every_number_comes_back_to_the_last_bit(
     blind: bool,
     losses: tuple[float | None, ...],
     reason: str,
+    without: tuple[float, ...],
 ) -> None:
-    found = begun(Score(valid, test, blind, losses, reason))
+    found = begun(Score(valid, test, blind, losses, reason, without))
     assert list(map(_bits, (found.valid, found.test, *found.losses))) == list(
         map(_bits, (valid, test, *losses))
     )
+    assert list(map(_bits, found.without)) == list(map(_bits, without))
     assert found.blind is blind
 
 

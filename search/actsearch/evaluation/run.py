@@ -184,15 +184,19 @@ class Run:
     ) -> EvaluationRecord:
         """Write down how the training went."""
         diagnostics = None
+        without: tuple[float, ...] = ()
         if self._training is not None:
             epochs, diagnostics = self._training.epochs, self._training.diagnostics
+            # an objective of the user's own may make another number of it, or of several trainings
+            is_its_metric = value == next(iter(self._training.metrics.values()), None)
+            without = self._training.without if is_its_metric else ()
         else:
             epochs = tuple(
                 EpochRecord(step, valid_metric=reported)
                 for step, reported in sorted(self._reported.items())
             )
         return EvaluationRecord(
-            self.seed, value, dict(metrics), epochs, seconds, reason, diagnostics
+            self.seed, value, dict(metrics), epochs, seconds, reason, diagnostics, without
         )
 
     @property

@@ -20,6 +20,7 @@ from actsearch.records.candidate import (
 from actsearch.records.diagnostics import HISTOGRAM_EDGES, Diagnostics, SiteDiagnostics
 from actsearch.records.training_settings import OPTIMIZERS, TrainingSettings
 from actsearch.records.trial import (
+    ROW_GROUPS,
     EpochRecord,
     EvaluationRecord,
     Outcome,
@@ -40,6 +41,7 @@ __all__ = [
     "LEARNED_NUMBERS",
     "NAMED",
     "OPTIMIZERS",
+    "ROW_GROUPS",
     "SHAPE",
     "SHARED",
     "ActivationRecord",

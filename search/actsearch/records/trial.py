@@ -12,6 +12,7 @@ from actsearch.records.candidate import CandidateRecord
 from actsearch.records.diagnostics import Diagnostics
 
 __all__ = [
+    "ROW_GROUPS",
     "EpochRecord",
     "EvaluationRecord",
     "Outcome",
@@ -21,6 +22,10 @@ __all__ = [
     "TrialRecord",
     "TrialState",
 ]
+
+
+ROW_GROUPS = 20
+"""Groups of test rows of which one after the other is left out: what a verdict knows of the noise of its test data."""
 
 
 class TrialState(enum.Enum):
@@ -75,6 +80,7 @@ class EvaluationRecord:
     seconds: float = 0.0
     reason: str = ""  # why it ended early, if it did
     diagnostics: Diagnostics | None = None
+    without: tuple[float, ...] = ()  # its value without each group of test rows; not stored
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ class Score:
         blind: the objective did not tell search from confirmation.
         losses: of each epoch, on validation data where they were measured.
         reason: why there is no score.
+        without: the score on test data without each of :data:`ROW_GROUPS` groups of rows, which are the same in every
+            training; empty on validation data, and where it cannot be had.
     """
 
     valid: float | None

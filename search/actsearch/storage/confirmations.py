@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from actsearch.records import Score, StudyRecord
+from actsearch.records import ROW_GROUPS, Score, StudyRecord
 from actsearch.storage.convert import finite
 from actsearch.storage.database import retry_lost_connection
 from actsearch.storage.environment import environment_id
@@ -32,6 +32,7 @@ __all__ = ["Confirmation", "ConfirmationRepository", "OpenConfirmation"]
 _log = logging.getLogger("actsearch")
 
 _NONFINITE = ("nan", "inf", "-inf")
+_SCORE = {"valid", "test", "blind", "losses"}
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,13 @@ def _scores(session: Session, confirmation_id: int) -> dict[str, Score]:
 
 
 def _score_json(score: Score) -> dict[str, Any]:
-    return {
+    data: dict[str, Any] = {
         "valid": _json_number(score.valid),
         "test": _json_number(score.test),
         "blind": score.blind,
         "losses": [_json_number(loss) for loss in score.losses],
     }
+    return data | {"without": list(map(float, score.without))} if score.without else data
 
 
 def _json_number(value: float | None) -> float | str | None:
@@ -282,7 +284,7 @@ def _json_number(value: float | None) -> float | str | None:
 
 def _score(data: Any, reason: Any) -> Score | None:
     """A stored training, to the last bit as it was; None for what no version wrote: it is trained again."""
-    if not isinstance(data, dict) or set(data) != {"valid", "test", "blind", "losses"}:
+    if not isinstance(data, dict) or set(data) - {"without"} != _SCORE:
         return None
     if type(data["blind"]) is not bool or not isinstance(data["losses"], list):
         return None
@@ -292,7 +294,17 @@ def _score(data: Any, reason: Any) -> Score | None:
         return None
     if test is not None and not math.isfinite(test):
         return None
-    return Score(valid, test, data["blind"], tuple(losses), str(reason))
+    without = data.get("without", [])  # none from before it was measured
+    if not _is_without(without):
+        return None
+    return Score(valid, test, data["blind"], tuple(losses), str(reason), tuple(without))
+
+
+def _is_without(data: Any) -> bool:
+    """Whether data is the score without each group of rows, or an empty list."""
+    if not isinstance(data, list) or len(data) not in (0, ROW_GROUPS):
+        return False
+    return all(type(item) is float and math.isfinite(item) for item in data)
 
 
 def _number(value: Any) -> float | None:

@@ -135,4 +135,11 @@ class Trainings:
         losses = tuple(
             epoch.train_loss if epoch.valid_loss is None else epoch.valid_loss for epoch in epochs
         )
-        return Score(valid, evaluation.value, outcome.validation_only, losses, outcome.reason)
+        return Score(
+            valid,
+            evaluation.value,
+            outcome.validation_only,
+            losses,
+            outcome.reason,
+            evaluation.without,
+        )

@@ -39,6 +39,7 @@ from actsearch.training.measures import (
     full_precision,
 )
 from actsearch.training.passes import TrainingPasses
+from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import check_schedule, schedule_steps
 from actsearch.training.update import WeightUpdate
 
@@ -57,6 +58,8 @@ class TrainingResult:
         stopped: why and where the run was stopped; empty if it reached its end.
         seconds: wall time.
         diagnostics: of the sites, where they were asked for.
+        without: the optimised metric on the test data without each group of rows; empty where it was not measured on
+            them, or cannot be had for some of the rows.
     """
 
     metrics: Mapping[str, float]
@@ -64,6 +67,7 @@ class TrainingResult:
     stopped: str = ""
     seconds: float = 0.0
     diagnostics: Diagnostics | None = None
+    without: tuple[float, ...] = ()
 
 
 def fit(
@@ -126,7 +130,7 @@ def fit(
             stopped = str(error)
     seconds = time.perf_counter() - started
     diagnostics = combine_diagnostics(start, end, done, added)
-    return TrainingResult(metrics, tuple(done), stopped, seconds, diagnostics)
+    return TrainingResult(metrics, tuple(done), stopped, seconds, diagnostics, run.without)
 
 
 def seed_streams(model: nn.Module, seed: int) -> None:
@@ -136,7 +140,11 @@ def seed_streams(model: nn.Module, seed: int) -> None:
 
 
 class TrainingRun:
-    """One model in training: what the way from one evaluation to the next shares."""
+    """One model in training: what the way from one evaluation to the next shares.
+
+    Attributes:
+        without: what :meth:`final_metrics` has measured on the test data without each group of rows.
+    """
 
     def __init__(
         self,
@@ -162,6 +170,8 @@ class TrainingRun:
         self._stopping = None if task.patience is None else EarlyStopping(task, self.model)
         self._last: Measures | None = None
         self.is_out_of_patience = False
+        self._left_out: LeftOut | None = None
+        self.without: tuple[float, ...] = ()
 
     @functools.cached_property
     def reading(self) -> Reading:
@@ -223,9 +233,17 @@ class TrainingRun:
             self._stopping.restore()
             measures = self._stopping.best
         if on_test:
-            measures = measure(self.task, lambda: self._measure(self.batches("test"), "test"))
+            measures = measure(self.task, self._measure_test)
         assert measures is not None
-        return measures.as_metrics()
+        metrics = measures.as_metrics()
+        if self._left_out is not None:
+            self.without = self._left_out.result()
+        return metrics
+
+    def _measure_test(self) -> Measures:
+        groups = row_groups_of(self.task)
+        self._left_out = None if groups is None else LeftOut(self.task, self.metric, groups)
+        return self._measure(self.batches("test"), "test", self._left_out)
 
     def _train_pass(self, evaluation: int) -> Generator[None, None, Measures]:
         metric = self.metric
@@ -253,6 +271,11 @@ class TrainingRun:
 
     def loss(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """Loss of one batch, with the output and the target where the batch has them."""
+        loss, output, target = self._run_model(batch)
+        return loss, full_precision(output), target
+
+    def _run_model(self, batch: Any) -> tuple[Tensor, Any, Any]:
+        """As :meth:`loss`, with the output in the precision that the loss was given."""
         with autocast_for(self.task, self.device):
             if self.task.step is not None:
                 return self.task.step(self.model, batch), None, None
@@ -260,7 +283,7 @@ class TrainingRun:
             output = forward(self.model, inputs)
             assert self.task.loss is not None
             loss = self.task.loss(output, target)
-        return loss, full_precision(output), target
+        return loss, output, target
 
     def validate(self, where: str, batches: Batches | None = None) -> Measures:
         """Loss and metric on the validation data, or on other batches in their place from here on.
@@ -287,7 +310,7 @@ class TrainingRun:
             source = tuple(tensor.contiguous() for tensor in source)
         return Batches(source, self.task.batch_size, self.device, None)
 
-    def _measure(self, batches: Batches, where: str) -> Measures:
+    def _measure(self, batches: Batches, where: str, left_out: LeftOut | None = None) -> Measures:
         measures = Measures.of(self.metric, self.task.more_metrics(self.reading.convention))
         self.model.eval()
         if self.task.evaluate is not None:
@@ -300,11 +323,16 @@ class TrainingRun:
                     f"evaluate returned {', '.join(measures.named)}, not the metric {self.metric.name}"
                 )
         else:
-            self._measure_batches(batches, measures)
+            self._measure_batches(batches, measures, left_out)
         measures.check(where)
         return measures
 
-    def _measure_batches(self, batches: Batches, measures: Measures) -> None:
+    def _measure_batches(
+        self, batches: Batches, measures: Measures, left_out: LeftOut | None
+    ) -> None:
         for batch in batches:
-            loss, output, target = self.loss(batch)
-            measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
+            loss, output, target = self._run_model(batch)
+            size = count_samples(batch)
+            measures.add(loss.detach().double(), detach(full_precision(output)), target, size)
+            if left_out is not None:
+                left_out.add(output, target, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,16 +16,38 @@ from actsearch.errors import TaskError
 from actsearch.task.metrics.convention import Convention, align, read_classes, reads_classes
 from actsearch.task.nested import concatenate, describe_parts
 
-__all__ = ["Collected", "Correlation", "Likelihood", "Mean", "R2"]
+__all__ = ["Additive", "Collected", "Correlation", "Likelihood", "Mean", "R2"]
 
 Score = Callable[[Tensor, Tensor], Tensor]
+
+_ROUNDING = 1e-12  # of a sum of squares
 
 
 def _same(value: float) -> float:
     return value
 
 
-class Mean:
+class Additive(abc.ABC):
+    """An accumulator whose metric follows from sums over the rows of the data."""
+
+    @abc.abstractmethod
+    def update(self, output: Tensor, target: Tensor) -> None:
+        """Take one batch."""
+
+    @abc.abstractmethod
+    def sums(self, output: Tensor, target: Tensor) -> Tensor:
+        """What some rows add to the sums, in double precision; they are not taken."""
+
+    def row_sums(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """The same of each row, ``(rows, ...)``, in one step; None where that is not possible."""
+        return None
+
+    @abc.abstractmethod
+    def result_of(self, sums: Tensor) -> float:
+        """The metric that follows from sums; NaN where they are of no row."""
+
+
+class Mean(Additive):
     """Mean over elements of a per-element score.
 
     Attributes:
@@ -44,12 +67,32 @@ class Mean:
         self._sum = self._sum + scores.sum(dtype=torch.float64)
         self._count += scores.numel()
 
+    def sums(self, output: Tensor, target: Tensor) -> Tensor:
+        """Sum of scores and their number."""
+        scores = self.score(output, target)
+        total = scores.sum(dtype=torch.float64)
+        return torch.stack([total, torch.full_like(total, scores.numel())])
+
+    def row_sums(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """None where not each number of the targets has a score, as answers that do not count have none."""
+        scores = self.score(output, target)
+        if scores.numel() != target.numel():
+            return None
+        scores = scores.reshape(len(target), -1)
+        sums = scores.sum(1, dtype=torch.float64)
+        return torch.stack([sums, torch.full_like(sums, scores.shape[1])], 1)
+
+    def result_of(self, sums: Tensor) -> float:
+        """The metric that follows from sums; NaN where they are of no row."""
+        total, count = sums.tolist()
+        return self.finish(total / count) if count else math.nan
+
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
         return self.finish(float(self._sum) / self._count) if self._count else math.nan
 
 
-class R2:
+class R2(Additive):
     """Coefficient of determination, 1 - residual sum of squares / total sum of squares.
 
     Of a table with several columns it is the mean over these, as scikit-learn's ``r2_score`` has it: a constant column
@@ -64,11 +107,8 @@ class R2:
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take one batch."""
-        target, output = align(output, target)[::-1]
-        y, residual = target.double(), (target - output).double()
-        if y.dim() == 2 and y.shape[1] > 1:
-            self._origin = y[0] if self._origin is None else self._origin
-            y = y - self._origin
+        y, residual = self._read(output, target)
+        if self._origin is not None:
             sums = torch.stack([part.sum(0) for part in (y, y.square(), residual.square())])
             self._count += len(y)
         else:
@@ -76,12 +116,43 @@ class R2:
             self._count += y.numel()
         self._sums = sums.cpu() if self._sums is None else self._sums + sums.cpu()
 
+    def _read(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets, those of a table from its origin, and residuals."""
+        target, output = align(output, target)[::-1]
+        y, residual = target.double(), (target - output).double()
+        if y.dim() == 2 and y.shape[1] > 1:
+            self._origin = y[0] if self._origin is None else self._origin
+            y = y - self._origin
+        return y, residual
+
+    def sums(self, output: Tensor, target: Tensor) -> Tensor:
+        """Number of targets, their sum, that of their squares and of squared residuals; of a table for each column."""
+        return self.row_sums(output, target).sum(0)
+
+    def row_sums(self, output: Tensor, target: Tensor) -> Tensor:
+        """The same of each row."""
+        y, residual = self._read(output, target)
+        parts = [torch.ones_like(y), y, y.square(), residual.square()]
+        if self._origin is None:
+            parts = [part.reshape(len(y), -1).sum(1) for part in parts]
+        return torch.stack(parts, 1)
+
+    def result_of(self, sums: Tensor) -> float:
+        """The metric that follows from sums; NaN where they are of no row, or of a column that only rounding varies."""
+        count, total, squares, residual = sums
+        variation = squares - total * total / count
+        if not bool((count > 0).all()) or bool((variation.abs() < _ROUNDING * squares).any()):
+            return math.nan
+        return self._fit(count, total, squares, residual)
+
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
         if self._sums is None:
             return math.nan
-        total, squares, residual = self._sums
-        variation = squares - total * total / self._count
+        return self._fit(self._count, *self._sums)
+
+    def _fit(self, count: Any, total: Tensor, squares: Tensor, residual: Tensor) -> float:
+        variation = squares - total * total / count
         if self._origin is None:
             return float(1 - residual / variation) if variation > 0 else math.nan
         fit = 1 - residual / variation
@@ -89,7 +160,7 @@ class R2:
         return float(torch.where(residual.isfinite(), fit, math.nan).mean())
 
 
-class Likelihood:
+class Likelihood(Additive):
     """Mean negative log likelihood of the right class in nats, over all answers that count.
 
     Of targets that are shares of the classes it is the mean cross entropy.
@@ -106,6 +177,15 @@ class Likelihood:
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take one batch."""
+        total, count = self._read(output, target)
+        self._sum += total
+        self._count += count
+
+    def sums(self, output: Tensor, target: Tensor) -> Tensor:
+        """Negative log likelihood and the number of answers."""
+        return torch.tensor(self._read(output, target), dtype=torch.float64)
+
+    def _read(self, output: Tensor, target: Tensor) -> tuple[float, int]:
         if not reads_classes(output, target, self._convention):
             raise TaskError(
                 f"perplexity and bits_per_character are of scores of classes, not of an output {tuple(output.shape)} "
@@ -117,10 +197,15 @@ class Likelihood:
         if self._convention.target == "scores":
             shares = target.movedim(self._convention.axis, -1).reshape(logs.shape)
             # a class without a share counts nothing, even where its logarithm is -inf
-            self._sum -= float(torch.where(shares == 0, 0.0, shares * logs).sum())
+            total = -float(torch.where(shares == 0, 0.0, shares * logs).sum())
         else:
-            self._sum += float(F.nll_loss(logs, labels.long(), reduction="sum"))
-        self._count += len(labels)
+            total = float(F.nll_loss(logs, labels.long(), reduction="sum"))
+        return total, len(labels)
+
+    def result_of(self, sums: Tensor) -> float:
+        """The metric that follows from sums; NaN where they are of no row."""
+        total, count = sums.tolist()
+        return self.finish(total / count) if count else math.nan
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""

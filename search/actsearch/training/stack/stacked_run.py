@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from actsearch.training.measures import (
     full_precision,
 )
 from actsearch.training.passes import TrainingPasses
+from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import schedule_steps
 from actsearch.training.stack.batches import stack_batches, unstack
 from actsearch.training.stack.measures import (
@@ -55,6 +57,7 @@ class StackedRun:
         members: which ones are in the stack still, by position; row for row.
         epochs: records of each member so far, one for each evaluation.
         stopped: why a member was stopped, by its position; empty for one that left.
+        without: by a member's position, its metric on the test data without each group of rows, where there is one.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class StackedRun:
         self.members = list(range(len(members)))
         self.epochs: list[list[EpochRecord]] = [[] for _ in members]
         self.stopped: dict[int, str] = {}
+        self.without: dict[int, tuple[float, ...]] = {}
         self._last: Mapping[int, Any] = {}  # measures after the last epoch, by row
 
     @property
@@ -150,16 +154,28 @@ class StackedRun:
     def final_metrics(self, on_test: bool) -> list[Mapping[str, float]]:
         """Measures of each trained model, the optimised one first; empty for one that was stopped."""
         measured = self._last
+        left_out: Mapping[int, LeftOut] = {}
         if on_test and self.running:
             test = Batches(self.task.test, self.task.batch_size, self.device, None)
-            measured = self._measure(test, "test")
+            left_out = self._left_out()
+            measured = self._measure(test, "test", left_out)
         metrics: list[Mapping[str, float]] = [{} for _ in self.epochs]
         for row in self.running:
             try:
                 metrics[self.members[row]] = measured[row].as_metrics()
             except NonFinite as error:
                 self.stopped[self.members[row]] = str(error)
+                continue
+            if row in left_out:
+                self.without[self.members[row]] = left_out[row].result()
         return metrics
+
+    def _left_out(self) -> Mapping[int, LeftOut]:
+        """Of each member that runs, by row; empty where no group of test rows can be left out."""
+        groups = row_groups_of(self.task)
+        if groups is None:
+            return {}
+        return {row: LeftOut(self.task, self.metric, groups) for row in self.running}
 
     def _train_pass(self, evaluation: int) -> tuple[list[float], list[float | None]]:
         """Mean loss of each member, and its metric on the training batches."""
@@ -246,7 +262,9 @@ class StackedRun:
         return stack_batches(batches, self.model.seed_of), 0
 
     @torch.no_grad()
-    def _measure(self, batches: Batches, where: str) -> Mapping[int, Measures]:
+    def _measure(
+        self, batches: Batches, where: str, left_out: Mapping[int, LeftOut] = MappingProxyType({})
+    ) -> Mapping[int, Measures]:
         """Loss and metric of each member that runs, computed as for one that is alone."""
         self.model.train(False)
         measures = {
@@ -254,7 +272,7 @@ class StackedRun:
             for index in self.running
         }
         for batch in batches:
-            self._measure_batch(batch, measures)
+            self._measure_batch(batch, measures, left_out)
         for index, measure in measures.items():
             try:
                 measure.check(where)
@@ -262,7 +280,9 @@ class StackedRun:
                 self.stopped[self.members[index]] = str(error)
         return measures
 
-    def _measure_batch(self, batch: Any, measures: Mapping[int, Measures]) -> None:
+    def _measure_batch(
+        self, batch: Any, measures: Mapping[int, Measures], left_out: Mapping[int, LeftOut]
+    ) -> None:
         task, size = self.task, count_samples(batch)
         with autocast_for(self.task, self.device):
             if task.step is not None:
@@ -276,6 +296,8 @@ class StackedRun:
             losses = {index: task.loss(rows[index], target).double() for index in measures}
         for index, measure in measures.items():
             measure.add(losses[index], full_precision(rows[index]), target, size)
+        for index, item in left_out.items():
+            item.add(rows[index], target, size)
 
     def outputs(self, inputs: Any) -> list[Any]:
         """What each member's model gives for inputs that all share."""

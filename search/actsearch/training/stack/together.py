@@ -170,6 +170,7 @@ class _TimedStack:
                     run.epochs[index],
                     self._added[index],
                 ),
+                run.without.get(index, ()),
             )
             for index in range(self.count)
         ]
