@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from tqdm import TqdmWarning
 
 from actsearch.activation_catalog import CATALOG, Hyperparameter, Value
 from actsearch.activations import describe
@@ -39,6 +33,16 @@ from actsearch.strategies.base import (
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.known import KNOWN, known_functions, remark_unknown
+
+# in a notebook, Optuna imports bars that warn where ipywidgets is not installed; none is shown
+with silence("optuna", TqdmWarning):
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
 
 __all__ = ["Bayesian"]
 

@@ -1,4 +1,4 @@
-"""Progress on standard error, when asked for."""
+"""Progress on standard error, when asked for; in a notebook, which shows that like an error, on standard output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import weakref
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -31,6 +32,7 @@ class Progress:
             initial=done,
             unit=unit,
             disable=not shown,
+            file=_stream(),
             dynamic_ncols=True,
             mininterval=0.5,  # seconds: of tiny tasks, tens of trials end in one
         )
@@ -94,4 +96,10 @@ def announce(text: str, shown: bool) -> None:
     if _log.isEnabledFor(logging.INFO):
         _log.info("%s", text)
     elif shown:
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(text, file=_stream())
+
+
+def _stream() -> TextIO:
+    """Where progress goes."""
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return sys.stdout if is_notebook else sys.stderr
