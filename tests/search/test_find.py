@@ -143,6 +143,7 @@ def test_a_larger_budget_goes_on(sqlite_url: str) -> None:
         assert longer.verdict.seeds >= short.verdict.seeds
 
 
+@pytest.mark.slow
 def test_it_is_what_search_and_verdict_give_by_hand(sqlite_url: str, tmp_path: Path) -> None:
     result = acs.find(make_model, budget=90, storage=sqlite_url, max_weights_mb=0, **data())
     given = data()
@@ -161,6 +162,7 @@ def test_it_is_what_search_and_verdict_give_by_hand(sqlite_url: str, tmp_path: P
         assert verdict.rows == result.verdict.rows
 
 
+@pytest.mark.slow
 def test_in_memory_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = acs.find(make_model, budget=80, storage=None, **data())
@@ -174,6 +176,7 @@ def test_by_time_it_ends_in_time(sqlite_url: str) -> None:
     assert result.sentence
 
 
+@pytest.mark.slow
 def test_the_plan_is_told_first_and_again_when_more_is_known(
     sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +233,7 @@ def test_ctrl_c_in_the_search_ends_in_what_is_known(sqlite_url: str) -> None:
     assert len(second.study.trials) <= len(last.study.trials)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_verdict_shows_what_it_has(sqlite_url: str) -> None:
     Terminal.at = -1
     task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
@@ -332,6 +336,7 @@ def test_trials_by_hand_and_a_smaller_budget_leave_the_answer_there(sqlite_url: 
     assert len(after.study.verdicts) == 1
 
 
+@pytest.mark.slow
 def test_another_question_is_not_answered_beyond_the_budget(sqlite_url: str) -> None:
     first = answered(sqlite_url, budget=100)
     other = answered(sqlite_url, budget=100, min_effect=0.05)
@@ -342,6 +347,7 @@ def test_another_question_is_not_answered_beyond_the_budget(sqlite_url: str) -> 
     assert third.spent.trainings <= 100
 
 
+@pytest.mark.slow
 def test_trainings_of_a_verdict_that_is_given_up_are_counted(sqlite_url: str) -> None:
     cut = answered(sqlite_url, budget=57)
     assert cut.verdict is not None
@@ -351,6 +357,7 @@ def test_trainings_of_a_verdict_that_is_given_up_are_counted(sqlite_url: str) ->
     assert other.spent.trainings <= 100
 
 
+@pytest.mark.slow
 def test_time_that_is_used_up_shows_what_was_found(sqlite_url: str) -> None:
     first = answered(sqlite_url, budget="1.2s")
     second = answered(sqlite_url, budget="1.2s")

@@ -190,7 +190,9 @@ class Confirmation:
         baseline = Contender(self._baseline.record, None)
         finalists = pool
         if not self._names and not self._may_train(len(pool) + 1):
-            raise TooEarly(f"{self._limits} leaves too little to choose finalists in")
+            raise TooEarly(
+                f"{self._limits} was used up before the finalists were chosen: give more"
+            )
         if not self._names:
             finalists = choose_finalists(
                 self._trainings, self._study, pool, baseline,
