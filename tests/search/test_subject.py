@@ -258,7 +258,7 @@ class TestSubject:
         assert sent.findings.model is None
 
     def test_only_its_own_room_tells_a_task_from_a_function(self) -> None:
-        """Whoever else asks would have to be changed with every new kind of subject; ``acs.find`` takes a Task alone."""
+        """Whoever else asks would have to be changed with every new kind of subject; ``acs.find`` takes Tasks."""
         package = Path(acs.__file__).parent
         asking = [
             str(path.relative_to(package))
