@@ -136,6 +136,23 @@ def test_a_verdict_says_what_it_covers() -> None:
     assert type(both).from_json(both.to_json()) == both
 
 
+def test_where_rows_make_the_uncertainty_more_rows_are_the_advice() -> None:
+    rng = np.random.default_rng(0)
+    base = 0.1 * rng.standard_normal((10, 300))
+    rows = 0.3 * rng.standard_normal(300)
+    known = {"study_name": "s", "metric": "accuracy", "direction": "maximize"}
+    by_rows = compute_verdict(measured("a", base), [measured("b", base + rows, number=1)], **known)  # type: ignore[arg-type]
+    assert by_rows.rows_share > 0.9
+    assert "more rows would show smaller differences" in by_rows.sentence
+    by_seeds = compute_verdict(
+        measured("a", base),
+        [measured("b", base + 0.3 * rng.standard_normal((10, 1)), number=1)],
+        **known,  # type: ignore[arg-type]
+    )
+    assert by_seeds.rows_share < 0.1
+    assert "more rows" not in by_seeds.sentence
+
+
 def test_a_seed_that_diverged_and_a_score_without_groups() -> None:
     rng = np.random.default_rng(0)
     base, other = (measured(name, 0.1 * rng.standard_normal((9, 300))) for name in "ab")

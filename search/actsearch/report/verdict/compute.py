@@ -132,6 +132,7 @@ def compute_verdict(
         most_seeds=looks[-1],
         cut=cut,
         covers="seeds+rows" if groups else "seeds",
+        rows_share=_share_of_rows(pairs),
     )
 
 
@@ -244,6 +245,13 @@ def _visible(pairs: Sequence[Paired], test: PairedTest, seeds: int) -> float:
     known = [own for own in pairs if len(own) >= enough]
     deviation = float(np.median([own.values.std(ddof=1) for own in known]))
     return test.visible(deviation, seeds, float(np.median([own.of_rows for own in known])))
+
+
+def _share_of_rows(pairs: Sequence[Paired]) -> float:
+    """Of the variance, the median over those with most seeds."""
+    most = max(map(len, pairs))
+    known = [own.of_rows / own.variance for own in pairs if len(own) == most and own.variance > 0]
+    return float(np.median(known)) if known else 0.0
 
 
 def _worst(measured: Sequence[Measured], direction: str) -> float:

@@ -165,6 +165,8 @@ class Verdict:
         cut: what ended the race before the answer was known, as "the budget of 60 trainings"; "" for nothing.
         covers: what the intervals hold for: "seeds+rows", new training runs and new test rows like these; or "seeds",
             new training runs on these test rows, as in all verdicts that were stored before there was another one.
+        rows_share: of the variance of a difference, what the test rows make of it; 0 where the intervals do not cover
+            them.
 
     Example:
         >>> def objective(candidate, run):
@@ -196,6 +198,7 @@ class Verdict:
     most_seeds: int = 0
     cut: str = ""
     covers: Covers = "seeds"
+    rows_share: float = 0.0
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -342,6 +345,7 @@ class Verdict:
             most_seeds=stored.read_count(data.get("most_seeds", 0)),
             cut=one_line(data.get("cut", "")),
             covers=stored.read_word(data.get("covers", "seeds"), Covers),
+            rows_share=stored.read_number(data.get("rows_share", 0.0)),
         )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERRUPTED", "describe_row", "describe_verdict"]
 
+_MOSTLY = 0.5
+
 INTERRUPTED = "Ctrl-C"
 """What ended a race, where no limit did."""
 
@@ -98,9 +100,20 @@ def _decision(verdict: Verdict) -> str:
         return text + (
             f"; undecided: {', '.join(unclear)}." if unclear else ", nothing is better."
         )
+    least = format_value(verdict.visible_difference)
     return (
         f"Keep {base}{_training(verdict.baseline)}: nothing beat it; "
-        f"differences above {format_value(verdict.visible_difference)} would have shown in 4 of 5 cases."
+        f"differences above {least} would have shown in 4 of 5 cases.{_limit(verdict)}"
+    )
+
+
+def _limit(verdict: Verdict) -> str:
+    """What would show smaller differences, where that is not more seeds."""
+    if verdict.rows_share < _MOSTLY:
+        return ""
+    return (
+        " Which rows are in the test data makes most of the uncertainty: more rows would show smaller differences, "
+        "and covers='seeds' asks about these rows alone."
     )
 
 
