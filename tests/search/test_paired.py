@@ -164,3 +164,38 @@ def test_a_seed_that_diverged_and_a_score_without_groups() -> None:
     assert (verdict.covers, verdict.rows[0].diverged) == ("seeds+rows", 1)
     partly = Measured("b", "b", other.values, without=[(), *other.without[1:]], number=1)
     assert compute_verdict(base, [partly], **known).covers == "seeds"  # type: ignore[arg-type]
+
+
+def test_of_a_candidate_without_groups_nothing_is_said_and_others_are_covered() -> None:
+    rng = np.random.default_rng(0)
+    base = 0.1 * rng.standard_normal((9, 300))
+    good = measured("b", base + 0.3 + 0.1 * rng.standard_normal((9, 300)), number=1)
+    unknown = Measured("c", "c", good.values, without=[(), *good.without[1:]], number=2)
+    known = {"study_name": "s", "metric": "accuracy", "direction": "maximize"}
+    verdict = compute_verdict(measured("a", base), [good, unknown], **known)  # type: ignore[arg-type]
+    assert verdict.covers == "seeds+rows"
+    words = {row.number: row.verdict for row in verdict.rows}
+    assert words == {1: "better", 2: "not distinguishable"}
+
+
+def test_what_rows_and_seeds_have_in_common_is_not_rows() -> None:
+    """Differences that are other rows under each seed: further seeds make them smaller."""
+    rng = np.random.default_rng(0)
+    shares = [paired(crossed(rng, 8, 100, 0.0, 0.0, 0.2)) for _ in range(100)]
+    assert np.median([own.of_rows_alone / own.variance for own in shares]) < 0.2
+
+
+@pytest.mark.parametrize("scale", [1e-81, 1.0, 1e78, 1e150])
+def test_the_scale_of_a_metric_changes_no_word(scale: float) -> None:
+    own = paired(crossed(np.random.default_rng(0), 10, 100, 0.1, 0.1, 0.1) + 0.1)
+    low, high, p_value = ONE.interval(own)
+    scaled = ONE.interval(Paired(own.values * scale, own.without * scale))
+    assert scaled == pytest.approx((low * scale, high * scale, p_value), rel=1e-6)
+
+
+def test_equal_differences_are_judged_by_the_sign_test_whatever_is_known_of_rows() -> None:
+    test = PairedTest(10, "maximize", (8,))
+    values = np.full(8, 0.1)
+    assert test.interval(Paired(values, np.full((8, GROUPS), 0.1))) == test.interval(
+        Paired(values)
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
@@ -24,11 +23,11 @@ from actsearch.report import (
     count_comparisons,
     objective_names,
 )
-from actsearch.report.verdict.table import format_value
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage, versions
 from actsearch.study.contender import Contender, identity
 from actsearch.study.finalists import choose_finalists, gather_pool
+from actsearch.study.forecast import WITHOUT_ROWS, describe_power
 from actsearch.study.limits import ConfirmLimits
 from actsearch.study.preparation import LATER, resolve_direction, task_differences
 from actsearch.study.progress import Progress
@@ -42,8 +41,6 @@ from actsearch.study.unfinished import Unfinished, activations_json, digest
 __all__ = ["Confirmation", "TooEarly"]
 
 _log = logging.getLogger("actsearch")
-
-_ENOUGH = 4  # scores from which a deviation is told
 
 
 class TooEarly(StudyError):
@@ -133,6 +130,8 @@ class Confirmation:
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
                 )
+            if self._question.covers != verdict.covers and self._subject.has_model:
+                _log.warning("study %s: %s", self._study.name, WITHOUT_ROWS)
             if not verdict.cut:  # its trainings stay stored, and another call goes on with them
                 self._storage.add_confirmation(self._study.id, key, verdict.to_json(), lease)
         finally:
@@ -207,7 +206,8 @@ class Confirmation:
         test = PairedTest(
             earlier + len(comparisons), self._direction, self._looks, self._question.min_effect
         )
-        self._tell_power(pool, test)
+        if text := describe_power(pool, test, self._subject):
+            self._tell(text)
         records = [item.record for item in contenders]
         is_catalog = [item.is_catalog for item in contenders]
         limit = self._may_train if self._limits.is_set else None
@@ -250,29 +250,6 @@ class Confirmation:
             trainings=self._trainings.count,
             settings=self._subject.settings(),
         )
-
-    def _tell_power(self, pool: Sequence[Contender], test: PairedTest) -> None:
-        """Say which difference would show, as far as it is known before the race.
-
-        A fresh score less that of the search, beside those of others under the same seeds, differs as a paired
-        difference does. The pool was chosen by the latter, and so differs a little less.
-        """
-        found = [
-            item.fresh[0].test - item.searched
-            for item in pool
-            if item.fresh and item.fresh[0].test is not None
-        ]
-        if len(found) < _ENOUGH:
-            return
-        own = self._subject.seeds
-        mean_of = own if isinstance(own, int) else len(own)
-        deviation = statistics.stdev(found) * math.sqrt(2 / (1 + 1 / mean_of))
-        if deviation > 0:
-            least = test.visible(deviation, test.looks[-1])
-            self._tell(
-                f"under another seed a difference in {self._subject.metric} is another one, by about "
-                f"{format_value(deviation)}: less than about {format_value(least)} will hardly show"
-            )
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.

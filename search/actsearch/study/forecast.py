@@ -1,20 +1,32 @@
-"""What a search and a verdict are expected to take, for the log."""
+"""What a search and a verdict are expected to take and to show, in words."""
 
 from __future__ import annotations
 
 import logging
+import math
+import statistics
+from collections.abc import Sequence
 
 from actsearch.evaluation import Subject
 from actsearch.records import StudyRecord
-from actsearch.report import LOOKS
+from actsearch.report import LOOKS, PairedTest
+from actsearch.report.verdict.table import format_value
+from actsearch.study.contender import Contender
 from actsearch.study.finalists import POOL
 from actsearch.study.race import forecast_race
 
-__all__ = ["log_forecast"]
+__all__ = ["WITHOUT_ROWS", "describe_power", "log_forecast"]
 
 _log = logging.getLogger("actsearch")
 
 _TOP_K = 5  # finalists of ``confirm`` by default
+_ENOUGH = 4  # scores from which a deviation is told
+
+WITHOUT_ROWS = (
+    "the intervals hold for this test set alone, as its scores are not known by rows: that needs test data in a fixed "
+    "order (a DataLoader without shuffle), at least 40 rows, and a metric of outputs and targets"
+)
+"""What is said of a verdict that was to cover new rows as well, and cannot."""
 
 
 def log_forecast(study: StudyRecord, subject: Subject, seeds: int, count: int | None) -> None:
@@ -40,3 +52,30 @@ def log_forecast(study: StudyRecord, subject: Subject, seeds: int, count: int | 
         "a verdict over %d finalists in about %.0f s",
         study.name, seconds, 3600 / seconds, count, seconds * count, _TOP_K, each * verdict,
     )  # fmt: skip
+
+
+def describe_power(pool: Sequence[Contender], test: PairedTest, subject: Subject) -> str:
+    """Which difference would show, as far as it is known before a race; "" where it is not.
+
+    A fresh score less that of the search, beside those of others under the same seeds, differs as a paired difference
+    does. The pool was chosen by the latter, and so differs a little less. What rows make is not known yet.
+
+    Args:
+        pool: of candidates, with fresh scores.
+        test: of the race.
+        subject: what is trained.
+    """
+    found = [
+        item.fresh[0].test - item.searched
+        for item in pool
+        if item.fresh and item.fresh[0].test is not None
+    ]
+    if len(found) < _ENOUGH or len(set(found)) == 1:
+        return ""
+    mean_of = subject.seeds if isinstance(subject.seeds, int) else len(subject.seeds)
+    deviation = statistics.stdev(found) * math.sqrt(2 / (1 + 1 / mean_of))
+    least = test.visible(deviation, test.looks[-1])
+    return (
+        f"under another seed a difference in {subject.metric} is another one, by about {format_value(deviation)}: "
+        f"less than about {format_value(least)} will hardly show, however many test rows there are"
+    )

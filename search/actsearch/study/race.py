@@ -229,7 +229,7 @@ class Race:
         scores = [
             Scores([one.test for one in own], [one.without for one in own]) for own in chosen
         ]
-        groups = count_groups(scores)
+        groups = count_groups(scores[:1])
         return {row: pair(scores[row], scores[0], worst, groups) for row in rows}
 
     def _best(self, differences: Mapping[int, Paired]) -> int:

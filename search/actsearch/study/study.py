@@ -308,8 +308,8 @@ class Study:
                 answer is known, the verdict says so, and is not stored: the same call with more goes on from there.
             timeout: seconds, likewise; a round of trainings begins only where it is expected to end in time.
             covers: what the intervals are to hold for: new training runs and new test rows like these; or, "seeds", new
-                training runs on these test rows alone. Where scores are not known by rows, as with a callable or
-                ``evaluate=``, they hold for the latter; ``verdict.covers`` says it.
+                training runs on these test rows alone. Where scores are not known by rows, as with ``evaluate=``, they
+                hold for the latter; ``verdict.covers`` says it.
             lrs: learning rates to try beside that of the search, for each finalist and the baseline; an empty list for
                 none. By default a third and three times of it, and further ones where they may be better.
 

@@ -101,7 +101,7 @@ def compute_verdict(
     # a seed left out would flatter what diverges on it
     worst = _worst([baseline, *finalists], direction)
     test = PairedTest(total, direction, looks, min_effect)
-    groups = count_groups([item.scores for item in (baseline, *finalists)])
+    groups = _count_groups(baseline, finalists)
     pairs = [pair(item.scores, baseline.scores, worst, groups) for item in finalists]
     rows = [_compare(item, own, worst, test) for item, own in zip(finalists, pairs, strict=True)]
     if len(looks) > 1:
@@ -237,6 +237,14 @@ def _without_interval(row: VerdictRow, count: int) -> VerdictRow:
     return replace(row, low=-math.inf, high=math.inf, p_value=1.0, verdict=word)
 
 
+def _count_groups(baseline: Measured, finalists: Sequence[Measured]) -> int:
+    """Of test rows; 0 unless the baseline and some finalist with enough seeds are known without each of them."""
+    enough = min(MIN_SEEDS, max(len(item.values) for item in finalists))
+    groups = count_groups([baseline.scores])
+    known = (count_groups([item.scores]) for item in finalists if len(item.values) >= enough)
+    return groups if groups in known else 0
+
+
 def _visible(pairs: Sequence[Paired], test: PairedTest, seeds: int) -> float:
     """Smallest true difference that shows, by the median variances of those with enough seeds: two tell next to
     nothing, and one finalist that varies widely nothing of the others.
@@ -244,13 +252,17 @@ def _visible(pairs: Sequence[Paired], test: PairedTest, seeds: int) -> float:
     enough = min(MIN_SEEDS, max(map(len, pairs)))
     known = [own for own in pairs if len(own) >= enough]
     deviation = float(np.median([own.values.std(ddof=1) for own in known]))
-    return test.visible(deviation, seeds, float(np.median([own.of_rows for own in known])))
+    groups = max(own.without.shape[1] for own in known)
+    of_rows = float(np.median([own.of_rows_alone for own in known]))
+    return test.visible(deviation, seeds, of_rows, groups)
 
 
 def _share_of_rows(pairs: Sequence[Paired]) -> float:
     """Of the variance, the median over those with most seeds."""
     most = max(map(len, pairs))
-    known = [own.of_rows / own.variance for own in pairs if len(own) == most and own.variance > 0]
+    known = [
+        own.of_rows_alone / own.variance for own in pairs if len(own) == most and own.variance > 0
+    ]
     return float(np.median(known)) if known else 0.0
 
 

@@ -59,7 +59,7 @@ def list_leaving(differences: Mapping[int, Paired], test: PairedTest) -> set[int
             leaving.add(key)
         most, deviation = bound(gain, _UNLIKELY)
         # what further seeds do not change: by how much other rows would differ
-        error = math.sqrt(deviation**2 / last + differences[key].of_rows)
+        error = math.sqrt(deviation**2 / last + differences[key].of_rows_alone)
         if most < test.critical(last) * error:
             leaving.add(key)
     most = min((most for seeds, most in _MOST.items() if count >= seeds), default=len(gains))

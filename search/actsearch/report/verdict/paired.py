@@ -17,6 +17,7 @@ __all__ = ["CONFIDENCE", "Paired", "PairedTest", "Scores", "count_groups", "pair
 
 CONFIDENCE = 0.95
 _OF_RACE = 1.15  # times as large a difference is found as often in a race, in which some leave early (simulated)
+_ROUNDING = 1e-13
 _POWER = 0.8  # the usual level of power analysis: 4 of 5 such differences would be found
 
 
@@ -28,10 +29,12 @@ class Paired:
         values: (seeds,).
         without: likewise, on all rows but those of one group, for each group; (seeds, groups), no group where that is
             not known or not asked for.
+        lacks_rows: whether it is asked for, and known of the other candidate alone: then nothing can be said.
     """
 
     values: Numbers
     without: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
+    lacks_rows: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,7 +56,7 @@ class Paired:
 
     @functools.cached_property
     def of_rows(self) -> float:
-        """Variance of the mean over further rows under the same seeds: a jackknife of groups (Kott 2001, eq. 2)."""
+        """Variance of the mean over other rows under the same seeds: a jackknife of groups (Kott 2001, eq. 2)."""
         return _jackknife(self.without.mean(0)) if self.has_rows else 0.0
 
     @functools.cached_property
@@ -63,6 +66,11 @@ class Paired:
             return 0.0
         single = float(np.mean([_jackknife(own) for own in self.without]))
         return max(0.0, (single - self.of_rows) / (len(self.values) - 1))
+
+    @property
+    def of_rows_alone(self) -> float:
+        """What of the variance over rows further seeds do not make smaller."""
+        return max(0.0, self.of_rows - self._of_both)
 
     @property
     def variance(self) -> float:
@@ -77,8 +85,15 @@ class Paired:
             return seeds
         groups = self.without.shape[1] - 1
         parts = ((self.of_seeds, seeds), (self.of_rows, groups), (self._of_both, seeds * groups))
-        spread = sum(part**2 / freedom for part, freedom in parts)
-        return min(float(self.variance**2 / spread), float(seeds + groups))
+        return _satterthwaite(parts, self.variance, seeds + groups)
+
+
+def _satterthwaite(parts: Sequence[tuple[float, float]], variance: float, most: float) -> float:
+    """Degrees of freedom of a variance that is made of parts, each with its own (Satterthwaite 1946)."""
+    spread = sum(
+        (part / variance) ** 2 / freedom for part, freedom in parts
+    )  # of shares: squares may overflow
+    return min(1 / spread, most) if spread else most
 
 
 @dataclass(frozen=True)
@@ -118,18 +133,26 @@ def pair(
         seeds: under so many; all that the first one has by default.
     """
     count = len(own.values) if seeds is None else seeds
-    values, without = [], []
-    for one in (own, other):
-        known = one.values[:count]
-        values.append(np.array([worst if value is None else value for value in known], np.float64))
-        if groups:
-            filled = [part or (worst,) * groups for part in one.without[:count]]
-            without.append(np.array(filled, np.float64))
-    return (
-        Paired(values[0] - values[1], without[0] - without[1])
-        if groups
-        else Paired(values[0] - values[1])
-    )
+    values = [
+        np.array([worst if value is None else value for value in one.values[:count]], np.float64)
+        for one in (own, other)
+    ]
+    differences = values[0] - values[1]
+    if not groups:
+        return Paired(differences)
+    without = [_fill(one, count, worst, groups) for one in (own, other)]
+    if without[0] is None or without[1] is None:
+        return Paired(differences, lacks_rows=True)
+    return Paired(differences, without[0] - without[1])
+
+
+def _fill(scores: Scores, count: int, worst: float, groups: int) -> Numbers | None:
+    """Scores without each group of rows; (seeds, groups). None where one that did not diverge has none."""
+    known = [*scores.without[:count], *[()] * (count - len(scores.without))]
+    for value, part in zip(scores.values, known, strict=False):
+        if value is not None and len(part) != groups:
+            return None
+    return np.array([part or (worst,) * groups for part in known], np.float64)
 
 
 def _jackknife(values: Numbers) -> float:
@@ -172,8 +195,10 @@ class PairedTest:
     def interval(self, differences: Paired) -> tuple[float, float, float]:
         """Ends of the simultaneous interval of the mean, and the adjusted p value."""
         count, mean = len(differences), differences.mean
+        if differences.lacks_rows:
+            return -math.inf, math.inf, 1.0
         error = math.sqrt(differences.variance)
-        if error == 0:
+        if error <= _ROUNDING * abs(mean):
             return self._interval_of_equals(mean, count)
         freedom = differences.freedom
         p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
@@ -191,17 +216,23 @@ class PairedTest:
             return mean, mean, p_value
         return min(mean, 0.0), max(mean, 0.0), p_value
 
-    def visible(self, deviation: float, seeds: int, of_rows: float = 0.0) -> float:
+    def visible(
+        self, deviation: float, seeds: int, of_rows: float = 0.0, groups: int = 0
+    ) -> float:
         """Smallest true difference that is found with a power of 80 % by so many seeds, one of the looks.
 
         Args:
             deviation: standard deviation of a paired difference from seed to seed.
             seeds: how many.
             of_rows: variance of the mean over rows, which further seeds do not make smaller.
+            groups: of rows, by which that is known.
         """
-        power = float(special.stdtrit(seeds - 1, _POWER))
-        error = math.sqrt(deviation**2 / seeds + of_rows)
-        found = (self.critical(seeds) + power) * error
+        of_seeds, freedom = deviation**2 / seeds, float(seeds - 1)
+        if of_rows > 0 and groups > 1:
+            parts = ((of_seeds, freedom), (of_rows, groups - 1))
+            freedom = _satterthwaite(parts, of_seeds + of_rows, freedom + groups - 1)
+        power = float(special.stdtrit(freedom, _POWER))
+        found = (self.critical(seeds, freedom) + power) * math.sqrt(of_seeds + of_rows)
         return found * _OF_RACE if len(self.looks) > 1 else found
 
     def word(self, low: float, high: float, seeds: int) -> Word:

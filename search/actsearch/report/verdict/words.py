@@ -113,7 +113,7 @@ def _limit(verdict: Verdict) -> str:
         return ""
     return (
         " Which rows are in the test data makes most of the uncertainty: more rows would show smaller differences, "
-        "and covers='seeds' asks about these rows alone."
+        "and a verdict with covers='seeds' asks about these rows alone."
     )
 
 
