@@ -126,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("--study", metavar="NAME", help="name of the study (the task's name)")
     find.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
     find.add_argument(
+        "--covers", choices=("seeds+rows", "seeds"), default="seeds+rows",
+        help="new training runs and new test rows (the default), or new training runs on these test rows",
+    )  # fmt: skip
+    find.add_argument(
         "--min-effect", type=float, metavar="X", help="smallest difference that matters"
     )
     add("list", _list, "the studies of a storage")
@@ -167,7 +171,7 @@ def _find(options: argparse.Namespace) -> int:
     task = load_task(options.task)
     result = find(
         task, budget=options.budget, study_name=options.study, storage=url, seed=options.seed,
-        min_effect=options.min_effect,
+        min_effect=options.min_effect, covers=options.covers,
     )  # fmt: skip
     print(escape_unprintable(result, keep_lines=True))
     if result.verdict is not None and result.verdict.winner is not result.verdict.baseline:

@@ -31,7 +31,8 @@ result = acs.find(
     valid=(x[96:144], y[96:144]), test=(x[144:], y[144:]), loss=nn.functional.mse_loss, epochs=4, lr=3e-2,
     batch_size=16, device="cpu", strategy="random", budget=budget, storage=url, show_progress_bar=False,
 )
-rows = [[row.number, list(row.values)] for row in result.verdict.rows] if result.verdict else None
+verdict = result.verdict
+rows = [[row.number, list(row.values), repr((row.low, row.high))] for row in verdict.rows] if verdict else None
 weights = [p.tolist() for p in result.model.parameters()] if result.model is not None else None
 print("END", json.dumps([rows, result.spent.trainings, weights]), flush=True)
 """

@@ -49,6 +49,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[acs.FindResult, str
 def test_it_ends_in_a_verdict_within_the_budget(found: tuple[acs.FindResult, str]) -> None:
     result, _ = found
     assert result.verdict is not None
+    assert result.verdict.covers == "seeds+rows"
     assert result.sentence == result.verdict.sentence
     assert result.verdict.winner in (result.verdict.baseline, *result.verdict.rows)
     spent = result.spent
@@ -401,6 +402,8 @@ def test_weights_that_cannot_be_written_lose_no_answer(
 def test_what_is_asked_wrongly_is_refused_before_anything_is_trained(sqlite_url: str) -> None:
     with pytest.raises(acs.StudyError, match="min_effect"):
         answered(sqlite_url, budget=90, min_effect=-1)
+    with pytest.raises(acs.StudyError, match="covers"):
+        answered(sqlite_url, budget=90, covers="rows")
     with pytest.raises(acs.StudyError, match="give direction='maximize' or 'minimize'"):
         answered(sqlite_url, budget=90, metric=lambda outputs, targets: 1.0)
 

@@ -14,6 +14,7 @@ from actsearch.checks import check_number
 from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import make_subject
 from actsearch.execution import Executor
+from actsearch.report.verdict.rows import Covers
 from actsearch.storage import DEFAULT_STORAGE
 from actsearch.strategies import Space, Strategy
 from actsearch.study.answer.budget import parse_budget
@@ -44,6 +45,7 @@ def find(
     direction: Literal["maximize", "minimize"] | None = None,
     seed: int | None = None,
     min_effect: float | None = None,
+    covers: Covers = "seeds+rows",
     executor: Executor | None = None,
     show_progress_bar: bool = True,
     max_weights_mb: float = 500,
@@ -74,6 +76,7 @@ def find(
         direction: of a metric that does not tell which way is better, likewise.
         seed: of everything random in it, likewise.
         min_effect: smallest difference in the metric that matters, as for :meth:`actsearch.Study.confirm`.
+        covers: what the verdict's intervals are to hold for, likewise.
         executor: where trials of the search run.
         show_progress_bar: show plan and progress on standard error.
         max_weights_mb: the winner's weights are written beside a database file, as safetensors, unless they are larger
@@ -100,7 +103,7 @@ def find(
     """
     began = time.monotonic()
     allowed = parse_budget(budget)
-    Question(min_effect=min_effect)
+    Question(min_effect=min_effect, covers=covers)
     check_number("max_weights_mb", max_weights_mb, StudyError, low=0, finite=False)
     task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
     subject = make_subject(task)
@@ -116,7 +119,7 @@ def find(
         seed=seed,
         load_if_exists=True,
     )
-    options = Options(min_effect, executor, show_progress_bar, max_weights_mb)
+    options = Options(min_effect, covers, executor, show_progress_bar, max_weights_mb)
     return Finder(study, task, subject, allowed, options, began).run()
 
 

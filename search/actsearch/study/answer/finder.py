@@ -12,6 +12,7 @@ from actsearch.evaluation import Subject
 from actsearch.execution import Executor, Local
 from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, leaderboard, rate_trainings
+from actsearch.report.verdict.rows import Covers
 from actsearch.report.verdict.table import format_value
 from actsearch.study.answer.budget import Budget, format_seconds
 from actsearch.study.answer.decision import FOUND, Decision
@@ -40,6 +41,7 @@ class Options:
     """How an answer is found; see :func:`actsearch.find`."""
 
     min_effect: float | None = None
+    covers: Covers = "seeds+rows"
     executor: Executor | None = None
     show_progress_bar: bool = True
     max_weights_mb: float = 500
@@ -86,11 +88,11 @@ class Finder:
         model, path = None, None
         if verdict is not None and not verdict.cut:
             try:
-                model, path, is_new = train_winner(
+                model, path = train_winner(
                     self._study, self._task, verdict, self._options.max_weights_mb
                 )
-                if is_new:
-                    self._decision = replace(self._decision, weights=1)
+                # also where a call that was killed has written them
+                self._decision = replace(self._decision, weights=1)
             except KeyboardInterrupt:  # the verdict stands
                 ended_by = INTERRUPTED
                 self._tell("Ctrl-C ended the training of the weights")
@@ -144,7 +146,8 @@ class Finder:
 
     def _asked(self) -> str:
         """What a verdict is asked, besides its finalists."""
-        return digest([self._options.min_effect, self._subject.test_id(self._study.record.id)])
+        asked = (self._options.min_effect, self._options.covers)
+        return digest([*asked, self._subject.test_id(self._study.record.id)])
 
     def _earlier_answer(self) -> Verdict | None:
         """The newest one to the same question."""
@@ -316,7 +319,11 @@ class Finder:
 
     def _confirm(self) -> Verdict:
         study = self._study.storage.study(self._study.study_name)
-        question = Question(self._decision.top_k, min_effect=self._options.min_effect)
+        question = Question(
+            self._decision.top_k,
+            min_effect=self._options.min_effect,
+            covers=self._options.covers,
+        )
         self._confirmation = Confirmation(
             self._study.storage, study, self._task, question, self._limits(), self._tell
         )

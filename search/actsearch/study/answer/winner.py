@@ -23,7 +23,7 @@ _log = logging.getLogger("actsearch")
 
 def train_winner(
     study: Study, task: Task, verdict: Verdict, most_mb: float
-) -> tuple[nn.Module | None, Path | None, bool]:
+) -> tuple[nn.Module | None, Path | None]:
     """Read its weights from the file beside the database, or train it and write them there.
 
     Args:
@@ -33,7 +33,7 @@ def train_winner(
         most_mb: larger weights are not written.
 
     Returns:
-        The model, None where its training stopped; the file, None where there is none; whether it was trained now.
+        The model, None where its training stopped; the file, None where there is none.
     """
     record, lr = verdict.candidate, verdict.winner.learning_rate
     seed = seed_list(study.record.seed, "weights", 1)[0]
@@ -50,12 +50,12 @@ def train_winner(
     if path is not None and path.is_file():
         model = build_model(task, record, seed)
         if load_weights(model, path, made_of):
-            return model.to(task.torch_device()).eval(), path, False
+            return model.to(task.torch_device()).eval(), path
     try:
         with only_one(study.study_name, "confirm"):
             model = train_model(task, record, seed, lr)
     except TaskError as error:
         _log.warning("study %s: %s", study.study_name, error)
-        return None, None, True
+        return None, None
     is_written = path is not None and save_weights(model, path, made_of, most_mb)
-    return model, path if is_written else None, True
+    return model, path if is_written else None
