@@ -21,6 +21,8 @@ from actsearch.storage.tolerant import UNREADABLE, one_line
 
 __all__ = ["MIN_SEEDS", "Covers", "Direction", "Verdict", "VerdictRow", "Word"]
 
+_ROUNDING = 1e-13
+
 Direction = Literal["maximize", "minimize"]
 
 Covers = Literal["seeds", "seeds+rows"]
@@ -108,7 +110,8 @@ class VerdictRow:
     def tuning_gain(self) -> float:
         """By how much the mean at the tuned learning rate exceeds that at the rate of the search, same seeds."""
         tried = self.values[: self.as_given_seeds] if self.as_given_seeds else self.values
-        return sum(tried) / len(tried) - self.as_given
+        gain = sum(tried) / len(tried) - self.as_given
+        return 0.0 if abs(gain) < _ROUNDING * abs(self.as_given) else gain
 
     @property
     def is_damaged(self) -> bool:
