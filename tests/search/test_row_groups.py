@@ -428,3 +428,21 @@ def test_a_loader_that_drops_its_last_rows_is_taken_by_those_that_it_gives() -> 
         own = task.replace(test=test)
         results.append(fit(own, own.build(), 1, on_test=True).without)
     assert results[0] == results[1] != ()
+
+
+@pytest.mark.parametrize("kind", ["tensors", "loader"])
+def test_copies_of_a_row_are_left_out_together(kind: str) -> None:
+    """Five copies of each row say no more of other rows than one does."""
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).repeat(5, 1)
+    y = (x[:, 0] > 0).long()
+    test = (x, y) if kind == "tensors" else DataLoader(TensorDataset(x, y), batch_size=32)
+    task = acs.Task(
+        model=lambda: nn.Linear(3, 2), train=(x[:8], y[:8]), valid=(x[8:16], y[8:16]), test=test,
+        loss=nn.functional.cross_entropy, metric="accuracy",
+    )  # fmt: skip
+    groups = row_groups_of(task)
+    assert groups is not None
+    assert torch.equal(groups.groups[:60].repeat(5), groups.groups)
+    assert set(torch.bincount(groups.groups).tolist()) == {15}
+    few = task.replace(test=(x[:39].repeat(9, 1), y[:39].repeat(9)))
+    assert row_groups_of(few) is None
