@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ Numbers = npt.NDArray[np.float64]
 
 _LENGTH, _NOISE = 0.6, 0.1
 _WEIGHT = 0.15  # of an added feature, standardised
-_WEIGHTS = ("_SHAPE", "_SLOPE", "_GAIN", "_SHIFT", "_LEARNED", "_MAP")
+_WEIGHTS = ("_SHAPE", "_SLOPE", "_GAIN", "_LEARNED", "_MAP")
 _SAMPLES = 128
 
 
@@ -60,11 +61,7 @@ def with_more(features: Features, more: Numbers) -> Features:
     """With further features that no mirror image changes; (functions, features)."""
     deviations = np.maximum(more.std(0), 1e-9)
     added = _WEIGHT * (more - more.mean(0)) / deviations
-    return Features(
-        np.concatenate([features.plain, added], 1),
-        np.concatenate([features.turned, added], 1),
-        even=features.even + added.shape[1],
-    )
+    return replace(features, even=np.concatenate([features.even, added], 1))
 
 
 def effective_rank(activations: torch.Tensor) -> float:

@@ -14,7 +14,7 @@ from actsearch.strategies.surrogate.curves import COUNT, SCALES, mirror, points
 __all__ = ["Features", "covariance", "describe_curves", "join_features"]
 
 _BLOCKS = (len(SCALES), COUNT)
-_SHAPE, _SLOPE, _GAIN, _SHIFT, _LEARNED = 1.0, 0.3, 0.3, 0.15, 0.3
+_SHAPE, _SLOPE, _GAIN, _LEARNED = 1.0, 0.3, 0.3, 0.3
 """Weights of what two functions may differ in."""
 
 _MAP = 0.2
@@ -27,56 +27,39 @@ _STEEP = 4.0  # slopes count up to so many standard deviations per one of the in
 
 @dataclass(frozen=True, eq=False)  # caches know them by which they are
 class Features:
-    """What a kernel compares, of f(x) and of f(-x).
+    """What a kernel compares.
 
     Attributes:
-        plain: of f(x); (functions, features).
-        turned: of f(-x).
+        odd: of f(x), those that change their sign with f; (functions, features).
+        turned: the same of f(-x).
+        even: those that f(x), -f(x), f(-x) and -f(-x) share; (functions, features).
         expected: what they come to on tasks elsewhere, on average; (functions,), or () where nothing is known.
         apart: by how much each of those tasks differs from the average; (functions, tasks).
-        even: how many of the features, the last ones, are the same for f and -f.
     """
 
-    plain: Numbers
+    odd: Numbers
     turned: Numbers
+    even: Numbers
     expected: Numbers = field(default_factory=lambda: np.zeros(0))
     apart: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
-    even: int = len(SCALES) + len(_MAP_SPREADS) + 1
 
     def __len__(self) -> int:
-        return len(self.plain)
+        return len(self.odd)
 
     @functools.cached_property
-    def images(self) -> tuple[Numbers, ...]:
-        """Of f(x), -f(x), f(-x) and -f(-x)."""
-        flip = np.ones(self.plain.shape[1])
-        flip[: -self.even] = -1.0
-        return self.plain, self.plain * flip, self.turned, self.turned * flip
-
-    @functools.cached_property
-    def norms(self) -> tuple[Numbers, ...]:
-        """Squared, of each image."""
-        return tuple((image * image).sum(1) for image in self.images)
-
-    @functools.cached_property
-    def _apart_from_images(self) -> tuple[Numbers, ...]:
-        return tuple(np.square(self.plain - image).sum(1) for image in self.images)
-
-    def own(self, length: float) -> Numbers:
-        """What each function has in common with its own four images; (functions,)."""
-        total: Numbers = np.sum(
-            [np.exp(squares / (-2 * length**2)) for squares in self._apart_from_images], axis=0
-        )
-        return total
+    def products(self) -> Numbers:
+        """Of each function, odd with odd, odd with turned, and even with even; (3, functions)."""
+        pairs = (self.odd, self.odd), (self.odd, self.turned), (self.even, self.even)
+        return np.array([np.einsum("fi,fi->f", *pair) for pair in pairs])
 
     @property
     def has_prior(self) -> bool:
         """Whether it is known what they come to elsewhere."""
-        return len(self.expected) == len(self.plain) > 0
+        return len(self.expected) == len(self.odd) > 0
 
     def take(self, places: list[int]) -> Features:
         """Of some of the functions."""
-        taken = Features(self.plain[places], self.turned[places], even=self.even)
+        taken = Features(self.odd[places], self.turned[places], self.even[places])
         if not self.has_prior:
             return taken
         return replace(taken, expected=self.expected[places], apart=self.apart[places])
@@ -85,49 +68,49 @@ class Features:
 def join_features(parts: Sequence[Features]) -> Features:
     """Of several lists of functions one after the other, all with a prior or none."""
     return Features(
-        np.concatenate([part.plain for part in parts]),
+        np.concatenate([part.odd for part in parts]),
         np.concatenate([part.turned for part in parts]),
+        np.concatenate([part.even for part in parts]),
         np.concatenate([part.expected for part in parts]),
         np.concatenate([part.apart for part in parts]),
     )
 
 
 def describe_curves(curves: Numbers, learned: Sequence[bool] | Numbers | None = None) -> Features:
-    """Features of curves; those of -f are the negative ones, but for the gain and what learns.
+    """Features of curves.
 
-    At each scale of the input: the values less their mean in their standard deviation, the slopes in it, how large
-    the deviation is (a gain of the layer, which an initialisation does not make up for), and the mean in it.
+    At each scale of the input: the values less their mean in their standard deviation, the slopes in it, and how large
+    the deviation is (a gain of the layer, which an initialisation does not make up for).
 
     Args:
         curves: values and slopes; (functions, 2, points).
         learned: which functions have numbers that are learned, and so are another one after the training; None: none.
     """
     learns = np.zeros(len(curves)) if learned is None else np.asarray(learned, np.float64)
-    return Features(_features(curves, learns), _features(mirror(curves), learns))
-
-
-def _features(curves: Numbers, learns: Numbers) -> Numbers:
-    values, slopes = (part.reshape(-1, *_BLOCKS) for part in (curves[:, 0], curves[:, 1]))
+    deviations = np.maximum(_by_scale(curves[:, 0]).std(-1, keepdims=True), _TINY)
     scales = np.array(SCALES)[:, None]
-    means = values.mean(-1, keepdims=True)
-    deviations = np.maximum(values.std(-1, keepdims=True), _TINY)
-    shape = (values - means) / deviations
-    steepness = np.clip(slopes * scales / deviations, -_STEEP, _STEEP)
     gain = np.log(deviations / scales).clip(-4.0, 4.0)[..., 0]
-    shift = (means / deviations).clip(-3.0, 3.0)[..., 0]
+    even = [
+        _GAIN * len(SCALES) ** -0.5 * gain,
+        _MAP * compute_maps(curves) / _MAP_SPREADS,
+        _LEARNED * learns[:, None],
+    ]
+    odd, turned = (_odd(image, deviations) for image in (curves, mirror(curves)))
+    return Features(odd, turned, np.concatenate(even, axis=1))
+
+
+def _odd(curves: Numbers, deviations: Numbers) -> Numbers:
+    values, slopes = _by_scale(curves[:, 0]), _by_scale(curves[:, 1])
+    shape = (values - values.mean(-1, keepdims=True)) / deviations
+    steepness = slopes * np.array(SCALES)[:, None] / deviations
+    parts = [_SHAPE * shape, _SLOPE * steepness.clip(-_STEEP, _STEEP)]
     share = (len(SCALES) * COUNT) ** -0.5
-    per_scale = len(SCALES) ** -0.5
-    return np.concatenate(
-        [
-            _SHAPE * share * shape.reshape(len(values), -1),
-            _SLOPE * share * steepness.reshape(len(values), -1),
-            _SHIFT * per_scale * shift,
-            _GAIN * per_scale * gain,  # from here on the sign of f changes nothing
-            _MAP * compute_maps(curves) / _MAP_SPREADS,
-            _LEARNED * learns[:, None],
-        ],
-        axis=1,
-    )
+    joined: Numbers = np.concatenate([part.reshape(len(curves), -1) for part in parts], axis=1)
+    return share * joined
+
+
+def _by_scale(values: Numbers) -> Numbers:
+    return values.reshape(-1, *_BLOCKS)
 
 
 def compute_maps(curves: Numbers) -> Numbers:
@@ -161,24 +144,38 @@ def compute_maps(curves: Numbers) -> Numbers:
 def covariance(a: Features, b: Features, length: float) -> Numbers:
     """1 for equal functions, towards 0 for different ones; (len(a), len(b)).
 
-    The mean over f(x), -f(x), f(-x) and -f(-x), which train alike between symmetrically initialised layers, is
-    positive definite and the same for each of the four.
+    The mean of a Gaussian kernel over f(x), -f(x), f(-x) and -f(-x), which train alike between symmetrically
+    initialised layers, is positive definite and the same for each of the four. As they share the size of their
+    features, the sum over f and -f is twice a hyperbolic cosine.
 
     Args:
         a, b: features.
         length: distance at which two functions tell little about each other.
     """
-    images = zip(b.images, b.norms, strict=True)
-    total = np.zeros((len(a), len(b)))
-    doubled = 2 * a.plain
-    for image, norms in images:
-        # in place, as most of the time goes into passes over memory: the negative squared distance
-        values: Numbers = doubled @ image.T
-        values -= a.norms[0][:, None]
-        values -= norms
-        np.minimum(values, 0.0, out=values)
-        values *= 1 / (2 * length**2)
-        total += np.exp(values, out=values)
-    total /= np.sqrt(a.own(length))[:, None]
-    total /= np.sqrt(b.own(length))
+    scale = length**-2
+    shared = a.even @ b.even.T
+    shared -= 0.5 * a.products[[0, 2]].sum(0)[:, None]
+    shared -= 0.5 * b.products[[0, 2]].sum(0)
+    shared *= scale
+    total = _two_cosh(a.odd @ b.odd.T, scale)
+    total += _two_cosh(a.odd @ b.turned.T, scale)
+    total *= np.exp(shared, out=shared)
+    total /= np.sqrt(_own(a, scale))[:, None]
+    total /= np.sqrt(_own(b, scale))
     return total
+
+
+def _own(features: Features, scale: float) -> Numbers:
+    """What each function has in common with its own four images; (functions,)."""
+    odd, turned, _ = features.products
+    total: Numbers = _two_cosh(odd.copy(), scale) + _two_cosh(turned.copy(), scale)
+    total *= np.exp(-scale * odd)
+    return total
+
+
+def _two_cosh(values: Numbers, scale: float) -> Numbers:
+    """2 cosh(scale * values), in place: most of the time goes into passes over memory."""
+    values *= scale
+    grown = np.exp(values, out=values)
+    grown += 1 / grown
+    return grown
