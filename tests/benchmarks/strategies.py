@@ -27,7 +27,7 @@ import actsearch as acs
 from actsearch.evaluation import Request, make_subject
 from actsearch.records import CandidateRecord
 from actsearch.seeds import seed_list
-from actsearch.strategies import STRATEGIES
+from actsearch.strategies import STRATEGIES, Strategy
 
 FRESH = 8
 """Networks under fresh seeds, for each winner."""
@@ -109,7 +109,13 @@ TASKS: dict[str, Callable[[], acs.Task]] = {
 }
 
 
-def search(task: acs.Task, strategy: str, seed: int, trainings: int) -> acs.Trial:
+CHOSEN: dict[str, Callable[[], Strategy]] = {
+    **STRATEGIES,
+    "auto+shapes": lambda: acs.Auto(shapes=1),
+}
+
+
+def search(task: acs.Task, strategy: Strategy, seed: int, trainings: int) -> acs.Trial:
     """The best trial of a search of so many trainings, the model unchanged aside."""
     study = acs.create_study(study_name="s", strategy=strategy, seed=seed)
 
@@ -118,7 +124,7 @@ def search(task: acs.Task, strategy: str, seed: int, trainings: int) -> acs.Tria
             study.stop()
 
     # passes count more than one: after each trial it is asked whether these were enough
-    one_by_one = acs.Local(1) if STRATEGIES[strategy].learns_shapes else None
+    one_by_one = acs.Local(1) if strategy.learns_shapes else None
     study.optimize(
         task,
         n_trials=trainings + 1,
@@ -150,6 +156,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=[])
     parser.add_argument("--trainings", type=int, default=24)
     parser.add_argument("--searches", type=int, default=5)
+    parser.add_argument("--strategies", nargs="+", default=list(CHOSEN), choices=CHOSEN)
     arguments = parser.parse_args()
     logging.getLogger("actsearch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -158,17 +165,17 @@ def main() -> None:
         own = score(task, CandidateRecord.baseline())
         print(f"{name}: the model unchanged {own:.4f} ({task.metric}, test data, {FRESH} seeds)")
         sign = 1 if task.metric == "accuracy" else -1
-        for strategy in STRATEGIES:
+        for strategy in arguments.strategies:
             started, gains, labels = time.perf_counter(), [], []
             for seed in range(arguments.searches):
-                best = search(task, strategy, seed, arguments.trainings)
+                best = search(task, CHOSEN[strategy](), seed, arguments.trainings)
                 gains.append(sign * (score(task, best.record.candidate) - own))
                 labels.append(best.record.candidate.label)
             spread = statistics.stdev(gains) if len(gains) > 1 else math.nan
             each = " ".join(f"{gain:+.4f}" for gain in gains)
             seconds = time.perf_counter() - started
             print(
-                f"  {strategy:<9} {statistics.fmean(gains):+.4f} sd {spread:.4f}  ({each})  {seconds:.0f} s"
+                f"  {strategy:<11} {statistics.fmean(gains):+.4f} sd {spread:.4f}  ({each})  {seconds:.0f} s"
             )
             print(f"            {'; '.join(labels)}", file=sys.stderr)
 

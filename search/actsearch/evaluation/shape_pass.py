@@ -93,7 +93,7 @@ def check_shape_learning(analysis: TaskAnalysis, record: CandidateRecord) -> Non
     """
     if not analysis.task.diagnostics:
         raise TaskError(
-            "strategy 'gradient' reads what names have learned in the network from its diagnostics: leave out "
+            "shape learning reads what names have learned in the network from its diagnostics: leave out "
             "diagnostics=False, or choose another strategy"
         )
     try:

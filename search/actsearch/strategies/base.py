@@ -158,8 +158,11 @@ def _is_measured(trial: TrialRecord) -> bool:
 
 
 def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[TrialRecord]:
-    """Trials that tell something, in order: a DUPLICATE does not; refusals only if asked for."""
+    """Trials that tell something of an activation, in order: a DUPLICATE does not, nor does a pass of shape learning;
+    refusals only if asked for."""
     for trial in history:
+        if trial.candidate.learns_shape:
+            continue
         state = trial.state
         is_refused = state is TrialState.FAILED or (rejected and state is TrialState.REJECTED)
         if is_refused or _is_measured(trial):

@@ -171,7 +171,10 @@ class CandidateBatch:
         self._known = {trial.fingerprint for trial in history}
 
     def accept(self, candidate: CandidateRecord) -> bool:
-        """Take a candidate if it is new."""
+        """Take a candidate if it is new, as each pass of shape learning is."""
+        if candidate.learns_shape:
+            self.accepted.append(candidate)
+            return True
         identity = identify(candidate).identity
         if identity in self._known:
             return False

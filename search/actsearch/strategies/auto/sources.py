@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from actsearch.naming.functions import Numbers
 from actsearch.records import CandidateRecord, TrialRecord
+from actsearch.strategies.auto.shapes import SHAPES
 from actsearch.strategies.base import Context
 from actsearch.strategies.genetic.strategy import Bred
 from actsearch.strategies.known import KNOWN, Known
@@ -28,10 +29,11 @@ from actsearch.strategies.surrogate import (
     small_formulas,
 )
 
-__all__ = ["Pool", "Source", "count_credits"]
+__all__ = ["SHAPE", "Pool", "Source", "count_credits"]
 
-SMALL, TPE, CHILD = "small formula", "tpe", "child"
-"""Operations of candidates, by which a source is known again; those of children are the ones of genetic search."""
+SMALL, TPE, CHILD, SHAPE = "small formula", "tpe", "child", "shape"
+"""Operations of candidates, by which a source is known again; those of children are the ones of genetic search,
+and those of shapes the ones of gradient search."""
 
 _GOOD = 0.25  # of all trials, the share whose sources have brought something
 _CREDITS = (0.5, 2.0)
@@ -176,8 +178,9 @@ def count_credits(
     tries: dict[str, int] = {}
     hits: dict[str, int] = {}
     for member, value in zip(members, values, strict=True):
-        source = operations[member.number]
-        source = source if source in (KNOWN, SMALL, TPE) else CHILD
+        operation = operations[member.number]
+        source = SHAPE if operation in SHAPES else operation
+        source = source if source in (KNOWN, SMALL, TPE, SHAPE) else CHILD
         tries[source] = tries.get(source, 0) + 1
         hits[source] = hits.get(source, 0) + int(value >= least)
     low, high = _CREDITS

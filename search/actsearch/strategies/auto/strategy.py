@@ -13,7 +13,8 @@ from typing import ClassVar
 from actsearch.checks import check_field, check_integer, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.records import CandidateRecord, TrialRecord
-from actsearch.strategies.auto.sources import Pool, count_credits
+from actsearch.strategies.auto.shapes import first_pass, next_step
+from actsearch.strategies.auto.sources import SHAPE, Pool, count_credits
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
@@ -63,6 +64,11 @@ class Auto(BySite):
     each source weighed by how often it brought one of the best quarter so far. How far the other tasks are believed
     is decided by the likelihood of this one's trials: where they say nothing, the process is as without them.
 
+    With ``shapes=1`` a round of :class:`Gradient` comes after the portfolio, each of its steps in a logical batch with
+    the others: passes that learn the shape of the activation, its curve, and names for it. What it brings, the process
+    learns from, and children are bred of it. Of further rounds another one begins as long as they bring more of the
+    best quarter than others do. A pass takes two to three times as long as a training.
+
     A study that was made with ``warm_start_from=`` learns from the earlier studies as well: its first trials are their
     best, the portfolio comes next, and each of them is one more task of the prior, which counts the more the better it
     ranks what was tried here.
@@ -78,6 +84,7 @@ class Auto(BySite):
         batch: candidates in each later one; half as many in the first ones, up to trial 24, when each tells most.
         bred: children that are bred for each batch.
         prior: whether the benchmark is used; False searches as if nobody had ever trained a network.
+        shapes: rounds of shape learning, at most. They need a Task, one activation for all sites and one objective.
 
     Example:
         >>> acs.create_study(study_name="evening", strategy=acs.Auto(batch=4))
@@ -91,11 +98,13 @@ class Auto(BySite):
     batch: int = 8
     bred: int = 150
     prior: bool = True
+    shapes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("portfolio", "batch"):
             check_field(self, name, check_integer, SpaceError, low=1)
-        check_field(self, "bred", check_integer, SpaceError, low=0)
+        for name in ("bred", "shapes"):
+            check_field(self, name, check_integer, SpaceError, low=0)
         check_one_of("prior", self.prior, (True, False), SpaceError)
 
     @property
@@ -105,6 +114,20 @@ class Auto(BySite):
 
     def _known(self, context: Context) -> Known | None:
         return known_functions(context.space) if self.prior else None
+
+    @property
+    def learns_shapes(self) -> bool:
+        """Whether it was asked to."""
+        return self.shapes > 0
+
+    def first_pass(self, context: Context) -> CandidateRecord | None:
+        """Where shape learning begins, if it was asked for.
+
+        Raises:
+            SpaceError: the model has no function there that could be written down, or the study is of several
+                objectives or groups of sites.
+        """
+        return first_pass(context) if self.shapes else None
 
     def remarks(self, context: Context) -> list[str]:
         """Why the benchmark tells nothing, where it does not."""
@@ -142,9 +165,14 @@ class Auto(BySite):
             )  # fmt: skip
             pool = Pool.gather(context, known, prior, breeding.breed(self.bred), tuned)
             process = fit_process(members, context, prior)
+            sign = 1.0 if context.direction == "maximize" else -1.0
+            credits = count_credits(members, history, sign)
+            if self.shapes:
+                credit = credits.get(SHAPE, 1.0)
+                for step in next_step(history, context, self.shapes, credit, self.batch):
+                    batch.accept(step)
             if process is not None:
-                sign = 1.0 if context.direction == "maximize" else -1.0
-                weights = pool.weights(count_credits(members, history, sign))
+                weights = pool.weights(credits)
                 wanted = n - int(n / _CHANCE + random.random())
                 for place in process.choose(pool.features, n + _SPARE, weights, pool.turns()):
                     if len(batch.accepted) == wanted:
