@@ -93,7 +93,7 @@ Trials = list[tuple[Any, ...]]
 
 def _searched(strategy: str, task: acs.Task, executor: Executor | None) -> Trials:
     # where there are few names, finding them takes no time
-    few = STRATEGIES[strategy].learns_shapes
+    few = STRATEGIES[strategy]().learns_shapes
     space = acs.Space(["relu", "tanh"], ["add", "mul"], max_size=5) if few else None
     study = acs.create_study(study_name="s", strategy=strategy, seed=5, space=space)
     study.optimize(task, n_trials=20, executor=executor, show_progress_bar=False)
@@ -170,7 +170,7 @@ class TestAStudyWithAnyExecutor:
     @pytest.mark.parametrize(
         "strategy",
         [
-            pytest.param(name, marks=pytest.mark.slow if kind.learns_shapes else ())
+            pytest.param(name, marks=pytest.mark.slow if kind().learns_shapes else ())
             for name, kind in STRATEGIES.items()
         ],
     )

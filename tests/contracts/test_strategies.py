@@ -244,7 +244,7 @@ class TestEveryStrategy:
         assert history == _mixed(30)
 
     def test_another_study_seed_or_a_longer_history_draws_anew(self, name: str) -> None:
-        if STRATEGIES[name].learns_shapes:
+        if STRATEGIES[name]().learns_shapes:
             return  # its draws are those of a pass, which depend on the seed and its number: test_shape_learning
         start = self._propose(name, [], _context())
         history = [

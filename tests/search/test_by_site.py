@@ -117,7 +117,7 @@ def distance_by_group(candidate: acs.Candidate, run: acs.Run) -> float:
             for strategy, kind in STRATEGIES.items()
             for sites in ("per_depth", {"1": None, "[35]": None})
             # what learns shapes takes no function of the user's own, and proposes all groups at once
-            if (strategy, sites) != ("genetic", "per_depth") and not kind.learns_shapes
+            if (strategy, sites) != ("genetic", "per_depth") and not kind().learns_shapes
         ),
     ],
     ids=str,

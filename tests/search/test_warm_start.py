@@ -178,7 +178,7 @@ def test_a_doctored_formula_is_left_out(old: acs.Study, sqlite_url: str) -> None
 
 # what learns shapes takes no function
 @pytest.mark.parametrize(
-    "strategy", [n for n, kind in STRATEGIES.items() if not kind.learns_shapes]
+    "strategy", [n for n, kind in STRATEGIES.items() if not kind().learns_shapes]
 )
 def test_the_strategys_own_formulas_lie_inside_its_space(
     distance: Objective, strategy: str

@@ -110,16 +110,19 @@ class Strategy(abc.ABC):
     Attributes:
         name: in ``STRATEGIES``.
         supports: studies that ask for something else are refused.
-        learns_shapes: whether it proposes passes of shape learning, which train copies of a Task's model.
         learns_from_studies: whether it reads what earlier studies found, ``context.earlier``.
         before: what a stored study without a setting was made with, for settings that are younger than the strategy.
     """
 
     name: ClassVar[str]
     supports: ClassVar[frozenset[Feature]] = frozenset()
-    learns_shapes: ClassVar[bool] = False
     learns_from_studies: ClassVar[bool] = False
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    @property
+    def learns_shapes(self) -> bool:
+        """Whether it proposes passes of shape learning, which train copies of a Task's model."""
+        return False
 
     @abc.abstractmethod
     def batch_size(self, history: Sequence[TrialRecord], context: Context) -> int:

@@ -169,17 +169,17 @@ class Auto(BySite):
             credits = count_credits(members, history, sign)
             if self.shapes:
                 credit = credits.get(SHAPE, 1.0)
-                for step in next_step(history, context, self.shapes, credit, self.batch):
-                    batch.accept(step)
+                for one in next_step(history, context, self.shapes, credit, self.batch)[:n]:
+                    batch.accept(one)
             if process is not None:
                 weights = pool.weights(credits)
                 wanted = n - int(n / _CHANCE + random.random())
                 for place in process.choose(pool.features, n + _SPARE, weights, pool.turns()):
-                    if len(batch.accepted) == wanted:
+                    if len(batch.accepted) >= wanted:
                         break
                     batch.add(functools.partial(pool.make, place), 1)
             for drawn in RandomSearch().propose_shared(history, n, context):
-                if len(batch.accepted) == n:
+                if len(batch.accepted) >= n:
                     break
                 batch.accept(drawn)
             for _ in range(n - len(batch.accepted)):

@@ -52,7 +52,6 @@ class Gradient(Strategy):
 
     name: ClassVar[str] = "gradient"
     supports: ClassVar[frozenset[Feature]] = frozenset({Feature.GROUPS})
-    learns_shapes: ClassVar[bool] = True
     passes: int = 2
     names: int = 3
     start: str | None = None
@@ -67,6 +66,11 @@ class Gradient(Strategy):
                 raise SpaceError(f"start: {error}") from None
             if not _is_function(item):
                 raise SpaceError(f"start={self.start!r} is not a fixed function of one number")
+
+    @property
+    def learns_shapes(self) -> bool:
+        """Always."""
+        return True
 
     def first_pass(self, context: Context) -> CandidateRecord:
         """Where shape learning begins.

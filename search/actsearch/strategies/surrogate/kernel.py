@@ -104,13 +104,14 @@ def _odd(curves: Numbers, deviations: Numbers) -> Numbers:
     shape = (values - values.mean(-1, keepdims=True)) / deviations
     steepness = slopes * np.array(SCALES)[:, None] / deviations
     parts = [_SHAPE * shape, _SLOPE * steepness.clip(-_STEEP, _STEEP)]
-    share = (len(SCALES) * COUNT) ** -0.5
+    share: float = (len(SCALES) * COUNT) ** -0.5
     joined: Numbers = np.concatenate([part.reshape(len(curves), -1) for part in parts], axis=1)
     return share * joined
 
 
 def _by_scale(values: Numbers) -> Numbers:
-    return values.reshape(-1, *_BLOCKS)
+    blocks: Numbers = values.reshape(-1, *_BLOCKS)
+    return blocks
 
 
 def compute_maps(curves: Numbers) -> Numbers:
