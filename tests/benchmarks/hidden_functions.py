@@ -4,6 +4,8 @@ Run ``python tests/benchmarks/hidden_functions.py``. A trial's value is the shar
 the best multiple of the trial's function, plus a constant, leaves unexplained under a standard normal density. Printed
 for each hidden function is the median over search seeds of its decimal logarithm after 50, 100 and 200 trials, and how
 often a strategy came closer than the first one, and less close, under the same seed; then on how many it is ahead.
+With ``--mirrored`` a trial's function may be turned to f(-x), as the layer before it would: strategies take the two for
+one function, and train one of them.
 
     python tests/benchmarks/hidden_functions.py --seeds 50 --strategies random genetic
 """
@@ -57,36 +59,44 @@ def values(formula: str) -> Numbers:
     return centred
 
 
-def unexplained(hidden: str, formula: str) -> float:
+def unexplained(hidden: str, formula: str, mirrored: bool = False) -> float:
     """Share of the hidden function's variance; 1 for what explains nothing of it."""
     wanted, found = values(hidden), values(formula)
     if not np.isfinite(found).all() or np.abs(found).max() > 1e12 or found.std() < 1e-9:
         return 1.0
-    return float(max(1 - np.corrcoef(wanted, found)[0, 1] ** 2, _EXACT))
+    images = [found, found[::-1]] if mirrored else [found]  # the quantiles are symmetric
+    shares = [1 - np.corrcoef(wanted, image)[0, 1] ** 2 for image in images]
+    return float(max(min(shares), _EXACT))
 
 
-def search(strategy: Strategy, hidden: str, seed: int, trials: int) -> list[float]:
+def search(
+    strategy: Strategy, hidden: str, seed: int, trials: int, mirrored: bool = False
+) -> list[float]:
     """The smallest share so far after each trial."""
 
     def evaluate(candidates: Sequence[CandidateRecord], identities: Sequence[str]) -> list[float]:
-        return [unexplained(hidden, one.activations["*"].formula) for one in candidates]
+        formulas = [one.activations["*"].formula for one in candidates]
+        return [unexplained(hidden, formula, mirrored) for formula in formulas]
 
     history = simulate(strategy, evaluate, seed, trials, "minimize")
     shares = [trial.value for trial in history if trial.value is not None]
     return list(itertools.accumulate(shares[:trials], min))
 
 
-def compare(names: Sequence[str], seeds: int, budgets: Sequence[int] = BUDGETS) -> None:
+def compare(names: Sequence[str], seeds: int, mirrored: bool) -> None:
     """Print the table."""
-    ahead: dict[str, list[int]] = {name: [0] * len(budgets) for name in names}
+    ahead: dict[str, list[int]] = {name: [0] * len(BUDGETS) for name in names}
     for hidden in HIDDEN:
         print(hidden, flush=True)
         baseline: list[list[float]] = []
         for name in names:
             started = time.process_time()
-            runs = [search(STRATEGIES[name](), hidden, seed, budgets[-1]) for seed in range(seeds)]
-            took = (time.process_time() - started) / seeds / budgets[-1]
-            logs = [[math.log10(run[min(n, len(run)) - 1]) for run in runs] for n in budgets]
+            runs = [
+                search(STRATEGIES[name](), hidden, seed, BUDGETS[-1], mirrored)
+                for seed in range(seeds)
+            ]
+            took = (time.process_time() - started) / seeds / BUDGETS[-1]
+            logs = [[math.log10(run[min(n, len(run)) - 1]) for run in runs] for n in BUDGETS]
             baseline = baseline or logs
             told = []
             for place, (own, other) in enumerate(zip(logs, baseline, strict=True)):
@@ -102,7 +112,7 @@ def compare(names: Sequence[str], seeds: int, budgets: Sequence[int] = BUDGETS) 
     for name in names[1:]:
         told = [
             f"{count} of {len(HIDDEN)} after {n}"
-            for count, n in zip(ahead[name], budgets, strict=True)
+            for count, n in zip(ahead[name], BUDGETS, strict=True)
         ]
         print(f"{name} is ahead of {names[0]} (sign test, p < .05) on {', '.join(told)} trials")
 
@@ -112,8 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", nargs="+", default=["random", "bayesian", "genetic"])
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--mirrored", action="store_true")
     given = parser.parse_args()
-    compare(given.strategies, given.seeds)
+    compare(given.strategies, given.seeds, given.mirrored)
 
 
 if __name__ == "__main__":
