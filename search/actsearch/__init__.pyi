@@ -123,6 +123,9 @@ from actsearch.study import (
     Trial as Trial,
 )
 from actsearch.study import (
+    VerdictTraining as VerdictTraining,
+)
+from actsearch.study import (
     create_study as create_study,
 )
 from actsearch.study import (

@@ -10,6 +10,7 @@ import pytest
 
 from actsearch.evaluation.request import Outcomes, Request
 from actsearch.evaluation.subject import Subject
+from actsearch.execution import Local
 from actsearch.records import (
     CandidateRecord,
     EpochRecord,
@@ -71,7 +72,9 @@ def tune(score: Callable[[float], float | None], sign: int = 1) -> tuple[Runner,
     """The baseline under one seed, its best step, and the steps that were tried: the rate is ``LR * 3**step``."""
     subject = Fake(score)
     nothing: Any = Nothing()
-    trainings = Trainings(subject, RateGrid(LR, sign), Progress("test", None, False), nothing)
+    trainings = Trainings(
+        subject, RateGrid(LR, sign), Progress("test", None, False), nothing, executor=Local()
+    )
     test = PairedTest(1, "maximize" if sign > 0 else "minimize", (1,))
     grid = RateGrid(LR, sign)
     (runner,) = Race(trainings, grid, [RECORD], [0], test, [False]).run()

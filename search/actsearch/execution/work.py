@@ -20,14 +20,12 @@ class Job:
     Attributes:
         number: of its trial.
         candidate: what is trained.
-        lr: another learning rate than that of the work, for a training that is no trial.
-        seeds: other seeds, likewise.
+        request: how, for a training that is no trial; None: as the work says for all trials.
     """
 
     number: int
     candidate: CandidateRecord
-    lr: float | None = None
-    seeds: tuple[int, ...] | None = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,7 @@ class Work:
         return Pruner(self.competition).apply(job.number, outcome)
 
     def _request(self, job: Job) -> Request:
-        is_trial = job.lr is None
-        return Request(
-            job.candidate,
-            job.seeds or self.seeds,
-            job.number,
-            lr=self.lr if is_trial else job.lr,
-            diagnose=is_trial,
-        )
+        return job.request or Request(job.candidate, self.seeds, job.number, lr=self.lr)
 
 
 class Executor(Protocol):

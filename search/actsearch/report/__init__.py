@@ -43,6 +43,7 @@ from actsearch.report.verdict import (
     INTERRUPTED,
     LOOKS,
     MIN_SEEDS,
+    STOPPED,
     KeptWeights,
     Measured,
     Paired,
@@ -63,6 +64,7 @@ from actsearch.report.verdict import (
 __all__ = [
     "MIN_SEEDS",
     "INTERRUPTED",
+    "STOPPED",
     "rate_trainings",
     "unexplained_of",
     "pass_of",

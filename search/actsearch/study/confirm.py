@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -11,9 +12,10 @@ from typing import Any, Literal, cast
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
+from actsearch.execution import Executor, Local
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
-    INTERRUPTED,
+    STOPPED,
     KeptWeights,
     Measured,
     PairedTest,
@@ -35,7 +37,7 @@ from actsearch.study.question import Question
 from actsearch.study.race import Race, Runner, forecast_race
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
-from actsearch.study.trainings import Trainings
+from actsearch.study.trainings import Stopped, Trainings, VerdictTraining
 from actsearch.study.unfinished import Unfinished, activations_json, digest
 
 __all__ = ["Confirmation", "TooEarly"]
@@ -58,6 +60,8 @@ class Confirmation:
         question: Question,
         limits: ConfirmLimits | None = None,
         tell: Callable[[str], None] | None = None,
+        executor: Executor | None = None,
+        listen: Callable[[VerdictTraining], bool] = lambda training: False,
     ) -> None:
         """Args:
         storage: where the study is kept.
@@ -66,7 +70,11 @@ class Confirmation:
         question: what is asked.
         limits: when it ends before the answer is known.
         tell: is told what a reader should know before it ends; the log by default.
+        executor: where trainings run; in this process by default.
+        listen: is told of each that has ended; whether to end with it.
         """
+        self._executor = executor or Local()
+        self._listen = listen
         self._question = question
         self._limits = limits or ConfirmLimits()
         self._tell = tell or (lambda text: _log.info("study %s: %s", study.name, text))
@@ -118,14 +126,19 @@ class Confirmation:
             )
             self._log_forecast(pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
-            with Progress(title, self._forecast(pool), show_progress, "run", done) as bar:
+            with (
+                Progress(title, self._forecast(pool), show_progress, "run", done) as bar,
+                contextlib.closing(self._executor),
+            ):
                 self._bar = bar
                 self._trainings = Trainings(
                     self._subject,
                     self._grid,
                     bar,
                     self._unfinished,
+                    executor=self._executor,
                     with_rows=self._question.covers != "seeds",
+                    listen=self._listen,
                 )
                 verdict = dataclasses.replace(
                     self._compute_verdict(pool, lease), shared_rows=shared
@@ -193,10 +206,15 @@ class Confirmation:
                 f"{self._limits} was used up before the finalists were chosen: give more"
             )
         if not self._names:
-            finalists = choose_finalists(
-                self._trainings, self._study, pool, baseline,
-                top_k=self._question.top_k, sign=self._sign, metric=self._subject.metric,
-            )  # fmt: skip
+            try:
+                finalists = choose_finalists(
+                    self._trainings, self._study, pool, baseline,
+                    top_k=self._question.top_k, sign=self._sign, metric=self._subject.metric,
+                )  # fmt: skip
+            except Stopped:
+                raise TooEarly(
+                    f"{STOPPED} ended the verdict before the finalists were chosen"
+                ) from None
         count = self._looks[-1]
         seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", count)
         comparisons = self._comparisons(finalists, seeds)
@@ -218,13 +236,11 @@ class Confirmation:
         runners = race.run()
         if not all(runner.runs for runner in runners):
             raise TooEarly(
-                f"{INTERRUPTED} ended the verdict before each finalist had trained twice"
-                if race.is_interrupted
+                f"{race.ended_by} ended the verdict before each finalist had trained twice"
+                if race.ended_by
                 else f"{self._limits} was used up before each finalist had trained twice: give more, or a smaller top_k"
             )
-        cut = ""
-        if race.is_cut:
-            cut = INTERRUPTED if race.is_interrupted else str(self._limits)
+        cut = (race.ended_by or str(self._limits)) if race.is_cut else ""
         measured = [
             self._measure(item, runner) for item, runner in zip(contenders, runners, strict=True)
         ]

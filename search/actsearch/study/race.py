@@ -6,10 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actsearch.records import CandidateRecord, Score
-from actsearch.report import LOOKS, Paired, PairedTest, Scores, count_groups, list_leaving, pair
+from actsearch.report import (
+    INTERRUPTED,
+    LOOKS,
+    STOPPED,
+    Paired,
+    PairedTest,
+    Scores,
+    count_groups,
+    list_leaving,
+    pair,
+)
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.rate_race import RateRace
-from actsearch.study.trainings import Trainings
+from actsearch.study.trainings import Stopped, Trainings
 
 __all__ = ["Race", "Runner", "forecast_race"]
 
@@ -65,7 +75,7 @@ class Race:
     Attributes:
         runners: the baseline, then the finalists.
         is_cut: whether it ended since there was no time for more trainings, or by Ctrl-C.
-        is_interrupted: whether it ended by Ctrl-C.
+        ended_by: what ended it, if not a limit.
 
     Tuned is, in each seed, the best of the learning rates that are not out of the race, by the validation score of that
     seed's own trainings: the luck of tuning is part of the paired differences.
@@ -101,7 +111,8 @@ class Race:
         self._catalog = [row for row, known in enumerate(is_catalog) if known and row]
         self._may_train = may_train
         self._takes_interrupt = takes_interrupt
-        self.is_cut = self.is_interrupted = False
+        self.is_cut = False
+        self.ended_by = ""
         self._rates = RateRace(grid, len(records))
         self.runners = [
             Runner(record, [], steps)
@@ -112,12 +123,14 @@ class Race:
         """Until something is better, nothing can be, or the seeds are used up."""
         try:
             self._run()
+        except Stopped:
+            self.is_cut, self.ended_by = True, STOPPED
         except KeyboardInterrupt:
             if not self._takes_interrupt:
                 raise
-            self.is_cut = self.is_interrupted = True
-            for runner in self.runners:  # seeds that were begun
-                runner.runs = [run for run in runner.runs if run]
+            self.is_cut, self.ended_by = True, INTERRUPTED
+        for runner in self.runners:  # without seeds that were begun alone
+            runner.runs = [run for run in runner.runs if run]
         return self.runners
 
     def _run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
+from actsearch.evaluation import Request
 from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome
 
@@ -46,7 +47,10 @@ class RateSweep:
         """The score at each rate under each seed, None where it diverged; None if it was stopped."""
         own = CandidateRecord.baseline()
         new = [pair for pair in dict.fromkeys(wanted) if pair not in self._scores]
-        rest = [Job(number, own, lr, (seed,)) for number, (lr, seed) in enumerate(new)]
+        rest = [
+            Job(number, own, Request(own, (seed,), number, lr=lr, diagnose=False))
+            for number, (lr, seed) in enumerate(new)
+        ]
         while rest and not self._is_over():
             part = rest[: self._executor.batch_for(rest, self._work)]
             self._run(part, new)

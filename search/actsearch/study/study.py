@@ -42,6 +42,7 @@ from actsearch.study.enqueued import make_enqueued
 from actsearch.study.limits import ConfirmLimits, Limits
 from actsearch.study.question import Question
 from actsearch.study.site_groups import known_groups
+from actsearch.study.trainings import VerdictTraining
 from actsearch.study.trial import Trial
 from actsearch.study.turn import only_one
 
@@ -54,6 +55,7 @@ _log = logging.getLogger("actsearch")
 _DEFAULT_TRIALS = 100
 
 Callback = Callable[["Study", Trial], None]
+VerdictCallback = Callable[["Study", VerdictTraining], None]
 
 
 class Study:
@@ -246,7 +248,7 @@ class Study:
         return summarize_pruning(self._trials(epochs=True), pruner)
 
     def stop(self) -> None:
-        """From a callback: end the running ``optimize`` before the next trial."""
+        """From a callback: end the running ``optimize`` before the next trial, or ``confirm`` with what is known."""
         self._stop = True
 
     def enqueue_trial(self, candidate: Any, **hyperparameters: Any) -> int:
@@ -281,6 +283,8 @@ class Study:
         *,
         budget: int | None = None,
         timeout: float | None = None,
+        executor: Executor | None = None,
+        callbacks: Iterable[VerdictCallback] = (),
         covers: Covers = "seeds+rows",
         lrs: Sequence[float] | None = None,
     ) -> Verdict:
@@ -307,6 +311,9 @@ class Study:
             budget: trainings that it may take in all, those of interrupted calls included; where they end before the
                 answer is known, the verdict says so, and is not stored: the same call with more goes on from there.
             timeout: seconds, likewise; a round of trainings begins only where it is expected to end in time.
+            executor: where trainings run, as for :meth:`optimize`; in this process by default.
+            callbacks: called with (study, training) after each training, when it is stored: a
+                :class:`actsearch.VerdictTraining`. ``study.stop()`` ends the verdict there with what is known.
             covers: what the intervals are to hold for: new training runs and new test rows like these; or, "seeds", new
                 training runs on these test rows alone. Where scores are not known by rows, as with ``evaluate=``, they
                 hold for the latter; ``verdict.covers`` says it.
@@ -315,15 +322,26 @@ class Study:
 
         Raises:
             StudyError: no complete trial, a budget that is too small for any comparison, another process runs the
-                study, or another thread optimizes or confirms one.
+                study, or another thread optimizes or confirms one; a process of the executor crashed, or took too
+                long.
             TaskError: the task has no test data.
         """
+        self._stop = False
+        listeners = list(callbacks)
+
+        def listen(training: VerdictTraining) -> bool:
+            for callback in listeners:
+                callback(self, training)
+            return self._stop
+
         confirmation = Confirmation(
             self._storage,
             self._read_again(),
             objective,
             Question(top_k, seeds, baseline, min_effect, covers, lrs),
             ConfirmLimits(budget, timeout),
+            executor=executor,
+            listen=listen,
         )
         with only_one(self.study_name, "confirm"):
             return confirmation.verdict(self._trials(), show_progress_bar)

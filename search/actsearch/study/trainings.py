@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from actsearch.evaluation import LARGEST_STACK, Request, Subject
+from actsearch.errors import StudyError
+from actsearch.evaluation import Request, Subject
 from actsearch.evaluation.request import Split
+from actsearch.evaluation.run import Phase
+from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome, Score
 from actsearch.study.progress import Progress
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.unfinished import Unfinished
 
-__all__ = ["Trainings"]
+__all__ = ["Stopped", "Trainings", "VerdictTraining"]
 
 _log = logging.getLogger("actsearch")
+
+
+@dataclass(frozen=True)
+class VerdictTraining:
+    """One training of a verdict, which has ended and is stored.
+
+    Attributes:
+        label: of the activation; "baseline" for the model unchanged.
+        seed: of the training.
+        lr: learning rate; None where the objective has its own.
+        phase: "search" while finalists are chosen, on validation data; "confirm" on test data.
+        value: the metric there; None where the training diverged.
+        reason: why it has no value; else empty.
+        count: trainings of the verdict so far, with this one.
+    """
+
+    label: str
+    seed: int
+    lr: float | None
+    phase: Phase
+    value: float | None
+    reason: str
+    count: int
+
+
+class Stopped(Exception):
+    """A callback asked for the end; what has ended is stored."""
 
 
 class Trainings:
@@ -34,17 +65,23 @@ class Trainings:
         bar: Progress,
         unfinished: Unfinished,
         *,
+        executor: Executor,
         with_rows: bool = True,
+        listen: Callable[[VerdictTraining], bool] = lambda training: False,
     ) -> None:
         """Args:
         subject: what is trained.
         grid: learning rates around the one of the search.
         bar: advances with each training.
         unfinished: has those that an interrupted call has made, and is given each new one as it ends.
+        executor: where they run.
         with_rows: whether scores without each group of test rows are handed on.
+        listen: is told of each that has ended; whether to end with it.
         """
         self._subject = subject
-        self._largest_stack = LARGEST_STACK
+        self._executor = executor
+        self._work = Work(subject, seeds=())
+        self._listen = listen
         self._grid = grid
         self._bar = bar
         self._unfinished = unfinished
@@ -74,28 +111,69 @@ class Trainings:
             requests[key] = request
         scores = self._take_stored(requests)
         self.count += len(scores)
-        rest = [key for key in requests if key not in scores]
+        rest = {key: request for key, request in requests.items() if key not in scores}
         while rest:
-            asked = [requests[key] for key in rest]
-            part = asked[: self._subject.batch_for(asked, self._largest_stack)]
-            outcomes = self._subject.train(part, largest_stack=self._largest_stack)
-            self._largest_stack = outcomes.largest_stack
-            ended = {
-                key: self._score(request, outcome)
-                for key, request, outcome in zip(rest, part, outcomes, strict=False)
-            }
-            self._unfinished.add(ended)
-            scores |= ended
-            rest = rest[len(part) :]
-            self.made += len(part)
-            self.count += len(part)
-            self._advance(part)
+            keys = list(rest)
+            jobs = [Job(place, rest[key].record, rest[key]) for place, key in enumerate(keys)]
+            part = jobs[: self._executor.batch_for(jobs, self._work)]
+            # closed also on an exception, whose traceback would keep it, and its processes, alive
+            with contextlib.closing(self._executor.run(part, self._work)) as answers:
+                for answer in answers:
+                    self._keep_largest_stack(answer.largest_stack)
+                    ended = {keys[job.number]: outcome for job, outcome in answer.outcomes}
+                    scores |= self._store(rest, ended)
+            for job in part:
+                rest.pop(keys[job.number])
         self.last_reason = next(
             (scores[key].reason for key in reversed(requests) if scores[key].reason),
             self.last_reason,
         )
         given = [scores[key] for key in requests]
         return given if self._with_rows else [replace(score, without=()) for score in given]
+
+    def _store(
+        self, requests: Mapping[str, Request], ended: Mapping[str, Outcome]
+    ) -> dict[str, Score]:
+        """What ended together, in one transaction; then whoever listens is told.
+
+        Raises:
+            StudyError: a training was ended from outside; the others are stored.
+            Stopped: a listener asked for it.
+        """
+        scores = {
+            key: self._score(requests[key], outcome)
+            for key, outcome in ended.items()
+            if outcome.evaluations
+        }
+        self._unfinished.add(scores)
+        stops = False
+        for key, score in scores.items():
+            self.made += 1
+            self.count += 1
+            label = requests[key].record.label or "baseline"
+            self._bar.note(f"{requests[key].phase} {label}"[:40])
+            self._bar.advance()
+            stops |= self._listen(
+                VerdictTraining(
+                    label, requests[key].seeds[0], requests[key].lr, requests[key].phase,
+                    score.test, score.reason, self.count,
+                )
+            )  # fmt: skip
+        for key in ended:
+            if key not in scores:
+                label, (seed,) = requests[key].record.label or "the baseline", requests[key].seeds
+                raise StudyError(
+                    f"the training of {label} under seed {seed} did not come to its end: {ended[key].reason}. That "
+                    "says nothing of the activation, so there is no verdict; trainings that have ended are stored. "
+                    "Give it more time or memory, or train with acs.Local()"
+                )
+        if stops:
+            raise Stopped
+        return scores
+
+    def _keep_largest_stack(self, size: int) -> None:
+        if size < self._work.largest_stack:
+            self._work = replace(self._work, largest_stack=size)
 
     def _take_stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
         """Results that an interrupted call stored, where the first of them comes out the same again.
@@ -120,11 +198,6 @@ class Trainings:
             scores = {}
         self._is_proven = True
         return scores
-
-    def _advance(self, part: Sequence[Request]) -> None:
-        for request in part:
-            self._bar.note(f"{request.phase} {request.record.label or 'baseline'}"[:40])
-            self._bar.advance()
 
     def _score(self, request: Request, outcome: Outcome) -> Score:
         if outcome.reason:

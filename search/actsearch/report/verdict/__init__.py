@@ -8,10 +8,11 @@ from actsearch.report.verdict.paired import Paired, PairedTest, Scores, count_gr
 from actsearch.report.verdict.read import read_verdicts
 from actsearch.report.verdict.recipe import Recipe
 from actsearch.report.verdict.rows import Verdict, VerdictRow
-from actsearch.report.verdict.words import INTERRUPTED
+from actsearch.report.verdict.words import INTERRUPTED, STOPPED
 
 __all__ = [
     "INTERRUPTED",
+    "STOPPED",
     "LOOKS",
     "MIN_SEEDS",
     "KeptWeights",

@@ -10,11 +10,11 @@ from actsearch.report.verdict.table import WIDEST, format_signed, format_value, 
 if TYPE_CHECKING:
     from actsearch.report.verdict.rows import Verdict, VerdictRow
 
-__all__ = ["INTERRUPTED", "describe_row", "describe_verdict"]
+__all__ = ["INTERRUPTED", "STOPPED", "describe_row", "describe_verdict"]
 
 _MOSTLY = 0.5
 
-INTERRUPTED = "Ctrl-C"
+INTERRUPTED, STOPPED = "Ctrl-C", "study.stop()"
 """What ended a race, where no limit did."""
 
 
@@ -66,7 +66,7 @@ def _decision(verdict: Verdict) -> str:
         text = f"Undecided: {verdict.cut} ended the race after {verdict.seeds} seeds"
         if verdict.seeds >= MIN_SEEDS:
             text += f"; differences above {format_value(verdict.visible_difference)} would have shown in 4 of 5 cases"
-        again = "called again" if verdict.cut == INTERRUPTED else "with more"
+        again = "called again" if verdict.cut in (INTERRUPTED, STOPPED) else "with more"
         return f"{text}; {again}, it goes on from there."
     if verdict.seeds < MIN_SEEDS:
         return f"Undecided: {verdict.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."

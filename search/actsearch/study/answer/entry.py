@@ -77,7 +77,7 @@ def find(
         seed: of everything random in it, likewise.
         min_effect: smallest difference in the metric that matters, as for :meth:`actsearch.Study.confirm`.
         covers: what the verdict's intervals are to hold for, likewise.
-        executor: where trials of the search run.
+        executor: where trainings of the search and of the verdict run; in this process by default.
         show_progress_bar: show plan and progress on standard error.
         max_weights_mb: the winner's weights are written beside a database file, as safetensors, unless they are larger
             than this; 0 writes none.

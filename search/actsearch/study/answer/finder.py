@@ -325,8 +325,9 @@ class Finder:
             covers=self._options.covers,
         )
         self._confirmation = Confirmation(
-            self._study.storage, study, self._task, question, self._limits(), self._tell
-        )
+            self._study.storage, study, self._task, question, self._limits(), self._tell,
+            self._options.executor,
+        )  # fmt: skip
         records = [trial.record for trial in self._study.trials]
         with only_one(study.name, "confirm"):
             verdict = self._confirmation.verdict(records, self._options.show_progress_bar)
