@@ -34,6 +34,11 @@ class VerdictTraining:
         value: the metric there; None where the training diverged.
         reason: why it has no value; else empty.
         count: trainings of the verdict so far, with this one.
+
+    Example:
+        >>> def note(study: acs.Study, training: acs.VerdictTraining) -> None:
+        ...     print(training.count, training.label, training.value)
+        >>> # study.confirm(task, callbacks=[note])
     """
 
     label: str
