@@ -17,6 +17,7 @@ import actsearch as acs
 from actsearch.cli import main
 from actsearch.study.answer.budget import Budget, format_seconds, parse_budget
 from actsearch.study.answer.plan import Costs, Plan, TooLittle, make_plan
+from actsearch.study.attributes import set_attribute
 
 ROWS = 96
 
@@ -110,6 +111,21 @@ def test_the_same_call_again_returns_the_same_answer_and_trains_nothing(
         assert result.model is not None
         for one, other in zip(again.model.parameters(), result.model.parameters(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_a_verdict_that_a_killed_call_has_stored_is_the_answer_of_the_next_one(
+    sqlite_url: str,
+) -> None:
+    more = data(epochs=4, batch_size=16)  # with which the verdict takes nearly all of the budget
+    settings: dict[str, Any] = dict(budget=80, storage=sqlite_url, study_name="mine", **more)
+    first = acs.find(make_model, **settings)
+    # as they are between the verdict and what is written down of it
+    state = first.study.user_attrs["find"] | {"answer": -1, "answered": "", "weights": 0}
+    set_attribute(first.study.storage, "mine", "find", state)
+    again = acs.find(make_model, **settings)
+    assert again.verdict is not None
+    assert again.verdict == first.verdict
+    assert again.spent.trainings == first.spent.trainings
 
 
 def test_a_file_of_weights_that_was_changed_is_not_taken(

@@ -106,11 +106,11 @@ class Confirmation:
         """Make the verdict and store it, or read the stored one."""
         self._check_same_task()
         pool = gather_pool(self._study, trials, self._question.top_k, self._direction)
-        self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
-        self._seconds = self._estimate_seconds(trials)
         key = self._key(pool)
         if (stored := self._read_stored(key)) is not None:
             return stored
+        self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
+        self._seconds = self._estimate_seconds(trials)
         shared = tuple(
             SharedRows(item.other, item.shared, item.rows, item.relabelled)
             for item in self._subject.rows_in_test()

@@ -346,9 +346,8 @@ class Finder:
         if self._budget.trainings is not None:
             # the trainings that it has are counted by the verdict itself
             left = self._left() + self._decision.open - 1
-            if left < 1:
-                raise TooEarly
-            return ConfirmLimits(left, None, named, takes_interrupt=True)
+            # at least 1, which is too little: a call that was killed may have stored the verdict
+            return ConfirmLimits(max(left, 1), None, named, takes_interrupt=True)
         assert self._budget.seconds is not None
         seconds = self._budget.seconds - self._elapsed() - self._each()
         return ConfirmLimits(None, max(seconds, _NO_TIME), named, takes_interrupt=True)
