@@ -9,7 +9,8 @@ which strategies compare functions.
 Printed for each task are the correlation of what the forest predicts for functions that were kept from it with what
 they came to, and for each strategy, as medians over search seeds, the trials until a function was tried that has 95 %
 of the best known gain over ReLU (``>200`` where that is later), and the share of that gain that the best of the first
-25, 50, 100 and 200 trials has.
+25, 50, 100 and 200 trials has, with + or - where it is ahead of or behind the first strategy's under the same seed in
+more searches than chance would have it (sign test, p < .05).
 
     python tests/benchmarks/search_quality.py --seeds 50 --strategies random tpe bayesian genetic auto
 """
@@ -198,6 +199,14 @@ def trials_needed(shares: Numbers, limit: int) -> int:
     return int(enough[0]) + 1 if len(enough) else limit + 1
 
 
+def compare_runs(runs: Sequence[Numbers], baseline: Sequence[Numbers], trials: int) -> int:
+    """1 where searches are ahead of others under the same seeds after so many trials, -1 where behind, else 0."""
+    pairs = [(a[:trials].max(), b[:trials].max()) for a, b in zip(runs, baseline, strict=True)]
+    better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    p = stats.binomtest(better, max(better + worse, 1)).pvalue
+    return int(p < 0.05) * (1 if better > worse else -1)
+
+
 def make_tasks(names: Sequence[str] = ()) -> list[SimulatedTask]:
     """Those of the shipped benchmark, or some of them."""
     table = load()
@@ -228,14 +237,15 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
             counts = [trials_needed(run, limit) for run in runs]
             needed[name].append(statistics.median(counts))
             best = [np.median([run[:n].max() for run in runs]) for n in BUDGETS]
-            for place, n in enumerate((100, 200)):
-                pairs = [(a[:n].max(), b[:n].max()) for a, b in zip(runs, baseline, strict=True)]
-                better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-                p = stats.binomtest(better, max(better + worse, 1)).pvalue
-                ahead[name][place] += int(p < 0.05) * (1 if better > worse else -1)
+            signs = [compare_runs(runs, baseline, n) for n in BUDGETS]
+            for place, sign in enumerate(signs[-2:]):
+                ahead[name][place] += sign
             median = needed[name][-1]
             told = f">{limit}" if median > limit else f"{median:g}"
-            shown = "  ".join(f"{share:6.3f}" for share in best)
+            marks = [" +-"[sign] for sign in signs]
+            shown = " ".join(
+                f"{share:6.3f}{mark}" for share, mark in zip(best, marks, strict=True)
+            )
             print(f"  {name:<9}{told:>6}   {shown}   {1000 * took:.0f} ms a trial", flush=True)
     for name in names:
         middle_task = statistics.median(needed[name])

@@ -111,10 +111,10 @@ train, add_scores, add_confirmation = Subject.train, Storage.add_scores, Storage
 asked = []
 
 
-def training(self, requests, **more):
+def training(self, requests, pruner=None, **more):
     asked[:] = named(requests)
     time.sleep(pause)
-    return train(self, requests, **more)
+    return train(self, requests, pruner, **more)
 
 
 def storing(self, begun, scores, lease):

@@ -67,14 +67,9 @@ class Broken(nn.Module):
         return self.acts[1](self.two(x))
 
 
+@pytest.mark.slow  # the first one of a process loads the compiler
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "last",
-    [
-        F.relu, F.leaky_relu,
-        *(pytest.param(it, marks=pytest.mark.slow) for it in (F.gelu, F.elu, F.hardtanh, F.softsign)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("last", [F.relu, F.leaky_relu, F.gelu, F.elu, F.hardtanh, F.softsign])
 def test_a_graph_may_break_between_calls(last: Any) -> None:
     x = torch.randn(3, 8)
     placed = acs.place(Broken(last), ["sin", "silu"], sample=x, where="all").model
