@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.evaluation import Request, make_subject
+from actsearch.evaluation.subject import of_task
 from actsearch.evaluation.subject.of_callable import CallableSubject
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import _findings
@@ -229,6 +230,20 @@ class TestSubject:
         assert subject.batch_for(asked) > 1
         subject.findings.stack_refusal = "the device is busy"
         assert subject.batch_for(asked) == 1
+
+    def test_short_trainings_are_stacked_when_as_much_was_trained_alone_as_it_takes_to_find_out(
+        self, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+        names = ("tanh", "sin", "gelu", "silu")
+        asked = [Request(acs.Candidate.of(name).record, (1,)) for name in names]
+        steps = of_task._count_steps(counted_task(counts))
+        monkeypatch.setattr("actsearch.evaluation.subject.of_task._WORTH", 10 * steps)
+        subject = TaskSubject(counted_task(counts))
+        # alone: 1 + ... until what was trained alone and the four that are asked for are ten
+        assert [subject.batch_for(asked) for _ in range(6)] == [1] * 6
+        assert subject.batch_for(asked) > 1
+        assert TaskSubject(counted_task(counts)).batch_for(asked) == 1
 
     def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
         assert isinstance(make_subject(counted_task(counts)), TaskSubject)

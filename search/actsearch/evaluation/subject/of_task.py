@@ -45,7 +45,7 @@ __all__ = ["TaskSubject"]
 _log = logging.getLogger("actsearch")
 
 _OWN_DRAWS = "its training data differ each time they are read under one seed"
-_WORTH = 2000  # training steps; below, checking and measuring a stack takes longer than it saves
+_WORTH = 2000  # training steps; about as long take checking and measuring a stack
 _GAIN = 1.05  # a stack must be so much faster than one at a time
 
 
@@ -73,6 +73,7 @@ class TaskSubject(TaskAnalysis, Subject):
         self._is_checked = False
         # whether stacks are faster; None until it is worth asking
         self._is_stacked: bool | None = None
+        self._alone = 0  # training steps before it was known whether a stack is faster
 
     @functools.cached_property
     def learning_rate(self) -> float | None:  # type: ignore[override]
@@ -222,14 +223,16 @@ class TaskSubject(TaskAnalysis, Subject):
         More than 1 where a stack gives what single training gives, and was measured to be faster: that decides how long
         it takes, and no value. On a GPU, where a stack may give other last bits, nothing that is measured decides.
 
-        Asked once, on the first requests that are worth it; all later ones follow.
+        Asked once, when what was trained alone together with what is asked for now is as long as asking takes: as many
+        will come as have been, which is the best guess there is. All later ones follow.
         """
         if self.stack_refusal:  # trained one at a time, each is stored as it ends
             return 1
         if self._is_stacked is None:
             trainings = self._trainings(requests)
-            steps = len(trainings) * _count_steps(self.task)
-            if len(requests) < 2 or steps < _WORTH:
+            steps = _count_steps(self.task)
+            if len(requests) < 2 or self._alone + len(trainings) * steps < _WORTH:
+                self._alone += sum(len(request.seeds) for request in requests[:1]) * steps
                 return 1
             self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
         seeds = max((len(request.seeds) for request in requests), default=1)
