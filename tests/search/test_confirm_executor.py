@@ -106,6 +106,15 @@ def test_one_that_ends_before_anything_was_compared_says_so(tmp_path: Path) -> N
         confirm(url, callbacks=[lambda study, training: study.stop()])
 
 
+def test_a_budget_that_is_too_small_for_a_new_verdict_reads_the_one_that_there_is(
+    tmp_path: Path,
+) -> None:
+    url = searched(tmp_path / "a.db")
+    with pytest.raises(acs.StudyError, match="budget=1 trainings are too few"):
+        confirm(url, budget=1)
+    assert confirm(url) == confirm(url, budget=1)
+
+
 @pytest.mark.slow
 def test_processes_give_the_same_verdict(tmp_path: Path) -> None:
     whole = confirm(searched(tmp_path / "a.db"))

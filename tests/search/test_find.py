@@ -113,6 +113,7 @@ def test_the_same_call_again_returns_the_same_answer_and_trains_nothing(
             assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_verdict_that_a_killed_call_has_stored_is_the_answer_of_the_next_one(
     sqlite_url: str,
 ) -> None:
