@@ -81,6 +81,7 @@ def test_callbacks_see_each_training_when_it_is_stored(tmp_path: Path) -> None:
     assert all(training.value is not None and training.lr for training in seen)
 
 
+@pytest.mark.slow  # two seconds
 def test_a_callback_ends_a_verdict_and_another_call_goes_on_from_there(tmp_path: Path) -> None:
     whole = confirm(searched(tmp_path / "a.db"))
 
@@ -94,8 +95,15 @@ def test_a_callback_ends_a_verdict_and_another_call_goes_on_from_there(tmp_path:
     assert "called again" in stopped.sentence
     assert 40 <= stopped.trainings < whole.trainings
     made: list[int] = []
-    again = confirm(url, callbacks=[lambda study, training: made.append(training.count)])
+    executor = Watched()
+    again = confirm(
+        url,
+        executor=executor,
+        callbacks=[lambda study, training: made.append(training.count)],
+    )
     assert made[0] > 40
+    # one that was stored is trained once more where the others are, with the threads that it had
+    assert len(executor.jobs) == len(made) + 1
     assert str(again) == str(whole)
     assert again.trainings == whole.trainings
 

@@ -164,17 +164,21 @@ class Trainings:
                     score.test, score.reason, self.count,
                 )
             )  # fmt: skip
-        for key in ended:
-            if key not in scores:
-                label, (seed,) = requests[key].record.label or "the baseline", requests[key].seeds
-                raise StudyError(
-                    f"the training of {label} under seed {seed} did not come to its end: {ended[key].reason}. That "
-                    "says nothing of the activation, so there is no verdict; trainings that have ended are stored. "
-                    "Give it more time or memory, or train with acs.Local()"
-                )
+        self._refuse_unended(requests, ended)
         if stops:
             raise Stopped
         return scores
+
+    @staticmethod
+    def _refuse_unended(requests: Mapping[str, Request], ended: Mapping[str, Outcome]) -> None:
+        for key, outcome in ended.items():
+            if not outcome.evaluations:
+                label, (seed,) = requests[key].record.label or "the baseline", requests[key].seeds
+                raise StudyError(
+                    f"the training of {label} under seed {seed} did not come to its end: {outcome.reason}. That "
+                    "says nothing of the activation, so there is no verdict; trainings that have ended are stored. "
+                    "Give it more time or memory, or train with acs.Local()"
+                )
 
     def _keep_largest_stack(self, size: int) -> None:
         if size < self._work.largest_stack:
@@ -192,17 +196,25 @@ class Trainings:
         if not scores or self._is_proven:
             return scores
         key, stored = next(iter(scores.items()))
-        now = self._score(requests[key], self._subject.train([requests[key]])[0])
+        now = self._train_once_more(key, requests[key])
         if repr(now) != repr(replace(stored, reason=now.reason)):
             _log.warning(
                 "an interrupted confirmation starts over: the training of %s under seed %d, which is stored, "
-                "gives another result now; the model, the objective or what they use was changed",
+                "gives another result now; the model, the objective, what they use or the threads were changed",
                 requests[key].record.label or "the baseline", requests[key].seeds[0],
             )  # fmt: skip
             self._unfinished.begin_anew()
             scores = {}
         self._is_proven = True
         return scores
+
+    def _train_once_more(self, key: str, request: Request) -> Score:
+        """Where the others are trained: with other threads than here it may have other last bits."""
+        job = Job(0, request.record, request)
+        with contextlib.closing(self._executor.run([job], self._work)) as answers:
+            outcomes = [outcome for answer in answers for _, outcome in answer.outcomes]
+        self._refuse_unended({key: request}, {key: outcomes[0]})
+        return self._score(request, outcomes[0])
 
     def _score(self, request: Request, outcome: Outcome) -> Score:
         if outcome.reason:
