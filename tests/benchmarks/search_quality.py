@@ -10,7 +10,8 @@ Printed for each task are the correlation of what the forest predicts for functi
 they came to, and for each strategy, as medians over search seeds, the trials until a function was tried that has 95 %
 of the best known gain over ReLU (``>200`` where that is later), and the share of that gain that the best of the first
 25, 50, 100 and 200 trials has, with + or - where it is ahead of or behind the first strategy's under the same seed in
-more searches than chance would have it (sign test, p < .05).
+more searches than chance would have it (sign test, p < .05). The last lines say where a strategy is behind by more than
+chance among as many comparisons as there are tasks and budgets (Holm 1979).
 
     python tests/benchmarks/search_quality.py --seeds 50 --strategies random tpe bayesian genetic auto
 """
@@ -199,12 +200,25 @@ def trials_needed(shares: Numbers, limit: int) -> int:
     return int(enough[0]) + 1 if len(enough) else limit + 1
 
 
-def compare_runs(runs: Sequence[Numbers], baseline: Sequence[Numbers], trials: int) -> int:
-    """1 where searches are ahead of others under the same seeds after so many trials, -1 where behind, else 0."""
+def compare_runs(
+    runs: Sequence[Numbers], baseline: Sequence[Numbers], trials: int
+) -> tuple[int, float]:
+    """1 where searches are ahead of others under the same seeds after so many trials, -1 where behind; p of it."""
     pairs = [(a[:trials].max(), b[:trials].max()) for a, b in zip(runs, baseline, strict=True)]
-    better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-    p = stats.binomtest(better, max(better + worse, 1)).pvalue
-    return int(p < 0.05) * (1 if better > worse else -1)
+    better, worse = sum(bool(a > b) for a, b in pairs), sum(bool(a < b) for a, b in pairs)
+    p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return (better > worse) - (better < worse), p
+
+
+def list_behind(signs: Mapping[str, tuple[int, float]]) -> list[str]:
+    """Names of comparisons that are lost by more than chance among as many as these (Holm 1979)."""
+    found: list[str] = []
+    ranked = sorted(signs.items(), key=lambda one: one[1][1])
+    for place, (name, (sign, p)) in enumerate(ranked):
+        if p >= 0.05 / (len(ranked) - place):
+            break
+        found += [name] if sign < 0 else []
+    return found
 
 
 def make_tasks(names: Sequence[str] = ()) -> list[SimulatedTask]:
@@ -223,6 +237,7 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
     limit = BUDGETS[-1]
     needed: dict[str, list[float]] = {name: [] for name in names}
     ahead: dict[str, list[int]] = {name: [0, 0] for name in names}
+    compared: dict[str, dict[str, tuple[int, float]]] = {name: {} for name in names}
     for task in chosen:
         fidelity = measure_fidelity(load(), task.name)
         print(f"{task.name}  fidelity {fidelity:.2f}, noise {task.noise:.2f}", flush=True)
@@ -237,7 +252,11 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
             counts = [trials_needed(run, limit) for run in runs]
             needed[name].append(statistics.median(counts))
             best = [np.median([run[:n].max() for run in runs]) for n in BUDGETS]
-            signs = [compare_runs(runs, baseline, n) for n in BUDGETS]
+            found = [compare_runs(runs, baseline, n) for n in BUDGETS]
+            compared[name] |= {
+                f"{task.name}@{n}": one for n, one in zip(BUDGETS, found, strict=True)
+            }
+            signs = [sign * (p < 0.05) for sign, p in found]
             for place, sign in enumerate(signs[-2:]):
                 ahead[name][place] += sign
             median = needed[name][-1]
@@ -251,7 +270,8 @@ def compare(names: Sequence[str], seeds: Sequence[int], chosen: Sequence[Simulat
         middle_task = statistics.median(needed[name])
         print(
             f"{name}: median trials to {ENOUGH:.0%} {middle_task:g}; beside {names[0]}, tasks ahead less tasks behind "
-            f"(sign test, p < .05): {ahead[name][0]} after 100, {ahead[name][1]} after 200 of {len(chosen)}"
+            f"(sign test, p < .05): {ahead[name][0]} after 100, {ahead[name][1]} after 200 of {len(chosen)}; behind "
+            f"(Holm): {', '.join(list_behind(compared[name])) or 'nowhere'}"
         )
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
+from simulated_study import simulate
 
 import actsearch as acs
 from actsearch.activations import describe
@@ -288,6 +290,26 @@ def test_without_the_prior_nothing_is_known_of_other_tasks() -> None:
     proposed = made.propose([], made.batch_size([], context), context)
     assert len(proposed) == 8
     assert not [one for one in proposed if one.operation == "benchmark"]
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_the_default_strategy_tries_early_what_everybody_tries(batch: int) -> None:
+    def evaluate(candidates: Sequence[CandidateRecord], identities: Sequence[str]) -> list[float]:
+        return [len(identity) / 100 for identity in identities]
+
+    history = simulate(acs.Auto(batch=batch), evaluate, 0, 24)
+    rows = [one.candidate.activations["*"].name for one in history[:24]]
+    assert {"gelu", "silu", "tanh", "elu"} <= set(rows)
+
+
+def test_it_tries_of_them_what_lies_in_the_space() -> None:
+    def evaluate(candidates: Sequence[CandidateRecord], identities: Sequence[str]) -> list[float]:
+        return [len(identity) / 100 for identity in identities]
+
+    space = acs.Space(activations=["relu", "tanh", "softplus", "gelu"])
+    history = simulate(acs.Auto(batch=4), evaluate, 0, 16, space=space)
+    rows = {one.candidate.activations["*"].name for one in history}
+    assert {"gelu", "tanh"} <= rows <= {*space.activation_names, None}
 
 
 @pytest.mark.parametrize("name", ["auto", "genetic"])

@@ -29,9 +29,9 @@ from actsearch.strategies.surrogate import (
     small_formulas,
 )
 
-__all__ = ["SHAPE", "Pool", "Source", "count_credits"]
+__all__ = ["CATALOG_ROW", "SHAPE", "Pool", "Source", "count_credits"]
 
-SMALL, TPE, CHILD, SHAPE = "small formula", "tpe", "child", "shape"
+CATALOG_ROW, SMALL, TPE, CHILD, SHAPE = "catalog", "small formula", "tpe", "child", "shape"
 """Operations of candidates, by which a source is known again; those of children are the ones of genetic search,
 and those of shapes the ones of gradient search."""
 
@@ -179,7 +179,7 @@ def count_credits(
     hits: dict[str, int] = {}
     for member, value in zip(members, values, strict=True):
         operation = operations[member.number]
-        source = SHAPE if operation in SHAPES else operation
+        source = {CATALOG_ROW: KNOWN, **dict.fromkeys(SHAPES, SHAPE)}.get(operation, operation)
         source = source if source in (KNOWN, SMALL, TPE, SHAPE) else CHILD
         tries[source] = tries.get(source, 0) + 1
         hits[source] = hits.get(source, 0) + int(value >= least)

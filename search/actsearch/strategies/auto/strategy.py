@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from actsearch.activations import describe
 from actsearch.checks import check_field, check_integer, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.records import CandidateRecord, TrialRecord
 from actsearch.strategies.auto.shapes import first_pass, next_step
-from actsearch.strategies.auto.sources import SHAPE, Pool, count_credits
+from actsearch.strategies.auto.sources import CATALOG_ROW, SHAPE, Pool, count_credits
 from actsearch.strategies.base import Context, Feature
 from actsearch.strategies.bayesian import Bayesian
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
@@ -45,6 +46,7 @@ _SPARE = 4  # promising functions besides those that are wanted: of some only th
 _TUNED = 3  # settings that TPE proposes, each of which takes it longer than all else together
 _LATEST = 1_000  # trials that TPE is told of: of a long history it takes longer than all else
 _EARLY = 24  # trials up to which batches are small
+_USUAL = ("gelu", "silu", "tanh", "elu")  # what everybody tries; one in each small batch
 _CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
 
@@ -53,8 +55,10 @@ class Auto(BySite):
     """A portfolio from a benchmark of activations, then what promises most of several sources.
 
     The first logical batch are functions of which every task of the benchmark finds some good: see
-    ``acs.benchmark``. From then on a Gaussian process over functions, whose prior mean and covariance come from the
-    benchmark's tasks, chooses by expected improvement among
+    ``acs.benchmark``. One place in each of the next four is for a row that everybody tries, so that whoever asks
+    whether GELU would have done as well is answered: GELU, SiLU, tanh, ELU, as far as they are in the space. From then
+    on a Gaussian process over functions, whose prior mean and covariance come from the benchmark's tasks, chooses by
+    expected improvement among
 
     - the functions of the benchmark that lie in the space,
     - every formula of one or two operators, and some of three,
@@ -138,8 +142,7 @@ class Auto(BySite):
         known = itertools.islice(_list_functions(history, context), self._genetic.tournament)
         if len(list(known)) < self._genetic.tournament or has_only_begun(history):
             return self.portfolio
-        is_early = len(history) < _EARLY and not context.directions
-        return max(self.batch // 2, 1) if is_early else self.batch
+        return max(self.batch // 2, 1) if _is_early(history, context) else self.batch
 
     def propose_shared(
         self, history: Sequence[TrialRecord], n: int, context: Context
@@ -171,6 +174,8 @@ class Auto(BySite):
                 credit = credits.get(SHAPE, 1.0)
                 for one in next_step(history, context, self.shapes, credit, self.batch)[:n]:
                     batch.accept(one)
+            if _is_early(history, context) and len(batch.accepted) < n:
+                _add_usual(batch, context)
             if process is not None:
                 weights = pool.weights(credits)
                 wanted = n - int(n / _CHANCE + random.random())
@@ -191,6 +196,19 @@ class Auto(BySite):
     ) -> AbstractContextManager[GroupSampler]:
         """As genetic search does it: variants, and what tournament winners have in any group."""
         return self._genetic.open_sampler(history, context, state)
+
+
+def _is_early(history: Sequence[TrialRecord], context: Context) -> bool:
+    return len(history) < _EARLY and not context.directions
+
+
+def _add_usual(batch: CandidateBatch, context: Context) -> None:
+    """The next of the rows that everybody tries, if one is left."""
+    for name in _USUAL:
+        if name in context.space.activation_names:
+            candidate = CandidateRecord.shared(describe(name), CATALOG_ROW)
+            if batch.accept(candidate):
+                return
 
 
 def _list_functions(history: Sequence[TrialRecord], context: Context) -> Iterator[Member]:
