@@ -46,7 +46,7 @@ _SPARE = 4  # promising functions besides those that are wanted: of some only th
 _TUNED = 3  # settings that TPE proposes, each of which takes it longer than all else together
 _LATEST = 1_000  # trials that TPE is told of: of a long history it takes longer than all else
 _EARLY = 24  # trials up to which batches are small
-_USUAL = ("gelu", "silu", "tanh", "elu")  # what everybody tries; one in each small batch
+_USUAL = ("gelu", "silu")  # what everybody tries; one in each of the first batches
 _CHANCE = 8  # one of so many is drawn at random: what a process is sure to be bad it never tries
 
 
@@ -55,9 +55,8 @@ class Auto(BySite):
     """A portfolio from a benchmark of activations, then what promises most of several sources.
 
     The first logical batch are functions of which every task of the benchmark finds some good: see
-    ``acs.benchmark``. One place in each of the next four is for a row that everybody tries, so that whoever asks
-    whether GELU would have done as well is answered: GELU, SiLU, tanh, ELU, as far as they are in the space. From then
-    on a Gaussian process over functions, whose prior mean and covariance come from the benchmark's tasks, chooses by
+    ``acs.benchmark``. One place in each of the next two is for a row that everybody tries, so that whoever asks
+    whether it would have done as well is answered: GELU and SiLU, as far as they are in the space. From then on a Gaussian process over functions, whose prior mean and covariance come from the benchmark's tasks, chooses by
     expected improvement among
 
     - the functions of the benchmark that lie in the space,
