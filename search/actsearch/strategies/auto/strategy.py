@@ -56,7 +56,8 @@ class Auto(BySite):
 
     The first logical batch are functions of which every task of the benchmark finds some good: see
     ``acs.benchmark``. One place in each of the next two is for a row that everybody tries, so that whoever asks
-    whether it would have done as well is answered: GELU and SiLU, as far as they are in the space. From then on a Gaussian process over functions, whose prior mean and covariance come from the benchmark's tasks, chooses by
+    whether it would have done as well is answered: GELU and SiLU, as far as they are in the space. From then on a
+    Gaussian process over functions, whose prior mean and covariance come from the benchmark's tasks, chooses by
     expected improvement among
 
     - the functions of the benchmark that lie in the space,
