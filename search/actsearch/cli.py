@@ -130,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
         help="new training runs and new test rows (the default), or new training runs on these test rows",
     )  # fmt: skip
     find.add_argument(
+        "--splits", type=int, metavar="N",
+        help="small data: train on most of the test rows as well and test the others, in N folds",
+    )  # fmt: skip
+    find.add_argument(
         "--min-effect", type=float, metavar="X", help="smallest difference that matters"
     )
     add("list", _list, "the studies of a storage")
@@ -171,7 +175,7 @@ def _find(options: argparse.Namespace) -> int:
     task = load_task(options.task)
     result = find(
         task, budget=options.budget, study_name=options.study, storage=url, seed=options.seed,
-        min_effect=options.min_effect, covers=options.covers,
+        min_effect=options.min_effect, covers=options.covers, splits=options.splits,
     )  # fmt: skip
     print(escape_unprintable(result, keep_lines=True))
     if result.verdict is not None and result.verdict.winner is not result.verdict.baseline:

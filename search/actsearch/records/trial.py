@@ -120,8 +120,8 @@ class Score:
         blind: the objective did not tell search from confirmation.
         losses: of each epoch, on validation data where they were measured.
         reason: why there is no score.
-        without: the score on test data without each of :data:`ROW_GROUPS` groups of rows, which are the same in every
-            training; empty on validation data, and where it cannot be had.
+        without: the score on test data without each of :data:`ROW_GROUPS` groups of rows, or of fewer that the user
+            named, which are the same in every training; empty on validation data, and where it cannot be had.
     """
 
     valid: float | None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 from actsearch.errors import StudyError
-from actsearch.evaluation import Candidate, Objective, make_subject
+from actsearch.evaluation import Candidate, Objective, Subject, make_subject
 from actsearch.execution import Executor, Local
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
@@ -37,8 +38,10 @@ from actsearch.study.question import Question
 from actsearch.study.race import Race, Runner, forecast_race
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
+from actsearch.study.splits import Splits, divide
 from actsearch.study.trainings import Stopped, Trainings, VerdictTraining
 from actsearch.study.unfinished import Unfinished, activations_json, digest
+from actsearch.task import Task
 
 __all__ = ["Confirmation", "TooEarly"]
 
@@ -96,6 +99,8 @@ class Confirmation:
                 "lrs= cannot be tried: the rates of training do not follow a learning rate of the objective"
             )
         self._grid = RateGrid(rate, self._sign, question.lrs)
+        self._splits = self._read_splits()
+        self._divided: list[Subject] = []
 
     @property
     def trainings(self) -> int:
@@ -111,10 +116,13 @@ class Confirmation:
             return stored
         self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
         self._seconds = self._estimate_seconds(trials)
-        shared = tuple(
-            SharedRows(item.other, item.shared, item.rows, item.relabelled)
-            for item in self._subject.rows_in_test()
-        )
+        if self._splits is not None:
+            labels = self._splits.groups
+            self._divided = self._subject.divide(
+                [(trained.tolist(), tested.tolist()) for trained, tested in self._splits.parts],
+                None if labels is None else labels.tolist(),
+            )
+        shared = self._shared_rows()
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
@@ -138,6 +146,7 @@ class Confirmation:
                     self._unfinished,
                     executor=self._executor,
                     with_rows=self._question.covers != "seeds",
+                    divided=self._divided_by_seed(),
                     listen=self._listen,
                 )
                 verdict = dataclasses.replace(
@@ -150,6 +159,36 @@ class Confirmation:
         finally:
             lease.release()
         return verdict
+
+    def _read_splits(self) -> Splits | None:
+        question = self._question
+        if question.splits is None and question.groups is None:
+            return None
+        if not isinstance(self._subject.objective, Task):
+            raise StudyError(
+                "splits= and groups= divide the rows of a Task: your function keeps its data to itself"
+            )
+        splits = divide(self._subject.objective, question.splits, question.groups)
+        if len(splits.parts) > self._looks[-1]:
+            raise StudyError(
+                f"splits= are {len(splits.parts)}, and there are at most {self._looks[-1]} paired seeds, each of which "
+                f"trains on one of them: give seeds={len(splits.parts)} or more, or fewer splits"
+            )
+        return splits
+
+    def _shared_rows(self) -> tuple[SharedRows, ...]:
+        """Test rows that stand in data of the search, or are trained on where they are tested; of all splits."""
+        found: dict[str, SharedRows] = {}
+        for subject in self._divided or [self._subject]:
+            for item in subject.rows_in_test():
+                other = found.get(item.other, SharedRows(item.other, 0, 0, 0))
+                found[item.other] = SharedRows(
+                    item.other,
+                    other.shared + item.shared,
+                    other.rows + item.rows,
+                    other.relabelled + item.relabelled,
+                )
+        return tuple(found.values())
 
     def _read_stored(self, key: str) -> Verdict | None:
         stored = self._storage.find_confirmation(self._study.id, key)
@@ -215,8 +254,7 @@ class Confirmation:
                 raise TooEarly(
                     f"{STOPPED} ended the verdict before the finalists were chosen"
                 ) from None
-        count = self._looks[-1]
-        seeds = seed_list(self._study.seed, f"confirm {self._unfinished.number}", count)
+        seeds = self._seeds()
         comparisons = self._comparisons(finalists, seeds)
         earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
@@ -265,7 +303,15 @@ class Confirmation:
             kept_weights=share and KeptWeights(*share, given=given),
             trainings=self._trainings.count,
             settings=self._subject.settings(),
+            splits=len(self._divided),
         )
+
+    def _seeds(self) -> list[int]:
+        return seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._looks[-1])
+
+    def _divided_by_seed(self) -> dict[int, Subject]:
+        """One split after the other, and again from the first."""
+        return dict(zip(self._seeds(), itertools.cycle(self._divided), strict=False))
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
@@ -338,6 +384,7 @@ class Confirmation:
             self._description,
             self._test_data(),
             *more,
+            *([] if self._splits is None else [self._splits.key()]),
         ]
         return digest(data)
 

@@ -24,6 +24,8 @@ class Question:
     min_effect: float | None = None
     covers: Covers = "seeds+rows"
     lrs: Sequence[float] | None = None
+    splits: Any = None
+    groups: Any = None
 
     def __post_init__(self) -> None:
         check_field(self, "top_k", check_integer, StudyError, low=1)

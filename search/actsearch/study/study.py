@@ -287,6 +287,8 @@ class Study:
         callbacks: Iterable[VerdictCallback] = (),
         covers: Covers = "seeds+rows",
         lrs: Sequence[float] | None = None,
+        splits: Any = None,
+        groups: Any = None,
     ) -> Verdict:
         """Is the best of this study really better than what you have?
 
@@ -319,11 +321,19 @@ class Study:
                 hold for the latter; ``verdict.covers`` says it.
             lrs: learning rates to try beside that of the search, for each finalist and the baseline; an empty list for
                 none. By default a third and three times of it, and further ones where they may be better.
+            splits: for small data: the test rows are divided, some are trained on besides the training data and the
+                others tested, in turn: the first seed on the first split, the next on the next, and again from the
+                first. So a large part of the rows can be kept from the search, without which there is no verdict. A
+                splitter of scikit-learn (k-fold, repeated, stratified, grouped, by time); a list of (rows to train on,
+                rows to test), positions in the test data; or a number, for a shuffled k-fold. Validation data stay.
+            groups: a label for each test row, or for all rows of train, valid and test in this order: rows of one
+                label, as those of one patient, are never trained on and tested at once, which is refused, and the
+                interval holds for new groups like these, of which there must be 5 or more.
 
         Raises:
-            StudyError: no complete trial, a budget that is too small for any comparison, another process runs the
-                study, or another thread optimizes or confirms one; a process of the executor crashed, or took too
-                long.
+            StudyError: no complete trial, splits or groups that do not fit the test rows, a budget that is too small
+                for any comparison, another process runs the study, or another thread optimizes or confirms one; a
+                process of the executor crashed, or took too long.
             TaskError: the task has no test data.
         """
         self._stop = False
@@ -338,7 +348,7 @@ class Study:
             self._storage,
             self._read_again(),
             objective,
-            Question(top_k, seeds, baseline, min_effect, covers, lrs),
+            Question(top_k, seeds, baseline, min_effect, covers, lrs, splits, groups),
             ConfirmLimits(budget, timeout),
             executor=executor,
             listen=listen,

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Request, Subject
@@ -72,6 +73,7 @@ class Trainings:
         *,
         executor: Executor,
         with_rows: bool = True,
+        divided: Mapping[int, Subject] = MappingProxyType({}),
         listen: Callable[[VerdictTraining], bool] = lambda training: False,
     ) -> None:
         """Args:
@@ -81,11 +83,15 @@ class Trainings:
         unfinished: has those that an interrupted call has made, and is given each new one as it ends.
         executor: where they run.
         with_rows: whether scores without each group of test rows are handed on.
+        divided: by seed, the subject with the rows that are trained on and tested under it; the one above by default.
         listen: is told of each that has ended; whether to end with it.
         """
         self._subject = subject
         self._executor = executor
         self._work = Work(subject, seeds=())
+        works = {subject: Work(subject, seeds=()) for subject in divided.values()}
+        self._divided = {seed: works[subject] for seed, subject in divided.items()}
+        self._largest_stack = self._work.largest_stack
         self._listen = listen
         self._grid = grid
         self._bar = bar
@@ -117,24 +123,42 @@ class Trainings:
         scores = self._take_stored(requests)
         self.count += len(scores)
         rest = {key: request for key, request in requests.items() if key not in scores}
-        while rest:
-            keys = list(rest)
-            jobs = [Job(place, rest[key].record, rest[key]) for place, key in enumerate(keys)]
-            part = jobs[: self._executor.batch_for(jobs, self._work)]
-            # closed also on an exception, whose traceback would keep it, and its processes, alive
-            with contextlib.closing(self._executor.run(part, self._work)) as answers:
-                for answer in answers:
-                    self._keep_largest_stack(answer.largest_stack)
-                    ended = {keys[job.number]: outcome for job, outcome in answer.outcomes}
-                    scores |= self._store(rest, ended)
-            for job in part:
-                rest.pop(keys[job.number])
+        works = {key: self._work_of(request) for key, request in rest.items()}
+        for work in dict.fromkeys(works.values()):
+            own = {key: request for key, request in rest.items() if works[key] is work}
+            scores |= self._train(own, work)
         self.last_reason = next(
             (scores[key].reason for key in reversed(requests) if scores[key].reason),
             self.last_reason,
         )
         given = [scores[key] for key in requests]
         return given if self._with_rows else [replace(score, without=()) for score in given]
+
+    def _work_of(self, request: Request) -> Work:
+        """Whoever tests other rows trains on others as well; the search's data are the same for all."""
+        own = self._divided.get(request.seeds[0]) if request.split == "test" else None
+        return own or self._work
+
+    def _train(self, rest: dict[str, Request], work: Work) -> dict[str, Score]:
+        scores: dict[str, Score] = {}
+        while rest:
+            work = (
+                replace(work, largest_stack=self._largest_stack)
+                if work.largest_stack > self._largest_stack
+                else work
+            )
+            keys = list(rest)
+            jobs = [Job(place, rest[key].record, rest[key]) for place, key in enumerate(keys)]
+            part = jobs[: self._executor.batch_for(jobs, work)]
+            # closed also on an exception, whose traceback would keep it, and its processes, alive
+            with contextlib.closing(self._executor.run(part, work)) as answers:
+                for answer in answers:
+                    self._largest_stack = min(self._largest_stack, answer.largest_stack)
+                    ended = {keys[job.number]: outcome for job, outcome in answer.outcomes}
+                    scores |= self._store(rest, ended)
+            for job in part:
+                rest.pop(keys[job.number])
+        return scores
 
     def _store(
         self, requests: Mapping[str, Request], ended: Mapping[str, Outcome]
@@ -180,10 +204,6 @@ class Trainings:
                     "Give it more time or memory, or train with acs.Local()"
                 )
 
-    def _keep_largest_stack(self, size: int) -> None:
-        if size < self._work.largest_stack:
-            self._work = replace(self._work, largest_stack=size)
-
     def _take_stored(self, requests: Mapping[str, Request]) -> dict[str, Score]:
         """Results that an interrupted call stored, where the first of them comes out the same again.
 
@@ -211,7 +231,7 @@ class Trainings:
     def _train_once_more(self, key: str, request: Request) -> Score:
         """Where the others are trained: with other threads than here it may have other last bits."""
         job = Job(0, request.record, request)
-        with contextlib.closing(self._executor.run([job], self._work)) as answers:
+        with contextlib.closing(self._executor.run([job], self._work_of(request))) as answers:
             outcomes = [outcome for answer in answers for _, outcome in answer.outcomes]
         self._refuse_unended({key: request}, {key: outcomes[0]})
         return self._score(request, outcomes[0])

@@ -10,7 +10,9 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -25,7 +27,16 @@ from actsearch.task.metrics.accumulators import Additive, Collected
 from actsearch.task.nested import children, concatenate, map_leaves
 from actsearch.training.measures import autocast_for, detach, full_precision
 
-__all__ = ["LeftOut", "RowGroups", "count_ordered_rows", "row_groups_of"]
+__all__ = [
+    "Assigned",
+    "LeftOut",
+    "RowGroups",
+    "assign_rows",
+    "count_ordered_rows",
+    "given_groups",
+    "row_groups_of",
+    "set_groups",
+]
 
 _FEWEST_ROWS = 2 * ROW_GROUPS
 
@@ -33,23 +44,69 @@ Loss = Callable[[Any, Any], Tensor]
 _Stream = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """Which group each test row belongs to.
+
+    Attributes:
+        groups: of each row, from 0 on.
+        count: of groups; of some of which there may be no row here.
+    """
+
+    groups: Tensor
+    count: int
+
+    def take(self, rows: Sequence[int]) -> Assigned:
+        """The same of some of the rows."""
+        return Assigned(self.groups[torch.as_tensor(rows)], self.count)
+
+
+# of tasks whose test rows are some of those of another task, which decides on the groups; None for none
+_given: WeakKeyDictionary[Task, Assigned | None] = WeakKeyDictionary()
+
+
 def row_groups_of(task: Task) -> RowGroups | None:
     """Groups of a task's test rows; None where it has too few, or none that could be left out.
 
     The user's own ``step`` and ``evaluate`` tell numbers of whole batches alone.
+    """
+    found = _given[task] if task in _given else assign_rows(task)
+    return None if found is None else RowGroups(found.groups, found.count, task.torch_device())
+
+
+def set_groups(task: Task, assigned: Assigned | None) -> None:
+    """Leave out these groups; None for none at all."""
+    _given[task] = assigned
+
+
+def given_groups(task: Task) -> tuple[Assigned | None] | None:
+    """What was set, for another process; None where nothing was."""
+    return (_given[task],) if task in _given else None
+
+
+def assign_rows(task: Task, labels: Sequence[int] | None = None) -> Assigned | None:
+    """The group of each of a task's test rows; None as for :func:`row_groups_of`.
+
+    Args:
+        task: which.
+        labels: rows of one label, a number from 0 on, are left out together; None where each row stands for itself.
     """
     if task.step is not None or task.evaluate is not None:
         return None
     rows = count_ordered_rows(task.test)
     if rows is None or rows < _FEWEST_ROWS:
         return None
-    which = _number_distinct(task.test, rows)
+    if labels is not None:
+        which: Tensor | None = torch.as_tensor(labels)
+        fewest = 2
+    else:
+        # copies of a row are left out together: they say no more of other rows than one does
+        which, fewest = _number_distinct(task.test, rows), _FEWEST_ROWS
     distinct = rows if which is None else int(which.max()) + 1
-    if distinct < _FEWEST_ROWS:
+    if distinct < fewest:
         return None
-    # copies of a row are left out together: they say no more of other rows than one does
     groups = _assign(rows) if which is None or distinct == rows else _assign(distinct)[which]
-    return RowGroups(groups, task.torch_device())
+    return Assigned(groups, int(groups.max()) + 1)
 
 
 def _number_distinct(source: Any, rows: int) -> Tensor | None:
@@ -117,14 +174,17 @@ class RowGroups:
 
     Attributes:
         groups: of each row, from 0 on.
+        count: of groups.
     """
 
-    def __init__(self, groups: Tensor, device: torch.device) -> None:
+    def __init__(self, groups: Tensor, count: int, device: torch.device) -> None:
         """Args:
         groups: see above.
+        count: likewise.
         device: where outputs are.
         """
         self.groups = groups
+        self.count = count
         self._device = device
         self._last: dict[tuple[int, int, bool], list[Tensor]] = {}
 
@@ -143,7 +203,7 @@ class RowGroups:
             batch = self.groups[start : start + size]
             found = [
                 ((batch == group) != others).nonzero().flatten().to(self._device)
-                for group in range(ROW_GROUPS)
+                for group in range(self.count)
             ]
             self._last = {key: found}  # the models of a stack ask one after the other
         return found
@@ -225,9 +285,9 @@ class LeftOut:
         if by_row is not None:
             groups = self._groups.groups[start : start + size]
             by_row = by_row.cpu()
-            return torch.zeros(ROW_GROUPS, *by_row.shape[1:], dtype=by_row.dtype).index_add_(
-                0, groups, by_row
-            )
+            return torch.zeros(
+                self._groups.count, *by_row.shape[1:], dtype=by_row.dtype
+            ).index_add_(0, groups, by_row)
         members = self._groups.members(start, size)
         return torch.stack([own.sums(output[rows], target[rows]).cpu() for rows in members])
 
@@ -247,7 +307,7 @@ class LeftOut:
         if isinstance(self._own, Additive):
             assert self._sums is not None
             # no difference of sums, in which a metric near 0 would be lost
-            each = range(ROW_GROUPS)
+            each = range(self._groups.count)
             kept = [[other for other in each if other != group] for group in each]
             return [self._own.result_of(self._sums[others].sum(0)) for others in kept]
         assert self._make is not None

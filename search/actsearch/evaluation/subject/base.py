@@ -150,6 +150,24 @@ class Subject(ABC):
         """
         return None
 
+    def divide(
+        self,
+        parts: Sequence[tuple[Sequence[int], Sequence[int]]],
+        labels: Sequence[int] | None,
+    ) -> list[Subject]:
+        """The same with other data: each trains on some of the test rows besides, and tests others.
+
+        Args:
+            parts: of each, the rows that are trained on, and those that are tested.
+            labels: rows of one label are left out together; see :data:`actsearch.records.ROW_GROUPS`.
+
+        Raises:
+            TaskError: its data are not known.
+        """
+        raise TaskError(
+            "splits= and groups= divide the rows of a Task: your function keeps its data to itself"
+        )
+
     def rows_in_test(self) -> tuple[Overlap, ...]:
         """What the test data share with the data of the search.
 

@@ -29,6 +29,7 @@ from actsearch.halving import RungTracker
 from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrainingSettings, TrialState
 from actsearch.task import Task
 from actsearch.task.identity import describe_task, summarize_values
+from actsearch.task.rows import join_rows, take_rows
 from actsearch.training import (
     TrainingResult,
     fit,
@@ -37,7 +38,8 @@ from actsearch.training import (
     optimizer_settings,
     uses_learning_rate,
 )
-from actsearch.training.convention import Reading, known_reading, set_reading
+from actsearch.training.convention import Reading, known_reading, reading_of, set_reading
+from actsearch.training.row_groups import Assigned, assign_rows, given_groups, set_groups
 from actsearch.training.streams import check_ends
 
 __all__ = ["TaskSubject"]
@@ -89,7 +91,8 @@ class TaskSubject(TaskAnalysis, Subject):
 
     def __reduce__(self) -> Any:
         """Another process gets the task, and of what was found that which decides values and their last bits."""
-        return _restore, (self.task, self.findings.is_small, known_reading(self.task))
+        known = self.findings.is_small, known_reading(self.task), given_groups(self.task)
+        return _restore, (self.task, *known)
 
     @property
     def stack_refusal(self) -> str:
@@ -311,6 +314,33 @@ class TaskSubject(TaskAnalysis, Subject):
                 "confirm needs data the search never saw: give the Task test=(inputs, targets)"
             )
 
+    def divide(
+        self,
+        parts: Sequence[tuple[Sequence[int], Sequence[int]]],
+        labels: Sequence[int] | None,
+    ) -> list[Subject]:
+        """See :meth:`Subject.divide`."""
+        assigned = assign_rows(self.task, labels)
+        return [self._on_rows(trained, tested, assigned) for trained, tested in parts]
+
+    def _on_rows(
+        self, trained: Sequence[int], tested: Sequence[int], assigned: Assigned | None
+    ) -> TaskSubject:
+        task, train = self.task, self.task.train
+        if len(trained):
+            train = join_rows(train, take_rows(task.test, trained))
+        divided = dataclasses.replace(task, train=train, test=take_rows(task.test, tested))
+        # outputs and targets of one model are read alike, whichever rows come first
+        set_reading(divided, reading_of(task))
+        set_groups(divided, None if assigned is None else assigned.take(tested))
+        subject = TaskSubject(divided)
+        known = self.findings
+        subject.findings.model, subject.findings.parameters = known.model, known.parameters
+        subject.findings.draws_by_itself = known.draws_by_itself
+        subject.findings.stack_refusal = known.stack_refusal
+        subject.findings.stack_gain = known.stack_gain
+        return subject
+
     # for people
 
     def forecast_seconds(self) -> float:
@@ -341,11 +371,18 @@ class TaskSubject(TaskAnalysis, Subject):
         return pretrained_share(self.task)
 
 
-def _restore(task: Task, is_small: bool | None, reading: Reading | None) -> TaskSubject:
+def _restore(
+    task: Task,
+    is_small: bool | None,
+    reading: Reading | None,
+    groups: tuple[Assigned | None] | None = None,
+) -> TaskSubject:
     """The subject in another process."""
     subject = TaskSubject(task)
     if reading is not None:
         set_reading(task, reading)
+    if groups is not None:
+        set_groups(task, *groups)
     subject.findings.is_small = is_small
     return subject
 

@@ -168,6 +168,7 @@ class Verdict:
         cut: what ended the race before the answer was known, as "the budget of 60 trainings"; "" for nothing.
         covers: what the intervals hold for: "seeds+rows", new training runs and new test rows like these; or "seeds",
             new training runs on these test rows, as in all verdicts that were stored before there was another one.
+        splits: into how many splits the test rows were divided; 0 where every training tests all of them.
         rows_share: of the variance of a difference, what the test rows make of it; 0 where the intervals do not cover
             them.
 
@@ -202,6 +203,7 @@ class Verdict:
     cut: str = ""
     covers: Covers = "seeds"
     rows_share: float = 0.0
+    splits: int = 0
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -285,6 +287,8 @@ class Verdict:
 
     def _heading(self) -> str:
         where = "validation data" if self.validation_only else "test data"
+        if self.splits > 1:
+            where += f" in {self.splits} splits"
         return (
             f"{self.study_name}: {self.metric} on {where}, {self.spent}, "
             f"intervals hold for {self.counted} made on it, over {self.claim}"
@@ -349,6 +353,7 @@ class Verdict:
             cut=one_line(data.get("cut", "")),
             covers=stored.read_word(data.get("covers", "seeds"), Covers),
             rows_share=stored.read_number(data.get("rows_share", 0.0)),
+            splits=stored.read_count(data.get("splits", 0)),
         )
 
 

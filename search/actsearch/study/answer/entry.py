@@ -19,9 +19,12 @@ from actsearch.storage import DEFAULT_STORAGE
 from actsearch.strategies import Space, Strategy
 from actsearch.study.answer.budget import parse_budget
 from actsearch.study.answer.finder import Finder, Options
+from actsearch.study.answer.parts import make_parts
 from actsearch.study.answer.result import FindResult
 from actsearch.study.create import create_study
+from actsearch.study.progress import announce
 from actsearch.study.question import Question
+from actsearch.study.splits import divide
 from actsearch.task import Task
 
 __all__ = ["find"]
@@ -46,6 +49,8 @@ def find(
     seed: int | None = None,
     min_effect: float | None = None,
     covers: Covers = "seeds+rows",
+    splits: Any = None,
+    groups: Any = None,
     executor: Executor | None = None,
     show_progress_bar: bool = True,
     max_weights_mb: float = 500,
@@ -77,6 +82,11 @@ def find(
         seed: of everything random in it, likewise.
         min_effect: smallest difference in the metric that matters, as for :meth:`actsearch.Study.confirm`.
         covers: what the verdict's intervals are to hold for, likewise.
+        splits: for small data: the verdict trains on some of the test rows as well, and tests the others, in turn; as
+            for :meth:`actsearch.Study.confirm`. With ``train`` alone it is divided in three first, always the same way:
+            half of its rows are for the verdict, and a quarter of the others for the search to look at; by chance, or
+            in their order where the splits are by time.
+        groups: a label for each row, likewise; with ``train`` alone, for each row of that.
         executor: where trainings of the search and of the verdict run; in this process by default.
         show_progress_bar: show plan and progress on standard error.
         max_weights_mb: the winner's weights are written beside a database file, as safetensors, unless they are larger
@@ -84,9 +94,10 @@ def find(
         settings: further ones of :class:`actsearch.Task`, such as ``metric``, ``epochs``, ``lr`` and ``optimizer``.
 
     Raises:
-        TaskError: model, data, loss and metric do not fit together, or there are no test data, or fewer than 30 rows
-            of them.
-        StudyError: the budget is too small for any answer, or a study of that name is about something else.
+        TaskError: model, data, loss and metric do not fit together, or there are no test data and no splits, or fewer
+            than 30 rows of them.
+        StudyError: splits or groups do not fit the data, the budget is too small for any answer, or a study of that
+            name is about something else.
         PlacementError: the model has nothing to replace.
 
     Example:
@@ -105,10 +116,15 @@ def find(
     allowed = parse_budget(budget)
     Question(min_effect=min_effect, covers=covers)
     check_number("max_weights_mb", max_weights_mb, StudyError, low=0, finite=False)
+    parts = None
+    if splits is not None and train is not None and valid is None and test is None:
+        parts = make_parts(train, splits, groups)
+        train, valid, test, groups = parts.train, parts.valid, parts.test, parts.groups
     task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
     subject = make_subject(task)
     subject.check_test()
     _check_test_rows(task.test)
+    division = None if splits is None and groups is None else divide(task, splits, groups)
     subject.check()  # before a study is made of what cannot be trained
     study = create_study(
         study_name=study_name or task.name or _UNNAMED,
@@ -119,7 +135,11 @@ def find(
         seed=seed,
         load_if_exists=True,
     )
-    options = Options(min_effect, covers, executor, show_progress_bar, max_weights_mb)
+    if parts is not None:
+        announce(f"study {study.study_name}: {parts.describe()}", show_progress_bar)
+    options = Options(
+        min_effect, covers, executor, show_progress_bar, max_weights_mb, splits, groups, division
+    )
     return Finder(study, task, subject, allowed, options, began).run()
 
 
@@ -134,7 +154,8 @@ def _make_task(model: Any, settings: dict[str, Any]) -> Task:
     if missing := [name for name in ("train", "valid", "test") if name not in given]:
         raise TaskError(
             f"find needs {', '.join(missing)}: three data sets, to train on, for the search to look at, and for the "
-            "verdict alone; cut them from what you have, as with torch.utils.data.random_split"
+            "verdict alone; cut them from what you have, as with torch.utils.data.random_split, or give train= and "
+            "splits=5, which divide it"
         )
     return Task(model=model, **given)
 

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
@@ -26,10 +27,12 @@ from actsearch.study.preparation import task_differences
 from actsearch.study.progress import announce
 from actsearch.study.question import Question
 from actsearch.study.rate import may_choose_rate
+from actsearch.study.splits import Splits
 from actsearch.study.study import Study
 from actsearch.study.turn import only_one
 from actsearch.study.unfinished import digest
 from actsearch.task import Task
+from actsearch.task.rows import check_rows
 
 __all__ = ["Finder", "Options"]
 
@@ -45,6 +48,9 @@ class Options:
     executor: Executor | None = None
     show_progress_bar: bool = True
     max_weights_mb: float = 500
+    splits: Any = None
+    groups: Any = None
+    division: Splits | None = None  # what splits and groups come to
 
 
 class Finder:
@@ -77,6 +83,7 @@ class Finder:
             seeds if isinstance(seeds, int) else len(seeds),
             has_rate=subject.learning_rate is not None,
             tunes_first=may_choose_rate(subject),
+            longer=self._longer() if budget.trainings is None else 1.0,
         )
 
     def run(self) -> FindResult:
@@ -146,7 +153,9 @@ class Finder:
 
     def _asked(self) -> str:
         """What a verdict is asked, besides its finalists."""
-        asked = (self._options.min_effect, self._options.covers)
+        asked: list[Any] = [self._options.min_effect, self._options.covers]
+        if self._options.division is not None:
+            asked.append(self._options.division.key())
         return digest([*asked, self._subject.test_id(self._study.record.id)])
 
     def _earlier_answer(self) -> Verdict | None:
@@ -190,6 +199,12 @@ class Finder:
         return (self._budget.trainings or 0) < known.planned or (
             self._budget.seconds or 0.0
         ) < known.planned_seconds
+
+    def _longer(self) -> float:
+        """How many times as long a training of the verdict takes, which trains on test rows as well."""
+        if self._options.division is None or self._task.steps is not None:
+            return 1.0
+        return 1 + self._options.division.trained / check_rows(self._task.train, "train")
 
     def _each(self) -> float:
         """Seconds of a training."""
@@ -323,6 +338,8 @@ class Finder:
             self._decision.top_k,
             min_effect=self._options.min_effect,
             covers=self._options.covers,
+            splits=self._options.splits,
+            groups=self._options.groups,
         )
         self._confirmation = Confirmation(
             self._study.storage, study, self._task, question, self._limits(), self._tell,
@@ -379,6 +396,7 @@ class Finder:
         about = min(about, self._left() - 1)
         if about < 1:
             return
+        about, each = round(about / self._costs.longer), each * self._longer()
         finalists = "finalist" if top_k == 1 else "finalists"
         self._tell(
             f"{self._describe_best()}; next, a verdict over {top_k} {finalists} on test data: about {about} trainings "

@@ -35,26 +35,30 @@ class Costs:
         seeds: trainings of a trial.
         has_rate: whether a verdict tunes the learning rate.
         tunes_first: whether one is chosen with the model unchanged, before the search.
+        longer: times as long as another one a training of the verdict takes, where the budget is time; what is said of
+            a verdict is then in trainings of the search.
     """
 
     seeds: int = 1
     has_rate: bool = True
     tunes_first: bool = True
+    longer: float = 1.0
 
     def verdict(self, top_k: int, trials: int = MOST_TRIALS) -> int:
         """About how many trainings a verdict over so many finalists takes."""
-        return _pool(top_k, trials) + self._race(top_k)
+        return _pool(top_k, trials) + round(self.longer * self._race(top_k))
 
     def most_verdict(self, top_k: int) -> int:
         """How many it should be able to take, so as not to be cut short."""
-        return _pool(top_k, MOST_TRIALS) + math.ceil(_RESERVE * self._race(top_k))
+        return _pool(top_k, MOST_TRIALS) + math.ceil(_RESERVE * self.longer * self._race(top_k))
 
     def _race(self, top_k: int) -> int:
         return forecast_race(top_k + 2, LOOKS[-1], is_race=True, has_rates=self.has_rate)
 
     def least_verdict(self, trials: int) -> int:
         """About how many one over a single finalist takes until there are enough seeds for a word."""
-        return _pool(1, trials) + (_TO_A_WORD if self.has_rate else 2 * MIN_SEEDS + 2)
+        race = _TO_A_WORD if self.has_rate else 2 * MIN_SEEDS + 2
+        return _pool(1, trials) + round(self.longer * race)
 
     @property
     def rate(self) -> int:
@@ -77,6 +81,7 @@ class Plan:
         trials: of the search, in all.
         verdict: for the verdict.
         top_k: its finalists.
+        longer: see :class:`Costs`.
     """
 
     rate: int
@@ -84,6 +89,7 @@ class Plan:
     trials: int
     verdict: int
     top_k: int
+    longer: float = 1.0
 
     @property
     def trainings(self) -> int:
@@ -94,8 +100,11 @@ class Plan:
         """In words, for trainings of so many seconds."""
         parts = [f"{self.rate} for the learning rate"] * bool(self.rate)
         parts += [f"{self.search} to search ({self.trials} trials)"]
-        parts += [f"{self.verdict} for the verdict, 1 for the weights"]
-        count, in_all = self.trainings, format_seconds(self.trainings * seconds)
+        verdict = round(self.verdict / self.longer)
+        more = f" of {format_seconds(self.longer * seconds)}" if self.longer > 1 else ""
+        parts += [f"{verdict}{more} for the verdict, 1 for the weights"]
+        count = self.trainings - self.verdict + verdict
+        in_all = format_seconds(self.trainings * seconds)
         return (
             f"about {count} trainings of {format_seconds(seconds)}, {in_all} in all: "
             f"{', '.join(parts)}"
@@ -126,13 +135,15 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
     spare = after - costs.least_verdict(trained + fewest) - fewest * costs.seeds
     if spare < 0:
         verdict = costs.least_verdict(trained + fewest)
-        raise TooLittle(left, Plan(rate, fewest * costs.seeds, trained + fewest, verdict, 1))
+        raise TooLittle(
+            left, Plan(rate, fewest * costs.seeds, trained + fewest, verdict, 1, costs.longer)
+        )
     few = fewest + min(spare // (2 * costs.seeds), max(0, _FEW_TRIALS - trained - fewest))
     trials = max(few, (after - costs.most_verdict(top_k)) // costs.seeds)
     trials = min(trials, max(0, MOST_TRIALS - trained))
     search = trials * costs.seeds
     verdict = min(costs.verdict(top_k, trained + trials), after - search)
-    return Plan(rate, search, trained + trials, verdict, top_k)
+    return Plan(rate, search, trained + trials, verdict, top_k, costs.longer)
 
 
 class TooLittle(StudyError):
