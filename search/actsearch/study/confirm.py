@@ -181,11 +181,11 @@ class Confirmation:
         found: dict[str, SharedRows] = {}
         for subject in self._divided or [self._subject]:
             for item in subject.rows_in_test():
-                other = found.get(item.other, SharedRows(item.other, 0, 0, 0))
+                other = found.get(item.other, SharedRows(item.other, 0, 0))
                 found[item.other] = SharedRows(
                     item.other,
                     other.shared + item.shared,
-                    other.rows + item.rows,
+                    item.rows if self._splits is None else self._splits.tested,
                     other.relabelled + item.relabelled,
                 )
         return tuple(found.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,11 @@ class Splits:
     def trained(self) -> float:
         """Test rows that are trained on, on average."""
         return float(np.mean([len(train) for train, _ in self.parts]))
+
+    @property
+    def tested(self) -> int:
+        """Test rows that are tested, over all splits."""
+        return sum(len(test) for _, test in self.parts)
 
     def key(self) -> str:
         """A hash of it."""
@@ -145,7 +151,11 @@ def _ask(
 ) -> list[tuple[Any, Any]]:
     inputs = np.zeros((rows, 1))
     try:
-        return [(train, test) for train, test in splits.split(inputs, targets, groups)]
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of a splitter that leaves groups out of account; that is checked here
+            return [(train, test) for train, test in splits.split(inputs, targets, groups)]
     except Exception as error:  # the user's object: anything
         raise StudyError(
             f"splits={_show(splits)} cannot divide {rows} test rows: {type(error).__name__}: {error}"
