@@ -39,9 +39,9 @@ def shuffled(inputs: Any, targets: Any) -> Pair:
     return x[order], torch.as_tensor(targets)[order]
 
 
-def classify(inputs: Any, targets: Any, classes: int, epochs: int) -> acs.Task:
+def classify(load: Callable[..., Any], classes: int, epochs: int) -> acs.Task:
     """Labels by two hidden layers of 32."""
-    x, y = shuffled(inputs, targets)
+    x, y = shuffled(*load(return_X_y=True))
     return make(x, y.long(), classes, loss=F.cross_entropy, metric="accuracy", epochs=epochs)
 
 
@@ -78,13 +78,14 @@ def waves() -> acs.Task:
     x = torch.randn(800, 5, generator=generator)
     a, b = torch.randn(2, 5, generator=generator)
     noise = 0.1 * torch.randn(800, generator=generator)
-    return regress(x, torch.sin(1.5 * (x @ a)) + torch.sin(x @ b) + noise, 20)
+    y = torch.sin(1.5 * (x @ a)) + torch.sin(x @ b)
+    return regress(x, y + noise, 20)
 
 
 DATA: dict[str, Callable[[], acs.Task]] = {
-    "digits": lambda: classify(*load_digits(return_X_y=True), 10, 10),
-    "breast_cancer": lambda: classify(*load_breast_cancer(return_X_y=True), 2, 10),
-    "diabetes": lambda: regress(*load_diabetes(return_X_y=True), 20),
+    "digits": lambda: classify(load_digits, 10, 10),
+    "breast_cancer": lambda: classify(load_breast_cancer, 2, 10),
+    "diabetes": lambda: regress(*load_diabetes(return_X_y=True), epochs=20),
     "waves": waves,
 }
 
