@@ -45,7 +45,7 @@ def classify(load: Callable[..., Any], classes: int, epochs: int) -> acs.Task:
     return make(x, y.long(), classes, loss=F.cross_entropy, metric="accuracy", epochs=epochs)
 
 
-def regress(inputs: Any, targets: Any, epochs: int) -> acs.Task:
+def regress(inputs: Any, targets: Any, *, epochs: int) -> acs.Task:
     """A number by two hidden layers of 32."""
     x, y = shuffled(inputs, targets)
     y = y.float().reshape(-1, 1)
@@ -79,7 +79,7 @@ def waves() -> acs.Task:
     a, b = torch.randn(2, 5, generator=generator)
     noise = 0.1 * torch.randn(800, generator=generator)
     y = torch.sin(1.5 * (x @ a)) + torch.sin(x @ b)
-    return regress(x, y + noise, 20)
+    return regress(x, y + noise, epochs=20)
 
 
 DATA: dict[str, Callable[[], acs.Task]] = {

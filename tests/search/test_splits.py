@@ -181,12 +181,10 @@ def test_two_processes_come_to_the_same_verdict() -> None:
 def test_it_goes_on_where_it_was_cut() -> None:
     task = make_task()
     study = searched(task)
-    splits = KFold(5, shuffle=True, random_state=0)
-    cut = study.confirm(task, top_k=1, splits=splits, budget=30, show_progress_bar=False)
-    assert cut.cut
-    whole = study.confirm(task, top_k=1, splits=splits, show_progress_bar=False)
-    fresh = searched(task).confirm(task, top_k=1, splits=splits, show_progress_bar=False)
-    assert [row.values for row in whole.rows] == [row.values for row in fresh.rows]
+    cut = confirm(study, task, splits=KFold(3), budget=13)
+    assert (cut.cut, cut.seeds) == ("the budget of 13 trainings", 4)
+    whole = confirm(study, task, splits=KFold(3))
+    assert whole.rows == confirm(searched(task), task, splits=KFold(3)).rows
 
 
 def test_rows_of_a_group_are_left_out_together() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import logging
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 from actsearch.errors import StudyError
-from actsearch.evaluation import Candidate, Objective, Subject, make_subject
+from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.execution import Executor, Local
 from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
@@ -20,7 +19,6 @@ from actsearch.report import (
     KeptWeights,
     Measured,
     PairedTest,
-    SharedRows,
     Verdict,
     compute_verdict,
     count_comparisons,
@@ -38,10 +36,9 @@ from actsearch.study.question import Question
 from actsearch.study.race import Race, Runner, forecast_race
 from actsearch.study.rate import stored_rate
 from actsearch.study.rate_grid import RateGrid
-from actsearch.study.splits import Splits, divide
+from actsearch.study.tested_rows import TestedRows
 from actsearch.study.trainings import Stopped, Trainings, VerdictTraining
 from actsearch.study.unfinished import Unfinished, activations_json, digest
-from actsearch.task import Task
 
 __all__ = ["Confirmation", "TooEarly"]
 
@@ -99,8 +96,7 @@ class Confirmation:
                 "lrs= cannot be tried: the rates of training do not follow a learning rate of the objective"
             )
         self._grid = RateGrid(rate, self._sign, question.lrs)
-        self._splits = self._read_splits()
-        self._divided: list[Subject] = []
+        self._rows = TestedRows(self._subject, question)
 
     @property
     def trainings(self) -> int:
@@ -116,13 +112,7 @@ class Confirmation:
             return stored
         self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
         self._seconds = self._estimate_seconds(trials)
-        if self._splits is not None:
-            labels = self._splits.groups
-            self._divided = self._subject.divide(
-                [(trained.tolist(), tested.tolist()) for trained, tested in self._splits.parts],
-                None if labels is None else labels.tolist(),
-            )
-        shared = self._shared_rows()
+        shared = self._rows.shared()
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:
@@ -146,7 +136,7 @@ class Confirmation:
                     self._unfinished,
                     executor=self._executor,
                     with_rows=self._question.covers != "seeds",
-                    divided=self._divided_by_seed(),
+                    divided=self._rows.by_seed(self._seeds()),
                     listen=self._listen,
                 )
                 verdict = dataclasses.replace(
@@ -159,36 +149,6 @@ class Confirmation:
         finally:
             lease.release()
         return verdict
-
-    def _read_splits(self) -> Splits | None:
-        question = self._question
-        if question.splits is None and question.groups is None:
-            return None
-        if not isinstance(self._subject.objective, Task):
-            raise StudyError(
-                "splits= and groups= divide the rows of a Task: your function keeps its data to itself"
-            )
-        splits = divide(self._subject.objective, question.splits, question.groups)
-        if len(splits.parts) > self._looks[-1]:
-            raise StudyError(
-                f"splits= are {len(splits.parts)}, and there are at most {self._looks[-1]} paired seeds, each of which "
-                f"trains on one of them: give seeds={len(splits.parts)} or more, or fewer splits"
-            )
-        return splits
-
-    def _shared_rows(self) -> tuple[SharedRows, ...]:
-        """Test rows that stand in data of the search, or are trained on where they are tested; of all splits."""
-        found: dict[str, SharedRows] = {}
-        for subject in self._divided or [self._subject]:
-            for item in subject.rows_in_test():
-                other = found.get(item.other, SharedRows(item.other, 0, 0))
-                found[item.other] = SharedRows(
-                    item.other,
-                    other.shared + item.shared,
-                    item.rows if self._splits is None else self._splits.tested,
-                    other.relabelled + item.relabelled,
-                )
-        return tuple(found.values())
 
     def _read_stored(self, key: str) -> Verdict | None:
         stored = self._storage.find_confirmation(self._study.id, key)
@@ -303,15 +263,11 @@ class Confirmation:
             kept_weights=share and KeptWeights(*share, given=given),
             trainings=self._trainings.count,
             settings=self._subject.settings(),
-            splits=len(self._divided),
+            splits=self._rows.count,
         )
 
     def _seeds(self) -> list[int]:
         return seed_list(self._study.seed, f"confirm {self._unfinished.number}", self._looks[-1])
-
-    def _divided_by_seed(self) -> dict[int, Subject]:
-        """One split after the other, and again from the first."""
-        return dict(zip(self._seeds(), itertools.cycle(self._divided), strict=False))
 
     def _comparisons(self, finalists: Sequence[Contender], seeds: Sequence[int]) -> list[str]:
         """A key for each comparison, of everything that its result depends on.
@@ -384,7 +340,7 @@ class Confirmation:
             self._description,
             self._test_data(),
             *more,
-            *([] if self._splits is None else [self._splits.key()]),
+            *self._rows.key,
         ]
         return digest(data)
 
