@@ -354,7 +354,7 @@ NOT_SCORES: list[Any] = [
     {"without": None},
     {"without": 0.5},
     {"without": {"a": 0.5}},
-    {"without": [0.5] * (ROW_GROUPS - 1)},
+    {"without": [0.5] * (ROW_GROUPS + 1)},
     {"without": [0.5] * (ROW_GROUPS - 1) + [1]},
     {"without": [0.5] * (ROW_GROUPS - 1) + [None]},
     {"without": [0.5] * (ROW_GROUPS - 1) + ["nan"]},

@@ -299,7 +299,7 @@ def test_rows_of_a_loader_cannot_be_divided() -> None:
 def test_rows_of_a_function_are_not_known() -> None:
     study = acs.create_study(study_name="f", direction="maximize")
     study.optimize(lambda candidate, run: run.seed % 7, n_trials=2, show_progress_bar=False)
-    with pytest.raises(acs.StudyError, match="your function keeps its data to itself"):
+    with pytest.raises(acs.TaskError, match="your function keeps its data to itself"):
         study.confirm(lambda candidate, run: run.seed % 7, splits=5)
 
 

@@ -302,7 +302,7 @@ def _score(data: Any, reason: Any) -> Score | None:
 
 def _is_without(data: Any) -> bool:
     """Whether data is the score without each group of rows, or an empty list."""
-    if not isinstance(data, list) or len(data) > ROW_GROUPS:
+    if not isinstance(data, list) or len(data) == 1 or len(data) > ROW_GROUPS:
         return False
     return all(type(item) is float and math.isfinite(item) for item in data)
 
