@@ -6,21 +6,23 @@ import bisect
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from actsearch.checks import check_field, check_integer
+from actsearch.checks import check_field, check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.seeds import derive
 
-__all__ = ["EXEMPT", "Competition", "RungTracker", "SuccessiveHalving"]
+__all__ = ["EXEMPT", "WHERE_IT_PAYS", "Competition", "RungTracker", "SuccessiveHalving"]
 
 EXEMPT = "spared_at_epoch"  # its name in databases since the first version
 """User attribute of a control trial, which ran to its end although it would have been pruned: where."""
 
 # Of so many trials that would be pruned, one is exempt and runs to its end: what pruning loses is only seen in those.
 _EXEMPT_OF = 10
+# Of so many trials that ran to their end, the first ones, the rank correlation of a rung with the end is taken.
+_KNOWN = 8
 # How the share of trials that go on is written in the reason of a pruned one.
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 _MOST = 2**31 - 1  # epochs or steps
@@ -39,9 +41,14 @@ class SuccessiveHalving:
         min_resource: epochs that every trial gets, at a rate of 0.
         reduction_factor: one in so many goes on.
         min_early_stopping_rate: so many rungs at the start are left out.
+        min_correlation: trials are compared only at rungs where the first 8 trials that ran to their end show a rank
+            correlation (Spearman's) of so much at least between their values there and their final ones; until there
+            are so many nothing is pruned. None compares them at every rung from the second trial on. Where the
+            end of a training is not known, as of a function of your own, nothing is pruned with it.
 
     Raises:
-        StudyError: a setting is not an integer, or too small, or larger than any training is long.
+        StudyError: a setting is not an integer, or too small, or larger than any training is long; or the correlation
+            is not from -1 to 1.
 
     Example:
         >>> pruner = acs.SuccessiveHalving(min_resource=2, reduction_factor=4)
@@ -54,6 +61,7 @@ class SuccessiveHalving:
     min_resource: int = 1
     reduction_factor: int = 4
     min_early_stopping_rate: int = 0
+    min_correlation: float | None = None
 
     def __post_init__(self) -> None:
         # a power without bound would take forever to compute
@@ -64,6 +72,8 @@ class SuccessiveHalving:
         }
         for name, (low, high) in bounds.items():
             check_field(self, name, check_integer, StudyError, low=low, high=high)
+        if self.min_correlation is not None:
+            check_field(self, "min_correlation", check_number, StudyError, low=-1, high=1)
 
     def step(self, rung: int) -> int:
         """Epoch, 1-based, at which a rung is."""
@@ -82,7 +92,10 @@ class SuccessiveHalving:
 
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data."""
-        return {"name": self.name, "settings": dataclasses.asdict(self)}
+        settings = dataclasses.asdict(self)
+        if self.min_correlation is None:  # as studies were stored before there was one
+            del settings["min_correlation"]
+        return {"name": self.name, "settings": settings}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SuccessiveHalving:
@@ -102,6 +115,10 @@ class SuccessiveHalving:
                 "program wrote them; restore the database from a backup"
             )
         return cls(**settings)
+
+
+WHERE_IT_PAYS = SuccessiveHalving(1, 3, min_correlation=0.7)
+"""The default of the default strategy: ``tests/benchmarks/halving.py``."""
 
 
 class Competition:
@@ -141,12 +158,31 @@ class Competition:
         self._sign = 1.0 if direction == "minimize" else -1.0
         self._seed = seed
         self._rungs: list[list[float]] = []  # ascending, smaller is better
+        # of the first trials that ran to their end, the values at the rungs, then the final one
+        self._ended: list[list[float]] = []
+        self._is_open: dict[int, bool] = {}
 
-    def rungs(self) -> list[int] | None:
-        """The epochs or steps at which trials are compared; None where the objective decides."""
+    def steps(self) -> list[int] | None:
+        """The epochs or steps whose values decide: the rungs and the end; None where the objective decides."""
         if self.budget is None:
             return None
-        return [step * self.interval for step in self.pruner.steps_before(self.budget)]
+        rungs = self.pruner.steps_before(self.budget)
+        return [step * self.interval for step in (*rungs, self.budget)]
+
+    def is_open(self, rung: int) -> bool | None:
+        """Whether trials are compared at a rung; None while too few have ended to know."""
+        if self.pruner.min_correlation is None:
+            return True
+        if len(self._ended) < _KNOWN:
+            return None
+        if rung not in self._is_open:
+            self._is_open[rung] = _correlate(self._ended, rung) >= self.pruner.min_correlation
+        return self._is_open[rung]
+
+    @property
+    def end(self) -> int | None:
+        """The last epoch or step; None where the objective decides."""
+        return None if self.budget is None else self.budget * self.interval
 
     def track(self, number: int) -> RungTracker:
         """A tracker of the next trial."""
@@ -159,6 +195,8 @@ class Competition:
                 self._rungs.append([])
             # sorted, so that a rank is one search
             bisect.insort(self._rungs[rung], self._sign * value)
+        if tracker.final is not None and len(self._ended) < _KNOWN:
+            self._ended.append([*tracker.values, tracker.final])
 
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""
@@ -181,12 +219,24 @@ class Competition:
         return derive(self._seed, "spared", number) % _EXEMPT_OF == 0
 
 
+def _correlate(ended: Sequence[Sequence[float]], rung: int) -> float:
+    """Spearman's correlation of the values at a rung with the final ones; -1 where it cannot be told."""
+    from scipy.stats import spearmanr  # loads slowly: not for the command line
+
+    pairs = [(values[rung], values[-1]) for values in ended if len(values) > rung + 1]
+    early, late = ([pair[side] for pair in pairs] for side in (0, 1))
+    if len(pairs) < len(ended) or len(set(early)) < 2 or len(set(late)) < 2:
+        return -1.0
+    return float(spearmanr(early, late).statistic)
+
+
 class RungTracker:
     """One trial's way from rung to rung, under its first seed.
 
     Attributes:
         number: of the trial.
         values: at the rungs it reached.
+        final: at the end of the budget; None where it did not come to it.
         pruned_at: step at which it is to be given up, or None.
         exempt_at: step at which it would have been, had it not been chosen to run to its end.
         reason: why it is given up.
@@ -195,21 +245,33 @@ class RungTracker:
     def __init__(self, competition: Competition, number: int) -> None:
         self.number = number
         self.values: list[float] = []
+        self.final: float | None = None
         self.pruned_at: int | None = None
         self.exempt_at: int | None = None
         self.reason = ""
         self._competition = competition
 
+    @property
+    def share(self) -> float | None:
+        """Of a whole training, how much there was until it was given up; None where that is not known."""
+        end = self._competition.end
+        return None if self.pruned_at is None or end is None else self.pruned_at / end
+
     def report(self, step: int, value: float) -> bool:
         """Take a value; whether the trial is to be given up."""
         # a loop, as an objective of the user's own may report so rarely that one step passes several rungs
         while self.pruned_at is None and self.exempt_at is None and self._reaches(step):
-            better, entered = (0, 0)
+            better, entered, rung = 0, 0, len(self.values)
             if not math.isnan(value):
                 better, entered = self._competition.rank(len(self.values), value)
                 self.values.append(value)
-            if math.isnan(value) or better >= self._competition.pruner.places(entered + 1):
+            is_open = self._competition.is_open(rung)
+            if math.isnan(value) or (
+                is_open and better >= self._competition.pruner.places(entered + 1)
+            ):
                 self._give_up(step, value, entered + 1)
+        if step == self._competition.end and not math.isnan(value):
+            self.final = value
         return self.pruned_at is not None
 
     def read(self, curve: Iterable[tuple[int, float]]) -> None:

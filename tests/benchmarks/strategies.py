@@ -1,7 +1,8 @@
 """What each strategy finds with equal numbers of trainings, by the test data of fresh networks.
 
 Run ``python tests/benchmarks/strategies.py``. For each task, strategy and search seed: a search of so many trainings (a
-pass of shape learning counts as many as it was as long as), one training a trial. Its best trial by validation data is
+pass of shape learning counts as many as it was as long as, and a trial that is pruned as the part of one that it
+was), one training a trial, none pruned but with "auto+halving". Its best trial by validation data is
 trained under fresh seeds, which are the same for all, and scored on test data, as is the model unchanged. Printed is
 the gain over the model unchanged, the mean over search seeds with its standard deviation, and each search's own.
 
@@ -112,22 +113,27 @@ TASKS: dict[str, Callable[[], acs.Task]] = {
 CHOSEN: dict[str, Callable[[], Strategy]] = {
     **STRATEGIES,
     "auto+shapes": lambda: acs.Auto(shapes=1),
+    "auto+halving": acs.Auto,
 }
 
 
-def search(task: acs.Task, strategy: Strategy, seed: int, trainings: int) -> acs.Trial:
+def search(
+    task: acs.Task, strategy: Strategy, seed: int, trainings: int, *, halving: bool = False
+) -> acs.Trial:
     """The best trial of a search of so many trainings, the model unchanged aside."""
-    study = acs.create_study(study_name="s", strategy=strategy, seed=seed)
+    study = acs.create_study(
+        study_name="s", strategy=strategy, seed=seed, pruner="auto" if halving else None
+    )
 
     def stop(study: acs.Study, trial: acs.Trial) -> None:
         if count_trainings(study) >= trainings:
             study.stop()
 
     # passes count more than one: after each trial it is asked whether these were enough
-    one_by_one = acs.Local(1) if strategy.learns_shapes else None
+    one_by_one = acs.Local(1) if strategy.learns_shapes or halving else None
     study.optimize(
         task,
-        n_trials=trainings + 1,
+        n_trials=trainings * (10 if halving else 1) + 1,
         callbacks=(stop,),
         executor=one_by_one,
         show_progress_bar=False,
@@ -168,7 +174,13 @@ def main() -> None:
         for strategy in arguments.strategies:
             started, gains, labels = time.perf_counter(), [], []
             for seed in range(arguments.searches):
-                best = search(task, CHOSEN[strategy](), seed, arguments.trainings)
+                best = search(
+                    task,
+                    CHOSEN[strategy](),
+                    seed,
+                    arguments.trainings,
+                    halving="halving" in strategy,
+                )
                 gains.append(sign * (score(task, best.record.candidate) - own))
                 labels.append(best.record.candidate.label)
             spread = statistics.stdev(gains) if len(gains) > 1 else math.nan

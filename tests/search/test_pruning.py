@@ -29,6 +29,7 @@ from actsearch.training.stack import ExitRule, fit_together
 from actsearch.training.stack.stacked_run import StackedRun
 
 HALVING = SuccessiveHalving(1, 2)
+WHERE_IT_TELLS = SuccessiveHalving(1, 2, min_correlation=0.2)
 SPACE = acs.Space(activations=["leaky_relu", "tanh", "sin", "elu", "swish", "prelu", "softplus"])
 
 
@@ -107,7 +108,7 @@ def _optuna_ends(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         direction=direction,
-        pruner=optuna.pruners.SuccessiveHalvingPruner(**dataclasses.asdict(pruner)),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(**pruner.describe()["settings"]),
     )
     found: list[int | None] = []
     for curve in curves:
@@ -174,18 +175,94 @@ def test_only_a_pruner_is_one() -> None:
         _study(pruner="median")
 
 
+def _decide(curves: Sequence[Sequence[float]], pruner: SuccessiveHalving) -> list[int | None]:
+    """Where each curve is ended; none is exempt."""
+    competition = Competition(pruner, "maximize", 0, len(curves[0]))
+    found = []
+    for number, curve in enumerate(curves):
+        tracker = competition.track(_number_that_is_not_exempt(competition, number))
+        tracker.read(list(enumerate(curve, start=1)))
+        competition.enter(tracker)
+        found.append(tracker.pruned_at)
+    return found
+
+
+def _number_that_is_not_exempt(competition: Competition, number: int) -> int:
+    return next(n for n in range(1000 * number, 10**6) if not competition.is_exempt(n))
+
+
+def test_where_early_values_tell_the_final_ones_it_begins_after_eight_trials() -> None:
+    """At epoch 1 the order is the reverse of the final one, at epoch 2 it is the same."""
+    draw = random.Random(0)
+    finals = [draw.random() for _ in range(40)]
+    curves = [[-final, final, 0.1, final] for final in finals]
+    ends = _decide(curves, SuccessiveHalving(1, 2, min_correlation=0.9))
+    assert set(ends[:8]) == {None}
+    assert set(ends[8:]) == {None, 2}
+    entered = sorted(finals[:8])
+    for final, end in zip(finals[8:], ends[8:], strict=True):
+        above = sum(other > final for other in entered)
+        assert (end is None) == (above < max(1, (len(entered) + 1) // 2))
+        entered = sorted([*entered, final])
+
+
+def test_where_they_do_not_nothing_is_pruned() -> None:
+    draw = random.Random(0)
+    curves = [[draw.random(), draw.random(), draw.random(), 0.5] for _ in range(40)]
+    assert set(_decide(curves, SuccessiveHalving(1, 2, min_correlation=0.0))) == {
+        None
+    }  # all equal
+    curves = [[*curve[:3], -sum(curve[:3])] for curve in curves]
+    assert set(_decide(curves, SuccessiveHalving(1, 2, min_correlation=0.5))) == {None}
+
+
+@pytest.mark.parametrize("correlation", ["high", 1.1, -2, float("nan")])
+def test_a_correlation_that_is_none_is_refused(correlation: Any) -> None:
+    with pytest.raises(acs.StudyError, match="min_correlation"):
+        SuccessiveHalving(min_correlation=correlation)
+
+
+def test_of_a_function_whose_end_is_not_known_nothing_is_pruned() -> None:
+    def objective(candidate: Candidate, run: Any) -> float:
+        for step in (1, 2, 3, 4):
+            run.report(step, float(run.number))
+            assert not run.should_prune()
+        return float(run.number)
+
+    study = _study(direction="minimize", pruner=WHERE_IT_TELLS)
+    _run(study, objective, 20)
+    assert _states(study)["COMPLETE"] == 20
+    assert _states(study)["PRUNED"] == 0
+
+
+def test_the_default_strategy_prunes_a_task_by_default_where_that_pays() -> None:
+    def pruner(**settings: Any) -> Any:
+        return acs.create_study(study_name="s", **settings).record.pruner
+
+    assert pruner() == SuccessiveHalving(1, 3, min_correlation=0.7).describe()
+    for settings in (
+        {"pruner": None}, {"strategy": "bayesian"}, {"strategy": acs.Auto(shapes=1)},
+        {"directions": ["minimize", "minimize"]},
+    ):  # fmt: skip
+        assert pruner(**settings) is None
+    with pytest.raises(acs.StudyError, match='pruner must be .*, "auto" or None'):
+        pruner(pruner="median")
+
+
 # the same whoever shares the pass
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "genetic"])
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_decisions_do_not_depend_on_the_batch(strategy: str, seeds: int) -> None:
+@pytest.mark.parametrize(("seeds", "pruner"), [(1, HALVING), (2, HALVING), (1, WHERE_IT_TELLS)])
+def test_decisions_do_not_depend_on_the_batch(
+    strategy: str, seeds: int, pruner: SuccessiveHalving
+) -> None:
     task = _task(seeds=seeds)
     studies = []
     for executor in (acs.Local(batch=1), acs.Local(batch=5), acs.Local(batch=40), None):
-        studies.append(_study(strategy=strategy))
-        _run(studies[-1], task, 36, executor=executor)
+        studies.append(_study(strategy=strategy, pruner=pruner))
+        _run(studies[-1], task, 48 if pruner is WHERE_IT_TELLS else 36, executor=executor)
     expected = _rows(studies[0])
     for study in studies[1:]:
         assert _rows(study) == expected
@@ -195,11 +272,12 @@ def test_decisions_do_not_depend_on_the_batch(strategy: str, seeds: int) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pruner", [HALVING, WHERE_IT_TELLS])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_decisions_do_not_depend_on_child_processes(batch: int) -> None:
-    alone, apart = _study(), _study()
-    _run(alone, _task(), 24, executor=acs.Local(1))
-    _run(apart, _task(), 24, executor=acs.Processes(2, batch=batch))
+def test_decisions_do_not_depend_on_child_processes(batch: int, pruner: SuccessiveHalving) -> None:
+    alone, apart = _study(pruner=pruner), _study(pruner=pruner)
+    _run(alone, _task(), 32, executor=acs.Local(1))
+    _run(apart, _task(), 32, executor=acs.Processes(2, batch=batch))
     assert _states(alone)["PRUNED"] >= 3
     assert _rows(apart) == _rows(alone)
 
@@ -210,13 +288,16 @@ def test_child_processes_leave_objectives_that_ask_to_this_one() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pruner", [HALVING, WHERE_IT_TELLS])
 @pytest.mark.parametrize("batch", [1, 7])
-def test_what_was_interrupted_goes_on_as_if_it_had_not_been(batch: int, sqlite_url: str) -> None:
+def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
+    batch: int, pruner: SuccessiveHalving, sqlite_url: str
+) -> None:
     task, executor = _task(), acs.Local(batch=batch)
-    whole = _study()
+    whole = _study(pruner=pruner)
     _run(whole, task, 100, executor=executor)
     for _ in range(2):
-        part = _study(storage=sqlite_url, load_if_exists=True)
+        part = _study(storage=sqlite_url, load_if_exists=True, pruner=pruner)
         _run(part, task, 50, executor=executor)
     assert _rows(part) == _rows(whole)
     assert _states(whole)["PRUNED"] >= 40

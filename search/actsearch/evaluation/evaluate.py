@@ -18,7 +18,13 @@ from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import Request
 from actsearch.evaluation.run import Phase, Run, TrialPruned
 from actsearch.halving import EXEMPT, RungTracker
-from actsearch.records import LEARNED_NUMBERS, EvaluationRecord, Outcome, TrialState
+from actsearch.records import (
+    LEARNED_NUMBERS,
+    TRAININGS,
+    EvaluationRecord,
+    Outcome,
+    TrialState,
+)
 
 __all__ = [
     "ObjectiveCallable",
@@ -80,7 +86,9 @@ def with_pruning(outcome: Outcome, tracker: RungTracker | None) -> Outcome:
     if tracker is None:
         return outcome
     if outcome.state is TrialState.PRUNED and outcome.evaluations[0].reason == tracker.reason:
-        return dataclasses.replace(outcome, reason=tracker.reason)
+        share = {} if tracker.share is None else {TRAININGS: round(tracker.share, 3)}
+        attrs = {**outcome.user_attrs, **share}
+        return dataclasses.replace(outcome, reason=tracker.reason, user_attrs=attrs)
     if tracker.exempt_at is not None:
         attrs = {**outcome.user_attrs, EXEMPT: tracker.exempt_at}
         return dataclasses.replace(outcome, user_attrs=attrs)

@@ -176,7 +176,12 @@ class BatchPruner:
                 is_open = True
                 competing += 1
         own = self._entries[number]
-        if better >= self._competition.pruner.places(competing):
+        compared = self._competition.is_open(rung)
+        if compared is None:  # trials of the batch may end before it, and then it is
+            own.uncertain_since = rung + 1 if own.uncertain_since is None else own.uncertain_since
+        elif not compared:
+            return
+        elif better >= self._competition.pruner.places(competing):
             own.is_out = True
             if not self._competition.is_exempt(number):
                 self.pruned.add(number)

@@ -120,6 +120,11 @@ class Strategy(abc.ABC):
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
+    def prunes_by_default(self) -> bool:
+        """Whether a new study of it gets a pruner, where none is asked for or refused."""
+        return False
+
+    @property
     def learns_shapes(self) -> bool:
         """Whether it proposes passes of shape learning, which train copies of a Task's model."""
         return False

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from actsearch.checks import check_integer
 from actsearch.errors import StudyError
-from actsearch.halving import SuccessiveHalving
+from actsearch.halving import WHERE_IT_PAYS, SuccessiveHalving
 from actsearch.records import StudyRecord
 from actsearch.storage import Storage, quote_name, versions
 from actsearch.strategies import DEFAULT, Space, Strategy, make_strategy, refuse_unsupported
@@ -30,7 +30,7 @@ def create_study(
     direction: Literal["maximize", "minimize"] | None = None,
     directions: Sequence[str] | Mapping[str, str] | None = None,
     seed: int | None = None,
-    pruner: SuccessiveHalving | None = None,
+    pruner: SuccessiveHalving | Literal["auto"] | None = "auto",
     load_if_exists: bool = False,
     warm_start_from: Study | str | Sequence[Study | str] | None = None,
     warm_start_top_k: int | None = None,
@@ -47,7 +47,9 @@ def create_study(
         directions: likewise for several objectives, in the order of ``Task(objectives=...)``, or by name. A callable
             then returns a mapping: of its entries those of these names count, or the first so many.
         seed: seed of everything random in the study; 0 by default.
-        pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; none by default.
+        pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; None for none. By default, for the
+            strategy "auto" with one objective, those of a Task that are behind where early values tell the final ones:
+            ``acs.SuccessiveHalving(1, 3, min_correlation=0.7)``; for others none.
         load_if_exists: open a study of that name; what is given here must then agree with it. Of several calls at
             once one makes the study, and the others open it.
         warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one
@@ -73,14 +75,15 @@ def create_study(
     if seed is not None:
         seed = check_integer("seed", seed, StudyError, low=0, high=2**31 - 1)
     given, names = given_directions(direction, directions)
-    refuse_pruner(pruner, given)
-    chosen = _choose_strategy(strategy, space, given, pruner)
+    own = None if pruner == "auto" else pruner
+    refuse_pruner(own, given)
+    chosen = _choose_strategy(strategy, space, given, own)
     opened = Storage(_IN_MEMORY if storage is None else storage, create=True)
 
     def open_stored(stored: StudyRecord) -> Study:
         more = WarmStart.differences(warm_start_from, warm_start_top_k, stored)
         more += _objective_differences(stored, given, names)
-        _check_same(stored, strategy, space, direction, seed, pruner, more)
+        _check_same(stored, strategy, space, direction, seed, own, more)
         study = Study(opened, stored)
         if direction is not None:
             study.set_direction(direction)
@@ -92,7 +95,9 @@ def create_study(
     warm = None
     if warm_start_from is not None:
         warm = WarmStart(warm_start_from, warm_start_top_k, opened, settings, study_name)
-    record = _new_record(study_name, seed or 0, given, names, settings, chosen, warm, pruner)
+    if pruner == "auto" and chosen.prunes_by_default and len(given) < 2:
+        own = WHERE_IT_PAYS
+    record = _new_record(study_name, seed or 0, given, names, settings, chosen, warm, own)
     stored = opened.create_study(
         record, warm.trials if warm else (), load_if_exists=load_if_exists
     )
@@ -216,8 +221,10 @@ def _check_arguments(study_name: object, pruner: object, source: object, top_k: 
             f"study_name is a URL with a password, {shown}, and a name is shown to everybody; "
             "give the URL as storage=, and the study a name"
         )
-    if pruner is not None and not isinstance(pruner, SuccessiveHalving):
-        raise StudyError(f"pruner must be acs.SuccessiveHalving(...) or None, not {pruner!r}")
+    if pruner not in (None, "auto") and not isinstance(pruner, SuccessiveHalving):
+        raise StudyError(
+            f'pruner must be acs.SuccessiveHalving(...), "auto" or None, not {pruner!r}'
+        )
 
 
 def _storable(text: str) -> bool:

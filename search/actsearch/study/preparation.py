@@ -73,7 +73,7 @@ def task_differences(
 def read_competition(
     storage: Storage, study: StudyRecord, subject: Subject, exempt: Collection[int]
 ) -> Competition | None:
-    """What the stored trials of a study reached at the rungs of its pruner; None where there is no pruner.
+    """What the stored trials of a study reached at the rungs of its pruner; None where there is none, or it has no say.
 
     Args:
         storage: where they are.
@@ -85,11 +85,13 @@ def read_competition(
         return None
     pruner = SuccessiveHalving.from_json(study.pruner)
     assert study.direction is not None
+    if pruner.min_correlation is not None and subject.epochs is None:
+        return None  # where a function ends is not known
     competition = Competition(
         pruner, study.direction, study.seed, subject.epochs,
         interval=subject.evaluation_interval, unit=subject.unit,
     )  # fmt: skip
-    curves = storage.curves(study.id, competition.rungs())
+    curves = storage.curves(study.id, competition.steps())
     competition.read({number: curves[number] for number in curves if number not in exempt})
     return competition
 

@@ -120,6 +120,11 @@ class Auto(BySite):
         return known_functions(context.space) if self.prior else None
 
     @property
+    def prunes_by_default(self) -> bool:
+        """Where no shapes are learned: a pass is no training that could be compared."""
+        return not self.learns_shapes
+
+    @property
     def learns_shapes(self) -> bool:
         """Whether it was asked to."""
         return self.shapes > 0

@@ -183,7 +183,7 @@ class Finder:
             return False
         if self._decision.is_planned_for(self._budget):
             return True
-        trained = len(self._trained())
+        trained = math.floor(self._searched())
         try:
             plan = make_plan(self._left(), self._costs, trained=trained, rate=0)
         except TooLittle:
@@ -236,16 +236,18 @@ class Finder:
         stored = sum(item.trainings for item in self._study.verdicts)
         return Spent(
             rate_trainings(self._study.user_attrs),
-            sum(self._count(trial) for trial in self._trained()),
+            math.ceil(self._searched() * self._costs.seeds),
             stored + self._decision.given_up + begun,
             self._decision.weights,
             self._elapsed(),
         )
 
-    def _count(self, trial: TrialRecord) -> int:
-        """Trainings that a trial took."""
-        took = trial.user_attrs.get(TRAININGS)
-        return math.ceil(took) if isinstance(took, (int, float)) else self._costs.seeds
+    def _searched(self) -> float:
+        """Trials, by what they took: one that was given up early is a part of one, a pass of shape learning several."""
+        counts = (trial.user_attrs.get(TRAININGS) for trial in self._trained())
+        seeds = self._costs.seeds
+        took = sum(count if isinstance(count, (int, float)) else seeds for count in counts)
+        return round(took / seeds, 6)
 
     def _left(self) -> int:
         """Trainings, for search, verdict and weights."""
@@ -265,16 +267,15 @@ class Finder:
             target, top_k = self._decision.target, self._decision.top_k
         else:
             target, top_k = self._plan()
-        if target > len(self._trained()):
-            if self._budget.seconds is None:
-                self._optimize(target, None)
-            else:
-                top_k = self._search_in_time()
+        if self._budget.seconds is None:
+            self._search_for(target)
+        elif target > self._searched():
+            top_k = self._search_in_time()
         self._begin_verdict(top_k)
 
     def _plan(self) -> tuple[int, int]:
         """Trials in all, and finalists; the first plan is revised when it is known what the learning rate took."""
-        trained = len(self._trained())
+        trained = math.floor(self._searched())
         try:
             plan = make_plan(
                 self._left(), self._costs, trained=trained, rate=None if trained == 0 else 0
@@ -302,12 +303,24 @@ class Finder:
     def _revise(self, plan: Plan) -> Plan:
         """With what a training takes, and how many the learning rate took, known."""
         try:
-            return make_plan(self._left(), self._costs, trained=len(self._trained()), rate=0)
+            return make_plan(
+                self._left(), self._costs, trained=math.floor(self._searched()), rate=0
+            )
         except TooLittle as error:
             least = error.least
             return (
                 least if least.search <= self._left() // 2 else replace(least, trials=plan.trials)
             )
+
+    def _search_for(self, target: int) -> None:
+        """As many trials as are planned, or more for as many trainings where some are given up early."""
+        while (left := int(target - self._searched())) > 0:
+            trained = len(self._trained())
+            self._optimize(min(trained + left, max(MOST_TRIALS, target)), None)
+            if (
+                len(self._trained()) == trained
+            ):  # nothing more to propose, or as many as there may be
+                return
 
     def _search_in_time(self) -> int:
         """For its share of the time; how many finalists the rest pays for."""
