@@ -25,6 +25,7 @@ class Decision:
         planned_seconds: likewise, its seconds.
         trials: how many were trained when the verdict was begun; 0 before.
         top_k: its finalists.
+        is_tuned: whether it tries several learning rates: 1, or 0.
         asked: a digest of what it was asked; "" before it is begun.
         open: trainings that it took, while it is cut short.
         answer: which of the study's verdicts is the newest answer; -1 for none.
@@ -39,6 +40,7 @@ class Decision:
     planned_seconds: float = 0.0
     trials: int = 0
     top_k: int = 1
+    is_tuned: int = 1
     asked: str = ""
     open: int = 0
     answer: int = -1

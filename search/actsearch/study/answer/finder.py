@@ -37,6 +37,7 @@ from actsearch.task.rows import check_rows
 __all__ = ["Finder", "Options"]
 
 _NO_TIME = 1e-9
+_ONE_RATE = " All were trained at your model's learning rate alone: a larger budget tries others for each of them."
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Finder:
                 self._tell("Ctrl-C ended the training of the weights")
         self._keep()
         sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
+        if verdict is not None and self._costs.has_rate and not self._decision.is_tuned:
+            sentence += _ONE_RATE
         return FindResult(
             self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path,
             is_interrupted=ended_by.startswith(INTERRUPTED),
@@ -264,17 +267,17 @@ class Finder:
         """To the trials that are planned; a plan that was begun for the same budget is kept to."""
         if self._decision.is_planned_for(self._budget):
             self._tell(f"goes on after {self._spent()}")
-            target, top_k = self._decision.target, self._decision.top_k
+            target = self._decision.target
         else:
-            target, top_k = self._plan()
+            target = self._plan()
         if self._budget.seconds is None:
             self._search_for(target)
         elif target > self._searched():
-            top_k = self._search_in_time()
-        self._begin_verdict(top_k)
+            self._search_in_time()
+        self._begin_verdict()
 
-    def _plan(self) -> tuple[int, int]:
-        """Trials in all, and finalists; the first plan is revised when it is known what the learning rate took."""
+    def _plan(self) -> int:
+        """Trials in all; the first plan is revised when it is known what the learning rate took."""
         trained = math.floor(self._searched())
         try:
             plan = make_plan(
@@ -294,11 +297,11 @@ class Finder:
             self._optimize(1, self._budget.seconds)
             plan = self._revise(plan)
         self._decision = replace(
-            self._decision, target=plan.trials, top_k=plan.top_k,
+            self._decision, target=plan.trials, top_k=plan.top_k, is_tuned=int(plan.is_tuned),
             planned=self._budget.trainings or 0, planned_seconds=self._budget.seconds or 0.0,
         )  # fmt: skip
         self._keep()
-        return plan.trials, plan.top_k
+        return plan.trials
 
     def _revise(self, plan: Plan) -> Plan:
         """With what a training takes, and how many the learning rate took, known."""
@@ -322,14 +325,15 @@ class Finder:
             ):  # nothing more to propose, or as many as there may be
                 return
 
-    def _search_in_time(self) -> int:
-        """For its share of the time; how many finalists the rest pays for."""
+    def _search_in_time(self) -> None:
+        """For its share of the time; then it is known what the rest pays for."""
         assert self._budget.seconds is not None
         plan = self._revise(Plan(0, 0, 0, 0, 1))
         left = self._budget.seconds - self._elapsed()
         if left > 0 and plan.search:
             self._optimize(MOST_TRIALS, plan.search / plan.trainings * left)
-        return self._revise(plan).top_k
+        plan = self._revise(plan)
+        self._decision = replace(self._decision, top_k=plan.top_k, is_tuned=int(plan.is_tuned))
 
     def _optimize(self, trials: int, timeout: float | None) -> None:
         self._study.optimize(
@@ -337,12 +341,10 @@ class Finder:
             show_progress_bar=self._options.show_progress_bar,
         )  # fmt: skip
 
-    def _begin_verdict(self, top_k: int) -> None:
+    def _begin_verdict(self) -> None:
         """Keep what the verdict will be about: interrupted, it goes on over the same finalists."""
         trained = len(self._trained())
-        self._decision = replace(
-            self._decision, trials=trained, top_k=top_k, asked=self._asked(), open=0
-        )
+        self._decision = replace(self._decision, trials=trained, asked=self._asked(), open=0)
         self._keep()
 
     def _confirm(self) -> Verdict:
@@ -353,6 +355,7 @@ class Finder:
             covers=self._options.covers,
             splits=self._options.splits,
             groups=self._options.groups,
+            lrs=None if self._decision.is_tuned else (),
         )
         self._confirmation = Confirmation(
             self._study.storage, study, self._task, question, self._limits(), self._tell,
@@ -405,7 +408,10 @@ class Finder:
 
     def _tell_next(self) -> None:
         top_k, each = self._decision.top_k, self._each()
-        about = self._costs.verdict(top_k, len(self._trained())) - self._decision.open
+        costs = self._costs
+        if not self._decision.is_tuned:
+            costs = replace(costs, has_rate=False)
+        about = costs.verdict(top_k, len(self._trained())) - self._decision.open
         about = min(about, self._left() - 1)
         if about < 1:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actsearch.errors import StudyError
 from actsearch.report import LOOKS, MIN_SEEDS
@@ -82,6 +82,7 @@ class Plan:
         verdict: for the verdict.
         top_k: its finalists.
         longer: see :class:`Costs`.
+        is_tuned: whether the verdict tries several learning rates for each finalist and for the model unchanged.
     """
 
     rate: int
@@ -90,6 +91,7 @@ class Plan:
     verdict: int
     top_k: int
     longer: float = 1.0
+    is_tuned: bool = True
 
     @property
     def trainings(self) -> int:
@@ -102,7 +104,8 @@ class Plan:
         parts += [f"{self.search} to search ({self.trials} trials)"]
         verdict = round(self.verdict / self.longer)
         more = f" of {format_seconds(self.longer * seconds)}" if self.longer > 1 else ""
-        parts += [f"{verdict}{more} for the verdict, 1 for the weights"]
+        at = "" if self.is_tuned else " at one learning rate"
+        parts += [f"{verdict}{more} for the verdict{at}, 1 for the weights"]
         count = self.trainings - self.verdict + verdict
         in_all = format_seconds(self.trainings * seconds)
         return (
@@ -115,7 +118,8 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
     """Divide what is left.
 
     A verdict that comes to a word is first, then a few trials; then as many finalists as half of it pays for. The rest
-    is for the search.
+    is for the search. Where one that tunes the learning rate would take most of it, and yet hardly come to its end,
+    it compares at the rate of the model unchanged alone, in half of the trainings.
 
     Args:
         left: trainings.
@@ -128,6 +132,9 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
     """
     rate = costs.rate if rate is None else rate
     after = left - rate - 1
+    is_tuned = not costs.has_rate or costs.most_verdict(1) <= _SHARE * after
+    if not is_tuned:
+        costs = replace(costs, has_rate=False)
     top_k = next(
         (k for k in range(_MOST_FINALISTS, 1, -1) if costs.most_verdict(k) <= _SHARE * after), 1
     )
@@ -136,14 +143,15 @@ def make_plan(left: int, costs: Costs, *, trained: int = 0, rate: int | None = N
     if spare < 0:
         verdict = costs.least_verdict(trained + fewest)
         raise TooLittle(
-            left, Plan(rate, fewest * costs.seeds, trained + fewest, verdict, 1, costs.longer)
+            left,
+            Plan(rate, fewest * costs.seeds, trained + fewest, verdict, 1, costs.longer, is_tuned),
         )
     few = fewest + min(spare // (2 * costs.seeds), max(0, _FEW_TRIALS - trained - fewest))
     trials = max(few, (after - costs.most_verdict(top_k)) // costs.seeds)
     trials = min(trials, max(0, MOST_TRIALS - trained))
     search = trials * costs.seeds
     verdict = min(costs.verdict(top_k, trained + trials), after - search)
-    return Plan(rate, search, trained + trials, verdict, top_k, costs.longer)
+    return Plan(rate, search, trained + trials, verdict, top_k, costs.longer, is_tuned)
 
 
 class TooLittle(StudyError):
