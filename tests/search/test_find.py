@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import actsearch as acs
 from actsearch.cli import main
-from actsearch.study.answer.budget import Budget, format_seconds, parse_budget
+from actsearch.study.answer.budget import Budget, parse_budget
 from actsearch.study.answer.plan import Costs, Plan, TooLittle, make_plan
 from actsearch.study.attributes import set_attribute
+from actsearch.study.times import format_seconds
 
 ROWS = 96
 
@@ -369,7 +370,7 @@ def test_another_question_is_not_answered_beyond_the_budget(sqlite_url: str) -> 
 
 @pytest.mark.slow
 def test_trainings_of_a_verdict_that_is_given_up_are_counted(sqlite_url: str) -> None:
-    cut = answered(sqlite_url, budget=35)
+    cut = answered(sqlite_url, budget=40, min_effect=1e-4)
     assert cut.verdict is not None
     assert cut.verdict.cut
     other = answered(sqlite_url, budget=100, min_effect=0.05)

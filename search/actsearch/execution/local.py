@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
-from actsearch.checks import check_integer
+from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.execution.work import Finished, Job, Work
+from actsearch.training.pace import limited
 
 __all__ = ["Local", "check_batch"]
 
@@ -28,14 +30,31 @@ class Local:
             their values are those of one after the other, to the last digit, and it is faster. A number is taken as it
             is: some models' values then have other last digits in stacks of other sizes, the log says whose, and as
             proposals follow from values, another batch may come to other trials.
+        trial_timeout: seconds that one trial may take, or None. A training of a Task that takes longer ends after the
+            step in which it does, and its trial fails; in one pass, n trials may take n times as long. What a function
+            of your own does between its steps goes on: :class:`Processes` ends that as well.
 
     Example:
         >>> acs.Local(batch=1)  # study.optimize(task, executor=acs.Local(batch=1))
         Local(batch=1)
+        >>> acs.Local(trial_timeout=60)  # a minute for each trial
+        Local(batch=None, trial_timeout=60)
     """
 
-    def __init__(self, batch: int | None = None) -> None:
+    def __init__(self, batch: int | None = None, *, trial_timeout: float | None = None) -> None:
+        """Args:
+        batch: see above.
+        trial_timeout: likewise.
+
+        Raises:
+            StudyError: a setting has no meaning.
+        """
         self.batch = check_batch(batch)
+        if trial_timeout is not None:
+            check_number(
+                "trial_timeout (seconds)", trial_timeout, StudyError, above=0, finite=False
+            )
+        self.trial_timeout = trial_timeout
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """As given, or as found for the objective."""
@@ -43,9 +62,17 @@ class Local:
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
         """Train the jobs in one go."""
-        if jobs:
+        if not jobs:
+            return
+        limit = self.trial_timeout
+        reason = f"took longer than {limit} s a trial (trial_timeout)"
+        with limited(limit and limit * len(jobs), reason):
             outcomes = work.train(jobs, inexact=self.batch is not None)
-            yield Finished(list(zip(jobs, outcomes, strict=True)), outcomes.largest_stack)
+        ended = [
+            replace(outcome, evaluations=()) if reason in outcome.reason else outcome
+            for outcome in outcomes
+        ]  # as of a process that was ended: that says nothing of the activation
+        yield Finished(list(zip(jobs, ended, strict=True)), outcomes.largest_stack)
 
     def stop(self) -> None:
         """Nothing: what was handed over is trained in one go."""
@@ -54,4 +81,5 @@ class Local:
         """Nothing is held."""
 
     def __repr__(self) -> str:
-        return f"Local(batch={self.batch})"
+        limit = "" if self.trial_timeout is None else f", trial_timeout={self.trial_timeout}"
+        return f"Local(batch={self.batch}{limit})"

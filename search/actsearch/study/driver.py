@@ -21,7 +21,7 @@ from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
-from actsearch.study.forecast import log_forecast
+from actsearch.study.forecast import describe_gain, log_forecast
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
@@ -29,7 +29,7 @@ from actsearch.study.preparation import (
     resolve_direction,
     task_differences,
 )
-from actsearch.study.progress import Progress
+from actsearch.study.progress import Progress, announce
 from actsearch.study.proposing import Proposer, check_strategy
 from actsearch.study.rate import (
     RATE,
@@ -42,6 +42,7 @@ from actsearch.study.rate import (
 from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
+from actsearch.training.pace import following
 
 __all__ = ["Driver"]
 
@@ -74,6 +75,7 @@ class Driver:
         self._history = History(study.direction)
         self._trained = 0
         self._idle = 0
+        self._has_told_gain = False
         self._deadline: float | None = None  # of the monotonic clock
         self._each: float | None = None  # seconds of a trial
         self._groups = StudyGroups(SiteGroups.shared(), {})
@@ -224,7 +226,12 @@ class Driver:
             ready = [trial for trial in self._screen_enqueued(waiting) if trial.state.is_open]
             if ready:
                 allowed = self._in_time(ready[:left])
-                self._train(allowed[: self._batch(allowed)], listeners, progress)
+                together = self._batch(allowed)
+                if together > 1 and not self._has_told_gain and self._subject.stack_gain > 1:
+                    self._has_told_gain = True
+                    text = describe_gain(self._study, self._subject, self._each, left)
+                    announce(text, progress.is_shown)
+                self._train(allowed[:together], listeners, progress)
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be started, whatever is left."""
@@ -309,7 +316,10 @@ class Driver:
         started = self._storage.start_trials(self._study.id, list(open_trials), self._lease)
         jobs = [Job(trial.number, trial.candidate) for trial in trials]
         # closed also on an exception, whose traceback would keep it, and its processes, alive
-        with contextlib.closing(self._executor.run(jobs, self._work)) as answers:
+        with (
+            following(progress.follow),
+            contextlib.closing(self._executor.run(jobs, self._work)) as answers,
+        ):
             for part in answers:
                 outcomes = {
                     j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)

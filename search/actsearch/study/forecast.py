@@ -14,8 +14,9 @@ from actsearch.report.verdict.table import format_value
 from actsearch.study.contender import Contender
 from actsearch.study.finalists import POOL
 from actsearch.study.race import forecast_race
+from actsearch.study.times import format_seconds
 
-__all__ = ["WITHOUT_ROWS", "describe_power", "log_forecast"]
+__all__ = ["WITHOUT_ROWS", "describe_gain", "describe_power", "log_forecast"]
 
 _log = logging.getLogger("actsearch")
 
@@ -52,6 +53,24 @@ def log_forecast(study: StudyRecord, subject: Subject, seeds: int, count: int | 
         "a verdict over %d finalists in about %.0f s",
         study.name, seconds, 3600 / seconds, count, seconds * count, _TOP_K, each * verdict,
     )  # fmt: skip
+
+
+def describe_gain(
+    study: StudyRecord, subject: Subject, each: float | None, count: int | None
+) -> str:
+    """How long trials take that train together, as was measured; before, the forecast was of one at a time.
+
+    Args:
+        study: whose.
+        subject: what it optimises, with ``stack_gain``.
+        each: seconds of a trial alone, where that is known.
+        count: trials to come; None for any number.
+    """
+    gain = subject.stack_gain
+    text = f"study {study.name}: trials train together, each {gain:.1f} times as fast as alone"
+    if each is None or count is None:
+        return text
+    return f"{text}: {count} trials in about {format_seconds(each / gain * count)}"
 
 
 def describe_power(pool: Sequence[Contender], test: PairedTest, subject: Subject) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import weakref
 from types import TracebackType
 from typing import TextIO
@@ -16,6 +17,8 @@ from actsearch.records import TrialRecord
 __all__ = ["Progress", "announce"]
 
 _log = logging.getLogger("actsearch")
+
+_INTERVAL = 0.5  # seconds: of tiny tasks, tens of trials end in one
 
 _shown = weakref.WeakSet["Progress"]()
 
@@ -34,8 +37,10 @@ class Progress:
             disable=not shown,
             file=_stream(),
             dynamic_ncols=True,
-            mininterval=0.5,  # seconds: of tiny tasks, tens of trials end in one
+            mininterval=_INTERVAL,
         )
+        self._said = ""
+        self._last = time.monotonic()
         _shown.add(self)
 
     def __enter__(self) -> Progress:
@@ -54,10 +59,25 @@ class Progress:
         if best is not None and best.value is not None:
             label = best.candidate.label
             label = label if len(label) <= 28 else label[:27] + "…"  # the bar is one line
-            self._bar.set_postfix_str(f"best {best.value:.4f} {label}", refresh=False)
+            self._said = f"best {best.value:.4f} {label}"
+        self._bar.set_postfix_str(self._said, refresh=False)
         if self._bar.total is not None and self._bar.n >= self._bar.total:
             self._bar.total = self._bar.n + 1  # the number was a forecast
         self._bar.update()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody sees it."""
+        return not self._bar.disable
+
+    def follow(self, done: int, evaluations: int, together: int) -> None:
+        """So much is done of what trains now, which may be long: a training, or many in one pass."""
+        if time.monotonic() - self._last < _INTERVAL or self._bar.disable:
+            return
+        self._last = time.monotonic()
+        what = f"{together} in training" if together > 1 else "training"
+        said = [self._said] * bool(self._said) + [f"{what}: {done / evaluations:.0%}"]
+        self._bar.set_postfix_str(", ".join(said))
 
     def expect(self, more: int) -> None:
         """So many are still to come."""
@@ -70,6 +90,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say what is being done now."""
+        self._said = text
         self._bar.set_postfix_str(text, refresh=False)
 
     def abandon(self) -> None:

@@ -17,6 +17,7 @@ from actsearch.records import CandidateRecord, Outcome, Score
 from actsearch.study.progress import Progress
 from actsearch.study.rate_grid import RateGrid
 from actsearch.study.unfinished import Unfinished
+from actsearch.training.pace import following
 
 __all__ = ["Stopped", "Trainings", "VerdictTraining"]
 
@@ -151,7 +152,10 @@ class Trainings:
             jobs = [Job(place, rest[key].record, rest[key]) for place, key in enumerate(keys)]
             part = jobs[: self._executor.batch_for(jobs, work)]
             # closed also on an exception, whose traceback would keep it, and its processes, alive
-            with contextlib.closing(self._executor.run(part, work)) as answers:
+            with (
+                following(self._bar.follow),
+                contextlib.closing(self._executor.run(part, work)) as answers,
+            ):
                 for answer in answers:
                     self._largest_stack = min(self._largest_stack, answer.largest_stack)
                     ended = {keys[job.number]: outcome for job, outcome in answer.outcomes}

@@ -38,6 +38,7 @@ from actsearch.training.measures import (
     follows_metric,
     full_precision,
 )
+from actsearch.training.pace import check_time, tell
 from actsearch.training.passes import TrainingPasses
 from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import check_schedule, schedule_steps
@@ -115,6 +116,7 @@ def fit(
         try:
             for number in range(1, run.evaluations + 1):
                 done.append(run.train_to(number))
+                tell(number, run.evaluations)
                 value = done[-1].valid_metric
                 if report is not None and value is not None and report(done[-1].epoch, value):
                     break
@@ -256,6 +258,7 @@ class TrainingRun:
                 where = self._passes.place(evaluation, number)
                 raise NonFinite(f"training loss became {value} at {where}")
             self.take_step(loss, batch)
+            check_time()
             # what only training returns, as an auxiliary head, is for the loss alone
             is_measured = measures.accumulator is not None and isinstance(output, Tensor)
             detached = output.detach() if is_measured else None

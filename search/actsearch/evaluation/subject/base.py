@@ -98,6 +98,11 @@ class Subject(ABC):
         """How many candidates to train in one pass: 1, or as many as a stack takes where that is faster."""
         return 1
 
+    @property
+    def stack_gain(self) -> float:
+        """So many times faster a training is in one pass with others, as was measured; 0 where it was not."""
+        return 0.0
+
     def validation_score(self, epochs: Sequence[EpochRecord]) -> float | None:
         """The metric on validation data that counts for a training; None where it was not measured."""
         return epochs[-1].valid_metric if epochs else None

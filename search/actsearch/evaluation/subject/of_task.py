@@ -104,6 +104,11 @@ class TaskSubject(TaskAnalysis, Subject):
         """By structure of the models that were checked, why a stack may give other last bits; empty if it does not."""
         return self.findings.stack_differences
 
+    @property
+    def stack_gain(self) -> float:
+        """See :meth:`Subject.stack_gain`."""
+        return self.findings.stack_gain[1]
+
     # training
 
     def train(

@@ -10,8 +10,9 @@ from typing import Any
 
 from actsearch.checks import is_integer
 from actsearch.errors import StudyError
+from actsearch.study.times import format_seconds
 
-__all__ = ["Budget", "format_seconds", "parse_budget"]
+__all__ = ["Budget", "parse_budget"]
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "sec": 1.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
@@ -59,16 +60,3 @@ def parse_budget(budget: Any) -> Budget:
     raise StudyError(
         f"budget={budget!r}: give a number of trainings, as 60, or a time with its unit, as '3h', '45m' or '90s'"
     )
-
-
-def format_seconds(seconds: float) -> str:
-    """A time as people say it, two units at most, as "1 h 30 min"."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -15,7 +15,7 @@ from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, leaderboard, rate_trainings
 from actsearch.report.verdict.rows import Covers
 from actsearch.report.verdict.table import format_value
-from actsearch.study.answer.budget import Budget, format_seconds
+from actsearch.study.answer.budget import Budget
 from actsearch.study.answer.decision import FOUND, Decision
 from actsearch.study.answer.plan import MOST_TRIALS, Costs, Plan, TooLittle, make_plan
 from actsearch.study.answer.result import FindResult, Spent
@@ -29,6 +29,7 @@ from actsearch.study.question import Question
 from actsearch.study.rate import may_choose_rate
 from actsearch.study.splits import Splits
 from actsearch.study.study import Study
+from actsearch.study.times import format_seconds
 from actsearch.study.turn import only_one
 from actsearch.study.unfinished import digest
 from actsearch.task import Task

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from actsearch.errors import StudyError
 from actsearch.report import LOOKS, MIN_SEEDS
-from actsearch.study.answer.budget import Budget, format_seconds
+from actsearch.study.answer.budget import Budget
 from actsearch.study.finalists import POOL
 from actsearch.study.race import forecast_race
+from actsearch.study.times import format_seconds
 
 __all__ = ["Costs", "Plan", "make_plan"]
 

@@ -11,8 +11,9 @@ from torch import nn
 from actsearch.errors import StudyError
 from actsearch.export import to_python
 from actsearch.report import Recipe, Verdict
-from actsearch.study.answer.budget import Budget, format_seconds
+from actsearch.study.answer.budget import Budget
 from actsearch.study.study import Study
+from actsearch.study.times import format_seconds
 
 if TYPE_CHECKING:
     from actsearch.task import Task

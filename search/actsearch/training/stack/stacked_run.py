@@ -32,6 +32,7 @@ from actsearch.training.measures import (
     follows_metric,
     full_precision,
 )
+from actsearch.training.pace import OutOfTime, check_time
 from actsearch.training.passes import TrainingPasses
 from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import schedule_steps
@@ -198,6 +199,12 @@ class StackedRun:
             if not self.running:
                 break
             self.update(loss)
+            try:
+                check_time()
+            except OutOfTime as error:
+                for row in self.running:
+                    self.stopped[self.members[row]] = str(error)
+                break
             size = count_samples(batches[0])
             loss_sum += values * size
             samples += size

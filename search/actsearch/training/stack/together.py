@@ -16,6 +16,7 @@ from actsearch.task import Task
 from actsearch.training.attention import mappable_attention
 from actsearch.training.diagnose import combine_diagnostics
 from actsearch.training.loop import TrainingResult
+from actsearch.training.pace import tell
 from actsearch.training.stack.exit_rule import ExitRule
 from actsearch.training.stack.model import Member, computes_memberwise
 from actsearch.training.stack.stacked_run import StackedRun
@@ -124,6 +125,7 @@ class _TimedStack:
         self.count = len(members)
         self._added = [member.added for member in members]
         self._run = StackedRun(plan.task, members, plan.epochs, plan.batch)
+        self._evaluations = plan.epochs
         self._diagnoses = plan.diagnose and plan.task.diagnostics
         self._start = self._run.diagnose() if self._diagnoses else {}
         self._epoch = 0
@@ -135,6 +137,7 @@ class _TimedStack:
         while self._epoch < epoch and self._run.running:
             self._epoch += 1
             self._run.train_to(self._epoch)
+            tell(self._epoch, self._evaluations, self.count)
         self._seconds += time.perf_counter() - started
 
     def values(self) -> list[float | None]:
