@@ -151,11 +151,11 @@ def test_a_file_of_weights_that_was_changed_is_not_taken(
 
 
 def test_a_larger_budget_goes_on(sqlite_url: str) -> None:
-    short = acs.find(make_model, budget=58, storage=sqlite_url, **data())
-    assert short.spent.trainings <= 58
-    longer = acs.find(make_model, budget=160, storage=sqlite_url, **data())
+    short = acs.find(make_model, budget=40, storage=sqlite_url, **data())
+    assert short.spent.trainings <= 40
+    longer = acs.find(make_model, budget=64, storage=sqlite_url, **data())
     assert longer.verdict is not None
-    assert short.spent.trainings < longer.spent.trainings <= 160
+    assert short.spent.trainings < longer.spent.trainings <= 64
     if short.verdict is not None and short.verdict.cut:  # the same finalists, further
         assert {row.number for row in longer.verdict.rows} == {
             row.number for row in short.verdict.rows

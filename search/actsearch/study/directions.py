@@ -8,6 +8,7 @@ from typing import Any
 from actsearch.checks import check_one_of
 from actsearch.errors import StudyError
 from actsearch.evaluation import Objectives, Subject
+from actsearch.halving import WHERE_IT_PAYS
 from actsearch.records import StudyRecord
 from actsearch.strategies import make_strategy, refuse_unsupported
 from actsearch.task.objectives import MEASURED
@@ -96,7 +97,8 @@ def resolve_objectives(study: StudyRecord, subject: Subject) -> dict[str, Any]:
                 f"{', '.join(own)}"
             )
         directions = tuple(str(direction) for direction in own.values())
-    refuse_pruner(study.pruner, directions)
+    if study.pruner != WHERE_IT_PAYS.describe():  # which nobody asked for, and has no say then
+        refuse_pruner(study.pruner, directions)
     refuse_unsupported(make_strategy(study.strategy), directions=len(directions))
     changes: dict[str, Any] = {}
     if study.directions != directions:

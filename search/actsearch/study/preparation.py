@@ -81,7 +81,7 @@ def read_competition(
         subject: what it optimises.
         exempt: numbers of trials that do not compete, as that of the model unchanged.
     """
-    if study.pruner is None:
+    if study.pruner is None or study.directions:
         return None
     pruner = SuccessiveHalving.from_json(study.pruner)
     assert study.direction is not None

@@ -122,7 +122,10 @@ class FindResult:
         return f"FindResult({self.study!r}: {self.sentence})"
 
     def __str__(self) -> str:
-        lines = [self.sentence if self.verdict is None else str(self.verdict)]
+        said = self.sentence
+        if self.verdict is not None:
+            said = f"{self.verdict}{said.removeprefix(self.verdict.sentence)}"
+        lines = [said]
         lines.append(f"Spent of a budget of {self.budget}: {self.spent}.")
         if self.weights is not None:
             lines.append(f"Weights of the winner: {self.weights}")
