@@ -345,14 +345,14 @@ def answered(url: str, **more: Any) -> acs.FindResult:
 
 
 def test_trials_by_hand_and_a_smaller_budget_leave_the_answer_there(sqlite_url: str) -> None:
-    first = answered(sqlite_url, budget=150)
+    first = answered(sqlite_url, budget=70)
     assert first.verdict is not None
-    assert answered(sqlite_url, budget=70).verdict == first.verdict
-    again = answered(sqlite_url, budget=150)
+    assert answered(sqlite_url, budget=45).verdict == first.verdict
+    again = answered(sqlite_url, budget=70)
     assert again.verdict == first.verdict
     assert again.spent.trainings == first.spent.trainings
     first.study.optimize(first.task, n_trials=2, show_progress_bar=False)
-    after = answered(sqlite_url, budget=150)
+    after = answered(sqlite_url, budget=70)
     assert after.verdict == first.verdict
     assert len(after.study.verdicts) == 1
 
