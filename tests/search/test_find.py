@@ -344,6 +344,7 @@ def answered(url: str, **more: Any) -> acs.FindResult:
     return acs.find(make_model, **data(storage=url, study_name="s", **more))
 
 
+@pytest.mark.slow
 def test_trials_by_hand_and_a_smaller_budget_leave_the_answer_there(sqlite_url: str) -> None:
     first = answered(sqlite_url, budget=70)
     assert first.verdict is not None
