@@ -131,6 +131,7 @@ class Competition:
         budget: epochs, or evaluations, of a full training; None where the objective decides.
         interval: what is reported lies so far apart: 1 epoch, or so many steps.
         unit: "epoch" or "step", what is counted.
+        end: the last epoch or step; None where the objective decides.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Competition:
         *,
         interval: int = 1,
         unit: str = "",
+        end: int | None = None,
     ) -> None:
         """Args:
         pruner: the study's.
@@ -150,6 +152,7 @@ class Competition:
         budget: see above.
         interval: see above.
         unit: see above; by default "step" where the objective decides, else "epoch".
+        end: the last epoch or step, where that is not the last evaluation times the interval.
         """
         self.pruner = pruner
         self.budget = budget
@@ -157,6 +160,9 @@ class Competition:
         self.unit = unit or ("step" if budget is None else "epoch")
         self._sign = 1.0 if direction == "minimize" else -1.0
         self._seed = seed
+        self.end = end
+        if end is None and budget is not None:
+            self.end = budget * interval
         self._rungs: list[list[float]] = []  # ascending, smaller is better
         # of the first trials that ran to their end, the values at the rungs, then the final one
         self._ended: list[list[float]] = []
@@ -164,10 +170,10 @@ class Competition:
 
     def steps(self) -> list[int] | None:
         """The epochs or steps whose values decide: the rungs and the end; None where the objective decides."""
-        if self.budget is None:
+        if self.budget is None or self.end is None:
             return None
-        rungs = self.pruner.steps_before(self.budget)
-        return [step * self.interval for step in (*rungs, self.budget)]
+        rungs = [step * self.interval for step in self.pruner.steps_before(self.budget)]
+        return [*rungs, self.end]
 
     def is_open(self, rung: int) -> bool | None:
         """Whether trials are compared at a rung; None while too few have ended to know."""
@@ -178,11 +184,6 @@ class Competition:
         if rung not in self._is_open:
             self._is_open[rung] = _correlate(self._ended, rung) >= self.pruner.min_correlation
         return self._is_open[rung]
-
-    @property
-    def end(self) -> int | None:
-        """The last epoch or step; None where the objective decides."""
-        return None if self.budget is None else self.budget * self.interval
 
     def track(self, number: int) -> RungTracker:
         """A tracker of the next trial."""

@@ -235,6 +235,24 @@ def test_of_a_function_whose_end_is_not_known_nothing_is_pruned() -> None:
     assert _states(study)["PRUNED"] == 0
 
 
+@pytest.mark.parametrize(("steps", "eval_every"), [(25, 3), (25, 10), (27, 3)])
+def test_a_training_ends_where_its_steps_do(steps: int, eval_every: int) -> None:
+    pruner = SuccessiveHalving(1, 2, min_correlation=-1)
+    study = _study(pruner=pruner, direction="minimize")
+    _run(study, _task(epochs=1, steps=steps, eval_every=eval_every), 30)
+    pruned = [trial for trial in study.trials if trial.state is TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        step = int(trial.record.reason.split("step ")[1].split(":")[0])
+        assert trial.user_attrs["trainings"] == pytest.approx(step / steps, abs=1e-3)
+
+
+def test_over_several_objectives_of_a_task_it_has_no_say() -> None:
+    study = acs.create_study(study_name="s")
+    _run(study, _task(objectives=["loss", "parameters"]), 12)
+    assert _states(study)["PRUNED"] == 0
+
+
 def test_the_default_strategy_prunes_a_task_by_default_where_that_pays() -> None:
     def pruner(**settings: Any) -> Any:
         return acs.create_study(study_name="s", **settings).record.pruner

@@ -20,10 +20,9 @@ from sklearn.model_selection import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import actsearch as acs
-from actsearch.errors import ActsearchWarning
 from actsearch.report.verdict.paired import Paired, PairedTest
 from actsearch.study.answer.parts import make_parts
 from actsearch.study.splits import divide
@@ -269,8 +268,8 @@ class Unseeded:
         ({"splits": [([True] * 5, range(60, 100))]}, "a mask of 5 for 100 rows"),
         ({"splits": [(range(100), [])]}, "split 1 tests no row"),
         ({"splits": [(range(20, 100), range(20))]}, "the splits test 20 rows: a verdict on fewer than 30"),
-        ({"splits": KFold(101)}, "cannot divide 100 test rows: ValueError"),
-        ({"splits": GroupKFold(5)}, "cannot divide 100 test rows: ValueError: The 'groups' parameter"),
+        ({"splits": KFold(101)}, "cannot divide 100 rows: ValueError"),
+        ({"splits": GroupKFold(5)}, "cannot divide 100 rows: ValueError: The 'groups' parameter"),
         ({"splits": Unseeded()}, "gives other splits each time it is asked.*random_state"),
         ({"splits": RepeatedKFold(n_splits=5, n_repeats=2, random_state=0)}, "are 10, and .* at most 8.*seeds=10"),
         ({"splits": KFold(5, shuffle=True, random_state=0), "groups": GROUPS}, "split 1 divides .* GroupKFold"),
@@ -279,6 +278,9 @@ class Unseeded:
         ({"groups": np.arange(200) // 50}, "the test rows are of 2 groups: fewer than 5"),
         ({"groups": np.arange(200) % 50}, "50 groups have rows in test and in the data of the search, as 0"),
         ({"groups": np.zeros((100, 2))}, "groups must be a list of labels"),
+        ({"groups": [None, *range(99)]}, "groups has no label for 1 rows, as row 0"),
+        ({"groups": np.array([*range(98), np.nan, np.nan])}, "groups has no label for 2 rows, as row 98"),
+        ({"groups": [0] * 80 + [1 + row // 5 for row in range(20)]}, "5 groups, of sizes that say as much as 1.5"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> None:
@@ -287,6 +289,49 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> No
     with pytest.raises(acs.StudyError, match=said):
         confirm(study, task, **settings)
     assert study.verdicts == []
+
+
+def test_no_word_comes_before_every_split_was_tested() -> None:
+    task = make_task()
+    splits = KFold(10, shuffle=True, random_state=0)
+    verdict = searched(task).confirm(task, top_k=1, splits=splits, lrs=[], show_progress_bar=False)
+    assert verdict.splits == 10
+    assert verdict.seeds >= 10
+    cut = searched(task).confirm(
+        task, top_k=1, splits=splits, lrs=[], budget=18, show_progress_bar=False
+    )
+    assert cut.cut
+    assert cut.splits == cut.seeds < 10  # as many as were tested
+
+
+def test_means_of_lines_are_of_the_same_rows() -> None:
+    """Who left early has tested other rows than the baseline: beside it, it is shown by what the two differ."""
+    task = make_task()
+    study = searched(task)
+    verdict = study.confirm(
+        task, top_k=3, splits=KFold(8, shuffle=True, random_state=0), show_progress_bar=False
+    )
+    for row in verdict.rows:
+        assert row.mean - verdict.baseline.mean == pytest.approx(row.difference, abs=1e-9)
+
+
+def test_copies_are_left_out_together_in_whatever_they_are() -> None:
+    x, y = data()
+    rows = [row for row in range(100, 160) for _ in range(10)]
+    widths = []
+    for wrap in (
+        lambda x, y: (x, y), TensorDataset, lambda x, y: list(zip(x, y, strict=True)),
+        lambda x, y: Subset(TensorDataset(x, y), range(len(x))),
+    ):  # fmt: skip
+        task = make_task(
+            train=wrap(x[:60], y[:60]),
+            valid=wrap(x[60:100], y[60:100]),
+            test=wrap(x[rows], y[rows]),
+        )
+        verdict = confirm(searched(task), task)
+        assert verdict.covers == "seeds+rows"
+        widths += [verdict.rows[0].high - verdict.rows[0].low]
+    assert widths == pytest.approx([widths[0]] * 4, rel=0.02)
 
 
 def test_rows_of_a_loader_cannot_be_divided() -> None:
@@ -307,11 +352,10 @@ def test_copies_of_a_row_that_are_trained_on_where_they_are_tested_are_said() ->
     x, y = data()
     rows = [*range(100, 200), *range(100, 105)]
     task = make_task(test=(x[rows], y[rows]))
-    with pytest.warns(ActsearchWarning, match="test and train share 5 of 35 rows"):
-        verdict = confirm(searched(task), task, splits=KFold(3))
+    verdict = confirm(searched(task), task, splits=KFold(3))
     assert "10 of 105 test rows also stand in train" in verdict.sentence
     whole = make_task(test=(x[100:150].repeat(2, 1), y[100:150].repeat(2, 1)))
-    with pytest.raises(acs.TaskError, match="test and train share 50 of 50 rows"):
+    with pytest.raises(acs.StudyError, match="every test row has a copy among those"):
         confirm(searched(whole), whole, splits=KFold(2))
 
 
@@ -352,12 +396,64 @@ class TestOneDataSet:
             ([(range(5), range(5, 40))], None, "a list of splits names rows of the test data"),
             (5, np.arange(7), "groups must be 200 labels"),
             (TimeSeriesSplit(3), np.arange(200) // 5, "leave groups out of account"),
-            (GroupKFold(2), np.arange(200) // 100, "2 groups are too few to be divided in three"),
+            (
+                GroupKFold(2),
+                np.arange(200) // 100,
+                "2 groups, the largest with 100 of 200 rows",
+            ),
         ],
     )
     def test_what_cannot_be_divided_is_refused(self, splits: Any, groups: Any, said: str) -> None:
         with pytest.raises(acs.StudyError, match=said):
             make_parts(data(), splits, groups)
+
+    @pytest.mark.parametrize("kind", ["labels", "one hot"])
+    def test_rows_of_a_data_set_are_stratified_by_their_classes(self, kind: str) -> None:
+        x, _ = data()
+        classes = (x[:, 0] > 0.5).long()
+        items = [
+            (row, int(label) if kind == "labels" else F.one_hot(label, 2).float())
+            for row, label in zip(x, classes, strict=True)
+        ]
+        parts = make_parts(items, StratifiedKFold(4), None)
+        assert len(parts.test) == 100
+        with pytest.raises(acs.StudyError, match="the targets of the rows are no single numbers"):
+            make_parts((x, x), StratifiedKFold(4), None)
+
+    def test_copies_stay_together(self) -> None:
+        x, y = data(100)
+        parts = make_parts((x.repeat(2, 1), y.repeat(2, 1)), 5, None)
+        found = [{tuple(row) for row in part[0].tolist()} for part in (parts.train, parts.test)]
+        assert not found[0] & found[1]
+
+    @pytest.mark.parametrize(
+        ("splits", "said"),
+        [
+            (
+                RepeatedKFold(n_splits=5, n_repeats=4, random_state=0),
+                "are 20, and .* give fewer splits",
+            ),
+            (zip([range(50)], [range(40, 100)], strict=True), "trains and tests on the same rows"),
+        ],
+    )
+    def test_what_no_verdict_can_come_of_is_refused_before_the_search(
+        self, splits: Any, said: str, tmp_path: Path
+    ) -> None:
+        url = f"sqlite:///{tmp_path / 'f.db'}"
+        with pytest.raises(acs.StudyError, match=said):
+            acs.find(make_task(), splits=splits, budget=60, storage=url, show_progress_bar=False)
+        assert not (tmp_path / "f.db").exists()
+
+    def test_an_iterator_of_splits_is_read_once(self) -> None:
+        found = acs.find(
+            make_task(),
+            splits=KFold(4).split(range(ROWS)),
+            budget=45,
+            storage=None,
+            show_progress_bar=False,
+        )
+        assert found.verdict is not None
+        assert found.verdict.splits == 4
 
     def test_find_without_test_data_asks_for_them_or_for_splits(self) -> None:
         x, y = data()

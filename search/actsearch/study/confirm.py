@@ -82,7 +82,6 @@ class Confirmation:
         self._subject.check_test()
         self._storage = storage
         self._study = study
-        self._looks = question.looks
         own = question.baseline
         self._baseline = Candidate.baseline() if own is None else Candidate.of(own)
         self._direction = cast(
@@ -97,6 +96,7 @@ class Confirmation:
             )
         self._grid = RateGrid(rate, self._sign, question.lrs)
         self._rows = TestedRows(self._subject, question)
+        self._looks = self._rows.looks
 
     @property
     def trainings(self) -> int:
@@ -256,6 +256,7 @@ class Confirmation:
             earlier_comparisons=earlier,
             min_effect=self._question.min_effect,
             validation_only=any(runner.is_blind for runner in runners),
+            splits=min(self._rows.count, len(runners[0].runs)),
         )
         given = self._subject.keeps_given_weights
         return dataclasses.replace(
@@ -263,7 +264,6 @@ class Confirmation:
             kept_weights=share and KeptWeights(*share, given=given),
             trainings=self._trainings.count,
             settings=self._subject.settings(),
-            splits=self._rows.count,
         )
 
     def _seeds(self) -> list[int]:

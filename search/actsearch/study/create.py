@@ -49,7 +49,7 @@ def create_study(
         seed: seed of everything random in the study; 0 by default.
         pruner: which trials are given up early, as ``acs.SuccessiveHalving()``; None for none. By default, for the
             strategy "auto" with one objective, those of a Task that are behind where early values tell the final ones:
-            ``acs.SuccessiveHalving(1, 3, min_correlation=0.7)``; for others none.
+            ``acs.SuccessiveHalving(1, 3, min_correlation=0.7)``; for others none. A stored study keeps its own.
         load_if_exists: open a study of that name; what is given here must then agree with it. Of several calls at
             once one makes the study, and the others open it.
         warm_start_from: begin with the best candidates of another study: one from ``load_study``, or the name of one

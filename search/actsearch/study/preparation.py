@@ -89,7 +89,7 @@ def read_competition(
         return None  # where a function ends is not known
     competition = Competition(
         pruner, study.direction, study.seed, subject.epochs,
-        interval=subject.evaluation_interval, unit=subject.unit,
+        interval=subject.evaluation_interval, unit=subject.unit, end=subject.end,
     )  # fmt: skip
     curves = storage.curves(study.id, competition.steps())
     competition.read({number: curves[number] for number in curves if number not in exempt})

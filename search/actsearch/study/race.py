@@ -176,7 +176,7 @@ class Race:
     def _rounds(self) -> list[int]:
         last = self._test.looks[-1]
         early: tuple[int, ...] = _FIRST if len(self._grid.first) > 1 else ()
-        if self._may_train is not None:
+        if self._may_train is not None and len(self._test.looks) == 1:
             early = LOOKS  # little is lost where the limit ends it
         return sorted({*self._test.looks, *(count for count in early if count < last)})
 

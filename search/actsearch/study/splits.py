@@ -16,7 +16,7 @@ from actsearch.errors import StudyError
 from actsearch.task import Task
 from actsearch.task.rows import check_rows, targets_of
 
-__all__ = ["Splits", "divide", "is_by_time", "list_splits"]
+__all__ = ["Splits", "divide", "is_by_time", "list_labels", "list_splits"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -31,10 +31,12 @@ class Splits:
 
     Attributes:
         parts: of each split, the test rows that are trained on besides the training data, and those that are tested.
+        rows: test rows in all.
         groups: the group of each test row, from 0 on; None where each row stands for itself.
     """
 
     parts: tuple[tuple[Rows, Rows], ...]
+    rows: int
     groups: Rows | None = None
 
     @property
@@ -70,32 +72,32 @@ def divide(task: Task, splits: Any, groups: Any) -> Splits:
         TaskError: rows of the data cannot be taken one by one.
     """
     rows = check_rows(task.test, "test")
-    labels = None if groups is None else _read_groups(task, groups, rows)
+    names, labels = (None, None) if groups is None else _read_groups(task, groups, rows)
     if splits is None:
         parts = [(np.arange(0), np.arange(rows))]
     else:
         check_rows(task.train, "train")
-        parts = list_splits(splits, rows, targets_of(task.test), labels)
+        parts = list_splits(splits, rows, task.test, labels)
     tested = len(np.unique(np.concatenate([test for _, test in parts])))
     if tested < _FEWEST_ROWS:
         raise StudyError(
             f"the splits test {tested} rows: a verdict on fewer than {_FEWEST_ROWS} says nothing of others like them"
         )
-    if labels is not None:
+    if labels is not None and names is not None:
         for number, (train, test) in enumerate(parts, 1):
-            _check_groups(np.asarray(groups)[-rows:], train, test, number)
-    return Splits(tuple(parts), labels)
+            _check_groups(names, labels, train, test, number)
+    return Splits(tuple(parts), rows, labels)
 
 
 def list_splits(
-    splits: Any, rows: int, targets: Sequence[Any] | None, groups: Rows | None
+    splits: Any, rows: int, source: Any, groups: Rows | None
 ) -> list[tuple[Rows, Rows]]:
     """The splits of so many rows, as positions.
 
     Args:
         splits: see :func:`divide`.
         rows: how many.
-        targets: of each, for splitters that look at them.
+        source: the data set, for splitters that look at targets.
         groups: of each, likewise.
 
     Raises:
@@ -104,6 +106,7 @@ def list_splits(
     if is_integer(splits):
         splits = _k_fold(splits, rows, grouped=groups is not None)
     if callable(getattr(splits, "split", None)) and not isinstance(splits, str):
+        targets = targets_of(source)
         found, again = (_ask(splits, rows, targets, groups) for _ in range(2))
         if [[list(part) for part in pair] for pair in found] != [
             [list(part) for part in pair] for pair in again
@@ -157,8 +160,9 @@ def _ask(
             )  # of a splitter that leaves groups out of account; that is checked here
             return [(train, test) for train, test in splits.split(inputs, targets, groups)]
     except Exception as error:  # the user's object: anything
+        hint = "" if targets is not None else "; the targets of the rows are no single numbers"
         raise StudyError(
-            f"splits={_show(splits)} cannot divide {rows} test rows: {type(error).__name__}: {error}"
+            f"splits={_show(splits)} cannot divide {rows} rows: {type(error).__name__}: {error}{hint}"
         ) from None
 
 
@@ -198,40 +202,73 @@ def _read_rows(part: Any, rows: int) -> Rows:
     return found
 
 
-def _read_groups(task: Task, groups: Any, rows: int) -> Rows:
-    """A number for each test row's group."""
-    labels = np.asarray(groups)
-    if labels.ndim != 1:
+def _read_groups(task: Task, groups: Any, rows: int) -> tuple[list[Any], Rows]:
+    """The groups' names, and a number for each test row's."""
+    labels = list_labels(groups)
+    names = list(dict.fromkeys(labels))
+    number_of = {name: number for number, name in enumerate(names)}
+    numbers = np.array([number_of[label] for label in labels], dtype=np.int64)
+    if len(numbers) != rows:
+        sizes = [check_rows(task.train, "train"), check_rows(task.valid, "valid"), rows]
+        if len(numbers) != sum(sizes):
+            raise StudyError(
+                f"groups has {len(numbers)} labels: give one for each of the {rows} test rows, or for all {sum(sizes)} "
+                "rows of train, valid and test"
+            )
+        seen, numbers = numbers[:-rows], numbers[-rows:]
+        if len(both := np.intersect1d(seen, numbers)):
+            raise StudyError(
+                f"{len(both)} groups have rows in test and in the data of the search, as {names[both[0]]!s}: what is "
+                "tested there has been seen; divide the data by groups"
+            )
+    sizes_of = np.unique(numbers, return_counts=True)[1]
+    # by how much few large ones say, of many small ones beside them (Kish 1965)
+    effective = float(sizes_of.sum() ** 2 / (sizes_of**2).sum())
+    if effective < _FEWEST_GROUPS:
+        as_many = (
+            ""
+            if effective > len(sizes_of) - 0.05
+            else f", of sizes that say as much as {effective:.1f}"
+        )
+        raise StudyError(
+            f"the test rows are of {len(sizes_of)} groups{as_many}: fewer than {_FEWEST_GROUPS} say nothing of others "
+            "like them"
+        )
+    names_here, numbers = np.unique(numbers, return_inverse=True)
+    return [names[number] for number in names_here], numbers.astype(np.int64)
+
+
+def list_labels(groups: Any) -> list[Any]:
+    """Labels as a user gave them.
+
+    Raises:
+        StudyError: they are no list, or some are missing.
+    """
+    try:
+        labels = np.asarray(groups)
+        listed = labels.tolist() if labels.ndim == 1 else None
+    except (TypeError, ValueError):
+        listed = None
+    if listed is None:
         raise StudyError(
             f"groups must be a list of labels, one for each test row, not {_show(groups)}"
         )
-    if len(labels) != rows:
-        sizes = [check_rows(task.train, "train"), check_rows(task.valid, "valid"), rows]
-        if len(labels) != sum(sizes):
-            raise StudyError(
-                f"groups has {len(labels)} labels: give one for each of the {rows} test rows, or for all {sum(sizes)} "
-                "rows of train, valid and test"
-            )
-        seen, test = labels[: -rows or None], labels[-rows:]
-        if len(both := np.intersect1d(seen, test)):
-            raise StudyError(
-                f"{len(both)} groups have rows in test and in the data of the search, as {both[0]!s}: what is tested "
-                "there has been seen; divide the data by groups"
-            )
-        labels = test
-    _, numbers = np.unique(labels, return_inverse=True)
-    if (count := int(numbers.max()) + 1) < _FEWEST_GROUPS:
+    missing = [row for row, label in enumerate(listed) if label is None or label != label]
+    if missing:
         raise StudyError(
-            f"the test rows are of {count} groups: fewer than {_FEWEST_GROUPS} say nothing of others like them"
+            f"groups has no label for {len(missing)} rows, as row {missing[0]}: give each one, of its own where its "
+            "group is not known"
         )
-    return numbers.astype(np.int64)
+    return list(listed)
 
 
-def _check_groups(labels: npt.NDArray[Any], train: Rows, test: Rows, number: int) -> None:
+def _check_groups(
+    names: Sequence[Any], labels: Rows, train: Rows, test: Rows, number: int
+) -> None:
     if len(both := np.intersect1d(labels[train], labels[test])):
         raise StudyError(
-            f"split {number} divides {len(both)} groups, as {both[0]!s}: rows of one group are trained on and tested; "
-            "give a splitter that keeps them together, as GroupKFold(5)"
+            f"split {number} divides {len(both)} groups, as {names[both[0]]!s}: rows of one group are trained on and "
+            "tested; give a splitter that keeps them together, as GroupKFold(5)"
         )
     if len(np.unique(labels[test])) < 2:
         raise StudyError(

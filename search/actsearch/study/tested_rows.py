@@ -5,20 +5,29 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
+
+import numpy as np
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.report import SharedRows
+from actsearch.report import MIN_SEEDS, SharedRows
 from actsearch.study.question import Question
 from actsearch.study.splits import Splits, divide
 from actsearch.task import Task
+from actsearch.training.row_groups import number_distinct
 
 __all__ = ["TestedRows"]
 
 
 class TestedRows:
-    """Test rows as a question divides them."""
+    """Test rows as a question divides them.
+
+    Attributes:
+        splits: into which; None where nothing is divided.
+        looks: numbers of seeds at which results are looked at.
+    """
 
     def __init__(self, subject: Subject, question: Question) -> None:
         """Args:
@@ -30,7 +39,11 @@ class TestedRows:
             TaskError: a function of the user's own keeps its data to itself.
         """
         self._subject = subject
-        self._splits = self._divide(question)
+        self.splits = self._divide(question)
+        self.looks = question.looks
+        if len(self.looks) > 1:
+            # no word before every split was tested once
+            self.looks = tuple(n for n in self.looks if n < MIN_SEEDS or n >= self.count)
 
     def _divide(self, question: Question) -> Splits | None:
         if question.splits is None and question.groups is None:
@@ -41,28 +54,28 @@ class TestedRows:
         if count > most:
             raise StudyError(
                 f"splits= are {count}, and there are at most {most} paired seeds, each of which trains on one of them: "
-                f"give seeds={count} or more, or fewer splits"
+                f"give fewer splits, or confirm with seeds={count} or more"
             )
         return splits
 
     @property
     def key(self) -> list[str]:
         """Of what a verdict depends on; empty where nothing is divided."""
-        return [] if self._splits is None else [self._splits.key()]
+        return [] if self.splits is None else [self.splits.key()]
 
     @property
     def count(self) -> int:
         """Of splits; 0 where nothing is divided."""
-        return 0 if self._splits is None else len(self._splits.parts)
+        return 0 if self.splits is None else len(self.splits.parts)
 
     @functools.cached_property
     def _subjects(self) -> Sequence[Subject]:
         """One for each split."""
-        if self._splits is None:
+        if self.splits is None:
             return []
-        labels = self._splits.groups
+        labels = self.splits.groups
         return self._subject.divide(
-            [(trained.tolist(), tested.tolist()) for trained, tested in self._splits.parts],
+            [(trained.tolist(), tested.tolist()) for trained, tested in self.splits.parts],
             None if labels is None else labels.tolist(),
         )
 
@@ -71,19 +84,33 @@ class TestedRows:
         return dict(zip(seeds, itertools.cycle(self._subjects), strict=False))
 
     def shared(self) -> tuple[SharedRows, ...]:
-        """Test rows that stand in data of the search, or are trained on where they are tested; over all splits.
+        """Test rows that stand in data of the search, or are trained on, as copies, where they are tested.
 
         Raises:
             TaskError: nothing sound can come from the data.
+            StudyError: every row that is tested is trained on.
         """
-        found: dict[str, SharedRows] = {}
-        for subject in self._subjects or [self._subject]:
-            for item in subject.rows_in_test():
-                other = found.get(item.other, SharedRows(item.other, 0, 0))
-                found[item.other] = SharedRows(
-                    item.other,
-                    other.shared + item.shared,
-                    item.rows if self._splits is None else self._splits.tested,
-                    other.relabelled + item.relabelled,
-                )
+        found = {
+            item.other: SharedRows(item.other, item.shared, item.rows, item.relabelled)
+            for item in self._subject.rows_in_test()
+        }
+        if self.splits is None or not (copied := self._count_copies(self.splits)):
+            return tuple(found.values())
+        rows = self.splits.rows
+        if copied == rows:
+            raise StudyError(
+                "every test row has a copy among those that are trained on where it is tested: keep copies together by "
+                "groups=, with a splitter as GroupKFold(5)"
+            )
+        other = found.get("train", SharedRows("train", 0, rows))
+        found["train"] = replace(other, shared=min(other.shared + copied, rows))
         return tuple(found.values())
+
+    def _count_copies(self, splits: Splits) -> int:
+        """Test rows that are trained on, as copies, in a split in which they are tested."""
+        numbers = number_distinct(cast(Task, self._subject.objective).test, splits.rows)
+        if numbers is None:
+            return 0
+        own = numbers.numpy()
+        copied = [tested[np.isin(own[tested], own[trained])] for trained, tested in splits.parts]
+        return len(np.unique(np.concatenate(copied)))

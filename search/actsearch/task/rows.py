@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from actsearch.errors import TaskError
-from actsearch.task.data import inputs_and_targets
 from actsearch.task.structured import SeveralInputs, StructuredData
 
 __all__ = ["check_rows", "join_rows", "take_rows", "targets_of"]
@@ -48,8 +47,8 @@ def take_rows(source: Any, rows: Sequence[int]) -> Any:
     if isinstance(source, StructuredData):
         tensors = [tensor[_index(rows, tensor)] for tensor in source.tensors]
         return StructuredData(source.restore(tensors), tensors)
-    if isinstance(source, list):
-        return [source[row] for row in rows]
+    if type(source) is TensorDataset:
+        return TensorDataset(*(tensor[_index(rows, tensor)] for tensor in source.tensors))
     return Subset(source, [int(row) for row in rows])
 
 
@@ -64,8 +63,6 @@ def join_rows(first: Any, second: Any) -> Any:
     if isinstance(first, StructuredData) and isinstance(second, StructuredData):
         tensors = _join(first.tensors, second.tensors)
         return StructuredData(first.restore(tensors), tensors)
-    if isinstance(first, list) and isinstance(second, list):
-        return first + second
     sets: list[Dataset[Any]] = [
         TensorDataset(*source) if isinstance(source, tuple) else source
         for source in (first, second)
@@ -74,20 +71,32 @@ def join_rows(first: Any, second: Any) -> Any:
 
 
 def targets_of(source: Any) -> list[Any] | None:
-    """The target of each row, by which rows may be stratified; None where a row has several numbers."""
+    """The target of each row, by which rows may be stratified; None where a row has several numbers.
+
+    Of rows that have one number for each class, 1 for their own and 0 for the others, it is the class.
+    """
     targets = source[-1] if isinstance(source, tuple) else _read_targets(source)
-    if targets is None or targets.numel() != len(targets):
+    if targets is None:
+        return None
+    if targets.dim() == 2 and targets.shape[1] > 1 and _is_one_hot(targets):
+        targets = targets.argmax(1)
+    if targets.numel() != len(targets):
         return None
     return list(targets.detach().cpu().reshape(-1).tolist())
 
 
+def _is_one_hot(targets: Tensor) -> bool:
+    return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all())
+
+
 def _read_targets(source: Any) -> Tensor | None:
+    outside = torch.get_rng_state()  # of transforms that draw
     try:
-        return torch.stack(
-            [torch.as_tensor(inputs_and_targets(source[row])[1]) for row in range(len(source))]
-        )
+        return torch.stack([torch.as_tensor(source[row][-1]) for row in range(len(source))])
     except Exception:  # the user's data set: anything
         return None
+    finally:
+        torch.set_rng_state(outside)
 
 
 def _index(rows: Sequence[int], tensor: Tensor) -> Tensor:

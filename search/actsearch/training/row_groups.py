@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, Subset
 
 from actsearch.records import ROW_GROUPS
 from actsearch.seeds import derive
@@ -34,6 +34,7 @@ __all__ = [
     "assign_rows",
     "count_ordered_rows",
     "given_groups",
+    "number_distinct",
     "row_groups_of",
     "set_groups",
 ]
@@ -101,7 +102,7 @@ def assign_rows(task: Task, labels: Sequence[int] | None = None) -> Assigned | N
         fewest = 2
     else:
         # copies of a row are left out together: they say no more of other rows than one does
-        which, fewest = _number_distinct(task.test, rows), _FEWEST_ROWS
+        which, fewest = number_distinct(task.test, rows), _FEWEST_ROWS
     distinct = rows if which is None else int(which.max()) + 1
     if distinct < fewest:
         return None
@@ -109,14 +110,16 @@ def assign_rows(task: Task, labels: Sequence[int] | None = None) -> Assigned | N
     return Assigned(groups, int(groups.max()) + 1)
 
 
-def _number_distinct(source: Any, rows: int) -> Tensor | None:
+def number_distinct(source: Any, rows: int) -> Tensor | None:
     """The number of each row's input among the different ones; None where equal ones need not be copies.
 
     Of measurements they are; categories, counts and tokens come out equal by chance as well.
+
+    Args:
+        source: one of a task's data sets, with so many rows.
+        rows: how many.
     """
-    if isinstance(source, DataLoader):
-        source = source.dataset
-    inputs = source[0] if isinstance(source, tuple) else getattr(source, "tensors", (None,))[0]
+    inputs = _find_inputs(source)
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.is_sparse:
         return None
     flat = inputs[:rows].detach().cpu().reshape(rows, -1).contiguous()
@@ -125,6 +128,22 @@ def _number_distinct(source: Any, rows: int) -> Tensor | None:
     raw = flat.view(torch.uint8).numpy()
     _, which = np.unique(raw.view(f"V{raw.shape[1]}").reshape(-1), return_inverse=True)
     return torch.from_numpy(which)
+
+
+def _find_inputs(source: Any) -> Any:
+    """The inputs of a data set as one tensor, where it has them so; else None."""
+    if isinstance(source, DataLoader):
+        source = source.dataset
+    if isinstance(source, tuple):
+        return source[0]
+    if isinstance(source, Subset):
+        inner = _find_inputs(source.dataset)
+        return inner[torch.as_tensor(source.indices)] if isinstance(inner, Tensor) else None
+    if isinstance(source, list):
+        first = [item[0] for item in source if isinstance(item, tuple) and item]
+        alike = len(first) == len(source) and all(isinstance(item, Tensor) for item in first)
+        return torch.stack(first) if alike and len({item.shape for item in first}) == 1 else None
+    return getattr(source, "tensors", (None,))[0]
 
 
 def count_ordered_rows(source: Any) -> int | None:

@@ -41,6 +41,7 @@ class Subject(ABC):
         epochs: of one training, or evaluations where its budget is in steps; None where the objective decides.
         evaluation_interval: epochs or steps from one evaluation to the next.
         unit: "epoch" or "step", what the numbers of a curve's records count.
+        end: the last of these numbers; None where the objective decides.
         learning_rate: as given; None where a verdict cannot tune it.
         tune_lr: whether other rates are tried before a search, and "auto" where one has to be clearly better.
         device_type: kind of device that trains; empty where the objective decides.
@@ -55,6 +56,7 @@ class Subject(ABC):
     epochs: int | None = None
     evaluation_interval: int = 1
     unit: str = "step"
+    end: int | None = None
     learning_rate: float | None = None
     tune_lr: Literal["auto"] | bool = False
     device_type: str = ""

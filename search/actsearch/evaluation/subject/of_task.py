@@ -67,6 +67,7 @@ class TaskSubject(TaskAnalysis, Subject):
         self.epochs = task.evaluations
         self.evaluation_interval = task.evaluation_interval
         self.unit = task.unit
+        self.end = task.position(task.evaluations)
         self.tune_lr = task.tune_lr
         self.device_type = self.device.type
         if self.findings.may_stack_later:

@@ -70,6 +70,7 @@ def compute_verdict(
     earlier_comparisons: int = 0,
     min_effect: float | None = None,
     validation_only: bool = False,
+    splits: int = 0,
 ) -> Verdict:
     """Compare finalists with a baseline on paired scores.
 
@@ -91,6 +92,7 @@ def compute_verdict(
         earlier_comparisons: comparisons made on this test data before.
         min_effect: smallest difference that matters; intervals within it read "equivalent".
         validation_only: see :class:`Verdict`.
+        splits: likewise; means of fewer seeds than the baseline's are then of other rows, and are shown by difference.
 
     Raises:
         StudyError: without finalists, or with numbers of seeds that were not looked at.
@@ -104,13 +106,15 @@ def compute_verdict(
     groups = _count_groups(baseline, finalists)
     pairs = [pair(item.scores, baseline.scores, worst, groups) for item in finalists]
     rows = [_compare(item, own, worst, test) for item, own in zip(finalists, pairs, strict=True)]
+    itself = pair(baseline.scores, baseline.scores, worst, groups)
+    baseline_row = _compare(baseline, itself, worst, test, word="baseline")
+    if splits > 1:
+        rows = [_on_all_rows(row, baseline_row) for row in rows]
     if len(looks) > 1:
         rows = [_without_interval(row, count) for row in rows]
     sign = 1 if direction == "maximize" else -1
     # differences, as means are of as many seeds as each had; of few seeds they say little
     rows.sort(key=lambda row: (row.verdict == "left early", -sign * row.difference))
-    itself = pair(baseline.scores, baseline.scores, worst, groups)
-    baseline_row = _compare(baseline, itself, worst, test, word="baseline")
     better = [row for row in rows if row.verdict == "better"]
     # nothing is better than a baseline that was not compared at its best
     winner = better[0] if better and not baseline_row.is_at_grid_end else baseline_row
@@ -132,6 +136,7 @@ def compute_verdict(
         most_seeds=looks[-1],
         cut=cut,
         covers="seeds+rows" if groups else "seeds",
+        splits=splits,
         rows_share=_share_of_rows(pairs),
     )
 
@@ -221,6 +226,13 @@ def _compare(
         item.learning_rates,
         len(as_given) if len(as_given) < len(item.values) else 0,
     )
+
+
+def _on_all_rows(row: VerdictRow, baseline: VerdictRow) -> VerdictRow:
+    """A line whose mean is beside the baseline's by what they differ under the seeds that both have: others test other
+    rows."""
+    first = float(np.mean(baseline.values[: len(row.values)]))
+    return replace(row, mean=baseline.mean + row.mean - first)
 
 
 def _without_rounding(differences: Numbers, scores: Numbers) -> float:

@@ -30,6 +30,9 @@ class Decision:
         open: trainings that it took, while it is cut short.
         answer: which of the study's verdicts is the newest answer; -1 for none.
         answered: what that was asked.
+        answer_tuned: whether it tried several learning rates: 1, or 0.
+        answer_planned: trainings of the budget that it was planned for; 0 where that is a time.
+        answer_seconds: likewise, its seconds.
         given_up: trainings of verdicts that were cut short and not gone on with.
         weights: trainings whose model was kept.
         seconds: that all calls took together.
@@ -45,6 +48,9 @@ class Decision:
     open: int = 0
     answer: int = -1
     answered: str = ""
+    answer_tuned: int = 1
+    answer_planned: int = 0
+    answer_seconds: float = 0.0
     given_up: int = 0
     weights: int = 0
     seconds: float = 0.0
@@ -55,6 +61,13 @@ class Decision:
             budget.trainings or 0,
             budget.seconds or 0.0,
         )
+
+    def is_answered_for(self, budget: Budget) -> bool:
+        """Whether the answer is what such a budget was planned for, to the end of its search."""
+        own = (self.answer_planned, self.answer_seconds)
+        if own == (0, 0.0):  # kept before that was noted
+            own = (self.planned, self.planned_seconds)
+        return self.answer >= 0 and own == (budget.trainings or 0, budget.seconds or 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

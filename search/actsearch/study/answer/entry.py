@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from actsearch.study.answer.result import FindResult
 from actsearch.study.create import create_study
 from actsearch.study.progress import announce
 from actsearch.study.question import Question
-from actsearch.study.splits import divide
+from actsearch.study.tested_rows import TestedRows
 from actsearch.task import Task
 
 __all__ = ["find"]
@@ -124,7 +124,11 @@ def find(
     subject = make_subject(task)
     subject.check_test()
     _check_test_rows(task.test)
-    division = None if splits is None and groups is None else divide(task, splits, groups)
+    if splits is not None and not hasattr(splits, "split") and isinstance(splits, Iterator):
+        splits = list(splits)  # it is read more than once
+    rows = TestedRows(subject, Question(splits=splits, groups=groups))
+    if rows.splits is not None:
+        rows.shared()
     subject.check()  # before a study is made of what cannot be trained
     study = create_study(
         study_name=study_name or task.name or _UNNAMED,
@@ -138,7 +142,14 @@ def find(
     if parts is not None:
         announce(f"study {study.study_name}: {parts.describe()}", show_progress_bar)
     options = Options(
-        min_effect, covers, executor, show_progress_bar, max_weights_mb, splits, groups, division
+        min_effect,
+        covers,
+        executor,
+        show_progress_bar,
+        max_weights_mb,
+        splits,
+        groups,
+        rows.splits,
     )
     return Finder(study, task, subject, allowed, options, began).run()
 

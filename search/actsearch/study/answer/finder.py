@@ -107,7 +107,7 @@ class Finder:
                 self._tell("Ctrl-C ended the training of the weights")
         self._keep()
         sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
-        if verdict is not None and self._costs.has_rate and not self._decision.is_tuned:
+        if verdict is not None and self._costs.has_rate and not self._was_tuned(verdict):
             sentence += _ONE_RATE
         return FindResult(
             self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path,
@@ -168,6 +168,10 @@ class Finder:
         fits = known.answered == self._asked() and 0 <= known.answer < len(verdicts)
         return verdicts[known.answer] if fits else None
 
+    def _was_tuned(self, verdict: Verdict) -> bool:
+        """Whether several learning rates were tried in a verdict: the answer, or one that goes on."""
+        return bool(self._decision.is_tuned if verdict.cut else self._decision.answer_tuned)
+
     def _is_undecided(self) -> bool:
         """Whether no verdict was begun over the trials as they are now."""
         return self._decision.trials == 0
@@ -185,14 +189,17 @@ class Finder:
         """Whether there is an answer, and this budget is not one that pays for another one."""
         if self._earlier_answer() is None:
             return False
-        if self._decision.is_planned_for(self._budget):
+        if self._decision.is_answered_for(self._budget):
             return True
+        if self._decision.is_planned_for(self._budget):  # and was interrupted
+            return False
         trained = math.floor(self._searched())
         try:
             plan = make_plan(self._left(), self._costs, trained=trained, rate=0)
         except TooLittle:
             return True
-        if plan.trials <= trained or self._is_smaller():
+        is_less = self._decision.answer_tuned and not plan.is_tuned
+        if plan.trials <= trained or is_less or self._is_smaller():
             return True
         self._decision = replace(self._decision, trials=0, asked="", target=0)
         return False
@@ -206,9 +213,10 @@ class Finder:
 
     def _longer(self) -> float:
         """How many times as long a training of the verdict takes, which trains on test rows as well."""
-        if self._options.division is None or self._task.steps is not None:
+        division = self._options.division
+        if division is None or not division.trained or self._task.steps is not None:
             return 1.0
-        return 1 + self._options.division.trained / check_rows(self._task.train, "train")
+        return 1 + division.trained / check_rows(self._task.train, "train")
 
     def _each(self) -> float:
         """Seconds of a training."""
@@ -290,7 +298,7 @@ class Finder:
             if self._left() < 1 or trained < 2:
                 raise TooEarly from None
             plan = Plan(
-                0, 0, trained, self._left(), 1
+                0, 0, trained, self._left(), 1, is_tuned=False
             )  # what there is can be compared, as far as that goes
         goes_on = f"goes on after {self._spent()}: " if trained else ""
         self._tell(f"{goes_on}{plan.describe(self._each())}")
@@ -369,8 +377,10 @@ class Finder:
             self._decision = replace(self._decision, open=verdict.trainings)
             return verdict
         self._decision = replace(
-            self._decision, open=0, answer=len(self._study.verdicts) - 1, answered=self._asked()
-        )
+            self._decision, open=0, answer=len(self._study.verdicts) - 1, answered=self._asked(),
+            answer_tuned=self._decision.is_tuned, answer_planned=self._decision.planned,
+            answer_seconds=self._decision.planned_seconds,
+        )  # fmt: skip
         self._keep()
         return verdict
 

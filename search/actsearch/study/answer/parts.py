@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from actsearch.errors import StudyError
 from actsearch.seeds import derive
-from actsearch.study.splits import is_by_time, list_splits
+from actsearch.study.splits import is_by_time, list_labels, list_splits
 from actsearch.task.data import as_source
-from actsearch.task.rows import check_rows, take_rows, targets_of
+from actsearch.task.rows import check_rows, take_rows
+from actsearch.training.row_groups import number_distinct
 
 __all__ = ["Parts", "make_parts"]
 
@@ -65,19 +66,25 @@ def make_parts(data: Any, splits: Any, groups: Any) -> Parts:
     """
     source = as_source(data, "train")
     rows = check_rows(source, "train")
-    labels = np.arange(rows) if groups is None else np.asarray(groups)
-    if labels.shape != (rows,):
+    labels = None if groups is None else list_labels(groups)
+    if labels is not None and len(labels) != rows:
         raise StudyError(f"groups must be {rows} labels, one for each row of train")
     if isinstance(splits, (list, tuple)):
         raise StudyError(
             "a list of splits names rows of the test data: give test= and valid= as well, or a splitter as "
             "KFold(5, shuffle=True, random_state=0)"
         )
-    _, units = np.unique(labels, return_inverse=True)
-    parts = list_splits(splits, rows, targets_of(source), None if groups is None else units)
+    if labels is not None:
+        number_of = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        units = np.array([number_of[label] for label in labels], dtype=np.int64)
+    else:
+        units = _units_of(source, rows)
+    parts = list_splits(splits, rows, source, None if groups is None else units)
     by_time = is_by_time(parts)
     if by_time and groups is not None:
         raise StudyError("splits by time leave groups out of account: give one of the two")
+    if by_time:
+        units = np.arange(rows)
     order = np.arange(units.max() + 1)
     if not by_time:
         generator = np.random.RandomState(derive("parts", rows) % 2**32)  # noqa: NPY002
@@ -91,6 +98,16 @@ def make_parts(data: Any, splits: Any, groups: Any) -> Parts:
         np.flatnonzero(np.isin(units, part)) for part in np.split(order, bounds) if len(part)
     ]
     if len(chosen) < 3:
-        raise StudyError(f"{len(order)} groups are too few to be divided in three: give more data")
+        raise StudyError(
+            f"{len(order)} groups, the largest with {np.bincount(units).max()} of {rows} rows, cannot be divided in "
+            "three: give more data"
+        )
     train, valid, test = (take_rows(source, part.tolist()) for part in chosen)
-    return Parts(train, valid, test, None if groups is None else labels[chosen[2]])
+    own = None if labels is None else [labels[row] for row in chosen[2]]
+    return Parts(train, valid, test, own)
+
+
+def _units_of(source: Any, rows: int) -> Rows:
+    """What stays together where no groups are given: copies of a row."""
+    numbers = number_distinct(source, rows)
+    return np.arange(rows) if numbers is None else numbers.numpy().astype(np.int64)
