@@ -227,6 +227,34 @@ def loss_at_terminal(output: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(output, target)
 
 
+@pytest.mark.slow
+def test_a_larger_budget_that_was_interrupted_goes_on(sqlite_url: str) -> None:
+    """What is told of the rate is of the verdict that is shown, whatever was planned since."""
+    Terminal.at = -1
+    task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
+
+    def call(budget: int) -> acs.FindResult:
+        return acs.find(
+            task, budget=budget, storage=sqlite_url, strategy="random", show_progress_bar=False
+        )
+
+    one_rate = "a larger budget tries others"
+    short = call(60)
+    assert one_rate in short.sentence
+    Terminal.at = Terminal.calls + 60
+    cut = call(400)
+    Terminal.at = -1
+    assert cut.is_interrupted
+    assert (cut.verdict, cut.sentence) == (short.verdict, short.sentence)
+    whole = call(400)
+    assert whole.verdict != short.verdict
+    assert whole.spent.search > cut.spent.search > short.spent.search
+    assert one_rate not in whole.sentence
+    assert call(400).spent.trainings == whole.spent.trainings
+    # what would be left of it pays for no verdict that tunes the rate
+    assert call(whole.spent.trainings + 60).verdict == whole.verdict
+
+
 def test_ctrl_c_in_the_search_ends_in_what_is_known(sqlite_url: str) -> None:
     Terminal.at = -1
     task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
