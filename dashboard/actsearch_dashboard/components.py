@@ -123,9 +123,8 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     box = st.success if is_better else st.info
     icon = ":material/verified:" if is_better else ":material/balance:"
     box(f"**{markdown(verdict.sentence)}**", icon=icon)
-    where = "validation data" if verdict.validation_only else "test data"
     st.caption(
-        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {where}, "
+        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {verdict.tested}, "
         f"{verdict.spent}; intervals hold for {verdict.counted} made on it, over "
         f"{verdict.claim}."
     )
@@ -186,7 +185,7 @@ def _verdict_line(row: VerdictRow) -> dict[str, Any]:
         "p": row.p_value if has_interval else None,
         "seeds": len(row.values),
         "learning rate": row.learning_rate,
-        "untuned": row.as_given,
+        "untuned": row.untuned,
         "trial": row.number,
         "formula": row.formula,
     }

@@ -46,7 +46,8 @@ class VerdictRow:
     Attributes:
         formula: formula of the candidate, or label of the baseline.
         label: short text for tables.
-        mean: mean score over the seeds, at the tuned learning rate.
+        mean: mean score over the seeds, at the tuned learning rate. Over splits, where other seeds test other rows, of
+            a line with fewer seeds than the baseline: the baseline's mean and the difference.
         difference: mean paired difference to the baseline, in the metric's units; of a winner somewhat optimistic, as
             it won by it, while the interval holds.
         low: lower end of the simultaneous 95 % interval of the difference; -inf for "left early".
@@ -112,6 +113,12 @@ class VerdictRow:
         tried = self.values[: self.as_given_seeds] if self.as_given_seeds else self.values
         gain = sum(tried) / len(tried) - self.as_given
         return 0.0 if abs(gain) < _ROUNDING * abs(self.as_given) else gain
+
+    @property
+    def untuned(self) -> float:
+        """``as_given`` beside ``mean``: where seeds test other rows, both are as if of the baseline's seeds."""
+        shift = self.mean - sum(self.values) / len(self.values) if self.values else 0.0
+        return self.as_given + (0.0 if abs(shift) < _ROUNDING * abs(self.mean) else shift)
 
     @property
     def is_damaged(self) -> bool:
@@ -285,12 +292,15 @@ class Verdict:
             return ""  # no difference gives a word
         return f"smallest difference that this test would find in 4 of 5 cases: {format_value(self.visible_difference)}"
 
-    def _heading(self) -> str:
+    @property
+    def tested(self) -> str:
+        """What it was measured on, in words."""
         where = "validation data" if self.validation_only else "test data"
-        if self.splits > 1:
-            where += f" in {self.splits} splits"
+        return where + (f" in {self.splits} splits" if self.splits > 1 else "")
+
+    def _heading(self) -> str:
         return (
-            f"{self.study_name}: {self.metric} on {where}, {self.spent}, "
+            f"{self.study_name}: {self.metric} on {self.tested}, {self.spent}, "
             f"intervals hold for {self.counted} made on it, over {self.claim}"
         )
 

@@ -67,7 +67,7 @@ def _line(row: VerdictRow, others: Sequence[str], differs: bool) -> list[str]:
         "" if is_baseline or left else f"{format_signed(row.low)} to {format_signed(row.high)}",
         "" if is_baseline or left else "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}",
         _format_rate(row),
-        format_value(row.as_given)
+        format_value(row.untuned)
         + (f" ({row.as_given_seeds} seeds)" if row.as_given_seeds else ""),
         *(format_value(row.others[name]) if name in row.others else "" for name in others),
         word,
