@@ -124,8 +124,8 @@ def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
     icon = ":material/verified:" if is_better else ":material/balance:"
     box(f"**{markdown(verdict.sentence)}**", icon=icon)
     st.caption(
-        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on {verdict.tested}, "
-        f"{verdict.spent}; intervals hold for {verdict.counted} made on it, over "
+        f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on "
+        f"{verdict.tested}, {verdict.spent}; intervals hold for {verdict.counted} made on it, over "
         f"{verdict.claim}."
     )
     if later := _count_later_trials(view, when):
