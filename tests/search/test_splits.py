@@ -315,6 +315,7 @@ def test_means_of_lines_are_of_the_same_rows() -> None:
         assert row.mean - verdict.baseline.mean == pytest.approx(row.difference, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_copies_are_left_out_together_in_whatever_they_are() -> None:
     x, y = data()
     rows = [row for row in range(100, 160) for _ in range(10)]
