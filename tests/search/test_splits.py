@@ -335,6 +335,26 @@ def test_copies_are_left_out_together_in_whatever_they_are() -> None:
     assert widths == pytest.approx([widths[0]] * 4, rel=0.02)
 
 
+@pytest.mark.slow
+def test_a_metric_that_is_not_defined_on_a_split_is_no_divergence() -> None:
+    """Of few positives some fold has none, and no ranking of it has an area under its curve."""
+    x, _ = data()
+    rare = (x[:, 0] > 1.2).float()
+    task = make_task(
+        model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1), nn.Flatten(0)),
+        train=(x[:60], rare[:60]), valid=(x[60:100], rare[60:100]), test=(x[100:], rare[100:]),
+        loss=F.binary_cross_entropy_with_logits, metric="auc",
+    )  # fmt: skip
+    study = searched(task)
+    folds = KFold(16)
+    assert min(rare[100:][test].sum() for _, test in folds.split(range(ROWS))) == 0
+    with pytest.raises(acs.StudyError, match=r"auc cannot be had of the test rows of split \d+"):
+        confirm(study, task, splits=folds, seeds=16)
+    assert study.verdicts == []
+    verdict = confirm(study, task, splits=StratifiedKFold(5))
+    assert all(row.diverged == 0 for row in (verdict.baseline, *verdict.rows))
+
+
 def test_rows_of_a_loader_cannot_be_divided() -> None:
     x, y = data()
     task = make_task(test=DataLoader(TensorDataset(x[100:], y[100:]), batch_size=50))

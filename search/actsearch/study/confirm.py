@@ -113,6 +113,7 @@ class Confirmation:
         self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
         self._seconds = self._estimate_seconds(trials)
         shared = self._rows.shared()
+        self._rows.check()
         lease = self._storage.lease(self._study)
         lease.acquire()
         try:

@@ -46,6 +46,8 @@ class TestedRows:
             self.looks = tuple(n for n in self.looks if n < MIN_SEEDS or n >= self.count)
 
     def _divide(self, question: Question) -> Splits | None:
+        if isinstance(question.splits, Splits):
+            return question.splits
         if question.splits is None and question.groups is None:
             return None
         self._subject.divide([], None)  # refused where the data are not known
@@ -82,6 +84,21 @@ class TestedRows:
     def by_seed(self, seeds: Sequence[int]) -> Mapping[int, Subject]:
         """One split after the other, and again from the first; empty where nothing is divided."""
         return dict(zip(seeds, itertools.cycle(self._subjects), strict=False))
+
+    def check(self) -> None:
+        """Refuse splits in which some test rows cannot be scored, which would look like trainings that diverged.
+
+        Raises:
+            StudyError: the metric is not defined on the test rows of a split, as of one class alone.
+        """
+        for number, subject in enumerate(self._subjects, 1):
+            # of all rows, another word is said for it
+            if (reason := subject.undefined_on_test()) and not self._subject.undefined_on_test():
+                raise StudyError(
+                    f"{self._subject.metric} cannot be had of the test rows of split {number} ({reason}), as where all "
+                    "are of one class: give fewer splits, or a splitter that keeps classes in proportion, as "
+                    "StratifiedKFold(5)"
+                )
 
     def shared(self) -> tuple[SharedRows, ...]:
         """Test rows that stand in data of the search, or are trained on, as copies, where they are tested.

@@ -175,6 +175,10 @@ class Subject(ABC):
             "splits= and groups= divide the rows of a Task: your function keeps its data to itself"
         )
 
+    def undefined_on_test(self) -> str:
+        """Why the metric is no finite number on the test data with the model as it is built; empty where it is one."""
+        return ""
+
     def rows_in_test(self) -> tuple[Overlap, ...]:
         """What the test data share with the data of the search.
 

@@ -330,6 +330,12 @@ class TaskSubject(TaskAnalysis, Subject):
         assigned = assign_rows(self.task, labels)
         return [self._on_rows(trained, tested, assigned) for trained, tested in parts]
 
+    def undefined_on_test(self) -> str:
+        """See :meth:`Subject.undefined_on_test`."""
+        model = Candidate.baseline().place(self.build()).model
+        with self.threads():
+            return fit(self.task, model, 0, on_test=True, epochs=0).stopped
+
     def _on_rows(
         self, trained: Sequence[int], tested: Sequence[int], assigned: Assigned | None
     ) -> TaskSubject:

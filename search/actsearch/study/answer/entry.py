@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -124,11 +124,10 @@ def find(
     subject = make_subject(task)
     subject.check_test()
     _check_test_rows(task.test)
-    if splits is not None and not hasattr(splits, "split") and isinstance(splits, Iterator):
-        splits = list(splits)  # it is read more than once
     rows = TestedRows(subject, Question(splits=splits, groups=groups))
     if rows.splits is not None:
         rows.shared()
+        rows.check()
     subject.check()  # before a study is made of what cannot be trained
     study = create_study(
         study_name=study_name or task.name or _UNNAMED,
@@ -141,16 +140,7 @@ def find(
     )
     if parts is not None:
         announce(f"study {study.study_name}: {parts.describe()}", show_progress_bar)
-    options = Options(
-        min_effect,
-        covers,
-        executor,
-        show_progress_bar,
-        max_weights_mb,
-        splits,
-        groups,
-        rows.splits,
-    )
+    options = Options(min_effect, covers, executor, show_progress_bar, max_weights_mb, rows.splits)
     return Finder(study, task, subject, allowed, options, began).run()
 
 

@@ -50,9 +50,7 @@ class Options:
     executor: Executor | None = None
     show_progress_bar: bool = True
     max_weights_mb: float = 500
-    splits: Any = None
-    groups: Any = None
-    division: Splits | None = None  # what splits and groups come to
+    splits: Splits | None = None  # as read from splits and groups
 
 
 class Finder:
@@ -158,8 +156,8 @@ class Finder:
     def _asked(self) -> str:
         """What a verdict is asked, besides its finalists."""
         asked: list[Any] = [self._options.min_effect, self._options.covers]
-        if self._options.division is not None:
-            asked.append(self._options.division.key())
+        if self._options.splits is not None:
+            asked.append(self._options.splits.key())
         return digest([*asked, self._subject.test_id(self._study.record.id)])
 
     def _earlier_answer(self) -> Verdict | None:
@@ -213,7 +211,7 @@ class Finder:
 
     def _longer(self) -> float:
         """How many times as long a training of the verdict takes, which trains on test rows as well."""
-        division = self._options.division
+        division = self._options.splits
         if division is None or not division.trained or self._task.steps is not None:
             return 1.0
         return 1 + division.trained / check_rows(self._task.train, "train")
@@ -363,7 +361,6 @@ class Finder:
             min_effect=self._options.min_effect,
             covers=self._options.covers,
             splits=self._options.splits,
-            groups=self._options.groups,
             lrs=None if self._decision.is_tuned else (),
         )
         self._confirmation = Confirmation(

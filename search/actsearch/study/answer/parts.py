@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actsearch.checks import is_integer
 from actsearch.errors import StudyError
 from actsearch.seeds import derive
 from actsearch.study.splits import is_by_time, list_labels, list_splits
@@ -69,7 +70,7 @@ def make_parts(data: Any, splits: Any, groups: Any) -> Parts:
     labels = None if groups is None else list_labels(groups)
     if labels is not None and len(labels) != rows:
         raise StudyError(f"groups must be {rows} labels, one for each row of train")
-    if isinstance(splits, (list, tuple)):
+    if not is_integer(splits) and not hasattr(splits, "split"):
         raise StudyError(
             "a list of splits names rows of the test data: give test= and valid= as well, or a splitter as "
             "KFold(5, shuffle=True, random_state=0)"
