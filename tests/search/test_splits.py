@@ -149,7 +149,7 @@ def test_the_kind_of_data_does_not_matter(wrap: Any) -> None:
 
 
 def test_a_verdict_over_splits_says_so_and_is_read_again(tmp_path: Path) -> None:
-    task = make_task()
+    task = make_task(patience=2, schedule="cosine")
     study = searched(task, f"sqlite:///{tmp_path / 's.db'}")
     verdict = confirm(study, task, splits=KFold(5, shuffle=True, random_state=0))
     assert "on test data in 5 splits, 8 paired seeds" in str(verdict)

@@ -38,7 +38,13 @@ from actsearch.training import (
     optimizer_settings,
     uses_learning_rate,
 )
-from actsearch.training.convention import Reading, known_reading, reading_of, set_reading
+from actsearch.training.convention import (
+    Reading,
+    keep_reading,
+    known_reading,
+    reading_of,
+    set_reading,
+)
 from actsearch.training.row_groups import Assigned, assign_rows, given_groups, set_groups
 from actsearch.training.streams import check_ends
 
@@ -333,8 +339,10 @@ class TaskSubject(TaskAnalysis, Subject):
     def undefined_on_test(self) -> str:
         """See :meth:`Subject.undefined_on_test`."""
         model = Candidate.baseline().place(self.build()).model
+        untrained = self.task.replace(patience=None)  # there are no best weights
+        keep_reading(self.task, untrained)
         with self.threads():
-            return fit(self.task, model, 0, on_test=True, epochs=0).stopped
+            return fit(untrained, model, 0, on_test=True, epochs=0).stopped
 
     def _on_rows(
         self, trained: Sequence[int], tested: Sequence[int], assigned: Assigned | None

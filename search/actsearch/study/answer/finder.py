@@ -12,14 +12,14 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
 from actsearch.execution import Executor, Local
 from actsearch.records import TRAININGS, TrialRecord, TrialState
-from actsearch.report import INTERRUPTED, Verdict, leaderboard, rate_trainings
+from actsearch.report import INTERRUPTED, Verdict, rate_trainings
 from actsearch.report.verdict.rows import Covers
-from actsearch.report.verdict.table import format_value
 from actsearch.study.answer.budget import Budget
 from actsearch.study.answer.decision import FOUND, Decision
 from actsearch.study.answer.plan import MOST_TRIALS, Costs, Plan, TooLittle, make_plan
 from actsearch.study.answer.result import FindResult, Spent
 from actsearch.study.answer.winner import train_winner
+from actsearch.study.answer.words import ONE_RATE, describe_best, say_unanswered
 from actsearch.study.attributes import set_attribute
 from actsearch.study.confirm import Confirmation, TooEarly
 from actsearch.study.limits import ConfirmLimits
@@ -38,7 +38,6 @@ from actsearch.task.rows import check_rows
 __all__ = ["Finder", "Options"]
 
 _NO_TIME = 1e-9
-_ONE_RATE = " All were trained at your model's learning rate alone: a larger budget tries others for each of them."
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,9 @@ class Finder:
                 ended_by = INTERRUPTED
                 self._tell("Ctrl-C ended the training of the weights")
         self._keep()
-        sentence = self._say_unanswered(why) if verdict is None else verdict.sentence
+        sentence = say_unanswered(why, self._best()) if verdict is None else verdict.sentence
         if verdict is not None and self._costs.has_rate and not self._was_tuned(verdict):
-            sentence += _ONE_RATE
+            sentence += ONE_RATE
         return FindResult(
             self._study, self._task, verdict, sentence, self._budget, self._spent(verdict), model, path,
             is_interrupted=ended_by.startswith(INTERRUPTED),
@@ -398,21 +397,8 @@ class Finder:
     def _tell(self, text: str) -> None:
         announce(f"study {self._study.study_name}: {text}", self._options.show_progress_bar)
 
-    def _describe_best(self) -> str:
-        """What leads on validation data."""
-        trained = self._trained()
-        own = next((trial for trial in trained if trial.candidate.is_baseline), None)
-        ranked = leaderboard(trained, self._study.direction)
-        best = next((trial for trial in ranked if not trial.candidate.is_baseline), None)
-        if best is None or best.value is None:
-            return f"{len(trained)} trials"
-        beside = ""
-        if own is not None and own.value is not None:
-            beside = f", your model unchanged {format_value(own.value)}"
-        return (
-            f"{len(trained)} trials; {best.candidate.label} leads on validation data ({self._subject.metric} "
-            f"{format_value(best.value)}{beside}), which is partly luck"
-        )
+    def _best(self) -> str:
+        return describe_best(self._trained(), self._study.direction, self._subject.metric)
 
     def _tell_next(self) -> None:
         top_k, each = self._decision.top_k, self._each()
@@ -426,14 +412,8 @@ class Finder:
         about, each = round(about / self._costs.longer), each * self._longer()
         finalists = "finalist" if top_k == 1 else "finalists"
         self._tell(
-            f"{self._describe_best()}; next, a verdict over {top_k} {finalists} on test data: about {about} trainings "
+            f"{self._best()}; next, a verdict over {top_k} {finalists} on test data: about {about} trainings "
             f"of {format_seconds(each)}, {format_seconds(about * each)}"
-        )
-
-    def _say_unanswered(self, why: str) -> str:
-        again = "The same call" if why.startswith(INTERRUPTED) else "With a larger budget it"
-        return (
-            f"No answer yet: {why}. So far: {self._describe_best()}. {again} goes on from there."
         )
 
     def _keep(self) -> None:
