@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.records import TrialState
+from actsearch.evaluation import Request, make_subject
+from actsearch.records import CandidateRecord, TrialState
 from actsearch.training.pace import following
 
 
@@ -47,10 +48,12 @@ def make_study() -> acs.Study:
 class TestEvaluationsAreTold:
     def test_of_each_training(self) -> None:
         heard: list[tuple[int, int, int]] = []
-        study = make_study()
+        subject = make_subject(make_task())
         with following(lambda *told: heard.append(told)):
-            study.optimize(make_task(), n_trials=1, executor=acs.Local(1), show_progress_bar=False)
-        assert heard == []  # the study listens itself, and shows nothing here
+            subject.train([Request(CandidateRecord.baseline(), (0,))])
+        assert heard == [(1, 4, 1), (2, 4, 1), (3, 4, 1), (4, 4, 1)]
+        subject.train([Request(CandidateRecord.baseline(), (0,))])  # nobody listens any more
+        assert len(heard) == 4
 
     def test_of_a_stack(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
