@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.evaluation import Request, make_subject
 from actsearch.records import CandidateRecord, TrialState
+from actsearch.study import progress
 from actsearch.training.pace import following
 
 
@@ -58,7 +59,7 @@ class TestEvaluationsAreTold:
     def test_of_a_stack(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(acs.study.progress, "_INTERVAL", 0.0)
+        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
         make_study().optimize(make_task(), n_trials=7, executor=acs.Local(batch=6))
         shown = capsys.readouterr().err
         assert [f"6 in training: {part}%" in shown for part in (25, 50, 75, 100)] == [True] * 4
@@ -69,7 +70,7 @@ class TestEvaluationsAreTold:
     ) -> None:
         task, study = make_task(), make_study()
         study.optimize(task, n_trials=3, show_progress_bar=False)
-        monkeypatch.setattr(acs.study.progress, "_INTERVAL", 0.0)
+        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
         study.confirm(task, top_k=1, seeds=2, lrs=[])
         assert "training: 50%" in capsys.readouterr().err
 
