@@ -210,6 +210,30 @@ def test_the_plan_is_told_first_and_again_when_more_is_known(
     assert any("leads on validation data" in line for line in told[1:])
 
 
+@pytest.mark.parametrize(
+    ("executor", "share"), [(None, 4), (acs.Local(batch=1), 1), (acs.Processes(3), 3)]
+)
+def test_a_plan_knows_how_many_are_trained_at_once(
+    executor: Any, share: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of one alone is measured; in a stack or side by side it takes a part of that."""
+    of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
+    monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: 12.0)
+    monkeypatch.setattr(f"{of_task}.measure_stack_gain", lambda _: 4.0)
+    # the plan is told before anything is trained
+    monkeypatch.setattr("actsearch.study.answer.finder.Finder._optimize", _interrupt)
+    acs.find(
+        make_model, budget=60, storage=None, executor=executor, **data(show_progress_bar=True)
+    )
+    plan = next(line for line in capsys.readouterr().err.splitlines() if "trainings of" in line)
+    about = f"trainings of {format_seconds(12 / share)}"
+    assert f"{about} (several at once), " in plan if share > 1 else f"{about}, " in plan
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 # interrupted
 
 

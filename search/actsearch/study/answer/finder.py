@@ -10,7 +10,7 @@ from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.execution import Executor, Local
+from actsearch.execution import Executor, Local, Processes
 from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, rate_trainings
 from actsearch.report.verdict.rows import Covers
@@ -38,6 +38,7 @@ from actsearch.task.rows import check_rows
 __all__ = ["Finder", "Options"]
 
 _NO_TIME = 1e-9
+_WORTH = 5.0  # seconds of a budget; what is measured before is to take a small part of them
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class Finder:
         self._began = began
         self._decision = Decision.read(study.user_attrs)
         self._earlier = self._decision.seconds
-        self._seconds: float | None = None  # of a training, until trials tell
+        self._seconds: float | None = None  # of a training alone, until trials tell
+        self._gain: float | None = (
+            None  # how many times faster it is with others, until trials tell
+        )
         self._confirmation: Confirmation | None = None
         seeds = subject.seeds
         self._costs = Costs(
@@ -215,14 +219,31 @@ class Finder:
             return 1.0
         return 1 + division.trained / check_rows(self._task.train, "train")
 
-    def _each(self) -> float:
-        """Seconds of a training."""
-        known = [trial.seconds for trial in self._trained() if trial.state is TrialState.COMPLETE]
-        if known:
-            return statistics.median(known) / self._costs.seeds
+    def _alone(self) -> float:
+        """Seconds of a training of the model unchanged, which is trained alone."""
+        for trial in self._trained():
+            if trial.state is TrialState.COMPLETE:
+                return trial.seconds / self._costs.seeds
         if self._seconds is None:
             self._seconds = self._subject.forecast_seconds() or 0.0
         return self._seconds
+
+    def _each(self) -> float:
+        """Seconds of a training: of several that are trained together, its share."""
+        executor = self._options.executor
+        side_by_side = executor.count if isinstance(executor, Processes) else 1
+        known = [trial.seconds for trial in self._trained() if trial.state is TrialState.COMPLETE]
+        if len(known) > 1:
+            return statistics.median(known) / self._costs.seeds / side_by_side
+        return self._alone() / (side_by_side if side_by_side > 1 else self._together())
+
+    def _together(self) -> float:
+        """How many times as fast as alone a training of the search will be, in this process."""
+        if self._gain is None:
+            is_worth = self._alone() * (self._budget.trainings or math.inf) > _WORTH
+            is_alone = getattr(self._options.executor, "batch", None) == 1
+            self._gain = self._subject.measure_stack_gain() if is_worth and not is_alone else 1.0
+        return self._gain
 
     def _elapsed(self) -> float:
         """Seconds over all calls; of a call that was killed, what the trainings took that it stored as trials."""
@@ -230,7 +251,7 @@ class Finder:
         trained = self._trained()
         if not trained or not isinstance(self._options.executor, Local | None):
             return known  # side by side they take less than their sum
-        further = rate_trainings(self._study.user_attrs) * self._each()
+        further = rate_trainings(self._study.user_attrs) * self._alone()
         return max(known, sum(trial.seconds for trial in trained) + further)
 
     def _spent(self, verdict: Verdict | None = None) -> Spent:
@@ -298,7 +319,8 @@ class Finder:
                 0, 0, trained, self._left(), 1, is_tuned=False
             )  # what there is can be compared, as far as that goes
         goes_on = f"goes on after {self._spent()}: " if trained else ""
-        self._tell(f"{goes_on}{plan.describe(self._each())}")
+        each = self._each()
+        self._tell(f"{goes_on}{plan.describe(each, is_share=each < self._alone())}")
         if trained == 0:
             self._optimize(1, self._budget.seconds)
             plan = self._revise(plan)
@@ -389,7 +411,7 @@ class Finder:
             # at least 1, which is too little: a call that was killed may have stored the verdict
             return ConfirmLimits(max(left, 1), None, named, takes_interrupt=True)
         assert self._budget.seconds is not None
-        seconds = self._budget.seconds - self._elapsed() - self._each()
+        seconds = self._budget.seconds - self._elapsed() - self._alone()
         return ConfirmLimits(None, max(seconds, _NO_TIME), named, takes_interrupt=True)
 
     # words

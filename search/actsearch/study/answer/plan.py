@@ -99,8 +99,13 @@ class Plan:
         """In all, with that of the weights that are kept."""
         return self.rate + self.search + self.verdict + 1
 
-    def describe(self, seconds: float) -> str:
-        """In words, for trainings of so many seconds."""
+    def describe(self, seconds: float, *, is_share: bool = False) -> str:
+        """In words, for trainings of so many seconds.
+
+        Args:
+            seconds: of a training.
+            is_share: whether that is its share of the time of several that are trained at once.
+        """
         parts = [f"{self.rate} for the learning rate"] * bool(self.rate)
         parts += [f"{self.search} to search ({self.trials} trials)"]
         verdict = round(self.verdict / self.longer)
@@ -110,7 +115,7 @@ class Plan:
         count = self.trainings - self.verdict + verdict
         in_all = format_seconds(self.trainings * seconds)
         return (
-            f"about {count} trainings of {format_seconds(seconds)}, {in_all} in all: "
+            f"about {count} trainings of {format_seconds(seconds)}{' (several at once)' * is_share}, {in_all} in all: "
             f"{', '.join(parts)}"
         )
 
