@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +327,34 @@ def test_ctrl_c_in_the_verdict_shows_what_it_has(sqlite_url: str) -> None:
     assert again.verdict is not None
     assert whole.verdict is not None
     assert again.verdict.rows == whole.verdict.rows
+
+
+@pytest.mark.slow
+def test_the_time_of_a_killed_verdict_is_spent(sqlite_url: str) -> None:
+    """Called again and again, it would go on for longer than its budget. A killed call has not said what it spent."""
+    task = acs.Task(model=make_model, **_task_settings(loss=loss_at_terminal))
+
+    def call() -> acs.FindResult:
+        return acs.find(
+            task, budget=90, storage=sqlite_url, strategy="random", show_progress_bar=False
+        )
+
+    Terminal.calls, Terminal.at = 0, 100_000
+    whole = acs.find(task, budget=90, storage=None, strategy="random", show_progress_bar=False)
+    Terminal.calls, Terminal.at = 0, int(0.8 * Terminal.calls)
+    assert call().is_interrupted
+    Terminal.at = -1
+    with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
+        begun = database.execute("SELECT count(*) FROM confirmation_trainings").fetchone()[0]
+        database.execute("UPDATE trials SET seconds = 100 WHERE state = 'COMPLETE'")
+        found = json.loads(database.execute("SELECT user_attrs FROM studies").fetchone()[0])
+        found["find"]["seconds"] = 0
+        database.execute("UPDATE studies SET user_attrs = ?", (json.dumps(found),))
+        database.commit()
+    again = call()
+    assert whole.verdict is not None
+    assert begun > 5
+    assert again.spent.seconds > 100 * (again.spent.search + again.spent.rate + begun)
 
 
 def _task_settings(**more: Any) -> dict[str, Any]:

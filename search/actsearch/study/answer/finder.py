@@ -75,11 +75,8 @@ class Finder:
         self._options = options
         self._began = began
         self._decision = Decision.read(study.user_attrs)
-        self._earlier = self._decision.seconds
         self._seconds: float | None = None  # of a training alone, until trials tell
-        self._gain: float | None = (
-            None  # how many times faster it is with others, until trials tell
-        )
+        self._gain: float | None = None  # times as fast with others, until trials tell
         self._confirmation: Confirmation | None = None
         seeds = subject.seeds
         self._costs = Costs(
@@ -88,6 +85,7 @@ class Finder:
             tunes_first=may_choose_rate(subject),
             longer=self._longer() if budget.trainings is None else 1.0,
         )
+        self._earlier = max(self._decision.seconds, self._stored_seconds())
 
     def run(self) -> FindResult:
         """Search and confirm what is not done yet, and say what came out."""
@@ -246,13 +244,18 @@ class Finder:
         return self._gain
 
     def _elapsed(self) -> float:
-        """Seconds over all calls; of a call that was killed, what the trainings took that it stored as trials."""
-        known = self._earlier + time.monotonic() - self._began
+        """Seconds over all calls."""
+        return self._earlier + time.monotonic() - self._began
+
+    def _stored_seconds(self) -> float:
+        """About what the stored trainings took: a call that was killed has not said what it spent."""
         trained = self._trained()
         if not trained or not isinstance(self._options.executor, Local | None):
-            return known  # side by side they take less than their sum
-        further = rate_trainings(self._study.user_attrs) * self._alone()
-        return max(known, sum(trial.seconds for trial in trained) + further)
+            return 0.0  # side by side they take less than their sum
+        begun = sum(self._study.storage.interrupted_confirmations(self._study.record.id))
+        rates = rate_trainings(self._study.user_attrs)
+        stored = sum(trial.seconds for trial in trained)
+        return stored + begun * self._each() + rates * self._alone()
 
     def _spent(self, verdict: Verdict | None = None) -> Spent:
         """Args:
