@@ -14,6 +14,7 @@ from typing import NoReturn
 from actsearch.errors import ActsearchError
 from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import Reader, leaderboard, objective_names, pareto_front, trials_frame
+from actsearch.report.backup import back_up
 from actsearch.report.doctor import examine
 from actsearch.report.json_view import study_json
 from actsearch.report.writing import write_file
@@ -150,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
         "report", _report, "everything a study found, on one page to send to somebody", of_study=True,
         file="where to, as report.html",
     )  # fmt: skip
+    add(
+        "backup", _backup, "copy a storage into one whole file, also during a search",
+        file="where to, as backup.db",
+    )  # fmt: skip
     add("doctor", _doctor, "is a storage whole, what could each study resume")
     unlock = add("unlock", _unlock, "take the lease of a study from a process", of_study=True)
     unlock.add_argument("--yes", action="store_true", help="do not ask")
@@ -276,6 +281,15 @@ def _report(options: argparse.Namespace) -> int:
     write_file(options.file, lambda file: file.write(text), url)
     where = redact_passwords(options.file, [options.file])
     print(f"report of {escape_unprintable(study.name)} written to {escape_unprintable(where)}")
+    return 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    studies = back_up(storage_url(options.storage), options.file)
+    where = redact_passwords(options.file, [options.file])
+    print(
+        f"{studies} {'study' if studies == 1 else 'studies'} copied to {escape_unprintable(where)}"
+    )
     return 0
 
 

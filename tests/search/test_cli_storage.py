@@ -21,7 +21,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 COMMANDS = [
     "list", "show s", "show s --top 3", "export s --to csv x.csv", "export s --to-json x.json", "unlock s",
-    "unlock s --yes", "doctor",
+    "backup x.db", "unlock s --yes", "doctor",
 ]  # fmt: skip
 
 

@@ -43,6 +43,7 @@ def examine(url: str) -> list[Line]:
     try:
         for what, findings in check_database(storage.database):
             lines += [Line(what, text, True) for text in findings] or [Line(what, "ok")]
+        lines += _log_beside(storage)
         for study in storage.studies():
             lines += _examine_study(storage, study)
     except ActsearchError as error:
@@ -50,6 +51,23 @@ def examine(url: str) -> list[Line]:
     finally:
         storage.database.close()
     return lines
+
+
+def _log_beside(storage: Storage) -> list[Line]:
+    """What is to be known before the file is copied."""
+    path = storage.database.path
+    if path is None:
+        return []
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        has_content = log.stat().st_size > 0
+    except OSError:
+        return []
+    text = (
+        f"what was stored last may be in {log.name} alone: copy the storage with actsearch backup FILE, "
+        f"not {path.name} by itself"
+    )
+    return [Line("write-ahead log", text)] if has_content else []
 
 
 def _examine_study(storage: Storage, study: StudyRecord) -> list[Line]:

@@ -15,7 +15,14 @@ from actsearch.errors import StorageError
 from actsearch.storage import may_hold_password, storage_file
 from actsearch.storage.file import COMPANIONS, suggest_name
 
-__all__ = ["temporary_file", "is_same_file", "replace_file", "sqlite_file", "write_file"]
+__all__ = [
+    "temporary_file",
+    "is_same_file",
+    "replace_file",
+    "sqlite_file",
+    "write_file",
+    "write_whole",
+]
 
 _HEADS = (
     b"SQLite format 3\0",  # a database
@@ -41,17 +48,34 @@ def write_file(target: str, write: Callable[[TextIO], object], storage: str = ""
     Raises:
         StorageError: the target is a database, a folder or write-protected, cannot be written, or was hardly meant.
     """
+
+    def write_text(path: Path) -> None:
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            write(file)
+
+    write_whole(target, write_text, storage)
+
+
+def write_whole(target: str, write: Callable[[Path], object], storage: str = "") -> None:
+    """As :func:`write_file`, where what writes opens the file itself.
+
+    Args:
+        target: where to.
+        write: fills an empty file that is at another path, or a pipe or device.
+        storage: URL of the storage that is read, which must not be overwritten.
+
+    Raises:
+        StorageError: as there.
+    """
     try:
         _check_meant(target)
         path = _check_path(Path(target), storage)
         if path.exists() and not path.is_file():
-            with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                write(file)
+            write(path)
             return
         path = path.resolve()
         with temporary_file(path) as part:
-            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                write(file)
+            write(part)
             replace_file(part, path)
     except StorageError:  # a RuntimeError too
         raise

@@ -88,6 +88,17 @@ class Backend:
     def after_failure(self, error: BaseException) -> None:
         """Called when a transaction has failed, with its connection given back."""
 
+    def checkpoint(self) -> None:
+        """Called when a study is let go: make the file whole by itself, as far as that goes without waiting."""
+
+    def copy_into(self, path: Path) -> None:
+        """Copy the database, as it is now, into an empty file.
+
+        Raises:
+            StorageError: it is on a server, which has tools of its own for that.
+        """
+        raise NotImplementedError
+
     def transaction_id(self, connection: Connection) -> int | None:
         """Inside a write transaction: the number under which :meth:`was_committed` knows it later."""
         return None

@@ -266,6 +266,22 @@ class Database:
         """Its file; None where it is no file."""
         return self._backend.path
 
+    def checkpoint(self) -> None:
+        """Make the file whole by itself, so that a copy of it lacks nothing; as far as that goes, and never raises."""
+        with contextlib.suppress(StorageError), self._backend.exclusive(), hold_forks():
+            self._backend.before_transaction()
+            self._backend.checkpoint()
+
+    def copy_into(self, path: Path) -> None:
+        """Copy the database, as it is now, into an empty file, also while others write.
+
+        Raises:
+            StorageError: it is on a server, or cannot be read or written.
+        """
+        with self._translating(), self._backend.exclusive(), hold_forks():
+            self._backend.before_transaction()
+            self._backend.copy_into(path)
+
     def close(self) -> None:
         """Give back every connection."""
         self._backend.engine.dispose()

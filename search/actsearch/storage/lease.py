@@ -226,6 +226,7 @@ class Lease:
             row = session.get(LeaseRow, self._study_id)
             if row is not None and row.token == self.token:
                 session.delete(row)
+        self._database.checkpoint()
 
     def _start_heartbeats(self) -> None:
         if self._database.in_memory:

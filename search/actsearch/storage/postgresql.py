@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -94,6 +95,12 @@ class PostgreSQL(Backend):
         raise StorageError(
             f"{self._shown}: the connection broke and the server does not say whether the last write was stored; "
             "once it answers again, run again to continue: nothing is stored twice"
+        )
+
+    def copy_into(self, path: Path) -> None:
+        """Refused."""
+        raise StorageError(
+            f"{self._shown} is on a server: pg_dump copies its database, and actsearch export a study"
         )
 
     def advice(self, error: exc.DBAPIError) -> str:

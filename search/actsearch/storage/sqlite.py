@@ -148,6 +148,28 @@ class Sqlite(Backend):
                 # out of step with others that do the same
                 time.sleep(_random.uniform(0.001, 0.05))
 
+    def checkpoint(self) -> None:
+        """Write into the file what its write-ahead log holds; as long as anybody has it open, that stays in the log."""
+        if self._file is None:
+            return
+        with (
+            contextlib.suppress(exc.SQLAlchemyError, sqlite3.Error),
+            contextlib.closing(self.engine.raw_connection()) as connection,
+        ):
+            # PASSIVE waits for nobody; what a reader still needs of an older state is left in the log
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def copy_into(self, path: Path) -> None:
+        """As one file, what its write-ahead log holds included."""
+        with (
+            contextlib.closing(self.engine.raw_connection()) as connection,
+            contextlib.closing(sqlite3.connect(path)) as copy,
+        ):
+            source: Any = connection.driver_connection
+            source.backup(copy)  # in one step, or each write of others would begin it anew
+            # one file, and no log beside it, until it is opened for writing
+            copy.execute("PRAGMA journal_mode = DELETE")
+
     def advice(self, error: exc.DBAPIError) -> str:
         """What to do about a lock, a full disk, missing permissions, a damaged file."""
         message = str(error.orig)
