@@ -40,7 +40,7 @@ from actsearch.strategies.surrogate import benchmark_prior, compute_curve
 STORAGE = f"sqlite:///{Path(__file__).with_name('benchmark.db')}"
 RATES = {"x1": 1.0, "x0.33": 1 / 3, "x3": 3.0}
 SEEDS = 3
-EACH = 26
+EACH = 52
 SIZES = range(3, 9)
 
 
