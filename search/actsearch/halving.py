@@ -166,6 +166,7 @@ class Competition:
         self._rungs: list[list[float]] = []  # ascending, smaller is better
         # of the first trials that ran to their end, the values at the rungs, then the final one
         self._ended: list[list[float]] = []
+        self._known_since = 0.0  # of a virtual clock, when the last of them ended
         self._is_open: dict[int, bool] = {}
 
     def steps(self) -> list[int] | None:
@@ -175,29 +176,62 @@ class Competition:
         rungs = [step * self.interval for step in self.pruner.steps_before(self.budget)]
         return [*rungs, self.end]
 
-    def is_open(self, rung: int) -> bool | None:
-        """Whether trials are compared at a rung; None while too few have ended to know."""
+    @property
+    def is_known(self) -> bool:
+        """Whether it is decided at which rungs trials are compared: enough have ended, or it needs none."""
+        return self.pruner.min_correlation is None or len(self._ended) >= _KNOWN
+
+    def may_be_known(self, more: int) -> bool:
+        """Whether it would be decided if so many more trials had run to their end."""
+        return self.is_known or len(self._ended) + more >= _KNOWN
+
+    def is_open(self, rung: int, at: float = math.inf) -> bool | None:
+        """Whether trials are compared at a rung; None while too few have ended to know.
+
+        Args:
+            rung: which.
+            at: time of a virtual clock: what ends later on it does not count yet.
+        """
         if self.pruner.min_correlation is None:
             return True
-        if len(self._ended) < _KNOWN:
+        if len(self._ended) < _KNOWN or at < self._known_since:
             return None
         if rung not in self._is_open:
             self._is_open[rung] = _correlate(self._ended, rung) >= self.pruner.min_correlation
         return self._is_open[rung]
 
-    def track(self, number: int) -> RungTracker:
-        """A tracker of the next trial."""
-        return RungTracker(self, number)
+    def track(self, number: int, since: float = math.inf) -> RungTracker:
+        """A tracker of the next trial.
+
+        Args:
+            number: of the trial.
+            since: when it began on a virtual clock, where that decides what it is compared with.
+        """
+        return RungTracker(self, number, since)
 
     def enter(self, tracker: RungTracker) -> None:
         """Let a trial that has ended count for those after it."""
         for rung, value in enumerate(tracker.values):
-            if rung == len(self._rungs):
-                self._rungs.append([])
-            # sorted, so that a rank is one search
-            bisect.insort(self._rungs[rung], self._sign * value)
+            self.enter_value(rung, value)
+        self.enter_end(tracker)
+
+    def enter_value(self, rung: int, value: float) -> None:
+        """Let what a trial has reached at a rung count for those after it."""
+        if rung == len(self._rungs):
+            self._rungs.append([])
+        # sorted, so that a rank is one search
+        bisect.insort(self._rungs[rung], self._sign * value)
+
+    def enter_end(self, tracker: RungTracker, at: float = 0.0) -> None:
+        """Let a trial's values at the rungs tell of its final one, if it has come to that.
+
+        Args:
+            tracker: of the trial.
+            at: time of a virtual clock at which it has.
+        """
         if tracker.final is not None and len(self._ended) < _KNOWN:
             self._ended.append([*tracker.values, tracker.final])
+            self._known_since = at
 
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""
@@ -243,7 +277,9 @@ class RungTracker:
         reason: why it is given up.
     """
 
-    def __init__(self, competition: Competition, number: int) -> None:
+    def __init__(
+        self, competition: Competition, number: int, since: float = math.inf
+    ) -> None:
         self.number = number
         self.values: list[float] = []
         self.final: float | None = None
@@ -251,6 +287,7 @@ class RungTracker:
         self.exempt_at: int | None = None
         self.reason = ""
         self._competition = competition
+        self._since = since
 
     @property
     def share(self) -> float | None:
@@ -266,7 +303,7 @@ class RungTracker:
             if not math.isnan(value):
                 better, entered = self._competition.rank(len(self.values), value)
                 self.values.append(value)
-            is_open = self._competition.is_open(rung)
+            is_open = self._competition.is_open(rung, self._since + step)
             if math.isnan(value) or (
                 is_open and better >= self._competition.pruner.places(entered + 1)
             ):

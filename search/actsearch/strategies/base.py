@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
+from actsearch.checks import check_field, check_integer
 from actsearch.errors import SpaceError
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.seeds import derive
@@ -26,6 +27,7 @@ __all__ = [
     "observations",
     "objective_points",
     "observed_value",
+    "pending",
     "worst_value",
 ]
 
@@ -107,17 +109,33 @@ class Strategy(abc.ABC):
     history, gives other proposals. A subclass is a frozen dataclass of
     JSON-ready settings; a fresh instance must propose what an old one would.
 
+    With ``parallel=V`` it is called whenever one of V workers is free on a virtual clock, which counts the epochs, or
+    evaluations, that trials train: those that have not ended there are WAITING in the history, without values.
+
     Attributes:
         name: in ``STRATEGIES``.
+        parallel: workers of the virtual clock, 1 to 4096; None: a logical batch ends before the next is proposed.
         supports: studies that ask for something else are refused.
         learns_from_studies: whether it reads what earlier studies found, ``context.earlier``.
+        proposes_in_steps: whether each logical batch follows from the one before, so that ``parallel`` divides none.
         before: what a stored study without a setting was made with, for settings that are younger than the strategy.
     """
 
     name: ClassVar[str]
     supports: ClassVar[frozenset[Feature]] = frozenset()
     learns_from_studies: ClassVar[bool] = False
+    proposes_in_steps: ClassVar[bool] = False
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    parallel: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            SpaceError: one has no meaning.
+        """
+        if self.parallel is not None:
+            check_field(self, "parallel", check_integer, SpaceError, low=1, high=_MOST_WORKERS)
 
     @property
     def prunes_by_default(self) -> bool:
@@ -140,9 +158,12 @@ class Strategy(abc.ABC):
         """Up to n candidates to try next.
 
         Args:
-            history: every trial so far, in order of number, none waiting or running.
-            n: how many, as ``batch_size`` said.
+            history: every trial so far, in order of number; none waiting or running, unless there is ``parallel``.
+            n: how many, as ``batch_size`` said; with ``parallel`` fewer, once a trial has ended.
             context: space, seed and direction.
+
+        Returns:
+            Candidates; none where there is nothing more, or, with ``parallel``, nothing until another trial ends.
         """
 
     def first_pass(self, context: Context) -> CandidateRecord | None:
@@ -155,7 +176,13 @@ class Strategy(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """Name and settings as JSON data; two that differ are different strategies."""
-        return {"name": self.name, "settings": dataclasses.asdict(self)}
+        settings = dataclasses.asdict(self)
+        if self.parallel is None:  # as studies were stored before there was one
+            del settings["parallel"]
+        return {"name": self.name, "settings": settings}
+
+
+_MOST_WORKERS = 4096
 
 
 def _is_measured(trial: TrialRecord) -> bool:
@@ -175,6 +202,11 @@ def observations(history: Sequence[TrialRecord], *, rejected: bool) -> Iterator[
         is_refused = state is TrialState.FAILED or (rejected and state is TrialState.REJECTED)
         if is_refused or _is_measured(trial):
             yield trial
+
+
+def pending(history: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Trials that were proposed and of which nothing is known yet, in order; there are none without ``parallel``."""
+    return [trial for trial in history if trial.state.is_open]
 
 
 def worst_value(history: Sequence[TrialRecord], context: Context) -> float:

@@ -8,7 +8,7 @@ import datetime
 import functools
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from actsearch.strategies.base import (
     objective_points,
     observations,
     observed_value,
+    pending,
     worst_value,
 )
 from actsearch.strategies.by_site import BySite, BySiteState, GroupSampler
@@ -53,6 +54,7 @@ _CHOICE = "activation"
 _PORTFOLIO = 16
 
 _Key = tuple[str | None, str, frozenset[tuple[str, Value]]]
+_Reported = tuple[Mapping[str, ActivationRecord], list[float] | None]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Bayesian(BySite):
     start: str = "portfolio"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field(self, "batch", check_integer, SpaceError, low=1, high=_LARGEST_BATCH)
         check_field(self, "candidates", check_integer, SpaceError, low=1)
         check_one_of("start", self.start, ("portfolio", "catalog"), SpaceError)
@@ -188,7 +191,9 @@ class Bayesian(BySite):
             sampler=sampler,
         )
         distributions = functools.cache(functools.partial(_distributions, names))
-        for items, values in _report_history(history, context, frozenset(names), groups):
+        reported = _report_history(history, context, frozenset(names), groups)
+        reported += _report_pending(history, frozenset(names), groups)
+        for items, values in reported:
             parameters: dict[str, Any] = {}
             known: dict[str, BaseDistribution] = {}
             for prefix, item in items.items():
@@ -230,14 +235,10 @@ def _prefix(groups: SiteGroups, group: int) -> str:
 
 def _report_history(
     history: Sequence[TrialRecord], context: Context, names: frozenset[str], groups: SiteGroups
-) -> list[tuple[Mapping[str, ActivationRecord], list[float]]]:
+) -> list[_Reported]:
     """Activations among some names, by prefix, with their values; of many, the best quarter and the latest."""
     worst = worst_value(history, context)
-    observed = []
-    for trial in observations(history, rejected=True):
-        items = enumerate(groups.items(trial.candidate) or ())
-        if chosen := {_prefix(groups, index): item for index, item in items if item.name in names}:
-            observed.append((trial, chosen))
+    observed = list(_list_chosen(observations(history, rejected=True), names, groups))
     if len(observed) > _HISTORY:
         kept = _best([trial for trial, _ in observed], context, worst)
         for trial, _ in reversed(observed):
@@ -249,6 +250,24 @@ def _report_history(
         points = objective_points([trial for trial, _ in observed], context)
         return [(chosen, list(point)) for (_, chosen), point in zip(observed, points, strict=True)]
     return [(chosen, [observed_value(trial, worst)]) for trial, chosen in observed]
+
+
+def _list_chosen(
+    trials: Iterable[TrialRecord], names: frozenset[str], groups: SiteGroups
+) -> Iterator[tuple[TrialRecord, Mapping[str, ActivationRecord]]]:
+    """Trials with their activations among some names, by prefix, where they have any."""
+    for trial in trials:
+        items = enumerate(groups.items(trial.candidate) or ())
+        if chosen := {_prefix(groups, index): item for index, item in items if item.name in names}:
+            yield trial, chosen
+
+
+def _report_pending(
+    history: Sequence[TrialRecord], names: frozenset[str], groups: SiteGroups
+) -> list[_Reported]:
+    """Likewise those in training, without values: TPE keeps away from them (constant liar); of many, the latest."""
+    waiting = [trial for trial in pending(history) if not trial.candidate.learns_shape]
+    return [(chosen, None) for _, chosen in _list_chosen(waiting[-_HISTORY:], names, groups)]
 
 
 def _best(observed: Sequence[TrialRecord], context: Context, worst: float) -> set[int]:
@@ -300,17 +319,18 @@ class _ReportedTrial(optuna.trial.FrozenTrial):
         cls,
         parameters: dict[str, Any],
         distributions: dict[str, BaseDistribution],
-        values: list[float],
+        values: list[float] | None,
     ) -> _ReportedTrial:
-        """A complete trial."""
+        """A complete trial; without values, one in training."""
         now = datetime.datetime.now()
+        states = optuna.trial.TrialState
         return cls(
             number=-1,
-            state=optuna.trial.TrialState.COMPLETE,
+            state=states.RUNNING if values is None else states.COMPLETE,
             value=None,
             values=values,
             datetime_start=now,
-            datetime_complete=now,
+            datetime_complete=None if values is None else now,
             params=parameters,
             distributions=distributions,
             user_attrs={},

@@ -18,7 +18,13 @@ from actsearch.expression import Expression
 from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord, TrialState
 from actsearch.screening import identify, simplify
 from actsearch.seeds import global_streams
-from actsearch.strategies.base import Context, observations, observed_value, worst_value
+from actsearch.strategies.base import (
+    Context,
+    observations,
+    observed_value,
+    pending,
+    worst_value,
+)
 from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.space import Space
 
@@ -30,6 +36,7 @@ __all__ = [
     "compose",
     "has_tree",
     "list_members",
+    "list_pending",
     "estimate_noise",
     "seeded_random",
     "tournament",
@@ -89,6 +96,16 @@ def list_members(
     for trial in observations(history, rejected=False):
         if (items := groups.items(trial.candidate)) is not None:
             yield Member(trial.number, items, observed_value(trial, worst))
+
+
+def list_pending(history: Sequence[TrialRecord], groups: SiteGroups) -> list[ActivationRecord]:
+    """Activations in training that have a formula, of trials with one activation, in order of number."""
+    made = (
+        groups.items(trial.candidate)
+        for trial in pending(history)
+        if not trial.candidate.learns_shape
+    )
+    return [items[0] for items in made if items and len(items) == 1 and has_tree(items[0])]
 
 
 def best_and_latest(

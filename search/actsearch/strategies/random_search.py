@@ -44,6 +44,7 @@ class RandomSearch(BySite):
     formulas: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field(self, "formulas", check_share, SpaceError)
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actsearch.errors import SpaceError
 from actsearch.records import FROZEN, LEARNED, NAMED, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context
+from actsearch.strategies.base import Context, pending
 from actsearch.strategies.gradient import Gradient
 from actsearch.strategies.gradient.rounds import current_round
 
@@ -42,6 +42,9 @@ def next_step(
         credit: of what the rounds have brought; below 1, no other one begins.
         batch: trials of a logical batch. As many behind a curve without names for it mean that it has none.
     """
+    if any(_is_step(trial) for trial in pending(history)):
+        return []  # what comes next depends on what that comes to
+    history = [trial for trial in history if not trial.state.is_open]
     gradient, now = Gradient(), current_round(history)
     if now.curves and not now.names:
         behind = [trial for trial in history if trial.number > now.curves[-1].number]
@@ -52,3 +55,7 @@ def next_step(
     if begins_another and (now.index + 1 >= rounds or credit < 1):
         return []
     return step
+
+
+def _is_step(trial: TrialRecord) -> bool:
+    return trial.candidate.learns_shape or trial.candidate.operation in SHAPES

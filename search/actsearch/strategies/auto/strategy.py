@@ -36,7 +36,12 @@ from actsearch.strategies.population import (
     list_members,
 )
 from actsearch.strategies.random_search import RandomSearch
-from actsearch.strategies.surrogate import benchmark_prior, fit_process, weigh_earlier
+from actsearch.strategies.surrogate import (
+    benchmark_prior,
+    describe_pending,
+    fit_process,
+    weigh_earlier,
+)
 
 __all__ = ["Auto"]
 
@@ -105,6 +110,7 @@ class Auto(BySite):
     shapes: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("portfolio", "batch"):
             check_field(self, name, check_integer, SpaceError, low=1)
         for name in ("bred", "shapes"):
@@ -114,7 +120,13 @@ class Auto(BySite):
     @property
     def _genetic(self) -> Genetic:
         start = "portfolio" if self.prior else "catalog"
-        return Genetic(first_batch=self.portfolio, batch=self.batch, immigrants=0.0, start=start)
+        return Genetic(
+            first_batch=self.portfolio,
+            batch=self.batch,
+            immigrants=0.0,
+            start=start,
+            parallel=self.parallel,
+        )
 
     def _known(self, context: Context) -> Known | None:
         return known_functions(context.space) if self.prior else None
@@ -177,14 +189,21 @@ class Auto(BySite):
             credits = count_credits(members, history, sign)
             if self.shapes:
                 credit = credits.get(SHAPE, 1.0)
-                for one in next_step(history, context, self.shapes, credit, self.batch)[:n]:
+                step = next_step(history, context, self.shapes, credit, self.batch)
+                # a step is tried whole, also where fewer are wanted now
+                for one in step if self.parallel else step[:n]:
                     batch.accept(one)
             if _is_early(history, context) and len(batch.accepted) < n:
                 _add_usual(batch, context)
             if process is not None:
                 weights = pool.weights(credits)
                 wanted = n - int(n / _CHANCE + random.random())
-                for place in process.choose(pool.features, n + _SPARE, weights, pool.turns()):
+                # proposed one at a time, the first would have every turn
+                turn = len(history) if self.parallel else 0
+                for place in process.choose(
+                    pool.features, n + _SPARE, weights, pool.turns(), turn,
+                    describe_pending(history, SiteGroups.shared(), prior),
+                ):  # fmt: skip
                     if len(batch.accepted) >= wanted:
                         break
                     batch.add(functools.partial(pool.make, place), 1)

@@ -11,13 +11,16 @@ import numpy as np
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import build_expression, describe
 from actsearch.expression import Expression
+from actsearch.records import TrialRecord
 from actsearch.strategies.base import Context
+from actsearch.strategies.groups import SiteGroups
 from actsearch.strategies.population import Child, Member, compose
 from actsearch.strategies.space import Space
 from actsearch.strategies.surrogate import (
     Features,
     compute_curves,
     describe_curves,
+    describe_pending,
     fit_process,
     join_features,
     small_features,
@@ -39,7 +42,13 @@ class _Source:
 
 
 def promising(
-    members: Sequence[Member], bred: Sequence[Bred], count: int, context: Context
+    members: Sequence[Member],
+    bred: Sequence[Bred],
+    count: int,
+    context: Context,
+    *,
+    history: Sequence[TrialRecord] = (),
+    first_turn: int = 0,
 ) -> list[Callable[[], Child]]:
     """In turn the catalog row, the small formula and the child that promise most; to be made.
 
@@ -50,6 +59,8 @@ def promising(
         bred: children.
         count: how many at most.
         context: with the space, and which way values are better.
+        history: with trials in training, near which nothing more is to be tried; without any, it tells nothing more.
+        first_turn: whose turn it is first.
     """
     process = fit_process(members, context)
     if process is None:
@@ -64,9 +75,10 @@ def promising(
     pool = join_features([source.features for source in sources])
     turns = [origins == origin for origin in range(len(sources))]
     places = np.concatenate([np.arange(size) for size in sizes])
+    training = describe_pending(history, SiteGroups.shared())
+    chosen = process.choose(pool, count, turns=turns, first_turn=first_turn, pending=training)
     return [
-        functools.partial(sources[origins[chosen]].make, int(places[chosen]))
-        for chosen in process.choose(pool, count, turns=turns)
+        functools.partial(sources[origins[place]].make, int(places[place])) for place in chosen
     ]
 
 

@@ -107,6 +107,7 @@ class Genetic(BySite):
     immigrants: float = 0.25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("population", "elites", "first_batch", "batch", "tournament"):
             check_field(self, name, check_integer, SpaceError, low=1)
         check_field(self, "bred", check_integer, SpaceError, low=0)
@@ -189,6 +190,7 @@ class Breeding(GroupSampler):
         self.population = _population(members, history, context, settings)
         self._settings = settings
         self._noise = estimate_noise(history)
+        self._history = history
         self._context = context
 
     def parent(self) -> Member:
@@ -213,7 +215,12 @@ class Breeding(GroupSampler):
 
     def promising(self, members: Sequence[Member], n: int) -> list[Callable[[], Child]]:
         """What promises most, some more than n as not all will do, best first."""
-        return promising(members, self.breed(self._settings.bred), _MORE * n, self._context)
+        # proposed one at a time, the first of the sources would have every turn
+        turn = len(self._history) if self._settings.parallel else 0
+        return promising(
+            members, self.breed(self._settings.bred), _MORE * n, self._context,
+            history=self._history, first_turn=turn,
+        )  # fmt: skip
 
     def breed(self, count: int) -> list[Bred]:
         """Different children that keep the rules, of so many that are bred."""

@@ -11,7 +11,7 @@ from actsearch.activations import describe
 from actsearch.checks import check_field, check_integer
 from actsearch.errors import ActsearchError, SpaceError
 from actsearch.records import LEARNED, SHAPE, ActivationRecord, CandidateRecord, TrialRecord
-from actsearch.strategies.base import Context, Feature, Strategy
+from actsearch.strategies.base import Context, Feature, Strategy, pending
 from actsearch.strategies.gradient.freezing import freeze_names
 from actsearch.strategies.gradient.naming import name_shapes
 from actsearch.strategies.gradient.rounds import Round, current_round, is_complete
@@ -52,11 +52,13 @@ class Gradient(Strategy):
 
     name: ClassVar[str] = "gradient"
     supports: ClassVar[frozenset[Feature]] = frozenset({Feature.GROUPS})
+    proposes_in_steps: ClassVar[bool] = True
     passes: int = 2
     names: int = 3
     start: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field(self, "passes", check_integer, SpaceError, low=1, high=100)
         check_field(self, "names", check_integer, SpaceError, low=1, high=100)
         if self.start is not None:
@@ -108,7 +110,12 @@ class Gradient(Strategy):
     def propose(
         self, history: Sequence[TrialRecord], n: int, context: Context
     ) -> list[CandidateRecord]:
-        """The next pass, or the learned curve, or names for it; nothing where no pass comes to anything."""
+        """The next pass, or the learned curve, or names for it; nothing where no pass comes to anything.
+
+        Each step follows from what the one before has come to: while one is in training there is none.
+        """
+        if pending(history):
+            return []
         now = current_round(history)
         if now.frozen or (now.names and not self._can_freeze(now)):
             return [self._next_round(history, context)]

@@ -1,6 +1,10 @@
 """Which functions are worth a training: a Gaussian process over functions, with what other tasks say as its prior."""
 
-from actsearch.strategies.surrogate.choice import fit_process, has_parameters
+from actsearch.strategies.surrogate.choice import (
+    describe_pending,
+    fit_process,
+    has_parameters,
+)
 from actsearch.strategies.surrogate.curves import compute_curve, compute_curves
 from actsearch.strategies.surrogate.earlier import weigh_earlier
 from actsearch.strategies.surrogate.kernel import Features, describe_curves, join_features
@@ -18,6 +22,7 @@ __all__ = [
     "compute_curve",
     "compute_curves",
     "describe_curves",
+    "describe_pending",
     "fit_process",
     "has_parameters",
     "join_features",

@@ -10,17 +10,20 @@ import numpy as np
 
 from actsearch.expression import parse
 from actsearch.naming.functions import Numbers
+from actsearch.records import TrialRecord
 from actsearch.strategies.base import Context
-from actsearch.strategies.population import Member
+from actsearch.strategies.groups import SiteGroups
+from actsearch.strategies.population import Member, list_pending
 from actsearch.strategies.surrogate.curves import compute_curve
-from actsearch.strategies.surrogate.kernel import describe_curves
+from actsearch.strategies.surrogate.kernel import Features, describe_curves
 from actsearch.strategies.surrogate.prior import Elsewhere
 from actsearch.strategies.surrogate.process import Process
 
-__all__ = ["fit_process", "has_parameters"]
+__all__ = ["describe_pending", "fit_process", "has_parameters"]
 
 _HISTORY = 80  # trials that are looked at: the cost grows with their cube
 _FEWEST = 4  # of which something can be learned
+_PENDING = 256  # trials in training that are looked at, the latest
 
 
 def fit_process(
@@ -46,6 +49,28 @@ def fit_process(
     if prior is not None:
         features = prior.extend(features)
     return Process.fit(features, np.array(values))
+
+
+def describe_pending(
+    history: Sequence[TrialRecord], groups: SiteGroups, prior: Elsewhere | None = None
+) -> Features | None:
+    """The functions in training; None for none.
+
+    Args:
+        history: every trial.
+        groups: of the sites, of which there is one.
+        prior: what is known from other tasks.
+    """
+    known = [
+        (curve, has_parameters(item.formula))
+        for item in list_pending(history, groups)[-_PENDING:]
+        if (curve := _curve(item.formula)) is not None
+    ]
+    if not known:
+        return None
+    curves, learned = zip(*known, strict=True)
+    features = describe_curves(np.array(curves), learned)
+    return prior.extend(features) if prior is not None else features
 
 
 def _latest_and_best(members: Sequence[Member], sign: float) -> Sequence[Member]:

@@ -12,7 +12,7 @@ from scipy import linalg, special
 
 from actsearch.benchmark import normal_scores
 from actsearch.naming.functions import Numbers
-from actsearch.strategies.surrogate.kernel import Features, covariance
+from actsearch.strategies.surrogate.kernel import Features, covariance, join_features
 
 __all__ = ["Process", "Settings"]
 
@@ -90,6 +90,8 @@ class Process:
         count: int,
         credits: Numbers | None = None,
         turns: Sequence[Mask] = (),
+        first_turn: int = 0,
+        pending: Features | None = None,
     ) -> list[int]:
         """Positions of those that promise most, one after the other by expected improvement.
 
@@ -101,7 +103,12 @@ class Process:
             count: how many.
             credits: by which the expected improvement of each counts; None for alike.
             turns: for one choice after the other, again and again, those of the pool it is made among; () for all.
+            first_turn: whose turn it is first, where fewer are chosen than there are turns.
+            pending: functions in training, of which nothing is known yet: as if they were chosen already.
         """
+        size = len(pool)
+        if pending is not None:
+            pool = join_features([pool, pending])
         noise = self.settings.noise
         own = self._covariance(self.features, self.features)
         root = linalg.cholesky(own + noise * np.eye(len(own)), lower=True)
@@ -110,22 +117,30 @@ class Process:
         means = self._expected(pool) + half.T @ linalg.solve_triangular(root, rest, lower=True)
         variances = np.maximum(self._variances(pool) - (half**2).sum(0), _TINY)
         # the largest expectation: the largest value would be luck of its seed
-        known = own @ linalg.cho_solve((root, True), rest)
-        best = float((self._expected(self.features) + known).max())
-        factors = np.ones(len(pool)) if credits is None else credits
+        found = own @ linalg.cho_solve((root, True), rest)
+        best = float((self._expected(self.features) + found).max())
+        factors = np.ones(len(pool))
+        if credits is not None:
+            factors[:size] = credits
         gains = _improvement(means, np.sqrt(variances), best) * factors
-        masks = list(turns) or [np.ones(len(pool), dtype=bool)]
-        near = _nearest(gains, masks)
+        masks = list(turns) or [np.ones(size, dtype=bool)]
+        known = np.arange(size, len(pool))
+        masks = [np.concatenate([mask, np.zeros(len(known), dtype=bool)]) for mask in masks]
+        near = _nearest(gains, masks) + known.tolist()
+        given = list(range(len(near) - len(known), len(near)))
         pool, half, factors = pool.take(near), half[:, near], factors[near]
         means, variances = means[near], variances[near]
         masks = [mask[near] for mask in masks]
         chosen: list[int] = []
         rows: list[Numbers] = []
-        for turn in range(min(count, len(pool))):
-            gains = _improvement(means, np.sqrt(variances), best) * factors
-            gains[~masks[turn % len(masks)]] -= _LAST  # unless nothing else is left
-            gains[chosen] = -2 * _LAST
-            place = int(np.round(gains, _DIGITS).argmax())
+        for turn in range(-len(given), min(count, len(pool) - len(given))):
+            if turn < 0:
+                place = given[turn]
+            else:
+                gains = _improvement(means, np.sqrt(variances), best) * factors
+                gains[~masks[(first_turn + turn) % len(masks)]] -= _LAST  # unless nothing else is left
+                gains[given + chosen] = -2 * _LAST
+                place = int(np.round(gains, _DIGITS).argmax())
             chosen.append(place)
             best = max(best, float(means[place]))
             # how far all others are known when this one is
@@ -133,7 +148,7 @@ class Process:
             column -= sum(row * row[place] for row in rows)
             rows.append(column / np.sqrt(variances[place] + noise))
             variances = np.maximum(variances - rows[-1] ** 2, _TINY)
-        return [near[place] for place in chosen]
+        return [near[place] for place in chosen[len(given) :]]
 
     def _expected(self, features: Features) -> Numbers:
         return features.expected if self.settings.uses_prior else np.zeros(len(features))
