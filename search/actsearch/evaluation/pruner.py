@@ -14,7 +14,14 @@ from actsearch.records import Diagnostics, EpochRecord, Outcome, TrialState
 from actsearch.training import TrainingResult
 from actsearch.training.stack import ExitRule
 
-__all__ = ["BatchPruner", "Pruner", "cut_training", "metric_curve"]
+__all__ = [
+    "BatchPruner",
+    "Pruner",
+    "cut_outcome",
+    "cut_training",
+    "first_curve",
+    "metric_curve",
+]
 
 
 @dataclass(frozen=True)
@@ -64,24 +71,33 @@ class Pruner:
     def apply(self, number: int, outcome: Outcome) -> Outcome:
         """Prune, or not, a trial that another process has trained; to be called in order of numbers."""
         tracker = self.competition.track(number)
-        first = outcome.evaluations[0] if outcome.evaluations else None
-        if first is not None:
-            tracker.read(metric_curve(first.epochs))
+        tracker.read(first_curve(outcome))
         self.competition.enter(tracker)
-        if tracker.pruned_at is None or first is None:
-            return with_pruning(outcome, tracker)
-        epochs = tuple(item for item in first.epochs if item.epoch <= tracker.pruned_at)
-        cut = dataclasses.replace(
-            first,
-            epochs=epochs,
-            value=epochs[-1].valid_metric,
-            metrics={},
-            reason=tracker.reason,
-            diagnostics=first.diagnostics and _before_training(first.diagnostics),
-            seconds=first.seconds * len(epochs) / len(first.epochs),
-        )
-        run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
-        return with_pruning(aggregate([run], "search", cut.seconds), tracker)
+        return cut_outcome(outcome, tracker)
+
+
+def cut_outcome(outcome: Outcome, tracker: RungTracker) -> Outcome:
+    """What there is of a trial as its tracker decided: all, or what it came to until it was pruned."""
+    if tracker.pruned_at is None or not outcome.evaluations:
+        return with_pruning(outcome, tracker)
+    first = outcome.evaluations[0]
+    epochs = tuple(item for item in first.epochs if item.epoch <= tracker.pruned_at)
+    cut = dataclasses.replace(
+        first,
+        epochs=epochs,
+        value=epochs[-1].valid_metric,
+        metrics={},
+        reason=tracker.reason,
+        diagnostics=first.diagnostics and _before_training(first.diagnostics),
+        seconds=first.seconds * len(epochs) / len(first.epochs),
+    )
+    run = SeedRun(cut, TrialState.PRUNED, not outcome.validation_only)
+    return with_pruning(aggregate([run], "search", cut.seconds), tracker)
+
+
+def first_curve(outcome: Outcome) -> list[tuple[int, float]]:
+    """The metric under the first seed, (step, value); empty where nothing was measured."""
+    return metric_curve(outcome.evaluations[0].epochs) if outcome.evaluations else []
 
 
 def metric_curve(epochs: Sequence[EpochRecord]) -> list[tuple[int, float]]:

@@ -20,6 +20,8 @@ from typing import IO, Any
 
 import cloudpickle
 
+from actsearch.execution.flow import GivenUp, remote_flow
+
 __all__ = ["main", "read_message", "write_message"]
 
 _LENGTH = struct.Struct(">Q")  # 8 bytes: an objective that holds its data may exceed 4 GB
@@ -74,6 +76,7 @@ def main(threads: int, log_level: int) -> None:
     """Train until the other end closes."""
     incoming, outgoing = _take_pipes()
     replies = _Replies(outgoing)
+    remote_flow().connect(replies.send)
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(incoming, requests), daemon=True).start()
     _forward_logs(replies, log_level)
@@ -107,7 +110,11 @@ def _receive(stream: IO[bytes], requests: queue.SimpleQueue[Any]) -> None:
     """Hand messages on; when the other end is gone, whatever runs here ends with it."""
     while True:
         try:
-            requests.put(read_message(stream))
+            message = read_message(stream)
+            if isinstance(message, GivenUp):  # at once: it concerns what trains now
+                remote_flow().given_up.update(message.steps)
+            else:
+                requests.put(message)
         except EOFError:
             os._exit(0)  # sys.exit would end this thread alone, and training would go on
         except BaseException as error:  # an object that cannot be built here
@@ -146,6 +153,7 @@ def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) ->
             replies.send("refused", f"{type(message).__name__}: {message}")
         elif isinstance(message, Work):
             work = message
+            remote_flow().given_up.clear()  # those of another study
             replies.send("ready", None)
         else:
             assert work is not None

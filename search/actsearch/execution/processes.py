@@ -19,6 +19,7 @@ from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.evaluation import LARGEST_STACK, Outcomes, Pruner
 from actsearch.execution.children import Child, Event
+from actsearch.execution.flow import GivenUp
 from actsearch.execution.guard import Guard
 from actsearch.execution.local import check_batch
 from actsearch.execution.work import Finished, Job, Work
@@ -101,7 +102,7 @@ class Processes:
         self._stops = False
         if not jobs:
             return
-        if work.competition is not None and not work.subject.can_prune_afterwards:
+        if work.decides_in_order and not work.subject.can_prune_afterwards:
             raise StudyError(
                 "a pruner decides on trials in order, and an objective of your own may ask it at any time: "
                 "use acs.Local() with it, or a Task"
@@ -114,7 +115,10 @@ class Processes:
             while True:
                 if self._stops:
                     waiting.clear()
+                else:
+                    self._take_more(waiting, work)
                 self._assign(waiting, work)
+                self._tell_given_up(work)
                 if not any(seat.jobs for seat in self._children):
                     return
                 yield from self._wait_for_event(waiting, work)
@@ -187,12 +191,21 @@ class Processes:
                 "make what it needs inside of it, or use acs.Local()"
             ) from error
 
+    def _take_more(self, waiting: collections.deque[list[Job]], work: Work) -> None:
+        """Where there is a flow, ask for further jobs if a child would have none."""
+        busy = sum(bool(seat.jobs) for seat in self._children)
+        if work.flow is None or busy + len(waiting) >= self.count:
+            return
+        waiting.extend(self._split_jobs(work.flow.take(), work))
+        self._start(work, min(self.count, busy + len(waiting)))
+
     def _assign(self, waiting: collections.deque[list[Job]], work: Work) -> None:
         for seat in self._children:
             if waiting and not seat.jobs:
-                seat.jobs = waiting.popleft()
+                seat.jobs, seat.told = waiting.popleft(), set()
                 pruner = None
-                if work.competition is not None:
+                if work.decides_in_order:
+                    assert work.competition is not None
                     pruner = Pruner(work.competition, tuple(self._undecided))
                 seat.child.send((seat.jobs, pruner, self.batch is not None))
                 if seat.is_ready:
@@ -231,6 +244,9 @@ class Processes:
             done = list(zip(sender.jobs, outcomes, strict=True))
             sender.jobs, sender.deadline = [], None
             yield from self._release_in_order(Finished(done, outcomes.largest_stack), work)
+        elif kind == "reached":
+            if work.flow is not None:
+                work.flow.report(*content)
         elif kind == "ready":
             if child.is_over_limit():
                 child.kill()
@@ -244,6 +260,16 @@ class Processes:
             )
         else:
             yield from self._replace(sender, child.describe_end(), waiting, work)
+
+    def _tell_given_up(self, work: Work) -> None:
+        """Have children end the trials that the driver has given up since they began."""
+        if work.flow is None:
+            return
+        for seat in self._children:
+            numbers = {job.number for job in seat.jobs} - seat.told
+            if own := {n: at for n, at in work.flow.given_up.items() if n in numbers}:
+                seat.told |= own.keys()
+                seat.child.send(GivenUp(own))
 
     def _replace(
         self, seat: _Seat, why: str, waiting: collections.deque[list[Job]], work: Work
@@ -273,7 +299,7 @@ class Processes:
     def _release_in_order(self, done: Finished, work: Work) -> Iterator[Finished]:
         """Hand out at once, or, where there is a pruner, when all trials before are there."""
         self._largest_stack = min(self._largest_stack, done.largest_stack)
-        if work.competition is None:
+        if not work.decides_in_order:
             yield done
             return
         self._undecided |= {job.number: (job, outcome) for job, outcome in done.outcomes}
@@ -307,6 +333,7 @@ class _Seat:
 
     child: Child
     jobs: list[Job] = dataclasses.field(default_factory=list)
+    told: set[int] = dataclasses.field(default_factory=set)  # numbers that it knows to be given up
     deadline: float | None = None
     is_ready: bool = False
 

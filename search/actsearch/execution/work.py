@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actsearch.evaluation import LARGEST_STACK, Objectives, Outcomes, Pruner, Request, Subject
+from actsearch.evaluation.followed import FollowedPruner
+from actsearch.execution.flow import Flow
 from actsearch.halving import Competition
 from actsearch.records import CandidateRecord, Outcome
 
@@ -52,6 +54,7 @@ class Work:
         objectives: what a trial's values are, where there are several.
         largest_stack: most trainings in one pass.
         lr: learning rate of each training; None for the subject's own.
+        flow: where trials come and are decided on while others run; None where all are handed over together.
     """
 
     subject: Subject
@@ -60,6 +63,12 @@ class Work:
     objectives: Objectives | None = None
     largest_stack: int = LARGEST_STACK
     lr: float | None = None
+    flow: Flow | None = None
+
+    @property
+    def decides_in_order(self) -> bool:
+        """Whether an executor lets the pruner decide on trials, in order of numbers."""
+        return self.competition is not None and self.flow is None
 
     def train(
         self, jobs: Sequence[Job], *, inexact: bool = False, pruner: Pruner | None = None
@@ -74,7 +83,11 @@ class Work:
             pruner: where another process decides on the trials in order; by default that is done here.
         """
         if pruner is None and self.competition is not None:
-            pruner = Pruner(self.competition)
+            pruner = (
+                Pruner(self.competition)
+                if self.flow is None
+                else FollowedPruner(self.competition, follower=self.flow)
+            )
         own = [job for job in jobs if job.candidate.is_baseline] if pruner is not None else []
         if own and len(own) < len(jobs):
             parts = {
@@ -121,6 +134,7 @@ class Executor(Protocol):
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
         """Train every job, and hand out outcomes as soon as they are there, those that came together as one.
 
+        Where the work has a flow, it may be asked for further jobs, and told of rungs: see :class:`Flow`.
         After :meth:`stop`, the jobs that run are answered and no others; closed before its end, it ends them.
         """
 
