@@ -196,8 +196,9 @@ class Processes:
         busy = sum(bool(seat.jobs) for seat in self._children)
         if work.flow is None or busy + len(waiting) >= self.count:
             return
-        waiting.extend(self._split_jobs(work.flow.take(), work))
-        self._start(work, min(self.count, busy + len(waiting)))
+        if jobs := work.flow.take():
+            waiting.extend(self._split_jobs(jobs, work))
+            self._start(work, min(self.count, busy + len(waiting)))
 
     def _assign(self, waiting: collections.deque[list[Job]], work: Work) -> None:
         for seat in self._children:

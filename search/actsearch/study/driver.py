@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from actsearch.errors import StorageError, StudyError
@@ -17,7 +17,7 @@ from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialSta
 from actsearch.screening import sample_curves
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
-from actsearch.strategies import SiteGroups, Space
+from actsearch.strategies import SiteGroups, Space, make_strategy
 from actsearch.study.alarms import describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
@@ -25,6 +25,7 @@ from actsearch.study.forecast import describe_gain, log_forecast
 from actsearch.study.history import History
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
+    make_competition,
     read_competition,
     resolve_direction,
     task_differences,
@@ -42,6 +43,7 @@ from actsearch.study.rate import (
 from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
+from actsearch.study.virtual_flow import PROPOSED_AT, VirtualFlow, check_clock
 from actsearch.training.pace import following
 
 __all__ = ["Driver"]
@@ -79,6 +81,8 @@ class Driver:
         self._deadline: float | None = None  # of the monotonic clock
         self._each: float | None = None  # seconds of a trial
         self._groups = StudyGroups(SiteGroups.shared(), {})
+        self._flow: VirtualFlow | None = None
+        self._training: dict[int, TrialRecord] = {}  # what was handed out and is not stored yet
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
         """Check the objective against the study, and write down direction and task the first time."""
@@ -94,14 +98,14 @@ class Driver:
                 self._groups.check_same(known, self._study.name)
             attrs[SITE_GROUPS] = self._groups.to_json()
         check_strategy(
-            dataclasses.replace(self._study, direction=direction), self._groups, self._subject
+            replace(self._study, direction=direction), self._groups, self._subject
         )
         changes = dict[str, object](several)
         if self._study.direction is None:
             changes["direction"] = direction
         if self._study.task is None:
             changes["task"] = described
-            named = dataclasses.replace(
+            named = replace(
                 self._study, objectives=tuple(several.get("objectives", ()))
             )
             if label := baseline_label(named, self._subject):
@@ -174,21 +178,42 @@ class Driver:
         self._history = History(self._study.direction, trials)
         if seconds := [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]:
             self._each = statistics.median(seconds)
-        own = {trial.number for trial in self._history if trial.candidate.is_baseline}
         self._proposer = Proposer(self._study, self._groups, self._subject)
+        seeds = tuple(self._seeds())
+        self._flow = self._replay(seeds)
+        own = {trial.number for trial in self._history if trial.candidate.is_baseline}
         self._work = Work(
             self._subject,
-            tuple(self._seeds()),
-            read_competition(self._storage, self._study, self._subject, own),
+            seeds,
+            make_competition(self._study, self._subject)
+            if self._flow is not None
+            else read_competition(self._storage, self._study, self._subject, own),
             study_objectives(self._study),
             int(self._study.user_attrs.get("largest_stack", LARGEST_STACK)),
             stored_rate(self._study, self._subject),
+            self._flow,
         )
         if is_timed(self._study) and not self._history.trained:
             _log.warning(
                 "study %s measures time: another run with the same seed will not make the same trials",
                 self._study.name,
             )
+
+    def _replay(self, seeds: Sequence[int]) -> VirtualFlow | None:
+        """With ``parallel``, the virtual clock as it stood after the stored trials."""
+        workers = make_strategy(self._study.strategy).parallel
+        if workers is None:
+            return None
+        competition = make_competition(self._study, self._subject)
+        check_clock(competition)
+        flow = VirtualFlow(workers, self._history, self._subject, seeds, competition)
+        flow.take = self._take_more
+        for trial in self._history.waiting:
+            self._screen(trial)
+        steps = competition.steps() if competition is not None else ()
+        curves = self._storage.curves(self._study.id, steps) if competition is not None else {}
+        flow.replay(list(self._history), curves)
+        return flow
 
     def _choose_rate(self, progress: Progress) -> None:
         """Try learning rates with the model unchanged, where that is wanted and was not done."""
@@ -198,7 +223,7 @@ class Driver:
         progress.clear()
         sweep = RateSweep(
             self._executor,
-            dataclasses.replace(self._work, competition=None, objectives=None),
+            replace(self._work, competition=None, objectives=None, flow=None),
             unfinished_scores(self._study),
             store=lambda scores: self._set_attribute(RATE, {"unfinished": scores}),
             is_over=self._is_over,
@@ -209,21 +234,17 @@ class Driver:
             return  # the loop ends as well
         self._set_attribute(RATE, chosen)
         lr = stored_rate(self._study, self._subject)
-        self._work = dataclasses.replace(self._work, lr=lr)
+        self._work = replace(self._work, lr=lr)
 
     def _loop(self, limits: Limits, listeners: Sequence[Listener], progress: Progress) -> None:
         if limits.timeout is not None:
             self._deadline = time.monotonic() + limits.timeout
+        self._limits, self._listeners, self._progress = limits, listeners, progress
         self._choose_rate(progress)
         while not self._is_over():
             left = limits.remaining(self._trained, self._history.trained)
-            if left == 0:
+            if left == 0 or (ready := self._find_ready(left)) is None:
                 return
-            if not (waiting := self._history.waiting):
-                if not self._read_enqueued() and not self._propose():
-                    return
-                continue
-            ready = [trial for trial in self._screen_enqueued(waiting) if trial.state.is_open]
             if ready:
                 allowed = self._in_time(ready[:left])
                 together = self._batch(allowed)
@@ -231,7 +252,15 @@ class Driver:
                     self._has_told_gain = True
                     text = describe_gain(self._study, self._subject, self._each, left)
                     announce(text, progress.is_shown)
-                self._train(allowed[:together], listeners, progress)
+                self._train(allowed[:together])
+
+    def _find_ready(self, left: int | None) -> list[TrialRecord] | None:
+        """Trials that may be trained next, and maybe none yet; None when no more are to be expected."""
+        if self._flow is not None:
+            return self._flow.find_ready(left, self._training, self._fill) or None
+        if not (waiting := self._history.waiting):
+            return [] if self._read_enqueued() or self._propose() else None
+        return [trial for trial in map(self._screen, waiting) if trial.state.is_open]
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be started, whatever is left."""
@@ -254,6 +283,10 @@ class Driver:
 
     # proposing
 
+    def _fill(self, idle: int) -> bool:
+        """Find trials for idle workers of the virtual clock; False where there are none now."""
+        return self._read_enqueued() or self._propose(idle)
+
     def _read_enqueued(self) -> bool:
         """Trials that were enqueued since this call of optimize began; whether there are any."""
         trials = self._storage.trials(self._study.id, since=self._history.first_unknown)
@@ -264,40 +297,62 @@ class Driver:
     def _take(self, trials: Iterable[TrialRecord]) -> None:
         for trial in trials:
             self._history.put(trial)
+            if self._flow is not None:
+                self._flow.enrol(self._screen(trial, since=self._flow.now))
 
-    def _propose(self) -> bool:
-        """One logical batch, stored whole, the first with the model unchanged; False when no more is to be expected."""
+    def _propose(self, idle: int | None = None) -> bool:
+        """One logical batch, stored whole, the first with the model unchanged; False when no more is to be expected.
+
+        Args:
+            idle: with ``parallel``, how many workers of the virtual clock have nothing to do.
+        """
         if new := missing_baseline(self._study, self._history):
             self._take(self._storage.add_trials(self._study.id, new, self._lease))
-        records = self._proposer.propose(self._history)
+        if self._flow is None or idle is None:
+            records = self._proposer.propose(self._history)
+        else:
+            made = self._proposer.propose(self._history, self._flow.seen(), idle)
+            at = {PROPOSED_AT: self._flow.now}
+            records = [replace(one, user_attrs={**one.user_attrs, **at}) for one in made]
+        is_busy = self._flow is not None and self._flow.is_busy
         if not records:
-            _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
+            if not is_busy:
+                _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
             return False
         stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
-        self._take(stored)
+        if self._flow is not None and stored[0].number > self._history.first_unknown:
+            self._read_enqueued()  # something came between, and the clock takes trials in order
+        else:
+            self._take(stored)
         if any(trial.state.is_open for trial in stored):
             self._idle = 0
             return True
         self._idle += len(stored)
-        if self._idle >= _IDLE_PROPOSALS:
+        if self._idle < _IDLE_PROPOSALS:
+            return True
+        if not is_busy:
             _log.warning(
                 "study %s: %d proposals in a row were refused or known already; "
                 "widen the space or change the strategy",
                 self._study.name, self._idle,
             )  # fmt: skip
-            return False
-        return True
+        return False
 
-    def _screen_enqueued(self, waiting: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Trials that a user enqueued are screened when their turn comes."""
-        screened = []
-        for trial in waiting:
-            if not trial.fingerprint:
-                trial = self._proposer.screen_enqueued(trial, self._history)
-                self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
-                self._history.put(trial)
-            screened.append(trial)
-        return screened
+    def _screen(self, trial: TrialRecord, since: int = 0) -> TrialRecord:
+        """A trial that a user enqueued, screened when its turn comes; others as they are.
+
+        Args:
+            trial: which waits, or not.
+            since: time on the virtual clock at which it came, where there is one.
+        """
+        if trial.fingerprint or not trial.state.is_open:
+            return trial
+        if since:
+            trial = replace(trial, user_attrs={**trial.user_attrs, PROPOSED_AT: since})
+        trial = self._proposer.screen_enqueued(trial, self._history)
+        self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
+        self._history.put(trial)
+        return trial
 
     # training
 
@@ -308,48 +363,62 @@ class Driver:
             return seed_list(self._study.seed, "search", wanted)
         return [int(seed) for seed in wanted]
 
-    def _train(
-        self, trials: Sequence[TrialRecord], listeners: Sequence[Listener], progress: Progress
-    ) -> None:
+    def _train(self, trials: Sequence[TrialRecord]) -> None:
         """What the executor takes together: marked RUNNING, trained, and stored as it ends."""
-        open_trials = {trial.number: trial for trial in trials}
-        started = self._storage.start_trials(self._study.id, list(open_trials), self._lease)
-        jobs = [Job(trial.number, trial.candidate) for trial in trials]
+        jobs = self._hand_out(trials)
         # closed also on an exception, whose traceback would keep it, and its processes, alive
         with (
-            following(progress.follow),
+            following(self._progress.follow),
             contextlib.closing(self._executor.run(jobs, self._work)) as answers,
         ):
             for part in answers:
-                outcomes = {
-                    j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)
-                }
+                ended = {j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)}
                 self._keep_largest_stack(part.largest_stack)
-                ended = [open_trials.pop(number) for number in outcomes]
-                if ended:
-                    self._store(ended, outcomes, started, listeners, progress)
+                if self._flow is not None:
+                    self._flow.end(ended)
+                    ended = self._flow.settle()
+                self._store(ended)
                 if self._is_over():
                     self._executor.stop()
-        if open_trials:  # the executor was stopped
-            self._storage.put_back_trials(self._study.id, list(open_trials), self._lease)
+        if self._flow is not None:  # trials whose decision hung on those that were stopped
+            self._flow.forget()
+        if self._training:  # the executor was stopped
+            self._storage.put_back_trials(self._study.id, list(self._training), self._lease)
+            self._training = {}
+
+    def _hand_out(self, trials: Sequence[TrialRecord]) -> list[Job]:
+        """Mark trials RUNNING, and make them jobs."""
+        numbers = [trial.number for trial in trials]
+        started = self._storage.start_trials(self._study.id, numbers, self._lease)
+        self._training |= {trial.number: replace(trial, started=started) for trial in trials}
+        return [Job(trial.number, trial.candidate) for trial in trials]
+
+    def _take_more(self) -> list[Job]:
+        """With ``parallel``, jobs for an executor whose workers are free while others train."""
+        assert self._flow is not None
+        self._store(self._flow.settle())
+        if self._is_over():
+            return []
+        left = self._limits.remaining(self._trained, self._history.trained)
+        if left is not None:
+            left -= len(self._training)
+        if left is not None and left <= 0:
+            return []
+        ready = self._flow.find_ready(left, self._training, self._fill)
+        return self._hand_out(ready) if ready else []
 
     def _counts(self, outcome: Outcome) -> bool:
         """Whether a trial ended by itself: a signal may have ended processes that it needed as well."""
         return self._signals.number is None or outcome.state is not TrialState.FAILED
 
-    def _store(
-        self,
-        trials: Sequence[TrialRecord],
-        outcomes: Mapping[int, Outcome],
-        started: datetime,
-        listeners: Sequence[Listener],
-        progress: Progress,
-    ) -> None:
+    def _store(self, outcomes: Mapping[int, Outcome]) -> None:
         """What ended together, in one transaction."""
+        if not outcomes:
+            return
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
-        for trial in trials:
-            outcome = outcomes[trial.number]
-            ended = dataclasses.replace(
+        for number, outcome in outcomes.items():
+            trial = self._training.pop(number)
+            ended = replace(
                 trial,
                 state=outcome.state,
                 value=outcome.value,
@@ -358,7 +427,6 @@ class Driver:
                 reason=outcome.reason,
                 seconds=outcome.seconds,
                 user_attrs={**trial.user_attrs, **outcome.user_attrs},
-                started=started,
                 completed=completed,
             )
             self._history.put(ended)
@@ -369,8 +437,8 @@ class Driver:
                     self._study.name,
                     ended.reason,
                 )
-            progress.advance(ended, self._history.best)
-            for listener in listeners:
+            self._progress.advance(ended, self._history.best)
+            for listener in self._listeners:
                 listener(ended)
                 self._lease.check_process()  # it may have forked, with nothing left to be written that would tell
         # of those that ended last: more in one pass take less each
@@ -382,12 +450,12 @@ class Driver:
         if size >= self._work.largest_stack:
             return
         self._set_attribute("largest_stack", size)
-        self._work = dataclasses.replace(self._work, largest_stack=size)
+        self._work = replace(self._work, largest_stack=size)
 
     def _set_attribute(self, name: str, value: object) -> None:
         attrs = {**self._study.user_attrs, name: value}
         self._storage.update_study(self._study.id, self._lease, user_attrs=attrs)
-        self._study = dataclasses.replace(self._study, user_attrs=attrs)
+        self._study = replace(self._study, user_attrs=attrs)
 
     def _check_failures(self, latest: int) -> None:
         """An objective that fails whatever it is given is wrong; the failures are stored all the same."""

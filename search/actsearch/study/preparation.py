@@ -16,7 +16,14 @@ from actsearch.storage import Storage
 from actsearch.strategies import SiteGroups
 from actsearch.task.identity import CHANGES
 
-__all__ = ["LATER", "read_competition", "group_samples", "resolve_direction", "task_differences"]
+__all__ = [
+    "LATER",
+    "group_samples",
+    "make_competition",
+    "read_competition",
+    "resolve_direction",
+    "task_differences",
+]
 
 VALUES = "values"
 """Key of the values of a task's functions in its description."""
@@ -70,6 +77,20 @@ def task_differences(
     return differences
 
 
+def make_competition(study: StudyRecord, subject: Subject) -> Competition | None:
+    """A study's pruner at work, before any trial; None where there is none, or it has no say."""
+    if study.pruner is None or study.directions:
+        return None
+    pruner = SuccessiveHalving.from_json(study.pruner)
+    assert study.direction is not None
+    if pruner.min_correlation is not None and subject.epochs is None:
+        return None  # where a function ends is not known
+    return Competition(
+        pruner, study.direction, study.seed, subject.epochs,
+        interval=subject.evaluation_interval, unit=subject.unit, end=subject.end,
+    )  # fmt: skip
+
+
 def read_competition(
     storage: Storage, study: StudyRecord, subject: Subject, exempt: Collection[int]
 ) -> Competition | None:
@@ -81,18 +102,10 @@ def read_competition(
         subject: what it optimises.
         exempt: numbers of trials that do not compete, as that of the model unchanged.
     """
-    if study.pruner is None or study.directions:
-        return None
-    pruner = SuccessiveHalving.from_json(study.pruner)
-    assert study.direction is not None
-    if pruner.min_correlation is not None and subject.epochs is None:
-        return None  # where a function ends is not known
-    competition = Competition(
-        pruner, study.direction, study.seed, subject.epochs,
-        interval=subject.evaluation_interval, unit=subject.unit, end=subject.end,
-    )  # fmt: skip
-    curves = storage.curves(study.id, competition.steps())
-    competition.read({number: curves[number] for number in curves if number not in exempt})
+    competition = make_competition(study, subject)
+    if competition is not None:
+        curves = storage.curves(study.id, competition.steps())
+        competition.read({number: curves[number] for number in curves if number not in exempt})
     return competition
 
 

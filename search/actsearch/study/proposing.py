@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+from collections.abc import Iterable
 from typing import Literal, cast
 
 from torch import Tensor
@@ -20,7 +21,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.screening import identify, screen
-from actsearch.strategies import Context, Space, make_strategy
+from actsearch.strategies import Context, Space, Strategy, make_strategy
 from actsearch.study.earlier import read_earlier
 from actsearch.study.history import History, readable
 from actsearch.study.preparation import group_samples
@@ -68,16 +69,26 @@ class Proposer:
         """What arrives at the sites of each group."""
         return group_samples(self._subject, self._study_groups.sites)
 
-    def propose(self, history: History) -> list[TrialRecord]:
+    def propose(
+        self,
+        history: History,
+        seen: Iterable[TrialRecord] | None = None,
+        most: int | None = None,
+    ) -> list[TrialRecord]:
         """One logical batch, screened; empty where the strategy has nothing more.
 
         The strategy does not see the model unchanged: its proposals are what they are without that trial.
+
+        Args:
+            history: every trial.
+            seen: the trials as the strategy sees them; as they are by default.
+            most: how many are wanted at most, once anything was trained; None for a logical batch.
         """
-        trials = [trial for trial in history if not trial.candidate.is_baseline]
-        context = self.context
+        given = history if seen is None else seen
+        trials = [trial for trial in given if not trial.candidate.is_baseline]
         known = history.known()
         records: list[TrialRecord] = []
-        for candidate in self._candidates(trials, context):
+        for candidate in self._candidates(trials, most):
             screened = self._screen(candidate, known, -1 - len(records))
             records.append(dataclasses.replace(screened, user_attrs=dict(candidate.attrs)))
         return records
@@ -100,10 +111,12 @@ class Proposer:
             read_earlier(self._study),
         )
 
-    def _candidates(self, trials: list[TrialRecord], context: Context) -> list[CandidateRecord]:
-        strategy = make_strategy(self._study.strategy)
+    def _candidates(
+        self, trials: list[TrialRecord], most: int | None
+    ) -> list[CandidateRecord]:
+        strategy, context = make_strategy(self._study.strategy), self.context
         try:
-            return strategy.propose(trials, strategy.batch_size(trials, context), context)
+            return strategy.propose(trials, self._count(strategy, trials, most), context)
         except (ActsearchError, KeyError, TypeError, ValueError):
             sound = readable(trials)
             if len(sound) == len(trials):
@@ -112,7 +125,14 @@ class Proposer:
                 "study %s: %d stored trials are not valid activations and are left out: see actsearch doctor",
                 self._study.name, len(trials) - len(sound),
             )  # fmt: skip
-            return strategy.propose(sound, strategy.batch_size(sound, context), context)
+            return strategy.propose(sound, self._count(strategy, sound, most), context)
+
+    def _count(self, strategy: Strategy, trials: list[TrialRecord], most: int | None) -> int:
+        """How many are proposed; the first batches whole, as they learn from nothing."""
+        size = strategy.batch_size(trials, self.context)
+        if most is None or strategy.proposes_in_steps:
+            return size
+        return min(size, most) if any(trial.state.is_trained for trial in trials) else size
 
     def screen_enqueued(self, trial: TrialRecord, history: History) -> TrialRecord:
         """A trial that a user enqueued, screened when its turn comes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from actsearch.halving import Competition, RungTracker
@@ -112,20 +112,32 @@ class VirtualClock:
         entry = self._entries[number]
         entry.has_ended, entry.is_sound = True, is_sound
 
+    def reopen(self, number: int) -> None:
+        """A trial will be trained again."""
+        self._entries[number].has_ended = False
+
     # what follows from it
 
     def is_over(self, number: int) -> bool:
         """Whether a trial has ended by now, so that proposals may know of it."""
         return number in self._over
 
-    def decision(self, number: int) -> RungTracker | None:
-        """What the pruner says of a trial that competes; None while that is not known."""
-        entry = self._entries[number]
-        return entry.tracker if entry.end is not None else None
+    def is_decided(self, number: int) -> bool:
+        """Whether it is known if a trial is pruned; it is of one that competes with none."""
+        return self._entries[number].end is not None or not self._entries[number].competes
 
-    def competes(self, number: int) -> bool:
-        """Whether a trial is compared with others at rungs."""
-        return self._entries[number].competes
+    def tracker(self, number: int) -> RungTracker | None:
+        """What the pruner says of a trial; None where it says nothing of it."""
+        return self._entries[number].tracker
+
+    def curve(self, number: int) -> list[tuple[int, float]]:
+        """What is known of a trial's values, (epoch or step, value)."""
+        return sorted(self._entries[number].values.items())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any worker has a trial."""
+        return bool(self._running or self._waiting)
 
     def advance(self) -> int:
         """Let time pass until a worker has nothing to do, or until it is not known what comes next.
@@ -210,9 +222,10 @@ class VirtualClock:
         elif not self._is_open_known(entry, entry.start + step):
             return False
         else:
+            before = len(entry.tracker.values)
             entry.tracker.report(step, value)
-            if not math.isnan(value):
-                self._competition.enter_value(entry.rung, value)
+            for rung in range(before, len(entry.tracker.values)):  # none of an exempt trial
+                self._competition.enter_value(rung, value)
             if entry.is_pruned:
                 entry.end = entry.start + step
                 self.given_up[entry.number] = step
