@@ -277,9 +277,7 @@ class RungTracker:
         reason: why it is given up.
     """
 
-    def __init__(
-        self, competition: Competition, number: int, since: float = math.inf
-    ) -> None:
+    def __init__(self, competition: Competition, number: int, since: float = math.inf) -> None:
         self.number = number
         self.values: list[float] = []
         self.final: float | None = None

@@ -1,4 +1,4 @@
-"""Trials whose pruning another decides on: what they reach at the rungs is told, and they end when they are given up."""
+"""Trials whose pruning another decides on: they tell what they reach at the rungs, and end when they are given up."""
 
 from __future__ import annotations
 

@@ -47,7 +47,16 @@ def _setting(*columns: str) -> sa.Update:
     )
 
 
-_SCREENED = ("state", "reason", "warnings", "duplicate_of", "fingerprint", "alias", "mirror", "user_attrs")
+_SCREENED = (
+    "state",
+    "reason",
+    "warnings",
+    "duplicate_of",
+    "fingerprint",
+    "alias",
+    "mirror",
+    "user_attrs",
+)
 _SCREEN = _setting(*_SCREENED)
 _START = _setting("state", "started", "trained_in")
 _PUT_BACK = _START.where(_TRIALS.c.state == TrialState.RUNNING.value)

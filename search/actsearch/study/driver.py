@@ -6,23 +6,22 @@ import contextlib
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from actsearch.errors import StorageError, StudyError
 from actsearch.evaluation import LARGEST_STACK, Objective, make_subject
 from actsearch.execution import Executor, Job, Local, Work
-from actsearch.records import Curve, Outcome, StudyRecord, TrialRecord, TrialState
-from actsearch.screening import sample_curves
+from actsearch.records import Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
 from actsearch.strategies import SiteGroups, Space, make_strategy
-from actsearch.study.alarms import describe_equal_values
-from actsearch.study.baseline import ATTRIBUTE, baseline_label, missing_baseline
+from actsearch.study.alarms import all_failed, check_failures, describe_equal_values
+from actsearch.study.baseline import ATTRIBUTE, baseline_label
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.forecast import describe_gain, log_forecast
 from actsearch.study.history import History
+from actsearch.study.intake import Intake
 from actsearch.study.limits import Limits
 from actsearch.study.preparation import (
     make_competition,
@@ -43,15 +42,12 @@ from actsearch.study.rate import (
 from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
-from actsearch.study.virtual_flow import PROPOSED_AT, VirtualFlow, check_clock
+from actsearch.study.virtual_flow import VirtualFlow, check_clock
 from actsearch.training.pace import following
 
 __all__ = ["Driver"]
 
 _log = logging.getLogger("actsearch")
-
-_IDLE_PROPOSALS = 200  # so many in a row without a trained one end the call
-_SAME_FAILURES = 10  # so many first trials that fail for one reason: the objective is wrong
 
 Listener = Callable[[TrialRecord], None]
 
@@ -76,7 +72,6 @@ class Driver:
         self._lease: Lease = storage.lease(study)
         self._history = History(study.direction)
         self._trained = 0
-        self._idle = 0
         self._has_told_gain = False
         self._deadline: float | None = None  # of the monotonic clock
         self._each: float | None = None  # seconds of a trial
@@ -97,17 +92,13 @@ class Driver:
             if (known := attrs.get(SITE_GROUPS)) is not None:
                 self._groups.check_same(known, self._study.name)
             attrs[SITE_GROUPS] = self._groups.to_json()
-        check_strategy(
-            replace(self._study, direction=direction), self._groups, self._subject
-        )
+        check_strategy(replace(self._study, direction=direction), self._groups, self._subject)
         changes = dict[str, object](several)
         if self._study.direction is None:
             changes["direction"] = direction
         if self._study.task is None:
             changes["task"] = described
-            named = replace(
-                self._study, objectives=tuple(several.get("objectives", ()))
-            )
+            named = replace(self._study, objectives=tuple(several.get("objectives", ())))
             if label := baseline_label(named, self._subject):
                 attrs[ATTRIBUTE] = label
             if may_choose_rate(self._subject):
@@ -151,7 +142,7 @@ class Driver:
             log_forecast(self._study, self._subject, len(self._work.seeds), left)
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
-            if self._trained and (failed := self._all_failed()):
+            if self._trained and (failed := all_failed(self._history)):
                 _log.warning(
                     "study %s: all %d trials failed, the last one: %s",
                     self._study.name, len(failed), failed[-1].reason,
@@ -179,6 +170,9 @@ class Driver:
         if seconds := [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]:
             self._each = statistics.median(seconds)
         self._proposer = Proposer(self._study, self._groups, self._subject)
+        self._intake = Intake(
+            self._storage, self._study, self._lease, self._history, self._proposer
+        )
         seeds = tuple(self._seeds())
         self._flow = self._replay(seeds)
         own = {trial.number for trial in self._history if trial.candidate.is_baseline}
@@ -208,8 +202,9 @@ class Driver:
         check_clock(competition)
         flow = VirtualFlow(workers, self._history, self._subject, seeds, competition)
         flow.take = self._take_more
+        self._intake.flow = flow
         for trial in self._history.waiting:
-            self._screen(trial)
+            self._intake.screen(trial)
         steps = competition.steps() if competition is not None else ()
         curves = self._storage.curves(self._study.id, steps) if competition is not None else {}
         flow.replay(list(self._history), curves)
@@ -243,7 +238,7 @@ class Driver:
         self._choose_rate(progress)
         while not self._is_over():
             left = limits.remaining(self._trained, self._history.trained)
-            if left == 0 or (ready := self._find_ready(left)) is None:
+            if left == 0 or (ready := self._intake.find_ready(left, self._training)) is None:
                 return
             if ready:
                 allowed = self._in_time(ready[:left])
@@ -253,14 +248,6 @@ class Driver:
                     text = describe_gain(self._study, self._subject, self._each, left)
                     announce(text, progress.is_shown)
                 self._train(allowed[:together])
-
-    def _find_ready(self, left: int | None) -> list[TrialRecord] | None:
-        """Trials that may be trained next, and maybe none yet; None when no more are to be expected."""
-        if self._flow is not None:
-            return self._flow.find_ready(left, self._training, self._fill) or None
-        if not (waiting := self._history.waiting):
-            return [] if self._read_enqueued() or self._propose() else None
-        return [trial for trial in map(self._screen, waiting) if trial.state.is_open]
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be started, whatever is left."""
@@ -281,79 +268,6 @@ class Driver:
         jobs = [Job(trial.number, trial.candidate) for trial in ready]
         return self._executor.batch_for(jobs, self._work)
 
-    # proposing
-
-    def _fill(self, idle: int) -> bool:
-        """Find trials for idle workers of the virtual clock; False where there are none now."""
-        return self._read_enqueued() or self._propose(idle)
-
-    def _read_enqueued(self) -> bool:
-        """Trials that were enqueued since this call of optimize began; whether there are any."""
-        trials = self._storage.trials(self._study.id, since=self._history.first_unknown)
-        new = [trial for trial in trials if trial.number not in self._history]
-        self._take(new)
-        return bool(new)
-
-    def _take(self, trials: Iterable[TrialRecord]) -> None:
-        for trial in trials:
-            self._history.put(trial)
-            if self._flow is not None:
-                self._flow.enrol(self._screen(trial, since=self._flow.now))
-
-    def _propose(self, idle: int | None = None) -> bool:
-        """One logical batch, stored whole, the first with the model unchanged; False when no more is to be expected.
-
-        Args:
-            idle: with ``parallel``, how many workers of the virtual clock have nothing to do.
-        """
-        if new := missing_baseline(self._study, self._history):
-            self._take(self._storage.add_trials(self._study.id, new, self._lease))
-        if self._flow is None or idle is None:
-            records = self._proposer.propose(self._history)
-        else:
-            made = self._proposer.propose(self._history, self._flow.seen(), idle)
-            at = {PROPOSED_AT: self._flow.now}
-            records = [replace(one, user_attrs={**one.user_attrs, **at}) for one in made]
-        is_busy = self._flow is not None and self._flow.is_busy
-        if not records:
-            if not is_busy:
-                _log.warning("study %s: the strategy has nothing more to propose", self._study.name)
-            return False
-        stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
-        if self._flow is not None and stored[0].number > self._history.first_unknown:
-            self._read_enqueued()  # something came between, and the clock takes trials in order
-        else:
-            self._take(stored)
-        if any(trial.state.is_open for trial in stored):
-            self._idle = 0
-            return True
-        self._idle += len(stored)
-        if self._idle < _IDLE_PROPOSALS:
-            return True
-        if not is_busy:
-            _log.warning(
-                "study %s: %d proposals in a row were refused or known already; "
-                "widen the space or change the strategy",
-                self._study.name, self._idle,
-            )  # fmt: skip
-        return False
-
-    def _screen(self, trial: TrialRecord, since: int = 0) -> TrialRecord:
-        """A trial that a user enqueued, screened when its turn comes; others as they are.
-
-        Args:
-            trial: which waits, or not.
-            since: time on the virtual clock at which it came, where there is one.
-        """
-        if trial.fingerprint or not trial.state.is_open:
-            return trial
-        if since:
-            trial = replace(trial, user_attrs={**trial.user_attrs, PROPOSED_AT: since})
-        trial = self._proposer.screen_enqueued(trial, self._history)
-        self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
-        self._history.put(trial)
-        return trial
-
     # training
 
     def _seeds(self) -> list[int]:
@@ -372,7 +286,9 @@ class Driver:
             contextlib.closing(self._executor.run(jobs, self._work)) as answers,
         ):
             for part in answers:
-                ended = {j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)}
+                ended = {
+                    j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)
+                }
                 self._keep_largest_stack(part.largest_stack)
                 if self._flow is not None:
                     self._flow.end(ended)
@@ -404,7 +320,7 @@ class Driver:
             left -= len(self._training)
         if left is not None and left <= 0:
             return []
-        ready = self._flow.find_ready(left, self._training, self._fill)
+        ready = self._intake.find_ready(left, self._training)
         return self._hand_out(ready) if ready else []
 
     def _counts(self, outcome: Outcome) -> bool:
@@ -443,7 +359,7 @@ class Driver:
                 self._lease.check_process()  # it may have forked, with nothing left to be written that would tell
         # of those that ended last: more in one pass take less each
         self._each = statistics.median(outcome.seconds for outcome in outcomes.values())
-        self._check_failures(len(outcomes))
+        check_failures(self._study.name, self._history, len(outcomes))
 
     def _keep_largest_stack(self, size: int) -> None:
         """Write down that a stack ran out of memory and is smaller from now on, also when the study is resumed."""
@@ -456,26 +372,3 @@ class Driver:
         attrs = {**self._study.user_attrs, name: value}
         self._storage.update_study(self._study.id, self._lease, user_attrs=attrs)
         self._study = replace(self._study, user_attrs=attrs)
-
-    def _check_failures(self, latest: int) -> None:
-        """An objective that fails whatever it is given is wrong; the failures are stored all the same."""
-        count = self._history.trained
-        if not count - latest < _SAME_FAILURES <= count:
-            return
-        failed = self._all_failed()
-        reasons = {trial.reason for trial in failed}
-        if len(reasons) == 1:
-            raise StudyError(
-                f"the first {len(failed)} trials of study {self._study.name!r} all failed in the same way: "
-                f"{reasons.pop()}; fix the objective and start a new study"
-            )
-
-    def _all_failed(self) -> list[TrialRecord]:
-        """The trials that were trained, if every one of them failed."""
-        trained = [trial for trial in self._history if trial.state.is_trained]
-        return trained if all(trial.state is TrialState.FAILED for trial in trained) else []
-
-
-def _curves(trials: Iterable[TrialRecord]) -> dict[bytes, Curve]:
-    """The functions of the trials that are to be trained, as the dashboard draws them."""
-    return sample_curves(trial.candidate for trial in trials if trial.state.is_open)

@@ -111,9 +111,7 @@ class Proposer:
             read_earlier(self._study),
         )
 
-    def _candidates(
-        self, trials: list[TrialRecord], most: int | None
-    ) -> list[CandidateRecord]:
+    def _candidates(self, trials: list[TrialRecord], most: int | None) -> list[CandidateRecord]:
         strategy, context = make_strategy(self._study.strategy), self.context
         try:
             return strategy.propose(trials, self._count(strategy, trials, most), context)

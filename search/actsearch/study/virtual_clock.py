@@ -209,14 +209,17 @@ class VirtualClock:
 
     def _decide(self, entry: _Entry) -> bool:
         """Decide on a trial at its next rung; False where that cannot be done yet."""
-        assert entry.start is not None and entry.tracker is not None
+        assert entry.start is not None
+        assert entry.tracker is not None
         assert self._competition is not None
         step = self._rungs[entry.rung]
         value = entry.values.get(step)
         if value is None:
             if not entry.has_ended:
                 return False
-            if not entry.is_sound:  # it failed on the way: that is known where it would have come to the rung
+            if (
+                not entry.is_sound
+            ):  # it failed on the way: that is known where it would have come to the rung
                 entry.end = entry.start + step
                 return True
         elif not self._is_open_known(entry, entry.start + step):

@@ -138,7 +138,9 @@ class Process:
                 place = given[turn]
             else:
                 gains = _improvement(means, np.sqrt(variances), best) * factors
-                gains[~masks[(first_turn + turn) % len(masks)]] -= _LAST  # unless nothing else is left
+                gains[~masks[(first_turn + turn) % len(masks)]] -= (
+                    _LAST  # unless nothing else is left
+                )
                 gains[given + chosen] = -2 * _LAST
                 place = int(np.round(gains, _DIGITS).argmax())
             chosen.append(place)
