@@ -39,16 +39,17 @@ VARIATION = 0.3
 HALVING = acs.SuccessiveHalving(1, 3)
 
 
-def make_task() -> acs.Task:
+def make_task(epochs: int = EPOCHS) -> acs.Task:
     """A task that the study can be made for; nothing of it is trained."""
-    x, y = torch.randn(128, 2), torch.arange(128) % 2
+    x = torch.randn(128, 2, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(128) % 2
     return acs.Task(
         model=lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)),
         train=(x[:64], y[:64]),
         valid=(x[64:], y[64:]),
         loss=F.cross_entropy,
         metric="loss",
-        epochs=EPOCHS,
+        epochs=epochs,
         tune_lr=False,
         device="cpu",
     )
@@ -160,7 +161,7 @@ class Cluster:
         """Whether a trial trains another epoch."""
         self.trained += 1
         number, is_own = one.job.number, one.job.candidate.is_baseline
-        if one.epoch == EPOCHS:
+        if one.epoch == work.subject.epochs:
             return False
         if work.competition is None or is_own:
             return True

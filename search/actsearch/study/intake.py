@@ -50,6 +50,7 @@ class Intake:
         self._history = history
         self._proposer = proposer
         self._idle = 0
+        self._has_warned = False
 
     def find_ready(self, most: int | None, busy: Iterable[int]) -> Sequence[TrialRecord] | None:
         """Trials that may be trained next, and maybe none yet; None when no more are to be expected.
@@ -95,12 +96,8 @@ class Intake:
             made = self._proposer.propose(self._history, self.flow.seen(), idle)
             at = {PROPOSED_AT: self.flow.now}
             records = [replace(one, user_attrs={**one.user_attrs, **at}) for one in made]
-        is_busy = self.flow is not None and self.flow.is_busy
         if not records:
-            if not is_busy:
-                _log.warning(
-                    "study %s: the strategy has nothing more to propose", self._study.name
-                )
+            self._warn("the strategy has nothing more to propose")
             return False
         stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
         if self.flow is not None and stored[0].number > self._history.first_unknown:
@@ -113,13 +110,17 @@ class Intake:
         self._idle += len(stored)
         if self._idle < _IDLE_PROPOSALS:
             return True
-        if not is_busy:
-            _log.warning(
-                "study %s: %d proposals in a row were refused or known already; "
-                "widen the space or change the strategy",
-                self._study.name, self._idle,
-            )  # fmt: skip
+        self._warn(
+            f"{self._idle} proposals in a row were refused or known already; widen the space or change the strategy"
+        )
         return False
+
+    def _warn(self, why: str) -> None:
+        """Say why the search ends, once; while trials train on the clock, others may be proposed when these end."""
+        if self._has_warned or (self.flow is not None and self.flow.is_busy):
+            return
+        self._has_warned = True
+        _log.warning("study %s: %s", self._study.name, why)
 
     def screen(self, trial: TrialRecord, since: int = 0) -> TrialRecord:
         """A trial that a user enqueued, screened when its turn comes; others as they are.
