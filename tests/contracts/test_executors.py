@@ -49,15 +49,21 @@ def _fails_on_sin(candidate: acs.Candidate, run: acs.Run) -> float:
     return run.number / 10
 
 
-def _small_task() -> acs.Task:
-    x, y = torch.randn(48, 2), torch.arange(48) % 2
+def _long_task() -> acs.Task:
+    """With rungs; its data are the same each time."""
+    return _small_task(9, torch.Generator().manual_seed(0))
+
+
+def _small_task(epochs: int = 1, generator: torch.Generator | None = None) -> acs.Task:
+    x, y = torch.randn(48, 2, generator=generator), torch.arange(48) % 2
     return acs.Task(
         model=lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)),
         train=(x[:32], y[:32]),
         valid=(x[32:], y[32:]),
         loss=F.cross_entropy,
         metric="loss",
-        epochs=1,
+        epochs=epochs,
+        tune_lr=False,
         device="cpu",
     )
 
@@ -91,11 +97,20 @@ def executor(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Exe
 Trials = list[tuple[Any, ...]]
 
 
-def _searched(strategy: str, task: acs.Task, executor: Executor | None) -> Trials:
+def _searched(
+    strategy: str,
+    task: acs.Task,
+    executor: Executor | None,
+    parallel: int | None = None,
+    pruner: acs.SuccessiveHalving | None = None,
+) -> Trials:
     # where there are few names, finding them takes no time
-    few = STRATEGIES[strategy]().learns_shapes
+    kind = STRATEGIES[strategy]
+    few = kind().learns_shapes
     space = acs.Space(["relu", "tanh"], ["add", "mul"], max_size=5) if few else None
-    study = acs.create_study(study_name="s", strategy=strategy, seed=5, space=space)
+    study = acs.create_study(
+        study_name="s", strategy=kind(parallel=parallel), seed=5, space=space, pruner=pruner
+    )
     study.optimize(task, n_trials=20, executor=executor, show_progress_bar=False)
     return [
         (t.number, t.state, t.candidate.formula, t.value, t.duplicate_of, t.reason)
@@ -106,6 +121,12 @@ def _searched(strategy: str, task: acs.Task, executor: Executor | None) -> Trial
 @pytest.fixture(scope="module")
 def one_after_the_other() -> dict[str, Trials]:
     """What the executor that is chosen by itself makes of each strategy, for all others to be compared with."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def on_a_clock() -> dict[str, Trials]:
+    """Likewise with ``parallel``."""
     return {}
 
 
@@ -184,6 +205,27 @@ class TestAStudyWithAnyExecutor:
         if strategy not in one_after_the_other:
             one_after_the_other[strategy] = _searched(strategy, tiny_task, None)
         assert _searched(strategy, tiny_task, EXECUTORS[kind]()) == one_after_the_other[strategy]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    def test_so_they_are_on_a_virtual_clock(
+        self, kind: str, strategy: str, tiny_task: acs.Task, on_a_clock: dict[str, Trials]
+    ) -> None:
+        if strategy not in on_a_clock:
+            on_a_clock[strategy] = _searched(strategy, tiny_task, acs.Local(batch=1), 4)
+        found = _searched(strategy, tiny_task, EXECUTORS[kind](), 4)
+        assert found == on_a_clock[strategy]
+        assert sum(state.is_trained for _, state, *_ in found) == 20
+
+    def test_pruning_on_a_virtual_clock_is_the_same(
+        self, kind: str, on_a_clock: dict[str, Trials]
+    ) -> None:
+        settings = (4, acs.SuccessiveHalving(1, 3))
+        if not on_a_clock.get("pruned"):
+            on_a_clock["pruned"] = _searched("random", _long_task(), acs.Local(batch=1), *settings)
+        found = _searched("random", _long_task(), EXECUTORS[kind](), *settings)
+        assert found == on_a_clock["pruned"]
+        assert sum(state is TrialState.PRUNED for _, state, *_ in found) > 5
 
     def test_never_more_are_trained_than_asked_for(self, kind: str, distance: Objective) -> None:
         study = acs.create_study(

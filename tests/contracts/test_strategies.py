@@ -79,6 +79,12 @@ def _trial(number: int, state: TrialState, value: float | None, kind: int) -> Tr
     )
 
 
+def _pending(number: int, candidate: CandidateRecord) -> TrialRecord:
+    """A trial in training, as a strategy sees it."""
+    identity = "shape" if candidate.learns_shape else fingerprint(candidate.activations["*"])
+    return TrialRecord(number, TrialState.WAITING, candidate, fingerprint=identity)
+
+
 @functools.cache
 def _mixed(count: int, sign: float = 1.0) -> list[TrialRecord]:
     """A history with every state in which a trial can end, and values of both signs; only to be read."""
@@ -275,12 +281,59 @@ class TestEveryStrategy:
         history = _mixed(400)
         assert self._propose(name, history, _context(direction=direction))
 
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @pytest.mark.parametrize("history", ["none", "one complete", "mixed", "all failed"])
+    def test_with_trials_in_training_it_proposes_something_else(
+        self, name: str, history: str, direction: Direction
+    ) -> None:
+        """One at a time, as for workers of a virtual clock; what follows from them in steps waits for them."""
+        strategy, context = STRATEGIES[name](parallel=8), _context(direction=direction)
+        known = list(HISTORIES[history])
+        for _ in range(4):
+            made = strategy.propose(known, 1, context)
+            if strategy.proposes_in_steps and any(trial.state.is_open for trial in known):
+                assert made == []
+                return
+            assert made == STRATEGIES[name](parallel=8).propose(list(known), 1, context)
+            for candidate in made:
+                ended = {trial.number for trial in known if not trial.state.is_open}
+                assert set(candidate.parents) <= ended
+                known.append(_pending(len(known), candidate))
+        waiting = [trial.fingerprint for trial in known if trial.state.is_open]
+        if name != "random":
+            assert len(set(waiting)) == 4
+
+    def test_values_of_what_is_in_training_are_not_asked_for(self, name: str) -> None:
+        """Nor does it matter that the trials in training are many, or all there are."""
+        strategy, context = STRATEGIES[name](parallel=64), _context()
+        for history in ([], _mixed(45)):
+            waiting = [
+                _pending(
+                    len(history) + place,
+                    _trial(0, TrialState.WAITING, None, 100 + place).candidate,
+                )
+                for place in range(40)
+            ]
+            made = strategy.propose([*history, *waiting], 2, context)
+            assert len(made) == (0 if strategy.proposes_in_steps else 2)
+
+    def test_one_at_a_time_it_proposes_more_than_one_kind(self, name: str) -> None:
+        strategy, context = STRATEGIES[name](parallel=1), _context()
+        if strategy.proposes_in_steps:
+            return
+        operations = {
+            strategy.propose(_mixed(count), 1, context)[0].operation for count in range(45, 54)
+        }
+        assert len(operations) > (0 if name == "bayesian" else 1)
+
     def test_a_description_is_json_and_makes_the_same_strategy(self, name: str) -> None:
         strategy = make_strategy(name)
         described = strategy.describe()
         assert described["name"] == name == strategy.name
         read = json.loads(json.dumps(described, allow_nan=False))
         assert make_strategy(read) == strategy
+        parallel = STRATEGIES[name](parallel=3)
+        assert make_strategy(json.loads(json.dumps(parallel.describe()))) == parallel
         assert type(make_strategy(read)) is STRATEGIES[name]
 
     def test_every_proposal_says_how_it_was_made(self, name: str) -> None:
