@@ -239,6 +239,46 @@ def test_a_function_of_ones_own_counts_as_one_for_each_trial() -> None:
     assert sum(t.state.is_trained for t in study.trials) == 20
 
 
+class Counted(Cluster):
+    """Says how many workers it has, as :class:`acs.Processes` does."""
+
+    @property
+    def count(self) -> int:
+        return self.workers
+
+
+@pytest.mark.parametrize(
+    ("parallel", "workers", "level", "said"),
+    [
+        (8, 4, logging.INFO, "parallel=8 keep about 4 workers busy"),
+        (
+            4,
+            8,
+            logging.WARNING,
+            "parallel=4 keep about 2 workers busy, and never more than 4 of the 8",
+        ),
+        (None, 4, logging.INFO, "logical batches of 16 keep about 4 workers busy"),
+        (
+            None,
+            32,
+            logging.INFO,
+            "a new study whose strategy has parallel=64 keeps all of them busy",
+        ),
+    ],
+)
+def test_the_log_says_how_many_workers_are_kept_busy(
+    parallel: int | None, workers: int, level: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = acs.create_study(
+        study_name="s", strategy=acs.RandomSearch(parallel=parallel), pruner=None
+    )
+    with caplog.at_level(logging.INFO, logger="actsearch"):
+        study.optimize(
+            make_task(3), n_trials=2, executor=Counted(workers), show_progress_bar=False
+        )
+    assert [record.levelno for record in caplog.records if said in record.message] == [level]
+
+
 def test_many_workers_are_kept_busy() -> None:
     busy = {}
     for parallel in (None, 16):

@@ -15,11 +15,11 @@ from actsearch.execution import Executor, Job, Local, Work
 from actsearch.records import Outcome, StudyRecord, TrialRecord, TrialState
 from actsearch.seeds import seed_list
 from actsearch.storage import Lease, Storage
-from actsearch.strategies import SiteGroups, Space, make_strategy
+from actsearch.strategies import SiteGroups, Space
 from actsearch.study.alarms import all_failed, check_failures, describe_equal_values
 from actsearch.study.baseline import ATTRIBUTE, baseline_label
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
-from actsearch.study.forecast import describe_gain, log_forecast
+from actsearch.study.forecast import describe_gain, log_forecast, log_workers
 from actsearch.study.history import History
 from actsearch.study.intake import Intake
 from actsearch.study.limits import Limits
@@ -140,6 +140,12 @@ class Driver:
             for remark in self._proposer.remarks():
                 _log.warning("study %s: %s", self._study.name, remark)
             log_forecast(self._study, self._subject, len(self._work.seeds), left)
+            log_workers(
+                self._study,
+                self._proposer.parallel,
+                lambda: self._proposer.batch_size(self._history),
+                getattr(self._executor, "count", 1),
+            )
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
             if self._trained and (failed := all_failed(self._history)):
@@ -195,7 +201,7 @@ class Driver:
 
     def _replay(self, seeds: Sequence[int]) -> VirtualFlow | None:
         """With ``parallel``, the virtual clock as it stood after the stored trials."""
-        workers = make_strategy(self._study.strategy).parallel
+        workers = self._proposer.parallel
         if workers is None:
             return None
         competition = make_competition(self._study, self._subject)

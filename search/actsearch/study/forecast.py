@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actsearch.evaluation import Subject
 from actsearch.records import StudyRecord
@@ -16,12 +16,25 @@ from actsearch.study.finalists import POOL
 from actsearch.study.race import forecast_race
 from actsearch.study.times import format_seconds
 
-__all__ = ["WITHOUT_ROWS", "describe_gain", "describe_power", "log_forecast"]
+__all__ = [
+    "WITHOUT_ROWS",
+    "busy_workers",
+    "describe_gain",
+    "describe_power",
+    "log_forecast",
+    "log_workers",
+]
 
 _log = logging.getLogger("actsearch")
 
 _TOP_K = 5  # finalists of ``confirm`` by default
 _ENOUGH = 4  # scores from which a deviation is told
+
+# As simulated in tests/benchmarks/virtual_cluster.py: so many trials that may be in training for each worker keep
+# workers busy for three quarters of their time at least, of a logical batch that ends before the next without pruning
+# and with it.
+_IN_FLIGHT = 2
+_IN_BATCH, _IN_PRUNED_BATCH = 4, 8
 
 WITHOUT_ROWS = (
     "the intervals hold for this test set alone, as its scores are not known by rows: that needs test data in a fixed "
@@ -52,6 +65,47 @@ def log_forecast(study: StudyRecord, subject: Subject, seeds: int, count: int | 
         "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
         "a verdict over %d finalists in about %.0f s",
         study.name, seconds, 3600 / seconds, count, seconds * count, _TOP_K, each * verdict,
+    )  # fmt: skip
+
+
+def busy_workers(parallel: int | None, batch: int, *, is_pruned: bool) -> int:
+    """How many workers a search keeps busy.
+
+    Args:
+        parallel: the strategy's.
+        batch: its logical batch.
+        is_pruned: whether trials are given up early.
+    """
+    if parallel is not None:
+        return max(1, parallel // _IN_FLIGHT)
+    return max(1, batch // (_IN_PRUNED_BATCH if is_pruned else _IN_BATCH))
+
+
+def log_workers(
+    study: StudyRecord, parallel: int | None, batch: Callable[[], int], workers: int
+) -> None:
+    """Say how many workers the search keeps busy, where several train; warn of those that never have anything to do.
+
+    Args:
+        study: whose.
+        parallel: its strategy's.
+        batch: gives its logical batch.
+        workers: of the executor.
+    """
+    if parallel is None and workers < 2:
+        return
+    most = batch() if parallel is None else parallel
+    rule = f"logical batches of {most}" if parallel is None else f"parallel={parallel}"
+    sensible = busy_workers(parallel, most, is_pruned=study.pruner is not None)
+    text = f"{rule} keep about {sensible} worker{'s' * (sensible > 1)} busy"
+    if workers <= most:
+        _log.info("study %s: %s", study.name, text)
+        return
+    _log.log(
+        logging.INFO if parallel is None else logging.WARNING,
+        "study %s: %s, and never more than %d of the %d that the executor has; a new study whose strategy has "
+        "parallel=%d keeps all of them busy",
+        study.name, text, most, workers, _IN_FLIGHT * workers,
     )  # fmt: skip
 
 

@@ -93,6 +93,16 @@ class Proposer:
             records.append(dataclasses.replace(screened, user_attrs=dict(candidate.attrs)))
         return records
 
+    @property
+    def parallel(self) -> int | None:
+        """Workers of the strategy's virtual clock; None where a logical batch ends before the next."""
+        return make_strategy(self._study.strategy).parallel
+
+    def batch_size(self, history: History) -> int:
+        """Of the next logical batch."""
+        trials = readable([trial for trial in history if not trial.candidate.is_baseline])
+        return make_strategy(self._study.strategy).batch_size(trials, self.context)
+
     def remarks(self) -> list[str]:
         """What the strategy cannot make use of, and why, as sentences."""
         return make_strategy(self._study.strategy).remarks(self.context)
