@@ -82,6 +82,15 @@ class Intake:
             if self.flow is not None:
                 self.flow.enrol(self.screen(trial, since=self.flow.now))
 
+    def _add(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Store new trials, and take them up."""
+        stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
+        if self.flow is not None and stored[0].number > self._history.first_unknown:
+            self._read_enqueued()  # something came between, and the clock takes trials in order
+        else:
+            self._take(stored)
+        return stored
+
     def _propose(self, idle: int | None = None) -> bool:
         """One logical batch, stored whole, the first with the model unchanged; False when no more is to be expected.
 
@@ -89,7 +98,7 @@ class Intake:
             idle: with ``parallel``, how many workers of the virtual clock have nothing to do.
         """
         if new := missing_baseline(self._study, self._history):
-            self._take(self._storage.add_trials(self._study.id, new, self._lease))
+            self._add(new)
         if self.flow is None or idle is None:
             records = self._proposer.propose(self._history)
         else:
@@ -99,11 +108,7 @@ class Intake:
         if not records:
             self._warn("the strategy has nothing more to propose")
             return False
-        stored = self._storage.add_trials(self._study.id, records, self._lease, _curves(records))
-        if self.flow is not None and stored[0].number > self._history.first_unknown:
-            self._read_enqueued()  # something came between, and the clock takes trials in order
-        else:
-            self._take(stored)
+        stored = self._add(records)
         if any(trial.state.is_open for trial in stored):
             self._idle = 0
             return True

@@ -21,7 +21,7 @@ from actsearch.records import (
     TrialState,
 )
 from actsearch.screening import identify, screen
-from actsearch.strategies import Context, Space, Strategy, make_strategy
+from actsearch.strategies import WARM_START, Context, Space, Strategy, make_strategy
 from actsearch.study.earlier import read_earlier
 from actsearch.study.history import History, readable
 from actsearch.study.preparation import group_samples
@@ -30,6 +30,8 @@ from actsearch.study.site_groups import StudyGroups
 __all__ = ["Proposer", "check_strategy"]
 
 _log = logging.getLogger("actsearch")
+
+_GIVEN = (WARM_START, "user")  # operations of what no strategy has proposed
 
 
 def check_strategy(study: StudyRecord, groups: StudyGroups, subject: Subject) -> None:
@@ -136,11 +138,14 @@ class Proposer:
             return strategy.propose(sound, self._count(strategy, sound, most), context)
 
     def _count(self, strategy: Strategy, trials: list[TrialRecord], most: int | None) -> int:
-        """How many are proposed; the first batches whole, as they learn from nothing."""
+        """How many are proposed; whole batches until one of them has ended, as they learn from nothing."""
         size = strategy.batch_size(trials, self.context)
         if most is None or strategy.proposes_in_steps:
             return size
-        return min(size, most) if any(trial.state.is_trained for trial in trials) else size
+        has_learned = any(
+            trial.state.is_trained and trial.candidate.operation not in _GIVEN for trial in trials
+        )
+        return min(size, most) if has_learned else size
 
     def screen_enqueued(self, trial: TrialRecord, history: History) -> TrialRecord:
         """A trial that a user enqueued, screened when its turn comes."""

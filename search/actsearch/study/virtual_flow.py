@@ -154,7 +154,7 @@ class VirtualFlow:
     def end(self, outcomes: Mapping[int, Outcome]) -> None:
         """What came of trials."""
         for number, outcome in outcomes.items():
-            if not outcome.evaluations and (curve := self._clock.curve(number)):
+            if not first_curve(outcome) and (curve := self._clock.curve(number)):
                 # its process crashed: what it had reached counts at the rungs, and has to be stored for that
                 epochs = tuple(EpochRecord(step, valid_metric=value) for step, value in curve)
                 known = EvaluationRecord(self._seed, None, epochs=epochs, reason=outcome.reason)
