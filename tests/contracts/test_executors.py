@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -102,7 +102,7 @@ def _searched(
     task: acs.Task,
     executor: Executor | None,
     parallel: int | None = None,
-    pruner: acs.SuccessiveHalving | None = None,
+    pruner: acs.SuccessiveHalving | Literal["auto"] = "auto",
 ) -> Trials:
     # where there are few names, finding them takes no time
     kind = STRATEGIES[strategy]

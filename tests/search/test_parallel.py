@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from virtual_cluster import Cluster, make_task
+from virtual_cluster import Cluster, Running, make_task
 
 import actsearch as acs
+from actsearch.execution import Job, Work
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import STRATEGIES, Context
 from actsearch.study.virtual_flow import PROPOSED_AT
@@ -57,11 +58,18 @@ class Deadly(Cluster):
 
     left = 0
 
-    def _goes_on(self, *arguments: Any) -> bool:
+    def _begin(self, job: Job, running: list[tuple[float, int, Running]], work: Work) -> None:
+        self._count()
+        super()._begin(job, running, work)
+
+    def _plan(self, one: Running, running: list[tuple[float, int, Running]]) -> None:
+        self._count()
+        super()._plan(one, running)
+
+    def _count(self) -> None:
         self.left -= 1
         if self.left == 0:
             raise Killed
-        return super()._goes_on(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class VirtualFlow:
         self._length = (subject.end or 1) * len(seeds)
         self._seed = seeds[0]
         self._held: dict[int, Outcome] = {}
-        self.take: Callable[[], Sequence[Job]] = list
+        self.take: Callable[[], Sequence[Job]] = lambda: ()
         """Gives an executor further jobs: set by the driver."""
 
     def __reduce__(self) -> tuple[Callable[[], RemoteFlow], tuple[()]]:
