@@ -78,7 +78,7 @@ def test_a_strategy_proposes_what_it_proposes_without_it(
     made, without = study(strategy), study(strategy)
     quick = task(epochs=1, batch_size=32, diagnostics=False)
     run(made, 13, quick)
-    monkeypatch.setattr("actsearch.study.driver.missing_baseline", lambda *_: [])
+    monkeypatch.setattr("actsearch.study.intake.missing_baseline", lambda *_: [])
     run(without, 12, quick)
     rows = [(t.candidate.formula, t.state, t.value) for t in made.trials[1:]]
     assert rows == [(t.candidate.formula, t.state, t.value) for t in without.trials]
