@@ -104,19 +104,17 @@ def test_an_executor_that_asks_for_nothing_makes_the_same_trials() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_search_that_is_ended_at_any_moment_goes_on_as_it_was(seed: int, tmp_path: Path) -> None:
     expected, rng = _searched(Cluster(5), 40), random.Random(seed)
-    cluster, ends, done = Deadly(rng.randint(1, 9), seed=seed), 0, 0
+    cluster, ends = Deadly(rng.randint(1, 9), seed=seed), 0
     study = _study(url=f"sqlite:///{tmp_path}/s.db")
-    while sum(trial.state.is_trained for trial in study.trials) < 40:
-        cluster.left = rng.randint(1, 100)
+    for left in (*(rng.randint(1, 150) for _ in range(4)), 0):
+        cluster.left = left
         try:
             study.optimize(
                 make_task(27), total_trials=40, executor=cluster, show_progress_bar=False
             )
         except Killed:
             ends += 1
-        before, done = done, sum(trial.state.is_trained for trial in study.trials)
-        assert done >= before
-    assert ends
+    assert ends >= 2
     assert _rows(study) == expected
 
 
