@@ -16,6 +16,7 @@ from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, default_collate
 
+from actsearch.devices import widest_float
 from actsearch.errors import PlacementError, TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.first_batch import read_first_batch
@@ -33,7 +34,7 @@ from actsearch.placement.analysis import copy_model
 from actsearch.placement.model_run import observe_output
 from actsearch.placement.site_trace import trace_sites
 from actsearch.seeds import derive
-from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
+from actsearch.task import Task, forget_placed, inputs_and_targets, reading_copy, to_device
 from actsearch.training import (
     DataReport,
     Overlap,
@@ -115,6 +116,7 @@ class TaskAnalysis:
             # the hashes stay: what is found from here on is of the other data sets as they were
             self.findings = _findings[self.task] = Findings(hashes=hashes)
             set_reading(self.task, None)
+            forget_placed(self.task)
         hashes[name] = data_hash
 
     @property
@@ -373,7 +375,7 @@ def _sum_tensors(model: nn.Module) -> list[float]:
     """Of each tensor of a model its sum, to tell whether the numbers were changed since."""
     tensors = [*model.parameters(), *model.buffers()]
     return [
-        float(item.detach().sum(dtype=torch.float64))
+        float(item.detach().sum(dtype=widest_float(item.device)))
         for item in tensors
         if not is_lazy(item) and item.is_floating_point()
     ]

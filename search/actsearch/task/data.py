@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
-from actsearch.task.copies import fresh_loader, reading_copy
+from actsearch.task.copies import copy_alike, fresh_loader, reading_copy
 from actsearch.task.generators import global_generators, held_generators
 from actsearch.task.nested import children, describe, rebuild
 from actsearch.task.structured import (
@@ -219,12 +219,11 @@ class Batches:
         if self._seed is not None:
             order = torch.randperm(count, generator=self._generator).to(self._device)
         for start in range(0, count, self._size):
-            rows = (
-                slice(start, start + self._size)
-                if order is None
-                else order[start : start + self._size]
-            )
-            yield tuple(tensor[rows] for tensor in self._tensors)
+            end = start + self._size
+            if order is None:  # a model may write over what it is given
+                yield tuple(copy_alike(tensor[start:end]) for tensor in self._tensors)
+            else:
+                yield tuple(tensor[order[start:end]] for tensor in self._tensors)
 
     def _iterate_loader(self) -> Iterator[Any]:
         """A loader's batches; whatever they draw comes from our own stream, and goes back to where it was."""

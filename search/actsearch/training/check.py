@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
+from actsearch.devices import as_double
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.analysis import copy_model
@@ -163,7 +164,7 @@ def _measure(run: TrainingRun, batch: Any) -> Measures:
     def attempt() -> Measures:
         measures = Measures.of(run.metric, run.task.more_metrics(run.reading.convention))
         loss, output, target = run.loss(batch)
-        measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
+        measures.add(as_double(loss.detach()), detach(output), target, count_samples(batch))
         float(measures.value or 0.0)
         return measures
 

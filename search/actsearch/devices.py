@@ -1,0 +1,45 @@
+"""What the devices that torch computes on have, and what they have not."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+__all__ = ["as_double", "free_memory", "has_float64", "is_cpu", "widest_float"]
+
+
+def is_cpu(device: torch.device) -> bool:
+    """Whether a result is there when the call returns; on any other device, to read it is to wait."""
+    return device.type == "cpu"
+
+
+@functools.cache
+def has_float64(device: torch.device) -> bool:
+    """Whether a device has double precision: Apple's GPUs have not."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The dtype in which sums are taken on a device."""
+    return torch.float64 if is_cpu(device) or has_float64(device) else torch.float32
+
+
+def as_double(tensor: Tensor) -> Tensor:
+    """A tensor in double precision, or in single precision where its device has no other."""
+    return tensor.to(widest_float(tensor.device))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a new tensor may have on a device; None where that is not known, and for the CPU, whose memory is
+    shared with all that runs."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    # what torch keeps for later tensors is free as well
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
