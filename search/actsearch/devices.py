@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["as_double", "free_memory", "has_float64", "is_cpu", "widest_float"]
+__all__ = ["as_double", "free_memory", "has_float64", "is_cpu", "widest_float", "with_peak_memory"]
+
+T = TypeVar("T")
 
 
 def is_cpu(device: torch.device) -> bool:
@@ -43,3 +47,13 @@ def free_memory(device: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(device)
     # what torch keeps for later tensors is free as well
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def with_peak_memory(device: torch.device, action: Callable[[], T]) -> tuple[T, int]:
+    """What an action gives, and how many bytes more of a device it took at its peak; 0 where that is not counted."""
+    if device.type != "cuda":
+        return action(), 0
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    result = action()
+    return result, torch.cuda.max_memory_allocated(device) - before

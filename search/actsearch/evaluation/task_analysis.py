@@ -71,6 +71,7 @@ class Findings:
         stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
             than single training; empty if it does not.
         stack_gain: with so many threads, so many times faster a training is in a stack.
+        most_members: of a stack, by the memory that was free on a GPU.
         hashes: of the data sets that all this was found with, by name.
     """
 
@@ -86,6 +87,7 @@ class Findings:
     may_stack_later: bool = False
     stack_differences: dict[Any, str] = field(default_factory=dict)
     stack_gain: tuple[int, float] = (0, 0.0)
+    most_members: int | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
 

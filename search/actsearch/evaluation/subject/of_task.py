@@ -256,6 +256,7 @@ class TaskSubject(TaskAnalysis, Subject):
                 self._alone += sum(len(request.seeds) for request in requests[:1]) * steps
                 return 1
             self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
+        largest_stack = min(largest_stack, self.findings.most_members or largest_stack)
         seeds = max((len(request.seeds) for request in requests), default=1)
         return max(1, largest_stack // seeds) if self._is_stacked else 1
 
