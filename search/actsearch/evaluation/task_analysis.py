@@ -35,6 +35,7 @@ from actsearch.placement.model_run import observe_output
 from actsearch.placement.site_trace import trace_sites
 from actsearch.seeds import derive
 from actsearch.task import Task, forget_placed, inputs_and_targets, reading_copy, to_device
+from actsearch.task.copies import copy_alike
 from actsearch.training import (
     DataReport,
     Overlap,
@@ -236,7 +237,7 @@ class TaskAnalysis:
         """Samples whose pre-activations are screened; with a step the same ones as without."""
         source = self.task.train
         if isinstance(source, tuple):
-            return tuple(tensor[:_SCREENED_SAMPLES].contiguous() for tensor in source)
+            return tuple(copy_alike(tensor[:_SCREENED_SAMPLES].contiguous()) for tensor in source)
         if hasattr(source, "batch_size"):
             return self._first_batch()
         with isolated_random(0):
@@ -275,7 +276,7 @@ class TaskAnalysis:
         source, step = self.task.train, self.task.step
         if isinstance(source, tuple):
             rows = 2 if step is None else self.task.batch_size
-            return tuple(tensor[:rows].contiguous() for tensor in source)
+            return tuple(copy_alike(tensor[:rows].contiguous()) for tensor in source)
         if self.findings.first_batch is None:
             self.findings.first_batch = read_first_batch(self.task, reading_copy(source))
         return self.findings.first_batch
