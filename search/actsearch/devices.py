@@ -9,9 +9,22 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["as_double", "free_memory", "has_float64", "is_cpu", "widest_float", "with_peak_memory"]
+__all__ = [
+    "as_double",
+    "free_memory",
+    "has_float64",
+    "is_cpu",
+    "usual_device",
+    "widest_float",
+    "with_peak_memory",
+]
 
 T = TypeVar("T")
+
+
+def usual_device() -> torch.device:
+    """Where something is trained that leaves it open: on the current CUDA device, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def is_cpu(device: torch.device) -> bool:

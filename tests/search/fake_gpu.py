@@ -32,7 +32,7 @@ class _Module(_DummyBackendModule):
         return [torch.bfloat16, torch.float16]
 
 
-_registered: list[torch.library.Library] = []
+_registered: list[Any] = []
 
 
 def _refuse(*args: Any) -> Any:
@@ -43,13 +43,14 @@ def _register() -> None:
     """Once in a process, and not before it is needed: the name stays."""
     if not _registered:
         _setup_privateuseone_for_python_backend(NAME, _Module())
-        kept = torch.library.Library("aten", "IMPL")
+        library: Any = torch.library
+        kept = library.Library("aten", "IMPL")
         for name in ("silu_backward", "mish_backward"):  # one kernel on a GPU, several elsewhere
             kept.impl(name, _refuse, "PrivateUse1")
         _registered.append(kept)
         # autocast changes nothing here
-        autocast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
-        autocast.fallback(torch.library.fallthrough_kernel)
+        autocast = library.Library("_", "IMPL", "AutocastPrivateUse1")
+        autocast.fallback(library.fallthrough_kernel)
         _registered.append(autocast)
 
 
@@ -69,7 +70,7 @@ class FakeTensor(Tensor):
             dtype=numbers.dtype, device=device,
         )  # fmt: skip
         made.numbers = numbers
-        return made  # type: ignore[no-any-return]
+        return made
 
     def __init__(self, *args: Any) -> None:
         """Made by ``__new__``."""
@@ -87,14 +88,16 @@ class FakeTensor(Tensor):
         return Tensor.data.__get__(self)  # type: ignore[attr-defined]
 
     @data.setter
-    def data(self, value: FakeTensor) -> None:
+    def data(self, value: Any) -> None:
         Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
         self.numbers = value.numbers
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if not _active:
             raise RuntimeError("the fake device was left")
         return _active[-1].dispatch(func, args, kwargs or {})
@@ -132,13 +135,13 @@ class FakeGpu(TorchDispatchMode):
         _active.append(self)
         has_float64.cache_clear()
         # torch.tensor(..., device=) then comes by as a copy to the device
-        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
-        super().__enter__()
+        torch._C._set_only_lift_cpu_tensors(True)
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        torch._C._set_only_lift_cpu_tensors(False)  # type: ignore[attr-defined]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        torch._C._set_only_lift_cpu_tensors(False)
         _active.remove(self)
         has_float64.cache_clear()
 
@@ -173,7 +176,9 @@ class FakeGpu(TorchDispatchMode):
         wrapped = tree_map(
             lambda item: FakeTensor(item, device) if isinstance(item, Tensor) else item, result
         )
-        return return_and_correct_aliasing(func, args, kwargs, wrapped) if own else wrapped
+        if not own:
+            return wrapped
+        return return_and_correct_aliasing(func, args, kwargs, wrapped)  # type: ignore[no-untyped-call]
 
     def _count(
         self, name: str, func: Any, args: Any, own: list[FakeTensor], device: torch.device | None

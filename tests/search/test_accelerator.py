@@ -10,8 +10,9 @@ import pytest
 import torch
 from fake_gpu import DEVICE, FakeGpu
 from stack_tasks import LABELS, ROWS, task_of
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 import actsearch as acs
 from actsearch.evaluation import Candidate, Request, make_subject
@@ -20,8 +21,10 @@ from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.strategies import Context, RandomSearch, Space
+from actsearch.task import Batches
 from actsearch.training.attention import mappable_attention
 from actsearch.training.loop import TrainingRun
+from actsearch.training.stack.linear import _cast_linear
 from actsearch.training.stack.stacked_run import StackedRun
 
 FEW = ["relu", "sin", "x*tanh(x)", "relu", "swish", "swish"]
@@ -207,13 +210,18 @@ def undropped() -> nn.Module:
 @pytest.mark.parametrize("count", [1, 6], ids=["alone", "stacked"])
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "attention", "tied"])
 def test_the_device_gives_what_the_cpu_gives(gpu: FakeGpu, kind: str, count: int) -> None:
-    changes = {"mlp": {"model": mlp}, "cnn": {"model": undropped}}.get(kind, {})
+    changes: dict[str, Any] = {}
+    if kind in ("mlp", "cnn"):  # without dropout, as the device has no generator
+        changes["model"] = mlp if kind == "mlp" else undropped
     found = outcomes(task_of(kind, **changes, device=DEVICE), FEW[-count:])
     assert_close(found, outcomes(task_of(kind, **changes), FEW[-count:]))
 
 
 def test_labels_that_do_not_count_are_left_out_on_the_device_too(gpu: FakeGpu) -> None:
-    changes = {"model": mlp, "loss": functools.partial(F.cross_entropy, ignore_index=2)}
+    changes: dict[str, Any] = {
+        "model": mlp,
+        "loss": functools.partial(F.cross_entropy, ignore_index=2),
+    }
     expected = outcomes(task_of("mlp", **changes), FEW)
     assert_close(outcomes(task_of("mlp", **changes, device=DEVICE), FEW), expected)
 
@@ -271,3 +279,115 @@ def test_a_study_on_the_device_is_that_of_the_cpu(gpu: FakeGpu) -> None:
         )
     assert values[0] == pytest.approx(values[2])
     assert values[1] == pytest.approx(values[2])
+
+
+def test_under_autocast_a_layer_of_all_members_is_one_product(gpu: FakeGpu) -> None:
+    found = []
+    for count in (2, 12):
+        run = stack_of(long_task(16, amp="bfloat16", epochs=2), records(["relu"] * count))
+        count_epoch(gpu, run)
+        found.append(sum(gpu.kernels.values()))
+    assert found[0] == found[1]
+
+
+def test_one_product_under_autocast_is_that_of_each_layer_to_bfloat16() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (
+        torch.randn(shape, generator=generator).requires_grad_()
+        for shape in ((3, 5, 4), (3, 5), (3, 7, 4))
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        together = _cast_linear(weight, bias, x)
+        each = torch.stack([F.linear(*own) for own in zip(x, weight, bias, strict=True)])
+    assert together.dtype == torch.bfloat16
+    found, expected = (
+        [y.detach(), *torch.autograd.grad(y.float().square().sum(), [weight, bias, x])]
+        for y in (together, each)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), rtol=2e-2, atol=5e-2)
+
+
+def test_an_objective_of_the_user_s_own_is_told_of_the_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told() -> list[str]:
+        seen = []
+
+        def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+            seen.append(run.device.type)
+            return 0.0
+
+        make_subject(objective).train([Request(records(["relu"])[0], (1,))])
+        return seen
+
+    assert told() == ["cuda" if torch.cuda.is_available() else "cpu"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)
+    assert told() == ["cuda"]
+
+
+def seen_switches(task: acs.Task, stacked: bool) -> tuple[list[Any], Outcome]:
+    seen = []
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        backends: Any = torch.backends
+        matmul, convolution = backends.cuda.matmul, backends.cudnn.conv
+        seen.append(
+            (
+                torch.are_deterministic_algorithms_enabled(),
+                matmul.fp32_precision,
+                convolution.fp32_precision,
+            )
+        )
+        return F.cross_entropy(output, target)
+
+    asked = [Request(item, (1,)) for item in records(["relu", "sin"] if stacked else ["relu"])]
+    outcome = make_subject(task.replace(loss=loss)).train(asked)[0]
+    return sorted(set(seen)), outcome
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["alone", "stacked"])
+def test_the_task_says_whether_torch_repeats_itself_and_how_it_rounds(stacked: bool) -> None:
+    backends: Any = torch.backends
+    places = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn
+    before = [
+        torch.are_deterministic_algorithms_enabled(),
+        *(item.fp32_precision for item in places),
+    ]
+    task = task_of("mlp", model=mlp, epochs=1, deterministic=True, tf32=False)
+    seen, outcome = seen_switches(task, stacked)
+    assert (True, "ieee", "ieee") in seen[-1:]
+    assert outcome.user_attrs["computed_on"] == {"device": "cpu", "deterministic": True}
+    seen, outcome = seen_switches(task.replace(deterministic=None, tf32=True), stacked)
+    assert (False, "tf32", "tf32") in seen[-1:]
+    assert "computed_on" not in outcome.user_attrs
+    after = [
+        torch.are_deterministic_algorithms_enabled(),
+        *(item.fp32_precision for item in places),
+    ]
+    assert after == before
+
+
+def test_a_trial_of_a_gpu_says_where_it_was_computed(gpu: FakeGpu) -> None:
+    outcome = outcomes(task_of("mlp", model=mlp, epochs=1, device=DEVICE), ["relu"])[0]
+    assert outcome.user_attrs["computed_on"] == {"device": "fake_gpu", "deterministic": False}
+
+
+def test_a_task_whose_numbers_are_rounded_otherwise_is_another_task() -> None:
+    task = task_of("mlp", model=mlp)
+    assert "deterministic" not in task.describe()
+    described = task.replace(deterministic=True, tf32=False).describe()
+    assert (described["deterministic"], described["tf32"]) == (True, False)
+
+
+@pytest.mark.parametrize("wrong", [{"deterministic": "yes"}, {"tf32": 1}])
+def test_settings_of_another_kind_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(acs.TaskError, match=next(iter(wrong))):
+        task_of("mlp", **wrong)
+
+
+def test_items_are_put_where_a_gpu_copies_from_without_being_waited_for() -> None:
+    items = TensorDataset(ROWS, LABELS)
+    assert Batches(items, 16, torch.device("cuda"), 0)._loader.pin_memory
+    assert not Batches(items, 16, torch.device("cpu"), 0)._loader.pin_memory

@@ -354,10 +354,8 @@ def test_a_model_that_writes_over_its_inputs_leaves_the_user_s_data_alone(
         (X[start:end].clone(), Y[start:end].clone())
         for start, end in ((0, 20), (20, 32), (32, 40))
     ]
-    task = acs.Task(
-        model=Overwriting, **dict(zip(("train", "valid", "test"), data, strict=True)), loss=F.cross_entropy,
-        metric="loss", epochs=1, **{key: item for key, item in changes.items() if key != "metric"},
-    )  # fmt: skip
+    settings: dict[str, Any] = {"loss": F.cross_entropy, "metric": "loss", "epochs": 1, **changes}
+    task = acs.Task(model=Overwriting, train=data[0], valid=data[1], test=data[2], **settings)
     subject = make_subject(task)
     subject.check()
     subject.sites()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -142,8 +143,8 @@ class LinearSpline(Activation):
         super()._apply(to_any_device(fn), recurse)  # type: ignore[no-untyped-call]
         for name, before in zip(("knots", "offsets", "slopes"), kept, strict=True):
             if self.get_buffer(name).dtype.itemsize == 2:
-                device = self.get_buffer(name).device
-                self._buffers[name] = to_any_device(lambda kept, to=device: kept.to(to))(before)
+                move = functools.partial(Tensor.to, device=self.get_buffer(name).device)
+                self._buffers[name] = to_any_device(move)(before)
         return self
 
     knots: Tensor

@@ -113,7 +113,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     PackedSequence or a graph, is moved by it; the user's own object stays where it is.
     """
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
     if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
         return _move(batch, device)
     parts = children(batch)
@@ -207,6 +207,7 @@ class Batches:
             batch_size=batch_size,
             shuffle=self._seed is not None,
             generator=self._generator,
+            pin_memory=self._device.type == "cuda",  # copies from there need not be waited for
         )
 
     def __iter__(self) -> Iterator[Any]:

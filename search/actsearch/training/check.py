@@ -28,6 +28,7 @@ from actsearch.training.last_batch import cut_to_last
 from actsearch.training.loop import TrainingRun
 from actsearch.training.measures import Measures, NonFinite, count_samples, detach
 from actsearch.training.memory import is_out_of_memory
+from actsearch.training.numerics import numerics_of
 from actsearch.training.streams import EndingBatches, check_ends, has_length
 
 __all__ = ["check_task"]
@@ -54,7 +55,7 @@ def check_task(
     check_ends(task)
     copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
     copy = task.replace(**copies)  # reading an item of the user's own may open a file
-    with isolated_random(0), plain_attention(), warnings.catch_warnings():
+    with isolated_random(0), plain_attention(), numerics_of(task), warnings.catch_warnings():
         # torch broadcasts targets of another shape to the output, with this warning
         warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
         run = TrainingRun(copy, copy_model(model), 0)

@@ -39,6 +39,7 @@ from actsearch.training.measures import (
     follows_metric,
     full_precision,
 )
+from actsearch.training.numerics import numerics_of
 from actsearch.training.pace import check_time, tell
 from actsearch.training.passes import TrainingPasses
 from actsearch.training.row_groups import LeftOut, row_groups_of
@@ -114,7 +115,7 @@ def fit(
     is_complete = False
     start = run.diagnose(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
-    with isolated_random(derive(seed, "dropout")), plain_attention():
+    with isolated_random(derive(seed, "dropout")), plain_attention(), numerics_of(task):
         try:
             for number in range(1, run.evaluations + 1):
                 done.append(run.train_to(number))

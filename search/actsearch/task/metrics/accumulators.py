@@ -79,12 +79,12 @@ class Mean(Additive):
         """Take one batch."""
         if self.weigh is not None and not is_cpu(output.device):
             scores, counts = self.weigh(output, target)
-            scores, count = scores * counts, counts.sum()
+            scores = scores * counts
+            self._count = self._count + counts.sum()
         else:
             scores = self.score(output, target)
-            count = scores.numel()
+            self._count = self._count + scores.numel()
         self._sum = self._sum + scores.sum(dtype=widest_float(scores.device))
-        self._count = self._count + count
 
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         """Sum of scores and their number."""

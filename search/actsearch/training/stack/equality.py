@@ -17,6 +17,7 @@ from actsearch.placement.random_streams import isolated_random
 from actsearch.task import Batches, Task, inputs_and_targets, on_device
 from actsearch.training.attention import mappable_attention
 from actsearch.training.loop import TrainingRun
+from actsearch.training.numerics import numerics_of
 from actsearch.training.stack.model import Member, computes_memberwise
 from actsearch.training.stack.stacked_run import StackedRun
 from actsearch.training.stack.stacked_site import Unstackable
@@ -47,6 +48,7 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
     """
     with (
         isolated_random(0),
+        numerics_of(task),
         mappable_attention(not computes_memberwise(task.torch_device())),
         warnings.catch_warnings(),
     ):

@@ -29,8 +29,9 @@ def group_key(module: nn.Module) -> Any:
     """
     held = next(module.parameters(), None)
     if held is not None:
-        is_formula = type(module) is FormulaActivation and not is_cpu(held.device)
-        return (module.program_key, module.channel_axis) if is_formula else None  # type: ignore[union-attr]
+        if type(module) is not FormulaActivation or is_cpu(held.device):
+            return None
+        return module.program_key, module.channel_axis
     if next(module.children(), None) is not None:
         return None
     if isinstance(module, Activation):

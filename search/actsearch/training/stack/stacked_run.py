@@ -321,9 +321,9 @@ class StackedRun:
         task, size = self.task, count_samples(batch)
         with autocast_for(self.task, self.device):
             if task.step is not None:
-                losses = as_double(self.model.run(task.step, batch, dims=(None,)))
+                stacked = as_double(self.model.run(task.step, batch, dims=(None,)))
                 for index, measure in measures.items():
-                    measure.add(losses[index], None, None, size)
+                    measure.add(stacked[index], None, None, size)
                 return
             inputs, target = inputs_and_targets(batch)
             rows = self.outputs(inputs)
