@@ -27,7 +27,7 @@ from actsearch.training.loop import TrainingRun
 from actsearch.training.stack.linear import _cast_linear
 from actsearch.training.stack.stacked_run import StackedRun
 
-FEW = ["relu", "sin", "x*tanh(x)", "relu", "swish", "swish"]
+FEW = ["relu", "relu", "sin", "swish", "swish"]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_nothing_waits_for_the_device_in_a_training_step(
 
 def test_an_epoch_of_a_stack_waits_as_often_as_one_of_a_single_training(gpu: FakeGpu) -> None:
     """For the order of its data, its losses and its metric; on validation data for the loss and the metric."""
-    count_epoch(gpu, stack_of(long_task(48, epochs=2), records(FEW)))
+    count_epoch(gpu, stack_of(long_task(32, epochs=2), records(FEW)))
     assert len(gpu.waits) <= 7
 
 
@@ -132,7 +132,12 @@ def kernels_per_step(gpu: FakeGpu, asked: Sequence[CandidateRecord]) -> float:
 
 
 def test_a_step_of_many_mixed_candidates_takes_few_kernels(gpu: FakeGpu) -> None:
-    assert kernels_per_step(gpu, mixed_candidates(32)) <= 600
+    run = stack_of(long_task(16), mixed_candidates(32))
+    with isolated_random(0), mappable_attention(True):
+        run._train_pass(1)
+        gpu.reset()
+        run._train_pass(1)
+    assert sum(gpu.kernels.values()) <= 600
 
 
 def test_candidates_that_have_learned_different_numbers_are_computed_in_one_call(
@@ -140,7 +145,7 @@ def test_candidates_that_have_learned_different_numbers_are_computed_in_one_call
 ) -> None:
     swish = 'x*sigmoid(param(1.0, per="channel")*x)'
     few = kernels_per_step(gpu, records([swish, swish]))
-    assert kernels_per_step(gpu, records([swish] * 12)) == few
+    assert kernels_per_step(gpu, records([swish] * 6)) == few
 
 
 def test_validation_takes_as_many_kernels_for_many_members_as_for_few(gpu: FakeGpu) -> None:
@@ -207,8 +212,10 @@ def undropped() -> nn.Module:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [1, 6], ids=["alone", "stacked"])
-@pytest.mark.parametrize("kind", ["mlp", "cnn", "attention", "tied"])
+@pytest.mark.parametrize("count", [1, 3], ids=["alone", "stacked"])
+@pytest.mark.parametrize(
+    "kind", ["mlp", "cnn", pytest.param("attention", marks=pytest.mark.slow), "tied"]
+)
 def test_the_device_gives_what_the_cpu_gives(gpu: FakeGpu, kind: str, count: int) -> None:
     changes: dict[str, Any] = {}
     if kind in ("mlp", "cnn"):  # without dropout, as the device has no generator
@@ -222,8 +229,8 @@ def test_labels_that_do_not_count_are_left_out_on_the_device_too(gpu: FakeGpu) -
         "model": mlp,
         "loss": functools.partial(F.cross_entropy, ignore_index=2),
     }
-    expected = outcomes(task_of("mlp", **changes), FEW)
-    assert_close(outcomes(task_of("mlp", **changes, device=DEVICE), FEW), expected)
+    expected = outcomes(task_of("mlp", **changes), FEW[-2:])
+    assert_close(outcomes(task_of("mlp", **changes, device=DEVICE), FEW[-2:]), expected)
 
 
 @pytest.mark.parametrize("names", [["cube(cube(x))"], ["cube(cube(x))", "relu", "cube(cube(x))"]])
