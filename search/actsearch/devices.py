@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ __all__ = [
     "free_memory",
     "has_float64",
     "is_cpu",
+    "says_device_is_lost",
+    "take_device",
     "usual_device",
     "widest_float",
     "with_peak_memory",
@@ -50,6 +53,28 @@ def widest_float(device: torch.device) -> torch.dtype:
 def as_double(tensor: Tensor) -> Tensor:
     """A tensor in double precision, or in single precision where its device has no other."""
     return tensor.to(widest_float(tensor.device))
+
+
+_LOST = re.compile(
+    r"CUDA error: (device-side assert|an illegal memory access|misaligned address|unspecified launch failure|"
+    r"an illegal instruction|invalid program counter|operation not supported on global/shared address space|"
+    r"hardware stack error|uncorrectable (ECC|NVLink) error|the launch timed out|unknown error)"
+)
+
+
+def says_device_is_lost(text: str) -> bool:
+    """Whether an error's text is one after which CUDA refuses this process everything, whatever it is asked."""
+    return _LOST.search(text) is not None
+
+
+def take_device(place: int) -> None:
+    """Make one of several CUDA devices the current one of this thread.
+
+    Args:
+        place: of this process among those that train, from 0; with fewer devices they share them in turn.
+    """
+    if (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(place % count)
 
 
 def free_memory(device: torch.device) -> int | None:
