@@ -15,6 +15,7 @@ __all__ = [
     "free_memory",
     "has_float64",
     "is_cpu",
+    "refuses_work",
     "says_device_is_lost",
     "take_device",
     "usual_device",
@@ -56,15 +57,26 @@ def as_double(tensor: Tensor) -> Tensor:
 
 
 _LOST = re.compile(
-    r"CUDA error: (device-side assert|an illegal memory access|misaligned address|unspecified launch failure|"
+    r"(?:CUDA|HIP) error: (?:device-side assert|an illegal memory access|misaligned address|unspecified launch failure|"
     r"an illegal instruction|invalid program counter|operation not supported on global/shared address space|"
-    r"hardware stack error|uncorrectable (ECC|NVLink) error|the launch timed out|unknown error)"
+    r"hardware stack error|uncorrectable (?:ECC|NVLink) error|the launch timed out|unknown error)"
 )
 
 
 def says_device_is_lost(text: str) -> bool:
     """Whether an error's text is one after which CUDA refuses this process everything, whatever it is asked."""
     return _LOST.search(text) is not None
+
+
+def refuses_work() -> bool:
+    """Whether the current CUDA device of this process answers with an error, whatever it is asked."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def take_device(place: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from actsearch.devices import says_device_is_lost
+from actsearch.devices import refuses_work, says_device_is_lost
 from actsearch.evaluation.run import Phase
 from actsearch.records import CandidateRecord, Outcome
 
@@ -62,4 +62,5 @@ class Outcomes(list[Outcome]):
 
         The first of them is at fault, or another one of its stack; of those after it nothing is known.
         """
-        return any(says_device_is_lost(outcome.reason) for outcome in self)
+        reasons = [outcome.reason for outcome in self if outcome.reason]
+        return any(map(says_device_is_lost, reasons)) or (bool(reasons) and refuses_work())

@@ -58,13 +58,12 @@ def copy_alike(tensor: Tensor) -> Tensor:
 
     Kernels go by both, and the last bits of what they sum with them.
     """
-    if not tensor.numel() or any(
-        step == 0 < size - 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True)
-    ):
-        return tensor  # a number that stands in several places cannot be written over
-    if tensor.device.type != "cpu":
+    is_plain = type(tensor) is Tensor and tensor.layout is torch.strided
+    if not is_plain or tensor.is_quantized or tensor.device.type != "cpu":
         return tensor.clone()
-    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    pairs = list(zip(tensor.shape, tensor.stride(), strict=True))
+    if not tensor.numel() or any(step == 0 and size > 1 for size, step in pairs):
+        return tensor  # a number that stands in several places cannot be written over
     span = 1 + sum((size - 1) * step for size, step in pairs)
     line = -(-_LINE // tensor.element_size())
     memory = torch.empty(span + line, dtype=tensor.dtype)

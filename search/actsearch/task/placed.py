@@ -32,12 +32,16 @@ def on_device(task: Task, name: str, device: torch.device) -> Any:
     source = getattr(task, name)
     if not isinstance(source, tuple) or is_cpu(device):
         return source
-    # by what torch counts a tensor's numbers were written over since
-    versions = [(id(tensor), tensor._version) for tensor in source]
+    versions = [(id(tensor), _version(tensor)) for tensor in source]
     known = _placed.setdefault(task, {})
     if (name, device) not in known or known[name, device][0] != versions:
         known[name, device] = versions, tuple(tensor.to(device) for tensor in source)
     return known[name, device][1]
+
+
+def _version(tensor: Tensor) -> int:
+    """By which torch counts how often its numbers were written over; it counts none of tensors made for inference."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def forget_placed(task: Task) -> None:
