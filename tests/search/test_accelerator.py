@@ -224,6 +224,46 @@ def test_the_device_gives_what_the_cpu_gives(gpu: FakeGpu, kind: str, count: int
     assert_close(found, outcomes(task_of(kind, **changes), FEW[-count:]))
 
 
+class TwoHeads(nn.Module):
+    """Its result is a mapping, in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.net(x)
+        return {"scores": y, "size": y.square().mean(1)}
+
+
+def head_loss(output: dict[str, Tensor], target: Tensor) -> Tensor:
+    return F.cross_entropy(output["scores"], target) + 0.1 * output["size"].mean()
+
+
+def head_metric(output: dict[str, Tensor], target: Tensor) -> float:
+    return float((output["scores"].argmax(1) == target).float().mean())
+
+
+def test_results_that_are_no_tensor_are_measured_on_the_device_too(gpu: FakeGpu) -> None:
+    changes: dict[str, Any] = {
+        "model": TwoHeads,
+        "loss": head_loss,
+        "metric": {"accuracy": head_metric},
+    }
+    expected = outcomes(task_of("mlp", **changes, epochs=1), FEW[-2:])
+    assert_close(outcomes(task_of("mlp", **changes, epochs=1, device=DEVICE), FEW[-2:]), expected)
+
+
+@pytest.mark.parametrize("metric", ["f1", "pearson"])
+def test_metrics_of_all_outputs_are_read_once(gpu: FakeGpu, metric: str) -> None:
+    changes: dict[str, Any] = {"model": mlp, "epochs": 1, "metric": metric}
+    if metric == "pearson":
+        changes |= {"loss": F.mse_loss}
+        changes |= {name: (ROWS[:40], ROWS[:40, :3]) for name in ("train", "valid")}
+    expected = outcomes(task_of("mlp", **changes), FEW[-2:])
+    assert_close(outcomes(task_of("mlp", **changes, device=DEVICE), FEW[-2:]), expected)
+
+
 def test_labels_that_do_not_count_are_left_out_on_the_device_too(gpu: FakeGpu) -> None:
     changes: dict[str, Any] = {
         "model": mlp,

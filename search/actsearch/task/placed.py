@@ -18,6 +18,10 @@ _Placed = tuple[
     list[tuple[int, int]], tuple[Tensor, ...]
 ]  # versions of the user's tensors, copies
 
+_MOST_TASKS = (
+    4  # whose copies are kept: the splits of a verdict are tasks, and share a GPU's memory
+)
+
 _placed: WeakKeyDictionary[Task, dict[_Key, _Placed]] = WeakKeyDictionary()
 
 
@@ -25,7 +29,7 @@ def on_device(task: Task, name: str, device: torch.device) -> Any:
     """One of a task's data sets, its tensors on a device; what is read item by item stays as it is.
 
     Args:
-        task: whose; the copies live as long as it.
+        task: whose; the copies live as long as it, and of the latest few tasks alone.
         name: "train", "valid" or "test".
         device: where to.
     """
@@ -33,6 +37,8 @@ def on_device(task: Task, name: str, device: torch.device) -> Any:
     if not isinstance(source, tuple) or is_cpu(device):
         return source
     versions = [(id(tensor), _version(tensor)) for tensor in source]
+    while task not in _placed and len(_placed) >= _MOST_TASKS:
+        _placed.pop(next(iter(_placed)), None)
     known = _placed.setdefault(task, {})
     if (name, device) not in known or known[name, device][0] != versions:
         known[name, device] = versions, tuple(tensor.to(device) for tensor in source)

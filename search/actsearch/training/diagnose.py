@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from actsearch.devices import as_double, widest_float
+from actsearch.devices import as_double, is_cpu, widest_float
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import HISTOGRAM_EDGES, Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
@@ -138,7 +138,9 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _row_means(rows: Tensor) -> Tensor:
-    """Of each row by itself: with several threads, torch sums one row in another order than one of many."""
+    """Of each row by itself: with several threads, a CPU sums one row in another order than one of many."""
+    if not is_cpu(rows.device):
+        return rows.mean(1)
     return torch.cat([row.mean(1) for row in torch.split(rows, 1)])
 
 
@@ -188,6 +190,8 @@ def _histogram(x: Tensor) -> Tensor:
 
 
 def _row_norms(rows: Tensor) -> Tensor:
+    if not is_cpu(rows.device):
+        return torch.linalg.vector_norm(rows, dim=1)
     return torch.cat([torch.linalg.vector_norm(row, dim=1) for row in torch.split(rows, 1)])
 
 

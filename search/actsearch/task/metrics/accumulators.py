@@ -263,7 +263,10 @@ class Correlation:
         """The metric so far; NaN before the first batch."""
         if not self._outputs:
             return math.nan
-        pairs = zip(torch.cat(self._outputs).T, torch.cat(self._targets).T, strict=True)
+        outputs, targets = (
+            torch.cat(parts).cpu().double() for parts in (self._outputs, self._targets)
+        )
+        pairs = zip(outputs.T, targets.T, strict=True)
         with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: NaN
             values = [np.corrcoef(a.numpy(), b.numpy())[0, 1] for a, b in pairs]
         return float(np.mean(values))
@@ -271,7 +274,7 @@ class Correlation:
 
 def _columns(tensor: Tensor) -> Tensor:
     columns = tensor.shape[-1] if tensor.dim() > 1 else 1
-    return tensor.detach().cpu().double().reshape(-1, columns)
+    return as_double(tensor.detach()).reshape(-1, columns)
 
 
 class Collected:

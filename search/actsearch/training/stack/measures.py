@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from actsearch.devices import as_double, is_cpu, widest_float
 from actsearch.task import Metric
 from actsearch.task.metrics.accumulators import Mean
-from actsearch.training.measures import Measures, derived_value
+from actsearch.training.measures import Measures, derived_value, detach
+from actsearch.training.stack.batches import unstack
 
 __all__ = [
     "Loss",
@@ -92,6 +93,7 @@ class StackedMetric:
         self._ignored = ignored
         self._sum: Tensor | float = 0.0
         self._elements: Tensor | float = 0.0
+        self._is_summed = False
         self._count = count
 
     def update(self, outputs: Any, target: Any, dims: int | None) -> None:
@@ -111,11 +113,16 @@ class StackedMetric:
         for index, member in enumerate(self._members):
             member.update(outputs[index], target if dims is None else target[index])
 
+    def update_each(self, outputs: Sequence[Any], target: Any) -> None:
+        """Take one batch, with each member's outputs as its model gives them."""
+        for member, own in zip(self._members, outputs, strict=False):
+            member.update(detach(own), target)
+
     def result(self, losses: list[float]) -> list[float | None]:
         """The metric of each member, read once from a GPU; None where it was not followed, or is no number."""
         if self._metric.name == "loss":
             return list(losses)
-        if isinstance(self._mean, Mean):
+        if isinstance(self._mean, Mean) and self._is_summed:
             sums, elements = _read(self._sum), _read(self._elements)
             if not bool((elements > 0).all()):
                 return [None] * self._count
@@ -126,6 +133,7 @@ class StackedMetric:
         return [None if math.isnan(value) else value for value in values]
 
     def _add_scores(self, mean: Mean, outputs: Tensor, target: Tensor, dims: int | None) -> None:
+        self._is_summed = True
         dtype = widest_float(outputs.device)
         targets = stack_target(outputs, target, dims).flatten(0, 1)
         # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
@@ -171,6 +179,7 @@ class StackedMeasures:
         ignored: labels that do not count.
         """
         self._metric = metric
+        self._count = count
         self._each = [
             (item, StackedMetric(item, count, ignored, is_followed=True))
             for item in (metric, *more)
@@ -186,8 +195,12 @@ class StackedMeasures:
         if outputs is None:
             return
         self._has_outputs = True
+        each = None if isinstance(outputs, Tensor) else unstack(outputs, self._count)
         for _, item in self._each:
-            item.update(outputs, target, None)
+            if each is None:
+                item.update(outputs, target, None)
+            else:
+                item.update_each(each, target)
 
     def result(self, rows: Sequence[int]) -> dict[int, Measures]:
         """The measures of some members, as those of one model are."""
