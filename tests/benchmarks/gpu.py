@@ -36,8 +36,12 @@ from actsearch.records import CandidateRecord
 from actsearch.training import TrainingResult, fit
 from actsearch.training.stack import Member, fit_together
 
-COUNTS = {"mlp": (32, 128, 256), "cnn": (16, 64), "transformer": (16, 64)}
-SMALL = {"mlp": (4,), "cnn": (3,), "transformer": (3,)}
+COUNTS: dict[str, tuple[int, ...]] = {
+    "mlp": (32, 128, 256),
+    "cnn": (16, 64),
+    "transformer": (16, 64),
+}
+SMALL: dict[str, tuple[int, ...]] = {"mlp": (4,), "cnn": (3,), "transformer": (3,)}
 PRECISIONS: dict[str, str | None] = {"float32": None, "bfloat16": "bfloat16"}
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # relative, of a loss after some steps
 BATCH = 64  # samples, as in make_task
@@ -246,7 +250,7 @@ def confirm(plan: Plan, report: Report) -> None:
             verdict = study.confirm(
                 task, top_k=1 if plan.small else 3, seeds=2 if plan.small else 8, executor=executor,
             )  # fmt: skip
-            yield verdict.trainings, time.perf_counter() - started, how, verdict.winner
+            yield verdict.trainings, time.perf_counter() - started, how, verdict.winner.formula
 
     report.table("Confirm", columns, rows())
 

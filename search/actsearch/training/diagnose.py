@@ -191,7 +191,8 @@ def _histogram(x: Tensor) -> Tensor:
 
 def _row_norms(rows: Tensor) -> Tensor:
     if not is_cpu(rows.device):
-        return torch.linalg.vector_norm(rows, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        return norms
     return torch.cat([torch.linalg.vector_norm(row, dim=1) for row in torch.split(rows, 1)])
 
 
