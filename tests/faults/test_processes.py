@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.activations import describe
+from actsearch.devices import take_device
 from actsearch.evaluation import make_subject
 from actsearch.execution import Job, Work
 from actsearch.execution.child import read_message, write_message
@@ -123,6 +124,68 @@ def test_only_the_trial_at_fault_fails(request: pytest.FixtureRequest, fault: st
     assert {name: outcome.value for name, outcome in outcomes.items()} == {
         "relu": 0.0, "tanh": 2.0, "elu": 3.0,
     }  # fmt: skip
+
+
+def _on_a_gpu(asserting: str) -> Callable[[acs.Candidate, acs.Run], float]:
+    """An objective that asserts in a kernel on one candidate; its process's GPU refuses everything since."""
+    refuses: list[bool] = []
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        if refuses or candidate.formula.startswith(asserting):
+            refuses.append(True)
+            raise RuntimeError("CUDA error: device-side assert triggered\nIt may be reported late")
+        return float(run.number)
+
+    return objective
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_child_whose_gpu_refuses_everything_is_replaced(
+    launcher: Launcher, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with forked_children(launcher), contextlib.closing(acs.Processes(1, batch=batch)) as executor:
+        outcomes = _outcomes(executor, _on_a_gpu("sin"))
+    failed = outcomes.pop("sin")
+    assert failed.state is TrialState.FAILED
+    assert "its GPU refused all further work" in failed.reason
+    assert "device-side assert triggered" in caplog.text
+    assert [outcome.state for outcome in outcomes.values()] == [TrialState.COMPLETE] * 3
+
+
+def test_in_this_process_a_gpu_that_refuses_everything_ends_the_call() -> None:
+    """The trial at fault fails, those after it do not, and they run when the program is started again."""
+    study = acs.create_study(study_name="s", strategy="random", direction="maximize")
+    for name in NAMES:
+        study.enqueue_trial(name)
+    said = r"device-side assert triggered.*acs\.Processes\(1\)"
+    settings: dict[str, Any] = {"executor": acs.Local(batch=1), "show_progress_bar": False}
+    with pytest.raises(acs.StudyError, match=said):
+        study.optimize(_on_a_gpu("sin"), n_trials=4, **settings)
+    study.optimize(_on_a_gpu("sin"), n_trials=2, **settings)
+    assert [trial.state for trial in study.trials if trial.state.is_trained] == [
+        TrialState.COMPLETE, TrialState.FAILED, TrialState.COMPLETE, TrialState.COMPLETE,
+    ]  # fmt: skip
+
+
+def test_children_take_different_gpus(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three children of which one is replaced, on two GPUs: which one each would make its current one."""
+
+    def dies(candidate: acs.Candidate, run: acs.Run) -> float:
+        if run.number == 1:
+            os._exit(3)
+        return 1.0
+
+    with forked_children(launcher), contextlib.closing(acs.Processes(3)) as executor:
+        for _ in executor.run(_jobs()[:3], Work(make_subject(dies), (1,))):
+            pass
+        places = sorted(seat.child.place for seat in executor._children)
+    assert places == [0, 1, 2]
+    taken: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    for place in places:
+        take_device(place)
+    assert taken == [0, 1, 0]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
-from actsearch.evaluation import make_subject
+from actsearch.evaluation import Request, make_subject
 from actsearch.placement import forward
 from actsearch.task import Batches, to_device
 from actsearch.task.nested import concatenate, describe_parts
@@ -314,3 +314,59 @@ def test_a_list_of_batches_is_answered_with_a_loader(batches: Any) -> None:
             model=lambda: nn.Linear(3, 1), step=step, evaluate=lambda model, data: {"loss": 0.0},
             metric="loss", train=batches, valid=batches,
         )  # fmt: skip
+
+
+class Overwriting(nn.Module):
+    """Normalises what it is given where it lies, as code that saves memory does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2).sub_(1)
+        y: Tensor = self.net(x)
+        return y
+
+
+def overwriting_step(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gain": "auto"},
+        {"step": overwriting_step},
+        {"sample": X[:4].clone()},
+        {
+            "evaluate": lambda model, batches: sum(float(model(x).mean()) for x, _ in batches),
+            "metric": "loss",
+        },
+    ],
+    ids=["plain", "gain", "step", "sample", "evaluate"],
+)
+def test_a_model_that_writes_over_its_inputs_leaves_the_user_s_data_alone(
+    changes: dict[str, Any],
+) -> None:
+    data = [
+        (X[start:end].clone(), Y[start:end].clone())
+        for start, end in ((0, 20), (20, 32), (32, 40))
+    ]
+    settings: dict[str, Any] = {"loss": F.cross_entropy, "metric": "loss", "epochs": 1, **changes}
+    task = acs.Task(model=Overwriting, train=data[0], valid=data[1], test=data[2], **settings)
+    subject = make_subject(task)
+    subject.check()
+    subject.sites()
+    subject.pre_activations()
+    relu, sin = (acs.Candidate.of(name).record for name in ("relu", "sin"))
+    subject.train([Request(relu, (1,))])
+    subject.train([Request(relu, (1,), split="test")])
+    outcomes = subject.train([Request(relu, (1,)), Request(sin, (1,))])
+    assert {outcome.reason for outcome in outcomes} == {""}
+    for (x, y), start in zip(data, (0, 20, 32), strict=True):
+        assert torch.equal(x, X[start : start + len(x)])
+        assert torch.equal(y, Y[start : start + len(y)])
+    if "sample" in changes:
+        assert torch.equal(changes["sample"], X[:4])

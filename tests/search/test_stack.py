@@ -19,6 +19,7 @@ from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord, Outcome, TrialState
+from actsearch.training.memory import is_out_of_memory, members_that_fit
 from actsearch.training.stack import fit_together, stack_access
 
 FIXED = ["relu", "sin", "x*tanh(x)", "leaky_relu", "relu", "gelu", "max(x, 0.5*x)", "elu", "silu"]
@@ -446,6 +447,60 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
     assert found.largest_stack == 4
     assert subject.stack_refusal == ""
     assert "more memory" in caplog.text
+
+
+def test_a_stack_that_does_not_fit_is_trained_in_two_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None of its members is trained alone; what cuBLAS says of its memory is taken for what it is."""
+    sizes: list[int] = []
+
+    def small(task: Any, members: Any, **more: Any) -> Any:
+        sizes.append(len(members))
+        if len(members) > 7:
+            raise RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            )
+        return fit_together(task, members, **more)
+
+    monkeypatch.setattr("actsearch.evaluation.stacked.fit_together", small)
+    monkeypatch.setattr(TaskSubject, "_train_alone", None)
+    asked = requests([f"max(x, 0.{index}*x)" for index in range(1, 8)], seeds=(1, 2))
+    found = TaskSubject(task_of("mlp", epochs=1)).train(asked)
+    assert sizes == [14, 7, 7]
+    assert [outcome.state for outcome in found] == [TrialState.COMPLETE] * 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "MPS backend out of memory (MPS allocated: 5.05 GB, other allocations: 2.93 GB, max allowed: 9.07 GB)",
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)  # fmt: skip
+def test_every_way_of_saying_that_memory_ran_out_is_understood(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(ValueError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_a_stack_is_as_large_as_free_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where 32 members took 8 MB, 2 MB that are free are enough for 6 of them, with a fifth left over."""
+    monkeypatch.setattr("actsearch.training.memory.free_memory", lambda device: 2_000_000)
+    monkeypatch.setattr(
+        "actsearch.evaluation.stacked.with_peak_memory",
+        lambda device, action: (action(), 8_000_000 * 9 // 32),
+    )
+    subject = TaskSubject(task_of("mlp", epochs=1))
+    subject._alone = 10_000  # training steps: it is time to measure
+    monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+    assert subject.batch_for(requests(FIXED)) == 6
+    assert Stacker(subject).largest == 6
+    assert members_that_fit(torch.device("cpu"), 0, 9, 128) == 128
 
 
 def _padded_loss(output: Tensor, target: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations.primitives import import_callable, is_tracing
 from actsearch.activations.program import Program, compile_expression
+from actsearch.devices import widest_float
 from actsearch.errors import ActivationError
 from actsearch.expression import Expression, parse
 from actsearch.records import ActivationRecord
@@ -22,6 +23,7 @@ __all__ = [
     "FormulaActivation",
     "RandomActivation",
     "reseed_random_activations",
+    "to_any_device",
 ]
 
 
@@ -170,19 +172,46 @@ class FormulaActivation(Activation):
         Raises:
             ActivationError: when per-channel parameters do not fit the input.
         """
-        program = self._program
         if self.record.name == "prelu":
             x = _autocast(x)
         wide = _widen(x)
-        values: list[Any] = [wide, *(self._leaf(leaf, wide) for leaf in program.leaves)]
+        leaves = [self._leaf(leaf, wide) for leaf in self._program.leaves]
+        return _cast_like(x, self._run(wide, leaves))
+
+    @property
+    def program_key(self) -> Any:
+        """Equal for formulas that differ in what they have learned alone, per tensor or per channel."""
+        program = self._program
+        steps = tuple(program.steps), program.result, program.uses_x
+        return self.record.name == "prelu", tuple(program.leaves), tuple(program.numbers), *steps
+
+    def for_several(self, x: Tensor, learned: Sequence[Tensor]) -> Tensor:
+        """Apply the formula as several modules would that have learned different numbers, side by side.
+
+        Args:
+            x: shape ``(modules, ...)``.
+            learned: each parameter of all modules, in order, in a shape that meets x.
+        """
+        if self.record.name == "prelu":
+            x = _autocast(x)
+        wide = _widen(x)
+        leaves = [
+            _cast_like(wide, learned[leaf[1]])
+            if isinstance(leaf, tuple) and leaf[0] == "theta"
+            else self._leaf(leaf, wide)
+            for leaf in self._program.leaves
+        ]
+        return _cast_like(x, self._run(wide, leaves))
+
+    def _run(self, x: Tensor, leaves: Sequence[Any]) -> Tensor:
+        program = self._program
+        values: list[Any] = [x, *leaves]
         for step in program.steps:
             values.append(step.function(*[values[index] for index in step.arguments]))
             for index in step.last_uses:
                 values[index] = None  # what the backward pass needs of it, autograd keeps
-        result = values[program.result]
-        if not program.uses_x:
-            result = torch.zeros_like(wide) + result
-        return _cast_like(x, result)
+        result: Tensor = values[program.result]
+        return result if program.uses_x else torch.zeros_like(x) + result
 
     def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
         if not isinstance(leaf, tuple):
@@ -197,11 +226,12 @@ class FormulaActivation(Activation):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FormulaActivation:
         """Numbers of the formula move to other devices, and keep their digits in half precision."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(to_any_device(fn), recurse)  # type: ignore[no-untyped-call]
         for index, value in enumerate(self._program.numbers):
             number = self.get_buffer(f"number_{index}")
             if number.dtype.itemsize == 2:
-                self._buffers[f"number_{index}"] = number.new_tensor(value, dtype=torch.float64)
+                wide = widest_float(number.device)
+                self._buffers[f"number_{index}"] = number.new_tensor(value, dtype=wide)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -210,6 +240,20 @@ class FormulaActivation(Activation):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_expression(self._tree)
+
+
+def to_any_device(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What moves a module's tensors, for numbers in double precision too where a device has none."""
+
+    def move(tensor: Tensor) -> Tensor:
+        try:
+            return fn(tensor)
+        except (TypeError, RuntimeError):
+            if tensor.dtype != torch.float64 or isinstance(tensor, nn.Parameter):
+                raise
+            return fn(tensor.float())
+
+    return move
 
 
 # Wrapped, torch.fx keeps them as they are: it cannot look at the dtype and the shape of what it has not got yet.

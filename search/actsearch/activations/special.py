@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx
 
 from actsearch.activation_catalog import parse_points, spline_pieces
-from actsearch.activations.module import Activation, RandomActivation
+from actsearch.activations.module import Activation, RandomActivation, to_any_device
 from actsearch.activations.primitives import hardsigmoid, is_tracing, keep_in_graph
 from actsearch.errors import ActivationError
 from actsearch.records import ActivationRecord
@@ -139,10 +140,11 @@ class LinearSpline(Activation):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LinearSpline:
         """The numbers move to other devices, and keep their digits in half precision."""
         kept = self.knots, self.offsets, self.slopes
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(to_any_device(fn), recurse)  # type: ignore[no-untyped-call]
         for name, before in zip(("knots", "offsets", "slopes"), kept, strict=True):
             if self.get_buffer(name).dtype.itemsize == 2:
-                self._buffers[name] = before.to(self.get_buffer(name).device)
+                move = functools.partial(Tensor.to, device=self.get_buffer(name).device)
+                self._buffers[name] = to_any_device(move)(before)
         return self
 
     knots: Tensor

@@ -168,7 +168,9 @@ class BatchPruner:
             entry, value = self._entries[number], values[number]
             if value is None:
                 entry.is_out = True
-            elif not entry.is_out:
+            elif (
+                not entry.is_out and len(entry.values) <= rung
+            ):  # else trained again, after it ran out of memory
                 entry.values.append(value)
                 arrived.append((number, value))
         for number, value in arrived:

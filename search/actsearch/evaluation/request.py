@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from actsearch.devices import refuses_work, says_device_is_lost
 from actsearch.evaluation.run import Phase
 from actsearch.records import CandidateRecord, Outcome
 
@@ -54,3 +55,12 @@ class Outcomes(list[Outcome]):
     def __init__(self, outcomes: Iterable[Outcome], largest_stack: int = LARGEST_STACK) -> None:
         super().__init__(outcomes)
         self.largest_stack = largest_stack
+
+    @property
+    def device_is_lost(self) -> bool:
+        """Whether CUDA refuses this process everything since an error in one of the trainings.
+
+        The first of them is at fault, or another one of its stack; of those after it nothing is known.
+        """
+        reasons = [outcome.reason for outcome in self if outcome.reason]
+        return any(map(says_device_is_lost, reasons)) or (bool(reasons) and refuses_work())

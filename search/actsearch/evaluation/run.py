@@ -40,7 +40,8 @@ class Run:
     Attributes:
         seed: seed of this training; the same for every candidate of a study.
         number: trial number; -1 in a confirmation.
-        device: where to train.
+        device: where to train: of a Task its own, else the current CUDA device where there is one. In child processes
+            these are different ones, as far as there are.
         budget: number of epochs asked for, or of evaluations of a Task with ``steps``; None when the objective decides.
 
     Example:

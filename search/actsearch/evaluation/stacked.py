@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from actsearch.activations import describe
+from actsearch.devices import with_peak_memory
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.request import LARGEST_STACK
 from actsearch.evaluation.task_analysis import TaskAnalysis
@@ -19,7 +20,7 @@ from actsearch.task import Task
 from actsearch.training import TrainingResult, fit
 from actsearch.training.convention import keep_reading
 from actsearch.training.loop import seed_streams
-from actsearch.training.memory import is_out_of_memory
+from actsearch.training.memory import is_out_of_memory, members_that_fit
 from actsearch.training.stack import ExitRule, Member, Unstackable, check_stack, fit_together
 
 __all__ = ["MEASURED", "Stacker", "Training"]
@@ -76,7 +77,7 @@ class Stacker:
         epochs: evaluations of each training; the task's own by default.
         diagnose: whether sites are measured; on test data they never are.
         """
-        self.largest = largest
+        self.largest = min(largest, analysis.findings.most_members or largest)
         self._analysis = analysis
         self._task = analysis.task
         self._findings = analysis.findings
@@ -131,14 +132,23 @@ class Stacker:
             if len(indices) < 2 or not self._allows(signature, own):
                 continue
             stack: list[Any] = [members[index] for index in indices]
-            trained = self._fit(stack, exit_rule and exit_rule.within(indices))
+            for index in indices:
+                members[index] = (
+                    None  # they are used up, and their memory is given back with the stack's
+                )
+            rule = exit_rule and exit_rule.within(indices)
+            # memory ran out meanwhile
+            is_too_large = len(stack) > self.largest
+            trained = self._fit_parts(own, rule) if is_too_large else self._fit(own, stack, rule)
             for index, result in zip(indices, trained, strict=True):
                 results[index] = result
         return results
 
     def _fit(
-        self, members: Sequence[Member], exit_rule: ExitRule | None
+        self, trainings: Sequence[Training], members: list[Member], exit_rule: ExitRule | None
     ) -> Sequence[TrainingResult | None]:
+        """Train a stack, or, where memory runs out, its parts one after the other."""
+        count = len(members)
         try:
             return fit_together(
                 self._task,
@@ -151,16 +161,30 @@ class Stacker:
                 batch=self._analysis.diagnostics_batch,
             )
         except Exception as error:
-            if is_out_of_memory(error) and len(members) > 2:
-                # halved, as what is free is only known by trying; these members are trained alone
-                self.largest = max(2, len(members) // 2)
-                _log.warning(
-                    "a stack of %d trainings needs more memory than there is: %d from now on",
-                    len(members), self.largest,
-                )  # fmt: skip
-            else:
+            if not is_out_of_memory(error) or count <= 2:
                 self._refuse(error)
-            return [None] * len(members)
+                return [None] * count
+        members.clear()
+        # halved, as what is free is only known by trying
+        self.largest = max(2, count // 2)
+        _log.warning(
+            "a stack of %d trainings needs more memory than there is: %d from now on",
+            count, self.largest,
+        )  # fmt: skip
+        return self._fit_parts(trainings, exit_rule)
+
+    def _fit_parts(
+        self, trainings: Sequence[Training], exit_rule: ExitRule | None
+    ) -> list[TrainingResult | None]:
+        results: list[TrainingResult | None] = []
+        share = -(-len(trainings) // -(-len(trainings) // self.largest))
+        for start in range(0, len(trainings), share):
+            part = trainings[start : start + share]
+            rule = exit_rule and exit_rule.within(range(start, start + len(part)))
+            members = [member for item in part if (member := self.member(item)) is not None]
+            is_stack = 2 <= len(members) == len(part) and not self._findings.stack_refusal
+            results += self._fit(part, members, rule) if is_stack else [None] * len(part)
+        return results
 
     def _allows(self, signature: Any, trainings: Sequence[Training]) -> bool:
         """Whether models of this structure may be stacked; found out where it is first asked.
@@ -248,7 +272,14 @@ class Stacker:
         if len(stack) < 2 or not self._allows(_signature(stack[0]), picked):
             return 0.0
         self._time_stack(stack, picked[0])  # what runs first pays for what torch loads only then
-        return self._time_stack(self._build_alike(picked), picked[0])
+        stack = self._build_alike(picked)
+        gain, used = with_peak_memory(
+            self._analysis.device, lambda: self._time_stack(stack, picked[0])
+        )
+        if used:
+            most = members_that_fit(self._analysis.device, used, len(stack), self.largest)
+            self._findings.most_members = self.largest = most
+        return gain
 
     def _build_alike(self, trainings: Sequence[Training]) -> list[Member]:
         """Models, ready to be stacked, of those trainings that go together with the first."""

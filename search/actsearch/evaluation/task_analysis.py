@@ -16,6 +16,7 @@ from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, default_collate
 
+from actsearch.devices import widest_float
 from actsearch.errors import PlacementError, TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.first_batch import read_first_batch
@@ -33,7 +34,8 @@ from actsearch.placement.analysis import copy_model
 from actsearch.placement.model_run import observe_output
 from actsearch.placement.site_trace import trace_sites
 from actsearch.seeds import derive
-from actsearch.task import Task, inputs_and_targets, reading_copy, to_device
+from actsearch.task import Task, forget_placed, inputs_and_targets, reading_copy, to_device
+from actsearch.task.copies import copy_alike
 from actsearch.training import (
     DataReport,
     Overlap,
@@ -70,6 +72,7 @@ class Findings:
         stack_differences: for each structure of models that was checked, why a stack of them may give other last bits
             than single training; empty if it does not.
         stack_gain: with so many threads, so many times faster a training is in a stack.
+        most_members: of a stack, by the memory that was free on a GPU.
         hashes: of the data sets that all this was found with, by name.
     """
 
@@ -85,6 +88,7 @@ class Findings:
     may_stack_later: bool = False
     stack_differences: dict[Any, str] = field(default_factory=dict)
     stack_gain: tuple[int, float] = (0, 0.0)
+    most_members: int | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
 
@@ -115,6 +119,7 @@ class TaskAnalysis:
             # the hashes stay: what is found from here on is of the other data sets as they were
             self.findings = _findings[self.task] = Findings(hashes=hashes)
             set_reading(self.task, None)
+            forget_placed(self.task)
         hashes[name] = data_hash
 
     @property
@@ -232,7 +237,7 @@ class TaskAnalysis:
         """Samples whose pre-activations are screened; with a step the same ones as without."""
         source = self.task.train
         if isinstance(source, tuple):
-            return tuple(tensor[:_SCREENED_SAMPLES].contiguous() for tensor in source)
+            return tuple(copy_alike(tensor[:_SCREENED_SAMPLES].contiguous()) for tensor in source)
         if hasattr(source, "batch_size"):
             return self._first_batch()
         with isolated_random(0):
@@ -271,7 +276,7 @@ class TaskAnalysis:
         source, step = self.task.train, self.task.step
         if isinstance(source, tuple):
             rows = 2 if step is None else self.task.batch_size
-            return tuple(tensor[:rows].contiguous() for tensor in source)
+            return tuple(copy_alike(tensor[:rows].contiguous()) for tensor in source)
         if self.findings.first_batch is None:
             self.findings.first_batch = read_first_batch(self.task, reading_copy(source))
         return self.findings.first_batch
@@ -373,7 +378,7 @@ def _sum_tensors(model: nn.Module) -> list[float]:
     """Of each tensor of a model its sum, to tell whether the numbers were changed since."""
     tensors = [*model.parameters(), *model.buffers()]
     return [
-        float(item.detach().sum(dtype=torch.float64))
+        float(item.detach().sum(dtype=widest_float(item.device)))
         for item in tensors
         if not is_lazy(item) and item.is_floating_point()
     ]

@@ -22,7 +22,10 @@ import cloudpickle
 
 from actsearch.execution.flow import GivenUp, remote_flow
 
-__all__ = ["main", "read_message", "write_message"]
+__all__ = ["LOST_DEVICE", "main", "read_message", "write_message"]
+
+LOST_DEVICE = 77
+"""Exit code of a child that can train no more, since its GPU refuses everything."""
 
 _LENGTH = struct.Struct(">Q")  # 8 bytes: an objective that holds its data may exceed 4 GB
 
@@ -72,15 +75,21 @@ def read_message(stream: IO[bytes]) -> Any:
     return cloudpickle.loads(data)
 
 
-def main(threads: int, log_level: int) -> None:
-    """Train until the other end closes."""
+def main(threads: int, log_level: int, place: int = 0) -> None:
+    """Train until the other end closes.
+
+    Args:
+        threads: that torch may use.
+        log_level: of what is logged.
+        place: of this process among those that train, see :func:`actsearch.devices.take_device`.
+    """
     incoming, outgoing = _take_pipes()
     replies = _Replies(outgoing)
     remote_flow().connect(replies.send)
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(incoming, requests), daemon=True).start()
     _forward_logs(replies, log_level)
-    _train(requests, replies, threads)
+    _train(requests, replies, threads, place)
 
 
 def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
@@ -139,10 +148,11 @@ def _forward_logs(replies: _Replies, level: int) -> None:
     logger.propagate = False  # the other end's handlers print it, and nothing here does
 
 
-def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) -> None:
+def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int, place: int) -> None:
     # torch takes seconds to load: from before that on, _receive ends this process with the other one
     import torch
 
+    from actsearch.devices import take_device
     from actsearch.execution.work import Work
 
     torch.set_num_threads(threads)
@@ -154,10 +164,21 @@ def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int) ->
         elif isinstance(message, Work):
             work = message
             remote_flow().given_up.clear()  # those of another study
+            if work.subject.may_use_gpu:
+                take_device(place)
             replies.send("ready", None)
         else:
             assert work is not None
             jobs, pruner, inexact = message
             outcomes = work.train(jobs, pruner=pruner, inexact=inexact)
+            _end_if_device_is_lost(outcomes)
             work = dataclasses.replace(work, largest_stack=outcomes.largest_stack)
             replies.send("done", outcomes)
+
+
+def _end_if_device_is_lost(outcomes: Any) -> None:
+    """Whatever is trained here next would fail too: the other end starts another process, and trains anew."""
+    if outcomes.device_is_lost:
+        reason = next(outcome.reason for outcome in outcomes if outcome.reason)
+        logging.getLogger("actsearch").warning("a child process is replaced: %s", reason)
+        os._exit(LOST_DEVICE)

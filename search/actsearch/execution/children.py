@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from actsearch.execution.child import read_message, write_message
+from actsearch.execution.child import LOST_DEVICE, read_message, write_message
 from actsearch.execution.guard import Guard, end_group
 
 __all__ = ["Child", "Event"]
@@ -25,7 +25,7 @@ _CODE = """
 import sys
 sys.path[:], sys.argv[:] = {path!r}, {argv!r}
 from actsearch.execution.child import main
-main({threads}, {level})
+main({threads}, {level}, {place})
 """
 _END_SECONDS = 5.0  # that an idle child has to end by itself, before it is killed
 _CHECK_SECONDS = 0.1  # between two checks of the memory in use
@@ -36,6 +36,7 @@ class Child:
 
     Attributes:
         limit: most bytes of memory that it may use, or None.
+        place: its number among the children that are there, from 0; of several GPUs it takes the one in its turn.
     """
 
     def __init__(
@@ -50,9 +51,12 @@ class Child:
         self.limit = limit
         self._events = events
         self._guard = guard
+        self.place = guard.take_place()
         self._was_over_limit = False
         level = logging.getLogger("actsearch").getEffectiveLevel()
-        code = _CODE.format(path=sys.path, argv=sys.argv, threads=threads, level=level)
+        code = _CODE.format(
+            path=sys.path, argv=sys.argv, threads=threads, level=level, place=self.place
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -112,6 +116,7 @@ class Child:
         self._process.wait()
         self._watcher.join()  # it has then ended the group, which the guard may forget
         self._guard.remove(self.pid)
+        self._guard.free_place(self.place)
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -147,6 +152,11 @@ class Child:
         code = self._process.wait()
         if self._was_over_limit:
             return f"its process used more memory than memory_limit={self.limit} bytes"
+        if code == LOST_DEVICE:
+            return (
+                "its GPU refused all further work after an error, such as an index out of range: the log has it; "
+                "CUDA_LAUNCH_BLOCKING=1 in the environment shows where"
+            )
         if code >= 0:
             return f"its process ended by itself with exit code {code}"
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -37,6 +38,7 @@ class Guard:
     """A small process that outlives this one just long enough to end its children."""
 
     def __init__(self) -> None:
+        self._places: set[int] = set()
         self._process = subprocess.Popen(
             # isolated, without site-packages: it starts fast, and nothing of the user's is imported
             [sys.executable, "-I", "-S", "-c", _CODE],
@@ -45,6 +47,16 @@ class Guard:
             process_group=0,  # Ctrl-C in a terminal is not for it
             text=True,
         )
+
+    def take_place(self) -> int:
+        """The smallest number from 0 that none of its children has."""
+        place = next(number for number in itertools.count() if number not in self._places)
+        self._places.add(place)
+        return place
+
+    def free_place(self, place: int) -> None:
+        """Its child has ended."""
+        self._places.discard(place)
 
     def add(self, group: int) -> None:
         """End this group should this process end."""

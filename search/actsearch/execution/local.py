@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
+from actsearch.evaluation import Outcomes
 from actsearch.execution.work import Finished, Job, Work
 from actsearch.training.pace import limited
 
@@ -61,18 +62,26 @@ class Local:
         return self.batch or work.batch_for(jobs)
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
-        """Train the jobs in one go."""
+        """Train the jobs in one go.
+
+        Raises:
+            StudyError: the GPU refuses this process everything since an error in one of them.
+        """
         if not jobs:
             return
         limit = self.trial_timeout
         reason = f"took longer than {limit} s a trial (trial_timeout)"
         with limited(limit and limit * len(jobs), reason):
             outcomes = work.train(jobs, inexact=self.batch is not None)
+        if outcomes.device_is_lost and len(jobs) > 1:
+            raise _lost_device(outcomes)  # it is not known which of them is at fault
         ended = [
             replace(outcome, evaluations=()) if reason in outcome.reason else outcome
             for outcome in outcomes
         ]  # as of a process that was ended: that says nothing of the activation
         yield Finished(list(zip(jobs, ended, strict=True)), outcomes.largest_stack)
+        if outcomes.device_is_lost:
+            raise _lost_device(outcomes)
 
     def stop(self) -> None:
         """Nothing: what was handed over is trained in one go."""
@@ -83,3 +92,11 @@ class Local:
     def __repr__(self) -> str:
         limit = "" if self.trial_timeout is None else f", trial_timeout={self.trial_timeout}"
         return f"Local(batch={self.batch}{limit})"
+
+
+def _lost_device(outcomes: Outcomes) -> StudyError:
+    reason = next(item.reason for item in outcomes if item.reason)
+    return StudyError(
+        f"the GPU refuses this process all further work ({reason.splitlines()[0]}): start the program again, and the "
+        "search goes on; with executor=acs.Processes(1) a trial that does this fails alone"
+    )

@@ -2,6 +2,7 @@
 
 from actsearch.records.candidate import (
     BASELINE,
+    COMPUTED_ON,
     CURVE_POINTS,
     CURVES,
     FROZEN,
@@ -38,6 +39,7 @@ __all__ = [
     "HISTOGRAM_EDGES",
     "FROZEN",
     "LEARNED",
+    "COMPUTED_ON",
     "LEARNED_NUMBERS",
     "NAMED",
     "OPTIMIZERS",

@@ -19,6 +19,7 @@ __all__ = [
     "CURVE_POINTS",
     "FROZEN",
     "LEARNED",
+    "COMPUTED_ON",
     "LEARNED_NUMBERS",
     "NAMED",
     "SHAPE",
@@ -53,6 +54,10 @@ CURVES = "curves"
 
 TRAININGS = "trainings"
 """Likewise: what it took, in trainings of the task as it is."""
+
+COMPUTED_ON = "computed_on"
+"""Likewise: of a trial that a GPU has trained, or for which deterministic algorithms were asked, the device with its
+name, and whether TF32 and deterministic algorithms were in force."""
 
 UNEXPLAINED = "unexplained"
 """Likewise: of a name for a learned curve, the share of the curve's variance under the density of its inputs that

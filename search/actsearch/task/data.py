@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from actsearch.errors import TaskError
 from actsearch.seeds import global_streams
-from actsearch.task.copies import fresh_loader, reading_copy
+from actsearch.task.copies import copy_alike, fresh_loader, reading_copy
 from actsearch.task.generators import global_generators, held_generators
 from actsearch.task.nested import children, describe, rebuild
 from actsearch.task.structured import (
@@ -113,7 +113,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     PackedSequence or a graph, is moved by it; the user's own object stays where it is.
     """
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
     if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
         return _move(batch, device)
     parts = children(batch)
@@ -207,6 +207,7 @@ class Batches:
             batch_size=batch_size,
             shuffle=self._seed is not None,
             generator=self._generator,
+            pin_memory=self._device.type == "cuda",  # copies from there need not be waited for
         )
 
     def __iter__(self) -> Iterator[Any]:
@@ -219,12 +220,11 @@ class Batches:
         if self._seed is not None:
             order = torch.randperm(count, generator=self._generator).to(self._device)
         for start in range(0, count, self._size):
-            rows = (
-                slice(start, start + self._size)
-                if order is None
-                else order[start : start + self._size]
-            )
-            yield tuple(tensor[rows] for tensor in self._tensors)
+            end = start + self._size
+            if order is None:  # a model may write over what it is given
+                yield tuple(copy_alike(tensor[start:end]) for tensor in self._tensors)
+            else:
+                yield tuple(tensor[order[start:end]] for tensor in self._tensors)
 
     def _iterate_loader(self) -> Iterator[Any]:
         """A loader's batches; whatever they draw comes from our own stream, and goes back to where it was."""

@@ -66,6 +66,11 @@ def describe_task(task: Task) -> dict[str, Any]:
         "seeds": task.seeds if isinstance(task.seeds, int) else list(task.seeds),
         "gain": task.gain,
         "amp": None if task.amp_dtype is None else str(task.amp_dtype).removeprefix("torch."),
+        **{
+            name: getattr(task, name)
+            for name in ("deterministic", "tf32")
+            if getattr(task, name) is not None
+        },
         "step": _callable_name(task.step),
         "evaluate": _callable_name(task.evaluate),
         "train": data_hash(task.train),

@@ -21,6 +21,7 @@ from actsearch.checks import (
     check_one_of,
     is_integer,
 )
+from actsearch.devices import usual_device
 from actsearch.errors import TaskError
 from actsearch.task.budget import check_budget, default_eval_every
 from actsearch.task.data import as_source
@@ -108,6 +109,9 @@ class Task:
         tune_lr: "auto" tries other learning rates on the model unchanged before a search, and takes the best one where
             it is clearly better; True takes it in any case; False tries none.
         accumulate_grad_batches: batches whose mean gradient makes one step of the optimizer.
+        deterministic: whether torch has to repeat itself to the last bit on one machine; what it cannot repeat then
+            fails. Without it, a GPU may add in another order each time. None leaves it as the program has it.
+        tf32: whether a GPU may round what it multiplies to 10 bits, which is faster. None likewise.
 
     Example:
         >>> x = torch.randn(64, 4)  # (samples, features)
@@ -152,6 +156,8 @@ class Task:
     patience: int | None = None
     tune_lr: Literal["auto"] | bool = "auto"
     accumulate_grad_batches: int = 1
+    deterministic: bool | None = None
+    tf32: bool | None = None
 
     def __repr__(self) -> str:
         return summarize(self)
@@ -253,6 +259,8 @@ class Task:
         if schedule is not None and not callable(schedule):
             check_known("schedule", schedule, SCHEDULES, TaskError)
         check_one_of("diagnostics", self.diagnostics, (True, False), TaskError)
+        check_one_of("deterministic", self.deterministic, (True, False, None), TaskError)
+        check_one_of("tf32", self.tf32, (True, False, None), TaskError)
         check_one_of("gain", self.gain, (None, "auto"), TaskError)
         if self.gain == "auto" and isinstance(self.model, nn.Module):
             raise TaskError(
@@ -331,7 +339,7 @@ class Task:
     def torch_device(self) -> torch.device:
         """The device that training uses."""
         if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            return usual_device()
         try:
             device = torch.device(self.device)
         except (RuntimeError, TypeError) as error:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
+from actsearch.devices import as_double
 from actsearch.errors import ActsearchError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.analysis import copy_model
@@ -27,6 +28,7 @@ from actsearch.training.last_batch import cut_to_last
 from actsearch.training.loop import TrainingRun
 from actsearch.training.measures import Measures, NonFinite, count_samples, detach
 from actsearch.training.memory import is_out_of_memory
+from actsearch.training.numerics import numerics_of
 from actsearch.training.streams import EndingBatches, check_ends, has_length
 
 __all__ = ["check_task"]
@@ -53,7 +55,7 @@ def check_task(
     check_ends(task)
     copies = {name: reading_copy(getattr(task, name)) for name in ("train", "valid")}
     copy = task.replace(**copies)  # reading an item of the user's own may open a file
-    with isolated_random(0), plain_attention(), warnings.catch_warnings():
+    with isolated_random(0), plain_attention(), numerics_of(task), warnings.catch_warnings():
         # torch broadcasts targets of another shape to the output, with this warning
         warnings.filterwarnings("error", message="Using a target size", category=UserWarning)
         run = TrainingRun(copy, copy_model(model), 0)
@@ -163,7 +165,7 @@ def _measure(run: TrainingRun, batch: Any) -> Measures:
     def attempt() -> Measures:
         measures = Measures.of(run.metric, run.task.more_metrics(run.reading.convention))
         loss, output, target = run.loss(batch)
-        measures.add(loss.detach().double(), detach(output), target, count_samples(batch))
+        measures.add(as_double(loss.detach()), detach(output), target, count_samples(batch))
         float(measures.value or 0.0)
         return measures
 

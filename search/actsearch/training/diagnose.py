@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from actsearch.devices import as_double, is_cpu, widest_float
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import HISTOGRAM_EDGES, Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
-from actsearch.task import Batches, Task
+from actsearch.task import Batches, Task, on_device
 
 __all__ = [
     "SiteObservation",
@@ -45,7 +46,7 @@ def fixed_batch(task: Task, device: torch.device) -> Any:
     To be kept by the caller: a loader may start processes for it.
     """
     size = min(task.batch_size, _MAX_SAMPLES)
-    batches = Batches(task.train, size, device, derive(0, "diagnostics"))
+    batches = Batches(on_device(task, "train", device), size, device, derive(0, "diagnostics"))
     if isinstance(task.train, tuple):  # no code of the user's runs, and several threads may ask
         return next(iter(batches))
     with isolated_random(0):
@@ -137,12 +138,14 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _row_means(rows: Tensor) -> Tensor:
-    """Of each row by itself: with several threads, torch sums one row in another order than one of many."""
+    """Of each row by itself: with several threads, a CPU sums one row in another order than one of many."""
+    if not is_cpu(rows.device):
+        return rows.mean(1)
     return torch.cat([row.mean(1) for row in torch.split(rows, 1)])
 
 
 def _moments(x: Tensor) -> dict[str, Tensor]:
-    numbers = _rows(x).double()
+    numbers = as_double(_rows(x))
     mean = _row_means(numbers)
     return {"mean": mean, "sd": _row_means((numbers - mean.unsqueeze(1)).square()).sqrt()}
 
@@ -150,17 +153,17 @@ def _moments(x: Tensor) -> dict[str, Tensor]:
 def _outputs(x: Tensor, y: Tensor) -> dict[str, Tensor]:
     is_zero = y == 0
     samples = is_zero.reshape(y.shape[0], y.shape[1] if y.dim() > 1 else 1, -1)
-    power = _row_means(_rows(x).double().square())
+    power = _row_means(as_double(_rows(x)).square())
     return {
-        "zeros": _rows(is_zero).double().mean(1),
-        "dead": samples.all(1).double().mean(1),
-        "gain": (_row_means(_rows(y).double().square()) / power).sqrt(),
+        "zeros": as_double(_rows(is_zero)).mean(1),
+        "dead": as_double(samples.all(1)).mean(1),
+        "gain": (_row_means(as_double(_rows(y)).square()) / power).sqrt(),
     }
 
 
 def _saturation(x: Tensor, function: Callable[[Tensor], Tensor], members: int) -> Tensor:
     """Share of numbers where the derivative is as good as 0; NaN for what is not a function of each number alone."""
-    unknown = torch.full((members,), math.nan, dtype=torch.float64)
+    unknown = torch.full((members,), math.nan, dtype=widest_float(x.device), device=x.device)
     with torch.enable_grad():
         own = x.detach().clone().requires_grad_()
         y = function(own.clone())  # it may write over what it is given
@@ -171,7 +174,7 @@ def _saturation(x: Tensor, function: Callable[[Tensor], Tensor], members: int) -
         (slope,) = torch.autograd.grad(y.sum(), own, allow_unused=True)
     if slope is None:
         return torch.ones_like(unknown)
-    return (slope.abs() < _FLAT_SLOPE).reshape(members, -1).double().mean(1)
+    return as_double((slope.abs() < _FLAT_SLOPE).reshape(members, -1)).mean(1)
 
 
 def _histogram(x: Tensor) -> Tensor:
@@ -183,10 +186,13 @@ def _histogram(x: Tensor) -> Tensor:
     index = torch.bucketize(numbers, edges, right=True)
     index += bins * torch.arange(members, device=x.device).unsqueeze(1)  # bins of its own for each
     counts = torch.bincount(index.flatten(), minlength=bins * members)
-    return counts.view(members, bins).double() / max(1, numbers.shape[1])
+    return as_double(counts.view(members, bins)) / max(1, numbers.shape[1])
 
 
 def _row_norms(rows: Tensor) -> Tensor:
+    if not is_cpu(rows.device):
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        return norms
     return torch.cat([torch.linalg.vector_norm(row, dim=1) for row in torch.split(rows, 1)])
 
 
@@ -200,7 +206,7 @@ def gradient_norms(
     for item in observations:
         grad = next(grads) if item.x.requires_grad else None
         rows = None if grad is None else _rows(grad if members else grad.unsqueeze(0))
-        norms.append(None if rows is None else _row_norms(rows.double()))
+        norms.append(None if rows is None else _row_norms(as_double(rows)))
     return norms
 
 
@@ -245,7 +251,7 @@ def site_diagnostics(
 
 
 def _list_numbers(tensor: Tensor) -> tuple[float, ...]:
-    numbers = tensor.detach().double().flatten().cpu()
+    numbers = tensor.detach().cpu().double().flatten()
     if len(numbers) > _MAX_LISTED:
         numbers = numbers.quantile(torch.linspace(0, 1, _MAX_LISTED, dtype=torch.float64))
     return tuple(numbers.tolist())

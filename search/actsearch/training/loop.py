@@ -12,12 +12,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from actsearch.activations import reseed_random_activations
+from actsearch.devices import as_double, is_cpu
 from actsearch.errors import TaskError
 from actsearch.placement import forward
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import Diagnostics, EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
-from actsearch.task import Batches, Metric, Task, inputs_and_targets
+from actsearch.task import Batches, Metric, Task, inputs_and_targets, on_device
 from actsearch.training.attention import plain_attention
 from actsearch.training.convention import Reading, reading_of
 from actsearch.training.derivatives import measure
@@ -38,10 +39,12 @@ from actsearch.training.measures import (
     follows_metric,
     full_precision,
 )
+from actsearch.training.numerics import numerics_of
 from actsearch.training.pace import check_time, tell
 from actsearch.training.passes import TrainingPasses
 from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import check_schedule, schedule_steps
+from actsearch.training.unread_losses import UnreadLosses
 from actsearch.training.update import WeightUpdate
 
 __all__ = ["TrainingRun", "TrainingResult", "fit", "seed_streams"]
@@ -112,7 +115,7 @@ def fit(
     is_complete = False
     start = run.diagnose(watched)
     end: tuple[SiteDiagnostics, ...] | None = None
-    with isolated_random(derive(seed, "dropout")), plain_attention():
+    with isolated_random(derive(seed, "dropout")), plain_attention(), numerics_of(task):
         try:
             for number in range(1, run.evaluations + 1):
                 done.append(run.train_to(number))
@@ -163,7 +166,8 @@ class TrainingRun:
         self.device = task.torch_device()
         self.model = model.to(self.device)
         seed_streams(self.model, seed)
-        self.train = Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
+        train = on_device(task, "train", self.device)
+        self.train = Batches(train, task.batch_size, self.device, derive(seed, "data"))
         self._passes = TrainingPasses(task, self.train)
         self._valid: Batches | None = None
         steps = schedule_steps(task, self.train.steps, self.evaluations)
@@ -250,23 +254,34 @@ class TrainingRun:
     def _train_pass(self, evaluation: int) -> Generator[None, None, Measures]:
         metric = self.metric
         measures = Measures.of(metric) if self.follows_metric else Measures(metric, None)
+        unread = None if is_cpu(self.device) else UnreadLosses()
         self.model.train()
         for number, batch in enumerate(self._passes.before(evaluation), start=1):
             loss, output, target = self.loss(batch)
-            value = loss.item()  # waits for a GPU: no step may follow a loss that is not finite
-            if not math.isfinite(value):
-                where = self._passes.place(evaluation, number)
-                raise NonFinite(f"training loss became {value} at {where}")
+            value, size = 0.0, count_samples(batch)
+            if unread is None:
+                value = loss.item()
+                self._check_loss(value, evaluation, number)
+            else:
+                unread.add(loss.reshape(()), size)
             self.take_step(loss, batch)
             check_time()
             # what only training returns, as an auxiliary head, is for the loss alone
             is_measured = measures.accumulator is not None and isinstance(output, Tensor)
             detached = output.detach() if is_measured else None
-            measures.add(value, detached, target, count_samples(batch))
+            measures.add(value, detached, target, size)
             yield
+        for number, read, size in unread.read() if unread is not None else ():
+            self._check_loss(float(read), evaluation, number)
+            measures.loss_sum += float(read) * size
         if self.task.unit == "epoch":
             self.update.end_epoch()
         return measures
+
+    def _check_loss(self, value: float, evaluation: int, number: int) -> None:
+        if not math.isfinite(value):
+            where = self._passes.place(evaluation, number)
+            raise NonFinite(f"training loss became {value} at {where}")
 
     def take_step(self, loss: Tensor, batch: Any) -> None:
         """Step down the gradient of the loss of a batch."""
@@ -307,7 +322,7 @@ class TrainingRun:
 
     def batches(self, name: str) -> Batches:
         """Of one of the task's data sets, in its own order."""
-        source = getattr(self.task, name)
+        source = on_device(self.task, name, self.device)
         if self.task.evaluate is not None and isinstance(source, tuple):
             # as a DataLoader gives them: a function of the user's may call view on its batches
             source = tuple(tensor.contiguous() for tensor in source)
@@ -336,6 +351,6 @@ class TrainingRun:
         for batch in batches:
             loss, output, target = self._run_model(batch)
             size = count_samples(batch)
-            measures.add(loss.detach().double(), detach(full_precision(output)), target, size)
+            measures.add(as_double(loss.detach()), detach(full_precision(output)), target, size)
             if left_out is not None:
                 left_out.add(output, target, size)

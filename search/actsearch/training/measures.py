@@ -60,7 +60,8 @@ class Measures:
     @property
     def loss(self) -> float | None:
         """Mean loss; None before the first batch."""
-        return float(self.loss_sum) / self.samples if self.samples else None
+        self.loss_sum = float(self.loss_sum)  # read once from a GPU
+        return self.loss_sum / self.samples if self.samples else None
 
     @property
     def value(self) -> float | None:

@@ -154,6 +154,7 @@ def optimizer_settings(task: Task) -> tuple[str, dict[str, Any], float | None]:
 
 _FURTHER = (
     "schedule", "schedule_every", "clip_grad_norm", "accumulate_grad_batches", "patience", "amp", "step",
+    "deterministic", "tf32",
 )  # fmt: skip
 """Fields of a task that change how it trains, besides its optimizer."""
 

@@ -294,7 +294,7 @@ class LeftOut:
             with self._autocast():
                 value = loss(_take(output, rows), _take(target, rows))
             count = torch.tensor(len(rows), dtype=torch.float64)
-            sums.append(torch.stack([value.detach().double().cpu() * count, count]))
+            sums.append(torch.stack([value.detach().cpu().double() * count, count]))
         return torch.stack(sums)
 
     def _group_sums(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from actsearch.devices import usual_device
 from actsearch.evaluation.evaluate import ObjectiveCallable, evaluate
 from actsearch.evaluation.pruner import Pruner
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
@@ -33,9 +34,9 @@ class CallableSubject(Subject):
 
     def _train_one(self, request: Request, pruner: Pruner | None) -> Outcome:
         if pruner is None or request.split == "test":
-            return evaluate(self.objective, request)
+            return evaluate(self.objective, request, device=usual_device())
         tracker = pruner.track(request.number)
-        outcome = evaluate(self.objective, request, tracker)
+        outcome = evaluate(self.objective, request, tracker, device=usual_device())
         pruner.enter(tracker)
         return outcome
 

@@ -27,7 +27,14 @@ from actsearch.evaluation.stacked import MEASURED, Stacker, Training
 from actsearch.evaluation.subject.base import Subject
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
-from actsearch.records import CandidateRecord, EpochRecord, Outcome, TrainingSettings, TrialState
+from actsearch.records import (
+    COMPUTED_ON,
+    CandidateRecord,
+    EpochRecord,
+    Outcome,
+    TrainingSettings,
+    TrialState,
+)
 from actsearch.task import Task
 from actsearch.task.identity import describe_task, summarize_values
 from actsearch.task.rows import join_rows, take_rows
@@ -46,6 +53,7 @@ from actsearch.training.convention import (
     reading_of,
     set_reading,
 )
+from actsearch.training.numerics import numerics_in_force
 from actsearch.training.row_groups import Assigned, assign_rows, given_groups, set_groups
 from actsearch.training.streams import check_ends
 
@@ -131,12 +139,26 @@ class TaskSubject(TaskAnalysis, Subject):
         largest_stack: int = LARGEST_STACK,
     ) -> Outcomes:
         """See :meth:`Subject.train`; passes of shape learning one after the other."""
+        outcomes = self._train(requests, pruner, inexact, largest_stack)
+        if noted := numerics_in_force(self.task):
+            for index, outcome in enumerate(outcomes):
+                attrs = {**outcome.user_attrs, COMPUTED_ON: noted}
+                outcomes[index] = dataclasses.replace(outcome, user_attrs=attrs)
+        return outcomes
+
+    def _train(
+        self,
+        requests: Sequence[Request],
+        pruner: Pruner | None,
+        inexact: bool,
+        largest_stack: int,
+    ) -> Outcomes:
         learning = [request for request in requests if request.record.learns_shape]
         if learning:
             with self.threads():
                 passes = {request.number: run_shape_pass(self, request) for request in learning}
             others = [request for request in requests if request.number not in passes]
-            rest = self.train(others, pruner, inexact=inexact, largest_stack=largest_stack)
+            rest = self._train(others, pruner, inexact, largest_stack)
             left = iter(rest)
             return Outcomes(
                 (passes.get(request.number) or next(left) for request in requests),
@@ -256,6 +278,7 @@ class TaskSubject(TaskAnalysis, Subject):
                 self._alone += sum(len(request.seeds) for request in requests[:1]) * steps
                 return 1
             self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
+        largest_stack = min(largest_stack, self.findings.most_members or largest_stack)
         seeds = max((len(request.seeds) for request in requests), default=1)
         return max(1, largest_stack // seeds) if self._is_stacked else 1
 

@@ -12,13 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from actsearch.devices import as_double, is_cpu, widest_float
 from actsearch.errors import TaskError
-from actsearch.task.metrics.convention import Convention, align, read_classes, reads_classes
+from actsearch.task.metrics.convention import (
+    Convention,
+    align,
+    counted,
+    read_classes,
+    reads_classes,
+    without_ignored,
+)
 from actsearch.task.nested import concatenate, describe_parts
 
 __all__ = ["Additive", "Collected", "Correlation", "Likelihood", "Mean", "R2"]
 
 Score = Callable[[Tensor, Tensor], Tensor]
+Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _ROUNDING = 1e-12  # of a sum of squares
 
@@ -51,26 +60,36 @@ class Mean(Additive):
     """Mean over elements of a per-element score.
 
     Attributes:
-        score: of outputs and targets, one number for each answer.
+        score: of outputs and targets, one number for each answer that counts.
         finish: makes the metric of the mean.
+        weigh: of outputs and targets, one number for each answer, and whether it counts; None where all do. To take
+            answers out is to wait for a GPU, to weigh them is not.
     """
 
-    def __init__(self, score: Score, finish: Callable[[float], float] = _same) -> None:
+    def __init__(
+        self, score: Score, finish: Callable[[float], float] = _same, weigh: Weigh | None = None
+    ) -> None:
         self.score = score
         self.finish = finish
+        self.weigh = weigh
         self._sum: Tensor | float = 0.0
-        self._count = 0
+        self._count: Tensor | int = 0
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take one batch."""
-        scores = self.score(output, target)
-        self._sum = self._sum + scores.sum(dtype=torch.float64)
-        self._count += scores.numel()
+        if self.weigh is not None and not is_cpu(output.device):
+            scores, counts = self.weigh(output, target)
+            scores = scores * counts
+            self._count = self._count + counts.sum()
+        else:
+            scores = self.score(output, target)
+            self._count = self._count + scores.numel()
+        self._sum = self._sum + scores.sum(dtype=widest_float(scores.device))
 
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         """Sum of scores and their number."""
         scores = self.score(output, target)
-        total = scores.sum(dtype=torch.float64)
+        total = scores.sum(dtype=widest_float(scores.device))
         return torch.stack([total, torch.full_like(total, scores.numel())])
 
     def row_sums(self, output: Tensor, target: Tensor) -> Tensor | None:
@@ -79,7 +98,7 @@ class Mean(Additive):
         if scores.numel() != target.numel():
             return None
         scores = scores.reshape(len(target), -1)
-        sums = scores.sum(1, dtype=torch.float64)
+        sums = scores.sum(1, dtype=widest_float(scores.device))
         return torch.stack([sums, torch.full_like(sums, scores.shape[1])], 1)
 
     def result_of(self, sums: Tensor) -> float:
@@ -89,7 +108,8 @@ class Mean(Additive):
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
-        return self.finish(float(self._sum) / self._count) if self._count else math.nan
+        self._sum, self._count = float(self._sum), int(self._count)  # read once from a GPU
+        return self.finish(self._sum / self._count) if self._count else math.nan
 
 
 class R2(Additive):
@@ -114,12 +134,12 @@ class R2(Additive):
         else:
             sums = torch.stack([y.sum(), y.square().sum(), residual.square().sum()])
             self._count += y.numel()
-        self._sums = sums.cpu() if self._sums is None else self._sums + sums.cpu()
+        self._sums = sums if self._sums is None else self._sums + sums
 
     def _read(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Targets, those of a table from its origin, and residuals."""
         target, output = align(output, target)[::-1]
-        y, residual = target.double(), (target - output).double()
+        y, residual = as_double(target), as_double(target - output)
         if y.dim() == 2 and y.shape[1] > 1:
             self._origin = y[0] if self._origin is None else self._origin
             y = y - self._origin
@@ -149,7 +169,7 @@ class R2(Additive):
         """The metric so far; NaN before the first batch."""
         if self._sums is None:
             return math.nan
-        return self._fit(self._count, *self._sums)
+        return self._fit(self._count, *self._sums.cpu())
 
     def _fit(self, count: Any, total: Tensor, squares: Tensor, residual: Tensor) -> float:
         variation = squares - total * total / count
@@ -172,34 +192,47 @@ class Likelihood(Additive):
     def __init__(self, finish: Callable[[float], float], convention: Convention) -> None:
         self.finish = finish
         self._convention = convention
-        self._sum = 0.0
-        self._count = 0
+        self._sum: Tensor | float = 0.0
+        self._count: Tensor | int = 0
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take one batch."""
         total, count = self._read(output, target)
-        self._sum += total
-        self._count += count
+        self._sum = self._sum + total
+        self._count = self._count + count
 
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         """Negative log likelihood and the number of answers."""
-        return torch.tensor(self._read(output, target), dtype=torch.float64)
+        total, count = self._read(output, target)
+        return torch.stack([total, torch.as_tensor(count, dtype=total.dtype, device=total.device)])
 
-    def _read(self, output: Tensor, target: Tensor) -> tuple[float, int]:
+    def _read(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | int]:
         if not reads_classes(output, target, self._convention):
             raise TaskError(
                 f"perplexity and bits_per_character are of scores of classes, not of an output {tuple(output.shape)} "
                 f"for targets {tuple(target.shape)}"
             )
-        scores, labels = read_classes(output, target, self._convention)
+        is_by_number = self._convention.target != "scores"
+        counts = None
+        if is_by_number and self._convention.ignored and not is_cpu(output.device):
+            # to take answers out is to wait for a GPU
+            counts = counted(output, target, self._convention)
+            scores, labels = read_classes(output, target, without_ignored(self._convention))
+            labels = torch.where(counts, labels, 0)
+        else:
+            scores, labels = read_classes(output, target, self._convention)
         is_probability = self._convention.scale == "probabilities"
-        logs = scores.double().log() if is_probability else scores.double().log_softmax(-1)
-        if self._convention.target == "scores":
+        scores = as_double(scores)
+        logs = scores.log() if is_probability else scores.log_softmax(-1)
+        if not is_by_number:
             shares = target.movedim(self._convention.axis, -1).reshape(logs.shape)
             # a class without a share counts nothing, even where its logarithm is -inf
-            total = -float(torch.where(shares == 0, 0.0, shares * logs).sum())
+            total = -torch.where(shares == 0, 0.0, shares * logs).sum()
         else:
-            total = float(F.nll_loss(logs, labels.long(), reduction="sum"))
+            total = F.nll_loss(logs, labels.long(), reduction="sum")
+        if counts is not None:
+            each = F.nll_loss(logs, labels.long(), reduction="none")
+            return torch.where(counts, each, 0.0).sum(), counts.sum()
         return total, len(labels)
 
     def result_of(self, sums: Tensor) -> float:
@@ -209,6 +242,7 @@ class Likelihood(Additive):
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
+        self._sum, self._count = float(self._sum), int(self._count)
         return self.finish(self._sum / self._count) if self._count else math.nan
 
 
@@ -229,7 +263,10 @@ class Correlation:
         """The metric so far; NaN before the first batch."""
         if not self._outputs:
             return math.nan
-        pairs = zip(torch.cat(self._outputs).T, torch.cat(self._targets).T, strict=True)
+        outputs, targets = (
+            torch.cat(parts).cpu().double() for parts in (self._outputs, self._targets)
+        )
+        pairs = zip(outputs.T, targets.T, strict=True)
         with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: NaN
             values = [np.corrcoef(a.numpy(), b.numpy())[0, 1] for a, b in pairs]
         return float(np.mean(values))
@@ -237,7 +274,7 @@ class Correlation:
 
 def _columns(tensor: Tensor) -> Tensor:
     columns = tensor.shape[-1] if tensor.dim() > 1 else 1
-    return tensor.detach().double().cpu().reshape(-1, columns)
+    return as_double(tensor.detach()).reshape(-1, columns)
 
 
 class Collected:

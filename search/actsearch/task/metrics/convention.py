@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from actsearch.errors import TaskError
@@ -14,9 +16,11 @@ __all__ = [
     "PLAIN",
     "Convention",
     "align",
+    "counted",
     "read_classes",
     "read_each",
     "reads_classes",
+    "without_ignored",
     "without_ones",
 ]
 
@@ -87,6 +91,22 @@ def read_classes(output: Tensor, target: Tensor, convention: Convention) -> tupl
         if not bool(kept.all()):
             scores, labels = scores[kept], labels[kept]
     return scores, labels
+
+
+def without_ignored(convention: Convention) -> Convention:
+    """The same, with every label counted."""
+    return dataclasses.replace(convention, ignored=())
+
+
+def counted(output: Tensor, target: Tensor, convention: Convention) -> Tensor:
+    """Which answers count, true or false for each; those of ``read_each`` all do."""
+    if not reads_classes(output, target, convention):
+        return torch.ones_like(target, dtype=torch.bool)
+    _, labels = read_classes(output, target, without_ignored(convention))
+    counts = torch.ones_like(labels, dtype=torch.bool)
+    for ignored in convention.ignored:
+        counts = counts & (labels != ignored)
+    return counts
 
 
 def read_each(output: Tensor, target: Tensor, convention: Convention) -> tuple[Tensor, Tensor]:

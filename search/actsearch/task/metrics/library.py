@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actsearch.devices import as_double
 from actsearch.errors import TaskError
 from actsearch.task.metrics.convention import (
     Convention,
@@ -61,14 +62,15 @@ class LibraryMetric:
             scores, labels = (
                 (scores.reshape(-1), labels.reshape(-1)) if is_one else (scores, labels)
             )
-        self._scores.append(scores.detach().cpu().double())
-        self._labels.append(labels.cpu())
+        self._scores.append(as_double(scores.detach()))
+        self._labels.append(labels)
 
     def result(self) -> float:
         """The metric so far; NaN before the first batch."""
         if not self._scores:
             return math.nan
-        scores, labels = torch.cat(self._scores), torch.cat(self._labels)
+        # read once from a GPU
+        scores, labels = torch.cat(self._scores).cpu().double(), torch.cat(self._labels).cpu()
         if not bool(scores.isfinite().all()):
             return math.nan
         with warnings.catch_warnings():

@@ -19,9 +19,11 @@ from actsearch.task.metrics.convention import (
     PLAIN,
     Convention,
     align,
+    counted,
     read_classes,
     read_each,
     reads_classes,
+    without_ignored,
 )
 from actsearch.task.metrics.metric import Accumulator, Direction, Metric
 
@@ -64,6 +66,25 @@ def _absolute_error(convention: Convention, output: Tensor, target: Tensor) -> T
     return (output - target).abs()
 
 
+def _right_answers(
+    hits: Callable[[Convention, Tensor, Tensor], Tensor],
+) -> Callable[..., Accumulator]:
+    """A share of right answers, of those that count."""
+
+    def make(convention: Convention = PLAIN) -> Accumulator:
+        score, of_all = (
+            functools.partial(hits, item) for item in (convention, without_ignored(convention))
+        )
+
+        def weigh(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            scores = of_all(output, target)
+            return scores, counted(output, target, convention).reshape(scores.shape)
+
+        return Mean(score, weigh=weigh if convention.ignored else None)
+
+    return make
+
+
 def _mean(
     score: Callable[[Convention, Tensor, Tensor], Tensor],
     finish: Callable[[float], float] | None = None,
@@ -101,12 +122,12 @@ def _of_library(
 
 
 def _top(k: int) -> Metric:
-    make = _mean(functools.partial(_top_hits, k))
+    make = _right_answers(functools.partial(_top_hits, k))
     return Metric(f"top{k}_accuracy", "maximize", make, reads="scores")
 
 
 _ROWS = (
-    Metric("accuracy", "maximize", _mean(_hits), reads="classes"),
+    Metric("accuracy", "maximize", _right_answers(_hits), reads="classes"),
     Metric("loss", "minimize", None),
     Metric("mse", "minimize", _mean(_squared_error), reads="numbers"),
     Metric("rmse", "minimize", _mean(_squared_error, math.sqrt), reads="numbers"),

@@ -20,6 +20,7 @@ from actsearch.placement.model_run import preserve_modes
 from actsearch.placement.random_streams import isolated_random
 from actsearch.seeds import derive
 from actsearch.task import Batches, Metric, Task, inputs_and_targets, reading_copy, to_device
+from actsearch.task.copies import copy_alike
 from actsearch.task.metrics import PLAIN, Convention
 from actsearch.task.nested import describe_parts
 from actsearch.training.convention.broadcast import differ_by_ones, is_broadcast
@@ -186,7 +187,7 @@ def _first_rows(task: Task, name: str) -> Any:
     source = getattr(task, name)
     size = min(task.batch_size, _ROWS)
     if isinstance(source, tuple):
-        return tuple(tensor[:size] for tensor in source)
+        return tuple(copy_alike(tensor[:size]) for tensor in source)
     source = reading_copy(source)  # reading an item of the user's own may open a file
     return next(iter(Batches(source, size, torch.device("cpu"), None)))
 

@@ -15,7 +15,7 @@ from actsearch.errors import TaskError
 from actsearch.placement.random_streams import isolated_random
 from actsearch.records import EpochRecord
 from actsearch.seeds import derive
-from actsearch.task import Batches, Task
+from actsearch.task import Batches, Task, on_device
 from actsearch.training.attention import mappable_attention, plain_attention
 from actsearch.training.diagnose import preserve_state
 from actsearch.training.loop import TrainingRun
@@ -166,7 +166,12 @@ class _SteppedStack(StackedRun):
     def train_on(self, tasks: Sequence[Task]) -> None:
         """Take each seed's training data from a task of its own."""
         self.train = [
-            Batches(task.train, task.batch_size, self.device, derive(seed, "data"))
+            Batches(
+                on_device(task, "train", self.device),
+                task.batch_size,
+                self.device,
+                derive(seed, "data"),
+            )
             for task, seed in zip(tasks, self.model.seeds, strict=True)
         ]
         self.passes = [

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actsearch.devices import as_double
 from actsearch.placement import forward
 from actsearch.placement.model_run import tensors
 from actsearch.placement.random_streams import isolated_random
-from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.task import Batches, Task, inputs_and_targets, on_device
 from actsearch.training.attention import mappable_attention
 from actsearch.training.loop import TrainingRun
+from actsearch.training.numerics import numerics_of
 from actsearch.training.stack.model import Member, computes_memberwise
 from actsearch.training.stack.stacked_run import StackedRun
 from actsearch.training.stack.stacked_site import Unstackable
@@ -46,6 +48,7 @@ def check_stack(task: Task, members: Sequence[Member], alone: Sequence[nn.Module
     """
     with (
         isolated_random(0),
+        numerics_of(task),
         mappable_attention(not computes_memberwise(task.torch_device())),
         warnings.catch_warnings(),
     ):
@@ -111,8 +114,8 @@ def _compare_steps(
             single, mine = own[name].detach(), stacked[index].detach()
             equal &= torch.equal(mine, single)
             if name in start:
-                off += float((mine - single).double().square().sum())
-                way += float((single - start[name]).double().square().sum())
+                off += float(as_double(mine - single).square().sum())
+                way += float(as_double(single - start[name]).square().sum())
             single.copy_(mine)
         # false for nan, too: what diverges at once diverges in both
         if off > _STEP_TOLERANCE**2 * way:
@@ -126,7 +129,8 @@ def _compare_steps(
 def _compare_outputs(stack: StackedRun, runs: Sequence[TrainingRun]) -> bool:
     """In evaluation mode, on the first validation batch, with the same weights."""
     task = stack.task
-    batch = next(iter(Batches(task.valid, task.batch_size, stack.device, None)))
+    valid = on_device(task, "valid", stack.device)
+    batch = next(iter(Batches(valid, task.batch_size, stack.device, None)))
     stack.model.train(False)
     equal = True
     if task.step is not None:

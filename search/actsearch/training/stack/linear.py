@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from actsearch.devices import is_cpu
 from actsearch.training.stack.stack_access import CACHE_LINE, member_rows
 
 __all__ = ["products", "stacked_linear"]
@@ -29,6 +30,8 @@ def stacked_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
         Shape ``(members, ..., out)``.
     """
     if torch.is_autocast_enabled(x.device.type):  # which casts for each operation by itself
+        if not is_cpu(x.device):
+            return _cast_linear(weight, bias, x)
         biases = [None] * len(x) if bias is None else bias.unbind(0)
         each = zip(member_rows(x), member_rows(weight), biases, strict=True)
         return torch.stack([F.linear(*own) for own in each])
@@ -36,6 +39,14 @@ def stacked_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     result = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
     stacked: Tensor = result.reshape(*x.shape[:-1], weight.shape[1])
     return stacked
+
+
+def _cast_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """In one batched product under autocast, whose casts autograd follows."""
+    rows = x.reshape(x.shape[0], -1, x.shape[-1])
+    turned = weight.transpose(1, 2)
+    y = torch.bmm(rows, turned) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, turned)
+    return y.reshape(*x.shape[:-1], weight.shape[1])
 
 
 class _Linear(torch.autograd.Function):
@@ -66,7 +77,7 @@ def products(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         b: shape ``(members, k, m)``.
         bias: shape ``(members, m)``.
     """
-    if a.device.type != "cpu" or _is_batch_exact(a, b, bias):
+    if not is_cpu(a.device) or _is_batch_exact(a, b, bias):
         return torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b)
     return _one_by_one(a, b, bias)
 

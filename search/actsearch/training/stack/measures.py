@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actsearch.devices import as_double, is_cpu, widest_float
 from actsearch.task import Metric
 from actsearch.task.metrics.accumulators import Mean
+from actsearch.training.measures import Measures, derived_value, detach
+from actsearch.training.stack.batches import unstack
 
 __all__ = [
     "Loss",
+    "StackedMeasures",
     "StackedMetric",
     "has_class_scores",
     "loss_for_all",
@@ -87,8 +91,9 @@ class StackedMetric:
         self._members = [make() for _ in range(count)] if make else []
         self._mean = self._members[0] if self._members else None
         self._ignored = ignored
-        self._sum = torch.zeros(count, dtype=torch.float64)
-        self._elements = torch.zeros(count, dtype=torch.float64)
+        self._sum: Tensor | float = 0.0
+        self._elements: Tensor | float = 0.0
+        self._is_summed = False
         self._count = count
 
     def update(self, outputs: Any, target: Any, dims: int | None) -> None:
@@ -108,28 +113,111 @@ class StackedMetric:
         for index, member in enumerate(self._members):
             member.update(outputs[index], target if dims is None else target[index])
 
+    def update_each(self, outputs: Sequence[Any], target: Any) -> None:
+        """Take one batch, with each member's outputs as its model gives them."""
+        for member, own in zip(self._members, outputs, strict=False):
+            member.update(detach(own), target)
+
     def result(self, losses: list[float]) -> list[float | None]:
-        """The metric of each member; None where it was not followed."""
+        """The metric of each member, read once from a GPU; None where it was not followed, or is no number."""
         if self._metric.name == "loss":
             return list(losses)
-        if isinstance(self._mean, Mean) and bool((self._elements > 0).all()):
-            return [self._mean.finish(value) for value in (self._sum / self._elements).tolist()]
-        if isinstance(self._mean, Mean):
-            return [None] * self._count
+        if isinstance(self._mean, Mean) and self._is_summed:
+            sums, elements = _read(self._sum), _read(self._elements)
+            if not bool((elements > 0).all()):
+                return [None] * self._count
+            return [self._mean.finish(value) for value in (sums / elements).tolist()]
         if not self._members:
             return [None] * self._count
         values = [member.result() for member in self._members]
         return [None if math.isnan(value) else value for value in values]
 
     def _add_scores(self, mean: Mean, outputs: Tensor, target: Tensor, dims: int | None) -> None:
-        if not any(bool((target == label).any()) for label in self._ignored):
-            targets = stack_target(outputs, target, dims).flatten(0, 1)
-            # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
-            scores = mean.score(outputs.flatten(0, 1), targets).view(self._count, -1)
-            self._sum += scores.sum(1, dtype=torch.float64).cpu()
-            self._elements += scores.shape[1]
+        self._is_summed = True
+        dtype = widest_float(outputs.device)
+        targets = stack_target(outputs, target, dims).flatten(0, 1)
+        # scores are 0 and 1 or taken for each sample: one call, and a sum for each member
+        if not is_cpu(outputs.device) and mean.weigh is not None:
+            scores, counts = mean.weigh(outputs.flatten(0, 1), targets)
+            self._sum = self._sum + (scores * counts).view(self._count, -1).sum(1, dtype=dtype)
+            self._elements = self._elements + counts.view(self._count, -1).sum(1)
             return
-        for index in range(self._count):  # each leaves out labels of its own
-            scores = mean.score(outputs[index], target if dims is None else target[index])
-            self._sum[index] += scores.sum(dtype=torch.float64).cpu()
-            self._elements[index] += scores.numel()
+        if not is_cpu(outputs.device) or not _holds(target, self._ignored):
+            scores = mean.score(outputs.flatten(0, 1), targets).view(self._count, -1)
+            self._sum = self._sum + scores.sum(1, dtype=dtype)
+            self._elements = self._elements + scores.shape[1]
+            return
+        own = [
+            mean.score(outputs[index], target if dims is None else target[index])
+            for index in range(self._count)
+        ]  # each leaves out labels of its own
+        self._sum = self._sum + torch.stack([scores.sum(dtype=dtype) for scores in own])
+        self._elements = self._elements + torch.tensor([scores.numel() for scores in own])
+
+
+def _read(value: Tensor | float) -> Tensor:
+    """In double precision on the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu().double()
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _holds(target: Tensor, labels: Sequence[int]) -> bool:
+    return any(bool((target == label).any()) for label in labels)
+
+
+class StackedMeasures:
+    """Loss and metrics of all members over one pass through a data set, one call of each for all."""
+
+    def __init__(
+        self, metric: Metric, more: Sequence[Metric], count: int, ignored: Sequence[int]
+    ) -> None:
+        """Args:
+        metric: the optimised one.
+        more: further ones, bound like it to how outputs and targets are read.
+        count: of members.
+        ignored: labels that do not count.
+        """
+        self._metric = metric
+        self._count = count
+        self._each = [
+            (item, StackedMetric(item, count, ignored, is_followed=True))
+            for item in (metric, *more)
+        ]
+        self._losses: Tensor | float = 0.0
+        self._samples = 0
+        self._has_outputs = False
+
+    def add(self, losses: Tensor, outputs: Any, target: Any, size: int) -> None:
+        """Take one batch that all members share: losses ``(members,)``, outputs ``(members, ...)``, and its samples."""
+        self._losses = self._losses + as_double(losses.detach()) * size
+        self._samples += size
+        if outputs is None:
+            return
+        self._has_outputs = True
+        each = None if isinstance(outputs, Tensor) else unstack(outputs, self._count)
+        for _, item in self._each:
+            if each is None:
+                item.update(outputs, target, None)
+            else:
+                item.update_each(each, target)
+
+    def result(self, rows: Sequence[int]) -> dict[int, Measures]:
+        """The measures of some members, as those of one model are."""
+        means = (_read(self._losses) / max(self._samples, 1)).tolist()
+        columns = {metric.name: (metric, item.result(means)) for metric, item in self._each}
+        found = {}
+        for row in rows:
+            named = {
+                name: self._value(metric, values[row], means[row])
+                for name, (metric, values) in columns.items()
+            }
+            found[row] = Measures(
+                self._metric, None, means[row] * self._samples, self._samples, named
+            )
+        return found
+
+    def _value(self, metric: Metric, value: float | None, loss: float) -> float:
+        if value is None and not self._has_outputs:
+            value = derived_value(metric, loss)
+        return math.nan if value is None else value

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.utils import get_total_norm
 
+from actsearch.devices import is_cpu
 from actsearch.task import Task
 from actsearch.training.optimizer import build_for_parameters, takes_model
 from actsearch.training.schedule import Schedule
@@ -54,6 +55,7 @@ class StackedOptimizer:
         self._slices: list[tuple[nn.Parameter, Tensor, int, int]] = []
         self._optimizers: list[optim.Optimizer] = []
         self._schedules: list[Schedule] = []
+        self._owners: list[tuple[nn.Parameter, Tensor]] | None = None
         start = 0
         for rate, equal in itertools.groupby(rates):
             end = start + len(list(equal))
@@ -89,6 +91,7 @@ class StackedOptimizer:
             rows: of the stack.
             kept: for each parameter, which rows it kept.
         """
+        self._owners = None
         renewed = {}  # new slice and its rows of the old one, by the old one
         for index, (parameter, part, start, end) in enumerate(self._slices):
             inside = [row - start for row in kept[parameter] if start <= row < end]
@@ -127,13 +130,35 @@ class StackedOptimizer:
     def _clip_gradients(self, largest: float) -> None:
         """As ``torch.nn.utils.clip_grad_norm_`` does for one model."""
         model = self._model
-        norms = [get_total_norm(model.gradients(member)) for member in range(model.count)]
-        factor = (largest / (torch.stack(norms) + 1e-6)).clamp(max=1.0)  # torch's own epsilon
-        everyone = list(range(model.count))
-        for item, owners in [*((item, everyone) for item in model.trained), *model.learned]:
+        if is_cpu(model.seed_of.device):
+            each = [get_total_norm(model.gradients(member)) for member in range(model.count)]
+            norms = torch.stack(each)
+        else:
+            norms = self._norms_at_once()
+        factor = (largest / (norms + 1e-6)).clamp(max=1.0)  # torch's own epsilon
+        for item, owners in self._owned():
             if item.grad is not None:
-                own = factor[torch.tensor(owners, device=factor.device)]
-                item.grad.mul_(own.view(-1, *(1 for _ in item.grad.shape[1:])))
+                item.grad.mul_(factor[owners].view(-1, *(1 for _ in item.grad.shape[1:])))
+
+    def _norms_at_once(self) -> Tensor:
+        """Of each member's gradient, by one call for each parameter: on a GPU it is calls that cost."""
+        squares = torch.zeros(self._model.count, device=self._model.seed_of.device)
+        for item, owners in self._owned():
+            if item.grad is not None:
+                norms = torch.linalg.vector_norm(item.grad.reshape(len(owners), -1), dim=1)
+                squares.index_add_(0, owners, norms.square().to(squares.dtype))
+        return squares.sqrt()
+
+    def _owned(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Each stacked parameter with the members that own its rows; the indices are copied to a GPU once."""
+        if self._owners is None:
+            model, device = self._model, self._model.seed_of.device
+            everyone = torch.arange(model.count, device=device)
+            self._owners = [
+                *((item, everyone) for item in model.trained),
+                *((item, torch.tensor(own, device=device)) for item, own in model.learned),
+            ]
+        return self._owners
 
 
 def _move_state(optimizer: optim.Optimizer, old: Tensor, new: Tensor, rows: Tensor) -> Tensor:

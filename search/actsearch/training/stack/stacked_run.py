@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actsearch.devices import as_double, is_cpu
 from actsearch.placement import forward
 from actsearch.records import EpochRecord, SiteDiagnostics
 from actsearch.seeds import derive
-from actsearch.task import Batches, Task, inputs_and_targets
+from actsearch.task import Batches, Task, inputs_and_targets, on_device
 from actsearch.training.convention import reading_of
 from actsearch.training.derivatives import measures_derivatives
 from actsearch.training.diagnose import (
@@ -38,6 +39,7 @@ from actsearch.training.row_groups import LeftOut, row_groups_of
 from actsearch.training.schedule import schedule_steps
 from actsearch.training.stack.batches import stack_batches, unstack
 from actsearch.training.stack.measures import (
+    StackedMeasures,
     StackedMetric,
     has_class_scores,
     loss_for_all,
@@ -47,6 +49,7 @@ from actsearch.training.stack.measures import (
 from actsearch.training.stack.model import Member, StackedModel, computes_memberwise
 from actsearch.training.stack.optimizer import StackedOptimizer
 from actsearch.training.stack.stacked_site import Unstackable
+from actsearch.training.unread_losses import UnreadLosses
 
 __all__ = ["StackedRun"]
 
@@ -76,11 +79,10 @@ class StackedRun:
         self.model = StackedModel(members)
         self._loss = loss_for_all(task.loss)
         size, seeds = task.batch_size, self.model.seeds
-        self.train = [
-            Batches(task.train, size, self.device, derive(seed, "data")) for seed in seeds
-        ]
+        train, valid = (on_device(task, name, self.device) for name in ("train", "valid"))
+        self.train = [Batches(train, size, self.device, derive(seed, "data")) for seed in seeds]
         self.passes = [TrainingPasses(task, batches) for batches in self.train]
-        self.valid = Batches(task.valid, size, self.device, None)
+        self.valid = Batches(valid, size, self.device, None)
         evaluations = task.evaluations if epochs is None else epochs
         total = schedule_steps(task, self.train[0].steps, evaluations)
         self._batch = batch or (lambda: fixed_batch(task, self.device))
@@ -157,7 +159,8 @@ class StackedRun:
         measured = self._last
         left_out: Mapping[int, LeftOut] = {}
         if on_test and self.running:
-            test = Batches(self.task.test, self.task.batch_size, self.device, None)
+            source = on_device(self.task, "test", self.device)
+            test = Batches(source, self.task.batch_size, self.device, None)
             left_out = self._left_out()
             measured = self._measure(test, "test", left_out)
         metrics: list[Mapping[str, float]] = [{} for _ in self.epochs]
@@ -187,15 +190,17 @@ class StackedRun:
         # float64, as the Measures of single training add Python's floats
         loss_sum = torch.zeros(self.model.count, dtype=torch.float64)
         samples = 0
+        unread = None if is_cpu(self.device) else UnreadLosses()
         own = [item.before(evaluation) for item in self.passes]
         for step, batches in enumerate(zip(*own, strict=True), start=1):
             loss, outputs, target, dims = self.loss(batches)
-            values = loss.detach().double().cpu()
-            for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
-                where = self.passes[0].place(evaluation, step)
-                reason = f"training loss became {values[index].item()} at {where}"
-                # the first reason stays: a stopped member is stepped on until its row is dropped
-                self.stopped.setdefault(self.members[index], reason)
+            size = count_samples(batches[0])
+            if unread is not None:
+                unread.add(loss, size)
+            else:
+                values = loss.detach().double()
+                self._check_losses(values, evaluation, step)
+                loss_sum += values * size
             if not self.running:
                 break
             self.update(loss)
@@ -205,15 +210,24 @@ class StackedRun:
                 for row in self.running:
                     self.stopped[self.members[row]] = str(error)
                 break
-            size = count_samples(batches[0])
-            loss_sum += values * size
             samples += size
             if outputs is not None:
                 metric.update(outputs, target, dims)
+        for step, values, size in unread.read() if unread is not None else ():
+            self._check_losses(values, evaluation, step)
+            loss_sum += values * size
         if self.task.unit == "epoch":
             self.optimizer.end_epoch()
         means = (loss_sum / max(samples, 1)).tolist()
         return means, metric.result(means)
+
+    def _check_losses(self, values: Tensor, evaluation: int, step: int) -> None:
+        """Stop the members whose loss is not finite."""
+        for index in (~torch.isfinite(values)).nonzero().flatten().tolist():
+            where = self.passes[0].place(evaluation, step)
+            reason = f"training loss became {values[index].item()} at {where}"
+            # the first reason stays: a stopped member is stepped on until its row is dropped
+            self.stopped.setdefault(self.members[index], reason)
 
     def update(self, loss: Tensor) -> None:
         """One step of every member down the gradient of its own loss."""
@@ -232,9 +246,11 @@ class StackedRun:
             The loss; outputs, ``(members, ...)``, and targets where the batches have them; the targets' axis of
             members.
         """
+        return self._loss_of(*self._stack_batches(batches))
+
+    def _loss_of(self, batch: Any, dims: int | None) -> tuple[Tensor, Any, Any, Any]:
         task = self.task
-        batch, dims = self._stack_batches(batches)
-        with autocast_for(self.task, self.device):
+        with autocast_for(task, self.device):
             if task.step is not None:
                 return self.model.run(task.step, batch, dims=(dims,)), None, None, dims
             inputs, target = inputs_and_targets(batch)
@@ -272,14 +288,17 @@ class StackedRun:
     def _measure(
         self, batches: Batches, where: str, left_out: Mapping[int, LeftOut] = MappingProxyType({})
     ) -> Mapping[int, Measures]:
-        """Loss and metric of each member that runs, computed as for one that is alone."""
+        """Loss and metric of each member that runs: on a CPU as for one that is alone, else for all at once."""
         self.model.train(False)
-        measures = {
-            index: Measures.of(self.metric, self.task.more_metrics(self.reading.convention))
-            for index in self.running
-        }
-        for batch in batches:
-            self._measure_batch(batch, measures, left_out)
+        if not is_cpu(self.device) and not left_out:
+            measures = self._measure_at_once(batches)
+        else:
+            measures = {
+                index: Measures.of(self.metric, self.task.more_metrics(self.reading.convention))
+                for index in self.running
+            }
+            for batch in batches:
+                self._measure_batch(batch, measures, left_out)
         for index, measure in measures.items():
             try:
                 measure.check(where)
@@ -287,20 +306,29 @@ class StackedRun:
                 self.stopped[self.members[index]] = str(error)
         return measures
 
+    def _measure_at_once(self, batches: Batches) -> dict[int, Measures]:
+        convention = self.reading.convention
+        more = [metric.bind(convention) for metric in self.task.further_metrics()]
+        together = StackedMeasures(self.metric, more, self.model.count, convention.ignored)
+        for batch in batches:
+            losses, outputs, target, _ = self._loss_of(batch, None)
+            together.add(losses, outputs, target, count_samples(batch))
+        return together.result(self.running)
+
     def _measure_batch(
         self, batch: Any, measures: Mapping[int, Measures], left_out: Mapping[int, LeftOut]
     ) -> None:
         task, size = self.task, count_samples(batch)
         with autocast_for(self.task, self.device):
             if task.step is not None:
-                losses = self.model.run(task.step, batch, dims=(None,)).double()
+                stacked = as_double(self.model.run(task.step, batch, dims=(None,)))
                 for index, measure in measures.items():
-                    measure.add(losses[index], None, None, size)
+                    measure.add(stacked[index], None, None, size)
                 return
             inputs, target = inputs_and_targets(batch)
             rows = self.outputs(inputs)
             assert task.loss is not None
-            losses = {index: task.loss(rows[index], target).double() for index in measures}
+            losses = {index: as_double(task.loss(rows[index], target)) for index in measures}
         for index, measure in measures.items():
             measure.add(losses[index], full_precision(rows[index]), target, size)
         for index, item in left_out.items():

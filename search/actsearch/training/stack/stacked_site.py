@@ -8,39 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actsearch.activations import Activation
-from actsearch.activations.module import RandomActivation
-from actsearch.activations.special import Maxout
-from actsearch.placement import FunctionModule
 from actsearch.placement.derived_class import is_inplace
-from actsearch.placement.known_activations import IN_PLACE
-from actsearch.training.stack.stack_access import StackAccess, fills_vectors
+from actsearch.training.stack.groups import group_key, group_neighbours
+from actsearch.training.stack.stack_access import StackAccess
 
 __all__ = ["StackedSite", "Unstackable"]
 
 
 class Unstackable(Exception):
     """A task, model or candidate that has to be trained alone; the text says why."""
-
-
-def _group_key(module: nn.Module) -> Any:
-    """Equal for activations that compute the same elementwise function and hold nothing; else None.
-
-    Their members are computed in one call. What learns stays alone, since sums over several members' elements would be
-    taken in another order than in single training.
-    """
-    if next(module.parameters(), None) is not None or next(module.children(), None) is not None:
-        return None
-    if isinstance(module, Activation):
-        # one draws from a stream of its own, the other counts its channel axis without the stack's
-        if isinstance(module, (RandomActivation, Maxout)):
-            return None
-        return (type(module), module.record.formula, module.record.name, module.extra_repr())
-    if isinstance(module, FunctionModule):
-        return (module.function, repr(module.arguments), repr(module.keywords))
-    if type(module).__module__ == "torch.nn.modules.activation" and type(module) is not nn.RReLU:
-        return (type(module), repr(module))
-    return None
 
 
 def _forbid_inplace(module: nn.Module) -> None:
@@ -76,12 +52,10 @@ class StackedSite(nn.Module):
         self.learned = nn.ParameterList()
         self.owners: list[list[int]] = []
         self._names: list[list[str]] = []
-        # size, module, whether it keeps the stack's axis
-        self._groups: list[tuple[int, nn.Module, bool]] = []
         for module in self._members:
             _forbid_inplace(module)
         self._stack_parameters()
-        self._group_neighbours()
+        self._groups = group_neighbours(self._keys, list(self._members))
 
     def _stack_parameters(self) -> None:
         """Move the members' parameters into stacked ones."""
@@ -89,7 +63,7 @@ class StackedSite(nn.Module):
         for index, module in enumerate(self._members):
             for name, parameter in list(module.named_parameters(recurse=False)):
                 by_shape.setdefault(tuple(parameter.shape), []).append((index, name, parameter))
-        self._keys = [_group_key(module) for module in self._members]
+        self._keys = [group_key(module) for module in self._members]
         for rows in by_shape.values():
             stacked = torch.stack([parameter.detach() for _, _, parameter in rows])
             self.learned.append(nn.Parameter(stacked))
@@ -99,18 +73,6 @@ class StackedSite(nn.Module):
                 module = self._members[index]
                 del module._parameters[name]
                 module.__dict__[name] = None  # set before each pass
-
-    def _group_neighbours(self) -> None:
-        """Neighbours that compute the same are one group."""
-        self._groups = []
-        last_key = None
-        for key, module in zip(self._keys, self._members, strict=True):
-            if key is not None and key == last_key:
-                size, first, _ = self._groups[-1]
-                self._groups[-1] = (size + 1, first, True)
-            else:
-                self._groups.append((1, module, key is not None))
-            last_key = key
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """One member's slice as ``vmap`` shows it; shape as the members' activations give it."""
@@ -158,41 +120,19 @@ class StackedSite(nn.Module):
             self.owners[index] = [new_index[owners[row]] for row in own]
         self._members = nn.ModuleList([self._members[row] for row in rows])
         self._keys = [self._keys[row] for row in rows]
-        self._group_neighbours()
+        self._groups = group_neighbours(self._keys, list(self._members))
         return kept
 
     def _apply_all(self, x: Tensor, args: Any, kwargs: Any) -> Tensor:
         self._assign_rows()
         if len(self._groups) == 1:
-            return self._apply_group(self._groups[0], x, args, kwargs)
-        pieces = torch.split(x, [size for size, _, _ in self._groups])
+            return self._groups[0].apply(x, args, kwargs)
+        pieces = torch.split(x, [len(group.members) for group in self._groups])
         results = [
-            self._apply_group(group, piece, args, kwargs)
+            group.apply(piece, args, kwargs)
             for group, piece in zip(self._groups, pieces, strict=True)
         ]
         return torch.cat(results)
-
-    def _apply_group(
-        self, group: tuple[int, nn.Module, bool], x: Tensor, args: Any, kwargs: Any
-    ) -> Tensor:
-        size, module, keeps = group
-        # side by side, a member's last numbers would be computed in a vector, alone they are not
-        if keeps and size > 1 and not fills_vectors(x):
-            each = [
-                self._apply_group((1, module, False), row, args, kwargs)
-                for row in torch.split(x, 1)
-            ]
-            return torch.cat(each)
-        if not keeps:
-            x = x.squeeze(0)
-        if isinstance(module, FunctionModule):
-            # what is written over would be a view of the stack
-            x = x.clone() if module.function in IN_PLACE else x
-            result = module(x, *args, **kwargs)
-        else:
-            result = module(x)
-        stacked: Tensor = result if keeps else result.unsqueeze(0)
-        return stacked
 
     def _assign_rows(self) -> None:
         """Give each member its row of the learned numbers, as a view that autograd follows."""

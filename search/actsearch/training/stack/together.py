@@ -16,6 +16,7 @@ from actsearch.task import Task
 from actsearch.training.attention import mappable_attention
 from actsearch.training.diagnose import combine_diagnostics
 from actsearch.training.loop import TrainingResult
+from actsearch.training.numerics import numerics_of
 from actsearch.training.pace import tell
 from actsearch.training.stack.exit_rule import ExitRule
 from actsearch.training.stack.model import Member, computes_memberwise
@@ -64,7 +65,8 @@ def fit_together(
     plan = _Plan(
         task, task.evaluations if epochs is None else epochs, on_test, exit_rule, diagnose, batch
     )
-    with isolated_random(0), mappable_attention(not computes_memberwise(task.torch_device())):
+    is_mapped = not computes_memberwise(task.torch_device())
+    with isolated_random(0), mappable_attention(is_mapped), numerics_of(task):
         if parts < 2:
             return _fit_in_step(plan, [members], map)
         share = -(-len(members) // parts)  # divided with rounding up
