@@ -331,3 +331,45 @@ def test_a_callback_that_forks_leaves_the_child_processes_to_its_parent(
     assert child.lines[1:] == ["CHILD 3", "END True"]
     assert _rows(acs.load_study(study_name="s", storage=sqlite_url)) == expected
     assert os.path.exists(sqlite_url.removeprefix("sqlite:///"))
+
+
+KILLED_WHILE_IT_DRAWS = """
+import os, signal, sys
+import actsearch as acs
+
+
+class Stuck:
+    def write(self, text):
+        if text.strip():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def flush(self):
+        pass
+
+
+def search(name):
+    study = acs.create_study(study_name=name, strategy="random", direction="minimize")
+    study.optimize(lambda candidate, run: 1.0, n_trials=3, show_progress_bar=True)
+
+
+search("before")  # its locks are made, as they are where several searches are started from one process
+if (pid := os.fork()) == 0:
+    sys.stderr = Stuck()
+    search("killed")
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+search("after")
+print("GOES ON", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_while_it_draws_its_bar_stops_nobody_else() -> None:
+    """Not in a fork of this process: a lock that all forks share would stop the tests."""
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_IT_DRAWS],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert ended.stdout == "GOES ON\n"

@@ -133,10 +133,13 @@ def _left_by_a_kill(path: Path, objective: Objective) -> list[int]:
     """Database, -wal and -shm as a killed process leaves them; numbers of the finished trials."""
     study = search(path, objective, 2)
     study._storage.database.close()  # so far is in the database itself
-    study = search(path, objective, 6)
-    for end in ("", "-wal", "-shm"):
-        source = Path(f"{path}{end}")
-        source.with_name("left.db" + end).write_bytes(source.read_bytes())
+
+    def copy() -> None:  # before the search is over: a checkpoint is its last act
+        for end in ("", "-wal", "-shm"):
+            source = Path(f"{path}{end}")
+            source.with_name("left.db" + end).write_bytes(source.read_bytes())
+
+    study = search(path, objective, 6, _after(4, copy))
     finished = [trial.number for trial in study.trials if trial.state.is_trained]
     study._storage.database.close()
     return finished

@@ -214,15 +214,14 @@ def test_the_plan_is_told_first_and_again_when_more_is_known(
 
 
 @pytest.mark.parametrize(
-    ("executor", "share"), [(None, 4), (acs.Local(batch=1), 1), (acs.Processes(3), 3)]
+    ("executor", "share"), [(None, 1), (acs.Local(batch=8), 1), (acs.Processes(3), 3)]
 )
-def test_a_plan_knows_how_many_are_trained_at_once(
+def test_a_plan_knows_how_many_are_trained_side_by_side(
     executor: Any, share: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time of one alone is measured; in a stack or side by side it takes a part of that."""
+    """The time of one alone is measured; of three that train side by side each takes a third of that."""
     of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
     monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: 12.0)
-    monkeypatch.setattr(f"{of_task}.measure_stack_gain", lambda _: 4.0)
     # the plan is told before anything is trained
     monkeypatch.setattr("actsearch.study.answer.finder.Finder._optimize", _interrupt)
     acs.find(

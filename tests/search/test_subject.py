@@ -245,21 +245,6 @@ class TestSubject:
         assert subject.batch_for(asked) > 1
         assert TaskSubject(counted_task(counts)).batch_for(asked) == 1
 
-    def test_how_much_faster_a_stack_is_can_be_asked_before_anything_is_trained(
-        self, counts: Counts, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked = [Request(acs.Candidate.of(name).record, (1,)) for name in ("tanh", "sin")]
-        monkeypatch.setattr("actsearch.evaluation.stacked.Stacker.gain", lambda *_: 3.0)
-        subject = TaskSubject(counted_task(counts))
-        assert subject.batch_for(asked) == 1
-        assert subject.measure_stack_gain() == 3
-        assert subject.batch_for(asked) > 1
-        slower = TaskSubject(counted_task(counts))
-        monkeypatch.setattr("actsearch.evaluation.stacked.Stacker.gain", lambda *_: 0.5)
-        assert slower.measure_stack_gain() == 1
-        assert slower.batch_for(asked) == 1
-        assert make_subject(lambda candidate, run: 1.0).measure_stack_gain() == 1
-
     def test_there_is_one_for_a_task_and_one_for_a_function(self, counts: Counts) -> None:
         assert isinstance(make_subject(counted_task(counts)), TaskSubject)
         assert isinstance(make_subject(lambda candidate, run: 1.0), CallableSubject)

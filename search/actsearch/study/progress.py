@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 import weakref
 from types import TracebackType
@@ -23,13 +24,25 @@ _INTERVAL = 0.5  # seconds: of tiny tasks, tens of trials end in one
 _shown = weakref.WeakSet["Progress"]()
 
 
+class _Bar(tqdm):  # type: ignore[misc]
+    """With a lock of this process alone.
+
+    tqdm's own is shared with forks: one that is killed while it holds the lock stops all others for good.
+    """
+
+    monitor_interval = 0  # no thread that draws what is late: every update looks at the clock
+
+
+_Bar.set_lock(threading.RLock())
+
+
 class Progress:
     """A bar over trainings that shows the best so far."""
 
     def __init__(
         self, title: str, total: int | None, shown: bool, unit: str = "trial", done: int = 0
     ) -> None:
-        self._bar = tqdm(
+        self._bar = _Bar(
             desc=title,
             total=total,
             initial=done,
@@ -38,6 +51,7 @@ class Progress:
             file=_stream(),
             dynamic_ncols=True,
             mininterval=_INTERVAL,
+            miniters=1,
         )
         self._said = ""
         self._last = time.monotonic()
@@ -94,11 +108,12 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
 
     def abandon(self) -> None:
-        """Show nothing more: a fork shares the bar, and a lock of it, with its parent."""
+        """Show nothing more: the bar is the parent's."""
         self._bar.disable = True
 
 
 def _abandon_all() -> None:
+    _Bar.set_lock(threading.RLock())  # a thread of the parent may have held the old one
     for progress in list(_shown):
         progress.abandon()
 
@@ -117,7 +132,7 @@ def announce(text: str, shown: bool) -> None:
     if _log.isEnabledFor(logging.INFO):
         _log.info("%s", text)
     elif shown:
-        tqdm.write(text, file=_stream())
+        _Bar.write(text, file=_stream())
 
 
 def _stream() -> TextIO:

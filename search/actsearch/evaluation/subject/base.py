@@ -105,10 +105,6 @@ class Subject(ABC):
         """So many times faster a training is in one pass with others, as was measured; 0 where it was not."""
         return 0.0
 
-    def measure_stack_gain(self) -> float:
-        """How many times as fast a training will be in one pass with others; 1 where it is trained alone."""
-        return 1.0
-
     def validation_score(self, epochs: Sequence[EpochRecord]) -> float | None:
         """The metric on validation data that counts for a training; None where it was not measured."""
         return epochs[-1].valid_metric if epochs else None

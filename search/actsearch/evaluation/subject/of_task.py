@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from actsearch.activations import describe
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
 from actsearch.evaluation.changing_values import find_changing_values
@@ -65,8 +64,6 @@ _OWN_DRAWS = "its training data differ each time they are read under one seed"
 _WORTH = 2000  # training steps; about as long take checking and measuring a stack
 _SHORT = 3.0  # seconds
 _GAIN = 1.05  # a stack must be so much faster than one at a time
-_TYPICAL = "relu", "silu", "sin", "tanh"  # some of what is trained together in a search
-_TOGETHER = 8  # trainings of a batch of a search
 
 
 class TaskSubject(TaskAnalysis, Subject):
@@ -272,9 +269,7 @@ class TaskSubject(TaskAnalysis, Subject):
         if self._is_stacked is None:
             trainings = self._trainings(requests)
             steps = _count_steps(self.task)
-            is_known = self.findings.stack_gain[0] == torch.get_num_threads()
-            is_worth = is_known or self._alone + len(trainings) * steps >= _WORTH
-            if len(requests) < 2 or not is_worth:
+            if len(requests) < 2 or self._alone + len(trainings) * steps < _WORTH:
                 self._alone += sum(len(request.seeds) for request in requests[:1]) * steps
                 return 1
             self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
@@ -287,33 +282,19 @@ class TaskSubject(TaskAnalysis, Subject):
         findings, threads = self.findings, torch.get_num_threads()
         measured, gain = findings.stack_gain
         if measured == threads:
-            return self._is_faster(gain)
+            return gain >= _GAIN
         with self.threads():
             gain = stacker.gain(sorted(trainings, key=lambda item: item.key))
+        if gain > 0 and self.device.type != "cpu":
+            return True
         if gain > 0:
             findings.stack_gain = threads, gain
-        if gain > 0 and self.device.type == "cpu":
             count = min(len(trainings), stacker.largest, MEASURED)
             together = "are trained together" if gain >= _GAIN else "would be no faster together"
             _log.info(
                 "candidates %s: %d in one pass take %.1f times less each", together, count, gain
             )
-        return self._is_faster(gain)
-
-    def _is_faster(self, gain: float) -> bool:
-        return gain > 0 if self.device.type != "cpu" else gain >= _GAIN
-
-    def measure_stack_gain(self) -> float:
-        """See :meth:`Subject.measure_stack_gain`: of a few rows of the catalog, over a few steps."""
-        records = [Candidate.baseline().record.uniform(describe(name)) for name in _TYPICAL]
-        trainings = [
-            Training(record, seed, self.task.lr)
-            for seed in range(_TOGETHER // len(records))
-            for record in records
-        ]
-        if self._gains_from(Stacker(self), trainings):
-            return max(1.0, self.stack_gain)
-        return 1.0
+        return gain >= _GAIN
 
     # what its results depend on
 

@@ -38,7 +38,6 @@ from actsearch.task.rows import check_rows
 __all__ = ["Finder", "Options"]
 
 _NO_TIME = 1e-9
-_WORTH = 5.0  # seconds of a budget; what is measured before is to take a small part of them
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ class Finder:
         self._began = began
         self._decision = Decision.read(study.user_attrs)
         self._seconds: float | None = None  # of a training alone, until trials tell
-        self._gain: float | None = None  # times as fast with others, until trials tell
         self._confirmation: Confirmation | None = None
         seeds = subject.seeds
         self._costs = Costs(
@@ -227,21 +225,13 @@ class Finder:
         return self._seconds
 
     def _each(self) -> float:
-        """Seconds of a training: of several that are trained together, its share."""
+        """Seconds of a training: of several that are trained side by side, its share."""
         executor = self._options.executor
         side_by_side = executor.count if isinstance(executor, Processes) else 1
         known = [trial.seconds for trial in self._trained() if trial.state is TrialState.COMPLETE]
         if len(known) > 1:
             return statistics.median(known) / self._costs.seeds / side_by_side
-        return self._alone() / (side_by_side if side_by_side > 1 else self._together())
-
-    def _together(self) -> float:
-        """How many times as fast as alone a training of the search will be, in this process."""
-        if self._gain is None:
-            is_worth = self._alone() * (self._budget.trainings or math.inf) > _WORTH
-            is_alone = getattr(self._options.executor, "batch", None) == 1
-            self._gain = self._subject.measure_stack_gain() if is_worth and not is_alone else 1.0
-        return self._gain
+        return self._alone() / side_by_side
 
     def _elapsed(self) -> float:
         """Seconds over all calls."""
