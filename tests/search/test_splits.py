@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,15 @@ def draw(
     return Paired(np.array(values), np.array(without))
 
 
+PARTS = [(0.005, 0.1, 0.1), (0.02, 0.05, 0.1), (0.005, 0.14, 0.05)]
+CASES = list(itertools.product(PARTS, [3, 5, 10], [8, 16], [False, True]))
+
+
 @pytest.mark.measured
-@pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("seeds", [8, 16])
-@pytest.mark.parametrize("folds", [3, 5, 10])
-@pytest.mark.parametrize("parts", [(0.005, 0.1, 0.1), (0.02, 0.05, 0.1), (0.005, 0.14, 0.05)])
+@pytest.mark.parametrize(
+    ("parts", "folds", "seeds", "again"),
+    CASES[:1] + [pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:]],
+)
 def test_intervals_over_splits_cover_new_rows(
     folds: int, seeds: int, parts: tuple[float, float, float], again: bool
 ) -> None:
@@ -304,6 +309,7 @@ def test_no_word_comes_before_every_split_was_tested() -> None:
     assert cut.splits == cut.seeds < 10  # as many as were tested
 
 
+@pytest.mark.slow
 def test_means_of_lines_are_of_the_same_rows() -> None:
     """Who left early has tested other rows than the baseline: beside it, it is shown by what the two differ."""
     task = make_task()
