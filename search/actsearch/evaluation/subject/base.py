@@ -105,6 +105,15 @@ class Subject(ABC):
         """So many times faster a training is in one pass with others, as was measured; 0 where it was not."""
         return 0.0
 
+    def note_stack_gain(self, gain: float, threads: int) -> None:
+        """Take over what another process has measured.
+
+        Args:
+            gain: as :attr:`stack_gain`.
+            threads: of torch, there.
+        """
+        return None
+
     def measure_stack_gain(self) -> float:
         """How many times as fast a training will be in one pass with others; 1 where it is trained alone."""
         return 1.0
