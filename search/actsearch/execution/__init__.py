@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actsearch.execution.local import Local
+    from actsearch.execution.on_ray import Ray
     from actsearch.execution.pool import Pool
     from actsearch.execution.processes import Processes
     from actsearch.execution.work import Executor, Finished, Job, Work
 
-__all__ = ["Executor", "Finished", "Job", "Local", "Pool", "Processes", "Work"]
+__all__ = ["Executor", "Finished", "Job", "Local", "Pool", "Processes", "Ray", "Work"]
 
-_HOMES = {"Local": "local", "Pool": "pool", "Processes": "processes"}
+_HOMES = {"Local": "local", "Pool": "pool", "Processes": "processes", "Ray": "on_ray"}
 
 
 def __getattr__(name: str) -> Any:
