@@ -141,7 +141,7 @@ class Cluster:
                 ):  # there is one on this machine, to which num_cpus cannot be given
                     self._restore_environment(ray)
                     ray.init(self._address, **settings)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray's are of many kinds, bare ones among them
             self._restore_environment(ray)
             raise StudyError(self._describe_failure(error)) from error
 
@@ -164,6 +164,8 @@ class Cluster:
                 f"{where}: the cluster wants a token that is not here: set RAY_AUTH_TOKEN to it, "
                 "or copy ~/.ray/auth_token from there"
             )
+        if "during startup" in text:
+            return f"{where}: Ray did not start on this machine, which may be too busy: {text}"
         return (
             f"{where}: no Ray cluster answers there ({text.splitlines()[0]}); start one with `ray start --head`, "
             "or leave the address out for one on this machine"

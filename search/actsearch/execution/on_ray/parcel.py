@@ -98,7 +98,7 @@ class _DataPickler(Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is Tensor and id(obj) in self._held:
-            data = obj.reshape(-1).view(torch.uint8).numpy()
+            data: Any = obj.reshape(-1).view(torch.uint8).numpy()
             self._addresses.add(data.ctypes.data)
             return _make_tensor, (
                 pickle.PickleBuffer(memoryview(data)),

@@ -60,13 +60,12 @@ class DataStore:
         self._cluster = cluster
         self._pack = pack
         self._subject: Subject | None = None
-        self._chunks: dict[str, Any] = {}  # in the object store, by content
-        self._order: tuple[str, ...] = ()
+        self._chunks: dict[str, Any] = {}  # in the object store, by content, in order
         self._copies: dict[tuple[str, str], list[Source]] = {}  # by node and content
         self._locks: dict[str, threading.Lock] = {}
 
-    def hold(self, subject: Subject) -> tuple[str, ...]:
-        """Put a subject into the object store, unless it is there; the names of its parts.
+    def hold(self, subject: Subject) -> Mapping[str, Any]:
+        """Put a subject into the object store, unless it is there; its parts there by content, in order.
 
         Raises:
             Exception: it cannot be sent, as pickling has it.
@@ -78,21 +77,20 @@ class DataStore:
                 key: self._chunks.get(key) or self._cluster.put(part)
                 for key, part in zip(keys, parcel.parts, strict=True)
             }
-            self._order = tuple(keys)
             self._subject = subject
-        return self._order
+        return self._chunks
 
-    def share(self, actor: Any, place: str, key: str) -> Source:
+    def share(self, actor: Any, place: str, key: str, chunk: Any) -> Source:
         """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
         with self._locks.setdefault(place, threading.Lock()):
             copies = self._copies.setdefault((place, key), [])
-            source: Source = self._cluster.call(actor.share, key, copies, self._chunks[key])
+            source: Source = self._cluster.call(actor.share, key, copies, chunk)
             copies.append(source)
         return source
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._subject, self._chunks, self._order, self._copies = None, {}, (), {}
+        self._subject, self._chunks, self._copies = None, {}, {}
 
 
 def _digest(part: Any) -> str:
@@ -123,8 +121,8 @@ class RayWorker:
         self._store = store
         self._threads = threads
         self._events = events
-        self._keys: tuple[str, ...] = ()
-        self._inbox: queue.SimpleQueue[tuple[str, ...] | bytes | None] = queue.SimpleQueue()
+        self._held: set[str] = set()
+        self._inbox: queue.SimpleQueue[Mapping[str, Any] | bytes | None] = queue.SimpleQueue()
         self._actor = cluster.start(needs)
         self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._speaker.start()
@@ -170,12 +168,14 @@ class RayWorker:
         level = logging.getLogger("actsearch").getEffectiveLevel()
         self._cluster.call(self._actor.prepare, self._threads, level)
 
-    def _deliver(self, keys: tuple[str, ...]) -> bytes:
+    def _deliver(self, parts: Mapping[str, Any]) -> bytes:
         """Have a subject's parts where the child finds them; the message that is made of them there."""
-        sources = [self._store.share(self._actor, self.place, key) for key in keys]
-        if old := [key for key in self._keys if key not in keys]:
-            self._cluster.call(self._actor.forget, old)
-        self._keys = keys
+        sources = [
+            self._store.share(self._actor, self.place, key, chunk) for key, chunk in parts.items()
+        ]
+        if old := self._held - set(parts):
+            self._cluster.call(self._actor.forget, list(old))
+        self._held = set(parts)
         return bytes(dump_message(Delivery(sources)))
 
     def _receive(self, kind: str, content: Any) -> None:
