@@ -29,7 +29,8 @@ _log = logging.getLogger("actsearch")
 _all = weakref.WeakSet["Pool"]()  # for the hook that runs in a fork
 
 _IDLE_SECONDS = 1.0  # from one look at the clock to the next, while no worker is there
-_SAY_SECONDS = 15.0  # that workers are waited for before that is said
+_MOST_FAILED_STARTS = 10  # workers in a row that are lost with their machines before they train
+_SAY_SECONDS = 30.0  # that workers are waited for before that is said
 
 
 class Pool(Held):
@@ -79,6 +80,7 @@ class Pool(Held):
         self._seats: list[_Seat] = []
         self._subject: Subject | None = None
         self._stops = False
+        self._failed_starts = 0  # since the last that came to train
         self._alone_since: float | None = None  # without a worker; by the monotonic clock
         self._has_said_alone = False
         _all.add(self)
@@ -91,8 +93,13 @@ class Pool(Held):
         """Reach the place where workers run.
 
         Raises:
-            StudyError: there is none, or it lacks what was asked for.
+            StudyError: there is none, or it lacks what was asked for; or the work cannot be done elsewhere.
         """
+        if work.competition is not None and not work.subject.can_prune_afterwards:
+            raise StudyError(
+                "a pruner decides on trials in order, and an objective of your own may ask it at any time: "
+                "use acs.Local() with it, or a Task"
+            )
         self.count = self._transport.open(work.subject)
 
     def forecast_seconds(self, work: Work) -> float | None:
@@ -116,16 +123,11 @@ class Pool(Held):
         """Train every job and hand out outcomes in the order in which they come.
 
         Raises:
-            StudyError: the objective cannot be sent to another process, or built there.
+            StudyError: the objective cannot be sent to another process, or built there; or as :meth:`open`.
         """
         self._stops = False
         if not jobs:
             return
-        if work.competition is not None and not work.subject.can_prune_afterwards:
-            raise StudyError(
-                "a pruner decides on trials in order, and an objective of your own may ask it at any time: "
-                "use acs.Local() with it, or a Task"
-            )
         waiting = JobQueue(work, **self._retries)
         try:
             self.open(work)
@@ -169,6 +171,7 @@ class Pool(Held):
 
     def _forget(self) -> None:
         self._seats, self._subject = [], None
+        self._alone_since, self._has_said_alone = None, False
         # threads of ended workers may still write to the old one
         self._events = queue.SimpleQueue()
 
@@ -320,7 +323,8 @@ class Pool(Held):
         return seat, kind, content
 
     def _be_ready(self, seat: _Seat) -> None:
-        seat.is_ready = True
+        seat.is_ready = seat.was_ready = True
+        self._failed_starts = 0
         if self._has_said_alone:
             _log.warning("a worker is there: trials go on")
         self._alone_since, self._has_said_alone = None, False
@@ -339,9 +343,11 @@ class Pool(Held):
 
     def _replace(self, seat: _Seat, loss: Loss) -> None:
         """Have another worker in the place of one that is lost, or is given up."""
-        # it never came to train: its successors would fare alike, without end
-        if not seat.is_ready and loss.kind != "machine":
-            raise self._start_error(loss.reason)
+        if not seat.was_ready:
+            # it never came to train: its successors would fare alike, without end
+            self._failed_starts += 1
+            if loss.kind != "machine" or self._failed_starts >= _MOST_FAILED_STARTS:
+                raise self._start_error(loss.reason)
         seat.worker.end(now=True)
         self._seats[self._seats.index(seat)] = self._new_seat()
 
@@ -349,7 +355,7 @@ class Pool(Held):
         what = "see what it printed above"
         if "memory_limit" in why:
             what = "torch and the objective's data alone take that much: raise memory_limit"
-        return StudyError(f"a child process did not start: {why}; {what}")
+        return StudyError(f"a worker process did not start: {why}; {what}")
 
 
 @dataclass
@@ -361,12 +367,14 @@ class _Seat:
         at: what it trains now.
         deadline: by the monotonic clock, when it has to be done; None where there is none.
         is_ready: whether it has the objective.
+        was_ready: whether it had any.
     """
 
     worker: Worker
     at: Pass | None = None
     deadline: float | None = None
     is_ready: bool = False
+    was_ready: bool = False
 
 
 def _leave_all_to_parent() -> None:

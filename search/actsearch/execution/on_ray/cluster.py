@@ -83,7 +83,7 @@ class Cluster:
     @property
     def is_open(self) -> bool:
         """Whether it was reached."""
-        return self._ray is not None
+        return self._ray is not None and bool(self._ray.is_initialized())
 
     def connect(self, cpus: float) -> None:
         """Reach it.
@@ -258,7 +258,7 @@ class Cluster:
 
     def kill(self, actor: Any) -> None:
         """End a host, whatever it does, or before it has begun."""
-        if self.is_open and self._ray.is_initialized():
+        if self.is_open:
             with contextlib.suppress(Exception):  # it is gone, or the cluster is
                 self._ray.kill(actor, no_restart=True)
 

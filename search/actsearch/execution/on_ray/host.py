@@ -22,6 +22,8 @@ from typing import Any
 
 __all__ = ["Host", "Source"]
 
+_OF_RAY = ("thirdparty_files", os.path.join("_private", "workers"))
+
 Source = tuple[int, int, int]
 """Process, file descriptor and size of bytes that processes of one machine share."""
 
@@ -36,7 +38,8 @@ class Host:
         folder: in which the driver runs, if there is one of that name here; "" to stay.
         """
         own = [place for place in sys.path if place not in path]
-        sys.path[:] = [*own, *path]
+        rays = [place for place in own if place.endswith(_OF_RAY)]  # copies of libraries among it
+        sys.path[:] = [*(place for place in own if place not in rays), *path, *rays]
         sys.argv[:] = argv
         if os.path.isdir(folder):
             os.chdir(folder)

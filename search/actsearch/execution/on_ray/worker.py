@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import pickle
@@ -129,7 +130,11 @@ class RayWorker:
 
     def equip(self, subject: Subject) -> None:
         """See :class:`Worker`."""
-        self._inbox.put(self._store.hold(subject))
+        parts = self._store.hold(subject)
+        with contextlib.suppress(queue.Empty):
+            while not self.place:  # it waits for room: of what it is given meanwhile only the last counts
+                self._inbox.get_nowait()
+        self._inbox.put(parts)
 
     def send(self, message: Any) -> None:
         """See :class:`Worker`."""
