@@ -132,7 +132,9 @@ class RayWorker:
         """See :class:`Worker`."""
         parts = self._store.hold(subject)
         with contextlib.suppress(queue.Empty):
-            while not self.place:  # it waits for room: of what it is given meanwhile only the last counts
+            while (
+                not self.place
+            ):  # it waits for room: of what it is given meanwhile only the last counts
                 self._inbox.get_nowait()
         self._inbox.put(parts)
 
