@@ -88,8 +88,7 @@ class Trainer:
         return "done", work.train(message.jobs, pruner=message.pruner, inexact=message.inexact)
 
     def _equip(self, equipment: Equipment) -> tuple[str, Any]:
-        self._subject = None  # its data go before the next one's come
-        subject = equipment.subject
+        self._subject, subject = None, equipment.subject
         if subject.device_type not in ("", equipment.checked_on):
             try:
                 subject.check()  # the pool's own process may have no such device

@@ -19,7 +19,7 @@ from actsearch.errors import StudyError
 from actsearch.execution.on_ray import host
 from actsearch.execution.transport import Loss
 
-__all__ = ["Cluster", "HostFailed", "HostLost", "Needs"]
+__all__ = ["Cluster", "HostFailed", "HostLost", "Needs", "describe_amounts"]
 
 _REACH_SECONDS = 5.0  # for an answer at an address; Ray itself waits a minute, or ends the process
 _ERROR = 40  # level of Ray's own log in this process: what matters to a search is said by us
@@ -58,8 +58,15 @@ class Needs:
 
     def describe(self) -> str:
         """In words."""
-        parts = [f"{amount:g} {name}" for name, amount in self.of_node().items()]
-        return " and ".join(parts) or "nothing"
+        return describe_amounts(self.of_node()) or "nothing"
+
+
+def describe_amounts(amounts: Mapping[str, float]) -> str:
+    """Resources in words."""
+    return ", ".join(
+        f"{amount / 1e9:.3g} GB {name}" if name == "memory" else f"{amount:g} {name}"
+        for name, amount in amounts.items()
+    )
 
 
 class Cluster:
@@ -136,9 +143,10 @@ class Cluster:
                         include_dashboard=False,
                         **settings,
                     )
-                except (
-                    ValueError
-                ):  # there is one on this machine, to which num_cpus cannot be given
+                except ValueError:
+                    if self._address == "local":
+                        raise
+                    # there is one on this machine, to which num_cpus cannot be given
                     self._restore_environment(ray)
                     ray.init(self._address, **settings)
         except Exception as error:  # Ray's are of many kinds, bare ones among them
@@ -159,7 +167,7 @@ class Cluster:
                 f"{where}: the cluster runs another version of Python or Ray: {' '.join(text.split())}; "
                 "use the same ones here and there"
             )
-        if "uthenticat" in text or "oken" in text:
+        if "uthentication" in text:
             return (
                 f"{where}: the cluster wants a token that is not here: set RAY_AUTH_TOKEN to it, "
                 "or copy ~/.ray/auth_token from there"

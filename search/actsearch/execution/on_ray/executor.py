@@ -12,7 +12,7 @@ from typing import Any
 from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.execution.on_ray.cluster import Cluster, Needs
+from actsearch.execution.on_ray.cluster import Cluster, Needs, describe_amounts
 from actsearch.execution.on_ray.parcel import pack
 from actsearch.execution.on_ray.worker import DataStore, RayWorker
 from actsearch.execution.pool import Pool
@@ -194,4 +194,4 @@ def _room(node: Mapping[str, float], needs: Needs) -> int:
 def _describe(node: Mapping[str, float]) -> str:
     shown = {name: amount for name, amount in node.items() if ":" not in name}
     shown.pop("object_store_memory", None)
-    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(shown.items()))
+    return describe_amounts(dict(sorted(shown.items())))
