@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     studies = [{n: digits(EXECUTORS[n], counts, task.replace()) for n in names} for _ in rounds]
     print("digits study         start, s    study, s  times Processes(2)  same trials")
     for name in names:
-        start, seconds = (statistics.median(r[name][part] for r in studies) for part in (0, 1))
+        start = statistics.median(r[name][0] for r in studies)
+        seconds = statistics.median(r[name][1] for r in studies)
         ratio = statistics.median(r[name][1] / r[names[0]][1] for r in studies)
         same = all(r[name][2] == r[names[0]][2] for r in studies)
         print(f"{name:<18} {start:>10.1f}  {seconds:>10.1f}  {ratio:>18.2f}  {same!s:>11}")

@@ -72,7 +72,7 @@ class TestWhatCannotBe:
             ({"address": "ray://127.0.0.1:1"}, "Ray Client cannot drive a study"),
         ):
             with pytest.raises(acs.StudyError, match=said):
-                outcomes_of(acs.Ray(1, **settings), lambda candidate, run: 1.0)  # type: ignore[arg-type]
+                outcomes_of(acs.Ray(1, **settings), lambda candidate, run: 1.0)
 
     @pytest.mark.slow
     def test_fewer_places_than_workers_are_said_and_used(
