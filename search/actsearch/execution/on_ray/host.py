@@ -52,7 +52,8 @@ class Host:
         found = {
             "Python": platform.python_version(),
             "system": platform.system(),
-            "node": os.environ.get("RAY_NODE_ID", str(os.getpid())),  # else nothing is shared
+            # each node has a raylet, also where several are on one machine
+            "node": f"{platform.node()} {os.environ.get('RAY_RAYLET_PID', os.getpid())}",
         }
         for name in ("actsearch", "cloudpickle", "psutil"):
             try:
