@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,21 +137,26 @@ class TestANodeThatIsLost:
         node = add_node(ray_cluster, num_cpus=1, resources={"only": 1})
         back: list[Any] = []
 
-        def add_later() -> None:
-            while "no worker has been there" not in caplog.text:
-                time.sleep(0.1)
-            back.append(add_node(ray_cluster, num_cpus=1, resources={"only": 1}))
+        class AddNode(logging.Handler):
+            """In the main thread, in which alone a node can be started."""
+
+            def emit(self, record: logging.LogRecord) -> None:
+                if "no worker has been there" in record.getMessage():
+                    back.append(add_node(ray_cluster, num_cpus=1, resources={"only": 1}))
+
+        handler = AddNode()
+        logging.getLogger("actsearch").addHandler(handler)
 
         def kill_node(study: acs.Study, trial: acs.Trial) -> None:
             if _count(study) == 2:
                 ray_cluster.remove_node(node, allow_graceful=False)
-                threading.Thread(target=add_later).start()
 
         with (
             caplog.at_level(logging.WARNING, logger="actsearch"),
             acs.Ray(1, num_cpus=0.5, resources={"only": 1}) as one,
         ):
             trials = searched(_slow, one, 6, callbacks=[kill_node])
+        logging.getLogger("actsearch").removeHandler(handler)
         assert [number for number, *_ in trials] == [value for *_, value in trials]
         assert len(trials) == 6
         assert "Ctrl-C ends the call; what has ended is stored" in caplog.text
