@@ -11,6 +11,7 @@ from typing import Any
 import postgresql_server
 import processor_time
 import pytest
+import ray_clusters
 import resuming
 import torch
 import torch.nn.functional as F
@@ -140,6 +141,15 @@ def server() -> Iterator[postgresql_server.Server]:
         pytest.skip(reason)
     with postgresql_server.running_server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster, to which this process is connected; the test is skipped where none can be started."""
+    if reason := ray_clusters.missing():
+        pytest.skip(reason)
+    with ray_clusters.running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from torch import nn
 import actsearch as acs
 from actsearch.evaluation import Pruner
 from actsearch.execution import Finished, Job, Work
+from actsearch.execution.holding import Held
 from actsearch.records import EpochRecord, EvaluationRecord, Outcome, TrialState
 from actsearch.seeds import derive
 
@@ -81,7 +82,7 @@ class Running:
 
 
 @dataclass
-class Cluster:
+class Cluster(Held):
     """An executor whose workers take simulated time.
 
     Attributes:
@@ -103,6 +104,13 @@ class Cluster:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         self._stops = False
+
+    def open(self, work: Work) -> None:
+        """It is there."""
+
+    def forecast_seconds(self, work: Work) -> float | None:
+        """Not known: its time is simulated."""
+        return None
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """All that wait."""

@@ -25,6 +25,7 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
     "Local(batch=3)": lambda: acs.Local(batch=3),
     "Processes(2)": lambda: acs.Processes(2, trial_timeout=60),
     "Processes(2, batch=3)": lambda: acs.Processes(2, batch=3),
+    "Ray(2)": lambda: acs.Ray(2, num_cpus=0.5, trial_timeout=60),
 }
 MOST_FAILURES = {
     "Local()": 10,
@@ -86,12 +87,32 @@ def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[
 )
 def executor(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Executor]:
     """One for all tests of its kind, already running: children take seconds to start, in quick tests they are forks."""
-    made = EXECUTORS[request.param]()
-    is_slow = request.param == "Processes(2)"
-    with contextlib.nullcontext() if is_slow else forked_children(launcher):
+    if "Ray" in request.param:
+        request.getfixturevalue("ray_cluster")
+    is_fork = request.param == "Processes(2, batch=3)"
+    with (
+        forked_children(launcher) if is_fork else contextlib.nullcontext(),
+        EXECUTORS[request.param]() as made,
+    ):
         _answers(made, _jobs(7), _small_task())  # imports what training needs
         yield made
-        made.close()
+
+
+@pytest.fixture(scope="module")
+def executor_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Executor]]:
+    """Makes an executor; that on Ray lives for all studies."""
+    with contextlib.ExitStack() as held:
+        known: dict[str, Executor] = {}
+
+        def make(kind: str) -> Executor:
+            if "Ray" not in kind:
+                return EXECUTORS[kind]()
+            if kind not in known:
+                request.getfixturevalue("ray_cluster")
+                known[kind] = held.enter_context(EXECUTORS[kind]())
+            return known[kind]
+
+        yield make
 
 
 Trials = list[tuple[Any, ...]]
@@ -181,8 +202,7 @@ class TestEveryExecutor:
 
 
 KINDS = [
-    pytest.param(kind, marks=[pytest.mark.slow] if "Processes" in kind else [])
-    for kind in EXECUTORS
+    pytest.param(kind, marks=[] if "Local" in kind else [pytest.mark.slow]) for kind in EXECUTORS
 ]
 
 
@@ -201,44 +221,54 @@ class TestAStudyWithAnyExecutor:
         strategy: str,
         tiny_task: acs.Task,
         one_after_the_other: dict[str, Trials],
+        executor_of: Callable[[str], Executor],
     ) -> None:
         if strategy not in one_after_the_other:
             one_after_the_other[strategy] = _searched(strategy, tiny_task, None)
-        assert _searched(strategy, tiny_task, EXECUTORS[kind]()) == one_after_the_other[strategy]
+        assert _searched(strategy, tiny_task, executor_of(kind)) == one_after_the_other[strategy]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("strategy", STRATEGIES)
     def test_so_they_are_on_a_virtual_clock(
-        self, kind: str, strategy: str, tiny_task: acs.Task, on_a_clock: dict[str, Trials]
+        self,
+        kind: str,
+        strategy: str,
+        tiny_task: acs.Task,
+        on_a_clock: dict[str, Trials],
+        executor_of: Callable[[str], Executor],
     ) -> None:
         if strategy not in on_a_clock:
             on_a_clock[strategy] = _searched(strategy, tiny_task, acs.Local(batch=1), 4)
-        found = _searched(strategy, tiny_task, EXECUTORS[kind](), 4)
+        found = _searched(strategy, tiny_task, executor_of(kind), 4)
         assert found == on_a_clock[strategy]
         assert sum(state.is_trained for _, state, *_ in found) == 20
 
     def test_pruning_on_a_virtual_clock_is_the_same(
-        self, kind: str, on_a_clock: dict[str, Trials]
+        self, kind: str, on_a_clock: dict[str, Trials], executor_of: Callable[[str], Executor]
     ) -> None:
         settings = (4, acs.SuccessiveHalving(1, 3))
         if not on_a_clock.get("pruned"):
             on_a_clock["pruned"] = _searched("random", _long_task(), acs.Local(batch=1), *settings)
-        found = _searched("random", _long_task(), EXECUTORS[kind](), *settings)
+        found = _searched("random", _long_task(), executor_of(kind), *settings)
         assert found == on_a_clock["pruned"]
         assert sum(state is TrialState.PRUNED for _, state, *_ in found) > 5
 
-    def test_never_more_are_trained_than_asked_for(self, kind: str, distance: Objective) -> None:
+    def test_never_more_are_trained_than_asked_for(
+        self, kind: str, distance: Objective, executor_of: Callable[[str], Executor]
+    ) -> None:
         study = acs.create_study(
             study_name="s", strategy=next(iter(STRATEGIES)), direction="minimize"
         )
         for wanted in (4, 5, 1):
             before = sum(trial.state.is_trained for trial in study.trials)
             study.optimize(
-                distance, n_trials=wanted, executor=EXECUTORS[kind](), show_progress_bar=False
+                distance, n_trials=wanted, executor=executor_of(kind), show_progress_bar=False
             )
             assert sum(trial.state.is_trained for trial in study.trials) == before + wanted
 
-    def test_callbacks_come_once_for_each_trial(self, kind: str, distance: Objective) -> None:
+    def test_callbacks_come_once_for_each_trial(
+        self, kind: str, distance: Objective, executor_of: Callable[[str], Executor]
+    ) -> None:
         study = acs.create_study(
             study_name="s", strategy=next(iter(STRATEGIES)), direction="minimize"
         )
@@ -246,21 +276,23 @@ class TestAStudyWithAnyExecutor:
         study.optimize(
             distance,
             n_trials=8,
-            executor=EXECUTORS[kind](),
+            executor=executor_of(kind),
             callbacks=[lambda study, trial: seen.append(trial.number)],
             show_progress_bar=False,
         )
         assert sorted(seen) == sorted(t.number for t in study.trials if t.state.is_trained)
-        assert seen == sorted(seen) or "Processes" in kind  # there, as they end
+        assert seen == sorted(seen) or "Local" not in kind  # there, as they end
 
-    def test_an_objective_that_only_fails_stops_the_study(self, kind: str) -> None:
+    def test_an_objective_that_only_fails_stops_the_study(
+        self, kind: str, executor_of: Callable[[str], Executor]
+    ) -> None:
         def broken(candidate: acs.Candidate, run: acs.Run) -> float:
             raise OSError("no such file")
 
         study = acs.create_study(study_name="s", direction="minimize")
         with pytest.raises(acs.StudyError, match="no such file"):
             study.optimize(
-                broken, n_trials=30, executor=EXECUTORS[kind](), show_progress_bar=False
+                broken, n_trials=30, executor=executor_of(kind), show_progress_bar=False
             )
         failed = [trial for trial in study.trials if trial.state is TrialState.FAILED]
         assert 10 <= len(failed) <= MOST_FAILURES.get(kind, 30)

@@ -1,12 +1,16 @@
-"""The study that nothing happened to."""
+"""The study that nothing happened to, and workers to which much happens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driven import SEARCH, Launcher, Row, rows_of
+from ray_jobs import outcomes_of
+
+import actsearch as acs
 
 Unbroken = Callable[[str, int, bool], list[Row]]
 
@@ -27,3 +31,11 @@ def unbroken(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Un
         return known[key]
 
     return rows
+
+
+@pytest.fixture(scope="session")
+def ray_workers(ray_cluster: Any) -> Iterator[acs.Ray]:
+    """Two workers of a Ray cluster's head that stay for all tests."""
+    with acs.Ray(2, num_cpus=0.5, trial_timeout=8) as made:
+        outcomes_of(made, lambda candidate, run: 1.0)  # both are there
+        yield made

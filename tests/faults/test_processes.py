@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -178,7 +178,7 @@ def test_children_take_different_gpus(launcher: Launcher, monkeypatch: pytest.Mo
     with forked_children(launcher), contextlib.closing(acs.Processes(3)) as executor:
         for _ in executor.run(_jobs()[:3], Work(make_subject(dies), (1,))):
             pass
-        places = sorted(seat.child.place for seat in executor._children)
+        places = sorted(cast(Any, seat.worker).child.place for seat in executor._seats)
     assert places == [0, 1, 2]
     taken: list[int] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

@@ -49,7 +49,7 @@ def _blocks(readme: str) -> list[str]:
 _ROOT = Path(__file__).parents[2]
 _READMES = ("README.md", "search/README.md", "dashboard/README.md", "studies/README.md")
 # names that stand for something of the reader's own, or for libraries that the tests do without
-_OF_THE_READER = re.compile(r"\btrain=|=\.\.\.|\.\.\.,|timm\.|Bert|tokenized|Callback")
+_OF_THE_READER = re.compile(r"\btrain=|\baddress=|=\.\.\.|\.\.\.,|timm\.|Bert|tokenized|Callback")
 
 
 @pytest.mark.parametrize("readme", _READMES)

@@ -1,7 +1,26 @@
-"""Where trials run. Executors only evaluate; they never touch the database."""
+"""Where trials run. Executors only evaluate; they never touch the database.
 
-from actsearch.execution.local import Local
-from actsearch.execution.processes import Processes
-from actsearch.execution.work import Executor, Finished, Job, Work
+Names are loaded when first used: a process that only hands on what others train starts without torch.
+"""
 
-__all__ = ["Executor", "Finished", "Job", "Local", "Processes", "Work"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actsearch.execution.local import Local
+    from actsearch.execution.on_ray import Ray
+    from actsearch.execution.pool import Pool
+    from actsearch.execution.processes import Processes
+    from actsearch.execution.work import Executor, Finished, Job, Work
+
+__all__ = ["Executor", "Finished", "Job", "Local", "Pool", "Processes", "Ray", "Work"]
+
+_HOMES = {"Local": "local", "Pool": "pool", "Processes": "processes", "Ray": "on_ray"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'work')}"), name)

@@ -1,12 +1,12 @@
-"""The other end of :mod:`actsearch.execution.processes`: a process that trains what it is sent.
+"""The other end of :mod:`actsearch.execution.children`: a process that trains what it is sent.
 
 Messages are pickles with their length before them, on standard input and output. They hold live objects of the process
-that started this one, and never anything that was read from a file or a database.
+that started this one, and never anything that was read from a file or a database. What comes back is a kind and a
+pickle, so that a process that only hands it on needs nothing of what is in it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import logging
@@ -22,7 +22,7 @@ import cloudpickle
 
 from actsearch.execution.flow import GivenUp, remote_flow
 
-__all__ = ["LOST_DEVICE", "main", "read_message", "write_message"]
+__all__ = ["LOST_DEVICE", "dump_message", "main", "read_message", "write_data", "write_message"]
 
 LOST_DEVICE = 77
 """Exit code of a child that can train no more, since its GPU refuses everything."""
@@ -36,14 +36,25 @@ def write_message(stream: IO[bytes], message: Any) -> None:
     Raises:
         OSError: the other end is gone.
     """
-    data = _dumps(message)
+    write_data(stream, dump_message(message))
+
+
+def write_data(stream: IO[bytes], data: bytes | memoryview) -> None:
+    """Send a message as :func:`dump_message` has made it.
+
+    Raises:
+        OSError: the other end is gone.
+    """
     stream.write(_LENGTH.pack(len(data)))
     stream.write(data)
     stream.flush()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles also functions and classes of a script, and loaders whose workers run."""
+
     def reducer_override(self, obj: Any) -> Any:
+        """See :class:`pickle.Pickler`."""
         loader = getattr(sys.modules.get("torch.utils.data"), "DataLoader", None)
         if loader is None or not isinstance(obj, loader):
             return super().reducer_override(obj)
@@ -53,9 +64,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return tuple(reduced)
 
 
-def _dumps(message: Any) -> memoryview:
+def dump_message(message: Any) -> memoryview:
+    """One message as bytes."""
     buffer = io.BytesIO()
-    _Pickler(buffer).dump(message)
+    Pickler(buffer).dump(message)
     return buffer.getbuffer()  # getvalue() would copy what may be all of the user's data
 
 
@@ -112,7 +124,7 @@ class _Replies:
 
     def send(self, kind: str, content: Any) -> None:
         with self._lock:
-            write_message(self._stream, (kind, content))
+            write_message(self._stream, (kind, bytes(dump_message(content))))
 
 
 def _receive(stream: IO[bytes], requests: queue.SimpleQueue[Any]) -> None:
@@ -150,30 +162,18 @@ def _forward_logs(replies: _Replies, level: int) -> None:
 
 def _train(requests: queue.SimpleQueue[Any], replies: _Replies, threads: int, place: int) -> None:
     # torch takes seconds to load: from before that on, _receive ends this process with the other one
-    import torch
+    from actsearch.execution.trainer import Trainer
 
-    from actsearch.devices import take_device
-    from actsearch.execution.work import Work
-
-    torch.set_num_threads(threads)
-    work: Work | None = None
+    trainer = Trainer(threads, place)
     while True:
         message = requests.get()
         if isinstance(message, BaseException):
             replies.send("refused", f"{type(message).__name__}: {message}")
-        elif isinstance(message, Work):
-            work = message
-            remote_flow().given_up.clear()  # those of another study
-            if work.subject.may_use_gpu:
-                take_device(place)
-            replies.send("ready", None)
         else:
-            assert work is not None
-            jobs, pruner, inexact = message
-            outcomes = work.train(jobs, pruner=pruner, inexact=inexact)
-            _end_if_device_is_lost(outcomes)
-            work = dataclasses.replace(work, largest_stack=outcomes.largest_stack)
-            replies.send("done", outcomes)
+            kind, content = trainer.answer(message)
+            if kind == "done":
+                _end_if_device_is_lost(content)
+            replies.send(kind, content)
 
 
 def _end_if_device_is_lost(outcomes: Any) -> None:

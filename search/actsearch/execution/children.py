@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import queue
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
 
 import psutil
 
-from actsearch.execution.child import LOST_DEVICE, read_message, write_message
+from actsearch.execution.child import LOST_DEVICE, read_message, write_data
 from actsearch.execution.guard import Guard, end_group
 
-__all__ = ["Child", "Event"]
+__all__ = ["Child", "Receiver"]
 
-Event = tuple["Child", str, Any]
-"""The child that sends a message, the kind of message, and its content: ("ended", None) is the last."""
+Receiver = Callable[[str, bytes], None]
+"""Is given the kind of each message, and its content as a pickle, in a thread that listens to the child.
+
+"log" (a record) may come at any time; each message to the child is answered by one other, or by the last: "ended", with
+why it has in words, and "memory" if it took too much of it, else "crash".
+"""
 
 _CODE = """
 import sys
@@ -40,20 +43,20 @@ class Child:
     """
 
     def __init__(
-        self, events: queue.SimpleQueue[Event], guard: Guard, threads: int, limit: int | None
+        self, receive: Receiver, guard: Guard, threads: int, limit: int | None, level: int
     ) -> None:
         """Args:
-        events: where its messages go.
+        receive: is given its messages.
         guard: ends it should this process be killed.
         threads: that torch may use in it.
         limit: see above.
+        level: of what it logs.
         """
         self.limit = limit
-        self._events = events
+        self._receive = receive
         self._guard = guard
         self.place = guard.take_place()
         self._was_over_limit = False
-        level = logging.getLogger("actsearch").getEffectiveLevel()
         code = _CODE.format(
             path=sys.path, argv=sys.argv, threads=threads, level=level, place=self.place
         )
@@ -74,16 +77,12 @@ class Child:
         """Its process number."""
         return self._process.pid
 
-    def send(self, message: Any) -> None:
-        """Hand it something; one that is gone says so by its last event.
-
-        Raises:
-            Exception: what cannot be sent, as pickling has it.
-        """
+    def send(self, data: bytes | memoryview) -> None:
+        """Hand it a message, pickled; one that is gone says so by its last message."""
         assert self._process.stdin is not None
         # a broken pipe: the child has ended, and its last event says so
         with contextlib.suppress(OSError):
-            write_message(self._process.stdin, message)
+            write_data(self._process.stdin, data)
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
@@ -129,7 +128,7 @@ class Child:
             used = psutil.Process(self.pid).memory_info().rss
         except psutil.Error:
             return False
-        # remembered for describe_end: the memory of an ended process cannot be read
+        # remembered for _describe_end: the memory of an ended process cannot be read
         self._was_over_limit |= used > self.limit
         return used > self.limit
 
@@ -147,33 +146,33 @@ class Child:
                     self._process.kill()
         end_group(self.pid)  # the child leads a group, in which its own children are
 
-    def describe_end(self) -> str:
-        """In words, after its last event."""
+    def _describe_end(self) -> tuple[str, str]:
+        """Why it has ended, and the kind of that."""
         code = self._process.wait()
         if self._was_over_limit:
-            return f"its process used more memory than memory_limit={self.limit} bytes"
+            return f"its process used more memory than memory_limit={self.limit} bytes", "memory"
         if code == LOST_DEVICE:
             return (
                 "its GPU refused all further work after an error, such as an index out of range: the log has it; "
                 "CUDA_LAUNCH_BLOCKING=1 in the environment shows where"
-            )
+            ), "crash"
         if code >= 0:
-            return f"its process ended by itself with exit code {code}"
+            return f"its process ended by itself with exit code {code}", "crash"
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
+        if name == "SIGKILL":
+            return (
+                f"its process was ended by {name}, as the system does when memory runs out",
+                "memory",
+            )
+        return f"its process was ended by {name}", "crash"
 
     def _listen(self) -> None:
         stream = self._process.stdout
         assert stream is not None
         with stream, contextlib.suppress(EOFError, OSError):
             while True:
-                kind, content = read_message(stream)
-                if kind == "log":
-                    logging.getLogger(content.name).handle(content)
-                else:
-                    self._events.put((self, kind, content))
-        self._events.put((self, "ended", None))
+                self._receive(*read_message(stream))
+        self._receive("ended", pickle.dumps(self._describe_end()))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.evaluation import Outcomes
+from actsearch.execution.holding import Held
 from actsearch.execution.work import Finished, Job, Work
 from actsearch.training.pace import limited
 
@@ -23,7 +24,7 @@ def check_batch(batch: int | None) -> int | None:
     return None if batch is None else check_integer("batch", batch, StudyError, low=1)
 
 
-class Local:
+class Local(Held):
     """In this process: several candidates in one pass, or one after the other.
 
     Attributes:
@@ -56,6 +57,13 @@ class Local:
                 "trial_timeout (seconds)", trial_timeout, StudyError, above=0, finite=False
             )
         self.trial_timeout = trial_timeout
+
+    def open(self, work: Work) -> None:
+        """Nothing: it is here."""
+
+    def forecast_seconds(self, work: Work) -> float | None:
+        """Seconds of one training of the model unchanged; None where that is not known."""
+        return work.subject.forecast_seconds()
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """As given, or as found for the objective."""

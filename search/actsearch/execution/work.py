@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from actsearch.evaluation import LARGEST_STACK, Objectives, Outcomes, Pruner, Request, Subject
 from actsearch.evaluation.followed import FollowedPruner
@@ -35,7 +36,8 @@ class Finished:
     """Trials that came to their end together.
 
     Attributes:
-        outcomes: each job with what became of it.
+        outcomes: each job with what became of it; none where an executor waits for long, so that whoever drives it can
+            look at the clock and stop it.
         largest_stack: most trainings in one pass that fit into memory, as far as was learned.
     """
 
@@ -126,7 +128,20 @@ class Work:
 
 
 class Executor(Protocol):
-    """Trains jobs somewhere. Made by the user, used by one study at a time."""
+    """Trains jobs somewhere. Made by the user, used by one study at a time.
+
+    What it holds (processes, a connection) is kept until the outermost ``with`` ends: each call of a study is one.
+    """
+
+    def open(self, work: Work) -> None:
+        """Reach the place where jobs are trained; before signals are taken, since a library may want them as well.
+
+        Raises:
+            StudyError: there is none, or it lacks what was asked for.
+        """
+
+    def forecast_seconds(self, work: Work) -> float | None:
+        """Seconds of one training of the model unchanged, where jobs are trained; None where that is not known."""
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         """How many of the jobs that wait it wants to be handed together; at least 1."""
@@ -143,3 +158,12 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give back what it holds. It can be used again."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -127,7 +126,7 @@ class Confirmation:
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with (
                 Progress(title, self._forecast(pool), show_progress, "run", done) as bar,
-                contextlib.closing(self._executor),
+                self._executor,
             ):
                 self._bar = bar
                 self._trainings = Trainings(

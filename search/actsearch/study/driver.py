@@ -131,7 +131,7 @@ class Driver:
         self._signals.pass_on()
 
     def _drive(self, limits: Limits, listeners: Sequence[Listener], show_progress: bool) -> None:
-        with self._holding(), contextlib.closing(self._executor):
+        with self._holding(), self._executor:
             self._read_history()
             left = limits.remaining(0, self._history.trained)
             if left == 0:
@@ -139,7 +139,11 @@ class Driver:
             self._lease.publish_goal(limits.run_goal(left, self._history.trained))
             for remark in self._proposer.remarks():
                 _log.warning("study %s: %s", self._study.name, remark)
-            log_forecast(self._study, self._subject, len(self._work.seeds), left)
+            self._executor.open(self._work)
+            log_forecast(
+                self._study, self._subject, len(self._work.seeds), left,
+                lambda: self._executor.forecast_seconds(self._work),
+            )  # fmt: skip
             log_workers(
                 self._study,
                 self._proposer.parallel,

@@ -43,18 +43,25 @@ WITHOUT_ROWS = (
 """What is said of a verdict that was to cover new rows as well, and cannot."""
 
 
-def log_forecast(study: StudyRecord, subject: Subject, seeds: int, count: int | None) -> None:
+def log_forecast(
+    study: StudyRecord,
+    subject: Subject,
+    seeds: int,
+    count: int | None,
+    forecast: Callable[[], float | None],
+) -> None:
     """Say how long trials take, one at a time, and a verdict with the default settings.
 
     Args:
         study: whose.
-        subject: what it optimises; one epoch of it is trained where somebody reads the log.
+        subject: what it optimises.
         seeds: of a trial.
         count: trials to come; None for any number.
+        forecast: seconds of one training, of which an epoch is trained where somebody reads the log.
     """
     if not count or not _log.isEnabledFor(logging.INFO):
         return
-    if (each := subject.forecast_seconds()) is None:
+    if (each := forecast()) is None:
         return
     has_rates = subject.learning_rate is not None
     verdict = (

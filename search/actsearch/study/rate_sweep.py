@@ -65,6 +65,7 @@ class RateSweep:
                 for job, outcome in answer.outcomes:
                     if self._counts(outcome):
                         self._scores[pairs[job.number]] = outcome.value
-                self._store([[*pair, value] for pair, value in self._scores.items()])
+                if answer.outcomes:
+                    self._store([[*pair, value] for pair, value in self._scores.items()])
                 if self._is_over():
                     self._executor.stop()

@@ -178,7 +178,8 @@ class Trainings:
             for key, outcome in ended.items()
             if outcome.evaluations
         }
-        self._unfinished.add(scores)
+        if scores:
+            self._unfinished.add(scores)
         stops = False
         for key, score in scores.items():
             self.made += 1

@@ -105,6 +105,15 @@ class Subject(ABC):
         """So many times faster a training is in one pass with others, as was measured; 0 where it was not."""
         return 0.0
 
+    def note_stack_gain(self, gain: float, threads: int) -> None:
+        """Take over what another process has measured.
+
+        Args:
+            gain: as :attr:`stack_gain`.
+            threads: of torch, there.
+        """
+        return None
+
     def validation_score(self, epochs: Sequence[EpochRecord]) -> float | None:
         """The metric on validation data that counts for a training; None where it was not measured."""
         return epochs[-1].valid_metric if epochs else None

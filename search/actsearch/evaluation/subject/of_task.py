@@ -125,6 +125,11 @@ class TaskSubject(TaskAnalysis, Subject):
         """See :meth:`Subject.stack_gain`."""
         return self.findings.stack_gain[1]
 
+    def note_stack_gain(self, gain: float, threads: int) -> None:
+        """See :meth:`Subject.note_stack_gain`; with as many threads it is not measured again."""
+        if gain > 0:
+            self.findings.stack_gain = threads, gain
+
     # training
 
     def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from actsearch.checks import check_number
 from actsearch.errors import StudyError, TaskError
 from actsearch.evaluation import make_subject
-from actsearch.execution import Executor
+from actsearch.execution import Executor, Work
 from actsearch.report.verdict.rows import Covers
 from actsearch.storage import DEFAULT_STORAGE
 from actsearch.strategies import Space, Strategy
@@ -141,7 +142,10 @@ def find(
     if parts is not None:
         announce(f"study {study.study_name}: {parts.describe()}", show_progress_bar)
     options = Options(min_effect, covers, executor, show_progress_bar, max_weights_mb, rows.splits)
-    return Finder(study, task, subject, allowed, options, began).run()
+    with executor or contextlib.nullcontext():  # one for search and verdict
+        if executor is not None:
+            executor.open(Work(subject, ()))
+        return Finder(study, task, subject, allowed, options, began).run()
 
 
 def _make_task(model: Any, settings: dict[str, Any]) -> Task:

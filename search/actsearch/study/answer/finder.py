@@ -10,7 +10,7 @@ from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.execution import Executor, Local, Processes
+from actsearch.execution import Executor, Local, Pool
 from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, rate_trainings
 from actsearch.report.verdict.rows import Covers
@@ -227,7 +227,7 @@ class Finder:
     def _each(self) -> float:
         """Seconds of a training: of several that are trained side by side, its share."""
         executor = self._options.executor
-        side_by_side = executor.count if isinstance(executor, Processes) else 1
+        side_by_side = executor.count if isinstance(executor, Pool) else 1
         known = [trial.seconds for trial in self._trained() if trial.state is TrialState.COMPLETE]
         if len(known) > 1:
             return statistics.median(known) / self._costs.seeds / side_by_side

@@ -1,0 +1,195 @@
+"""A worker on a cluster, seen from the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import pickle
+import platform
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from actsearch import __version__
+from actsearch.evaluation import Subject
+from actsearch.execution.child import dump_message
+from actsearch.execution.on_ray.cluster import Cluster, HostFailed, HostLost, Needs
+from actsearch.execution.on_ray.host import Source
+from actsearch.execution.on_ray.parcel import Delivery, Parcel
+from actsearch.execution.transport import Event, Loss
+
+__all__ = ["DataStore", "RayWorker", "describe_difference"]
+
+_JOIN_SECONDS = 5.0
+
+
+def describe_difference(found: Mapping[str, str]) -> str:
+    """Why a worker cannot train for this process; "" if it can.
+
+    Args:
+        found: what :meth:`Host.describe` says.
+    """
+    ours = platform.python_version()
+    if found["Python"].split(".")[:2] != ours.split(".")[:2]:
+        return f"Python {found['Python']} runs on a worker of acs.Ray, and {ours} here: use the same one"
+    if found["system"] != "Linux":
+        return f"a worker of acs.Ray runs on {found['system']}: workers run on Linux"
+    for name in ("actsearch", "cloudpickle", "psutil"):
+        if not found[name]:
+            return (
+                f"{name} is not installed on a worker of acs.Ray: install actsearch {__version__} on every node, or "
+                "have it installed with runtime_env={'pip': [...]}"
+            )
+    if found["actsearch"] != __version__:
+        return (
+            f"actsearch {found['actsearch']} is installed on a worker of acs.Ray, and {__version__} here: "
+            "install the same on every node"
+        )
+    return ""
+
+
+class DataStore:
+    """The data of a subject in the object store of a cluster, and the copies that nodes hold of them."""
+
+    def __init__(self, cluster: Cluster, pack: Callable[[Subject], Parcel]) -> None:
+        """Args:
+        cluster: where they go.
+        pack: makes a parcel of a subject.
+        """
+        self._cluster = cluster
+        self._pack = pack
+        self._subject: Subject | None = None
+        self._chunks: dict[str, Any] = {}  # in the object store, by content, in order
+        self._copies: dict[tuple[str, str], list[Source]] = {}  # by node and content
+        self._locks: dict[str, threading.Lock] = {}
+
+    def hold(self, subject: Subject) -> Mapping[str, Any]:
+        """Put a subject into the object store, unless it is there; its parts there by content, in order.
+
+        Raises:
+            Exception: it cannot be sent, as pickling has it.
+        """
+        if self._subject is not subject:
+            parcel = self._pack(subject)
+            keys = [_digest(part) for part in parcel.parts]
+            self._chunks = {
+                key: self._chunks.get(key) or self._cluster.put(part)
+                for key, part in zip(keys, parcel.parts, strict=True)
+            }
+            self._subject = subject
+        return self._chunks
+
+    def share(self, actor: Any, place: str, key: str, chunk: Any) -> Source:
+        """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
+        with self._locks.setdefault(place, threading.Lock()):
+            copies = self._copies.setdefault((place, key), [])
+            source: Source = self._cluster.call(actor.share, key, copies, chunk)
+            copies.append(source)
+        return source
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._subject, self._chunks, self._copies = None, {}, {}
+
+
+def _digest(part: Any) -> str:
+    return f"acs-{hashlib.blake2b(memoryview(part), digest_size=16).hexdigest()}"
+
+
+class RayWorker:
+    """An actor with a child process, and a thread of this process that speaks with it."""
+
+    place = ""
+    hears = False  # its actor waits for the child's answer
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        needs: Needs,
+        store: DataStore,
+        threads: int,
+        events: queue.SimpleQueue[Event],
+    ) -> None:
+        """Args:
+        cluster: on which it starts.
+        needs: what it takes of a node.
+        store: of data.
+        threads: that torch may use in it.
+        events: where its messages go.
+        """
+        self._cluster = cluster
+        self._store = store
+        self._threads = threads
+        self._events = events
+        self._held: set[str] = set()
+        self._inbox: queue.SimpleQueue[Mapping[str, Any] | bytes | None] = queue.SimpleQueue()
+        self._actor = cluster.start(needs)
+        self._speaker = threading.Thread(target=self._speak, daemon=True)
+        self._speaker.start()
+
+    def equip(self, subject: Subject) -> None:
+        """See :class:`Worker`."""
+        parts = self._store.hold(subject)
+        with contextlib.suppress(queue.Empty):
+            while (
+                not self.place
+            ):  # it waits for room: of what it is given meanwhile only the last counts
+                self._inbox.get_nowait()
+        self._inbox.put(parts)
+
+    def send(self, message: Any) -> None:
+        """See :class:`Worker`."""
+        self._inbox.put(bytes(dump_message(message)))
+
+    def end(self, *, now: bool) -> None:
+        """See :class:`Worker`."""
+        self._inbox.put(None)
+        self._cluster.kill(self._actor)
+        self._speaker.join(_JOIN_SECONDS)  # it must not ask a cluster that is shut down
+
+    def _speak(self) -> None:
+        try:
+            self._meet()
+            while (message := self._inbox.get()) is not None:
+                if not isinstance(message, bytes):
+                    message = self._deliver(message)
+                for kind, data in self._cluster.stream(self._actor.relay, message):
+                    self._receive(kind, pickle.loads(data))
+        except HostLost as lost:
+            self._events.put((self, "lost", lost.args[0]))
+        except HostFailed as failed:
+            self._events.put((self, "impossible", str(failed)))
+        except (
+            Exception
+        ) as error:  # of Ray's own: whoever waits for an event must not wait for ever
+            why = f"the connection to its worker failed: {type(error).__name__}: {error}"
+            self._events.put((self, "lost", Loss(why, "machine")))
+
+    def _meet(self) -> None:
+        """Wait for the actor, and have it start its child."""
+        found = self._cluster.call(self._actor.describe)
+        if why := describe_difference(found):
+            raise HostFailed(why)
+        self.place = found["node"]
+        level = logging.getLogger("actsearch").getEffectiveLevel()
+        self._cluster.call(self._actor.prepare, self._threads, level)
+
+    def _deliver(self, parts: Mapping[str, Any]) -> bytes:
+        """Have a subject's parts where the child finds them; the message that is made of them there."""
+        sources = [
+            self._store.share(self._actor, self.place, key, chunk) for key, chunk in parts.items()
+        ]
+        if old := self._held - set(parts):
+            self._cluster.call(self._actor.forget, list(old))
+        self._held = set(parts)
+        return bytes(dump_message(Delivery(sources)))
+
+    def _receive(self, kind: str, content: Any) -> None:
+        if kind == "log":
+            logging.getLogger(content.name).handle(content)
+        elif kind == "ended":
+            self._events.put((self, "lost", Loss(*content)))
+        else:
+            self._events.put((self, kind, content))
