@@ -22,7 +22,7 @@ from stack_tasks import task_of
 
 import actsearch as acs
 from actsearch.evaluation import stacked
-from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.subject import stack_choice
 from actsearch.training.stack import fit_together
 
 KINDS = ("mlp", "cnn", "encoder")
@@ -35,11 +35,11 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from stack_tasks import task_of
 import actsearch as acs
-from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.subject import stack_choice
 
 kind, strategy, url, counts = sys.argv[2], sys.argv[3], sys.argv[4], [int(item) for item in sys.argv[5:]]
 torch.set_num_threads(2)
-of_task._WORTH = 0  # so that these small tasks, too, are measured and stacked
+stack_choice._WORTH = 0  # so that these small tasks, too, are measured and stacked
 print("READY", flush=True)
 study = acs.create_study(study_name="s", storage=url, strategy=strategy, seed=3, load_if_exists=True)
 for count in counts:
@@ -71,7 +71,7 @@ def test_no_clock_decides_which_trials_are_made(
     kind: str, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By one clock stacks take no time, by the other they take forever; one at a time is the third way."""
-    monkeypatch.setattr(of_task, "_WORTH", 0)
+    monkeypatch.setattr(stack_choice, "_WORTH", 0)
     sizes: list[int] = []
 
     def counted(task: Any, members: Any, **more: Any) -> Any:

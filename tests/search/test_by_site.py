@@ -16,7 +16,7 @@ from trained import evaluate
 
 import actsearch as acs
 from actsearch.evaluation.stacked import Stacker, Training
-from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.subject import stack_choice
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.records import CandidateRecord
 from actsearch.screening import identify, screen
@@ -153,8 +153,8 @@ def test_half_and_half_of_the_trials_are_the_whole(
 def test_a_stack_gives_what_single_training_gives(
     sites: Any, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_task, "_WORTH", 0)
-    monkeypatch.setattr(of_task, "_GAIN", 0.0)
+    monkeypatch.setattr(stack_choice, "_WORTH", 0)
+    monkeypatch.setattr(stack_choice, "_GAIN", 0.0)
     task = task_of("mlp", epochs=1)
     bands = {"depth_bands": 2} if sites == "per_depth" else {}
     alone, together = (

@@ -496,8 +496,8 @@ def test_a_stack_is_as_large_as_free_memory_allows(monkeypatch: pytest.MonkeyPat
         lambda device, action: (action(), 8_000_000 * 9 // 32),
     )
     subject = TaskSubject(task_of("mlp", epochs=1))
-    subject._alone = 10_000  # training steps: it is time to measure
-    monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+    subject._stack_choice._alone = 10_000  # training steps: it is time to measure
+    monkeypatch.setattr("actsearch.evaluation.subject.stack_choice._GAIN", 0.0)
     assert subject.batch_for(requests(FIXED)) == 6
     assert Stacker(subject).largest == 6
     assert members_that_fit(torch.device("cpu"), 0, 9, 128) == 128

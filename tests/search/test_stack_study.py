@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import actsearch as acs
-from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.subject import stack_choice
+from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.strategies import STRATEGIES
 from actsearch.training.stack import fit_together
 
@@ -20,8 +21,8 @@ from actsearch.training.stack import fit_together
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the task and however little it brings, what can be stacked is stacked."""
-    monkeypatch.setattr(of_task, "_WORTH", 0)
-    monkeypatch.setattr(of_task, "_GAIN", 0.0)
+    monkeypatch.setattr(stack_choice, "_WORTH", 0)
+    monkeypatch.setattr(stack_choice, "_GAIN", 0.0)
 
 
 def _trials(study: acs.Study) -> list[tuple[Any, ...]]:
@@ -84,7 +85,7 @@ def test_the_next_study_of_a_task_does_not_measure_again(caplog: pytest.LogCaptu
 def test_a_verdict_is_that_of_one_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of(kind, epochs=1, seeds=1)
     together = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
-    monkeypatch.setattr(of_task.TaskSubject, "batch_for", lambda self, requests, largest: 1)
+    monkeypatch.setattr(TaskSubject, "batch_for", lambda self, requests, largest: 1)
     alone = _searched(task, None, 12).confirm(task, top_k=2, seeds=3, show_progress_bar=False)
     assert str(together) == str(alone)
     assert together.rows == alone.rows

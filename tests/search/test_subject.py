@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actsearch as acs
 from actsearch.evaluation import Request, make_subject
-from actsearch.evaluation.subject import of_task
+from actsearch.evaluation.subject import stack_choice
 from actsearch.evaluation.subject.of_callable import CallableSubject
 from actsearch.evaluation.subject.of_task import TaskSubject
 from actsearch.evaluation.task_analysis import _findings
@@ -225,8 +225,8 @@ class TestSubject:
         """Once stacks have failed, a batch would be trained one by one, and be lost whole with the process."""
         subject = TaskSubject(counted_task(counts))
         asked = [Request(acs.Candidate.of(name).record, (1,)) for name in ("tanh", "sin")]
-        monkeypatch.setattr("actsearch.evaluation.subject.of_task._WORTH", 0)
-        monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+        monkeypatch.setattr("actsearch.evaluation.subject.stack_choice._WORTH", 0)
+        monkeypatch.setattr("actsearch.evaluation.subject.stack_choice._GAIN", 0.0)
         assert subject.batch_for(asked) > 1
         subject.findings.stack_refusal = "the device is busy"
         assert subject.batch_for(asked) == 1
@@ -234,11 +234,11 @@ class TestSubject:
     def test_short_trainings_are_stacked_when_as_much_was_trained_alone_as_it_takes_to_find_out(
         self, counts: Counts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("actsearch.evaluation.subject.of_task._GAIN", 0.0)
+        monkeypatch.setattr("actsearch.evaluation.subject.stack_choice._GAIN", 0.0)
         names = ("tanh", "sin", "gelu", "silu")
         asked = [Request(acs.Candidate.of(name).record, (1,)) for name in names]
-        steps = of_task._count_steps(counted_task(counts))
-        monkeypatch.setattr("actsearch.evaluation.subject.of_task._WORTH", 10 * steps)
+        steps = stack_choice._count_steps(counted_task(counts))
+        monkeypatch.setattr("actsearch.evaluation.subject.stack_choice._WORTH", 10 * steps)
         subject = TaskSubject(counted_task(counts))
         # alone: 1 + ... until what was trained alone and the four that are asked for are ten
         assert [subject.batch_for(asked) for _ in range(6)] == [1] * 6

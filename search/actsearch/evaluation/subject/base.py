@@ -101,6 +101,11 @@ class Subject(ABC):
         return 1
 
     @property
+    def data(self) -> tuple[Any, ...]:
+        """What it trains and is scored on, as the user gave it; nothing where that is not known."""
+        return ()
+
+    @property
     def stack_gain(self) -> float:
         """So many times faster a training is in one pass with others, as was measured; 0 where it was not."""
         return 0.0

@@ -22,8 +22,9 @@ from actsearch.evaluation.pruner import Pruner, cut_training, metric_curve
 from actsearch.evaluation.request import LARGEST_STACK, Outcomes, Request
 from actsearch.evaluation.run import Run
 from actsearch.evaluation.shape_pass import check_shape_learning, run_shape_pass
-from actsearch.evaluation.stacked import MEASURED, Stacker, Training
+from actsearch.evaluation.stacked import Stacker, Training
 from actsearch.evaluation.subject.base import Subject
+from actsearch.evaluation.subject.stack_choice import StackChoice
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.halving import RungTracker
 from actsearch.records import (
@@ -61,9 +62,7 @@ __all__ = ["TaskSubject"]
 _log = logging.getLogger("actsearch")
 
 _OWN_DRAWS = "its training data differ each time they are read under one seed"
-_WORTH = 2000  # training steps; about as long take checking and measuring a stack
 _SHORT = 3.0  # seconds
-_GAIN = 1.05  # a stack must be so much faster than one at a time
 
 
 class TaskSubject(TaskAnalysis, Subject):
@@ -89,9 +88,7 @@ class TaskSubject(TaskAnalysis, Subject):
         self._test_hash: str | None = None
         self._changing: set[str] | None = None
         self._is_checked = False
-        # whether stacks are faster; None until it is worth asking
-        self._is_stacked: bool | None = None
-        self._alone = 0  # training steps before it was known whether a stack is faster
+        self._stack_choice = StackChoice(self)
 
     @functools.cached_property
     def learning_rate(self) -> float | None:  # type: ignore[override]
@@ -119,6 +116,11 @@ class TaskSubject(TaskAnalysis, Subject):
     def stack_differences(self) -> Mapping[Any, str]:
         """By structure of the models that were checked, why a stack may give other last bits; empty if it does not."""
         return self.findings.stack_differences
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """See :meth:`Subject.data`."""
+        return self.task.train, self.task.valid, self.task.test
 
     @property
     def stack_gain(self) -> float:
@@ -261,45 +263,10 @@ class TaskSubject(TaskAnalysis, Subject):
         return objectives.read(outcome, record, self)
 
     def batch_for(self, requests: Sequence[Request], largest_stack: int = LARGEST_STACK) -> int:
-        """See :meth:`Subject.batch_for`.
-
-        More than 1 where a stack gives what single training gives, and was measured to be faster: that decides how long
-        it takes, and no value. On a GPU, where a stack may give other last bits, nothing that is measured decides.
-
-        Asked once, when what was trained alone together with what is asked for now is as long as asking takes: as many
-        will come as have been, which is the best guess there is. All later ones follow.
-        """
+        """See :meth:`Subject.batch_for`: more than 1 where a stack was measured to be faster."""
         if self.stack_refusal:  # trained one at a time, each is stored as it ends
             return 1
-        if self._is_stacked is None:
-            trainings = self._trainings(requests)
-            steps = _count_steps(self.task)
-            if len(requests) < 2 or self._alone + len(trainings) * steps < _WORTH:
-                self._alone += sum(len(request.seeds) for request in requests[:1]) * steps
-                return 1
-            self._is_stacked = self._gains_from(Stacker(self, largest=largest_stack), trainings)
-        largest_stack = min(largest_stack, self.findings.most_members or largest_stack)
-        seeds = max((len(request.seeds) for request in requests), default=1)
-        return max(1, largest_stack // seeds) if self._is_stacked else 1
-
-    def _gains_from(self, stacker: Stacker, trainings: Sequence[Training]) -> bool:
-        """Whether trainings are faster in a stack than one after the other."""
-        findings, threads = self.findings, torch.get_num_threads()
-        measured, gain = findings.stack_gain
-        if measured == threads:
-            return gain >= _GAIN
-        with self.threads():
-            gain = stacker.gain(sorted(trainings, key=lambda item: item.key))
-        if gain > 0 and self.device.type != "cpu":
-            return True
-        if gain > 0:
-            findings.stack_gain = threads, gain
-            count = min(len(trainings), stacker.largest, MEASURED)
-            together = "are trained together" if gain >= _GAIN else "would be no faster together"
-            _log.info(
-                "candidates %s: %d in one pass take %.1f times less each", together, count, gain
-            )
-        return gain >= _GAIN
+        return self._stack_choice.batch_for(requests, self._trainings(requests), largest_stack)
 
     # what its results depend on
 
@@ -441,19 +408,3 @@ def _restore(
         set_groups(task, *groups)
     subject.findings.is_small = is_small
     return subject
-
-
-def _count_steps(task: Task) -> int:
-    """Training steps of one training; 1 an epoch where the data does not know its length."""
-    source = task.train
-    if task.steps is not None:
-        return task.steps
-    if isinstance(source, tuple):
-        batches = -(-len(source[0]) // task.batch_size)
-    else:
-        try:
-            is_batched = hasattr(source, "batch_size")
-            batches = len(source) if is_batched else -(-len(source) // task.batch_size)
-        except TypeError:
-            batches = 1
-    return batches * task.epochs

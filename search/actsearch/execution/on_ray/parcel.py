@@ -18,7 +18,6 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 from actsearch.evaluation import Subject
 from actsearch.execution.child import Pickler
 from actsearch.execution.on_ray.host import Source
-from actsearch.task import Task
 
 __all__ = ["Delivery", "Parcel", "pack"]
 
@@ -37,13 +36,12 @@ class Parcel:
 
 
 def pack(message: Any, subject: Subject) -> Parcel:
-    """Take the data of a Task apart, so that they travel once, and machines keep them once.
+    """Take the data of a subject apart, so that they travel once, and machines keep them once.
 
     Raises:
         Exception: it cannot be sent, as pickling has it.
     """
-    task = subject.objective
-    held = {id(item): item for item in _held(task)} if isinstance(task, Task) else {}
+    held = {id(item): item for item in _held(subject.data)}
     buffers: list[pickle.PickleBuffer] = []
     stream = io.BytesIO()
     _DataPickler(stream, held, buffers).dump(message)
@@ -51,9 +49,9 @@ def pack(message: Any, subject: Subject) -> Parcel:
     return Parcel(tuple(np.frombuffer(content, np.uint8) for content in contents))
 
 
-def _held(task: Task) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    """Large tensors and arrays in the data of a task, in containers that are known only to read them."""
-    rest: list[Any] = [task.train, task.valid, task.test]
+def _held(data: Sequence[Any]) -> Iterator[Tensor | np.ndarray[Any, Any]]:
+    """Large tensors and arrays in data, in containers that are known only to read them."""
+    rest: list[Any] = list(data)
     while rest:
         item = rest.pop()
         if isinstance(item, (tuple, list)):
