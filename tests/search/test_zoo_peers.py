@@ -17,7 +17,7 @@ from zoo_peers import TIMM, TORCHVISION, TRAINED, TRANSFORMERS
 import actsearch as acs
 from actsearch.placement import Placement
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+pytestmark = pytest.mark.filterwarnings("ignore")  # theirs are not ours to mend
 
 
 _SLOW = {
