@@ -16,6 +16,7 @@ import pytest
 
 import actsearch as acs
 from actsearch.execution import Finished, Job, Work
+from actsearch.execution.holding import Held
 from actsearch.records import TrialState
 from actsearch.storage import Storage
 
@@ -197,7 +198,7 @@ class TestTwice:
         assert _rows(study) == unbroken
 
 
-class OneByOne:
+class OneByOne(Held):
     """An executor that can be told to start nothing more, as one with child processes can."""
 
     def __init__(self) -> None:
@@ -206,6 +207,9 @@ class OneByOne:
 
     def stop(self) -> None:
         self._stopped = True
+
+    def open(self, work: Work) -> None:
+        """Nothing is reached."""
 
     def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
         return len(jobs)
@@ -221,7 +225,7 @@ class OneByOne:
             self.closed = True
 
     def close(self) -> None:
-        pass
+        """Nothing is held."""
 
 
 class TestExecutors:
