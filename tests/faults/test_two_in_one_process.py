@@ -236,7 +236,7 @@ def test_a_call_of_another_thread_that_takes_long_fails_no_trial(
 
         def forward(self, x: torch.Tensor) -> Any:
             begun.set()
-            time.sleep(2)
+            time.sleep(0.5)
             return self.last(torch.relu(self.first(x)))
 
     begun = threading.Event()

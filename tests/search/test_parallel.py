@@ -73,7 +73,12 @@ class Deadly(Cluster):
 
 
 @pytest.mark.parametrize(
-    "pruner", [None, HALVING, acs.SuccessiveHalving(1, 3, min_correlation=0.3)]
+    "pruner",
+    [
+        pytest.param(None, marks=pytest.mark.slow),
+        HALVING,
+        pytest.param(acs.SuccessiveHalving(1, 3, min_correlation=0.3), marks=pytest.mark.slow),
+    ],
 )
 def test_speeds_and_the_number_of_workers_change_no_trial(
     pruner: acs.SuccessiveHalving | None,
@@ -101,7 +106,9 @@ def test_an_executor_that_asks_for_nothing_makes_the_same_trials() -> None:
     assert _searched(Plain(3, seed=5), 40) == _searched(Cluster(5, seed=0), 40)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_a_search_that_is_ended_at_any_moment_goes_on_as_it_was(seed: int, tmp_path: Path) -> None:
     expected, rng = _searched(Cluster(5), 40), random.Random(seed)
     cluster, ends = Deadly(rng.randint(1, 9), seed=seed), 0
@@ -285,6 +292,7 @@ def test_the_log_says_how_many_workers_are_kept_busy(
     assert [record.levelno for record in caplog.records if said in record.message] == [level]
 
 
+@pytest.mark.slow
 def test_many_workers_are_kept_busy() -> None:
     busy = {}
     for parallel in (None, 16):

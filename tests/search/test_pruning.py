@@ -235,7 +235,10 @@ def test_of_a_function_whose_end_is_not_known_nothing_is_pruned() -> None:
     assert _states(study)["PRUNED"] == 0
 
 
-@pytest.mark.parametrize(("steps", "eval_every"), [(25, 3), (25, 10), (27, 3)])
+@pytest.mark.parametrize(
+    ("steps", "eval_every"),
+    [(25, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((25, 10), (27, 3)))],
+)
 def test_a_training_ends_where_its_steps_do(steps: int, eval_every: int) -> None:
     pruner = SuccessiveHalving(1, 2, min_correlation=-1)
     study = _study(pruner=pruner, direction="minimize")

@@ -38,7 +38,7 @@ NOISE = 0.01
 # the looks
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.01])
+@pytest.mark.parametrize("alpha", [0.05, pytest.param(0.01, marks=pytest.mark.slow)])
 def test_all_looks_together_err_as_often_as_is_said(alpha: float) -> None:
     rng = np.random.default_rng(0)
     drawn = rng.standard_normal((200_000, LOOKS[-1]))
@@ -291,7 +291,7 @@ def test_equivalence_is_found_by_a_race() -> None:
     assert words.count("equivalent") > 34
 
 
-@pytest.mark.parametrize("rivals", [1, 4])
+@pytest.mark.parametrize("rivals", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_what_is_no_better_is_told_from_the_baseline_seldom(rivals: int) -> None:
     """Mirror images: equal means at every rate."""
     rng = np.random.default_rng(rivals)
@@ -303,6 +303,7 @@ def test_what_is_no_better_is_told_from_the_baseline_seldom(rivals: int) -> None
     assert stats.binomtest(wrong, rounds, 0.05, alternative="greater").pvalue > 0.05
 
 
+@pytest.mark.slow
 def test_the_difference_that_would_have_shown_shows_in_four_of_five_races() -> None:
     rng = np.random.default_rng(0)
     found = visible = 0.0

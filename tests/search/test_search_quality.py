@@ -47,7 +47,10 @@ def reach(name: str) -> float:
 
 
 @pytest.mark.measured
-@pytest.mark.parametrize("name", REACHED)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "auto" else pytest.param(name, marks=pytest.mark.slow) for name in REACHED],
+)
 def test_a_strategy_finds_what_it_found_before(name: str) -> None:
     assert reach(name) >= REACHED[name] - MARGIN
 
@@ -89,7 +92,7 @@ def come_close() -> float:
     return float(np.log10(np.maximum(runs, 1e-3)).mean())
 
 
-@pytest.mark.measured
+@pytest.mark.slow
 def test_a_broken_selection_of_genetic_search_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     intact = come_close()
     assert intact < CLOSE + 0.4
