@@ -65,9 +65,13 @@ class JobQueue:
         return len(self._waiting)
 
     def fill(self, jobs: Sequence[Job], each: int) -> None:
-        """Put jobs in, so many to a pass."""
-        self._undecided |= {job.number: None for job in jobs}
-        parts = (tuple(jobs[start : start + each]) for start in range(0, len(jobs), each))
+        """Put jobs in, so many to a pass; what is known of them already only waits for a pruner's decision."""
+        known = {job.number: (job, job.known) for job in jobs if job.known is not None}
+        if not self._work.decides_in_order:
+            known = {}
+        self._undecided |= {job.number: known.get(job.number) for job in jobs}
+        new = [job for job in jobs if job.number not in known]
+        parts = (tuple(new[start : start + each]) for start in range(0, len(new), each))
         self._waiting.extend(Pass(part) for part in parts)
 
     def clear(self) -> None:
@@ -132,6 +136,19 @@ class JobQueue:
             yield Finished(done, self.largest_stack)
             return
         self._undecided |= {job.number: (job, outcome) for job, outcome in done}
+        ready = self._decide()
+        decided = {job.number for job, _ in ready}
+        held = [(job, outcome) for job, outcome in done if job.number not in decided]
+        if ready or held:
+            yield Finished(ready, self.largest_stack, held)
+
+    def release(self) -> Iterator[Finished]:
+        """Hand out what was known before, as far as all trials before it are there."""
+        if self._work.decides_in_order and (ready := self._decide()):
+            yield Finished(ready, self.largest_stack)
+
+    def _decide(self) -> list[tuple[Job, Outcome]]:
+        """Have the pruner decide on what has ended, up to the first that has not."""
         ready: list[tuple[Job, Outcome]] = []
         for number in sorted(self._undecided):
             ended = self._undecided[number]
@@ -139,8 +156,7 @@ class JobQueue:
                 break
             del self._undecided[number]
             ready.append((ended[0], self._work.apply_pruner(*ended)))
-        if ready:
-            yield Finished(ready, self.largest_stack)
+        return ready
 
 
 def _describe(lost: Pass) -> str:

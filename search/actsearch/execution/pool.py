@@ -135,6 +135,7 @@ class Pool(Held):
             self._start(work.subject, min(self.count, len(jobs)))
             most = yield from self._most_jobs(jobs, work)
             waiting.fill(jobs, self._jobs_each(jobs, most))
+            yield from waiting.release()
             while True:
                 if self._stops:
                     waiting.clear()

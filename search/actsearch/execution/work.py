@@ -24,11 +24,13 @@ class Job:
         number: of its trial.
         candidate: what is trained.
         request: how, for a training that is no trial; None: as the work says for all trials.
+        known: what came of it already, where only a pruner's decision is wanting. An executor may train it again.
     """
 
     number: int
     candidate: CandidateRecord
     request: Request | None = None
+    known: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class Finished:
         outcomes: each job with what became of it; none where an executor waits for long, so that whoever drives it can
             look at the clock and stop it.
         largest_stack: most trainings in one pass that fit into memory, as far as was learned.
+        held: jobs that have ended and wait for a pruner's decision, with what came of them so far; later they are among
+            the outcomes.
     """
 
     outcomes: Sequence[tuple[Job, Outcome]]
     largest_stack: int = LARGEST_STACK
+    held: Sequence[tuple[Job, Outcome]] = ()
 
 
 @dataclass(frozen=True)

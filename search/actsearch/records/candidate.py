@@ -20,6 +20,7 @@ __all__ = [
     "FROZEN",
     "LEARNED",
     "COMPUTED_ON",
+    "HELD",
     "LEARNED_NUMBERS",
     "NAMED",
     "SHAPE",
@@ -54,6 +55,9 @@ CURVES = "curves"
 
 TRAININGS = "trainings"
 """Likewise: what it took, in trainings of the task as it is."""
+
+HELD = "held_result"
+"""User attribute of a trial that is trained while a pruner has not decided on it: what came of it."""
 
 COMPUTED_ON = "computed_on"
 """Likewise: of a trial that a GPU has trained, or for which deterministic algorithms were asked, the device with its

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from actsearch.records import TrialState
 from actsearch.storage import tolerant
 from actsearch.storage.tables import EpochRow, EvaluationRow, TrialRow
 
@@ -14,13 +15,18 @@ __all__ = ["Curves", "first_curves"]
 
 Curves = dict[int, list[tuple[int, float]]]
 
+_OPEN = [state.value for state in TrialState if state.is_open]
+
 
 def first_curves(session: Session, study_id: int, steps: Iterable[int] | None) -> Curves:
-    """By number of trial, (step, value) under its first seed in order; steps without a value are left out."""
+    """By number of trial, (step, value) under its first seed in order; steps without a value are left out.
+
+    Of trials that have ended: a pruner has not decided on what is held of others.
+    """
     first = (
         sa.select(sa.func.min(EvaluationRow.id).label("id"), TrialRow.number)
         .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
-        .where(TrialRow.study_id == study_id)
+        .where(TrialRow.study_id == study_id, TrialRow.state.not_in(_OPEN))
         .group_by(TrialRow.id)
         .subquery()
     )

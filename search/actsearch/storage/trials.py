@@ -15,7 +15,7 @@ from sqlalchemy import bindparam
 from sqlalchemy.engine import Connection
 
 from actsearch.errors import StorageError
-from actsearch.records import Curve, EvaluationRecord, Outcome, TrialRecord, TrialState
+from actsearch.records import HELD, Curve, EvaluationRecord, Outcome, TrialRecord, TrialState
 from actsearch.storage import convert, diagnostics_rows, functions
 from actsearch.storage.curves import Curves, first_curves
 from actsearch.storage.database import retry_lost_connection
@@ -35,7 +35,7 @@ _OF_STUDY = _TRIALS.c.study_id == bindparam("of_study")
 _THIS = sa.and_(_OF_STUDY, _TRIALS.c.number == bindparam("of_number"))
 
 _LAST = sa.select(sa.func.max(_TRIALS.c.number)).where(_OF_STUDY)
-_IDS = sa.select(_TRIALS.c.number, _TRIALS.c.id).where(
+_IDS = sa.select(_TRIALS.c.number, _TRIALS.c.id, _TRIALS.c.user_attrs).where(
     _OF_STUDY, _TRIALS.c.number.in_(bindparam("numbers", expanding=True))
 )
 
@@ -60,9 +60,11 @@ _SCREENED = (
 _SCREEN = _setting(*_SCREENED)
 _START = _setting("state", "started", "trained_in")
 _PUT_BACK = _START.where(_TRIALS.c.state == TrialState.RUNNING.value)
-_ATTRIBUTES = sa.select(_TRIALS.c.user_attrs).where(_THIS)
 _SET_ATTRIBUTES = _setting("user_attrs")
 _FINISH = _setting("state", "spread", "spread_nonfinite", "reason", "seconds", "completed")
+_DROP_EVALUATIONS = _EVALUATIONS.delete().where(
+    _EVALUATIONS.c.trial_id.in_(bindparam("trials", expanding=True))
+)
 _ASSIGNED = sa.select(_EVALUATIONS.c.id, _EVALUATIONS.c.trial_id, _EVALUATIONS.c.seed).where(
     _EVALUATIONS.c.trial_id.in_(bindparam("trials", expanding=True))
 )
@@ -183,12 +185,9 @@ class TrialRepository(Repository):
         now = utc_now()
         with self._writing(lease) as session:
             connection = session.connection()
-            rows = connection.execute(_IDS, {"of_study": study_id, "numbers": list(outcomes)})
-            ids = {number: trial_id for number, trial_id in rows}
-            if missing := sorted(outcomes.keys() - ids.keys()):
-                raise StorageError(
-                    f"there is no trial {missing[0]} to finish: the study was changed"
-                )
+            ids, before = _find(connection, study_id, outcomes)
+            if held := [ids[number] for number, attrs in before.items() if HELD in attrs]:
+                connection.execute(_DROP_EVALUATIONS, {"trials": held})
             ends = [_end(study_id, number, outcome, now) for number, outcome in outcomes.items()]
             _execute(connection, _FINISH, ends)
             values = [
@@ -200,12 +199,42 @@ class TrialRepository(Repository):
             _execute(connection, _VALUES.insert(), values)
             _insert_evaluations(connection, ids, outcomes)
             for number, outcome in outcomes.items():
-                if outcome.user_attrs:
-                    before = connection.scalar(_ATTRIBUTES, _parameters(study_id, number))
-                    merged = {**(before or {}), **outcome.user_attrs}
+                if outcome.user_attrs or HELD in before[number]:
+                    merged = {**before[number], **outcome.user_attrs}
+                    merged.pop(HELD, None)
                     changed = _parameters(study_id, number, user_attrs=merged)
                     connection.execute(_SET_ATTRIBUTES, changed)
         return now
+
+    @retry_lost_connection
+    def hold_trials(
+        self,
+        study_id: int,
+        outcomes: Mapping[int, Outcome],
+        described: Mapping[int, Mapping[str, Any]],
+        lease: Lease,
+    ) -> None:
+        """Keep what came of trials that stay RUNNING, as it is not decided yet how they end.
+
+        Args:
+            study_id: whose.
+            outcomes: by number, of which the evaluations are stored as they are.
+            described: by number, the rest, for the attribute :data:`HELD`.
+            lease: of the study.
+
+        Raises:
+            StorageError: if one of them is not there.
+        """
+        with self._writing(lease) as session:
+            connection = session.connection()
+            ids, before = _find(connection, study_id, outcomes)
+            connection.execute(_DROP_EVALUATIONS, {"trials": list(ids.values())})
+            _insert_evaluations(connection, ids, outcomes)
+            rows = [
+                _parameters(study_id, number, user_attrs={**before[number], HELD: dict(rest)})
+                for number, rest in described.items()
+            ]
+            _execute(connection, _SET_ATTRIBUTES, rows)
 
 
 def insert_trials(
@@ -235,6 +264,22 @@ def insert_trials(
     rows = [convert.trial_row(study_id, record, here) for record in stored]
     connection.execute(_TRIALS.insert(), rows)
     return stored
+
+
+def _find(
+    connection: Connection, study_id: int, numbers: Iterable[int]
+) -> tuple[dict[int, int], dict[int, dict[str, Any]]]:
+    """Ids and attributes of trials, by number.
+
+    Raises:
+        StorageError: if one of them is not there.
+    """
+    wanted = list(numbers)
+    rows = connection.execute(_IDS, {"of_study": study_id, "numbers": wanted}).all()
+    ids = {number: trial_id for number, trial_id, _ in rows}
+    if missing := sorted(set(wanted) - ids.keys()):
+        raise StorageError(f"there is no trial {missing[0]} to finish: the study was changed")
+    return ids, {number: dict(attrs or {}) for number, _, attrs in rows}
 
 
 def _parameters(study_id: int, number: int, **changes: Any) -> dict[str, Any]:

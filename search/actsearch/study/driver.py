@@ -20,6 +20,7 @@ from actsearch.study.alarms import all_failed, check_failures, describe_equal_va
 from actsearch.study.baseline import ATTRIBUTE, baseline_label
 from actsearch.study.directions import is_timed, resolve_objectives, study_objectives
 from actsearch.study.forecast import describe_gain, log_forecast, log_workers
+from actsearch.study.held import describe_held, read_held, without_held
 from actsearch.study.history import History
 from actsearch.study.intake import Intake
 from actsearch.study.limits import Limits
@@ -78,6 +79,7 @@ class Driver:
         self._groups = StudyGroups(SiteGroups.shared(), {})
         self._flow: VirtualFlow | None = None
         self._training: dict[int, TrialRecord] = {}  # what was handed out and is not stored yet
+        self._held: dict[int, Outcome] = {}  # what ended and is not decided on
 
     def prepare(self, *, accept_changed_task: bool) -> StudyRecord:
         """Check the objective against the study, and write down direction and task the first time."""
@@ -183,6 +185,7 @@ class Driver:
         self._intake = Intake(
             self._storage, self._study, self._lease, self._history, self._proposer
         )
+        self._held = read_held(self._storage, self._study, self._history.waiting)
         seeds = tuple(self._seeds())
         self._flow = self._replay(seeds)
         own = {trial.number for trial in self._history if trial.candidate.is_baseline}
@@ -246,11 +249,15 @@ class Driver:
             self._deadline = time.monotonic() + limits.timeout
         self._limits, self._listeners, self._progress = limits, listeners, progress
         self._choose_rate(progress)
+        self._take_up_held()
         while not self._is_over():
-            left = limits.remaining(self._trained, self._history.trained)
-            if left == 0 or (ready := self._intake.find_ready(left, self._training)) is None:
+            left = self._count_left()
+            ready = None if left == 0 else self._intake.find_ready(left, self._training)
+            if ready is None and not self._training:
                 return
-            if ready:
+            if ready is None:
+                self._put_back()  # what was taken up hangs on more than is left
+            elif ready:
                 allowed = self._in_time(ready[:left])
                 together = self._batch(allowed)
                 if together > 1 and not self._has_told_gain and self._subject.stack_gain > 1:
@@ -258,6 +265,7 @@ class Driver:
                     text = describe_gain(self._study, self._subject, self._each, left)
                     announce(text, progress.is_shown)
                 self._train(allowed[:together])
+        self._put_back()
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be started, whatever is left."""
@@ -300,24 +308,39 @@ class Driver:
                     j.number: outcome for j, outcome in part.outcomes if self._counts(outcome)
                 }
                 self._keep_largest_stack(part.largest_stack)
+                held = {j.number: outcome for j, outcome in part.held if self._counts(outcome)}
                 if self._flow is not None:
                     self._flow.end(ended)
-                    ended = self._flow.settle()
+                    new, ended = ended.keys(), self._flow.settle()
+                    held = {n: one for n, one in self._flow.undecided.items() if n in new}
                 self._store(ended)
+                self._hold(held)
                 if self._is_over():
                     self._executor.stop()
-        if self._flow is not None:  # trials whose decision hung on those that were stopped
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Let trials wait again that were stopped, or whose decision hangs on such."""
+        if self._flow is not None:
             self._flow.forget()
-        if self._training:  # the executor was stopped
+        if self._training:
             self._storage.put_back_trials(self._study.id, list(self._training), self._lease)
             self._training = {}
+
+    def _count_left(self) -> int | None:
+        """How many more trials may be handed out; None for no limit on their number."""
+        busy = len(self._training)
+        return self._limits.remaining(self._trained + busy, self._history.trained + busy)
 
     def _hand_out(self, trials: Sequence[TrialRecord]) -> list[Job]:
         """Mark trials RUNNING, and make them jobs."""
         numbers = [trial.number for trial in trials]
         started = self._storage.start_trials(self._study.id, numbers, self._lease)
         self._training |= {trial.number: replace(trial, started=started) for trial in trials}
-        return [Job(trial.number, trial.candidate) for trial in trials]
+        return [
+            Job(trial.number, trial.candidate, known=self._held.get(trial.number))
+            for trial in trials
+        ]
 
     def _take_more(self) -> list[Job]:
         """With ``parallel``, jobs for an executor whose workers are free while others train."""
@@ -325,10 +348,8 @@ class Driver:
         self._store(self._flow.settle())
         if self._is_over():
             return []
-        left = self._limits.remaining(self._trained, self._history.trained)
-        if left is not None:
-            left -= len(self._training)
-        if left is not None and left <= 0:
+        left = self._count_left()
+        if left == 0:
             return []
         ready = self._intake.find_ready(left, self._training)
         return self._hand_out(ready) if ready else []
@@ -337,6 +358,23 @@ class Driver:
         """Whether a trial ended by itself: a signal may have ended processes that it needed as well."""
         return self._signals.number is None or outcome.state is not TrialState.FAILED
 
+    def _hold(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Keep what ended and is not decided on, in one transaction."""
+        if outcomes:
+            described = {n: describe_held(self._study, one) for n, one in outcomes.items()}
+            self._storage.hold_trials(self._study.id, outcomes, described, self._lease)
+            self._held |= outcomes
+
+    def _take_up_held(self) -> None:
+        """With ``parallel``, let the clock know what an earlier driver has trained and not decided on."""
+        if self._flow is None or not self._held:
+            return
+        left = self._count_left()
+        known = [one for one in self._history.waiting[:left] if one.number in self._held]
+        self._hand_out(known)
+        self._flow.end({trial.number: self._held[trial.number] for trial in known})
+        self._store(self._flow.settle())
+
     def _store(self, outcomes: Mapping[int, Outcome]) -> None:
         """What ended together, in one transaction."""
         if not outcomes:
@@ -344,6 +382,7 @@ class Driver:
         completed = self._storage.finish_trials(self._study.id, outcomes, self._lease)
         for number, outcome in outcomes.items():
             trial = self._training.pop(number)
+            self._held.pop(number, None)
             ended = replace(
                 trial,
                 state=outcome.state,
@@ -352,7 +391,7 @@ class Driver:
                 spread=outcome.spread,
                 reason=outcome.reason,
                 seconds=outcome.seconds,
-                user_attrs={**trial.user_attrs, **outcome.user_attrs},
+                user_attrs={**without_held(trial.user_attrs), **outcome.user_attrs},
                 completed=completed,
             )
             self._history.put(ended)

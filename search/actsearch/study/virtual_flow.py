@@ -164,6 +164,11 @@ class VirtualFlow:
             self._clock.end(number, is_sound=outcome.state is TrialState.COMPLETE)
         self._clock.advance()
 
+    @property
+    def undecided(self) -> Mapping[int, Outcome]:
+        """What has ended and is not decided on, by number."""
+        return self._held
+
     def settle(self) -> dict[int, Outcome]:
         """What is decided of that which has ended, by number, as it is to be stored."""
         settled = {}
