@@ -104,6 +104,38 @@ def forked(launcher: Launcher) -> Iterator[acs.Processes]:
         made.close()
 
 
+def test_a_driver_that_takes_long_costs_no_trial_its_time(forked: acs.Processes) -> None:
+    """What ended while the driver stored, proposed or called back has ended in time."""
+    executor = acs.Processes(2, trial_timeout=0.5)
+    with executor:
+        found = []
+        for part in executor.run(_jobs(), Work(make_subject(lambda candidate, run: 1.0), (1,))):
+            found += [outcome.state.name for _, outcome in part.outcomes]
+            time.sleep(0.7)
+    assert found == ["COMPLETE"] * len(NAMES)
+
+
+def test_a_measurement_that_hangs_ends(forked: acs.Processes) -> None:
+    """It may take as long as trials may."""
+
+    def build() -> nn.Module:
+        class Hanging(nn.Module):
+            def forward(self, x: torch.Tensor) -> Any:
+                while (
+                    threading.current_thread() is not threading.main_thread()
+                    or os.getpid() != parent
+                ):
+                    time.sleep(0.1)
+                return x
+
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Hanging(), nn.Linear(8, 2))
+
+    parent = os.getpid()
+    work = Work(make_subject(_digits(build)), (1,))
+    with acs.Processes(1, trial_timeout=0.5) as executor:
+        assert executor.forecast_seconds(work) is None
+
+
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(fault, marks=[] if fault in QUICK else [pytest.mark.slow]) for fault in FAULTS],

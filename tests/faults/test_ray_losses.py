@@ -133,7 +133,7 @@ class TestANodeThatIsLost:
     def test_a_search_without_any_node_says_so_and_goes_on_when_one_is_back(
         self, ray_cluster: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("actsearch.execution.pool._SAY_SECONDS", 2.0)
+        monkeypatch.setattr("actsearch.execution.seats.SAY_SECONDS", 2.0)
         node = add_node(ray_cluster, num_cpus=1, resources={"only": 1})
         back: list[Any] = []
 

@@ -25,6 +25,42 @@ from actsearch.execution.on_ray.parcel import pack
 
 class TestWhatTravels:
     @pytest.mark.slow
+    def test_data_that_are_equal_arrive_each(self, ray_workers: acs.Ray) -> None:
+        """As those of an autoencoder, whose targets are its inputs."""
+        x = torch.randn(8192, 4, generator=torch.Generator().manual_seed(0))
+        task = acs.Task(
+            model=lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 4)), loss=F.mse_loss, metric="mse",
+            train=(x, x.clone()), valid=(x, x.clone()), epochs=1, batch_size=4096, lr=0.01, tune_lr=False, device="cpu",
+        )  # fmt: skip
+        assert searched(task, ray_workers, 2) == searched(task, acs.Local(), 2)
+
+    @pytest.mark.slow
+    def test_who_is_given_up_ends_while_it_trains(
+        self, ray_workers: acs.Ray, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "steps"
+
+        class Slow(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                if torch.is_grad_enabled():
+                    with log.open("a") as file:
+                        file.write(".")
+                    time.sleep(0.02)
+                return x
+
+        task = small_task(
+            lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Slow(), nn.Linear(8, 2)), epochs=27
+        )
+        study = acs.create_study(
+            study_name="s", strategy=acs.RandomSearch(parallel=4), seed=5, pruner=acs.SuccessiveHalving(1, 3)
+        )  # fmt: skip
+        study.optimize(task, n_trials=12, executor=ray_workers, show_progress_bar=False)
+        states = [trial.state.name for trial in study.trials if trial.state.is_trained]
+        assert states.count("PRUNED") >= 6
+        whole = 27 * 2 * len(states)  # steps of all trials
+        assert len(log.read_text()) < 0.75 * whole
+
+    @pytest.mark.slow
     def test_the_path_of_the_driver_and_not_the_storage(
         self, ray_workers: acs.Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from virtual_cluster import Cluster, Running, make_task
 
 import actsearch as acs
-from actsearch.execution import Job, Work
+from actsearch.execution import Finished, Job, Work
 from actsearch.records import CandidateRecord, TrialRecord, TrialState
 from actsearch.strategies import STRATEGIES, Context
 from actsearch.study.virtual_flow import PROPOSED_AT
@@ -88,6 +89,47 @@ def test_speeds_and_the_number_of_workers_change_no_trial(
     assert any(row[-1] for row in first)  # it went on while others trained
     for workers, seed in ((1, 1), (3, 2), (20, 3)):
         assert _searched(Cluster(workers, seed=seed), 40, pruner=pruner) == first
+
+
+class Asking(acs.Local):
+    """Trains one after the other, and asks for more so many times before each ends."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(batch=1)
+        self._times = times
+        self._stops = False
+
+    def batch_for(self, jobs: Sequence[Job], work: Work) -> int:
+        return len(jobs)
+
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
+        waiting = collections.deque(jobs)
+        assert work.flow is not None
+        while waiting and not self._stops:
+            job = waiting.popleft()
+            for _ in range(self._times):
+                waiting += work.flow.take()
+            yield Finished([(job, work.train([job])[0])])
+
+    def stop(self) -> None:
+        self._stops = True
+
+
+def test_where_the_space_is_used_up_it_does_not_matter_how_often_is_asked() -> None:
+    """Six activations: what is proposed again and again is refused, and stored."""
+    found = []
+    for times in (0, 1, 3):
+        study = acs.create_study(
+            study_name="s", strategy=acs.RandomSearch(parallel=4, formulas=0.0), seed=1, direction="maximize",
+            pruner=None,
+            space=acs.Space(activations=["relu", "tanh", "silu", "gelu", "mish", "softsign"]),
+        )  # fmt: skip
+        study.optimize(
+            lambda candidate, run: float(run.number % 5),
+            n_trials=12, executor=Asking(times), show_progress_bar=False,
+        )  # fmt: skip
+        found.append([(t.number, t.state.name, t.candidate.formula) for t in study.trials])
+    assert found[0] == found[1] == found[2]
 
 
 def test_fifty_and_fifty_are_a_hundred() -> None:

@@ -166,7 +166,7 @@ class Stacker:
                 return [None] * count
         members.clear()
         # halved, as what is free is only known by trying
-        self.largest = max(2, count // 2)
+        self.largest = min(self.largest, max(2, count // 2))
         _log.warning(
             "a stack of %d trainings needs more memory than there is: %d from now on",
             count, self.largest,

@@ -53,6 +53,15 @@ class History:
         """In order of number."""
         return (self._trials[number] for number in sorted(self._trials))
 
+    def backwards(self) -> Iterator[TrialRecord]:
+        """From the last number on."""
+        return (self._trials[number] for number in sorted(self._trials, reverse=True))
+
+    @property
+    def last(self) -> TrialRecord | None:
+        """The one with the largest number."""
+        return self._trials[max(self._trials)] if self._trials else None
+
     def __contains__(self, number: int) -> bool:
         return number in self._trials
 

@@ -49,7 +49,7 @@ class Intake:
         self._lease = lease
         self._history = history
         self._proposer = proposer
-        self._idle = 0
+        self._idle: int | None = None  # proposals in a row that nobody trains; None: to be counted
         self._has_warned = False
 
     def find_ready(self, most: int | None, busy: Iterable[int]) -> Sequence[TrialRecord] | None:
@@ -66,8 +66,21 @@ class Intake:
         return [trial for trial in map(self.screen, waiting) if trial.state.is_open]
 
     def _fill(self, idle: int) -> bool:
-        """Find trials for idle workers of the virtual clock; False where there are none now."""
-        return self._read_enqueued() or self._propose(idle)
+        """Find trials for idle workers of the virtual clock; False where there are none now.
+
+        At one moment of the clock that is said once: how often an executor asks must not count.
+        """
+        if self._read_enqueued():
+            return True
+        if self._idle is None:
+            self._idle = _count_refused(self._history)
+        assert self.flow is not None
+        last = self._history.last
+        at = None if last is None else last.user_attrs.get(PROPOSED_AT)
+        if self._idle >= _IDLE_PROPOSALS and at == self.flow.now:
+            self._warn_idle()
+            return False
+        return self._propose(idle)
 
     def _read_enqueued(self) -> bool:
         """Trials that were enqueued since this call of optimize began; whether there are any."""
@@ -112,13 +125,16 @@ class Intake:
         if any(trial.state.is_open for trial in stored):
             self._idle = 0
             return True
-        self._idle += len(stored)
+        self._idle = (self._idle or 0) + len(stored)
         if self._idle < _IDLE_PROPOSALS:
             return True
+        self._warn_idle()
+        return False
+
+    def _warn_idle(self) -> None:
         self._warn(
             f"{self._idle} proposals in a row were refused or known already; widen the space or change the strategy"
         )
-        return False
 
     def _warn(self, why: str) -> None:
         """Say why the search ends, once; while trials train on the clock, others may be proposed when these end."""
@@ -142,6 +158,12 @@ class Intake:
         self._storage.screen_trial(self._study.id, trial, self._lease, _curves([trial]))
         self._history.put(trial)
         return trial
+
+
+def _count_refused(history: History) -> int:
+    """Trials behind the last that was, or will be, trained."""
+    trained = (trial.state.is_open or trial.state.is_trained for trial in history.backwards())
+    return next((count for count, is_trained in enumerate(trained) if is_trained), 0)
 
 
 def _curves(trials: Iterable[TrialRecord]) -> dict[bytes, Curve]:

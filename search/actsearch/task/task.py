@@ -345,7 +345,9 @@ class Task:
         except (RuntimeError, TypeError) as error:
             raise TaskError(f"device {self.device!r}: {str(error).splitlines()[0]}") from None
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise TaskError(f"device {self.device!r}: this torch sees no CUDA device")
+            raise TaskError(
+                f"device {self.device!r}: this torch sees no CUDA device; device='auto' takes one where it is trained"
+            )
         return device
 
     def build(self) -> nn.Module:

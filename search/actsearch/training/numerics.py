@@ -67,12 +67,28 @@ def _deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tf32(wanted: bool) -> Iterator[None]:
-    before = _read()
+    switches, names = _read_switches(), _read()
     try:
-        _write([("tf32" if wanted else "ieee") if _has_names() else wanted for _ in before])
+        # these set the names as well; after a name alone torch refuses to read a switch that says otherwise
+        _write_switches([wanted, wanted])
         yield
     finally:
-        _write(before)
+        if switches is not None:
+            _write_switches(switches)
+        if _read() != names:
+            _write(names)
+
+
+def _read_switches() -> list[bool] | None:
+    """The older switches, which programs still read; None where the program has set names that contradict them."""
+    try:
+        return [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+    except RuntimeError:
+        return None
+
+
+def _write_switches(values: list[bool]) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = values
 
 
 def _has_names() -> bool:

@@ -78,6 +78,11 @@ class Subject(ABC):
         """Whether a training may come out with other last bits when it is repeated in a stack of another size."""
         return self.device_type != "cpu" if self.device_type else torch.cuda.is_available()
 
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it would be trained on a GPU elsewhere, be there one here or not."""
+        return True
+
     @abstractmethod
     def train(
         self,

@@ -118,6 +118,11 @@ class TaskSubject(TaskAnalysis, Subject):
         return self.findings.stack_differences
 
     @property
+    def takes_gpu(self) -> bool:
+        """See :attr:`Subject.takes_gpu`."""
+        return self.task.device == "auto" or self.device.type != "cpu"
+
+    @property
     def data(self) -> tuple[Any, ...]:
         """See :meth:`Subject.data`."""
         return self.task.train, self.task.valid, self.task.test

@@ -227,7 +227,9 @@ class Cluster:
 
     def start(self, needs: Needs) -> Any:
         """Start a host, without waiting for it."""
-        actor = self._ray.remote(host.Host).options(
+        actor = self._ray.remote(
+            host.Host
+        ).options(
             num_cpus=needs.num_cpus,
             num_gpus=needs.num_gpus,
             resources=dict(needs.resources) or None,
@@ -235,6 +237,7 @@ class Cluster:
             runtime_env=None if needs.runtime_env is None else dict(needs.runtime_env),
             scheduling_strategy="SPREAD",
             max_restarts=0,
+            max_concurrency=2,  # one call that waits for its child, and one that tells this something
             max_task_retries=0,
         )
         folder = "" if "working_dir" in (needs.runtime_env or {}) else os.getcwd()
@@ -253,6 +256,11 @@ class Cluster:
         """
         with self._translated():
             return self._ray.get(method.remote(*arguments))
+
+    def tell(self, method: Any, *arguments: Any) -> None:
+        """Call a method of a host and wait for nothing; one that is gone says so elsewhere."""
+        with contextlib.suppress(Exception):
+            method.remote(*arguments)
 
     def stream(self, method: Any, *arguments: Any) -> Iterator[Any]:
         """What a method of a host yields, as it comes.

@@ -141,7 +141,7 @@ class _Actors:
             return self._count
         self._cluster.connect(self._asked.num_cpus * (self._workers or 1))
         self._needs = self._asked
-        if self._is_gpu_chosen and self._cluster.gpus >= 1 and subject.device_type != "cpu":
+        if self._is_gpu_chosen and self._cluster.gpus >= 1 and subject.takes_gpu:
             self._needs = dataclasses.replace(self._asked, num_gpus=1)
         try:
             self._count = self._fit()

@@ -17,6 +17,7 @@ import platform
 import queue
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ Source = tuple[int, int, int]
 
 
 class Host:
-    """The actor. Its methods are called one after the other."""
+    """The actor. Its methods are called one after the other, but for :meth:`tell`."""
 
     def __init__(self, path: Sequence[str], argv: Sequence[str], folder: str) -> None:
         """Args:
@@ -46,6 +47,7 @@ class Host:
         self._messages: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._shared: dict[str, tuple[int, int]] = {}
         self._child: Any = None
+        self._sending = threading.Lock()
 
     def describe(self) -> dict[str, str]:
         """What has to be the same here as at the driver; a library that cannot be imported is ""."""
@@ -113,9 +115,14 @@ class Host:
             if key in self._shared:
                 os.close(self._shared.pop(key)[0])
 
+    def tell(self, data: Any) -> None:
+        """Hand the child a message that it does not answer, also while it works on another."""
+        with self._sending:
+            self._child.send(memoryview(data))
+
     def relay(self, data: Any) -> Iterator[tuple[str, bytes]]:
         """Hand the child a message; what it says, up to its answer."""
-        self._child.send(memoryview(data))
+        self.tell(data)
         while True:
             kind, content = self._messages.get()
             yield kind, content

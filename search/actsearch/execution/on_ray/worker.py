@@ -9,12 +9,13 @@ import pickle
 import platform
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actsearch import __version__
 from actsearch.evaluation import Subject
 from actsearch.execution.child import dump_message
+from actsearch.execution.flow import GivenUp
 from actsearch.execution.on_ray.cluster import Cluster, HostFailed, HostLost, Needs
 from actsearch.execution.on_ray.host import Source
 from actsearch.execution.on_ray.parcel import Delivery, Parcel
@@ -61,25 +62,26 @@ class DataStore:
         self._cluster = cluster
         self._pack = pack
         self._subject: Subject | None = None
-        self._chunks: dict[str, Any] = {}  # in the object store, by content, in order
+        self._parts: list[tuple[str, Any]] = []  # content and place in the object store, in order
         self._copies: dict[tuple[str, str], list[Source]] = {}  # by node and content
         self._locks: dict[str, threading.Lock] = {}
 
-    def hold(self, subject: Subject) -> Mapping[str, Any]:
-        """Put a subject into the object store, unless it is there; its parts there by content, in order.
+    def hold(self, subject: Subject) -> Sequence[tuple[str, Any]]:
+        """Put a subject into the object store, unless it is there; content and place of its parts, in order.
 
         Raises:
             Exception: it cannot be sent, as pickling has it.
         """
         if self._subject is not subject:
             parcel = self._pack(subject)
-            keys = [_digest(part) for part in parcel.parts]
-            self._chunks = {
-                key: self._chunks.get(key) or self._cluster.put(part)
-                for key, part in zip(keys, parcel.parts, strict=True)
-            }
+            known, self._parts = dict(self._parts), []
+            for part in parcel.parts:
+                key = _digest(part)
+                if key not in known:
+                    known[key] = self._cluster.put(part)
+                self._parts.append((key, known[key]))
             self._subject = subject
-        return self._chunks
+        return self._parts
 
     def share(self, actor: Any, place: str, key: str, chunk: Any) -> Source:
         """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
@@ -91,7 +93,7 @@ class DataStore:
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._subject, self._chunks, self._copies = None, {}, {}
+        self._subject, self._parts, self._copies = None, [], {}
 
 
 def _digest(part: Any) -> str:
@@ -102,7 +104,7 @@ class RayWorker:
     """An actor with a child process, and a thread of this process that speaks with it."""
 
     place = ""
-    hears = False  # its actor waits for the child's answer
+    hears = True
 
     def __init__(
         self,
@@ -124,7 +126,9 @@ class RayWorker:
         self._threads = threads
         self._events = events
         self._held: set[str] = set()
-        self._inbox: queue.SimpleQueue[Mapping[str, Any] | bytes | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Sequence[tuple[str, Any]] | bytes | None] = (
+            queue.SimpleQueue()
+        )
         self._actor = cluster.start(needs)
         self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._speaker.start()
@@ -141,7 +145,11 @@ class RayWorker:
 
     def send(self, message: Any) -> None:
         """See :class:`Worker`."""
-        self._inbox.put(bytes(dump_message(message)))
+        data = bytes(dump_message(message))
+        if isinstance(message, GivenUp):  # its actor waits for the child's answer to another
+            self._cluster.tell(self._actor.tell, data)
+        else:
+            self._inbox.put(data)
 
     def end(self, *, now: bool) -> None:
         """See :class:`Worker`."""
@@ -176,14 +184,13 @@ class RayWorker:
         level = logging.getLogger("actsearch").getEffectiveLevel()
         self._cluster.call(self._actor.prepare, self._threads, level)
 
-    def _deliver(self, parts: Mapping[str, Any]) -> bytes:
+    def _deliver(self, parts: Sequence[tuple[str, Any]]) -> bytes:
         """Have a subject's parts where the child finds them; the message that is made of them there."""
-        sources = [
-            self._store.share(self._actor, self.place, key, chunk) for key, chunk in parts.items()
-        ]
-        if old := self._held - set(parts):
+        sources = [self._store.share(self._actor, self.place, key, chunk) for key, chunk in parts]
+        keys = {key for key, _ in parts}
+        if old := self._held - keys:
             self._cluster.call(self._actor.forget, list(old))
-        self._held = set(parts)
+        self._held = keys
         return bytes(dump_message(Delivery(sources)))
 
     def _receive(self, kind: str, content: Any) -> None:
