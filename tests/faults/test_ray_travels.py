@@ -27,10 +27,11 @@ class TestWhatTravels:
     @pytest.mark.slow
     def test_data_that_are_equal_arrive_each(self, ray_workers: acs.Ray) -> None:
         """As those of an autoencoder, whose targets are its inputs."""
-        x = torch.randn(8192, 4, generator=torch.Generator().manual_seed(0))
+        x, other = torch.randn(2, 8192, 4, generator=torch.Generator().manual_seed(0))
         task = acs.Task(
             model=lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 4)), loss=F.mse_loss, metric="mse",
-            train=(x, x.clone()), valid=(x, x.clone()), epochs=1, batch_size=4096, lr=0.01, tune_lr=False, device="cpu",
+            train=(x, x.clone()), valid=(other, other.clone()), epochs=1, batch_size=4096, lr=0.01, tune_lr=False,
+            device="cpu",
         )  # fmt: skip
         assert searched(task, ray_workers, 2) == searched(task, acs.Local(), 2)
 
