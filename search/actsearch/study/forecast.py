@@ -111,7 +111,8 @@ def log_workers(
     _log.log(
         logging.INFO if parallel is None else logging.WARNING,
         "study %s: %s, and never more than %d of the %d that the executor has; a new study whose strategy has "
-        "parallel=%d keeps all of them busy",
+        "parallel=%d keeps all of them busy, but knows less of each trial before it and needs more of them: see "
+        "search/README.md, Many workers",
         study.name, text, most, workers, _IN_FLIGHT * workers,
     )  # fmt: skip
 
