@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 
 import actsearch as acs
 from actsearch.evaluation import make_subject
-from actsearch.execution.on_ray.parcel import pack
+from actsearch.execution.parcel import pack
 
 
 class TestWhatTravels:
