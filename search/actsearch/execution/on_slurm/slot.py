@@ -184,6 +184,8 @@ class Slot:
             if why := versions.describe_difference(content, "acs.Slurm"):
                 self.end("impossible", why)
             self.place = content["node"]
+            if self._worker is not None:
+                self._worker.place = self.place
         elif kind == "log":
             logging.getLogger(content.name).handle(content)
         elif generation == self._generation:
@@ -291,6 +293,7 @@ class SlurmWorker:
         events: where its messages go.
         wake: has the slot served.
         """
+        self.place = slot.place
         self.held = self._given = frozenset[str]()
         self._slot = slot
         self._store = store
@@ -298,11 +301,6 @@ class SlurmWorker:
         self._wake = wake
         self._is_lost = False
         slot.attach(self)
-
-    @property
-    def place(self) -> str:
-        """See :class:`Worker`."""
-        return self._slot.place
 
     def equip(self, subject: Subject) -> None:
         """See :class:`Worker`."""

@@ -44,12 +44,11 @@ class DataFolder:
             Exception: it cannot be sent, as pickling has it.
         """
         if self._subject is not subject:
-            parts = pack(Equipment(subject, subject.device_type), subject).parts
-            digests = [hashlib.blake2b(memoryview(p), digest_size=16).hexdigest() for p in parts]
-            files = tuple(
-                self._write(digest, memoryview(part))
-                for digest, part in zip(digests, parts, strict=True)
-            )
+            parts = [
+                part.data for part in pack(Equipment(subject, subject.device_type), subject).parts
+            ]
+            digests = [hashlib.blake2b(part, digest_size=16).hexdigest() for part in parts]
+            files = tuple(map(self._write, digests, parts))
             self._held, self._subject = Held(digests[0], files), subject
         return self._held
 
