@@ -71,8 +71,8 @@ def check_local(name: str) -> None:
         return  # opening it reports why
     if kind is not None:
         raise StorageError(
-            f"{escape_unprintable(name)} is on a network file system ({kind}), on which SQLite's locks do not hold, and "
+            f"{escape_unprintable(name)} is on a network file system ({kind}), where SQLite's locks do not hold, and "
             "a database is damaged without notice: store on PostgreSQL (postgresql+psycopg://USER@HOST/DATABASE) or on "
-            "a disk of the machine that runs the study, which no worker has to reach; where only one machine ever opens "
+            "a disk of the machine that runs the study, which no worker has to reach; if one machine alone opens "
             f"it, {VARIABLE}=1 in the environment opens it here"
         )
