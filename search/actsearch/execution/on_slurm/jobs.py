@@ -123,8 +123,8 @@ class Jobs:
                 warnings.simplefilter("ignore")
                 job = self._executor.submit(Submission(host))
         except (OSError, RuntimeError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise SubmissionFailed(lines[-1] if lines else type(error).__name__) from error
+            lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines()]
+            raise SubmissionFailed("; ".join(lines)[:500] or type(error).__name__) from error
         self._changed = time.monotonic()
         return job
 
