@@ -138,7 +138,8 @@ class _Running:
     def leave(self) -> None:
         """In a signal handler: the process ends after it."""
         self._ends = True
-        self._stop()
+        with contextlib.suppress(Exception):  # it may have come in the middle of anything
+            self._stop()
         with contextlib.suppress(OSError):
             self._channel.beat(LEFT)
 

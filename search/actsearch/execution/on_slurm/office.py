@@ -117,6 +117,8 @@ class Office:
             over = [slot for slot in self._slots if slot.is_over]
             self._slots = [slot for slot in self._slots if not slot.is_over]
             present = list(self._slots)
+        for slot in over:  # also to a worker that came in at the last moment
+            slot.end("lost", Loss("its job is gone", "machine"))
         self._jobs.cancel([slot.job for slot in over if slot.job is not None])
         return present
 

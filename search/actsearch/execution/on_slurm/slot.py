@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from actsearch.evaluation import Subject
 from actsearch.execution import versions
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 """Seconds of silence after which a side is given up."""
 
 _DOUBT = 15.0  # seconds of silence after which Slurm is asked
-_PRINT_SECONDS = 1.0  # from one look at what a job has printed to the next
+_PRINT_SECONDS = 2.0  # from one look at what a job has printed to the next
 _UNHEARD = 120.0  # seconds that a job runs, and nothing of it arrives
 _NOT_ITS_FAULT = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "CANCELLED", "TIMEOUT", "DEADLINE")
 _AGAIN = 5.0  # seconds after which a job is submitted again that was not taken
@@ -239,17 +239,17 @@ class Slot:
 
     def _explain_silence(self, silence: float) -> None:
         state = self._jobs.state(self.job)
-        if state.kind == "gone":
-            self.relay_last()
-            self._lose(
-                Loss(_words(state), "memory" if state.name == "OUT_OF_MEMORY" else "machine")
-            )
-            self.is_over = True
-        elif state.kind == "waiting":
+        if state.kind == "waiting":
             self._lose(Loss("its job was preempted, and waits again", "machine"))
-        elif silence > PATIENCE:
-            self._lose(Loss(f"its job gave no sign of life for {silence:.0f} s", "machine"))
-            self.is_over = True
+        elif state.kind == "gone" or silence > PATIENCE:
+            self.is_over = True  # before the pool hears of it, and wants another
+            self.relay_last()
+            why = f"its job gave no sign of life for {silence:.0f} s"
+            kind: Literal["memory", "machine"] = "machine"
+            if state.kind == "gone":
+                why = _words(state)
+                kind = "memory" if state.name == "OUT_OF_MEMORY" else "machine"
+            self._lose(Loss(why, kind))
 
     def relay_last(self) -> None:
         """Print what its job has printed since."""
