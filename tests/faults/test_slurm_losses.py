@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from ray_jobs import happening_on, outcomes_of, searched, small_task, values_of
+from ray_jobs import alike_task, happening_on, outcomes_of, searched, small_task, values_of
 from torch import nn
 
 import actsearch as acs
@@ -151,13 +151,7 @@ class TestWhatTravels:
             assert size["Private_Dirty"] < 100
 
     def test_data_of_equal_content_are_told_apart(self, slurm_workers: acs.Slurm) -> None:
-        rows = 40_000
-        x, y = torch.zeros(rows, 4), torch.zeros(rows, dtype=torch.int64)
-        task = acs.Task(
-            model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), train=(x, y),
-            valid=(x.clone(), y.clone()), loss=nn.functional.cross_entropy, metric="loss", epochs=1,
-            batch_size=rows, tune_lr=False, device="cpu",
-        )  # fmt: skip
+        task = alike_task()
         assert searched(task, slurm_workers, 2) == searched(task, acs.Local(batch=1), 2)
 
 

@@ -8,7 +8,7 @@ import logging
 import pickle
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actsearch import __version__
@@ -52,11 +52,12 @@ class DataStore:
         self._cluster = cluster
         self._pack = pack
         self._subject: Subject | None = None
-        self._chunks: dict[str, Any] = {}  # in the object store, by content, in order
+        self._chunks: dict[str, Any] = {}  # in the object store, by content
+        self._parts: list[tuple[str, Any]] = []  # of the subject; two may have one content
         self._copies: dict[tuple[str, str], list[Source]] = {}  # by node and content
         self._locks: dict[str, threading.Lock] = {}
 
-    def hold(self, subject: Subject) -> Mapping[str, Any]:
+    def hold(self, subject: Subject) -> Sequence[tuple[str, Any]]:
         """Put a subject into the object store, unless it is there; its parts there by content, in order.
 
         Raises:
@@ -69,8 +70,9 @@ class DataStore:
                 key: self._chunks.get(key) or self._cluster.put(part)
                 for key, part in zip(keys, parcel.parts, strict=True)
             }
+            self._parts = [(key, self._chunks[key]) for key in keys]
             self._subject = subject
-        return self._chunks
+        return self._parts
 
     def share(self, actor: Any, place: str, key: str, chunk: Any) -> Source:
         """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
@@ -82,7 +84,7 @@ class DataStore:
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._subject, self._chunks, self._copies = None, {}, {}
+        self._subject, self._chunks, self._parts, self._copies = None, {}, [], {}
 
 
 def _digest(part: Any) -> str:
@@ -115,7 +117,9 @@ class RayWorker:
         self._threads = threads
         self._events = events
         self._held: set[str] = set()
-        self._inbox: queue.SimpleQueue[Mapping[str, Any] | bytes | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Sequence[tuple[str, Any]] | bytes | None] = (
+            queue.SimpleQueue()
+        )
         self._actor = cluster.start(needs)
         self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._speaker.start()
@@ -167,15 +171,16 @@ class RayWorker:
         level = logging.getLogger("actsearch").getEffectiveLevel()
         self._cluster.call(self._actor.prepare, self._threads, level)
 
-    def _deliver(self, parts: Mapping[str, Any]) -> bytes:
+    def _deliver(self, parts: Sequence[tuple[str, Any]]) -> bytes:
         """Have a subject's parts where the child finds them; the message that is made of them there."""
         pickled, *others = (
             "/proc/{}/fd/{}".format(*self._store.share(self._actor, self.place, key, chunk)[:2])
-            for key, chunk in parts.items()
+            for key, chunk in parts
         )
-        if old := self._held - set(parts):
+        keys = {key for key, _ in parts}
+        if old := self._held - keys:
             self._cluster.call(self._actor.forget, list(old))
-        self._held = set(parts)
+        self._held = keys
         return bytes(dump_message(Delivery(pickled, others)))
 
     def _receive(self, kind: str, content: Any) -> None:
