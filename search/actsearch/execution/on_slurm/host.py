@@ -40,6 +40,9 @@ __all__ = ["Host", "Order"]
 
 _PAUSE = 2.0  # seconds before a file is written or read again that could not be
 _TRIES = 10
+_SAME_SECONDS = 0.5  # within which a signal to all processes of a job arrives at each
+_LAST_SECONDS = 600.0
+"""That Slurm has to kill a job after SIGTERM. One that ended by itself meanwhile would not be queued again."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,13 @@ class _Running:
         self._child: Child | None = None
         self._inbox: queue.SimpleQueue[bytes | memoryview | None] = queue.SimpleQueue()
         self._ends = False
+        self._is_terminated = threading.Event()
 
     def run(self) -> None:
         # a Ctrl-C in the terminal of a driver whose jobs run on its own machine is not for them
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGTERM, lambda *_: self._is_terminated.set())
         sys.path[:] = [*self._host.path, *(at for at in sys.path if at not in self._host.path)]
         sys.argv[:] = self._host.argv
         if os.path.isdir(self._host.working):
@@ -123,11 +128,14 @@ class _Running:
                     beat = self._channel.look()
                     for message in self._channel.take(beat):
                         self._try(pickle.loads(message))
-                if silence.note(beat) > self._host.patience:
+                if self._is_terminated.is_set():
+                    self.leave()
+                    time.sleep(_LAST_SECONDS)
+                elif silence.note(beat) > self._host.patience:
                     print(
                         "actsearch: no sign of life of the driver; this job ends", file=sys.stderr
                     )
-                    return
+                    self._ends = True
                 self._pace.wait()
         finally:
             self._ends = True
@@ -180,6 +188,8 @@ class _Running:
 
     def _receive(self, generation: int, kind: str, data: bytes) -> None:
         """In the thread that listens to the child."""
+        if kind == "ended" and self._is_terminated.wait(_SAME_SECONDS):
+            return  # Slurm has ended the child with all of its job, and it is not to blame
         self._post(generation, kind, data)
         if kind not in ("log", "reached"):
             self._pace.quicken()  # the next order comes soon
