@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from ray_jobs import alike_task, happening_on, outcomes_of, searched, small_task, values_of
@@ -49,10 +50,9 @@ class TestAWorkerThatIsLost:
         assert failed.state is TrialState.FAILED
         assert re.search(said, failed.reason), failed.reason
         assert values_of(outcomes) == {"relu": 0.0, "tanh": 2.0, "elu": 3.0}
-        assert len((tmp_path / "tries").read_text().split()) == 2
-        outcomes_of(slurm_workers, happening_on("", lambda: _tried(tmp_path / "after")))
-        jobs = set((tmp_path / "tries").read_text().split())
-        assert jobs <= set((tmp_path / "after").read_text().split())
+        jobs = (tmp_path / "tries").read_text().split()
+        assert len(jobs) == 2
+        assert all(psutil.pid_exists(int(pid)) for pid in jobs)
 
     def test_a_hang_is_killed_and_not_tried_again(
         self, slurm_workers: acs.Slurm, tmp_path: Path
