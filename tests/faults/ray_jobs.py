@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.activations import describe
 from actsearch.evaluation import make_subject
-from actsearch.execution import Job, Work
+from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome
 
 __all__ = ["alike_task", "happening_on", "outcomes_of", "searched", "small_task", "values_of"]
@@ -27,7 +27,7 @@ def _jobs() -> list[Job]:
     ]
 
 
-def outcomes_of(executor: acs.Ray, objective: Any) -> dict[str, Outcome]:
+def outcomes_of(executor: Executor, objective: Any) -> dict[str, Outcome]:
     parts = executor.run(_jobs(), Work(make_subject(objective), (1,)))
     return {NAMES[job.number]: outcome for part in parts for job, outcome in part.outcomes}
 

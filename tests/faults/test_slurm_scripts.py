@@ -89,8 +89,9 @@ def _await_first(driver: subprocess.Popen[str]) -> None:
 def test_a_signal_ends_it_when_what_runs_is_stored(
     script: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with script(3) as driver:
+    with script(5) as driver:
         _await_first(driver)
+        time.sleep(1.5)  # the next has begun
         if (
             number == signal.SIGINT
         ):  # as a terminal does: jobs on this machine are of the same group

@@ -32,6 +32,7 @@ _DOUBT = 15.0  # seconds of silence after which Slurm is asked
 _PRINT_SECONDS = 2.0  # from one look at what a job has printed to the next
 _UNHEARD = 120.0  # seconds that a job runs, and nothing of it arrives
 _NOT_ITS_FAULT = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "CANCELLED", "TIMEOUT", "DEADLINE")
+_SLURMS = ("srun: ", "slurmstepd: ")  # lines of Slurm's own, which follow what a job has said
 _AGAIN = 5.0  # seconds after which a job is submitted again that was not taken
 
 
@@ -261,6 +262,7 @@ class Slot:
     def _explain_start(self, state: State) -> Loss:
         """Why a job ended of which nothing was heard."""
         lines = [line.strip() for line in self._printed.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(_SLURMS)] or lines
         why = f"job {self.job.job_id}: {_words(state)}"
         if lines:
             why += f", and said: {lines[-1][:300]}"
