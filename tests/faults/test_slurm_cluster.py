@@ -140,7 +140,7 @@ class TestARealSlurm:
         lines = ["export PYTHONPATH=/nowhere", "export PYTHONHOME=/nowhere"]
         broken = acs.Slurm(1, folder=tmp_path, setup=lines)
         with pytest.raises(
-            acs.StudyError, match=r"job \d+: its job failed, and said: .*encodings"
+            acs.StudyError, match=r"job \d+: its job failed, and said: .*no Python frame"
         ):
             searched(_slow, broken, 2)
         assert list(tmp_path.iterdir()) == []
