@@ -75,6 +75,7 @@ from actsearch.evaluation import (
 from actsearch.execution import Local as Local
 from actsearch.execution import Processes as Processes
 from actsearch.execution import Ray as Ray
+from actsearch.execution import Slurm as Slurm
 from actsearch.export import plot as plot
 from actsearch.export import to_python as to_python
 from actsearch.expression import Expression as Expression

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -20,13 +21,18 @@ from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome, TrialState
 from actsearch.strategies import STRATEGIES
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "Local()": acs.Local,
-    "Local(batch=3)": lambda: acs.Local(batch=3),
-    "Processes(2)": lambda: acs.Processes(2, trial_timeout=60),
-    "Processes(2, batch=3)": lambda: acs.Processes(2, batch=3),
-    "Ray(2)": lambda: acs.Ray(2, num_cpus=0.5, trial_timeout=60),
+EXECUTORS: dict[str, Callable[[Path], Executor]] = {
+    "Local()": lambda folder: acs.Local(),
+    "Local(batch=3)": lambda folder: acs.Local(batch=3),
+    "Processes(2)": lambda folder: acs.Processes(2, trial_timeout=60),
+    "Processes(2, batch=3)": lambda folder: acs.Processes(2, batch=3),
+    "Ray(2)": lambda folder: acs.Ray(2, num_cpus=0.5, trial_timeout=60),
+    "Slurm(2)": lambda folder: acs.Slurm(2, folder=folder, cluster="local", trial_timeout=60),
 }
+"""Each is made with an empty folder."""
+
+HELD = ("Ray(2)", "Slurm(2)")  # which take long to start: one for all studies
+SLOW = ("Processes(2)", "Slurm(2)")
 MOST_FAILURES = {
     "Local()": 10,
     "Local(batch=3)": 12,
@@ -81,35 +87,48 @@ def _answers(executor: Executor, jobs: list[Job], objective: Any) -> list[tuple[
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(kind, marks=pytest.mark.slow if kind == "Processes(2)" else ())
-        for kind in EXECUTORS
+        pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in EXECUTORS
     ],
 )
-def executor(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Executor]:
+def executor(
+    request: pytest.FixtureRequest, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Executor]:
     """One for all tests of its kind, already running: children take seconds to start, in quick tests they are forks."""
-    if "Ray" in request.param:
-        request.getfixturevalue("ray_cluster")
+    _require(request.param, request)
     is_fork = request.param == "Processes(2, batch=3)"
     with (
         forked_children(launcher) if is_fork else contextlib.nullcontext(),
-        EXECUTORS[request.param]() as made,
+        EXECUTORS[request.param](tmp_path_factory.mktemp("jobs")) as made,
     ):
         _answers(made, _jobs(7), _small_task())  # imports what training needs
         yield made
 
 
+def _require(kind: str, request: pytest.FixtureRequest) -> None:
+    """Have what an executor of this kind needs, or skip the test."""
+    if "Ray" in kind:
+        request.getfixturevalue("ray_cluster")
+    if "Slurm" in kind:
+        pytest.importorskip(
+            "submitit", reason="submitit is not installed (pip install 'actsearch[slurm]')"
+        )
+
+
 @pytest.fixture(scope="module")
-def executor_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Executor]]:
-    """Makes an executor; that on Ray lives for all studies."""
+def executor_of(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Executor]]:
+    """Makes an executor; that on a cluster lives for all studies."""
     with contextlib.ExitStack() as held:
         known: dict[str, Executor] = {}
 
         def make(kind: str) -> Executor:
-            if "Ray" not in kind:
-                return EXECUTORS[kind]()
+            if kind not in HELD:
+                return EXECUTORS[kind](tmp_path_factory.mktemp("jobs"))
             if kind not in known:
-                request.getfixturevalue("ray_cluster")
-                known[kind] = held.enter_context(EXECUTORS[kind]())
+                _require(kind, request)
+                made = EXECUTORS[kind](tmp_path_factory.mktemp("jobs"))
+                known[kind] = held.enter_context(made)
             return known[kind]
 
         yield make

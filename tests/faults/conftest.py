@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,5 +38,26 @@ def unbroken(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Un
 def ray_workers(ray_cluster: Any) -> Iterator[acs.Ray]:
     """Two workers of a Ray cluster's head that stay for all tests."""
     with acs.Ray(2, num_cpus=0.5, trial_timeout=8) as made:
+        outcomes_of(made, lambda candidate, run: 1.0)  # both are there
+        yield made
+
+
+@pytest.fixture
+def local_slurm(tmp_path: Path) -> Callable[..., acs.Slurm]:
+    """Makes executors whose jobs are processes of this machine, by submitit; their folder is ``tmp_path / "jobs"``."""
+    pytest.importorskip(
+        "submitit", reason="submitit is not installed (pip install 'actsearch[slurm]')"
+    )
+    return functools.partial(acs.Slurm, folder=tmp_path / "jobs", cluster="local")
+
+
+@pytest.fixture(scope="session")
+def slurm_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[acs.Slurm]:
+    """Two such jobs that stay for all tests."""
+    pytest.importorskip(
+        "submitit", reason="submitit is not installed (pip install 'actsearch[slurm]')"
+    )
+    folder = tmp_path_factory.mktemp("jobs")
+    with acs.Slurm(2, folder=folder, cluster="local", trial_timeout=15) as made:
         outcomes_of(made, lambda candidate, run: 1.0)  # both are there
         yield made

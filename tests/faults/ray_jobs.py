@@ -1,4 +1,4 @@
-"""Jobs for workers of a Ray cluster."""
+"""Jobs for workers of a cluster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.activations import describe
 from actsearch.evaluation import make_subject
-from actsearch.execution import Job, Work
+from actsearch.execution import Executor, Job, Work
 from actsearch.records import CandidateRecord, Outcome
 
-__all__ = ["happening_on", "outcomes_of", "searched", "small_task", "values_of"]
+__all__ = ["alike_task", "happening_on", "outcomes_of", "searched", "small_task", "values_of"]
 
 NAMES = ("relu", "sin", "tanh", "elu")
 Objective = Callable[[acs.Candidate, acs.Run], float]
@@ -27,7 +27,7 @@ def _jobs() -> list[Job]:
     ]
 
 
-def outcomes_of(executor: acs.Ray, objective: Any) -> dict[str, Outcome]:
+def outcomes_of(executor: Executor, objective: Any) -> dict[str, Outcome]:
     parts = executor.run(_jobs(), Work(make_subject(objective), (1,)))
     return {NAMES[job.number]: outcome for part in parts for job, outcome in part.outcomes}
 
@@ -61,6 +61,17 @@ def small_task(
     return acs.Task(
         model=model or plain, train=(x[:64], y[:64]), valid=(x[half:], y[half:]), loss=F.cross_entropy,
         metric="loss", epochs=epochs, batch_size=32, lr=0.01, tune_lr=False, device="cpu",
+    )  # fmt: skip
+
+
+def alike_task() -> acs.Task:
+    """Training and validation data are other tensors of the same content."""
+    rows = 40_000
+    x, y = torch.zeros(rows, 4), torch.zeros(rows, dtype=torch.int64)
+    return acs.Task(
+        model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), train=(x, y),
+        valid=(x.clone(), y.clone()), loss=F.cross_entropy, metric="loss", epochs=1, batch_size=rows,
+        tune_lr=False, device="cpu",
     )  # fmt: skip
 
 

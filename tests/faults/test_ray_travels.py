@@ -13,14 +13,14 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from ray_jobs import outcomes_of, searched, small_task
+from ray_jobs import alike_task, outcomes_of, searched, small_task
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import actsearch as acs
 from actsearch.evaluation import make_subject
-from actsearch.execution.on_ray.parcel import pack
+from actsearch.execution.parcel import pack
 
 
 class TestWhatTravels:
@@ -176,6 +176,11 @@ class TestWhatTravels:
         for size in workers:
             assert size["Size"] > 20_000
             assert size["Private_Dirty"] < 100
+
+    @pytest.mark.slow
+    def test_data_of_equal_content_are_told_apart(self, ray_workers: acs.Ray) -> None:
+        task = alike_task()
+        assert searched(task, ray_workers, 2) == searched(task, acs.Local(batch=1), 2)
 
     def test_only_large_data_of_a_task_are_taken_apart(self) -> None:
         large, small = torch.zeros(40_000), torch.zeros(100)

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actsearch.execution.local import Local
     from actsearch.execution.on_ray import Ray
+    from actsearch.execution.on_slurm.executor import Slurm
     from actsearch.execution.pool import Pool
     from actsearch.execution.processes import Processes
     from actsearch.execution.work import Executor, Finished, Job, Work
 
-__all__ = ["Executor", "Finished", "Job", "Local", "Pool", "Processes", "Ray", "Work"]
+__all__ = ["Executor", "Finished", "Job", "Local", "Pool", "Processes", "Ray", "Slurm", "Work"]
 
-_HOMES = {"Local": "local", "Pool": "pool", "Processes": "processes", "Ray": "on_ray"}
+_HOMES = {
+    "Local": "local",
+    "Pool": "pool",
+    "Processes": "processes",
+    "Ray": "on_ray",
+    "Slurm": "on_slurm.executor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,20 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actsearch.evaluation.followed import Follower
-
 if TYPE_CHECKING:
     from actsearch.execution.work import Job
 
 __all__ = ["Flow", "GivenUp", "RemoteFlow", "remote_flow"]
 
 
-class Flow(Follower, Protocol):
-    """The driver, as an executor may ask it while it runs.
+class Flow(Protocol):
+    """The driver, as an executor may ask it while it runs; a :class:`actsearch.evaluation.followed.Follower`.
 
     An executor that does not ask is handed further jobs when it has answered all it has, and reports no rung: the
     trials are the same, but workers wait for each other, and what will be pruned is trained to its end.
     """
+
+    # not inherited: a process that only hands on what others train imports this, and not torch
+    @property
+    def given_up(self) -> Mapping[int, int]:
+        """See :class:`Follower`."""
+
+    def report(self, step: int, values: Mapping[int, float]) -> None:
+        """See :class:`Follower`."""
 
     def take(self) -> Sequence[Job]:
         """Further jobs, for workers that are free: all that may be trained now, and maybe none."""

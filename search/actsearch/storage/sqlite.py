@@ -31,6 +31,7 @@ from actsearch.storage.backend import (
     held_by_another,
 )
 from actsearch.storage.file import LostLog, WatchedFile, locate_file
+from actsearch.storage.network import check_local
 
 __all__ = ["Sqlite", "connector"]
 
@@ -63,6 +64,8 @@ class Sqlite(Backend):
             self._exclusive = threading.RLock()  # threads share the one connection, in turns
             self.engine = _engine(StaticPool(_connect_memory, dialect=_dialect()))
         else:
+            if not request.read_only:
+                check_local(str(request.url.database))
             create = request.create and not request.read_only
             self._file = WatchedFile(locate_file(str(request.url.database), create))
             self._file.remember()

@@ -13,8 +13,8 @@ from actsearch.checks import check_integer, check_number
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
 from actsearch.execution.on_ray.cluster import Cluster, Needs, describe_amounts
-from actsearch.execution.on_ray.parcel import pack
 from actsearch.execution.on_ray.worker import DataStore, RayWorker
+from actsearch.execution.parcel import pack
 from actsearch.execution.pool import Pool
 from actsearch.execution.processes import parse_bytes
 from actsearch.execution.trainer import Equipment

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import pickle
-import platform
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +13,13 @@ from typing import Any
 
 from actsearch import __version__
 from actsearch.evaluation import Subject
+from actsearch.execution import versions
 from actsearch.execution.child import dump_message
+from actsearch.execution.delivery import Delivery
 from actsearch.execution.flow import GivenUp
 from actsearch.execution.on_ray.cluster import Cluster, HostFailed, HostLost, Needs
 from actsearch.execution.on_ray.host import Source
-from actsearch.execution.on_ray.parcel import Delivery, Parcel
+from actsearch.execution.parcel import Parcel
 from actsearch.execution.transport import Event, Loss
 
 __all__ = ["DataStore", "RayWorker", "describe_difference"]
@@ -32,23 +33,13 @@ def describe_difference(found: Mapping[str, str]) -> str:
     Args:
         found: what :meth:`Host.describe` says.
     """
-    ours = platform.python_version()
-    if found["Python"].split(".")[:2] != ours.split(".")[:2]:
-        return f"Python {found['Python']} runs on a worker of acs.Ray, and {ours} here: use the same one"
-    if found["system"] != "Linux":
-        return f"a worker of acs.Ray runs on {found['system']}: workers run on Linux"
     for name in ("actsearch", "cloudpickle", "psutil"):
         if not found[name]:
             return (
                 f"{name} is not installed on a worker of acs.Ray: install actsearch {__version__} on every node, or "
                 "have it installed with runtime_env={'pip': [...]}"
             )
-    if found["actsearch"] != __version__:
-        return (
-            f"actsearch {found['actsearch']} is installed on a worker of acs.Ray, and {__version__} here: "
-            "install the same on every node"
-        )
-    return ""
+    return versions.describe_difference(found, "acs.Ray")
 
 
 class DataStore:
@@ -186,12 +177,15 @@ class RayWorker:
 
     def _deliver(self, parts: Sequence[tuple[str, Any]]) -> bytes:
         """Have a subject's parts where the child finds them; the message that is made of them there."""
-        sources = [self._store.share(self._actor, self.place, key, chunk) for key, chunk in parts]
+        pickled, *others = (
+            "/proc/{}/fd/{}".format(*self._store.share(self._actor, self.place, key, chunk)[:2])
+            for key, chunk in parts
+        )
         keys = {key for key, _ in parts}
         if old := self._held - keys:
             self._cluster.call(self._actor.forget, list(old))
         self._held = keys
-        return bytes(dump_message(Delivery(sources)))
+        return bytes(dump_message(Delivery(pickled, others)))
 
     def _receive(self, kind: str, content: Any) -> None:
         if kind == "log":

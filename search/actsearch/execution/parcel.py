@@ -1,10 +1,8 @@
-"""A subject on its way to a cluster: large tensors and arrays of its data apart from everything else."""
+"""A subject on its way to other machines: large tensors and arrays of its data apart from everything else."""
 
 from __future__ import annotations
 
 import io
-import mmap
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +15,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 from actsearch.evaluation import Subject
 from actsearch.execution.child import Pickler
-from actsearch.execution.on_ray.host import Source
 
-__all__ = ["Delivery", "Parcel", "pack"]
+__all__ = ["Parcel", "pack"]
 
 _LARGE = 1 << 16  # bytes; less is not worth a message of its own
 
@@ -108,31 +105,3 @@ class _DataPickler(Pickler):
 
 def _make_tensor(data: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(shape)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A parcel where it arrives: what is loaded of it is the message that it was made of.
-
-    Attributes:
-        sources: where its parts lie.
-    """
-
-    sources: Sequence[Source]
-
-    def __reduce__(self) -> Any:
-        return _unpack, tuple(self.sources)
-
-
-def _unpack(*sources: Source) -> Any:
-    pickled, *buffers = (_map(*source) for source in sources)
-    return pickle.loads(pickled, buffers=buffers)
-
-
-def _map(pid: int, number: int, size: int) -> mmap.mmap:
-    """Shared bytes: a page that is written to becomes this process's own."""
-    descriptor = os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY)
-    try:
-        return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
-    finally:
-        os.close(descriptor)
