@@ -23,7 +23,14 @@ from actsearch.expression import Expression, parse
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord, say_pass
 
-__all__ = ["activation", "build_expression", "candidate_record", "count_pieces", "describe", "make_lean"]
+__all__ = [
+    "activation",
+    "build_expression",
+    "candidate_record",
+    "count_pieces",
+    "describe",
+    "make_lean",
+]
 
 
 def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:

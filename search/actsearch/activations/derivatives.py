@@ -92,7 +92,9 @@ def _mish(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
 
 
 def _i1e(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
-    safe = torch.where(a.abs() > torch.finfo(a.dtype).eps, a, torch.full_like(a, torch.finfo(a.dtype).eps))
+    safe = torch.where(
+        a.abs() > torch.finfo(a.dtype).eps, a, torch.full_like(a, torch.finfo(a.dtype).eps)
+    )
     slope = torch.special.i0e(safe) - y * (safe.sgn() + safe.reciprocal())
     return g * torch.where(a.abs() > torch.finfo(a.dtype).eps, slope, torch.full_like(a, 0.5))
 
@@ -192,6 +194,20 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
 """By operator, one rule for each argument; those of any number of arguments are :func:`pull_back`'s own."""
 
 OF_RESULT = frozenset(
-    ("relu", "sqrt", "reciprocal", "exp", "expm1", "tanh", "sigmoid", "gauss", "i0e", "i1e", "pow", "max", "min")
+    (
+        "relu",
+        "sqrt",
+        "reciprocal",
+        "exp",
+        "expm1",
+        "tanh",
+        "sigmoid",
+        "gauss",
+        "i0e",
+        "i1e",
+        "pow",
+        "max",
+        "min",
+    )
 )
 """Operators whose rules look at the result: some of them at the arguments besides."""

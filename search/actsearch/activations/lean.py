@@ -32,6 +32,7 @@ _LINEAR = frozenset(("add", "sub", "neg", "identity", "sum"))
 try:
     from torch._C import _are_functorch_transforms_active as _is_transformed
 except ImportError:  # pragma: no cover - another release of torch
+
     def _is_transformed() -> bool:
         return False
 
@@ -70,7 +71,8 @@ class LeanProgram:
         self._widen = widen
         self._first = 1 + len(program.leaves)
         self._learned = [
-            leaf[1] if isinstance(leaf, tuple) and leaf[0] == "theta" else None for leaf in program.leaves
+            leaf[1] if isinstance(leaf, tuple) and leaf[0] == "theta" else None
+            for leaf in program.leaves
         ]
         learns = [index is not None for index in self._learned]
         self._varies = self._propagate([True, *learns])  # gradients go through them
