@@ -3,13 +3,17 @@
 from actsearch.bounds.enclosure import Enclosure, enclose
 from actsearch.bounds.extremes import Bound, bound_magnitude, bound_slope, bound_values
 from actsearch.bounds.interval import Interval
+from actsearch.bounds.properties import PROPERTIES, find_violation, is_property
 
 __all__ = [
     "Bound",
     "Enclosure",
     "Interval",
+    "PROPERTIES",
     "bound_magnitude",
     "bound_slope",
     "bound_values",
     "enclose",
+    "find_violation",
+    "is_property",
 ]

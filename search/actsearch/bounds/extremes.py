@@ -55,11 +55,13 @@ def bound_values(tree: Expression, low: float, high: float) -> tuple[Bound, Boun
     )
 
 
-def bound_slope(tree: Expression, low: float, high: float) -> tuple[Bound, Bound]:
-    """The largest f'(x), and the largest -f'(x), one-sided ones too."""
+def bound_slope(
+    tree: Expression, low: float, high: float, *, close: float = _CLOSE
+) -> tuple[Bound, Bound]:
+    """The largest f'(x), and the largest -f'(x), one-sided ones too; ``close`` says how near the bounds should be."""
     return (
-        _search(tree, low, high, lambda parts, x: _enclosed(parts, x).high),
-        _search(tree, low, high, lambda parts, x: -_enclosed(parts, x).low),
+        _search(tree, low, high, lambda parts, x: enclose(parts, x).slopes.high, close),
+        _search(tree, low, high, lambda parts, x: -enclose(parts, x).slopes.low, close),
     )
 
 
@@ -72,15 +74,12 @@ def _values(tree: Expression, x: Interval) -> Interval:
     return natural.values.meet(mean)
 
 
-def _enclosed(tree: Expression, x: Interval) -> Interval:
-    return enclose(tree, x).slopes
-
-
 def _search(
     tree: Expression,
     low: float,
     high: float,
     measure: Callable[[Expression, Interval], Array],
+    close: float = _CLOSE,
 ) -> Bound:
     edges = np.linspace(low, high, _FIRST + 1)
     if low < 0 < high:  # where piecewise changes sides
@@ -96,7 +95,7 @@ def _search(
         best = int(np.argmax(at_middles))
         if at_middles[best] > reached:
             reached, point = float(at_middles[best]), float(middles[best])
-        target = reached + max(_CLOSE * abs(reached), _EXACT)
+        target = reached + max(close * abs(reached), _EXACT)
         opened = (bounds > target) & (parts.high - parts.low > narrowest)
         if int(opened.sum()) * 2 > _MOST:
             opened[:] = False
