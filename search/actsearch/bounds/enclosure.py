@@ -148,7 +148,8 @@ class _Encloser:
         return (self.enclose(exponent) * self.enclose(base).apply("log")).apply("exp")
 
     def _piecewise(self, left: Enclosure, right: Enclosure) -> Enclosure:
-        is_left, is_right = self._x.high <= 0, self._x.low >= 0
+        is_right = self._x.low >= 0  # 0 itself, too
+        is_left = (self._x.high <= 0) & ~is_right
         both = hull(left.values, right.values)
         whole = Interval(np.full_like(both.low, -math.inf), np.full_like(both.low, math.inf))
         return Enclosure(

@@ -32,8 +32,9 @@ class Interval:
     def of(cls, low: Any, high: Any, share: float = _ARITHMETIC) -> Interval:
         """Moved outwards by a share of each end; the whole line where an end is NaN."""
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        low = low - np.abs(low) * share - _SMALLEST
-        high = high + np.abs(high) * share + _SMALLEST
+        with np.errstate(invalid="ignore", over="ignore"):
+            low = low - np.abs(low) * share - _SMALLEST
+            high = high + np.abs(high) * share + _SMALLEST
         unknown = np.isnan(low) | np.isnan(high)
         return cls(np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high))
 
@@ -59,7 +60,8 @@ class Interval:
         return (self.low <= value) & (value <= self.high)
 
     def __add__(self, other: Interval) -> Interval:
-        return Interval.of(self.low + other.low, self.high + other.high)
+        with np.errstate(invalid="ignore"):
+            return Interval.of(self.low + other.low, self.high + other.high)
 
     def __neg__(self) -> Interval:
         return Interval(-self.high, -self.low)
@@ -99,7 +101,7 @@ def hull(*parts: Interval) -> Interval:
 
 def _product(a: Array, b: Array) -> Array:
     """a b, where 0 times infinity, an end that is never reached, is 0."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where((a == 0) | (b == 0), 0.0, a * b)
 
 

@@ -152,7 +152,9 @@ def _has_no_table(tree: Expression) -> str:
     if any(parameter.per == "channel" for parameter in tree.parameters):
         return "it learns for each channel, and a table holds one function"
     bound = bound_magnitude(tree, _LOW, _HIGH)
-    return "" if np.isfinite(bound.at_most) else f"nothing bounds it around x = {bound.doubtful:.3g}"
+    return (
+        "" if np.isfinite(bound.at_most) else f"nothing bounds it around x = {bound.doubtful:.3g}"
+    )
 
 
 PROPERTIES: Mapping[str, Callable[[Expression], str]] = MappingProxyType(
@@ -163,7 +165,9 @@ PROPERTIES: Mapping[str, Callable[[Expression], str]] = MappingProxyType(
         "odd": _mirror(-1.0),
         "even": _mirror(1.0),
         "cheap": _costs,
-        "onnx": lambda tree: "",  # every operator is exported; rows that are no formula are refused before
+        "onnx": lambda tree: (
+            ""
+        ),  # every operator is exported; rows that are no formula are refused before
         "int8": _has_no_table,
     }
 )

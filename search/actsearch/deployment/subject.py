@@ -13,7 +13,7 @@ import torch
 from actsearch.activation_catalog import CATALOG
 from actsearch.activations import Activation, activation, describe
 from actsearch.activations.function import sample, scalar_module
-from actsearch.deployment.inputs import MetInputs, met_inputs
+from actsearch.activations.met_inputs import MetInputs, met_inputs
 from actsearch.errors import ActivationError
 from actsearch.expression import Call, Expression, Number, Parameter
 from actsearch.records import ActivationRecord, Diagnostics
