@@ -1,7 +1,7 @@
 """What a found activation costs in a product: memory and time of training, tables, hinges, C.
 
-Run ``python tests/benchmarks/deployment.py``; the exit status is 1 when a limit is exceeded. What is compared is measured
-in turns in one run, and a limit on speed is a limit on a ratio of medians. Forward and backward, one thread.
+Run ``python tests/benchmarks/deployment.py``; the exit status is 1 when a limit is exceeded. What is compared is
+measured in turns in one run, and a limit on speed is a limit on a ratio of medians. Forward and backward, one thread.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ FIXED = tuple(
 )
 
 
-@pytest.mark.parametrize("formula", (*FORMULAS, *CALLS, *FIXED))
+@pytest.mark.parametrize("formula", [*FORMULAS, *CALLS, *FIXED])
 def test_values_and_slopes_of_torch_lie_within(formula: str) -> None:
     """On intervals of any width and place, those that end at kinks included."""
     tree = build_expression(formula)

@@ -243,7 +243,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"what": "gelu", "target": "int8"}, "needs to know which inputs arrive at gelu"),
     ({"what": "rrelu", "target": "int8", "inputs": (-1.0, 1.0)}, "draws random numbers"),
     ({"what": "rrelu", "target": "hinges"}, "draws random numbers"),
-    ({"what": 'param(1.0, per="channel") * tanh(x)', "target": "int8", "inputs": (-1.0, 1.0)}, "learns for each channel"),
+    ({"what": 'tanh(param(1.0, per="channel") * x)', "target": "int8", "inputs": (-1.0, 1.0)}, "for each channel"),
     ({"what": "maxout", "target": "c"}, "not a function of one number"),
     ({"what": "gelu", "target": "onnx", "opset": 9}, "opset 9 is too old"),
     ({"what": "log(x)", "target": "int8", "inputs": (-1.0, 1.0)}, "not finite at x ="),

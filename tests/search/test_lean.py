@@ -69,7 +69,7 @@ def assert_alike(formula: str, shape: tuple[int, ...], dtype: torch.dtype, again
         torch.testing.assert_close(other, one, rtol=rtol, atol=rtol * scale, equal_nan=True)
 
 
-@pytest.mark.parametrize("formula", (*FORMULAS, *OPERATOR_CALLS, *ROWS))
+@pytest.mark.parametrize("formula", [*FORMULAS, *OPERATOR_CALLS, *ROWS])
 def test_values_gradients_and_second_derivatives_are_those_of_the_plain_form(formula: str) -> None:
     assert_alike(formula, (8, 6), torch.float64, again=True)
 
@@ -102,7 +102,7 @@ def test_any_layout_in_memory_is_taken(layout: str) -> None:
     torch.testing.assert_close(found[1], found[0])
 
 
-@pytest.mark.parametrize("formula", (FIFTEEN_NODES, "prelu", "x * tanh(x)"))
+@pytest.mark.parametrize("formula", [FIFTEEN_NODES, "prelu", "x * tanh(x)"])
 def test_half_precision_is_rounded_once_as_in_the_plain_form(formula: str) -> None:
     assert_alike(formula, (8, 6), torch.bfloat16, again=False)
 

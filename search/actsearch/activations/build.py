@@ -228,7 +228,7 @@ def make_lean(module: Activation) -> Activation:
     if row is not None and (row.random or not row.elementwise):
         why = "draws random numbers" if row.random else "depends on several numbers at once"
         raise ActivationError(
-            f"{module.record.label} {why}, so that it cannot be computed again: lean=True is for functions of one number"
+            f"{module.record.label} {why}, and cannot be computed again: lean=True is for functions of one number"
         )
     if isinstance(module, FormulaActivation):
         module.make_lean()

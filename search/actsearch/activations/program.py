@@ -16,7 +16,7 @@ __all__ = ["Program", "Step", "compile_expression", "fold"]
 
 @dataclass(frozen=True)
 class Step:
-    """One operator call: positions of its arguments in the list of values, of those that no later step needs, and name."""
+    """One operator call by name: positions of its arguments in the list of values, and of those no later step needs."""
 
     function: Callable[..., Tensor]
     arguments: tuple[int, ...]

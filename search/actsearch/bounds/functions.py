@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
-from actsearch.bounds.interval import Array, Interval, around, hull
+from actsearch.bounds.interval import Interval, around, hull
 
 __all__ = ["FUNCTIONS", "Function"]
 
@@ -24,7 +25,7 @@ _SCANNED = np.linspace(
 )  # where turning points are looked for; beyond, these functions are monotone
 _NEAR = 1e-7  # a slope's range near a jump of it holds both sides
 
-_Curve = Callable[[Array], Array]
+_Curve = Callable[[Any], Any]
 _Jump = tuple[float, float, float]  # position, and two ends of what is taken there
 
 
@@ -86,7 +87,7 @@ def _find_turns(curve: _Curve) -> tuple[float, ...]:
     found = [
         float(
             optimize.brentq(
-                lambda x: float(curve(np.float64(x))), _SCANNED[k], _SCANNED[k + 1], xtol=1e-15
+                lambda x: float(curve(np.array(x))), _SCANNED[k], _SCANNED[k + 1], xtol=1e-15
             )
         )
         for k in crossings
@@ -134,32 +135,32 @@ def _lipschitz(function: _Curve, x: Interval, steepest: float, largest: float) -
     return Interval(np.where(unknown, -largest, low), np.where(unknown, largest, high))
 
 
-def _sigmoid_slope(x: Array) -> Array:
+def _sigmoid_slope(x: Any) -> Any:
     return special.expit(x) * special.expit(-x)
 
 
-def _silu_slope(x: Array) -> Array:
+def _silu_slope(x: Any) -> Any:
     return special.expit(x) * (1 + x * special.expit(-x))
 
 
-def _normal(x: Array) -> Array:
+def _normal(x: Any) -> Any:
     return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
-def _gelu_slope(x: Array) -> Array:
+def _gelu_slope(x: Any) -> Any:
     return special.ndtr(x) + x * _normal(x)
 
 
-def _mish(x: Array) -> Array:
+def _mish(x: Any) -> Any:
     return x * np.tanh(np.logaddexp(0, x))
 
 
-def _mish_slope(x: Array) -> Array:
+def _mish_slope(x: Any) -> Any:
     t = np.tanh(np.logaddexp(0, x))
     return t + x * (1 - t**2) * special.expit(x)
 
 
-def _sinc_slope(x: Array) -> Array:
+def _sinc_slope(x: Any) -> Any:
     z = math.pi * np.asarray(x)
     near = np.abs(z) < 1e-3
     safe = np.where(near, 1.0, z)
@@ -168,7 +169,7 @@ def _sinc_slope(x: Array) -> Array:
     )
 
 
-def _i1e_slope(x: Array) -> Array:
+def _i1e_slope(x: Any) -> Any:
     safe = np.where(x == 0, 1.0, x)
     return np.where(
         x == 0, 0.5, special.i0e(x) - special.i1e(x) / safe - np.sign(x) * special.i1e(x)

@@ -10,6 +10,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from actsearch.errors import ActivationError
 
 __all__ = ["build_header", "check_cpp_compiler"]
 
+Kind = type[np.int8] | type[np.int16] | type[np.float32]
+_C_TYPES: dict[Any, str] = {np.int8: "int8_t", np.int16: "int16_t", np.float32: "float"}
 _STRICT = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC")
 
 
@@ -40,8 +43,8 @@ def check_cpp_compiler() -> None:
 
 
 def build_header(
-    text: str, name: str, kind: type, compiler: str | None = None
-) -> Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]]:
+    text: str, name: str, kind: Kind, compiler: str | None = None
+) -> Callable[[npt.ArrayLike], npt.NDArray[Any]]:
     """Compile a header with one function ``kind name(kind)``, every warning an error, and load it.
 
     Args:
@@ -58,14 +61,15 @@ def build_header(
         raise ActivationError(
             f"a C header is checked with a C compiler, and {command!r} is not there: install gcc, or set CC to another"
         )
-    ctype = {np.int8: "int8_t", np.int16: "int16_t", np.float32: "float"}[kind]
+    ctype = _C_TYPES[kind]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "activation.h").write_text(text, encoding="utf-8")
         source = Path(folder) / "run.c"
         source.write_text(
             '#include "activation.h"\n'
             f"void run(const {ctype} *in, {ctype} *out, long n);\n"
-            f"void run(const {ctype} *in, {ctype} *out, long n) {{ for (long i = 0; i < n; i++) out[i] = {name}(in[i]); }}\n",
+            f"void run(const {ctype} *in, {ctype} *out, long n)\n"
+            f"{{ for (long i = 0; i < n; i++) out[i] = {name}(in[i]); }}\n",
             encoding="utf-8",
         )
         library = Path(folder) / "run.so"
@@ -76,13 +80,13 @@ def build_header(
             raise ActivationError(f"{command} refuses the header: {done.stderr.strip()[:2000]}")
         loaded = ctypes.CDLL(str(library))
 
-    def run(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        source = np.ascontiguousarray(values, kind)
-        result = np.empty_like(source)
+    def run(values: npt.ArrayLike) -> npt.NDArray[Any]:
+        given: npt.NDArray[Any] = np.ascontiguousarray(values, kind)
+        result = np.empty_like(given)
         loaded.run(
-            source.ctypes.data_as(ctypes.c_void_p),
+            given.ctypes.data_as(ctypes.c_void_p),
             result.ctypes.data_as(ctypes.c_void_p),
-            ctypes.c_long(source.size),
+            ctypes.c_long(given.size),
         )
         return result
 

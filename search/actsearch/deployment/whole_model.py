@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from actsearch.activations import Activation, candidate_record, describe
-from actsearch.checks import check_one_of
 from actsearch.activations.met_inputs import MetInputs, met_inputs
+from actsearch.checks import check_one_of
 from actsearch.deployment.made import Deployment
 from actsearch.deployment.subject import Subject, resolve_candidate
 from actsearch.deployment.targets import TARGETS, Options
