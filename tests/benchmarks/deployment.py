@@ -142,8 +142,8 @@ def hinges() -> list[str]:
     for name in acs.catalog.names(tier="recommended"):
         try:
             errors[name] = acs.deploy(name, "hinges", hinges=HINGES, interval=(-6, 6)).max_error
-        except acs.ActivationError as error:
-            print(f"hinges, {name}: {error}")
+        except acs.ActivationError as refusal:
+            print(f"hinges, {name}: {refusal}")
     for name, error in sorted(errors.items(), key=lambda item: -item[1])[:4]:
         print(f"hinges, {name}: at most {error:.4f} off")
     share = float(np.mean([error <= ERROR for error in errors.values()]))

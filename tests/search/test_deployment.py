@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import actsearch as acs
 from actsearch.deployment.compiler import build_header
 
-SCALES = {
+SCALES: dict[str, Any] = {
     "input_scale": 0.05,
     "input_zero_point": 3,
     "output_scale": 0.04,
@@ -292,7 +292,7 @@ def make_task() -> acs.Task:
 
 
 @pytest.fixture(scope="module")
-def trained() -> nn.Module:
+def trained() -> nn.Sequential:
     """A model that has learned with a form of which each site learns a number of its own."""
     torch.manual_seed(0)
     task = make_task()
@@ -301,13 +301,14 @@ def trained() -> nn.Module:
     x, y = task.train
     for _ in range(150):
         optimizer.zero_grad()
-        F.mse_loss(model(x), y).backward()
+        torch.autograd.backward(F.mse_loss(model(x), y))
         optimizer.step()
+    assert isinstance(model, nn.Sequential)
     return model.eval()
 
 
 @pytest.mark.parametrize("target", ["int8", "int16", "hinges"])
-def test_a_whole_model_says_what_it_costs(trained: nn.Module, target: Any) -> None:
+def test_a_whole_model_says_what_it_costs(trained: nn.Sequential, target: Any) -> None:
     task = make_task()
     made = acs.deploy("x * sigmoid(param(1.0) * x)", target, model=trained, task=task)
     x, y = task.valid
@@ -329,7 +330,7 @@ def test_a_whole_model_says_what_it_costs(trained: nn.Module, target: Any) -> No
     assert own.max_error == pytest.approx(made.sites[0].made.max_error, rel=0.2)
 
 
-def test_a_model_without_the_activation_or_data_is_refused(trained: nn.Module) -> None:
+def test_a_model_without_the_activation_or_data_is_refused(trained: nn.Sequential) -> None:
     with pytest.raises(acs.PlacementError, match="no site with it, but"):
         acs.deploy("gelu", "int8", model=trained, task=make_task())
     with pytest.raises(acs.TaskError, match="give task=, or inputs="):
@@ -338,8 +339,8 @@ def test_a_model_without_the_activation_or_data_is_refused(trained: nn.Module) -
         acs.deploy("x * sigmoid(param(1.0) * x)", "onnx", model=trained, task=make_task())
 
 
-def test_learned_numbers_are_those_of_the_module(trained: nn.Module) -> None:
-    beta = trained[1].theta_0.item()
+def test_learned_numbers_are_those_of_the_module(trained: nn.Sequential) -> None:
+    beta = trained[1].get_parameter("theta_0").item()
     x = np.linspace(-4, 4, 1001)
     made = acs.deploy(trained[1], "hinges", hinges=32, interval=(-4, 4))
     module = acs.activation(made.text).double()
@@ -357,6 +358,7 @@ def test_a_trial_brings_its_recorded_inputs() -> None:
     study.optimize(make_task().replace(epochs=1), n_trials=2, show_progress_bar=False)
     trial = next(t for t in study.trials if t.candidate.formula == "x * tanh(x)")
     made = acs.deploy(trial, "int8")
+    assert trial.diagnostics is not None
     site = trial.diagnostics.end[0]
     filled = [index for index, share in enumerate(site.histogram) if share]
     assert made.interval is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any, cast
 
 import pytest
 import torch
@@ -142,7 +143,7 @@ def test_it_stays_lean_as_a_copy_and_from_a_pickle() -> None:
         assert kept_bytes(twin, x) == kept_bytes(nn.GELU(), x)
         torch.testing.assert_close(twin(x), lean(x), rtol=0, atol=0)
     with torch.no_grad():
-        lean.theta_0.fill_(2.0)
+        lean.get_parameter("theta_0").fill_(2.0)
     assert not torch.equal(lean(x), twin(x))  # the copy's learned number is its own
 
 
@@ -159,10 +160,11 @@ def test_place_makes_every_site_lean() -> None:
 def test_transforms_and_tracing_see_the_plain_form() -> None:
     lean = acs.activation("x * tanh(x)", lean=True)
     x = torch.tensor([0.3, -1.2], dtype=torch.float64)
+    trace: Any = torch.jit.trace
     expected = torch.tanh(x) + x * (1 - torch.tanh(x) ** 2)
     torch.testing.assert_close(torch.vmap(torch.func.grad(lean))(x), expected)
     torch.testing.assert_close(torch.fx.symbolic_trace(lean)(x), x * torch.tanh(x))
-    torch.testing.assert_close(torch.jit.trace(lean, (x,))(x + 1), (x + 1) * torch.tanh(x + 1))
+    torch.testing.assert_close(trace(lean, (x,))(x + 1), (x + 1) * torch.tanh(x + 1))
     exported = torch.export.export(lean, (x,)).module()
     torch.testing.assert_close(exported(x), x * torch.tanh(x))
 
@@ -188,7 +190,7 @@ def test_compiled_it_is_one_kernel_forwards_and_one_backwards_and_keeps_the_inpu
 
     for formula in ("x * sigmoid(1.5 * x) + 0.5 * tanh(x) - x * x", "x * sin(x) / (1 + abs(x))"):
         lean = acs.activation(formula, lean=True)
-        compiled = torch.compile(lean, fullgraph=True)
+        compiled = cast(nn.Module, torch.compile(lean, fullgraph=True))
         metrics.reset()
         x = points((64, 6, 20), torch.float32)
         expected, found = (gradients(module, x, False) for module in (lean, compiled))

@@ -105,7 +105,7 @@ def _pass_on(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
 
 def _keep(g: Tensor, y: Tensor, a: Tensor) -> Tensor:
     """As :func:`actsearch.activations.primitives.keep_in_graph`: a second derivative is 0, and there is one."""
-    return _aten.leaky_relu_backward(g, a, 1.0, False) if torch.is_grad_enabled() else g  # type: ignore[no-any-return]
+    return _aten.leaky_relu_backward(g, a, 1.0, False) if torch.is_grad_enabled() else g
 
 
 _UNARY: dict[str, Rule] = {

@@ -110,7 +110,7 @@ class LeanProgram:
         if not self._is_divisible(x, theta):
             return _cast(self._result(x, theta), x.dtype)
         y = torch.empty_like(x)
-        for part, target in zip(_flat(x).split(BLOCK), _flat(y).split(BLOCK), strict=True):
+        for part, target in zip(_blocks(x), _blocks(y), strict=True):
             target.copy_(self._result(part, theta))
         return y
 
@@ -133,9 +133,9 @@ class LeanProgram:
         if g.stride() != x.stride():
             g = torch.empty_like(x).copy_(g)
         for_x = torch.empty_like(x) if needed[0] else None
-        targets = _flat(for_x).split(BLOCK) if for_x is not None else None
+        targets = _blocks(for_x) if for_x is not None else None
         sums: list[Tensor | None] = [None] * len(theta)
-        blocks = zip(_flat(g).split(BLOCK), _flat(x).split(BLOCK), strict=True)
+        blocks = zip(_blocks(g), _blocks(x), strict=True)
         for index, (upstream, part) in enumerate(blocks):
             own, *learned = self._back(upstream, part, theta, needed)
             if targets is not None and own is not None:
@@ -285,9 +285,9 @@ class _Lean(torch.autograd.Function):
         return for_x, None, *learned
 
 
-def _flat(x: Tensor) -> Tensor:
-    """The numbers as they lie in memory."""
-    return x.as_strided((x.numel(),), (1,))
+def _blocks(x: Tensor) -> Sequence[Tensor]:
+    """The numbers as they lie in memory, in blocks."""
+    return torch.split(x.as_strided((x.numel(),), (1,)), BLOCK)
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:

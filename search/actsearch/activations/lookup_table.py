@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ __all__ = ["LookupTable", "Quantisation", "TableModule", "make_table", "quantisa
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+_Numbers = npt.NDArray[Any]
 Bits = Literal[8, 16]
 
 _STEPS = 512  # of an int16 table
@@ -135,10 +136,12 @@ class LookupTable:
 def look_up(entries: Codes, codes: Codes, source: Quantisation) -> Codes:
     """Entries at codes; of int16, on the line between two of them, rounded up from halves."""
     if source.bits == 8:
-        return entries[codes - source.lowest]
+        found: Codes = entries[codes - source.lowest]
+        return found
     index, offset = (codes - source.lowest) >> 7, codes & (_SPAN - 1)
     base = entries[index]
-    return base + (((entries[index + 1] - base) * offset + _SPAN // 2) >> 7)
+    between: Codes = base + (((entries[index + 1] - base) * offset + _SPAN // 2) >> 7)
+    return between
 
 
 def make_table(
@@ -186,10 +189,11 @@ def _interpolated(
     bias = _round((line - _round(middle)) / 2)
     last = _round(_finite(function, np.array([high]), label) * scale)
     entries = np.concatenate([_round(here) - bias, last])
-    return np.clip(entries, target.lowest, target.highest).astype(np.int64)
+    result: Codes = np.clip(entries, target.lowest, target.highest).astype(np.int64)
+    return result
 
 
-def _finite(function: Callable[[Array], Array], points: Array, label: str) -> Array:
+def _finite(function: Callable[[Array], Array], points: _Numbers, label: str) -> Array:
     values = function(points)
     if not np.isfinite(values).all():
         worst = float(points[int(np.argmin(np.isfinite(values)))])

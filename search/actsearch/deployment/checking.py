@@ -62,6 +62,7 @@ def run_module(module: nn.Module) -> Callable[[Array], Array]:
     def run(points: Array) -> Array:
         x = torch.from_numpy(points).float().reshape(-1, 1)
         with torch.no_grad():
-            return module(x).double().reshape(-1).numpy()
+            values: Array = module(x).double().reshape(-1).numpy()
+        return values
 
     return run

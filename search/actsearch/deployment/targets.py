@@ -139,8 +139,8 @@ def _of_module(
     notes = subject.notes
     try:
         subject.check_one_function("a comparison by points")
-    except ActivationError as error:
-        notes += (f"Not compared with float64: {error}.",)
+    except ActivationError as refusal:
+        notes += (f"Not compared with float64: {refusal}.",)
     else:
         checks = check(subject, run or run_module(module.eval()), interval)
     error = max((item.max_error for item in checks), default=float("nan"))
