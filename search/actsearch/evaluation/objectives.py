@@ -13,7 +13,7 @@ from torch import nn
 from actsearch.activations import build_expression
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
-from actsearch.evaluation.product_measures import count_hinges, int8_error, saved_bytes
+from actsearch.evaluation.product_measures import int8_error, most_hinges, saved_bytes
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.evaluation.timing import relative_cost
 from actsearch.records import (
@@ -134,7 +134,7 @@ class _Trained:
 
     @property
     def hinges(self) -> float:
-        return count_hinges(self._sites("hinges"))
+        return most_hinges(self._sites("hinges"))
 
     @property
     def saved_bytes(self) -> float:

@@ -9,18 +9,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from actsearch.activations import Activation, approximate
+from actsearch.activations import Activation
 from actsearch.activations.function import sample, scalar_module
+from actsearch.activations.hinge_sum import count_hinges
 from actsearch.activations.lookup_table import make_table, quantisation_for
 from actsearch.activations.met_inputs import recorded_inputs
 from actsearch.errors import TaskError
 from actsearch.records import SiteDiagnostics
 from actsearch.training import isolated_random
 
-__all__ = ["count_hinges", "int8_error", "kept_bytes", "saved_bytes"]
+__all__ = ["int8_error", "kept_bytes", "most_hinges", "saved_bytes"]
 
 _ERROR = 0.01  # that the hinges may have
-_MOST = 32  # of acs.approximate
 
 Array = npt.NDArray[np.float64]
 Sites = Iterable[tuple[nn.Module, SiteDiagnostics]]
@@ -46,21 +46,13 @@ def _table_error(module: Activation, site: SiteDiagnostics) -> float:
     return float(np.abs(found - target.exact(function(met.points))).max())
 
 
-def count_hinges(sites: Sites) -> float:
+def most_hinges(sites: Sites) -> float:
     """The fewest hinges with an error of at most .01 on the recorded inputs; 33 where 32 are not enough."""
-    return float(max(_fewest(module, site) for module, site in _learned(sites)))
-
-
-def _fewest(module: Activation, site: SiteDiagnostics) -> int:
-    interval = recorded_inputs([site]).interval
-    low, high = 1, _MOST + 1
-    while low < high:  # more hinges are never further off
-        middle = (low + high) // 2
-        if approximate(module, middle, interval).max_error <= _ERROR:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    counts = [
+        count_hinges(module, _ERROR, recorded_inputs([site]).interval)
+        for module, site in _learned(sites)
+    ]
+    return float(max(counts))
 
 
 def _learned(sites: Sites) -> Iterable[tuple[Activation, SiteDiagnostics]]:
