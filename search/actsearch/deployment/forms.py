@@ -13,7 +13,7 @@ from actsearch.activations import activation
 from actsearch.activations.met_inputs import recorded_inputs
 from actsearch.deployment.checking import DEFAULT_INTERVAL
 from actsearch.deployment.compiler import check_cpp_compiler
-from actsearch.deployment.deploy import deploy
+from actsearch.deployment.entry import deploy
 from actsearch.deployment.made import Deployment
 from actsearch.deployment.subject import resolve
 from actsearch.errors import ActivationError

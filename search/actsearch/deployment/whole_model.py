@@ -60,6 +60,12 @@ class DeployedModel:
         metric: name of the task's metric; empty without a task.
         before: the metric of the trained model on the task's validation data; None without a task.
         after: that of the converted one.
+
+    Example:
+        >>> model = acs.place(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), "silu").model
+        >>> made = acs.deploy("silu", "int8", model=model, inputs=torch.randn(100, 4))
+        >>> [site.path for site in made.sites], made.model(torch.zeros(2, 4)).shape
+        (['1'], torch.Size([2, 1]))
     """
 
     model: nn.Module
