@@ -377,3 +377,43 @@ def test_save_writes_what_was_made(tmp_path: Path) -> None:
     assert made.table is not None
     assert [int(line) for line in lines] == list(made.table)
     assert ctypes.sizeof(ctypes.c_int8) * 256 == len(made.table)
+
+
+class Functional(nn.Module):
+    """Its activations are calls, which a placement redirects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.last(F.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("target", ["int8", "hinges"])
+def test_a_function_that_a_forward_calls_is_converted_too(target: Any) -> None:
+    torch.manual_seed(0)
+    model = acs.place(Functional(), "silu").model
+    x = torch.randn(200, 4)
+    made = acs.deploy("silu", target, model=model, inputs=x)
+    assert [site.path for site in made.sites] == ["relu"]
+    hidden = made.sites[0].made.module()(model.get_submodule("first")(x))
+    with torch.no_grad():
+        torch.testing.assert_close(made.model(x), model.get_submodule("last")(hidden))
+        assert (made.model(x) - model(x)).abs().max() < 0.1
+
+
+def test_a_verdict_is_its_winner(tmp_path: Path) -> None:
+    study = acs.create_study(study_name="s", direction="minimize", strategy="random")
+
+    def objective(candidate: Any, run: acs.Run) -> float:
+        noise = torch.randn(8, generator=torch.Generator().manual_seed(run.seed))
+        return float(candidate.module()(noise).square().mean())
+
+    study.optimize(objective, n_trials=3, show_progress_bar=False)
+    verdict = study.confirm(objective, top_k=1, seeds=8, baseline="exp", show_progress_bar=False)
+    assert verdict.winner.verdict == "better"
+    made = acs.deploy(verdict, "int8", inputs=(-3.0, 3.0))
+    assert made.table == acs.deploy(verdict.winner.formula, "int8", inputs=(-3.0, 3.0)).table
+    with pytest.raises(acs.ActivationError, match="needs to know which inputs arrive"):
+        acs.deploy(verdict, "int8")

@@ -198,3 +198,25 @@ def test_compiled_it_is_one_kernel_forwards_and_one_backwards_and_keeps_the_inpu
         assert metrics.generated_kernel_count == 2
         x.requires_grad_()
         assert kept_bytes(compiled, x) <= 1.1 * kept_bytes(nn.GELU(), x)
+
+
+class Functional(nn.Module):
+    """Its activation is a call, which a placement redirects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(torch.relu(self.first(x)))
+
+
+def test_a_redirected_call_is_lean_and_goes_backwards() -> None:
+    model = Functional()
+    plain, lean = (
+        acs.place(model, "relu(x) * tanh(x)", lean=lean).model for lean in (False, True)
+    )
+    x = points((32, 6), torch.float32)
+    expected, found = (gradients(each, x, again=False) for each in (plain, lean))
+    torch.testing.assert_close(found, expected)
+    assert kept_bytes(lean, x) < kept_bytes(plain, x)

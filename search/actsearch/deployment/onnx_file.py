@@ -34,7 +34,7 @@ def export_onnx(module: nn.Module, opset: int | None, shape: tuple[int, int] = (
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise ActivationError(
-            f"ONNX export needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+            f"ONNX export needs {' and '.join(missing)}: pip install 'actsearch[onnx]'"
         )
     version = _USUAL if opset is None else check_integer("opset", opset, ActivationError, low=1)
     if version < OLDEST_OPSET:

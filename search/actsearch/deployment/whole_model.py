@@ -20,6 +20,8 @@ from actsearch.deployment.subject import Subject, resolve_candidate
 from actsearch.deployment.targets import TARGETS, Options
 from actsearch.errors import PlacementError, TaskError
 from actsearch.placement import forward
+from actsearch.placement.derived_class import pause
+from actsearch.placement.modular import redirects_calls
 from actsearch.placement.random_streams import isolated_random
 from actsearch.text_table import align_columns
 from actsearch.training.loop import TrainingRun
@@ -240,4 +242,6 @@ def _set(model: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     tensor = next(itertools.chain(model.parameters(), model.buffers()), None)
     new = module if tensor is None else module.to(tensor.device)
+    if redirects_calls(model):  # hinges call relu, which is the model's no more
+        pause(new)
     model.get_submodule(parent)._modules[name] = new
