@@ -79,9 +79,15 @@ def test_a_pole_and_a_jump_have_no_bound_of_what_they_lack() -> None:
     assert bound_magnitude(acs.parse("sign(x)"), -1, 1).at_most <= 1.001
 
 
+UNBOUNDED: frozenset[str] = frozenset()
+"""Operators whose formulas are refused where a sure bound is needed: hinges, required properties."""
+
+
 def test_every_operator_has_a_bound() -> None:
-    """A new row of the table has to say how it is bounded."""
+    """A new row says in bounds/functions.py how it is bounded, or is named above."""
     for name, row in OPERATORS.items():
+        if name in UNBOUNDED:
+            continue
         count = max(row.arity, 1)
         call = (
             acs.Expression.from_json([name, *(["x"] * count)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import actsearch as acs
 from actsearch.activations import Activation
+from actsearch.activations.derivatives import pull_back
 from actsearch.operators import OPERATORS
 
 FIFTEEN_NODES = "x * sigmoid(param(1.0) * x) + 0.5 * tanh(x) - x * x"
@@ -220,3 +221,16 @@ def test_a_redirected_call_is_lean_and_goes_backwards() -> None:
     expected, found = (gradients(each, x, again=False) for each in (plain, lean))
     torch.testing.assert_close(found, expected)
     assert kept_bytes(lean, x) < kept_bytes(plain, x)
+
+
+def test_an_operator_without_a_rule_goes_back_by_autograd() -> None:
+    x = points((8, 6), torch.float64).requires_grad_()
+    upstream = torch.linspace(-1, 1, 48, dtype=torch.float64).view(8, 6)
+    slope = pull_back("a new one", torch.sin, 0, upstream, torch.sin(x), (x,))
+    torch.testing.assert_close(slope, upstream * x.cos())
+    (again,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(again, -upstream * x.sin())
+    with torch.no_grad():
+        torch.testing.assert_close(
+            pull_back("a new one", torch.sin, 0, upstream, torch.sin(x), (x,)), upstream * x.cos()
+        )

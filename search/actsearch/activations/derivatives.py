@@ -181,11 +181,38 @@ _SEVERAL: dict[str, Callable[[Tensor, Tensor, tuple[Any, ...], int], Tensor]] = 
 }
 
 
-def pull_back(name: str, index: int, g: Tensor, y: Tensor, arguments: tuple[Any, ...]) -> Tensor:
-    """The gradient of one argument of an operator's call, of the gradient of its result."""
+def pull_back(
+    name: str,
+    function: Callable[..., Tensor],
+    index: int,
+    g: Tensor,
+    y: Tensor,
+    arguments: tuple[Any, ...],
+) -> Tensor:
+    """The gradient of one argument of an operator's call, of the gradient of its result.
+
+    Args:
+        name: of the operator.
+        function: its implementation, through which autograd goes back where there is no rule.
+        index: of the argument.
+        g: gradient of the result.
+        y: the result, or None where the rule does not look at it.
+        arguments: of the call.
+    """
     if name in _SEVERAL:
         return _SEVERAL[name](g, y, arguments, index)
-    return RULES[name][index](g, y, *arguments)  # type: ignore[no-any-return]
+    if name in RULES:
+        return RULES[name][index](g, y, *arguments)  # type: ignore[no-any-return]
+    is_again = torch.is_grad_enabled()
+    own = arguments[index]
+    if not (is_again and own.requires_grad):
+        own = own.detach().requires_grad_()
+    with torch.enable_grad():
+        result = function(*arguments[:index], own, *arguments[index + 1 :])
+        if not result.requires_grad:
+            return torch.zeros_like(g)
+        (slope,) = torch.autograd.grad(result, own, g, create_graph=is_again, allow_unused=True)
+    return torch.zeros_like(own) if slope is None else slope
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(

@@ -177,6 +177,13 @@ class LeanProgram:
     ) -> None:
         """Back through one step: what its arguments get of the gradient ``factor * g`` of its result."""
         arguments = tuple(values[index] for index in step.arguments)
+        if (
+            step.name == "mul"
+            and step.arguments[0] == step.arguments[1]
+            and self._is_full[step.arguments[0]]
+        ):
+            found.add_product(step.arguments[0], 2 * factor, g, arguments[0])
+            return
         for position, index in enumerate(step.arguments):
             if not self._varies[index]:
                 continue
@@ -194,7 +201,7 @@ class LeanProgram:
                 own = (
                     g
                     if step.name in _LINEAR
-                    else pull_back(step.name, position, g, result, arguments)
+                    else pull_back(step.name, step.function, position, g, result, arguments)
                 )
                 found.add(index, sign * factor, own if full else _sum_to(own, values[index]))
 
