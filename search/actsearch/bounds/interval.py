@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Interval", "hull"]
+__all__ = ["Array", "Interval", "around", "hull"]
 
 Array = npt.NDArray[np.float64]
 

@@ -42,7 +42,7 @@ def export_onnx(module: nn.Module, opset: int | None, shape: tuple[int, int] = (
             f"opset {version} is too old: torch's exporter writes {OLDEST_OPSET} and later; take one of these, or "
             "onnx.version_converter on the file"
         )
-    batch: Any = {0: "batch", 1: "features"} if module_is_free(module) else {0: "batch"}
+    batch: Any = {0: "batch", 1: "features"} if _takes_any_features(module) else {0: "batch"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter trips over its own deprecations
         try:
@@ -79,7 +79,7 @@ def export_onnx(module: nn.Module, opset: int | None, shape: tuple[int, int] = (
     return bytes(program.model_proto.SerializeToString())
 
 
-def module_is_free(module: nn.Module) -> bool:
+def _takes_any_features(module: nn.Module) -> bool:
     """Whether it takes any number of features: not where it learns for each channel."""
     return getattr(module, "channels", None) is None
 

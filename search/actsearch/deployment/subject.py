@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from actsearch.activation_catalog import CATALOG
-from actsearch.activations import Activation, activation, describe
+from actsearch.activations import Activation, activation, build_expression, describe
 from actsearch.activations.function import sample, scalar_module
 from actsearch.activations.met_inputs import MetInputs, met_inputs
 from actsearch.errors import ActivationError
@@ -59,26 +59,25 @@ class Subject:
             raise ActivationError(
                 f"{self.label} is not a function of one number: {what} holds such a function alone"
             )
-        if any(parameter.per == "channel" for parameter in self._tree.parameters):
+        if any(parameter.per == "channel" for parameter in self.formula_tree.parameters):
             raise ActivationError(
                 f"{self.label} learns for each channel: {what} holds one function for all of them; take a form that "
                 "is learned per tensor"
             )
 
     @functools.cached_property
-    def _tree(self) -> Expression:
-        from actsearch.activations import build_expression
-
+    def formula_tree(self) -> Expression:
+        """The formula as it is written, learned numbers at their start."""
         return build_expression(self.record)
 
     @functools.cached_property
     def tree(self) -> Expression:
         """The formula, with what a module has learned as numbers."""
-        if not self._tree.parameters:
-            return self._tree
+        if not self.formula_tree.parameters:
+            return self.formula_tree
         module = self.scalar
         values = [float(parameter.detach()) for parameter in module.parameters()]
-        return _put_in(self._tree, iter(values))
+        return _put_in(self.formula_tree, iter(values))
 
     @functools.cached_property
     def scalar(self) -> Activation:
@@ -127,7 +126,7 @@ def resolve(what: Any, inputs: Any = None) -> Subject:
     row = CATALOG[record.name] if record.name else None
     has_tree = row is None or row.elementwise
     notes = [known.note] if known is not None and known.note else []
-    if has_tree and subject._tree.parameters and not isinstance(what, Activation):
+    if has_tree and subject.formula_tree.parameters and not isinstance(what, Activation):
         notes.append(
             "Learned numbers are at their start: hand in the module that was trained, as "
             "placement.model.get_submodule(path), for what it has learned."

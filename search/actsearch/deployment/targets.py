@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -82,9 +82,7 @@ def make_compiled(subject: Subject, options: Options) -> Deployment:
     module = subject.module()
     compiled = cast(nn.Module, torch.compile(module, fullgraph=True))
     with isolated_random(0):
-        shape = (
-            _SHAPE if subject_channels(module) is None else (_SHAPE[0], subject_channels(module))
-        )
+        shape = _SHAPE if _channels(module) is None else (_SHAPE[0], _channels(module))
         own, gelu = time_interleaved([compiled, nn.GELU()], torch.randn(shape))
     return _of_module(
         subject,
@@ -96,7 +94,7 @@ def make_compiled(subject: Subject, options: Options) -> Deployment:
     )
 
 
-def subject_channels(module: nn.Module) -> Any:
+def _channels(module: nn.Module) -> Any:
     """Of a form that learns for each channel; None for any number."""
     return getattr(module, "channels", None)
 
@@ -104,7 +102,7 @@ def subject_channels(module: nn.Module) -> Any:
 def make_onnx(subject: Subject, options: Options) -> Deployment:
     """An ONNX file of the activation alone, for any batch and number of features."""
     module = subject.module()
-    features = subject_channels(module) or 1
+    features = _channels(module) or 1
     data = export_onnx(module, options.opset, (2, max(features, 2) if features == 1 else features))
     run = run_onnx(data, features)
     notes = subject.notes
@@ -121,7 +119,7 @@ def make_onnx(subject: Subject, options: Options) -> Deployment:
         run=None if features > 1 else run,
         data=data,
     )
-    return _with(made, notes=notes, _make=None)
+    return replace(made, notes=notes, _make=None)
 
 
 def _of_module(
@@ -148,12 +146,6 @@ def _of_module(
         target, subject.label, error, "absolute", checks, usage,
         notes=notes, _make=lambda: module, **more,
     )  # fmt: skip
-
-
-def _with(made: Deployment, **changes: Any) -> Deployment:
-    import dataclasses
-
-    return dataclasses.replace(made, **changes)
 
 
 def make_hinges(subject: Subject, options: Options) -> Deployment:
@@ -328,7 +320,7 @@ def make_c(subject: Subject, options: Options) -> Deployment:
         text = write_table(_make_table(subject, options, bits), name, subject.label)
     usage = f"made.save('{name}.h'), and call {name}(x)"
     settings = {**made.settings, "form": form, "name": name}
-    return _with(made, target="c", text=text, usage=usage, settings=settings)
+    return replace(made, target="c", text=text, usage=usage, settings=settings)
 
 
 def _usual_form(subject: Subject, options: Options) -> str:
