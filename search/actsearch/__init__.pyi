@@ -27,6 +27,15 @@ from actsearch.callbacks import (
 from actsearch.callbacks import (
     WandbCallback as WandbCallback,
 )
+from actsearch.deployment import (
+    DeployedModel as DeployedModel,
+)
+from actsearch.deployment import (
+    Deployment as Deployment,
+)
+from actsearch.deployment import (
+    deploy as deploy,
+)
 from actsearch.errors import (
     ActivationError as ActivationError,
 )

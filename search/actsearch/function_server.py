@@ -16,10 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actsearch.activations import curve, describe, moments, sample
+from actsearch.deployment.forms import compare_forms
 from actsearch.errors import ActsearchError
 from actsearch.evaluation import cost
 from actsearch.export import average_learned, to_python
-from actsearch.records import CURVE_POINTS, ActivationRecord, CandidateRecord, Curve
+from actsearch.records import (
+    CURVE_POINTS,
+    ActivationRecord,
+    CandidateRecord,
+    Curve,
+    SiteDiagnostics,
+)
 from actsearch.screening import closest, identify, sample_curve
 
 __all__ = ["answer", "main"]
@@ -82,10 +89,32 @@ def measure_cost(item: Json, shape: Sequence[int]) -> str:
     return str(cost(ActivationRecord.from_json(item), shape))
 
 
+def compare_deployments(item: Json, sites: Sequence[Json], compiled: bool = False) -> Json:
+    """The forms in which an activation can be deployed, side by side; ``sites`` are what was recorded of its inputs."""
+    record = describe(ActivationRecord.from_json(item))
+    seen = [
+        SiteDiagnostics(
+            "",
+            (),
+            site["mean"],
+            site["sd"],
+            tuple(site["histogram"]),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
+        for site in sites
+    ]
+    return compare_forms(record, seen, compiled=compiled)
+
+
 _CALLS: Mapping[str, Callable[..., Any]] = {
     call.__name__: call
     for call in (
         inspect, find_moments, sample_all, sample_learned, find_closest, write_python, measure_cost,
+        compare_deployments,
     )
 }  # fmt: skip
 

@@ -153,3 +153,20 @@ def test_a_child_of_one_trial_twice_is_shown(opened: Opener, copied: Path) -> No
         base.execute("UPDATE trials SET parents = '[0, 0]' WHERE number = 3")
     app = opened("activation", copied, study="confirmed", trial="3")
     assert "trial 0" in said(app) or any("trial 0" in button.label for button in app.button)
+
+
+@pytest.mark.usefixtures("function_process")
+def test_what_it_costs_in_a_product_is_measured_on_demand(opened: Opener, whole: Path) -> None:
+    app = opened("activation", whole, study="confirmed", trial="0")
+    assert "In a product" in said(app)
+    assert "errors" not in charts(app)
+    app.button(key="deploy 0").click().run()
+    said(app)
+    table = next(frame.value for frame in app.dataframe if "kept" in frame.value)
+    assert list(table["form"])[:2] == ["eager", "lean"]
+    assert {"int8 table", "int16 table"} <= set(table["form"])
+    kept = dict(zip(table["form"], table["kept"], strict=True))
+    assert kept["lean"] == pytest.approx(1, abs=0.1)  # of nn.GELU's
+    assert "errors" in charts(app)
+    labels = [button.proto.label for button in app.get("download_button")]
+    assert {"activation_int8.h", "activation_int16.h", "activation_hinges.h"} <= set(labels)

@@ -13,6 +13,7 @@ from actsearch.report import first_diagnostics, objective_names
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
 from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.deployment_panel import show_deployment
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.shape_panel import show_shape
@@ -55,6 +56,7 @@ def _candidate(view: StudyView, chosen: int) -> None:
     for fill_in in completions:
         fill_in()
     show_relatives(view, trial)
+    show_deployment(trial)
     export_panel.show(view, trial)
 
 

@@ -6,6 +6,7 @@ from actsearch.activations.build import (
     candidate_record,
     count_pieces,
     describe,
+    make_lean,
 )
 from actsearch.activations.function import build_at_start, curve, sample, value_and_gradient
 from actsearch.activations.gaussian_moments import gain, moments
@@ -26,6 +27,7 @@ __all__ = [
     "describe",
     "build_expression",
     "gain",
+    "make_lean",
     "moments",
     "count_pieces",
     "reseed_random_activations",

@@ -17,13 +17,20 @@ from actsearch.activation_catalog import CATALOG, Value
 from actsearch.activations.fitted import fitted_expression
 from actsearch.activations.module import Activation, FormulaActivation, build_function_activation
 from actsearch.activations.special import SPECIAL
-from actsearch.checks import check_integer
+from actsearch.checks import check_integer, check_one_of
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.expression import Expression, parse
 from actsearch.operators import OPERATORS
 from actsearch.records import ActivationRecord, CandidateRecord, say_pass
 
-__all__ = ["activation", "build_expression", "candidate_record", "count_pieces", "describe"]
+__all__ = [
+    "activation",
+    "build_expression",
+    "candidate_record",
+    "count_pieces",
+    "describe",
+    "make_lean",
+]
 
 
 def describe(what: Any, **hyperparameters: Value) -> ActivationRecord:
@@ -158,7 +165,12 @@ def _sample_start(name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
 
 
 def activation(
-    what: Any, *, channels: int | None = None, channel_axis: int = 1, **hyperparameters: Value
+    what: Any,
+    *,
+    channels: int | None = None,
+    channel_axis: int = 1,
+    lean: bool = False,
+    **hyperparameters: Value,
 ) -> Activation:
     """Build an activation as an ``nn.Module`` that keeps the shape of its input.
 
@@ -171,13 +183,17 @@ def activation(
         channels: size of the channel axis, for parameters learned per channel. A catalog row that can
             learn per channel does so when this is given.
         channel_axis: axis of the channels, 1 as in ``(batch, channels, ...)``; may be negative.
+        lean: keep the input alone for the backward pass, and compute the rest of the formula again there: the same
+            values and gradients to rounding, with the memory of ``nn.GELU``. What torch computes in one call keeps one
+            tensor anyway. A compiled formula does so by itself.
         hyperparameters: settings of a catalog row, such as ``negative_slope=0.2``.
 
     Returns:
         A module for tensors of any shape and floating dtype, with ``.formula`` and, in ``.record.name``, its row.
 
     Raises:
-        ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong.
+        ActivationError: unknown name or hyperparameter, a value out of range, channels missing or wrong; ``lean`` for
+            a form that draws numbers or depends on several.
         FormulaError: a formula that cannot be read.
 
     Example:
@@ -190,8 +206,42 @@ def activation(
     if channels is not None:
         channels = check_integer("channels", channels, ActivationError, low=1)
     channel_axis = check_integer("channel_axis", channel_axis, ActivationError)
+    lean = check_one_of("lean", lean, (True, False), ActivationError)
     if isinstance(what, Activation) and not hyperparameters and channels is None:
-        return copy.deepcopy(what)
+        twin = copy.deepcopy(what)
+        return make_lean(twin) if lean else twin
+    module = _build(what, channels, channel_axis, hyperparameters, lean)
+    return make_lean(module) if lean else module
+
+
+_KEEPS_SEVERAL = frozenset({"softsign"})
+"""Rows that torch computes in several calls, each of which keeps something."""
+
+
+def make_lean(module: Activation) -> Activation:
+    """Keep the input alone, where it is not one call of torch that keeps one tensor.
+
+    Raises:
+        ActivationError: it draws numbers, or an output depends on more than its own input.
+    """
+    row = CATALOG[module.record.name] if module.record.name else None
+    if row is not None and (row.random or not row.elementwise):
+        why = "draws random numbers" if row.random else "depends on several numbers at once"
+        raise ActivationError(
+            f"{module.record.label} {why}, and cannot be computed again: lean=True is for functions of one number"
+        )
+    if isinstance(module, FormulaActivation):
+        module.make_lean()
+    return module
+
+
+def _build(
+    what: Any,
+    channels: int | None,
+    channel_axis: int,
+    hyperparameters: dict[str, Value],
+    lean: bool,
+) -> Activation:
     if isinstance(what, str) and channels is not None and "per" not in hyperparameters:
         row = CATALOG.get(what.strip()) if what.strip() in CATALOG else None
         if row is not None and any(setting.name == "per" for setting in row.hyperparameters):
@@ -204,7 +254,8 @@ def activation(
             module = SPECIAL[record.name](record)
             module.channel_axis = channel_axis
             return module
-        if (fused := build_function_activation(record)) is not None:
+        fused = build_function_activation(record)
+        if fused is not None and not (lean and record.name in _KEEPS_SEVERAL):
             return fused
     return FormulaActivation(record, build_expression(record), channels, channel_axis)
 

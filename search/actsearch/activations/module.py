@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from actsearch.activation_catalog import CATALOG
+from actsearch.activations.lean import LeanProgram, can_be_lean
 from actsearch.activations.primitives import import_callable, is_tracing
 from actsearch.activations.program import Program, compile_expression
 from actsearch.devices import widest_float
@@ -136,7 +137,12 @@ class FormulaActivation(Activation):
 
     Learned parameters are named ``theta_0``, ``theta_1``, ... in order of appearance: scalars, or of shape
     ``(channels,)``.
+
+    Attributes:
+        is_lean: whether autograd keeps the input alone, see :mod:`actsearch.activations.lean`.
     """
+
+    is_lean = False
 
     def __init__(
         self,
@@ -165,6 +171,13 @@ class FormulaActivation(Activation):
             self.register_buffer(f"number_{index}", number, persistent=False)
         if all(parameter.per == "tensor" for parameter in self._program.parameters):
             self.channels = None
+        self._lean: LeanProgram | None = None
+
+    def make_lean(self) -> None:
+        """From now on keep the input alone for the backward pass."""
+        self.is_lean = True
+        if self._program.uses_x:  # a constant keeps nothing
+            self._lean = LeanProgram(self._program, self._leaves, _widen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the formula elementwise; shape kept.
@@ -174,9 +187,15 @@ class FormulaActivation(Activation):
         """
         if self.record.name == "prelu":
             x = _autocast(x)
+        if self._lean is not None and can_be_lean(x):
+            return self._lean(x, self._theta)
         wide = _widen(x)
-        leaves = [self._leaf(leaf, wide) for leaf in self._program.leaves]
-        return _cast_like(x, self._run(wide, leaves))
+        return _cast_like(x, self._run(wide, self._leaves(wide, self._theta)))
+
+    @property
+    def _theta(self) -> list[Tensor]:
+        """The learned numbers, in order; in a stack rows of those of all members."""
+        return [getattr(self, f"theta_{index}") for index in range(len(self._program.parameters))]
 
     @property
     def program_key(self) -> Any:
@@ -198,7 +217,7 @@ class FormulaActivation(Activation):
         leaves = [
             _cast_like(wide, learned[leaf[1]])
             if isinstance(leaf, tuple) and leaf[0] == "theta"
-            else self._leaf(leaf, wide)
+            else self._leaf(leaf, wide, ())
             for leaf in self._program.leaves
         ]
         return _cast_like(x, self._run(wide, leaves))
@@ -213,15 +232,21 @@ class FormulaActivation(Activation):
         result: Tensor = values[program.result]
         return result if program.uses_x else torch.zeros_like(x) + result
 
-    def _leaf(self, leaf: float | tuple[str, int], x: Tensor) -> float | Tensor:
+    def _leaves(self, x: Tensor, theta: Sequence[Tensor]) -> list[float | Tensor]:
+        """What the program begins with, for an input; learned numbers in its dtype, and in a shape that meets it."""
+        return [self._leaf(leaf, x, theta) for leaf in self._program.leaves]
+
+    def _leaf(
+        self, leaf: float | tuple[str, int], x: Tensor, theta: Sequence[Tensor]
+    ) -> float | Tensor:
         if not isinstance(leaf, tuple):
             return leaf
         kind, index = leaf
-        tensor: Tensor = getattr(self, f"{kind}_{index}")
-        if kind == "theta":
-            tensor = _cast_like(x, tensor)
-            if self.channels is not None:
-                return _view_by_channel(tensor, x, self.channel_axis, self.record.label)
+        if kind == "number":
+            return self.get_buffer(f"number_{index}")
+        tensor = _cast_like(x, theta[index])
+        if self.channels is not None:
+            return _view_by_channel(tensor, x, self.channel_axis, self.record.label)
         return tensor
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FormulaActivation:
@@ -235,11 +260,22 @@ class FormulaActivation(Activation):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != "_program"}
+        left_out = ("_program", "_lean")
+        return {key: value for key, value in super().__getstate__().items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_expression(self._tree)
+        self._lean = None
+        if self.is_lean:
+            self.make_lean()
+
+    def _replicate_for_data_parallel(self) -> Activation:
+        replica = super()._replicate_for_data_parallel()
+        assert isinstance(replica, FormulaActivation)
+        if replica.is_lean:
+            replica.make_lean()
+        return replica
 
 
 def to_any_device(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

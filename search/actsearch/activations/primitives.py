@@ -22,6 +22,7 @@ __all__ = [
     "gate",
     "gauss",
     "hardsigmoid",
+    "hardsigmoid_slope",
     "identity",
     "largest",
     "logsigmoid",
@@ -76,6 +77,12 @@ def hardsigmoid(a: Tensor) -> Tensor:
         return F.hardsigmoid(a)
     slope = F.hardtanh(a, -3, 3) * _SIXTH
     return F.hardsigmoid(a.detach()) + (slope - slope.detach())  # adds exactly 0 to the value
+
+
+def hardsigmoid_slope(gradient: Tensor, a: Tensor) -> Tensor:
+    """The gradient of its argument."""
+    slope: Tensor = torch.ops.aten.hardtanh_backward(gradient * _SIXTH, a, -3, 3)
+    return slope
 
 
 _SIXTH = float(

@@ -16,11 +16,12 @@ __all__ = ["Program", "Step", "compile_expression", "fold"]
 
 @dataclass(frozen=True)
 class Step:
-    """One operator call: positions of its arguments in the list of values, and of those that no later step needs."""
+    """One operator call by name: positions of its arguments in the list of values, and of those no later step needs."""
 
     function: Callable[..., Tensor]
     arguments: tuple[int, ...]
     last_uses: tuple[int, ...] = ()
+    name: str = ""
 
 
 @dataclass
@@ -59,7 +60,7 @@ class _Compiler:
         self.program = Program(parameters=list(tree.parameters), uses_x=tree.uses_x)
         self.program.leaves = [("theta", index) for index in range(len(self.program.parameters))]
         self._parameters_seen = 0
-        self._pending: list[tuple[Callable[..., Tensor], tuple[_Slot, ...]]] = []
+        self._pending: list[tuple[str, tuple[_Slot, ...]]] = []
         self._known: dict[Expression, _Slot] = {}
         slot = self._slot(tree)
         first_step = 1 + len(self.program.leaves)
@@ -69,14 +70,15 @@ class _Compiler:
 
         self.program.result = position(slot)
         kept = {self.program.result, *range(first_step)}
-        for function, slots in reversed(self._pending):
+        for name, slots in reversed(self._pending):
             arguments = tuple(position(argument) for argument in slots)
             last_uses = tuple(set(arguments) - kept)
             kept.update(last_uses)
-            self.program.steps.append(Step(function, arguments, last_uses))
+            self.program.steps.append(Step(bind(name), arguments, last_uses, name))
         self.program.steps.reverse()
         if tree.uses_x and _has_constant_slope(tree):
-            self.program.steps.append(Step(keep_in_graph, (self.program.result,)))
+            kept_step = Step(keep_in_graph, (self.program.result,), name="keep_in_graph")
+            self.program.steps.append(kept_step)
             self.program.result = first_step + len(self._pending)
 
     def _slot(self, tree: Expression) -> _Slot:
@@ -113,7 +115,7 @@ class _Compiler:
                 arguments.append(self._leaf(("number", len(self.program.numbers) - 1)))
             else:
                 arguments.append(self._slot(argument))
-        self._pending.append((bind(tree.operator), tuple(arguments)))
+        self._pending.append((tree.operator, tuple(arguments)))
         return _Slot(len(self._pending) - 1, is_step=True)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from actsearch.activations import build_expression
 from actsearch.errors import TaskError
 from actsearch.evaluation.candidate import Candidate
+from actsearch.evaluation.product_measures import int8_error, most_hinges, saved_bytes
 from actsearch.evaluation.task_analysis import TaskAnalysis
 from actsearch.evaluation.timing import relative_cost
 from actsearch.records import (
@@ -20,6 +21,7 @@ from actsearch.records import (
     Diagnostics,
     EvaluationRecord,
     Outcome,
+    SiteDiagnostics,
     TrialState,
 )
 from actsearch.task.objectives import MEASURED
@@ -121,15 +123,31 @@ class _Trained:
 
     @property
     def relative_latency(self) -> float:
+        sites = self._sites("latency")
+        return relative_cost(
+            ((module, site.shape) for module, site in sites), self.analysis.device
+        )
+
+    @property
+    def int8_error(self) -> float:
+        return int8_error(self._sites("int8_error"))
+
+    @property
+    def hinges(self) -> float:
+        return most_hinges(self._sites("hinges"))
+
+    @property
+    def saved_bytes(self) -> float:
+        return saved_bytes(self._sites("saved_bytes"), self.analysis.device)
+
+    def _sites(self, name: str) -> list[tuple[nn.Module, SiteDiagnostics]]:
+        """The activations as they stand in the model, built anew, and what was seen there."""
         if self.diagnostics is None:
             raise TaskError(
-                "latency needs the shapes at the sites, and this model allows no diagnostics"
+                f"{name} needs what arrives at the sites, and this model allows no diagnostics"
             )
         model = self.model().train()
-        return relative_cost(
-            ((model.get_submodule(site.site), site.shape) for site in self.diagnostics.start),
-            self.analysis.device,
-        )
+        return [(model.get_submodule(site.site), site) for site in self.diagnostics.newest]
 
     def model(self) -> nn.Module:
         placed = self.analysis.place(Candidate(self.record), self.evaluation.seed)

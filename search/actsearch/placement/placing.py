@@ -13,7 +13,7 @@ from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.prune import BasePruningMethod
 
 from actsearch.activation_catalog import START_SLOPE
-from actsearch.activations import activation, candidate_record, describe
+from actsearch.activations import Activation, activation, candidate_record, describe, make_lean
 from actsearch.placement.analysis import ModelAnalysis, copy_model, unwrap_compiled
 from actsearch.placement.choose import Where
 from actsearch.placement.derived_class import make_inplace, pause
@@ -98,7 +98,9 @@ class Placement:
         return pd.DataFrame(rows, columns=columns)
 
 
-def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None) -> Placement:
+def place(
+    model: nn.Module, act: Any, *, where: Where = None, sample: Any = None, lean: bool = False
+) -> Placement:
     """Put an activation into a deep copy of a model.
 
     Each site gets a module of its own, on the device, in the dtype and in the mode of the model. Learned
@@ -120,6 +122,7 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
         sample: one batch of inputs. With it the model is run and watched, without it traced by torch.fx, to find
             activations that are called as functions. It is also needed to infer channels for parameters learned per
             channel, and the layer to be made wider, unless the site follows its layer in an ``nn.Sequential``.
+        lean: as of :func:`actsearch.activation`: in training, each site keeps its input alone.
 
     Raises:
         PlacementError: when nothing can be replaced, a name matches nothing, the model does not run on the sample,
@@ -136,7 +139,13 @@ def place(model: nn.Module, act: Any, *, where: Where = None, sample: Any = None
     record = candidate_record(act)
     if record is not None and record.is_baseline:
         return Placement(copy_model(model), ())
-    return place_analyzed(ModelAnalysis(model, sample), model, act, where)
+    placement = place_analyzed(ModelAnalysis(model, sample), model, act, where)
+    if lean:
+        for item in placement.replaced:
+            placed = placement.model.get_submodule(item.path)
+            if isinstance(placed, Activation):
+                make_lean(placed)
+    return placement
 
 
 def place_analyzed(

@@ -25,7 +25,7 @@ from actsearch.activations import (
 from actsearch.expression import canonical
 from actsearch.records import ActivationRecord, CandidateRecord
 
-__all__ = ["Identity", "fingerprint", "identify", "perturbed_modules", "points"]
+__all__ = ["PERTURBATIONS", "Identity", "fingerprint", "identify", "perturbed_modules", "points"]
 
 _QUANTILES = 64  # where inputs mostly lie, after normalisation
 _KINKS = (0.0, 0.5, 1.0, 2.0, 3.0, 6.0)  # where catalog rows bend, on both sides of 0
@@ -33,7 +33,7 @@ _OUTER = (8.0, 12.0)  # beyond every bend: what tells relu from relu6, and gelu 
 _DIGITS = 6  # float32 has 7: formulas that are equal on paper differ in the last ones
 _OFFSET = 0.3717  # keeps round numbers such as 0.5 away from the edge of a rounding interval
 # of both signs and different sizes: symmetric ones would hide differences
-_PERTURBATIONS = (
+PERTURBATIONS = (
     0.0,
     0.137,
     -0.0823,
@@ -174,7 +174,7 @@ def _perturb(
     if tree.parameters:
         as_written = ActivationRecord(str(canonical(tree)))
     modules = []
-    for size in _PERTURBATIONS if tree.parameters else _PERTURBATIONS[:1]:
+    for size in PERTURBATIONS if tree.parameters else PERTURBATIONS[:1]:
         module = activation(as_written, channels=1, channel_axis=-1).double().eval()
         with torch.no_grad():
             for index, parameter in enumerate(module.parameters()):

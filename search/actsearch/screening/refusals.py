@@ -14,6 +14,7 @@ from actsearch.activations import build_at_start, describe, value_and_gradient
 from actsearch.errors import ActsearchError
 from actsearch.records import ActivationRecord, CandidateRecord
 from actsearch.screening.identity import perturbed_modules
+from actsearch.screening.required import find_missing
 
 __all__ = ["Screening", "screen"]
 
@@ -41,6 +42,7 @@ def screen(
     candidate: CandidateRecord,
     pre_activations: Sequence[Tensor] | Mapping[str, Sequence[Tensor]] = (),
     dtype: torch.dtype = torch.float32,
+    require: Sequence[str] = (),
 ) -> Screening:
     """Check a candidate's activations on numbers alone.
 
@@ -55,6 +57,7 @@ def screen(
         pre_activations: samples of what arrives at the sites; by group, for a candidate of several activations, each
             of which is then looked at on those of its own groups.
         dtype: precision of training.
+        require: properties that a space asks for, see :mod:`actsearch.bounds.properties`.
     """
     noticed: list[str] = []
     for record, groups in _group_activations(candidate):
@@ -69,6 +72,8 @@ def screen(
             return Screening(f"{where}cannot be computed: {str(error).splitlines()[0]}")
         if not result.passed:
             return Screening(where + result.reason)
+        if require and (reason := find_missing(describe(record), tuple(require))):
+            return Screening(where + reason)
         noticed += [where + warning for warning in result.warnings]
     return Screening("", tuple(noticed))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actsearch.activation_catalog import CATALOG
+from actsearch.bounds import PROPERTIES, is_property
 from actsearch.checks import check_field, check_integer, check_known, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.expression import Call, Expression, Limits, is_well_formed, parse
@@ -37,6 +38,10 @@ class Space:
         depth_bands: for "per_depth", how many bands of equally many sites; 3 by default.
         learned: whether forms with numbers that are learned with the weights may be proposed; False for fixed forms
             alone, which add no parameter to the model.
+        require: properties that every activation must have, learned numbers at their start and near it: "smooth" (no
+            kink), "monotone", "bounded", "lipschitz<=1" (or another number), "odd", "even", "cheap" (at most twice
+            the operators of gelu), "onnx", "int8". They are decided by interval bounds from -20 to 20; what lacks one,
+            or cannot be shown to have it, is REJECTED with a point that shows it.
 
     Example:
         >>> acs.Space(activations=["relu", "gelu"], operators=["add", "mul", "tanh"]).operator_names
@@ -52,6 +57,7 @@ class Space:
     sites: str | Mapping[str, str | None] = "shared"
     depth_bands: int | None = None
     learned: bool = True
+    require: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_field(self, "max_size", check_integer, SpaceError, low=3, high=Limits.SIZE)
@@ -65,6 +71,7 @@ class Space:
         _check_names(self.activation_names, CATALOG.names(role="hidden"), "activation")
         _check_names(self.operator_names, OPERATORS, "operator")
         self._check_learned()
+        self._check_required()
 
     @functools.cached_property
     def activation_names(self) -> tuple[str, ...]:
@@ -102,6 +109,18 @@ class Space:
             raise SpaceError(
                 f"learned=False leaves out forms with learned numbers, and {', '.join(learned)} has some"
             )
+
+    def _check_required(self) -> None:
+        if isinstance(self.require, str) or not isinstance(self.require, Sequence):
+            raise SpaceError(
+                f"require must be a list of properties, as ('smooth', 'monotone'), not {self.require!r}"
+            )
+        for name in self.require:
+            if not is_property(name):
+                check_known("property", name, [*PROPERTIES, "lipschitz<=1"], SpaceError)
+        object.__setattr__(self, "require", tuple(dict.fromkeys(self.require)))
+        if {"odd", "even"} <= set(self.require):
+            raise SpaceError("require: only 0 is both odd and even; take one of them")
 
     def _check_sites(self) -> None:
         if isinstance(self.sites, Mapping):
@@ -141,6 +160,7 @@ class Space:
             "learned": self.learned,
             "sites": dict(self.sites) if isinstance(self.sites, Mapping) else self.sites,
             **({"depth_bands": self.bands} if self.sites == "per_depth" else {}),
+            **({"require": list(self.require)} if self.require else {}),
             "given": {
                 "activations": _plain(self.activations),
                 "operators": _plain(self.operators),
@@ -203,8 +223,9 @@ class Space:
         differences = []
         mine = self.to_json()
         # what was given as None or "all" is compared as given: a larger catalog must not lock an old study
-        for key, before in {"learned": True, **stored}.items():  # older studies do not store it
-            if key == "given" or mine.get(key) == before:
+        # older studies store neither
+        for key, before in {"learned": True, "require": [], **stored}.items():
+            if key == "given" or mine.get(key, []) == before:
                 continue
             if key in mine["given"]:
                 given = mine["given"][key]
@@ -215,7 +236,7 @@ class Space:
                 if added or missing:
                     differences.append(f"space {key}: added {added}, missing {missing}")
             else:
-                differences.append(f"space {key}: {mine.get(key)!r}, stored {before!r}")
+                differences.append(f"space {key}: {mine.get(key, [])!r}, stored {before!r}")
         return differences
 
 

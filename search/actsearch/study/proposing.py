@@ -182,7 +182,9 @@ class Proposer:
         if (original := known.get(identity.identity)) is not None:
             return dataclasses.replace(trial, state=TrialState.DUPLICATE, duplicate_of=original)
         known[identity.identity] = number
-        screening = screen(candidate, self._samples, self._subject.dtype)
+        screening = screen(
+            candidate, self._samples, self._subject.dtype, self.context.space.require
+        )
         if screening.passed:
             return dataclasses.replace(trial, warnings=screening.warnings)
         return dataclasses.replace(trial, state=TrialState.REJECTED, reason=screening.reason)

@@ -41,6 +41,18 @@ class TrainedCandidate(Protocol):
     def relative_latency(self) -> float:
         """Time of its activations as they stand in the model, forward and backward, as a multiple of ReLU's."""
 
+    @property
+    def int8_error(self) -> float:
+        """Largest error of its int8 tables on the recorded inputs, in output codes."""
+
+    @property
+    def hinges(self) -> float:
+        """Hinges with an error of at most .01 on the recorded inputs; 33 where 32 are not enough."""
+
+    @property
+    def saved_bytes(self) -> float:
+        """Bytes that autograd keeps of its activations for the backward pass, as they stand in the model."""
+
     def model(self) -> nn.Module:
         """The task's model with its activations, built anew: not trained, on the task's device."""
 
@@ -94,6 +106,18 @@ MEASURED: Mapping[str, MeasuredObjective] = MappingProxyType(
             MeasuredObjective("size", "minimize", lambda trained: float(trained.formula_size)),
             MeasuredObjective(
                 "parameters", "minimize", _parameters, per_seed=True, needs_diagnostics=True
+            ),
+            MeasuredObjective(
+                "int8_error", "minimize", lambda trained: trained.int8_error,
+                per_seed=True, needs_diagnostics=True,
+            ),
+            MeasuredObjective(
+                "hinges", "minimize", lambda trained: trained.hinges,
+                per_seed=True, needs_diagnostics=True,
+            ),
+            MeasuredObjective(
+                "saved_bytes", "minimize", lambda trained: trained.saved_bytes,
+                needs_diagnostics=True,
             ),
             MeasuredObjective(
                 "sparsity", None, _sparsity, per_seed=True, needs_diagnostics=True

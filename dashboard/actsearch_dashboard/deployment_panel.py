@@ -1,0 +1,121 @@
+"""What an activation costs in a product: its forms side by side, their errors, and files to take away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from actsearch.errors import ActsearchError
+from actsearch.records import SiteDiagnostics, TrialRecord
+from actsearch.report import first_diagnostics
+from actsearch_dashboard.components import show_figure
+from actsearch_dashboard.figures.common import lay_out
+from actsearch_dashboard.function_client import ask
+from actsearch_dashboard.text import markdown
+
+__all__ = ["error_curves", "forms_frame", "show_deployment"]
+
+_HEIGHT = 300
+_SMALLEST = 1e-9  # of an error, on a logarithmic axis
+_COLUMNS: Mapping[str, Any] = {
+    "time": st.column_config.NumberColumn(
+        format="%.2f ×",
+        help="Forward and backward on 128 x 256 numbers, as a multiple of nn.GELU's on this machine. A table is one "
+        "look-up a number on integer hardware, whatever the function: as much as ReLU.",
+    ),
+    "kept": st.column_config.NumberColumn(
+        format="%.2f ×", help="Bytes kept for the backward pass, as a multiple of nn.GELU's."
+    ),
+    "error at most": st.column_config.NumberColumn(
+        format="%.3g",
+        help="Of hinges no input of the range is further off; of tables no code is, in output codes.",
+    ),
+}
+
+
+def show_deployment(trial: TrialRecord) -> None:
+    """On demand, as it is measured: a table of forms, a figure of their errors, and C headers."""
+    item = trial.candidate.single
+    if item is None or trial.candidate.is_baseline or trial.candidate.learns_shape:
+        return  # of several activations, each is another question
+    st.subheader("In a product", anchor=False)
+    st.caption(
+        "What it costs as composed formula, lean, compiled, as hinges (ReLUs alone) and as a table of codes, on the "
+        "inputs that were recorded; from -6 to 6 where none were."
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        measures = st.button("Measure", icon=":material/speed:", key=f"deploy {trial.number}")
+        compiled = st.toggle(
+            "with torch.compile, which takes a minute", key=f"compile {trial.number}"
+        )
+    key = f"deployed {trial.number} {compiled}"
+    if measures:
+        diagnostics = first_diagnostics(trial)
+        sites = [] if diagnostics is None else [_site(site) for site in diagnostics.newest]
+        try:
+            with st.spinner("Measuring ..."):
+                st.session_state[key] = ask(
+                    "compare_deployments", item=item.to_json(), sites=sites, compiled=compiled
+                )
+        except ActsearchError as error:
+            st.info(markdown(error), icon=":material/info:")
+    if (made := st.session_state.get(key)) is not None:
+        _show(made, trial.number)
+
+
+def _site(site: SiteDiagnostics) -> dict[str, Any]:
+    return {"mean": site.mean, "sd": site.sd, "histogram": list(site.histogram)}
+
+
+def _show(made: Mapping[str, Any], number: int) -> None:
+    st.dataframe(forms_frame(made["rows"]), hide_index=True, column_config=_COLUMNS)
+    for row in made["rows"]:
+        if reason := row.get("reason"):
+            st.caption(f"{markdown(row['form'])}: {markdown(reason)}")
+    if any("curve" in row for row in made["rows"]):
+        show_figure(error_curves(made), "errors")
+    with st.container(horizontal=True):
+        for file in made["files"]:
+            st.download_button(
+                file["name"],
+                file["text"].encode(),
+                file_name=file["name"],
+                mime="text/x-c",
+                icon=":material/download:",
+                key=f"header {number} {file['name']}",
+                on_click="ignore",
+            )
+
+
+def forms_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a form that could be made."""
+    return pd.DataFrame(
+        [
+            {
+                "form": row["form"],
+                "time": row.get("time"),
+                "kept": row.get("kept"),
+                "error at most": row.get("error"),
+                "of": {"codes": "output codes", "absolute": "the output"}.get(
+                    row.get("unit", ""), ""
+                ),
+            }
+            for row in rows
+            if "reason" not in row
+        ]
+    )
+
+
+def error_curves(made: Mapping[str, Any]) -> go.Figure:
+    """The distance of each form from the formula, over the inputs."""
+    figure = go.Figure()
+    for row in made["rows"]:
+        if "curve" in row:
+            y = [max(error, _SMALLEST) for error in row["curve"]]
+            figure.add_scatter(x=made["x"], y=y, name=row["form"], mode="lines", line_width=1.5)
+    figure.update_yaxes(type="log", exponentformat="power")
+    return lay_out(figure, "x", "distance from f(x)", _HEIGHT)
