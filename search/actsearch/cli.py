@@ -256,7 +256,7 @@ def _export(options: argparse.Namespace) -> int:
         from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
 
         written = export_to_optuna(study, trials, storage_url(target), url)
-        count = f"{written} trained trials"
+        count = f"{written} trials"
     elif kind == "json":
         text = study_json(study, trials, reader.verdicts(study))
         write_file(target, lambda file: file.write(text), url)
