@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from actsearch.report import Verdict, VerdictRow, objective_names
+from actsearch.report import Verdict, VerdictRow
+from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
-from actsearch_dashboard.text import ago, markdown, moment, one_line, shorten
+from actsearch_dashboard.text import ago, column_format, markdown, moment, one_line, shorten
 
 __all__ = [
     "COLUMNS",
-    "FOUR_DECIMALS",
+    "FITTED",
+    "FITTED_SIGNED",
     "OPENS",
     "SECONDS",
+    "SPREAD",
     "clickable_table",
+    "fit_formats",
     "show_confirmation",
     "heading",
+    "log_axis",
     "show_no_trials",
     "open_trial",
     "settings",
@@ -40,19 +45,25 @@ _BUTTONS = {
     ],
 }  # fmt: skip
 
+_WORTH_A_LOG = 1.0  # orders of magnitude: with fewer, both axes look alike
 _ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
 OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
-FOUR_DECIMALS = "%.4f"  # the seeds of most tasks differ in the third one
+FITTED, FITTED_SIGNED = "fitted", "fitted, signed"
+"""Formats that :func:`fit_formats` replaces by those that suit a column's numbers."""
 SECONDS = "%.2f s"
+SPREAD = (
+    "Standard deviation over the seeds; of a Task with one seed, over its last epochs. A function of your own with one "
+    "seed has none."
+)
 
 
 COLUMNS: Mapping[str, Any] = {
     "trial": st.column_config.NumberColumn(width="small"),
-    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "value": st.column_config.NumberColumn(format=FITTED),
     "spread": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS,
-        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+        format=FITTED,
+        help=SPREAD,
     ),
     "activation": st.column_config.TextColumn(width="large"),
     "function": st.column_config.ImageColumn(
@@ -60,6 +71,17 @@ COLUMNS: Mapping[str, Any] = {
     ),
 }
 """Columns of tables of trials."""
+
+
+def log_axis(values: Iterable[float], key: str) -> bool:
+    """Whether an axis is logarithmic: a switch, where all numbers are above 0 and differ in more than a digit.
+
+    It is on from the beginning where a linear axis would show the largest numbers alone.
+    """
+    numbers = list(values)
+    if figures.orders_of_magnitude(numbers) < _WORTH_A_LOG:
+        return False
+    return st.toggle("Logarithmic", value=figures.is_steep(numbers), key=f"log {key}")
 
 
 def study_page(body: Callable[[StudyView], None]) -> Callable[[], None]:
@@ -89,14 +111,9 @@ def heading(view: StudyView) -> None:
     st.header(markdown(shorten(view.record.name, 80)), anchor=False)
     direction = view.record.direction or "direction not yet known"
     objectives = [f"{direction} {view.metric}"]
-    if names := objective_names(view.record):
-        named = bool(view.record.objectives)
-        objectives = [
-            f"{direction} {shorten(name, 30) if named else f'objective {index}'}"
-            for index, (direction, name) in enumerate(
-                zip(view.record.directions, names, strict=False), 1
-            )
-        ]
+    if names := view.objectives:
+        directions = view.record.directions
+        objectives = [f"{way} {name}" for way, name in zip(directions, names, strict=True)]
     parts = [f"{view.strategy} search", ", ".join(objectives), f"seed {view.record.seed}"]
     if view.is_running:
         parts.append("running now")
@@ -237,13 +254,25 @@ def clickable_table(
         key=key,
         on_select="rerun",
         selection_mode="single-row",
-        column_config=dict(columns),
+        column_config=fit_formats(frame, columns),
         placeholder="",
         row_height=row_height,
         height=height,
     )
     rows: list[int] = event.selection.rows
     return rows[0] if rows and rows[0] < len(frame) else None
+
+
+def fit_formats(frame: pd.DataFrame, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns whose format is :data:`FITTED` get one that suits the numbers in the table."""
+    fitted = dict(columns)
+    for name, column in columns.items():
+        kind = column.get("type_config") or {}
+        if name in frame and kind.get("format") in (FITTED, FITTED_SIGNED):
+            numbers = frame[name].astype("Float64").dropna().astype(float)
+            form = column_format(numbers, signed=kind["format"] == FITTED_SIGNED)
+            fitted[name] = {**column, "type_config": {**kind, "format": form}}
+    return fitted
 
 
 def table_height(rows: int, row_height: int | None = None) -> int:

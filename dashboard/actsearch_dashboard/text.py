@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -14,6 +15,7 @@ from actsearch.report.tables import escape_csv_formula
 __all__ = [
     "ago",
     "candidate_label",
+    "column_format",
     "csv_text",
     "shorten",
     "markdown",
@@ -21,6 +23,7 @@ __all__ = [
     "moment",
     "number",
     "one_line",
+    "say_count",
     "seconds",
 ]
 
@@ -29,6 +32,7 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # what a backslash escapes in C
 _MAGIC = re.compile(r"/(?=/)|(?<=www)(?=\.)|@|:(?=\w)|<(?=-)|-(?=[->])", re.IGNORECASE)
 _WORD_JOINER = "\u2060"  # invisible, and no word goes through it
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_TINY, _SMALL, _USUAL, _LARGE = 1e-3, 1e-2, 100.0, 1e6  # four decimals tell usual numbers apart
 
 
 def one_line(text: object) -> str:
@@ -71,11 +75,37 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size != 0 and (
-        size < 1e-3 or size >= 1e6
-    ):  # of which four decimals would show nothing, or too much
+    if size != 0 and (size < _TINY or size >= _LARGE):
         return f"{value:.3e}"
-    return f"{value:.4f}" if size < 100 else f"{value:.1f}"
+    return f"{value:.4f}" if size < _USUAL else f"{value:.1f}"
+
+
+def column_format(values: Iterable[float | None], *, signed: bool = False) -> str:
+    """A printf format for a column of numbers, in which neither small nor large ones lose what tells them apart.
+
+    Args:
+        values: of the column; None and what is not finite do not count.
+        signed: positive numbers have a plus sign.
+    """
+    numbers = [float(value) for value in values if value is not None and math.isfinite(value)]
+    sign = "+" if signed else ""
+    sizes = [abs(value) for value in numbers if value]
+    if not sizes:
+        return f"%{sign}.4f"
+    if max(sizes) >= _LARGE:
+        return f"%{sign}.4e"
+    if max(sizes) < _SMALL or min(sizes) < _TINY:
+        return f"%{sign}.{4 if max(sizes) < _USUAL else 6}g"
+    if max(sizes) < _USUAL:
+        return f"%{sign}.4f"
+    apart = max(numbers) - min(numbers)
+    digits = 1 if apart <= 0 else 3 - math.floor(math.log10(apart))
+    return f"%{sign}.{min(max(digits, 1), 4)}f"
+
+
+def say_count(count: int, one: str, many: str = "") -> str:
+    """A number with its noun, as in "1 trial", "1,200 trials"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def seconds(value: float | None) -> str:

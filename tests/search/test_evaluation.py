@@ -220,7 +220,9 @@ def test_with_one_seed_the_spread_of_a_task_is_that_of_its_last_epochs() -> None
     metrics = [9.0, 9.0, 1.0, 2.0, 4.0]
     epochs = tuple(EpochRecord(n, 1.0, valid_metric=value) for n, value in enumerate(metrics, 1))
     run = SeedRun(EvaluationRecord(0, 4.0, epochs=epochs), TrialState.COMPLETE, False)
-    assert aggregate([run], "search", 0.0).spread == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
+    assert aggregate([run], "search", 0.0).spread == pytest.approx(
+        statistics.stdev([1.0, 2.0, 4.0])
+    )
 
 
 def test_one_seed_without_reports_has_no_spread() -> None:

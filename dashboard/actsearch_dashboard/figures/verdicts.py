@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.report import Verdict, VerdictRow
+from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard.figures.common import lay_out, whiskers
 from actsearch_dashboard.palette import GREY, VERDICTS
 from actsearch_dashboard.text import markup
@@ -55,8 +56,10 @@ def _finalist(row: VerdictRow) -> str:
 
 def _measured(row: VerdictRow) -> str:
     if row.verdict == "left early":
-        return f"{row.difference:+.4f} over {len(row.values)} seeds"
-    return f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
+        return f"{format_signed(row.difference)} over {len(row.values)} seeds"
+    return (
+        f"{format_signed(row.difference)} ({format_signed(row.low)} to {format_signed(row.high)})"
+    )
 
 
 def _error_bars(row: VerdictRow, colour: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from itertools import zip_longest
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import first_diagnostics, objective_names
+from actsearch.report import first_diagnostics
+from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
-from actsearch_dashboard.components import show_figure, study_page
+from actsearch_dashboard.components import SPREAD, show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
@@ -86,7 +87,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
     row.metric(
         "Spread",
         number(trial.spread),
-        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+        help=SPREAD,
         border=True,
     )
     row.metric("Time", seconds(trial.seconds), border=True)
@@ -97,7 +98,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
 
 
 def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
-    names = objective_names(view.record)
+    names = view.objectives
     if not names:
         return {f"{view.metric} (validation)": trial.value}
     shown = dict.fromkeys(names[:_MOST_OBJECTIVES])
@@ -110,11 +111,11 @@ def _verdict(view: StudyView, trial: TrialRecord) -> None:
         if row is not None:
             baseline = markdown(shorten(verdict.baseline.label, 40))
             metric = markdown(shorten(verdict.metric, 40))
+            low, middle, high = map(format_signed, (row.low, row.difference, row.high))
             text = (
                 markdown(verdict.remark(row))
                 if row.verdict == "left early"
-                else f"difference to {baseline} {row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f}) in {metric} "
-                "on fresh seeds."
+                else f"difference to {baseline} {middle} ({low} to {high}) in {metric} on fresh seeds."
             )
             st.info(f"Verdict: **{markdown(row.verdict)}**, {text}", icon=":material/balance:")
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -15,6 +16,8 @@ from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     COLUMNS,
+    fit_formats,
+    log_axis,
     show_figure,
     study_page,
     trial_table,
@@ -93,7 +96,7 @@ def _keep(key: str, chosen: Sequence[str]) -> None:
 def _candidates(view: StudyView) -> None:
     frame = view.frame()
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
-    best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
+    best = [str(number) for number in view.ranked()["number"][:_CHOICE]]
     asked = _read_address(_TRIALS, list(labels), "trial")
     start = asked if _TRIALS in st.query_params else best[:3]
     chosen = st.multiselect(
@@ -273,15 +276,16 @@ def _study_figures(views: Sequence[StudyView]) -> None:
         st.info("No trial of these studies is complete yet.", icon=":material/info:")
         return
     steps = {name: figures.best_so_far_steps(frame, direction) for name, frame in frames.items()}
+    log = log_axis(np.concatenate(list(complete.values())), "studies")
     left, right = st.columns(2)
     with left:
         st.subheader("Best so far, by trials", anchor=False)
-        show_figure(figures.best_so_far(steps, "trials", direction, metric), "by trials")
+        show_figure(figures.best_so_far(steps, "trials", direction, metric, log), "by trials")
     with right:
         st.subheader("Best so far, by time", anchor=False)
-        show_figure(figures.best_so_far(steps, "seconds", direction, metric), "by time")
+        show_figure(figures.best_so_far(steps, "seconds", direction, metric, log), "by time")
     st.subheader("Distribution of values", anchor=False)
-    show_figure(figures.distribution(complete, direction, metric), "distribution")
+    show_figure(figures.distribution(complete, direction, metric, log), "distribution")
 
 
 def _best_of_each(views: Sequence[StudyView]) -> None:
@@ -295,7 +299,7 @@ def _best_of_each(views: Sequence[StudyView]) -> None:
 
 def _show_best(view: StudyView) -> None:
     st.markdown(f"**{markdown(shorten(view.record.name, 40))}** · {markdown(view.strategy)}")
-    rows = leaders(view.frame(), view.record.direction, _BEST)
+    rows = view.ranked().head(_BEST)
     if rows.empty:
         st.caption("No trial is complete yet.")
         return
@@ -303,17 +307,18 @@ def _show_best(view: StudyView) -> None:
     trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
     nothing = CandidateRecord({})
     candidates = [trials[n].candidate if n in trials else nothing for n in numbers]
+    table = pd.DataFrame(
+        {
+            "function": pictures(view, candidates),
+            "value": rows["value"].to_numpy(),
+            "activation": [candidate_label(label) for label in rows["label"]],
+        }
+    )
     st.dataframe(
-        pd.DataFrame(
-            {
-                "function": pictures(view, candidates),
-                "value": rows["value"].to_numpy(),
-                "activation": [candidate_label(label) for label in rows["label"]],
-            }
-        ),
+        table,
         hide_index=True,
         row_height=56,
-        column_config=COLUMNS,
+        column_config=fit_formats(table, COLUMNS),
         placeholder="",
         key=f"best of {view.record.id}",
     )

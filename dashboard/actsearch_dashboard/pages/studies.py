@@ -9,7 +9,7 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
-from actsearch_dashboard.components import FOUR_DECIMALS, OPENS, clickable_table
+from actsearch_dashboard.components import FITTED, OPENS, clickable_table
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
@@ -32,7 +32,7 @@ _COLUMNS = {
         help="  \n".join(f"**{name}**: {text}" for name, text in _STAGES.items())
     ),
     "best so far": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS,
+        format=FITTED,
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
     "history": st.column_config.LineChartColumn(
@@ -101,7 +101,7 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
 def _is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
     """Whether a study is in one of the states (any, if none is named) and some text of it contains ``words``."""
     best = item.best.candidate if item.best else None
-    texts = [item.study.name, view.strategy, view.metric]
+    texts = [item.study.name, view.strategy, view.metric, *view.objectives]
     texts += [best.label, best.formula] if best else []
     contains = any(words.strip().lower() in text.lower() for text in texts)
     return contains and (not stages or item.stage in stages)
@@ -116,7 +116,7 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
                 "state": item.stage,
                 "last trial": ago(item.last_change),
                 "strategy": one_line(view.strategy),
-                "metric": one_line(view.metric),
+                "metric": ", ".join(view.objectives) or one_line(view.metric),
                 "best so far": item.best.value if item.best else None,
                 "history": [value for value in item.line if value is not None],
                 "best activation": one_line(item.best.candidate.label) if item.best else "",

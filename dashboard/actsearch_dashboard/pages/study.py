@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch.report import leaders, objective_names
+from actsearch.report import leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     heading,
+    log_axis,
     settings,
     show_confirmation,
     show_figure,
@@ -23,13 +25,14 @@ from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, candidate_label, markdown, number, seconds, shorten
+from actsearch_dashboard.text import ago, candidate_label, markdown, number, seconds
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
 
 TITLE, ICON = "Study", "monitoring"
 
+_DISTRIBUTION = "Distribution"
 _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
     "Only a verdict tells whether it beats your model."
@@ -44,37 +47,29 @@ def render() -> None:
         return
     heading(view)
     show_verdict(view)
-    names = objective_names(view.record)
-    objective = _chosen_objective(names, bool(view.record.objectives))
+    objective = _chosen_objective(view)
     live(view, functools.partial(_progress, view, objective))
     _pruning(view)
-    _optuna(view, objective, len(names))
+    _figures(view, objective)
     settings(view)
 
 
-def _chosen_objective(names: tuple[str, ...], named: bool) -> int:
+def _chosen_objective(view: StudyView) -> int:
+    names = view.objectives
     if not names:
         return 0
-    shown = [
-        f"{index}: {shorten(name, 30)}" if named else f"objective {index}"
-        for index, name in enumerate(names, 1)
-    ]
-    picked = st.radio("Objective", shown, format_func=markdown, horizontal=True, key="objective")
-    return shown.index(picked)
+    picked = st.radio("Objective", names, format_func=markdown, horizontal=True, key="objective")
+    return names.index(picked) if picked in names else 0
 
 
 def _select_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
     """Trials with the values of one objective, its direction and its name."""
-    frame, names = view.frame(), objective_names(view.record)
-    direction = view.record.direction
-    if objective < len(view.record.directions):
-        direction = view.record.directions[objective]
+    frame = view.frame()
+    if not view.objectives:
+        return frame, view.record.direction, view.metric
     if objective and f"value_{objective}" in frame:
         frame = frame.assign(value=frame[f"value_{objective}"])
-    named = view.record.objectives[objective : objective + 1]
-    if names and not named:
-        return frame, direction, f"objective {objective + 1}"
-    return frame, direction, shorten(named[0], 40) if named else view.metric
+    return frame, view.record.directions[objective], view.objectives[objective]
 
 
 def _progress(view: StudyView, objective: int) -> None:
@@ -86,7 +81,7 @@ def _progress(view: StudyView, objective: int) -> None:
     by_word = frame["state"].value_counts()
     counts = {state: int(by_word.get(state.value, 0)) for state in TrialState}
     _show_state(view, frame, counts)
-    _numbers(view, frame, counts, direction)
+    _numbers(view, frame, counts, direction, metric)
     if not counts[TrialState.COMPLETE]:
         st.info(
             "No trial is complete yet. If trials fail, the trial table gives the reasons.",
@@ -95,7 +90,8 @@ def _progress(view: StudyView, objective: int) -> None:
     left, right = st.columns([3, 1])
     with left:
         st.subheader("History", anchor=False)
-        show_figure(figures.history(frame, direction, metric), "history")
+        log = log_axis(frame["value"][frame["state"] == TrialState.COMPLETE.value], "history")
+        show_figure(figures.history(frame, direction, metric, log), "history")
         trained = sum(counts[state] for state in TrialState if state.is_trained)
         if trained > figures.DRAWN:
             st.caption(
@@ -150,15 +146,20 @@ def _describe_pace(pace: Pace) -> str:
 
 
 def _numbers(
-    view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None
+    view: StudyView,
+    frame: pd.DataFrame,
+    counts: dict[TrialState, int],
+    direction: str | None,
+    metric: str,
 ) -> None:
-    ranked = leaders(frame[["number", "state", "value", "label"]], direction, 1)
+    ranked = _first_of(view, leaders(frame, direction, len(frame) if view.objectives else 1))
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
     last = frame["completed"].max()
     row = st.container(horizontal=True)  # unlike columns, it wraps where there is little room
+    what = f"Best {markdown(metric)} so far" if view.objectives else "Best so far"
     row.metric(
-        "Best so far (optimistic)",
+        f"{what} (optimistic)",
         number(float(ranked["value"].iloc[0]) if len(ranked) else None),
         help=_OPTIMISTIC,
         border=True,
@@ -174,8 +175,16 @@ def _numbers(
     if len(ranked):
         top = ranked.iloc[0]
         label = candidate_label(top["label"], 100)
-        words = f"Best so far is trial {top['number']}: {markdown(label)}"
+        words = f"{what} is trial {top['number']}: {markdown(label)}"
         trial_link(view, int(top["number"]), words, "best so far")
+
+
+def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
+    """The best row; of several objectives, of equally good ones one that no other dominates."""
+    if not view.objectives or ranked.empty:
+        return ranked.head(1)
+    equal = ranked.index[ranked["value"] == ranked["value"].iloc[0]]
+    return ranked.loc[view.ranked().index.intersection(equal, sort=False)].head(1)
 
 
 def _pruning(view: StudyView) -> None:
@@ -187,27 +196,50 @@ def _pruning(view: StudyView) -> None:
     st.caption(f":material/content_cut: {over}{account}")
 
 
-def _optuna(view: StudyView, objective: int, objectives: int) -> None:
+def _figures(view: StudyView, objective: int) -> None:
     from actsearch_dashboard import optuna_figures  # loads slowly, and the rest is shown by now
 
-    st.subheader("Optuna's figures", anchor=False)
-    names = [name for name in optuna_figures.NAMES if name != "Pareto front"]
-    if objectives > 1:
-        names.insert(0, "Pareto front")
-    trained = int(view.frame()["state"].isin(TRAINED).sum())
+    st.subheader("Figures", anchor=False)
+    names = [_DISTRIBUTION, *optuna_figures.NAMES]
+    if not view.objectives:
+        names.remove("Pareto front")
     tabs = st.tabs(names, key="optuna", on_change="rerun")
     for name, tab in zip(names, tabs, strict=True):
         if not tab.open:
             continue  # only what is looked at is drawn
         with tab:
-            try:
-                show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
-            except optuna_figures.FigureError as error:
-                st.info(markdown(error), icon=":material/info:")
-            most = (
-                optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
-            )
-            if trained > most:
-                st.caption(
-                    f"Made of {most:,} of {trained:,} trained trials: the best, and others evenly spread."
-                )
+            if name == _DISTRIBUTION:
+                _distribution(view, objective)
+            else:
+                _optuna(view, objective, name)
+
+
+def _distribution(view: StudyView, objective: int) -> None:
+    """Of all trials: a sample with the best of them would show a study with better chances."""
+    frame, direction, metric = _select_objective(view, objective)
+    values = frame["value"][frame["state"] == TrialState.COMPLETE.value]
+    values = values[np.isfinite(values)]
+    if values.empty:
+        st.info("No trial is complete yet.", icon=":material/info:")
+        return
+    log = log_axis(values, "distribution")
+    drawn = {"complete trials": values.to_numpy()}
+    show_figure(figures.distribution(drawn, direction, metric, log), f"distribution {objective}")
+
+
+def _optuna(view: StudyView, objective: int, name: str) -> None:
+    from actsearch_dashboard import optuna_figures
+
+    try:
+        show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
+    except optuna_figures.FigureError as error:
+        st.info(markdown(error), icon=":material/info:")
+    trained = int(view.frame()["state"].isin(TRAINED).sum())
+    most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
+    if trained > most:
+        which = "evenly spread over the study."
+        if name not in optuna_figures.NEED_EVEN:
+            which = "the best, and others evenly spread: good ones are more frequent here than in the study."
+        st.caption(f"Optuna's figure, of {most:,} of {trained:,} trained trials: {which}")
+    else:
+        st.caption("Optuna's figure.")

@@ -13,7 +13,6 @@ from actsearch.records import TrialState
 from actsearch.report import mirrors
 from actsearch_dashboard.components import (
     COLUMNS,
-    FOUR_DECIMALS,
     OPENS,
     SECONDS,
     study_page,
@@ -22,7 +21,7 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_frequency
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import csv_text, markdown, one_line, shorten
+from actsearch_dashboard.text import column_format, csv_text, markdown, one_line, shorten
 
 __all__ = ["ROWS", "render", "trials_csv"]
 
@@ -109,7 +108,7 @@ def _range(
         return None
     low, high = values.min().item(), values.max().item()
     first, second = place.columns(2, vertical_alignment="bottom")
-    kind = {"step": 1} if integers else {"format": FOUR_DECIMALS}
+    kind = {"step": 1} if integers else {"format": column_format(values)}
     least = first.number_input(
         markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", **kind
     )  # fmt: skip
@@ -146,7 +145,9 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
             state=rows["state"].str.lower(), **{name: rows[name].map(one_line) for name in _TEXTS}
         )
         numbers = [int(number) for number in rows["number"]]
-        trial_table(shown, numbers, "trials", _COLUMNS, most_rows=_HIGH)
+        fitted = {_objective_column(name): COLUMNS["value"] for name in view.objectives}
+        columns = {**_COLUMNS, **fitted, "value": {**COLUMNS["value"], "label": view.metric}}
+        trial_table(shown, numbers, "trials", columns, most_rows=_HIGH)
     _reasons(everything)
 
 
@@ -177,12 +178,17 @@ def _page(count: int) -> int:
     )
 
 
+def _objective_column(name: str) -> str:
+    """A further objective's column: "size" is one of the formula's already."""
+    return f"{name} (objective)" if name in _SHOWN else name
+
+
 def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the frame as they are shown and downloaded."""
     more = {
-        f"value {index + 1}": rows[f"value_{index}"]
-        for index in range(1, len(view.record.directions))
-        if f"value_{index}" in rows
+        _objective_column(name): rows[f"value_{index}"]
+        for index, name in enumerate(view.objectives)
+        if index and f"value_{index}" in rows
     }
     table = rows.assign(
         activation=rows["label"],

@@ -161,20 +161,25 @@ def leaders(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFra
     return frame.iloc[_best_rows(frame, direction, most)]
 
 
-def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
-    """At most so many of the trials, in order: the best quarter of them, and others evenly spread over the study.
+def sample(
+    frame: pd.DataFrame, direction: str | None, most: int, best_share: float = 0.25
+) -> pd.DataFrame:
+    """At most so many of the trials, in order: the best of them, and others evenly spread over the study.
+
+    With a ``best_share`` above 0 it is biased: shares and means of all trials are not those of the sample.
 
     Args:
         frame: as :data:`COLUMNS`.
         direction: "minimize", or anything else for the largest value.
         most: how many to keep.
+        best_share: share of those that are the best ones.
     """
     import numpy as np
 
     if len(frame) <= most:
         return frame
     chosen = np.zeros(len(frame), dtype=bool)
-    chosen[_best_rows(frame, direction, most // 4)] = True
+    chosen[_best_rows(frame, direction, round(most * best_share))] = True
     others = np.flatnonzero(~chosen)
     steps = np.linspace(0, len(others) - 1, most - int(chosen.sum())).round().astype(int)
     chosen[others[steps]] = True

@@ -71,7 +71,8 @@ def optuna_study(
             shown = {number: by_number.get(number) for number in range(max(shown, default=-1) + 1)}
         made.add_trials(
             [
-                _fill_place(number) if trial is None
+                _fill_place(number)
+                if trial is None
                 else _freeze_trial(trial, names, len(made.directions))
                 for number, trial in shown.items()
             ]
