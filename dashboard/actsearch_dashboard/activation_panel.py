@@ -11,7 +11,13 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
-from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
+from actsearch.records import (
+    ActivationRecord,
+    Diagnostics,
+    SiteDiagnostics,
+    TrialRecord,
+    TrialState,
+)
 from actsearch.report import diagnostics_remarks, first_diagnostics, pooled_histogram
 from actsearch.report.verdict.stored import rebuild_activation
 from actsearch_dashboard import figures
@@ -24,7 +30,7 @@ from actsearch_dashboard.functions import (
     learned_curve,
     moments,
 )
-from actsearch_dashboard.text import markdown, moment, number, one_line, shorten
+from actsearch_dashboard.text import markdown, moment, number, one_line, say_origin, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
@@ -125,7 +131,7 @@ def show_facts(record: ActivationRecord) -> None:
 def show_origin(view: StudyView, trial: TrialRecord) -> None:
     """How it was made, with links to its parents."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        how = shorten(trial.candidate.operation, 40) or "hand"
+        how = shorten(say_origin(trial.candidate.operation), 40)
         st.markdown(f":gray[made by] {markdown(how)}", width="content")
         if trial.candidate.parents:
             st.markdown(":gray[from]", width="content")
@@ -134,8 +140,16 @@ def show_origin(view: StudyView, trial: TrialRecord) -> None:
         if trial.duplicate_of is not None:
             st.markdown(":gray[· the same function as]", width="content")
             trial_link(view, trial.duplicate_of, f"trial {trial.duplicate_of}", "original")
-        ended = f"ended {moment(trial.completed)}" if trial.completed else "not ended"
-        st.markdown(f":gray[· {markdown(ended)}]", width="content")
+        st.markdown(f":gray[· {markdown(_say_end(trial))}]", width="content")
+
+
+def _say_end(trial: TrialRecord) -> str:
+    """When it ended; of one that is never trained, when it was proposed."""
+    if trial.state in (TrialState.REJECTED, TrialState.DUPLICATE):
+        return f"proposed {moment(trial.created)}, and not trained"
+    if trial.completed:
+        return f"ended {moment(trial.completed)}"
+    return "in training" if trial.state is TrialState.RUNNING else "waiting to be trained"
 
 
 def show_activation(

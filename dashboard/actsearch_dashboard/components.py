@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,11 +11,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from actsearch.records import TrialState
 from actsearch.report import Verdict, VerdictRow
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
-from actsearch_dashboard.text import ago, column_format, markdown, moment, one_line, shorten
+from actsearch_dashboard.text import (
+    ago,
+    column_format,
+    markdown,
+    moment,
+    one_line,
+    say_count,
+    shorten,
+)
 
 __all__ = [
     "COLUMNS",
@@ -30,12 +42,15 @@ __all__ = [
     "show_no_trials",
     "open_trial",
     "settings",
+    "failure_reasons",
+    "show_failures",
     "show_figure",
     "study_page",
     "table_height",
     "trial_table",
     "verdict_frame",
     "show_verdict",
+    "verdict_box",
 ]
 
 _BUTTONS = {
@@ -45,6 +60,7 @@ _BUTTONS = {
     ],
 }  # fmt: skip
 
+_SEED = re.compile(r"^seed \d+: ")
 _WORTH_A_LOG = 1.0  # orders of magnitude: with fewer, both axes look alike
 _ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
@@ -123,34 +139,74 @@ def heading(view: StudyView) -> None:
 
 
 def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
-    """The latest verdict's sentence, or how to get one where none is under way; returns that verdict."""
-    verdicts = view.verdicts()
-    if not verdicts and confirmation_start(view) is not None:
+    """The verdict's sentence, or how to get one where none is under way; returns that verdict."""
+    headline = view.headline()
+    if headline is None:
+        if confirmation_start(view) is None:
+            _ask_for_verdict(view)
         return None
-    if not verdicts:
-        with st.container(border=True):
-            st.markdown(
-                "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
-                "candidate beats your model, on test data and fresh seeds, call  \n"
-                "`print(study.confirm(task))`"  # a code block loads 1.5 MB of highlighting
-            )
-        return None
-    when, verdict = verdicts[-1]
-    is_better = verdict.winner is not verdict.baseline
-    box = st.success if is_better else st.info
-    icon = ":material/verified:" if is_better else ":material/balance:"
-    box(f"**{markdown(verdict.sentence)}**", icon=icon)
+    when, verdict = headline
+    verdict_box(verdict.winner.verdict, f"**{markdown(verdict.sentence)}**")
     st.caption(
         f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on "
         f"{verdict.tested}, {verdict.spent}; intervals hold for {verdict.counted} made on it, over "
         f"{verdict.claim}."
     )
-    if later := _count_later_trials(view, when):
+    for later, undecided in view.verdicts()[-1:]:
+        if later > when:
+            st.caption(
+                f"A later one ({markdown(moment(later))}, {undecided.spent}) takes nothing of it back: "
+                f"{markdown(undecided.sentence)}"
+            )
+    if count := _count_later_trials(view, when):
         st.caption(
-            f"{later} {'trial has' if later == 1 else 'trials have'} completed since then, and no verdict has compared "
+            f"{say_count(count, 'trial has', 'trials have')} completed since then, and no verdict has compared "
             "what they found: call `study.confirm(task)` again."
         )
-    return verdicts[-1]
+    return headline
+
+
+def verdict_box(word: str, text: str) -> None:
+    """What a verdict says, in the colour of its word on every page; ``text`` is markdown."""
+    if word == "better":
+        st.success(text, icon=":material/verified:")
+    elif word == "worse":
+        st.warning(text, icon=":material/balance:")
+    else:
+        st.info(text, icon=":material/balance:")
+
+
+def _ask_for_verdict(view: StudyView) -> None:
+    if not (view.frame()["state"] == TrialState.COMPLETE.value).any():
+        return  # there is nothing to confirm
+    with st.container(border=True):
+        st.markdown(
+            "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
+            "candidate beats your model, on test data and fresh seeds, call  \n"
+            "`print(study.confirm(task))`"  # a code block loads 1.5 MB of highlighting
+        )
+
+
+def show_failures(view: StudyView) -> bool:
+    """Where every trial that was trained failed: say so, and why."""
+    frame = view.frame()
+    trained = frame[frame["state"].isin(TRAINED)]
+    if trained.empty or (trained["state"] != TrialState.FAILED.value).any():
+        return False
+    reason, count = failure_reasons(trained)[0]
+    how = "with" if count == len(trained) else f"{count:,} of them with"
+    st.error(
+        f"All {say_count(len(trained), 'trained trial')} failed, {how}: **{markdown(shorten(reason, 300))}**  \n"
+        "What raises has to be mended in the objective or the task; the page Trials has every reason.",
+        icon=":material/error:",
+    )
+    return True
+
+
+def failure_reasons(failed: pd.DataFrame) -> list[tuple[str, int]]:
+    """Why trials failed or were refused, the most frequent first; in which seed does not count."""
+    plain = [_SEED.sub("", reason) or "(not given)" for reason in failed["reason"]]
+    return Counter(plain).most_common()
 
 
 def _count_later_trials(view: StudyView, when: datetime) -> int:

@@ -22,7 +22,7 @@ import streamlit as st
 from actsearch.errors import StorageError
 from actsearch.pareto import front
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
-from actsearch.report import Pruning, Reader, StudySummary, Verdict, leaders, sample
+from actsearch.report import Pruning, Reader, StudySummary, Verdict, VerdictRow, leaders, sample
 from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import redact, storage_file
 from actsearch_dashboard.filters import TRAINED
@@ -248,6 +248,27 @@ class StudyView:
         verdicts: list[tuple[datetime, Verdict]]
         verdicts = _read(store.url, store.stamp, "verdicts", arguments, store.reader)
         return verdicts
+
+    def headline(self) -> tuple[datetime, Verdict] | None:
+        """The verdict that pages begin with: the latest that says what to do, or the latest of all; None without any.
+
+        A later one with too few seeds to tell anything takes nothing back.
+        """
+        verdicts = self.verdicts()
+        decided = [item for item in verdicts if item[1].is_decided]
+        return next(iter((decided or verdicts)[::-1]), None)
+
+    def verdict_of(self, number: int) -> tuple[Verdict, VerdictRow] | None:
+        """What is said of a trial: by the headline if it compared it, else by the latest verdict that did."""
+        for _, verdict in self.ordered_verdicts():
+            if (row := verdict.row(number)) is not None:
+                return verdict, row
+        return None
+
+    def ordered_verdicts(self) -> list[tuple[datetime, Verdict]]:
+        """The headline, then the others, newest first."""
+        verdicts, headline = self.verdicts()[::-1], self.headline()
+        return ([headline] if headline else []) + [item for item in verdicts if item != headline]
 
     def pruning(self) -> Pruning | None:
         """The pruner's account over the latest trained trials; None where nothing is pruned."""

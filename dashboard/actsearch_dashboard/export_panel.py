@@ -77,9 +77,8 @@ def _write_python(candidate: CandidateRecord, note: str) -> str:
 
 def _origin(view: StudyView, trial: TrialRecord) -> str:
     """Where the candidate comes from: study, trial and the newest verdict about it."""
-    for _, verdict in reversed(view.verdicts()):
-        if (row := verdict.row(trial.number)) is not None:
-            return origin(view.record.name, trial, verdict, row)
+    if (found := view.verdict_of(trial.number)) is not None:
+        return origin(view.record.name, trial, *found)
     return origin(view.record.name, trial, None, None, chosen_rate(view.record.user_attrs))
 
 

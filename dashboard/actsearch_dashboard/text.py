@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
+from actsearch.records import BASELINE, CATALOG_ROW
 from actsearch.report.tables import escape_csv_formula
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "number",
     "one_line",
     "say_count",
+    "say_origin",
     "seconds",
 ]
 
@@ -101,6 +103,14 @@ def column_format(values: Iterable[float | None], *, signed: bool = False) -> st
     apart = max(numbers) - min(numbers)
     digits = 1 if apart <= 0 else 3 - math.floor(math.log10(apart))
     return f"%{sign}.{min(max(digits, 1), 4)}f"
+
+
+_MADE_BY = {"": "hand", BASELINE: "your model unchanged", CATALOG_ROW: "the catalog"}
+
+
+def say_origin(operation: str) -> str:
+    """How a candidate was made, as it follows the words "made by"."""
+    return _MADE_BY.get(operation) or one_line(operation)
 
 
 def say_count(count: int, one: str, many: str = "") -> str:

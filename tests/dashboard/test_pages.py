@@ -278,7 +278,7 @@ def test_changes_are_seen_although_reading_is_cached(opened: Opener, copied: Pat
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("UPDATE trials SET state = 'FAILED' WHERE state = 'COMPLETE'")
     app.run()
-    assert "No trial is complete yet" in said(app)
+    assert "All 6 trained trials failed" in said(app)
 
 
 @pytest.mark.parametrize("script", ["app.py", "entry/serve.py"])

@@ -85,7 +85,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_studies_are_filtered_by_state_and_words(opened: Opener, whole: Path) -> None:
     app = opened("studies", whole)
-    assert list(app.dataframe[0].value["state"]) == ["confirmed", "resumable", "empty"]
+    assert list(app.dataframe[0].value["state"]) == ["confirmed", "searched", "empty"]
     lines = list(app.dataframe[0].value["history"])
     assert [len(line) > 0 for line in lines] == [True, True, False]
     app.multiselect(key="stages").set_value(["empty"]).run()
@@ -102,7 +102,7 @@ def test_a_dead_driver_leaves_an_interrupted_study(opened: Opener, copied: Path)
         base.execute("UPDATE trials SET state = 'RUNNING', duplicate_of = NULL WHERE number = 1")
     app = opened("studies", copied)
     assert list(app.dataframe[0].value["state"])[:2] == ["interrupted", "interrupted"]
-    assert "Its process ended while 1 trials were running" in said(
+    assert "Its process ended while 1 trial was running" in said(
         opened("study", copied, study="plain")
     )
 

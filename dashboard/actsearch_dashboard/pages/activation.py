@@ -12,7 +12,7 @@ from actsearch.records import TrialRecord
 from actsearch.report import first_diagnostics
 from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
-from actsearch_dashboard.components import SPREAD, show_figure, study_page
+from actsearch_dashboard.components import SPREAD, show_figure, study_page, verdict_box
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
@@ -106,18 +106,19 @@ def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
 
 
 def _verdict(view: StudyView, trial: TrialRecord) -> None:
-    for _, verdict in view.verdicts()[-1:]:
-        row = verdict.row(trial.number)
-        if row is not None:
-            baseline = markdown(shorten(verdict.baseline.label, 40))
-            metric = markdown(shorten(verdict.metric, 40))
-            low, middle, high = map(format_signed, (row.low, row.difference, row.high))
-            text = (
-                markdown(verdict.remark(row))
-                if row.verdict == "left early"
-                else f"difference to {baseline} {middle} ({low} to {high}) in {metric} on fresh seeds."
-            )
-            st.info(f"Verdict: **{markdown(row.verdict)}**, {text}", icon=":material/balance:")
+    found = view.verdict_of(trial.number)
+    if found is None:
+        return
+    verdict, row = found
+    baseline = markdown(shorten(verdict.baseline.label, 40))
+    metric = markdown(shorten(verdict.metric, 40))
+    low, middle, high = map(format_signed, (row.low, row.difference, row.high))
+    text = (
+        markdown(verdict.remark(row))
+        if row.verdict == "left early"
+        else f"difference to {baseline} {middle} ({low} to {high}) in {metric} on fresh seeds."
+    )
+    verdict_box(row.verdict, f"Verdict: **{markdown(row.verdict)}**, {text}")
 
 
 def _training(view: StudyView, trial: TrialRecord) -> None:

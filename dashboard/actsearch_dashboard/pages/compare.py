@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.errors import StudyError
-from actsearch.records import CandidateRecord, Curve, TrialRecord
+from actsearch.records import BASELINE, CATALOG_ROW, CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
@@ -25,7 +26,7 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import live, show_errors, store
-from actsearch_dashboard.text import candidate_label, markdown, moment, one_line, shorten
+from actsearch_dashboard.text import candidate_label, markdown, moment, number, say_origin, shorten
 
 __all__ = ["parse_names", "render", "format_names"]
 
@@ -34,6 +35,7 @@ TITLE, ICON = "Compare", "compare_arrows"
 _TRIALS, _STUDIES = "compare", "studies"  # in the address
 _FEWEST, _MOST = 2, 6  # as many as there are colours
 _CHOICE = 300  # best trials to choose from: all of them travel to the browser
+_FAR = 1e3  # times larger than others: no difference of strategies makes that
 _BEST = 5  # formulas of each study
 
 
@@ -161,10 +163,16 @@ def _table(view: StudyView, trials: Sequence[TrialRecord]) -> None:
             "state": [trial.state.value.lower() for trial in trials],
             "value": pd.array([trial.value for trial in trials], "Float64"),
             "spread": pd.array([trial.spread for trial in trials], "Float64"),
-            "made by": [one_line(trial.candidate.operation) for trial in trials],
+            "made by": [_made_by(trial.candidate) for trial in trials],
         }
     )
     trial_table(table, [trial.number for trial in trials], "compared", COLUMNS, row_height=56)
+
+
+def _made_by(candidate: CandidateRecord) -> str:
+    """In studies of before, rows of the catalog were said to be made like the model unchanged."""
+    is_row = candidate.operation == BASELINE and not candidate.is_baseline
+    return say_origin(CATALOG_ROW if is_row else candidate.operation)
 
 
 def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
@@ -172,7 +180,7 @@ def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
     numbers = [trial.number for trial in trials]
     labels = {trial.number: candidate_label(trial.candidate.label) for trial in trials}
     direction = view.record.direction
-    for when, verdict in reversed(view.verdicts()):
+    for when, verdict in view.ordered_verdicts():
         scores = figures.verdict_scores(verdict, numbers)
         if scores is None:
             continue
@@ -256,12 +264,28 @@ def are_comparable(views: Sequence[StudyView]) -> bool:
             icon=":material/rule:",
         )
         return False
+    usual = {view.record.name: _usual_size(view) for view in views}
+    sizes = [size for size in usual.values() if size]
+    if sizes and max(sizes) > _FAR * min(sizes):
+        apart = round(math.log10(max(sizes) / min(sizes)))
+        words = "; ".join(f"{name}: about {number(size)}" for name, size in usual.items() if size)
+        st.warning(
+            f"The values of these studies are {apart} orders of magnitude apart ({markdown(words)}): probably they "
+            "measure different things under one name.",
+            icon=":material/rule:",
+        )
     tasks = {str((view.record.task or {}).get("name") or "") for view in views}
     if len(tasks) > 1:
         st.caption(
             "Their tasks have different names: whether their values are comparable is for you to judge."
         )
     return True
+
+
+def _usual_size(view: StudyView) -> float:
+    """Size of a study's median value, 0 without any."""
+    values = view.ranked()["value"].abs()
+    return float(values.median()) if len(values) else 0.0
 
 
 def _study_figures(views: Sequence[StudyView]) -> None:

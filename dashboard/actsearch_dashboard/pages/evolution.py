@@ -25,7 +25,7 @@ from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.formulas import formula_operators
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import markdown, one_line, say_count
+from actsearch_dashboard.text import markdown, one_line, say_count, say_origin
 from actsearch_dashboard.trial_picker import pick_trial
 
 __all__ = ["render"]
@@ -145,7 +145,7 @@ def _descent(view: StudyView) -> None:
         return
     ancestry = figures.ancestry(frame, chosen, _MOST)
     if len(ancestry.nodes) == 1:
-        operation = one_line(ancestry.nodes[0].operation) or "by hand"
+        operation = say_origin(ancestry.nodes[0].operation)
         st.caption(f"Trial {chosen} has no parents: it was made by {markdown(operation)}.")
         return
     text = "The candidate at the bottom, above it what it was made from."
@@ -166,7 +166,7 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
     with left:
         show_figure(figures.operation_shares(table), "operations")
     shown = table.assign(
-        operation=[one_line(name) or "by hand" for name in table["operation"]],
+        operation=[say_origin(name) for name in table["operation"]],
         improved=100 * table["improved"],
     )
     shown = shown.rename(columns={"median_gain": "median gain"})[list(_OPERATIONS)]
@@ -212,7 +212,7 @@ def _ancestors(view: StudyView, ancestry: figures.Ancestry) -> None:
                 "function": drawn.get(node.number, ""),
                 "steps back": node.steps,
                 "trial": node.number,
-                "made by": one_line(node.operation) or "by hand",
+                "made by": say_origin(node.operation),
                 "from": ", ".join(map(str, node.parents)),
                 "value": node.value,
                 "activation": one_line(node.label),

@@ -19,6 +19,7 @@ from actsearch_dashboard.components import (
     OPENS,
     fit_formats,
     show_confirmation,
+    show_failures,
     show_figure,
     show_verdict,
     study_page,
@@ -29,7 +30,7 @@ from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import candidate_label, moment, one_line
+from actsearch_dashboard.text import candidate_label, moment, one_line, say_origin
 
 __all__ = ["ranking", "render"]
 
@@ -82,13 +83,11 @@ _COLUMNS = {
     "activation": st.column_config.TextColumn(width=185),
     "size": st.column_config.NumberColumn(width=50, help="Nodes of the formula."),
     "cost": st.column_config.NumberColumn("cost, estimate", format="%.1f", help=_COST),
-    "verdict": st.column_config.TextColumn(
-        width=130, help="What the latest verdict says of this trial."
-    ),
+    "verdict": st.column_config.TextColumn(width=130, help="What the verdict says of this trial."),
     "tuning": st.column_config.NumberColumn(
         "tuning gained",
         format=FITTED_SIGNED,
-        help="What the learning rate chosen for it in the latest verdict gained over the task's own. "
+        help="What the learning rate chosen for it in the verdict gained over the task's own. "
         "Above 0 it is better for it; near 0 it does well without tuning.",
     ),
 }
@@ -97,25 +96,29 @@ _COLUMNS = {
 @study_page
 def render(view: StudyView) -> None:
     """The leaderboard page."""
-    latest = show_verdict(view)
-    if latest is not None:
+    headline = show_verdict(view)
+    if headline is not None:
         _verdict(view)
     st.subheader("Best of the search", anchor=False)
-    live(view, functools.partial(_search, view, latest[1] if latest else None))
+    live(view, functools.partial(_search, view, headline[1] if headline else None))
 
 
 def _verdict(view: StudyView) -> None:
     """The verdict's interval figure and table; earlier ones can be chosen."""
-    verdicts = view.verdicts()[::-1]
-    index = 0
+    verdicts, headline = view.verdicts()[::-1], view.headline()
+    index = start = next(i for i, item in enumerate(verdicts) if item == headline)
     if len(verdicts) > 1:
         index = st.selectbox(
             "Verdict",
             range(len(verdicts)),
-            format_func=lambda i: moment(verdicts[i][0]) + (" (latest)" if i == 0 else ""),
+            index=start,
+            format_func=lambda i: (
+                f"{moment(verdicts[i][0])}, {verdicts[i][1].spent}"
+                + (" (latest)" if i == 0 else "")
+            ),
         )
     verdict = verdicts[index][1]
-    if index:
+    if index != start:
         st.text(verdict.sentence)
     show_figure(figures.verdict_intervals(verdict), "intervals")
     table = verdict_frame(verdict)
@@ -127,8 +130,9 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
     show_confirmation(view)
     ranked = view.ranked()
     if ranked.empty:
-        st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        if not show_failures(view):
+            st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
+            st.code("study.optimize(task, n_trials=100)", language="python")
         return
     st.caption(
         "Values on validation data with the search's own seeds; the first of many noisy numbers is optimistic. "
@@ -198,7 +202,7 @@ def ranking(
         gains = [sign * row.tuning_gain if row else None for row in rows]
         table["tuning"] = pd.array(gains, "Float64")
     table |= {
-        "made by": [one_line(word) for word in ranked["operation"]],
+        "made by": [say_origin(word) for word in ranked["operation"]],
         "formula": [one_line(text) for text in ranked["formula"]],
     }
     return pd.DataFrame(table)

@@ -22,8 +22,9 @@ TITLE, ICON = "Studies", "list"
 _STAGES = {
     "running": "a process drives it now",
     "interrupted": "its process ended during a trial; call study.optimize again to continue",
-    "resumable": "some proposed trials are not trained yet; call study.optimize again to continue",
-    "searched": "all its trials have ended; study.confirm tells whether the best one beats your model",
+    "failed": "all its trials failed: its page says why",
+    "resumable": "trials are proposed and none is trained yet; call study.optimize to continue",
+    "searched": "it has trained trials; study.confirm tells whether the best one beats your model",
     "confirmed": "it has a verdict",
     "empty": "no trial yet; call study.optimize to start",
 }

@@ -17,6 +17,7 @@ from actsearch_dashboard.components import (
     log_axis,
     settings,
     show_confirmation,
+    show_failures,
     show_figure,
     show_no_trials,
     show_verdict,
@@ -25,7 +26,7 @@ from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, candidate_label, markdown, number, seconds
+from actsearch_dashboard.text import ago, candidate_label, markdown, number, say_count, seconds
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
@@ -82,11 +83,8 @@ def _progress(view: StudyView, objective: int) -> None:
     counts = {state: int(by_word.get(state.value, 0)) for state in TrialState}
     _show_state(view, frame, counts)
     _numbers(view, frame, counts, direction, metric)
-    if not counts[TrialState.COMPLETE]:
-        st.info(
-            "No trial is complete yet. If trials fail, the trial table gives the reasons.",
-            icon=":material/info:",
-        )
+    if not show_failures(view) and not counts[TrialState.COMPLETE]:
+        st.info("No trial is complete yet.", icon=":material/info:")
     left, right = st.columns([3, 1])
     with left:
         st.subheader("History", anchor=False)
@@ -109,14 +107,18 @@ def _show_state(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, i
     if view.is_running:
         _running(view, frame)
     elif counts[TrialState.RUNNING]:
+        were = say_count(counts[TrialState.RUNNING], "trial was", "trials were")
         st.warning(
-            f"Its process ended while {counts[TrialState.RUNNING]:,} trials were running. Call study.optimize again: "
-            "it continues where it stopped, and finished trials are kept.",
+            f"Its process ended while {were} running. Call study.optimize again: it continues where it stopped, and "
+            "finished trials are kept.",
             icon=":material/restart_alt:",
         )
     elif still_open:
+        waiting = say_count(still_open, "proposal waits", "proposals wait")
+        last = "" if still_open == len(frame) else " of the last batch"
         st.caption(
-            f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize continues with them."
+            f"{waiting}{last}: a batch is proposed whole, however many trials were asked for. A further call of "
+            "study.optimize begins with them."
         )
 
 
@@ -164,9 +166,10 @@ def _numbers(
         help=_OPTIMISTIC,
         border=True,
     )
+    failed = counts[TrialState.FAILED]
     row.metric(
         "Trials trained",
-        f"{trained:,}",
+        f"{trained:,}" + (f", {failed:,} failed" if failed else ""),
         help=f"Besides, {untrained:,} were rejected or repeated an earlier one, and cost nothing.",
         border=True,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -15,13 +14,22 @@ from actsearch_dashboard.components import (
     COLUMNS,
     OPENS,
     SECONDS,
+    failure_reasons,
     study_page,
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_frequency
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import column_format, csv_text, markdown, one_line, shorten
+from actsearch_dashboard.text import (
+    column_format,
+    csv_text,
+    markdown,
+    one_line,
+    say_count,
+    say_origin,
+    shorten,
+)
 
 __all__ = ["ROWS", "render", "trials_csv"]
 
@@ -51,7 +59,7 @@ _SHOWN = [
     "number", "state", "value", "spread", "activation", "formula", "size", "operation", "parents", "duplicate_of",
     "mirror_of", "reason", "seconds", "started", "completed",
 ]  # fmt: skip
-_TEXTS = ["activation", "formula", "operation", "reason"]
+_TEXTS = ["activation", "formula", "reason"]
 _MOST_REASONS = 20  # the rest are mostly single messages
 
 
@@ -81,7 +89,7 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
         left, right = st.columns(2)
         operations = left.multiselect(
             "Made by", values_by_frequency(frame["operation"]), placeholder="anything", key="operations",
-            format_func=lambda text: shorten(text or "(not given)", 40),
+            format_func=lambda text: shorten(say_origin(text), 40),
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
@@ -142,7 +150,9 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         page = _page(len(matching))
         rows = _columns(view, matching.iloc[page * ROWS : (page + 1) * ROWS])
         shown = rows.assign(
-            state=rows["state"].str.lower(), **{name: rows[name].map(one_line) for name in _TEXTS}
+            state=rows["state"].str.lower(),
+            **{name: rows[name].map(one_line) for name in _TEXTS},
+            operation=rows["operation"].map(say_origin),
         )
         numbers = [int(number) for number in rows["number"]]
         fitted = {_objective_column(name): COLUMNS["value"] for name in view.objectives}
@@ -206,17 +216,27 @@ def _reasons(frame: pd.DataFrame) -> None:
     bad = frame[frame["state"].isin([TrialState.REJECTED.value, TrialState.FAILED.value])]
     if bad.empty:
         return
-    counted = Counter(zip(bad["state"], bad["reason"], strict=True)).most_common()
-    with st.expander(f"Why {len(bad):,} trials were refused or failed", icon=":material/block:"):
+    counted = sorted(
+        (
+            (state, reason, count)
+            for state in (TrialState.REJECTED.value, TrialState.FAILED.value)
+            for reason, count in failure_reasons(bad[bad["state"] == state])
+        ),
+        key=lambda row: -row[2],
+    )
+    with st.expander(
+        f"Why {say_count(len(bad), 'trial was', 'trials were')} refused or failed",
+        icon=":material/block:",
+    ):
         st.dataframe(
             pd.DataFrame(
                 [
                     {
                         "state": state.lower(),
-                        "reason": one_line(reason) or "(not given)",
+                        "reason": one_line(reason),
                         "trials": count,
                     }
-                    for (state, reason), count in counted[:_MOST_REASONS]
+                    for state, reason, count in counted[:_MOST_REASONS]
                 ]
             ),
             hide_index=True,

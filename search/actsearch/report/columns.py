@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from actsearch.records import TrialRecord, TrialState
+from actsearch.records import BASELINE, CATALOG_ROW, TrialRecord, TrialState
 from actsearch.storage import FIELDS
 from actsearch.storage.trial_reader import derive_cells
 
@@ -74,6 +74,9 @@ def _make_frame(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
             ).astype(_MOMENT)
         else:
             columns[name] = pd.Series(list(given), dtype=kind)
+    operation, formula = columns["operation"], columns["formula"]
+    # the model unchanged has no formula: earlier versions called rows of the catalog so as well
+    columns["operation"] = operation.mask((operation == BASELINE) & (formula != ""), CATALOG_ROW)
     return pd.DataFrame(columns)
 
 

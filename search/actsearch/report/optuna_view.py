@@ -65,20 +65,20 @@ def optuna_study(
             }
             | {BASELINE for trial in trials if trial.candidate.is_baseline}
         )
-        shown = {trial.number: trial for trial in trials if trial.state.is_trained}
+        by_number = {trial.number: trial for trial in trials}
+        numbers = [trial.number for trial in trials if trial.state.is_trained]
         if storage is not None:
-            by_number = {trial.number: trial for trial in trials}
-            shown = {number: by_number.get(number) for number in range(max(shown, default=-1) + 1)}
+            numbers = list(range(max(numbers, default=-1) + 1))
         made.add_trials(
             [
-                _fill_place(number)
-                if trial is None
-                else _freeze_trial(trial, names, len(made.directions))
-                for number, trial in shown.items()
+                _freeze_trial(by_number[number], names, len(made.directions))
+                if number in by_number
+                else _fill_place(number)
+                for number in numbers
             ]
         )
         if storage is None:  # in memory, Optuna gives out its own objects
-            for number, frozen in zip(shown, made.get_trials(deepcopy=False), strict=True):
+            for number, frozen in zip(numbers, made.get_trials(deepcopy=False), strict=True):
                 frozen.number = number
     return made
 

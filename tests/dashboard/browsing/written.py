@@ -40,8 +40,11 @@ def write_study(
         formulas: of the trials, in turn.
     """
     url = f"sqlite:///{path}"
-    several = {"directions": directions} if len(directions) > 1 else {"direction": directions[0]}
-    acs.create_study(study_name=name, storage=url, strategy="random", **several)
+    several: Any = directions if len(directions) > 1 else None
+    one: Any = None if several else next(iter(directions))
+    acs.create_study(
+        study_name=name, storage=url, strategy="random", direction=one, directions=several
+    )
     storage = Storage(url)
     study = storage.study(name)
     lease = storage.lease(study)
@@ -66,5 +69,6 @@ def _record(number: int, formula: str) -> TrialRecord:
 def _outcome(value: float | tuple[float, ...] | Outcome) -> Outcome:
     if isinstance(value, Outcome):
         return value
-    values = value if isinstance(value, tuple) else ()
-    return Outcome(TrialState.COMPLETE, values[0] if values else value, seconds=1.0, values=values)
+    if isinstance(value, tuple):
+        return Outcome(TrialState.COMPLETE, value[0], seconds=1.0, values=value)
+    return Outcome(TrialState.COMPLETE, value, seconds=1.0)
