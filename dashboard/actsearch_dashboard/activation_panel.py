@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,10 @@ NO_DIAGNOSTICS = (
 
 NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
 
-_LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
+_LATEX_LETTERS = 44  # wider ones would be cut off without a sign of it
+_COMMAND = re.compile(
+    r"\\(?:left|right|frac|operatorname|mathrm|,|;|!)?|[{}^_ ]"
+)  # takes no width
 _LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
 _INTEGRAL_ERROR = 1e-9  # a mean that is 0 by symmetry comes out of the quadrature as some 1e-17
 _HALF = 200  # characters of a line of an error: what is wrong stands at its beginning, a hint at its end
@@ -95,11 +99,13 @@ def show_latex(record: ActivationRecord) -> None:
         st.caption(
             "It has no formula in one variable: an output depends on more than its own input."
         )
-    elif tree.size <= _LATEX_NODES:
+    elif len(_COMMAND.sub("", tree.latex())) <= _LATEX_LETTERS:
         size = r"\small" if tree.size <= _LATEX_LARGE else r"\footnotesize"
         st.latex(f"{size} f(x) = {tree.latex()}")
     else:
-        st.caption(f"{tree.size} nodes: too long to be read as LaTeX.")
+        st.caption(
+            f"{tree.size} nodes: its LaTeX would be wider than this column. Below is all of it."
+        )
 
 
 def _snap_to_zero(value: float | None) -> float | None:
@@ -223,7 +229,7 @@ def _function(
     tree = parse_formula(item)
     words = "Learned parameters at their start. " if tree is not None and tree.parameters else ""
     if diagnostics is not None and diagnostics.start:
-        sites, stage = _choose_sites(diagnostics, key)
+        sites, stage = _choose_sites(diagnostics)
         inputs = pooled_histogram(sites)
         words = f"Behind it: what arrived there {stage}; the outermost bars include everything beyond. "
         if any(site.learned for site in sites):
@@ -250,7 +256,7 @@ def _function(
     return lambda: None
 
 
-def _choose_sites(diagnostics: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
+def _choose_sites(diagnostics: Diagnostics) -> tuple[list[SiteDiagnostics], str]:
     """The sites and the stage that the reader chose."""
     names = list(dict.fromkeys(site.site for site in diagnostics.start))
     left, right = st.columns([2, 1])
@@ -260,14 +266,16 @@ def _choose_sites(diagnostics: Diagnostics, key: str) -> tuple[list[SiteDiagnost
         options,
         default=options[0],
         required=True,
-        key=f"stage {key}",
+        key="inputs",
+        bind="query-params",
         label_visibility="collapsed",
     )
     place = right.selectbox(
         "Site",
         [None, *names],
         format_func=lambda name: _ALL_SITES if name is None else shorten(name, 40),
-        key=f"site {key}",
+        key="site",
+        bind="query-params",
         label_visibility="collapsed",
     )
     chosen = diagnostics.end if stage == "after training" else diagnostics.start

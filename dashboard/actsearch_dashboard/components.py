@@ -13,6 +13,7 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import Verdict, VerdictRow
+from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
@@ -24,6 +25,7 @@ from actsearch_dashboard.text import (
     moment,
     one_line,
     say_count,
+    short_labels,
     shorten,
 )
 
@@ -234,27 +236,30 @@ def show_confirmation(view: StudyView) -> bool:
 
 
 def verdict_frame(verdict: Verdict) -> pd.DataFrame:
-    """The verdict's table, the baseline first."""
-    rows = [_verdict_line(verdict.baseline), *map(_verdict_line, verdict.rows)]
+    """The verdict's table, the baseline first; what is asked for first stands where a narrow screen shows it."""
+    labels = short_labels([one_line(row.label) for row in verdict.rows])
+    rows = [_verdict_line(verdict.baseline, one_line(verdict.baseline.label))]
+    rows += [_verdict_line(row, label) for row, label in zip(verdict.rows, labels, strict=True)]
     if verdict.versus_catalog is not None:
         against = verdict.versus_catalog
         label = f"{shorten(verdict.winner.label, 30)}  against  {shorten(against.label, 30)}"
         mean = verdict.winner.mean
-        rows.append({**_verdict_line(against), "activation": label, "mean": mean, "trial": None})
+        rows.append({**_verdict_line(against, label), "mean": mean, "trial": None})
     return pd.DataFrame(rows).astype({"trial": "Int64"})
 
 
-def _verdict_line(row: VerdictRow) -> dict[str, Any]:
+def _verdict_line(row: VerdictRow, label: str) -> dict[str, Any]:
     is_baseline = row.verdict == "baseline"
     has_interval = row.verdict not in ("baseline", "left early")
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return {
-        "activation": one_line(row.label),
+        "activation": label,
+        "difference": None if is_baseline else row.difference,
+        "interval": f"{format_signed(row.low)} to {format_signed(row.high)}"
+        if has_interval
+        else "",
         "verdict": word,
         "mean": row.mean,
-        "difference": None if is_baseline else row.difference,
-        "low": row.low if has_interval else None,
-        "high": row.high if has_interval else None,
         "p": row.p_value if has_interval else None,
         "seeds": len(row.values),
         "learning rate": row.learning_rate,
@@ -271,7 +276,11 @@ def show_no_trials() -> None:
 
 
 def show_figure(figure: Any, key: str) -> None:
-    """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend."""
+    """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend.
+
+    What the reader zoomed in on or hid stays so when a refresh draws it anew, as ``uirevision`` is the same.
+    """
+    figure.update_layout(uirevision=key)
     st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
 
 

@@ -25,7 +25,7 @@ from actsearch_dashboard import (
     preload,
     same_origin,
 )
-from actsearch_dashboard.palette import BLUE, SKY
+from actsearch_dashboard.palette import ACCENT
 
 __all__ = ["serve", "settings"]
 
@@ -50,8 +50,10 @@ def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
         "client.disableDataExport": True,  # its CSV does not escape what a spreadsheet takes for a formula, ours does
         "logger.hideWelcomeMessage": True,  # and an advertisement over the right corner of each page
         "runner.magicEnabled": False,
-        "theme.light.primaryColor": BLUE,  # Streamlit's red would be a colour without a meaning
-        "theme.dark.primaryColor": SKY,
+        "theme.light.primaryColor": ACCENT[
+            "light"
+        ],  # Streamlit's red would be a colour without a meaning
+        "theme.dark.primaryColor": ACCENT["dark"],
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -18,6 +19,8 @@ __all__ = [
     "candidate_label",
     "column_format",
     "csv_text",
+    "short_label",
+    "short_labels",
     "shorten",
     "markdown",
     "markup",
@@ -57,6 +60,31 @@ _UNCHANGED = "your model unchanged"
 def candidate_label(label: object, width: int = 500) -> str:
     """What a candidate is called: one line, and words for the model without any change."""
     return shorten(label or _UNCHANGED, width)
+
+
+_LONG_NUMBER = re.compile(r"\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+")
+_GROUP = "; "  # between the groups of sites of a label
+
+
+def short_label(label: str) -> str:
+    """A label with its numbers rounded to three digits, which tell candidates apart as a rule."""
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.3g}", label)
+
+
+def short_labels(labels: Sequence[str]) -> list[str]:
+    """Labels of candidates that stand together: rounded numbers, and first the groups of sites in which they differ.
+
+    Labels that would be alike by that keep all of their digits.
+    """
+    parts = [label.split(_GROUP) for label in labels]
+    common = set.intersection(*map(set, parts)) if len(set(labels)) > 1 else set()
+    ordered = [_GROUP.join(sorted(own, key=lambda part: part in common)) for own in parts]
+    rounded = [short_label(label) for label in ordered]
+    count = Counter(dict(zip(ordered, rounded, strict=True)).values())
+    return [
+        short if count[short] == 1 else whole
+        for short, whole in zip(rounded, ordered, strict=True)
+    ]
 
 
 def markdown(text: object) -> str:

@@ -18,6 +18,7 @@ from actsearch_dashboard.figures.common import (
     is_steep,
     lay_out,
 )
+from actsearch_dashboard.figures.curve import break_at_poles
 from actsearch_dashboard.palette import series_colour
 from actsearch_dashboard.text import markup
 
@@ -48,13 +49,14 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
     figure = go.Figure()
     heights = []
     for index, (name, groups) in enumerate(drawn.items()):
-        for nth, (group, (x, y, _)) in enumerate(groups.items()):
-            heights.append(y[np.isfinite(y)])
+        for nth, (group, curve) in enumerate(groups.items()):
+            heights.append(curve.y[np.isfinite(curve.y)])
+            x, y = break_at_poles(curve, _TALL)
             label = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
             add_line(
                 figure,
                 x,
-                np.where(np.isfinite(y), y, np.nan),
+                y,
                 label,
                 series_colour(index),
                 width=2.5,

@@ -72,7 +72,8 @@ def _groups(trial: TrialRecord) -> list[str]:
         default=groups[0],
         required=True,
         format_func=lambda group: markdown(shorten(group, 40)),
-        key=f"group {trial.number}",
+        key="group",
+        bind="query-params",
         help="This candidate has an activation for each of these groups of sites.",
     )
     return [chosen if chosen in groups else groups[0]]

@@ -26,7 +26,15 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import live, show_errors, store
-from actsearch_dashboard.text import candidate_label, markdown, moment, number, say_origin, shorten
+from actsearch_dashboard.text import (
+    candidate_label,
+    markdown,
+    moment,
+    number,
+    say_origin,
+    short_labels,
+    shorten,
+)
 
 __all__ = ["parse_names", "render", "format_names"]
 
@@ -121,7 +129,11 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     read = view.store.reader.trials(view.record, numbers, epochs=True)
     by_number = {trial.number: trial for trial in read}
     trials = [by_number[number] for number in numbers if number in by_number]
-    names = {trial.number: _name(trial) for trial in trials}
+    labels = short_labels([candidate_label(trial.candidate.label) for trial in trials])
+    names = {
+        trial.number: f"#{trial.number} {label}"
+        for trial, label in zip(trials, labels, strict=True)
+    }
     _table(view, trials)
     left, right = st.columns(2)
     with left:
@@ -141,10 +153,6 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
         else:
             st.caption("No curves: none of these was trained, or nothing was recorded by epoch.")
     _differences(view, trials)
-
-
-def _name(trial: TrialRecord) -> str:
-    return f"#{trial.number} {candidate_label(trial.candidate.label)}"
 
 
 def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:

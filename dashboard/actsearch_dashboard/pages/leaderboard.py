@@ -30,7 +30,7 @@ from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import candidate_label, moment, one_line, say_origin
+from actsearch_dashboard.text import candidate_label, moment, one_line, say_origin, short_labels
 
 __all__ = ["ranking", "render"]
 
@@ -49,17 +49,16 @@ _COST = (
 _FRONT_FIRST = "The Pareto front comes first, then the others, each by the first objective. "
 
 _VERDICT_COLUMNS = {
-    "activation": st.column_config.TextColumn(width=240),
+    "activation": st.column_config.TextColumn(width=120),
     "mean": st.column_config.NumberColumn(
         format=FITTED, help="Mean over the seeds, at the learning rate chosen for it."
     ),
     "difference": st.column_config.NumberColumn(
-        format=FITTED_SIGNED, help="Mean paired difference to the baseline."
+        width=80, format=FITTED_SIGNED, help="Mean paired difference to the baseline."
     ),
-    "low": st.column_config.NumberColumn(
-        format=FITTED_SIGNED, help="Lower end of the simultaneous 95 % interval of the difference."
+    "interval": st.column_config.TextColumn(
+        "95 % interval", width=130, help="Simultaneous interval of the difference."
     ),
-    "high": st.column_config.NumberColumn(format=FITTED_SIGNED, help="Its upper end."),
     "p": st.column_config.NumberColumn(
         format="%.3f", help="Paired t test, multiplied by the number of comparisons."
     ),
@@ -185,7 +184,7 @@ def ranking(
             else {}
         ),
         "function": [pictures.get(number, "") for number in numbers],
-        "activation": [candidate_label(label) for label in ranked["label"]],
+        "activation": short_labels([candidate_label(label) for label in ranked["label"]]),
         value: ranked["value"].to_numpy(),
         "spread": ranked["spread"].to_numpy(),
         **{

@@ -13,7 +13,7 @@ from actsearch_dashboard.components import FITTED, OPENS, clickable_table
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
-from actsearch_dashboard.text import ago, markdown, one_line
+from actsearch_dashboard.text import ago, markdown, one_line, short_label
 
 __all__ = ["render"]
 
@@ -69,13 +69,18 @@ def render() -> None:
     if len(summaries) > 1:
         left, right = st.columns(2)
         stages = left.multiselect(
-            "State", [name for name in _STAGES], placeholder="any state", key="stages"
+            "State",
+            [name for name in _STAGES],
+            placeholder="any state",
+            key="stages",
+            bind="query-params",
         )
         words = right.text_input(
             "Contains",
             placeholder="part of a name, a strategy, a formula",
             icon=":material/search:",
             key="study_words",
+            bind="query-params",
         )
     live_list(opened, lambda: _list(opened, stages, words))
 
@@ -120,7 +125,9 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
                 "metric": ", ".join(view.objectives) or one_line(view.metric),
                 "best so far": item.best.value if item.best else None,
                 "history": [value for value in item.line if value is not None],
-                "best activation": one_line(item.best.candidate.label) if item.best else "",
+                "best activation": short_label(one_line(item.best.candidate.label))
+                if item.best
+                else "",
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],
                 "verdicts": item.verdicts,

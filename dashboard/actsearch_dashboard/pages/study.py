@@ -59,7 +59,14 @@ def _chosen_objective(view: StudyView) -> int:
     names = view.objectives
     if not names:
         return 0
-    picked = st.radio("Objective", names, format_func=markdown, horizontal=True, key="objective")
+    picked = st.radio(
+        "Objective",
+        names,
+        format_func=markdown,
+        horizontal=True,
+        key="objective",
+        bind="query-params",
+    )
     return names.index(picked) if picked in names else 0
 
 
@@ -206,15 +213,20 @@ def _figures(view: StudyView, objective: int) -> None:
     names = [_DISTRIBUTION, *optuna_figures.NAMES]
     if not view.objectives:
         names.remove("Pareto front")
-    tabs = st.tabs(names, key="optuna", on_change="rerun")
-    for name, tab in zip(names, tabs, strict=True):
-        if not tab.open:
-            continue  # only what is looked at is drawn
-        with tab:
-            if name == _DISTRIBUTION:
-                _distribution(view, objective)
-            else:
-                _optuna(view, objective, name)
+    # not tabs: the page would lose its height until another one is drawn, and jump below the pointer
+    name = st.segmented_control(
+        "Figure",
+        names,
+        default=_DISTRIBUTION,
+        required=True,
+        key="figure",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if name == _DISTRIBUTION or name not in names:
+        _distribution(view, objective)
+    else:
+        _optuna(view, objective, name)
 
 
 def _distribution(view: StudyView, objective: int) -> None:

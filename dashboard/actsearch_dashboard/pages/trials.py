@@ -74,9 +74,9 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
     """What the boxes over the table say."""
     frame, contents = view.frame(), view.formula_contents()
     left, right, last = st.columns([2, 2, 1.2])
-    order = last.selectbox("Order", list(ORDERS), key="order")
+    order = last.selectbox("Order", list(ORDERS), key="order", bind="query-params")
     states = left.multiselect(
-        "States", [state.value for state in TrialState], placeholder="all states", key="states",
+        "States", [state.value for state in TrialState], placeholder="all states", key="states", bind="query-params",
         format_func=str.lower,
     )  # fmt: skip
     words = right.text_input(
@@ -84,16 +84,18 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
         placeholder="part of a formula, an activation, a reason",
         icon=":material/search:",
         key="words",
+        bind="query-params",
     )
     with st.expander("More filters", icon=":material/filter_list:"):
         left, right = st.columns(2)
         operations = left.multiselect(
             "Made by", values_by_frequency(frame["operation"]), placeholder="anything", key="operations",
+            bind="query-params",
             format_func=lambda text: shorten(say_origin(text), 40),
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
-            "With operators", sorted(frozenset().union(*set(contents.operators))), key="operators",
+            "With operators", sorted(frozenset().union(*set(contents.operators))), key="operators", bind="query-params",
             placeholder="any operators", help="Formulas that hold all of these.",
         )  # fmt: skip
         sizes = contents.sizes[contents.sizes > 0]
@@ -118,10 +120,10 @@ def _range(
     first, second = place.columns(2, vertical_alignment="bottom")
     kind = {"step": 1} if integers else {"format": column_format(values)}
     least = first.number_input(
-        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", **kind
+        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", bind="query-params", **kind
     )  # fmt: skip
     most = second.number_input(
-        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", **kind
+        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", bind="query-params", **kind
     )  # fmt: skip
     if least is None and most is None:
         return None
