@@ -95,7 +95,12 @@ def _study_box(study: str | None) -> None:
         return
     st.session_state[_BOX] = study
     st.sidebar.selectbox(
-        "Study", names, index=None, key=_BOX, on_change=_apply_choice, placeholder="choose a study"
+        "Study",
+        names,
+        index=None if study is None else 0,
+        key=_BOX,
+        on_change=_apply_choice,
+        placeholder="choose a study",
     )
     st.sidebar.caption(f"{markdown(opened.name)}, read only")
 

@@ -32,11 +32,12 @@ __all__ = ["serve", "settings"]
 _SCRIPT = str(Path(__file__).parent / "entry" / "serve.py")
 
 
-def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
+def settings(address: str, port: int, open_browser: bool, base_path: str = "") -> dict[str, Any]:
     """What is set of Streamlit's options; each of them matters even if it is the default of some version."""
     return {
         "server.address": address,
         "server.port": port,
+        "server.baseUrlPath": base_path,
         "server.headless": not open_browser,
         "server.enableXsrfProtection": True,
         "server.enableCORS": True,
@@ -57,7 +58,9 @@ def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
     }
 
 
-def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
+def serve(
+    storage_url: str, address: str, port: int, open_browser: bool, base_path: str = ""
+) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit code. Only in the main thread.
 
     Args:
@@ -65,9 +68,10 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
         address: where to listen.
         port: likewise.
         open_browser: open a browser window.
+        base_path: serve below this path.
     """
     _close_doors()
-    chosen = settings(address, port, open_browser)
+    chosen = settings(address, port, open_browser, base_path)
     same_origin.install(chosen["server.allowedHosts"])
     known = getattr(config, "_config_options_template", chosen)  # an older Streamlit lacks some
     bootstrap.load_config_options({name: chosen[name] for name in chosen if name in known})

@@ -48,7 +48,7 @@ def test_a_function_is_shown_where_its_inputs_lie_and_is_not_squeezed_by_its_der
 
 def test_inputs_at_one_side_leave_zero_to_be_seen() -> None:
     low, high = arrived_range(_shares(3, 5))
-    assert low == -1
+    assert low == -2
     assert high == 5
     assert arrived_range([0.0] * (len(HISTOGRAM_EDGES) + 1)) == (-6, 6)
     few = _shares(-1, 1)

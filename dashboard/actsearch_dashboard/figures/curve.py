@@ -22,7 +22,7 @@ _TALL = 2.2  # the tallest bar takes 1 / 2.2 of the height: the function is what
 _NEAR = 4.0  # inputs farther away than this hardly occur
 _SLACK = 1.0  # times the near range, shown above and below it: of x**3 the middle stays legible
 _RARE = 1e-3  # share of the inputs at each end that may lie outside of what is shown
-_LEAST_REACH = 1.0  # shown of a function on each side of 0, whatever arrived
+_LEAST_REACH = 2.0  # shown of a function on each side of 0, whatever arrived
 _SPLIT, _GAP = (
     0.3,
     0.04,

@@ -16,8 +16,8 @@ from actsearch_dashboard.text import markup, short_labels
 
 __all__ = ["verdict_intervals"]
 
-_ROW, _AROUND = 58, 110  # pixels: of a finalist, and of the axis and the margins
-_ABOVE = 0.28  # rows: how far above its interval a finalist's text stands
+_ROW, _AROUND = 76, 110  # pixels: of a finalist, and of the axis and the margins
+_ABOVE = 0.16  # rows: how far above its interval a finalist's text stands
 _NAME = 34  # characters of a name that fit beside the numbers on a screen of 420 pixels
 
 
@@ -54,8 +54,8 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
         }
         for at, (row, name) in enumerate(zip(rows, names, strict=True))
     ]  # fmt: skip
-    figure.add_vline(x=0, line_width=2, line_color=GREY)
-    figure.update_yaxes(visible=False, range=[-0.5, len(rows) - 0.2])
+    figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
+    figure.update_yaxes(visible=False, range=[-0.4, len(rows) - 0.2])
     return figure
 
 

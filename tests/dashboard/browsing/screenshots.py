@@ -21,7 +21,7 @@ from chromium import Browser, served
 from PIL import Image
 
 FOLDER = Path(__file__).parents[3] / "dashboard" / "screenshots"
-COLOURS = 63
+COLOURS = 255
 WIDTHS = {"": (1440, 1500, 0.6), "-420": (420, 1500, 1.0)}
 """Part of the file's name: width and height of the window in pixels, and how much of that the picture has."""
 THEMES = {"": "light", "-dark": "dark"}
