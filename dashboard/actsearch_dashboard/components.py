@@ -42,11 +42,13 @@ __all__ = [
     "heading",
     "log_axis",
     "show_no_trials",
+    "show_note",
     "open_trial",
     "settings",
     "failure_reasons",
     "show_failures",
     "show_figure",
+    "show_trials_figure",
     "study_page",
     "table_height",
     "trial_table",
@@ -132,12 +134,20 @@ def heading(view: StudyView) -> None:
     if names := view.objectives:
         directions = view.record.directions
         objectives = [f"{way} {name}" for way, name in zip(directions, names, strict=True)]
+    show_note(view.record.user_attrs)
     parts = [f"{view.strategy} search", ", ".join(objectives), f"seed {view.record.seed}"]
     if view.is_running:
         parts.append("running now")
     st.caption(" · ".join(markdown(part) for part in parts))
     if not view.store.reader.is_live:
         st.caption("Read from a folder that cannot be written: later changes are not seen here.")
+
+
+def show_note(attrs: Mapping[str, Any]) -> None:
+    """What somebody noted: ``user_attrs["note"]`` of a study or a trial."""
+    note = attrs.get("note")
+    if isinstance(note, str) and note.strip():
+        st.markdown(f":material/edit_note: {markdown(shorten(note, 500))}")
 
 
 def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
@@ -282,6 +292,25 @@ def show_figure(figure: Any, key: str) -> None:
     """
     figure.update_layout(uirevision=key)
     st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
+
+
+def show_trials_figure(figure: Any, key: str) -> None:
+    """A figure whose points are trials, their numbers in ``customdata``: a click on one opens it."""
+    figure.update_layout(uirevision=key)
+    event = st.plotly_chart(
+        figure,
+        theme="streamlit",
+        key=key,
+        on_select="rerun",
+        selection_mode="points",
+        config=_BUTTONS,
+    )
+    for point in event["selection"]["points"]:
+        number = point.get("customdata")
+        if isinstance(number, list):
+            number = number[0] if number else None
+        if isinstance(number, int):
+            open_trial(number)
 
 
 def trial_table(

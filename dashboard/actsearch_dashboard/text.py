@@ -22,6 +22,7 @@ __all__ = [
     "short_label",
     "short_labels",
     "shorten",
+    "file_stem",
     "markdown",
     "markup",
     "moment",
@@ -178,6 +179,11 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 def moment(then: datetime | None) -> str:
     """A time in this machine's zone, to the second."""
     return "–" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def file_stem(name: str) -> str:
+    """A study's name as part of the name of a file."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "study"
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -99,6 +99,7 @@ def _points(
                 "line": {"width": 2 if symbol.endswith("open") else 0, "color": colour},
             },
             text=[_hover(*row) for row in trials[_HOVERED].itertuples(index=False, name=None)],
+            customdata=trials["number"].tolist(),
             hovertemplate="%{text}<extra></extra>",
             cliponaxis=False,  # markers at the edge are drawn whole
         )

@@ -12,7 +12,7 @@ from actsearch.records import TrialRecord
 from actsearch.report import first_diagnostics
 from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
-from actsearch_dashboard.components import SPREAD, show_figure, study_page, verdict_box
+from actsearch_dashboard.components import SPREAD, show_figure, show_note, study_page, verdict_box
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
@@ -95,6 +95,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
     activation_panel.show_origin(view, trial)
     for note in filter(None, (trial.reason, *trial.warnings)):
         st.text(one_line(note))
+    show_note(trial.user_attrs)
     _verdict(view, trial)
 
 

@@ -17,6 +17,8 @@ from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     COLUMNS,
+    FITTED,
+    FITTED_SIGNED,
     fit_formats,
     log_axis,
     show_figure,
@@ -31,7 +33,9 @@ from actsearch_dashboard.text import (
     markdown,
     moment,
     number,
+    one_line,
     say_origin,
+    short_label,
     short_labels,
     shorten,
 )
@@ -44,6 +48,10 @@ _TRIALS, _STUDIES = "compare", "studies"  # in the address
 _FEWEST, _MOST = 2, 6  # as many as there are colours
 _CHOICE = 300  # best trials to choose from: all of them travel to the browser
 _FAR = 1e3  # times larger than others: no difference of strategies makes that
+_VERDICTS = {
+    "difference": st.column_config.NumberColumn(format=FITTED_SIGNED),
+    "its mean": st.column_config.NumberColumn(format=FITTED),
+}
 _BEST = 5  # formulas of each study
 
 
@@ -108,7 +116,8 @@ def _candidates(view: StudyView) -> None:
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
     best = [str(number) for number in view.ranked()["number"][:_CHOICE]]
     asked = _read_address(_TRIALS, list(labels), "trial")
-    start = asked if _TRIALS in st.query_params else best[:3]
+    own = frame["number"][frame["formula"] == ""].map(str).tolist()[:1]  # what is to be beaten
+    start = asked if _TRIALS in st.query_params else list(dict.fromkeys([*best[:3], *own]))
     chosen = st.multiselect(
         "Candidates",
         list(dict.fromkeys([*start, *best])),
@@ -247,6 +256,7 @@ def _studies() -> None:
     views = _views(chosen)
     if are_comparable(views):
         _study_figures(views)
+    _verdicts(views)
     _best_of_each(views)
 
 
@@ -318,6 +328,35 @@ def _study_figures(views: Sequence[StudyView]) -> None:
         show_figure(figures.best_so_far(steps, "seconds", direction, metric, log), "by time")
     st.subheader("Distribution of values", anchor=False)
     show_figure(figures.distribution(complete, direction, metric, log), "distribution")
+
+
+def _verdicts(views: Sequence[StudyView]) -> None:
+    """What each study's verdict says, one below the other."""
+    found = [(view, headline[1]) for view in views if (headline := view.headline()) is not None]
+    if not found:
+        return
+    st.subheader("Verdicts", anchor=False)
+    table = pd.DataFrame(
+        [
+            {
+                "study": one_line(view.record.name),
+                "use": short_label(one_line(verdict.winner.label)),
+                "difference": None
+                if verdict.winner is verdict.baseline
+                else verdict.winner.difference,
+                "of": one_line(verdict.metric),
+                "compared with": one_line(verdict.baseline.label),
+                "its mean": verdict.baseline.mean,
+                "on": verdict.tested,
+                "seeds": verdict.seeds,
+            }
+            for view, verdict in found
+        ]
+    )
+    st.dataframe(table, hide_index=True, column_config=fit_formats(table, _VERDICTS))
+    st.caption(
+        "Differences of two studies can be compared where both were tested on the same data."
+    )
 
 
 def _best_of_each(views: Sequence[StudyView]) -> None:

@@ -17,7 +17,8 @@ from actsearch_dashboard.components import (
     FITTED,
     FITTED_SIGNED,
     OPENS,
-    fit_formats,
+    clickable_table,
+    open_trial,
     show_confirmation,
     show_failures,
     show_figure,
@@ -121,8 +122,9 @@ def _verdict(view: StudyView) -> None:
         st.text(verdict.sentence)
     show_figure(figures.verdict_intervals(verdict), "intervals")
     table = verdict_frame(verdict)
-    columns = fit_formats(table, _VERDICT_COLUMNS)
-    st.dataframe(table, hide_index=True, column_config=columns, placeholder="")
+    row = clickable_table(table, "verdict rows", _VERDICT_COLUMNS)
+    if row is not None and not pd.isna(table["trial"].iloc[row]):
+        open_trial(int(table["trial"].iloc[row]))
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
-from actsearch_dashboard.components import FITTED, OPENS, clickable_table
+from actsearch_dashboard.components import FITTED, FITTED_SIGNED, OPENS, clickable_table
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
@@ -38,6 +38,13 @@ _COLUMNS = {
     ),
     "history": st.column_config.LineChartColumn(
         help="Best so far, from the first trial to the last.", width="small", color=ORANGE
+    ),
+    "beats yours": st.column_config.TextColumn(
+        width=130,
+        help="What the verdict says to use; nothing, where it says to keep what you have.",
+    ),
+    "difference": st.column_config.NumberColumn(
+        format=FITTED_SIGNED, help="Its mean paired difference to your model, on test data."
     ),
     "trained": st.column_config.NumberColumn(
         format="localized", width=65, help="Trials trained to an end, well or badly."
@@ -113,6 +120,19 @@ def _is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words:
     return contains and (not stages or item.stage in stages)
 
 
+def _answer(view: StudyView, item: StudySummary) -> dict[str, object]:
+    """Did anything beat what the user has? The verdict's winner, and by how much."""
+    headline = view.headline() if item.verdicts else None
+    if headline is None:
+        return {"beats yours": "", "difference": None}
+    verdict = headline[1]
+    winner = verdict.winner
+    if winner is not verdict.baseline:
+        word = short_label(one_line(winner.label))
+        return {"beats yours": word, "difference": winner.difference}
+    return {"beats yours": "nothing" if verdict.is_decided else "undecided", "difference": None}
+
+
 def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
     """One row a study."""
     return pd.DataFrame(
@@ -130,6 +150,7 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
                 else "",
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],
+                **_answer(view, item),
                 "verdicts": item.verdicts,
             }
             for view, item in studies

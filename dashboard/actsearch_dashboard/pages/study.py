@@ -11,6 +11,7 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import leaders
+from actsearch.storage import redact
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     heading,
@@ -20,6 +21,7 @@ from actsearch_dashboard.components import (
     show_failures,
     show_figure,
     show_no_trials,
+    show_trials_figure,
     show_verdict,
 )
 from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
@@ -33,6 +35,7 @@ __all__ = ["render"]
 
 TITLE, ICON = "Study", "monitoring"
 
+_FEWEST_TO_TELL = 20  # complete trials; of fewer, halves tell nothing
 _DISTRIBUTION = "Distribution"
 _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
@@ -52,6 +55,7 @@ def render() -> None:
     live(view, functools.partial(_progress, view, objective))
     _pruning(view)
     _figures(view, objective)
+    _commands(view)
     settings(view)
 
 
@@ -96,7 +100,7 @@ def _progress(view: StudyView, objective: int) -> None:
     with left:
         st.subheader("History", anchor=False)
         log = log_axis(frame["value"][frame["state"] == TrialState.COMPLETE.value], "history")
-        show_figure(figures.history(frame, direction, metric, log), "history")
+        show_trials_figure(figures.history(frame, direction, metric, log), "history")
         trained = sum(counts[state] for state in TrialState if state.is_trained)
         if trained > figures.DRAWN:
             st.caption(
@@ -187,6 +191,8 @@ def _numbers(
         label = candidate_label(top["label"], 100)
         words = f"{what} is trial {top['number']}: {markdown(label)}"
         trial_link(view, int(top["number"]), words, "best so far")
+    if worth := _worth(frame, direction):
+        st.caption(worth)
 
 
 def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
@@ -195,6 +201,43 @@ def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
         return ranked.head(1)
     equal = ranked.index[ranked["value"] == ranked["value"].iloc[0]]
     return ranked.loc[view.ranked().index.intersection(equal, sort=False)].head(1)
+
+
+def _worth(frame: pd.DataFrame, direction: str | None) -> str:
+    """What the later half of the trials brought, beside the noise of one value: is it worth going on?"""
+    complete = frame[frame["state"] == TrialState.COMPLETE.value]
+    values = complete["value"].to_numpy()
+    values = values[np.isfinite(values)]
+    if len(values) < _FEWEST_TO_TELL:
+        return ""
+    half = len(values) // 2
+    best = np.min if direction == "minimize" else np.max
+    gain = abs(float(best(values)) - float(best(values[:half])))
+    noise = float(complete["spread"].median())
+    words = f"The later {len(values) - half:,} complete trials improved the best by {number(gain)}"
+    if not np.isfinite(noise):
+        return words + "."
+    less = "less" if gain < noise else "more"
+    return words + f", {less} than the noise of one value ({number(noise)}, the median spread)."
+
+
+def _commands(view: StudyView) -> None:
+    """What goes on with the study, and what stops it: pages only read."""
+    with st.expander("Go on, confirm, stop", icon=":material/terminal:"):
+        name, url = view.record.name, redact(view.store.url)
+        can_confirm = (view.frame()["state"] == TrialState.COMPLETE.value).any()
+        st.code(
+            f"study = acs.load_study(study_name={name!r}, storage={url!r})\n"
+            "study.optimize(task, n_trials=100)  # with the task of the script that made it\n"
+            + "print(study.confirm(task))"
+            * bool(can_confirm),
+            language="python",
+            wrap_lines=True,
+        )
+        st.caption(
+            "Ctrl-C in the terminal of the search stops it, and so does `study.stop()` in a callback: what has ended "
+            "is kept, and what was in training is trained again."
+        )
 
 
 def _pruning(view: StudyView) -> None:

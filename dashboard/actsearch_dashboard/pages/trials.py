@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
+from actsearch.report import COLUMNS as FRAME_COLUMNS
 from actsearch.report import mirrors
 from actsearch_dashboard.components import (
     COLUMNS,
@@ -19,11 +20,18 @@ from actsearch_dashboard.components import (
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_frequency
+from actsearch_dashboard.filters import (
+    Filters,
+    all_orders,
+    hyperparameters,
+    sort_trials,
+    values_by_frequency,
+)
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import (
     column_format,
     csv_text,
+    file_stem,
     markdown,
     one_line,
     say_count,
@@ -60,6 +68,7 @@ _SHOWN = [
     "mirror_of", "reason", "seconds", "started", "completed",
 ]  # fmt: skip
 _TEXTS = ["activation", "formula", "reason"]
+_FRAME = {*FRAME_COLUMNS, *(f"value_{index}" for index in range(1, 20))}
 _MOST_REASONS = 20  # the rest are mostly single messages
 
 
@@ -74,7 +83,9 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
     """What the boxes over the table say."""
     frame, contents = view.frame(), view.formula_contents()
     left, right, last = st.columns([2, 2, 1.2])
-    order = last.selectbox("Order", list(ORDERS), key="order", bind="query-params")
+    order = last.selectbox(
+        "Order", list(all_orders(_settings(frame))), key="order", bind="query-params"
+    )
     states = left.multiselect(
         "States", [state.value for state in TrialState], placeholder="all states", key="states", bind="query-params",
         format_func=str.lower,
@@ -138,7 +149,7 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
     right.download_button(
         "Download CSV",
         functools.partial(trials_csv, view, filters, order),
-        file_name="trials.csv",
+        file_name=f"{file_stem(view.record.name)}-trials.csv",
         mime="text/csv",
         icon=":material/download:",
         on_click="ignore",
@@ -166,7 +177,8 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
 def _filter(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
     """The trials that are asked for, with the sizes of their formulas."""
     frame, contents = view.frame(), view.formula_contents()
-    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan))
+    set_to = hyperparameters(frame).rename(columns=_setting_column)
+    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan)).join(set_to)
     mask = filters.mask(frame, contents.operators)
     return sort_trials(frame[mask], order, view.record.direction)
 
@@ -190,6 +202,15 @@ def _page(count: int) -> int:
     )
 
 
+def _setting_column(name: str) -> str:
+    """A hyperparameter's column: a name may be one of the table's own."""
+    return f"{name} (set)" if name in _SHOWN or name in _FRAME else name
+
+
+def _settings(frame: pd.DataFrame) -> list[str]:
+    return [_setting_column(str(name)) for name in hyperparameters(frame)]
+
+
 def _objective_column(name: str) -> str:
     """A further objective's column: "size" is one of the formula's already."""
     return f"{name} (objective)" if name in _SHOWN else name
@@ -209,8 +230,10 @@ def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
         size=rows["size"].astype("Int64"),
         **more,
     )
-    position = _SHOWN.index("value") + 1
-    return table[[*_SHOWN[:position], *more, *_SHOWN[position:]]]
+    position, after = _SHOWN.index("value") + 1, _SHOWN.index("activation") + 1
+    settings = [name for name in rows if name not in _FRAME and name not in _SHOWN]
+    settings = [name for name in settings if name not in more and rows[name].notna().any()]
+    return table[[*_SHOWN[:position], *more, *_SHOWN[position:after], *settings, *_SHOWN[after:]]]
 
 
 def _reasons(frame: pd.DataFrame) -> None:
