@@ -17,6 +17,15 @@ __all__ = ["PAGES", "main"]
 
 _BOX = "study_box"
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
+_STYLE = """<style>
+[data-testid="stBaseButton-segmented_controlActive"] * { color: inherit; }
+[data-testid="stBaseButton-segmented_controlActive"] { color: inherit; font-weight: 600; }
+[data-testid="stCode"] .token:is(.comment, .punctuation, .string, .triple-quoted-string, .class-name, .operator) {
+    color: inherit;
+}
+</style>"""
+"""Where Streamlit's colours for text have a contrast below 4.5, the page's own is taken."""
+
 _WITHOUT_STUDY = ("studies", "benchmark")
 _ELSEWHERE = {"candidate": "activation", "studies": "studies"}
 """Addresses that are not pages, and the pages they lead to: an old name, and that of the page at the bare address."""
@@ -45,6 +54,7 @@ def main() -> None:
         st.Page(_redirect(page), title=name, url_path=name, visibility="hidden")
         for name, page in _ELSEWHERE.items()
     ]
+    st.html(_STYLE)
     page = st.navigation([*pages.values(), *hidden], position="hidden")
     # before the box: what it changes is known in the next run, which its own callback begins
     study = _study()

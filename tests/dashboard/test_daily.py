@@ -127,7 +127,7 @@ def test_the_snippet_of_a_trial_makes_the_same_trial_again(
         direction="maximize",
         space=acs.Space(sites="per_depth") if grouped else None,
     )
-    study.enqueue_trial(what[0], **what[1])  # type: ignore[arg-type]
+    study.enqueue_trial(what[0], **what[1])
     (trial,) = study.trials
     record = trial.candidate.record
     exec(enqueue_text(record), {"study": study})

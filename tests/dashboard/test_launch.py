@@ -92,7 +92,12 @@ def test_a_base_path_is_part_of_the_address(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[tuple[object, ...]] = []
-    monkeypatch.setattr(server, "serve", lambda *words: served.append(words) or 0)
+
+    def serve(*words: object) -> int:
+        served.append(words)
+        return 0
+
+    monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setenv("SSH_CONNECTION", "198.51.100.7 51022 192.0.2.5 22")
     assert main(["sqlite:///s.db", "--no-browser", "--base-path", "/team/actsearch/"]) == 0
     out = capsys.readouterr().out

@@ -143,7 +143,10 @@ def test_difference_and_interval_stand_first_and_in_the_figure() -> None:
 
 PAGES = {"light": ("#ffffff", "#f0f2f6"), "dark": ("#0e1117", "#262730")}
 """Streamlit's backgrounds: of the page, and of the sidebar and of boxes."""
-MARKS = {**dict(enumerate(palette.SERIES)), **palette.STATES, **palette.VERDICTS}
+MARKS: dict[object, str] = {
+    **dict(enumerate(palette.SERIES)), **palette.STATES, **palette.VERDICTS, "grey": palette.GREY,
+    "inputs": palette.INPUTS,
+}  # fmt: skip
 
 
 def luminance(colour: str) -> float:
@@ -167,7 +170,7 @@ def test_marks_are_seen_on_both_pages(theme: str) -> None:
     page = PAGES[theme][0]
     pale = {
         str(name): round(contrast(colour, page), 2)
-        for name, colour in {**MARKS, "grey": palette.GREY, "inputs": palette.INPUTS}.items()
+        for name, colour in MARKS.items()
         if contrast(colour, page) < 3
     }
     assert not pale
