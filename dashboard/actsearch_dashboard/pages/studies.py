@@ -140,6 +140,7 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
             {
                 "study": one_line(item.study.name),
                 "state": item.stage,
+                **_answer(view, item),
                 "last trial": ago(item.last_change),
                 "strategy": one_line(view.strategy),
                 "metric": ", ".join(view.objectives) or one_line(view.metric),
@@ -150,7 +151,6 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
                 else "",
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],
-                **_answer(view, item),
                 "verdicts": item.verdicts,
             }
             for view, item in studies
