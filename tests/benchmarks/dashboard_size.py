@@ -59,7 +59,8 @@ new MutationObserver(() => {{
 """
 _CHANGE = f"""
 const done = arguments[arguments.length - 1], title = arguments[0], before = location.pathname;
-const link = [...document.querySelectorAll('[data-testid=stPageLink-NavLink]')].find(a => a.textContent.includes(title));
+const links = document.querySelectorAll('[data-testid=stPageLink-NavLink]');
+const link = [...links].find(a => a.textContent.includes(title));
 let ran = false, ended = null;
 const look = () => {{
   if ({_STATE} === 'running') ran = true;
