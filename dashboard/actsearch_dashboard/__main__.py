@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,15 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=_port, default=None, help="8501, or the next free one")
     parser.add_argument("--no-browser", action="store_true", help="open no browser window")
+    parser.add_argument(
+        "--base-path",
+        type=_path,
+        default="",
+        help="serve below a path, as /actsearch behind a proxy",
+    )
     options = parser.parse_args(arguments)
     storage = options.storage or os.environ.get(STORAGE_VARIABLE)
     if not storage:
         parser.error(f"name a storage, or set {STORAGE_VARIABLE}")
     if options.storage and arguments is None and os.name == "posix":
         # again, without the storage among the arguments
-        return become_dashboard(storage, options.port, not options.no_browser)
+        return become_dashboard(storage, options.port, not options.no_browser, options.base_path)
     os.environ.pop(STORAGE_VARIABLE, None)  # a browser that is started must not inherit it
-    return launch(storage_url(storage), options.port, not options.no_browser)
+    return launch(storage_url(storage), options.port, not options.no_browser, options.base_path)
 
 
 def _port(text: str) -> int:
@@ -48,6 +55,15 @@ def _port(text: str) -> int:
             f"{port} is not a valid port; take one from 1024 to 65535"
         )
     return port
+
+
+def _path(text: str) -> str:
+    path = text.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", path) or {".", ".."} & set(path.split("/")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a path of letters, digits, - . _ ~ and /"
+        )
+    return path
 
 
 if __name__ == "__main__":

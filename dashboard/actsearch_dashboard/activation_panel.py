@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,13 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch.expression import Expression, parse
-from actsearch.records import ActivationRecord, Diagnostics, SiteDiagnostics, TrialRecord
+from actsearch.records import (
+    ActivationRecord,
+    Diagnostics,
+    SiteDiagnostics,
+    TrialRecord,
+    TrialState,
+)
 from actsearch.report import diagnostics_remarks, first_diagnostics, pooled_histogram
 from actsearch.report.verdict.stored import rebuild_activation
 from actsearch_dashboard import figures
@@ -24,7 +31,7 @@ from actsearch_dashboard.functions import (
     learned_curve,
     moments,
 )
-from actsearch_dashboard.text import markdown, moment, number, one_line, shorten
+from actsearch_dashboard.text import markdown, moment, number, one_line, say_origin, shorten
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = [
@@ -46,7 +53,10 @@ NO_DIAGNOSTICS = (
 
 NOT_ONE_NUMBER = "It is not drawn: it is not a function of one number."
 
-_LATEX_NODES = 80  # larger formulas are no easier to read as LaTeX
+_LATEX_LETTERS = 44  # wider ones would be cut off without a sign of it
+_COMMAND = re.compile(
+    r"\\(?:left|right|frac|operatorname|mathrm|,|;|!)?|[{}^_ ]"
+)  # takes no width
 _LATEX_LARGE = 8  # nodes; longer ones are set smaller, or they would leave their column
 _INTEGRAL_ERROR = 1e-9  # a mean that is 0 by symmetry comes out of the quadrature as some 1e-17
 _HALF = 200  # characters of a line of an error: what is wrong stands at its beginning, a hint at its end
@@ -89,11 +99,13 @@ def show_latex(record: ActivationRecord) -> None:
         st.caption(
             "It has no formula in one variable: an output depends on more than its own input."
         )
-    elif tree.size <= _LATEX_NODES:
+    elif len(_COMMAND.sub("", tree.latex())) <= _LATEX_LETTERS:
         size = r"\small" if tree.size <= _LATEX_LARGE else r"\footnotesize"
         st.latex(f"{size} f(x) = {tree.latex()}")
     else:
-        st.caption(f"{tree.size} nodes: too long to be read as LaTeX.")
+        st.caption(
+            f"{tree.size} nodes: its LaTeX would be wider than this column. Below is all of it."
+        )
 
 
 def _snap_to_zero(value: float | None) -> float | None:
@@ -125,7 +137,7 @@ def show_facts(record: ActivationRecord) -> None:
 def show_origin(view: StudyView, trial: TrialRecord) -> None:
     """How it was made, with links to its parents."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        how = shorten(trial.candidate.operation, 40) or "hand"
+        how = shorten(say_origin(trial.candidate.operation), 40)
         st.markdown(f":gray[made by] {markdown(how)}", width="content")
         if trial.candidate.parents:
             st.markdown(":gray[from]", width="content")
@@ -134,8 +146,16 @@ def show_origin(view: StudyView, trial: TrialRecord) -> None:
         if trial.duplicate_of is not None:
             st.markdown(":gray[· the same function as]", width="content")
             trial_link(view, trial.duplicate_of, f"trial {trial.duplicate_of}", "original")
-        ended = f"ended {moment(trial.completed)}" if trial.completed else "not ended"
-        st.markdown(f":gray[· {markdown(ended)}]", width="content")
+        st.markdown(f":gray[· {markdown(_say_end(trial))}]", width="content")
+
+
+def _say_end(trial: TrialRecord) -> str:
+    """When it ended; of one that is never trained, when it was proposed."""
+    if trial.state in (TrialState.REJECTED, TrialState.DUPLICATE):
+        return f"proposed {moment(trial.created)}, and not trained"
+    if trial.completed:
+        return f"ended {moment(trial.completed)}"
+    return "in training" if trial.state is TrialState.RUNNING else "waiting to be trained"
 
 
 def show_activation(
@@ -209,7 +229,7 @@ def _function(
     tree = parse_formula(item)
     words = "Learned parameters at their start. " if tree is not None and tree.parameters else ""
     if diagnostics is not None and diagnostics.start:
-        sites, stage = _choose_sites(diagnostics, key)
+        sites, stage = _choose_sites(diagnostics)
         inputs = pooled_histogram(sites)
         words = f"Behind it: what arrived there {stage}; the outermost bars include everything beyond. "
         if any(site.learned for site in sites):
@@ -236,7 +256,7 @@ def _function(
     return lambda: None
 
 
-def _choose_sites(diagnostics: Diagnostics, key: str) -> tuple[list[SiteDiagnostics], str]:
+def _choose_sites(diagnostics: Diagnostics) -> tuple[list[SiteDiagnostics], str]:
     """The sites and the stage that the reader chose."""
     names = list(dict.fromkeys(site.site for site in diagnostics.start))
     left, right = st.columns([2, 1])
@@ -246,14 +266,16 @@ def _choose_sites(diagnostics: Diagnostics, key: str) -> tuple[list[SiteDiagnost
         options,
         default=options[0],
         required=True,
-        key=f"stage {key}",
+        key="inputs",
+        bind="query-params",
         label_visibility="collapsed",
     )
     place = right.selectbox(
         "Site",
         [None, *names],
         format_func=lambda name: _ALL_SITES if name is None else shorten(name, 40),
-        key=f"site {key}",
+        key="site",
+        bind="query-params",
         label_visibility="collapsed",
     )
     chosen = diagnostics.end if stage == "after training" else diagnostics.start

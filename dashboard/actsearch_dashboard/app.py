@@ -11,12 +11,22 @@ import streamlit as st
 
 from actsearch.errors import ActsearchError
 from actsearch_dashboard import state
-from actsearch_dashboard.text import markdown
+from actsearch_dashboard.text import markdown, one_line
 
 __all__ = ["PAGES", "main"]
 
 _BOX = "study_box"
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
+_STYLE = """<style>
+[data-testid="stBaseButton-segmented_controlActive"] * { color: inherit; }
+[data-testid="stBaseButton-segmented_controlActive"] { color: inherit; font-weight: 600; }
+[data-testid="stCode"] .token:is(.comment, .punctuation, .string, .triple-quoted-string, .class-name, .operator) {
+    color: inherit;
+}
+</style>"""
+"""Where Streamlit's colours for text have a contrast below 4.5, the page's own is taken."""
+
+_WITHOUT_STUDY = ("studies", "benchmark")
 _ELSEWHERE = {"candidate": "activation", "studies": "studies"}
 """Addresses that are not pages, and the pages they lead to: an old name, and that of the page at the bare address."""
 
@@ -44,8 +54,19 @@ def main() -> None:
         st.Page(_redirect(page), title=name, url_path=name, visibility="hidden")
         for name, page in _ELSEWHERE.items()
     ]
-    page = st.navigation([*pages.values(), *hidden])
-    _study_box()
+    st.html(_STYLE)
+    page = st.navigation([*pages.values(), *hidden], position="hidden")
+    # before the box: what it changes is known in the next run, which its own callback begins
+    study = _study()
+    for name, shown in pages.items():
+        query = {} if study is None or name in _WITHOUT_STUDY else {"study": study}
+        st.sidebar.page_link(shown, query_params=query)
+    st.sidebar.space("small")
+    _study_box(study)
+    words = (
+        [page.title] if study is None or page == pages[PAGES[0]] else [page.title, one_line(study)]
+    )
+    st.set_page_config(page_title=" · ".join([*words, "actsearch"]))
     page.run()
 
 
@@ -65,8 +86,16 @@ def _redirect(page: str) -> Callable[[], None]:
     return lambda: state.go_to(page, **st.query_params.to_dict())
 
 
-def _study_box() -> None:
-    """The study that all pages show. The page itself says what is wrong with the storage, if anything is."""
+def _study() -> str | None:
+    """The study that all pages show: links carry it, so that a new tab shows the same."""
+    try:
+        return state.select_study([item.name for item in state.store().studies()])
+    except ActsearchError:
+        return None
+
+
+def _study_box(study: str | None) -> None:
+    """Where another study is chosen. The page itself says what is wrong with the storage, if anything is."""
     try:
         opened = state.store()
         names = [item.name for item in opened.studies()]
@@ -74,13 +103,21 @@ def _study_box() -> None:
         return
     if not names:
         return
-    st.session_state[_BOX] = state.select_study(names)
-    st.sidebar.selectbox("Study", names, key=_BOX, on_change=_apply_choice)
+    st.session_state[_BOX] = study
+    st.sidebar.selectbox(
+        "Study",
+        names,
+        index=None if study is None else 0,
+        key=_BOX,
+        on_change=_apply_choice,
+        placeholder="choose a study",
+    )
     st.sidebar.caption(f"{markdown(opened.name)}, read only")
 
 
 def _apply_choice() -> None:
-    state.remember_study(str(st.session_state[_BOX]))
+    if st.session_state[_BOX]:
+        state.remember_study(str(st.session_state[_BOX]))
 
 
 if __name__ == "__main__":

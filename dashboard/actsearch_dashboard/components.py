@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from actsearch.report import Verdict, VerdictRow, objective_names
+from actsearch.records import TrialState
+from actsearch.report import Verdict, VerdictRow
+from actsearch.report.verdict.table import format_signed
+from actsearch_dashboard import figures
 from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
-from actsearch_dashboard.text import ago, markdown, moment, one_line, shorten
+from actsearch_dashboard.text import (
+    ago,
+    column_format,
+    markdown,
+    moment,
+    one_line,
+    say_count,
+    short_labels,
+    shorten,
+)
 
 __all__ = [
     "COLUMNS",
-    "FOUR_DECIMALS",
+    "FITTED",
+    "FITTED_SIGNED",
     "OPENS",
     "SECONDS",
+    "SPREAD",
     "clickable_table",
+    "fit_formats",
     "show_confirmation",
     "heading",
+    "log_axis",
     "show_no_trials",
+    "show_note",
     "open_trial",
     "settings",
+    "failure_reasons",
+    "show_failures",
     "show_figure",
+    "show_trials_figure",
     "study_page",
     "table_height",
     "trial_table",
     "verdict_frame",
     "show_verdict",
+    "verdict_box",
 ]
 
 _BUTTONS = {
@@ -40,19 +64,26 @@ _BUTTONS = {
     ],
 }  # fmt: skip
 
+_SEED = re.compile(r"^seed \d+: ")
+_WORTH_A_LOG = 1.0  # orders of magnitude: with fewer, both axes look alike
 _ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
 OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
-FOUR_DECIMALS = "%.4f"  # the seeds of most tasks differ in the third one
+FITTED, FITTED_SIGNED = "fitted", "fitted, signed"
+"""Formats that :func:`fit_formats` replaces by those that suit a column's numbers."""
 SECONDS = "%.2f s"
+SPREAD = (
+    "Standard deviation over the seeds; of a Task with one seed, over its last epochs. A function of your own with one "
+    "seed has none."
+)
 
 
 COLUMNS: Mapping[str, Any] = {
     "trial": st.column_config.NumberColumn(width="small"),
-    "value": st.column_config.NumberColumn(format=FOUR_DECIMALS),
+    "value": st.column_config.NumberColumn(format=FITTED),
     "spread": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS,
-        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+        format=FITTED,
+        help=SPREAD,
     ),
     "activation": st.column_config.TextColumn(width="large"),
     "function": st.column_config.ImageColumn(
@@ -60,6 +91,17 @@ COLUMNS: Mapping[str, Any] = {
     ),
 }
 """Columns of tables of trials."""
+
+
+def log_axis(values: Iterable[float], key: str) -> bool:
+    """Whether an axis is logarithmic: a switch, where all numbers are above 0 and differ in more than a digit.
+
+    It is on from the beginning where a linear axis would show the largest numbers alone.
+    """
+    numbers = list(values)
+    if figures.orders_of_magnitude(numbers) < _WORTH_A_LOG:
+        return False
+    return st.toggle("Logarithmic", value=figures.is_steep(numbers), key=f"log {key}")
 
 
 def study_page(body: Callable[[StudyView], None]) -> Callable[[], None]:
@@ -89,14 +131,10 @@ def heading(view: StudyView) -> None:
     st.header(markdown(shorten(view.record.name, 80)), anchor=False)
     direction = view.record.direction or "direction not yet known"
     objectives = [f"{direction} {view.metric}"]
-    if names := objective_names(view.record):
-        named = bool(view.record.objectives)
-        objectives = [
-            f"{direction} {shorten(name, 30) if named else f'objective {index}'}"
-            for index, (direction, name) in enumerate(
-                zip(view.record.directions, names, strict=False), 1
-            )
-        ]
+    if names := view.objectives:
+        directions = view.record.directions
+        objectives = [f"{way} {name}" for way, name in zip(directions, names, strict=True)]
+    show_note(view.record.user_attrs)
     parts = [f"{view.strategy} search", ", ".join(objectives), f"seed {view.record.seed}"]
     if view.is_running:
         parts.append("running now")
@@ -105,35 +143,82 @@ def heading(view: StudyView) -> None:
         st.caption("Read from a folder that cannot be written: later changes are not seen here.")
 
 
+def show_note(attrs: Mapping[str, Any]) -> None:
+    """What somebody noted: ``user_attrs["note"]`` of a study or a trial."""
+    note = attrs.get("note")
+    if isinstance(note, str) and note.strip():
+        st.markdown(f":material/edit_note: {markdown(shorten(note, 500))}")
+
+
 def show_verdict(view: StudyView) -> tuple[datetime, Verdict] | None:
-    """The latest verdict's sentence, or how to get one where none is under way; returns that verdict."""
-    verdicts = view.verdicts()
-    if not verdicts and confirmation_start(view) is not None:
+    """The verdict's sentence, or how to get one where none is under way; returns that verdict."""
+    headline = view.headline()
+    if headline is None:
+        if confirmation_start(view) is None:
+            _ask_for_verdict(view)
         return None
-    if not verdicts:
-        with st.container(border=True):
-            st.markdown(
-                "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
-                "candidate beats your model, on test data and fresh seeds, call  \n"
-                "`print(study.confirm(task))`"  # a code block loads 1.5 MB of highlighting
-            )
-        return None
-    when, verdict = verdicts[-1]
-    is_better = verdict.winner is not verdict.baseline
-    box = st.success if is_better else st.info
-    icon = ":material/verified:" if is_better else ":material/balance:"
-    box(f"**{markdown(verdict.sentence)}**", icon=icon)
+    when, verdict = headline
+    verdict_box(verdict.winner.verdict, f"**{markdown(verdict.sentence)}**")
     st.caption(
         f"Verdict of {markdown(moment(when))} ({ago(when)}): {markdown(shorten(verdict.metric, 40))} on "
         f"{verdict.tested}, {verdict.spent}; intervals hold for {verdict.counted} made on it, over "
         f"{verdict.claim}."
     )
-    if later := _count_later_trials(view, when):
+    for later, undecided in view.verdicts()[-1:]:
+        if later > when:
+            st.caption(
+                f"A later one ({markdown(moment(later))}, {undecided.spent}) takes nothing of it back: "
+                f"{markdown(undecided.sentence)}"
+            )
+    if count := _count_later_trials(view, when):
         st.caption(
-            f"{later} {'trial has' if later == 1 else 'trials have'} completed since then, and no verdict has compared "
+            f"{say_count(count, 'trial has', 'trials have')} completed since then, and no verdict has compared "
             "what they found: call `study.confirm(task)` again."
         )
-    return verdicts[-1]
+    return headline
+
+
+def verdict_box(word: str, text: str) -> None:
+    """What a verdict says, in the colour of its word on every page; ``text`` is markdown."""
+    if word == "better":
+        st.success(text, icon=":material/verified:")
+    elif word == "worse":
+        st.warning(text, icon=":material/balance:")
+    else:
+        st.info(text, icon=":material/balance:")
+
+
+def _ask_for_verdict(view: StudyView) -> None:
+    if not (view.frame()["state"] == TrialState.COMPLETE.value).any():
+        return  # there is nothing to confirm
+    with st.container(border=True):
+        st.markdown(
+            "**No verdict yet.** Values of the search are optimistic. To learn whether the best "
+            "candidate beats your model, on test data and fresh seeds, call  \n"
+            "`print(study.confirm(task))`"  # a code block loads 1.5 MB of highlighting
+        )
+
+
+def show_failures(view: StudyView) -> bool:
+    """Where every trial that was trained failed: say so, and why."""
+    frame = view.frame()
+    trained = frame[frame["state"].isin(TRAINED)]
+    if trained.empty or (trained["state"] != TrialState.FAILED.value).any():
+        return False
+    reason, count = failure_reasons(trained)[0]
+    how = "with" if count == len(trained) else f"{count:,} of them with"
+    st.error(
+        f"All {say_count(len(trained), 'trained trial')} failed, {how}: **{markdown(shorten(reason, 300))}**  \n"
+        "What raises has to be mended in the objective or the task; the page Trials has every reason.",
+        icon=":material/error:",
+    )
+    return True
+
+
+def failure_reasons(failed: pd.DataFrame) -> list[tuple[str, int]]:
+    """Why trials failed or were refused, the most frequent first; in which seed does not count."""
+    plain = [_SEED.sub("", reason) or "(not given)" for reason in failed["reason"]]
+    return Counter(plain).most_common()
 
 
 def _count_later_trials(view: StudyView, when: datetime) -> int:
@@ -161,27 +246,30 @@ def show_confirmation(view: StudyView) -> bool:
 
 
 def verdict_frame(verdict: Verdict) -> pd.DataFrame:
-    """The verdict's table, the baseline first."""
-    rows = [_verdict_line(verdict.baseline), *map(_verdict_line, verdict.rows)]
+    """The verdict's table, the baseline first; what is asked for first stands where a narrow screen shows it."""
+    labels = short_labels([one_line(row.label) for row in verdict.rows])
+    rows = [_verdict_line(verdict.baseline, one_line(verdict.baseline.label))]
+    rows += [_verdict_line(row, label) for row, label in zip(verdict.rows, labels, strict=True)]
     if verdict.versus_catalog is not None:
         against = verdict.versus_catalog
         label = f"{shorten(verdict.winner.label, 30)}  against  {shorten(against.label, 30)}"
         mean = verdict.winner.mean
-        rows.append({**_verdict_line(against), "activation": label, "mean": mean, "trial": None})
+        rows.append({**_verdict_line(against, label), "mean": mean, "trial": None})
     return pd.DataFrame(rows).astype({"trial": "Int64"})
 
 
-def _verdict_line(row: VerdictRow) -> dict[str, Any]:
+def _verdict_line(row: VerdictRow, label: str) -> dict[str, Any]:
     is_baseline = row.verdict == "baseline"
     has_interval = row.verdict not in ("baseline", "left early")
     word = row.verdict + (f" ({row.diverged} diverged)" if row.diverged else "")
     return {
-        "activation": one_line(row.label),
+        "activation": label,
+        "difference": None if is_baseline else row.difference,
+        "interval": f"{format_signed(row.low)} to {format_signed(row.high)}"
+        if has_interval
+        else "",
         "verdict": word,
         "mean": row.mean,
-        "difference": None if is_baseline else row.difference,
-        "low": row.low if has_interval else None,
-        "high": row.high if has_interval else None,
         "p": row.p_value if has_interval else None,
         "seeds": len(row.values),
         "learning rate": row.learning_rate,
@@ -198,8 +286,31 @@ def show_no_trials() -> None:
 
 
 def show_figure(figure: Any, key: str) -> None:
-    """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend."""
+    """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend.
+
+    What the reader zoomed in on or hid stays so when a refresh draws it anew, as ``uirevision`` is the same.
+    """
+    figure.update_layout(uirevision=key)
     st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
+
+
+def show_trials_figure(figure: Any, key: str) -> None:
+    """A figure whose points are trials, their numbers in ``customdata``: a click on one opens it."""
+    figure.update_layout(uirevision=key)
+    event = st.plotly_chart(
+        figure,
+        theme="streamlit",
+        key=key,
+        on_select="rerun",
+        selection_mode="points",
+        config=_BUTTONS,
+    )
+    for point in event["selection"]["points"]:
+        number = point.get("customdata")
+        if isinstance(number, list):
+            number = number[0] if number else None
+        if isinstance(number, int):
+            open_trial(number)
 
 
 def trial_table(
@@ -237,13 +348,25 @@ def clickable_table(
         key=key,
         on_select="rerun",
         selection_mode="single-row",
-        column_config=dict(columns),
+        column_config=fit_formats(frame, columns),
         placeholder="",
         row_height=row_height,
         height=height,
     )
     rows: list[int] = event.selection.rows
     return rows[0] if rows and rows[0] < len(frame) else None
+
+
+def fit_formats(frame: pd.DataFrame, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns whose format is :data:`FITTED` get one that suits the numbers in the table."""
+    fitted = dict(columns)
+    for name, column in columns.items():
+        kind = column.get("type_config") or {}
+        if name in frame and kind.get("format") in (FITTED, FITTED_SIGNED):
+            numbers = frame[name].astype("Float64").dropna().astype(float)
+            form = column_format(numbers, signed=kind["format"] == FITTED_SIGNED)
+            fitted[name] = {**column, "type_config": {**kind, "format": form}}
+    return fitted
 
 
 def table_height(rows: int, row_height: int | None = None) -> int:

@@ -20,8 +20,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from actsearch.errors import StorageError
+from actsearch.pareto import front
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
-from actsearch.report import Pruning, Reader, StudySummary, Verdict, sample
+from actsearch.report import Pruning, Reader, StudySummary, Verdict, VerdictRow, leaders, sample
 from actsearch.report.formulas import count_nodes, operators_in
 from actsearch.storage import redact, storage_file
 from actsearch_dashboard.filters import TRAINED
@@ -153,8 +154,23 @@ class StudyView:
 
     @property
     def metric(self) -> str:
-        """Name of what is optimised."""
-        return shorten((self.record.task or {}).get("metric") or "value", _LONGEST_NAME)
+        """Name of what is optimised, of several objectives the first; of a callable, whose value it is."""
+        if self.objectives:
+            return self.objectives[0]
+        task = self.record.task or {}
+        made_by = str(task.get("objective") or "")
+        name = f"value of {made_by}" if made_by.isidentifier() else "value"
+        return shorten(task.get("metric") or name, _LONGEST_NAME)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of several objectives as pages show them; empty where there is but one."""
+        count, names = len(self.record.directions), self.record.objectives
+        if count < 2:
+            return ()
+        if len(names) != count:
+            return tuple(f"objective {number}" for number in range(1, count + 1))
+        return tuple(shorten(name, _LONGEST_NAME) for name in names)
 
     @property
     def unit(self) -> str:
@@ -185,6 +201,20 @@ class StudyView:
             lambda: self.store.stamp, lambda before: self.store.reader.frame(self.record, before)
         )
 
+    def ranked(self) -> pd.DataFrame:
+        """The complete trials, best first; of several objectives the Pareto front comes first, as ``front`` says.
+
+        What is best in the first objective may be dominated by one that is as good in it and better in another.
+        """
+        frame = self.frame()
+        ranked = leaders(frame, self.record.direction, len(frame))
+        columns = ["value", *(f"value_{index}" for index in range(1, len(self.objectives)))]
+        if len(columns) < 2 or not set(columns) <= set(ranked):
+            return ranked
+        points = ranked[columns].to_numpy(dtype=float)
+        on_front = _front(self.store.url, self.record.id, self.store.stamp, points, self.record)
+        return ranked.assign(front=on_front).sort_values("front", ascending=False, kind="stable")
+
     @property
     def _kept(self) -> _Kept[pd.DataFrame]:
         record = self.record
@@ -200,11 +230,12 @@ class StudyView:
         sizes[frame["groups"].to_numpy() > 1] = 0
         return FormulaContents(sizes, [operators for _, operators in contents])
 
-    def sample_numbers(self, most: int = MOST_SAMPLED) -> list[int]:
-        """Numbers of the trained trials, or of so many: the best quarter of those, the others evenly spread."""
+    def sample_numbers(self, most: int = MOST_SAMPLED, best_share: float = 0.25) -> list[int]:
+        """Numbers of the trained trials, or of so many: the best share of those, the others evenly spread."""
         frame = self.frame()
         trained = frame[frame["state"].isin(TRAINED)]
-        return [int(number) for number in sample(trained, self.record.direction, most)["number"]]
+        shown = sample(trained, self.record.direction, most, best_share)
+        return [int(number) for number in shown["number"]]
 
     def trial(self, number: int) -> TrialRecord | None:
         """One trial with its epochs, read afresh; None if there is none of that number."""
@@ -217,6 +248,27 @@ class StudyView:
         verdicts: list[tuple[datetime, Verdict]]
         verdicts = _read(store.url, store.stamp, "verdicts", arguments, store.reader)
         return verdicts
+
+    def headline(self) -> tuple[datetime, Verdict] | None:
+        """The verdict that pages begin with: the latest that says what to do, or the latest of all; None without any.
+
+        A later one with too few seeds to tell anything takes nothing back.
+        """
+        verdicts = self.verdicts()
+        decided = [item for item in verdicts if item[1].is_decided]
+        return next(iter((decided or verdicts)[::-1]), None)
+
+    def verdict_of(self, number: int) -> tuple[Verdict, VerdictRow] | None:
+        """What is said of a trial: by the headline if it compared it, else by the latest verdict that did."""
+        for _, verdict in self.ordered_verdicts():
+            if (row := verdict.row(number)) is not None:
+                return verdict, row
+        return None
+
+    def ordered_verdicts(self) -> list[tuple[datetime, Verdict]]:
+        """The headline, then the others, newest first."""
+        verdicts, headline = self.verdicts()[::-1], self.headline()
+        return ([headline] if headline else []) + [item for item in verdicts if item != headline]
 
     def pruning(self) -> Pruning | None:
         """The pruner's account over the latest trained trials; None where nothing is pruned."""
@@ -300,6 +352,17 @@ def _read(url: str, stamp: Stamp, method: str, arguments: tuple[Any, ...], _read
     return getattr(_reader, method)(*arguments)
 
 
+@st.cache_data(ttl=_SAFETY, max_entries=8, show_spinner=False)
+def _front(
+    url: str, study_id: int, stamp: Stamp, _points: np.ndarray, _study: StudyRecord
+) -> np.ndarray:
+    """Which rows no other one dominates; those with a gap never are on the front."""
+    known = np.flatnonzero(np.isfinite(_points).all(axis=1))
+    mask = np.zeros(len(_points), dtype=bool)
+    mask[known[front(_points[known].tolist(), _study.directions)]] = True
+    return mask
+
+
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")
 def _optuna_figure(
     url: str, study_id: int, stamp: Stamp, name: str, objective: int, _view: StudyView
@@ -307,6 +370,10 @@ def _optuna_figure(
     from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
 
     with_epochs = name in optuna_figures.NEED_EPOCHS
-    numbers = _view.sample_numbers(optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED)
+    most = optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED
+    share = 0.0 if name in optuna_figures.NEED_EVEN else 0.25
+    numbers = _view.sample_numbers(most, share)
     trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
-    return optuna_figures.draw(name, _view.record, trials, objective)
+    return optuna_figures.draw(
+        name, _view.record, trials, (_view.objectives or (_view.metric,))[objective], objective
+    )

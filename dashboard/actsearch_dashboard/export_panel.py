@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import pandas as pd
 import streamlit as st
@@ -13,10 +12,20 @@ from actsearch.records import CandidateRecord, TrialRecord, say_pass
 from actsearch.report import chosen_rate, curve_trials, family_of, origin
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.function_client import ask
-from actsearch_dashboard.text import csv_text, markdown, one_line
+from actsearch_dashboard.text import csv_text, file_stem, markdown, one_line
 
-__all__ = ["curves_csv", "show"]
+__all__ = ["curves_csv", "enqueue_text", "show"]
 
+_RECIPE = (
+    "optimizer",
+    "epochs",
+    "steps",
+    "batch_size",
+    "weight_decay",
+    "schedule",
+    "clip_grad_norm",
+    "gain",
+)
 _CODE_HEIGHT = 380  # pixels, some 16 lines; the rest is scrolled to
 
 
@@ -26,13 +35,48 @@ def show(view: StudyView, trial: TrialRecord) -> None:
     python = _python(view, trial)
     if python is not None:
         st.code(python, language="python", height=_CODE_HEIGHT)
-    stem = f"{_stem(view.record.name)}-trial-{trial.number}"
+    stem = f"{file_stem(view.record.name)}-trial-{trial.number}"
+    _recipe(view, trial)
     with st.container(horizontal=True):
         if python is not None:
             _button("Python", python, f"{stem}.py".replace("-", "_"), "text/x-python")
         _button("JSON", _json(view, trial), f"{stem}.json", "application/json")
         if any(evaluation.epochs for evaluation in trial.evaluations):
             _button("CSV of the curves", curves_csv(trial), f"{stem}-curves.csv", "text/csv")
+
+
+def _recipe(view: StudyView, trial: TrialRecord) -> None:
+    """What it was trained with, and how to have it trained again."""
+    task = view.record.task or {}
+    chosen = chosen_rate(view.record.user_attrs)
+    facts = {
+        "seeds": ", ".join(str(evaluation.seed) for evaluation in trial.evaluations),
+        "learning rate": f"{chosen.used:.4g}, chosen" if chosen else task.get("lr"),
+        **{name.replace("_", " "): task.get(name) for name in _RECIPE},
+        "trained with": ", ".join(f"{name} {word}" for name, word in trial.trained_with.items()),
+    }
+    with st.expander("Recipe", icon=":material/menu_book:"):
+        lines = [f"{name}: {one_line(word)}" for name, word in facts.items() if word]
+        st.code("\n".join(lines) or "Nothing was recorded.", language=None, wrap_lines=True)
+        st.code(enqueue_text(trial.candidate), language=None, wrap_lines=True)
+
+
+def enqueue_text(candidate: CandidateRecord) -> str:
+    """Python that puts a candidate into a study."""
+    if candidate.is_baseline:
+        return 'study.enqueue_trial("baseline")'
+    single = candidate.single
+    if single is not None and single.name is not None:
+        settings = "".join(
+            f", {name}={value!r}"
+            for name, value in single.hyperparameters.items()
+            if str(name).isidentifier() and isinstance(value, (bool, int, float, str))
+        )
+        return f"study.enqueue_trial({single.name!r}{settings})"
+    if single is not None:
+        return f"study.enqueue_trial({single.formula!r})"
+    groups = {group: item.formula for group, item in candidate.by_group.items()}
+    return f"study.enqueue_trial({groups!r})"
 
 
 def _button(label: str, text: str, file: str, mime: str) -> None:
@@ -45,11 +89,6 @@ def _button(label: str, text: str, file: str, mime: str) -> None:
         key=f"download {label}",
         on_click="ignore",
     )
-
-
-def _stem(name: str) -> str:
-    """A study's name as part of the name of a file."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "study"
 
 
 def _python(view: StudyView, trial: TrialRecord) -> str | None:
@@ -77,9 +116,8 @@ def _write_python(candidate: CandidateRecord, note: str) -> str:
 
 def _origin(view: StudyView, trial: TrialRecord) -> str:
     """Where the candidate comes from: study, trial and the newest verdict about it."""
-    for _, verdict in reversed(view.verdicts()):
-        if (row := verdict.row(trial.number)) is not None:
-            return origin(view.record.name, trial, verdict, row)
+    if (found := view.verdict_of(trial.number)) is not None:
+        return origin(view.record.name, trial, *found)
     return origin(view.record.name, trial, None, None, chosen_rate(view.record.user_attrs))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +13,16 @@ import pandas as pd
 
 from actsearch.records import TrialState
 
-__all__ = ["OPEN", "ORDERS", "TRAINED", "Filters", "values_by_frequency", "sort_trials"]
+__all__ = [
+    "OPEN",
+    "ORDERS",
+    "TRAINED",
+    "Filters",
+    "all_orders",
+    "hyperparameters",
+    "sort_trials",
+    "values_by_frequency",
+]
 
 TRAINED = tuple(state.value for state in TrialState if state.is_trained)
 """States, as tables name them, of trials that were trained to an end."""
@@ -18,9 +30,11 @@ TRAINED = tuple(state.value for state in TrialState if state.is_trained)
 OPEN = tuple(state.value for state in TrialState if state.is_open)
 """Those of trials that are still to be trained."""
 
+_SETTING = re.compile(r"(\w+)=([-+.\w]+)")
+_ENDS = ("largest", "smallest")
 _SEARCHED = ("label", "formula", "operation", "reason")
 
-ORDERS = {
+ORDERS: dict[str, tuple[str, bool | None]] = {
     "trial": ("number", False),
     "newest first": ("number", True),
     "best value first": ("value", None),
@@ -77,13 +91,36 @@ class Filters:
 
 
 def sort_trials(trials: pd.DataFrame, order: str, direction: str | None) -> pd.DataFrame:
-    """Rows in one of :data:`ORDERS`; those without what orders them last, of equal ones the earlier first."""
-    name, descending = ORDERS[order]
+    """Rows in one of :func:`all_orders`; those without what orders them last, of equal ones the earlier first."""
+    names = [str(name) for name in trials.columns]
+    name, descending = all_orders(names).get(order, ORDERS["trial"])
     if descending is None:
         descending = direction != "minimize"
     if order == "trial":
         return trials
     return trials.sort_values(name, ascending=not descending, kind="stable", na_position="last")
+
+
+def hyperparameters(trials: pd.DataFrame) -> pd.DataFrame:
+    """Numbers that rows of the catalog were set to, a column each by name; missing where a trial has none."""
+    labels = trials["label"].where((trials["name"] != "") & (trials["groups"] == 1), "")
+    found = pd.DataFrame({label: _read_settings(label) for label in labels.unique()}, dtype=float)
+    return found.T.reindex(labels).set_axis(trials.index)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _read_settings(label: str) -> dict[str, float]:
+    settings = {}
+    for name, text in _SETTING.findall(label):
+        with contextlib.suppress(ValueError):
+            settings[name] = float(text)
+    return settings
+
+
+def all_orders(names: Sequence[str]) -> dict[str, tuple[str, bool | None]]:
+    """:data:`ORDERS`, and by each of these hyperparameters."""
+    more = {f"{name}, {end} first": (name, end == "largest") for name in names for end in _ENDS}
+    return {**ORDERS, **more}
 
 
 def values_by_frequency(column: pd.Series) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 
 from actsearch.errors import ActsearchError
 
-__all__ = ["ADDRESS", "launch"]
+__all__ = ["ADDRESS", "launch", "tunnel_command"]
 
 ADDRESS = "127.0.0.1"
 """Nobody but this machine's own users can connect; from elsewhere go through ``ssh -L``."""
@@ -19,13 +21,16 @@ ADDRESS = "127.0.0.1"
 _FIRST_PORT = 8501  # Streamlit's own
 
 
-def launch(storage_url: str, port: int | None = None, open_browser: bool = True) -> int:
+def launch(
+    storage_url: str, port: int | None = None, open_browser: bool = True, base_path: str = ""
+) -> int:
     """Serve the dashboard on 127.0.0.1, in this process, until Ctrl-C or until it is terminated.
 
     Args:
         storage_url: what to show, as in ``sqlite:///studies/actsearch.db``.
         port: where to listen; None takes 8501, or the next free one.
         open_browser: open a browser window.
+        base_path: serve below this path, without slashes at its ends.
 
     Returns:
         The server's exit code; 0 after Ctrl-C or SIGTERM, 1 if the port is taken.
@@ -36,18 +41,32 @@ def launch(storage_url: str, port: int | None = None, open_browser: bool = True)
     _check_place()
     if port and not _is_free(port):  # said before an address is, at which somebody else answers
         print(
-            f"actsearch: port {port} is taken: choose another one with --port, or none",
+            f"actsearch: port {port} is taken. Free is {_free_port()}: --port {_free_port()}, or leave --port out",
             file=sys.stderr,
         )
         return 1
     port = port or _free_port()
-    print(f"The dashboard is at http://{ADDRESS}:{port}  (Ctrl-C ends it)", flush=True)
+    page = f"http://{ADDRESS}:{port}" + (f"/{base_path}" if base_path else "")
+    print(f"The dashboard is at {page}  (Ctrl-C ends it)", flush=True)
+    if tunnel := tunnel_command(port, os.environ):
+        print(f"From your own machine:  {tunnel}  and open {page} there", flush=True)
     try:
         from actsearch_dashboard import server  # takes a second, and the address is known already
 
-        return server.serve(storage_url, ADDRESS, port, open_browser)
+        return server.serve(storage_url, ADDRESS, port, open_browser, base_path)
     except KeyboardInterrupt:  # while it starts
         return 0
+
+
+def tunnel_command(port: int, environment: Mapping[str, str]) -> str:
+    """What to type on one's own machine to see a dashboard that was started over ssh; "" where it was not."""
+    connection = environment.get("SSH_CONNECTION", "").split()
+    if len(connection) != 4:  # the client's address and port, this machine's address and port
+        return ""
+    user = environment.get("USER") or environment.get("LOGNAME") or ""
+    host = (user + "@" if re.fullmatch(r"[\w.-]+", user) else "") + connection[2]
+    other = "" if connection[3] == "22" else f" -p {connection[3]}"
+    return f"ssh -L {port}:{ADDRESS}:{port}{other} {host}"
 
 
 def _check_place() -> None:

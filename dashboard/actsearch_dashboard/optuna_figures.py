@@ -14,18 +14,16 @@ import plotly.graph_objects as go
 from optuna import visualization
 
 from actsearch.records import ActivationRecord, StudyRecord, TrialRecord
-from actsearch.report import objective_names
 from actsearch.report.optuna_view import optuna_study
 from actsearch.silence import silence
 
-__all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "FigureError", "draw"]
+__all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "NEED_EVEN", "FigureError", "draw"]
 
 _log = logging.getLogger("actsearch")
 
 MOST_CURVES = 200
 """One trace a trial: more would only be a thicket, and slow."""
 
-_LONGEST_NAME = 40  # of a metric, at an axis
 _MOST_PAIRED = 4  # parameters of figures with a panel for each pair of them
 _MOST_PARAMETERS = 8  # of the others: a catalog has dozens, most of them in a few trials
 _FEW = "Optuna needs more finished trials for this figure"
@@ -44,6 +42,8 @@ def _intermediate_values(study: optuna.Study) -> go.Figure:
         raise FigureError("no trial has reported values by epoch yet")
     smaller = optuna.create_study(study_name=study.study_name, directions=study.directions)
     smaller.add_trials(latest)
+    for drawn, trial in zip(smaller.get_trials(deepcopy=False), latest, strict=True):
+        drawn.number = trial.number  # which adding gave anew
     return visualization.plot_intermediate_values(smaller)
 
 
@@ -70,7 +70,6 @@ def _common(draw_figure: Figure, most: int, least: int = 1) -> Figure:
 
 
 _FIGURES: dict[str, Figure] = {  # the first is drawn with its page, so it is the lightest
-    "Distribution": visualization.plot_edf,
     "Slice": _common(visualization.plot_slice, _MOST_PARAMETERS),
     "Importance": visualization.plot_param_importances,
     "Parallel coordinates": _common(visualization.plot_parallel_coordinate, _MOST_PARAMETERS),
@@ -88,9 +87,16 @@ NAMES = tuple(_FIGURES)
 NEED_EPOCHS = ("Learning curves",)
 """Those of them that look at epochs."""
 
+NEED_EVEN = ("Importance",)
+"""Those that compute something of all trials: a sample with too many good ones would be another study."""
+
 
 def draw(
-    name: str, study: StudyRecord, trials: Sequence[TrialRecord], objective: int = 0
+    name: str,
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    metric: str,
+    objective: int = 0,
 ) -> go.Figure:
     """Draw one of Optuna's figures.
 
@@ -98,6 +104,7 @@ def draw(
         name: one of :data:`NAMES`.
         study: whose.
         trials: its trials, with epochs for "Learning curves".
+        metric: name of the objective that is shown.
         objective: which of several the figure is of.
 
     Raises:
@@ -110,7 +117,7 @@ def draw(
             optuna_view = optuna_study(
                 _escape_study(study), [_escape_trial(trial) for trial in trials]
             )
-            target = {} if name in _UNTARGETED else _target(study, objective)
+            target = {} if name in _UNTARGETED else _target(study, objective, metric)
             figure = _FIGURES[name](optuna_view, **target)
     except FigureError:
         raise
@@ -125,21 +132,19 @@ def draw(
     return figure
 
 
-def _target(study: StudyRecord, objective: int) -> dict[str, Any]:
+def _target(study: StudyRecord, objective: int, metric: str) -> dict[str, Any]:
     """The name of what is optimised; of several objectives Optuna wants to be told which."""
-    names = objective_names(study)
-    if not names:
-        metric = (study.task or {}).get("metric") or "value"
-        return {"target_name": _escape(str(metric)[:_LONGEST_NAME])}
-    return {
-        "target": lambda trial: trial.values[objective],
-        "target_name": _escape(names[objective]),
-    }
+    if len(study.directions) < 2:
+        return {"target_name": _escape(metric)}
+    return {"target": lambda trial: trial.values[objective], "target_name": _escape(metric)}
 
 
 def _escape_study(study: StudyRecord) -> StudyRecord:
     return dataclasses.replace(
-        study, name=_escape(study.name), objectives=tuple(map(_escape, study.objectives))
+        study,
+        name=_escape(study.name),
+        objectives=tuple(map(_escape, study.objectives)),
+        task={key: _escape(value) for key, value in (study.task or {}).items() if key == "metric"},
     )
 
 

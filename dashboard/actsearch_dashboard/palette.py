@@ -1,11 +1,14 @@
-"""Colours, the same on every page: Okabe and Ito's, which colour-blind readers can tell apart."""
+"""Colours, the same on every page: Okabe and Ito's, which colour-blind readers can tell apart.
+
+Sky blue and yellow are darker than theirs: each colour has a contrast of 3 or more to a white page and to a dark one.
+"""
 
 from __future__ import annotations
 
 from actsearch.records import TrialState
 
 __all__ = [
-    "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
+    "ACCENT", "BEFORE", "BLUE", "GREEN", "GREY", "INPUTS", "ORANGE", "SERIES", "SKY", "STATES", "VERDICTS", "YELLOW",
     "series_colour",
 ]  # fmt: skip
 
@@ -13,9 +16,12 @@ BLUE = "#0072B2"  # what was measured: a trial, validation data, the function it
 ORANGE = "#D55E00"  # what follows from it: best so far, training data, the derivative
 GREEN = "#009E73"
 PURPLE = "#CC79A7"
-SKY = "#56B4E9"
-YELLOW = "#E69F00"
+SKY = "#3E97CF"
+YELLOW = "#BE8500"
 GREY = "#8C8C8C"
+
+ACCENT = {"light": BLUE, "dark": "#2A78B8"}
+"""Of widgets, by the page's theme: white text on it has a contrast of 4.5 or more."""
 
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 """Colours of things compared with each other, in the order in which they were chosen."""
@@ -39,7 +45,7 @@ STATES = {
     TrialState.RUNNING: GREEN,
     TrialState.WAITING: SKY,
     TrialState.REJECTED: YELLOW,
-    TrialState.DUPLICATE: "#BDBDBD",
+    TrialState.DUPLICATE: "#6E6E6E",
 }
 """Colour of a trial by its state."""
 

@@ -25,18 +25,19 @@ from actsearch_dashboard import (
     preload,
     same_origin,
 )
-from actsearch_dashboard.palette import BLUE, SKY
+from actsearch_dashboard.palette import ACCENT
 
 __all__ = ["serve", "settings"]
 
 _SCRIPT = str(Path(__file__).parent / "entry" / "serve.py")
 
 
-def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
+def settings(address: str, port: int, open_browser: bool, base_path: str = "") -> dict[str, Any]:
     """What is set of Streamlit's options; each of them matters even if it is the default of some version."""
     return {
         "server.address": address,
         "server.port": port,
+        "server.baseUrlPath": base_path,
         "server.headless": not open_browser,
         "server.enableXsrfProtection": True,
         "server.enableCORS": True,
@@ -50,12 +51,16 @@ def settings(address: str, port: int, open_browser: bool) -> dict[str, Any]:
         "client.disableDataExport": True,  # its CSV does not escape what a spreadsheet takes for a formula, ours does
         "logger.hideWelcomeMessage": True,  # and an advertisement over the right corner of each page
         "runner.magicEnabled": False,
-        "theme.light.primaryColor": BLUE,  # Streamlit's red would be a colour without a meaning
-        "theme.dark.primaryColor": SKY,
+        "theme.light.primaryColor": ACCENT[
+            "light"
+        ],  # Streamlit's red would be a colour without a meaning
+        "theme.dark.primaryColor": ACCENT["dark"],
     }
 
 
-def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
+def serve(
+    storage_url: str, address: str, port: int, open_browser: bool, base_path: str = ""
+) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit code. Only in the main thread.
 
     Args:
@@ -63,9 +68,10 @@ def serve(storage_url: str, address: str, port: int, open_browser: bool) -> int:
         address: where to listen.
         port: likewise.
         open_browser: open a browser window.
+        base_path: serve below this path.
     """
     _close_doors()
-    chosen = settings(address, port, open_browser)
+    chosen = settings(address, port, open_browser, base_path)
     same_origin.install(chosen["server.allowedHosts"])
     known = getattr(config, "_config_options_template", chosen)  # an older Streamlit lacks some
     bootstrap.load_config_options({name: chosen[name] for name in chosen if name in known})

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _STUDY, _TRIAL = "study", "trial"  # in the address and in the session
+_LIVE = "is_live"  # in the session
 _EVERY = 2.0  # seconds between two refreshes of a running study; drawing it takes a part of them
 PAGES = "pages"
 """Key of the session under which the app keeps its pages."""
@@ -55,10 +56,17 @@ def store() -> Store:
 
 
 def select_study(names: Sequence[str]) -> str | None:
-    """The study asked for in the address or looked at last, else the newest; None if there is none."""
-    asked = st.query_params.get(_STUDY) or st.session_state.get(_STUDY)
-    if asked in names:
-        return str(asked)
+    """The study asked for in the address or looked at last, else the newest.
+
+    None if there is none, and where the address asks for one that is not there: what else it asks for, as a trial, is
+    of that study and of no other.
+    """
+    asked = st.query_params.get(_STUDY)
+    if asked:
+        return asked if asked in names else None
+    last = st.session_state.get(_STUDY)
+    if last in names:
+        return str(last)
     return names[-1] if names else None
 
 
@@ -94,13 +102,15 @@ def current_study() -> StudyView | None:
         st.code(START, language="python")
         return None
     name = select_study(names)
-    assert name is not None
-    asked = st.query_params.get(_STUDY)
-    if asked is not None and asked != name:
+    if name is None:
+        st.header("No such study", anchor=False)
+        asked = markdown(shorten(st.query_params[_STUDY]))
         st.warning(
-            f"There is no study {markdown(shorten(asked))} here; this is {markdown(shorten(name))}.",
+            f"There is no study {asked} in {markdown(opened.name)}: it was deleted, or the link is of another storage. "
+            "Choose one of those that are there.",
             icon=":material/search_off:",
         )
+        return None
     remember_study(name)
     return opened.view(name)
 
@@ -136,7 +146,10 @@ def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], N
     if not (is_running() and opened.reader.is_live):
         body()
         return
-    switched_on = st.toggle("Refresh live", value=True, key="live")
+    # what a widget says is forgotten with its page, and a reader means all of them
+    st.session_state[_LIVE] = switched_on = st.toggle(
+        "Refresh live", value=st.session_state.get(_LIVE, True), key="live"
+    )
 
     @show_errors
     def again() -> None:

@@ -5,22 +5,31 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
 
+from actsearch.records import BASELINE, CATALOG_ROW
 from actsearch.report.tables import escape_csv_formula
 
 __all__ = [
     "ago",
     "candidate_label",
+    "column_format",
     "csv_text",
+    "short_label",
+    "short_labels",
     "shorten",
+    "file_stem",
     "markdown",
     "markup",
     "moment",
     "number",
     "one_line",
+    "say_count",
+    "say_origin",
     "seconds",
 ]
 
@@ -29,6 +38,7 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # what a backslash escapes in C
 _MAGIC = re.compile(r"/(?=/)|(?<=www)(?=\.)|@|:(?=\w)|<(?=-)|-(?=[->])", re.IGNORECASE)
 _WORD_JOINER = "\u2060"  # invisible, and no word goes through it
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_TINY, _SMALL, _USUAL, _LARGE = 1e-3, 1e-2, 100.0, 1e6  # four decimals tell usual numbers apart
 
 
 def one_line(text: object) -> str:
@@ -53,6 +63,31 @@ def candidate_label(label: object, width: int = 500) -> str:
     return shorten(label or _UNCHANGED, width)
 
 
+_LONG_NUMBER = re.compile(r"\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+")
+_GROUP = "; "  # between the groups of sites of a label
+
+
+def short_label(label: str) -> str:
+    """A label with its numbers rounded to three digits, which tell candidates apart as a rule."""
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.3g}", label)
+
+
+def short_labels(labels: Sequence[str]) -> list[str]:
+    """Labels of candidates that stand together: rounded numbers, and first the groups of sites in which they differ.
+
+    Labels that would be alike by that keep all of their digits.
+    """
+    parts = [label.split(_GROUP) for label in labels]
+    common = set.intersection(*map(set, parts)) if len(set(labels)) > 1 else set()
+    ordered = [_GROUP.join(sorted(own, key=lambda part: part in common)) for own in parts]
+    rounded = [short_label(label) for label in ordered]
+    count = Counter(dict(zip(ordered, rounded, strict=True)).values())
+    return [
+        short if count[short] == 1 else whole
+        for short, whole in zip(rounded, ordered, strict=True)
+    ]
+
+
 def markdown(text: object) -> str:
     """Text that Streamlit's markdown shows as it is: no emphasis, link, formula, colour or HTML comes of it."""
     parted = _MAGIC.sub(lambda match: match[0] + _WORD_JOINER, one_line(text))
@@ -71,11 +106,45 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size != 0 and (
-        size < 1e-3 or size >= 1e6
-    ):  # of which four decimals would show nothing, or too much
+    if size != 0 and (size < _TINY or size >= _LARGE):
         return f"{value:.3e}"
-    return f"{value:.4f}" if size < 100 else f"{value:.1f}"
+    return f"{value:.4f}" if size < _USUAL else f"{value:.1f}"
+
+
+def column_format(values: Iterable[float | None], *, signed: bool = False) -> str:
+    """A printf format for a column of numbers, in which neither small nor large ones lose what tells them apart.
+
+    Args:
+        values: of the column; None and what is not finite do not count.
+        signed: positive numbers have a plus sign.
+    """
+    numbers = [float(value) for value in values if value is not None and math.isfinite(value)]
+    sign = "+" if signed else ""
+    sizes = [abs(value) for value in numbers if value]
+    if not sizes:
+        return f"%{sign}.4f"
+    if max(sizes) >= _LARGE:
+        return f"%{sign}.4e"
+    if max(sizes) < _SMALL or min(sizes) < _TINY:
+        return f"%{sign}.{4 if max(sizes) < _USUAL else 6}g"
+    if max(sizes) < _USUAL:
+        return f"%{sign}.4f"
+    apart = max(numbers) - min(numbers)
+    digits = 1 if apart <= 0 else 3 - math.floor(math.log10(apart))
+    return f"%{sign}.{min(max(digits, 1), 4)}f"
+
+
+_MADE_BY = {"": "hand", BASELINE: "your model unchanged", CATALOG_ROW: "the catalog"}
+
+
+def say_origin(operation: str) -> str:
+    """How a candidate was made, as it follows the words "made by"."""
+    return _MADE_BY.get(operation) or one_line(operation)
+
+
+def say_count(count: int, one: str, many: str = "") -> str:
+    """A number with its noun, as in "1 trial", "1,200 trials"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def seconds(value: float | None) -> str:
@@ -110,6 +179,11 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 def moment(then: datetime | None) -> str:
     """A time in this machine's zone, to the second."""
     return "–" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def file_stem(name: str) -> str:
+    """A study's name as part of the name of a file."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "study"
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import leaders
 from actsearch_dashboard.data import Stamp, StudyView
 from actsearch_dashboard.state import go_to, remember_trial, requested_trial
 from actsearch_dashboard.text import candidate_label, markdown, shorten
@@ -32,7 +31,7 @@ def trial_labels(view: StudyView, also: Sequence[int] = ()) -> dict[int, str]:
     """Numbers and short formulas of the trials to offer: all, or of many the best and ``also``."""
     frame = view.frame()
     if len(frame) > _LISTED:
-        best = leaders(frame, view.record.direction, _LISTED).index
+        best = view.ranked().index[:_LISTED]
         frame = frame.loc[[*best, *frame.index[frame["number"].isin(also)].difference(best)]]
     return {
         int(number): candidate_label(label, 80)
@@ -84,7 +83,7 @@ def pick_trial(view: StudyView) -> int | None:
     asked = requested_trial()
     start: int | None
     if asked is None:
-        best = leaders(frame, view.record.direction, 1)
+        best = view.ranked()
         start = int((best if len(best) else frame)["number"].iloc[0])
     else:
         start = parse_number(asked) if ":" not in asked else None

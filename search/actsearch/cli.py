@@ -161,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     dashboard = add("dashboard", _dashboard, "open the dashboard on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=None)
     dashboard.add_argument("--no-browser", action="store_true", help="only serve")
+    dashboard.add_argument("--base-path", default="", help="serve below a path, as behind a proxy")
     return parser
 
 
@@ -256,7 +257,7 @@ def _export(options: argparse.Namespace) -> int:
         from actsearch.report.optuna_view import export_to_optuna  # loads Optuna
 
         written = export_to_optuna(study, trials, storage_url(target), url)
-        count = f"{written} trained trials"
+        count = f"{written} trials"
     elif kind == "json":
         text = study_json(study, trials, reader.verdicts(study))
         write_file(target, lambda file: file.write(text), url)
@@ -348,16 +349,17 @@ def _dashboard(options: argparse.Namespace) -> int:
         return 1
     url = storage_url(options.storage)
     Reader(url).close()  # says now what is wrong with the storage
-    return become_dashboard(url, options.port, not options.no_browser)
+    return become_dashboard(url, options.port, not options.no_browser, options.base_path)
 
 
-def become_dashboard(url: str, port: int | None, open_browser: bool) -> int:
+def become_dashboard(url: str, port: int | None, open_browser: bool, base_path: str = "") -> int:
     """Serve the dashboard in place of this process: what ends one of two processes would leave the other behind.
 
     The URL goes into the environment, not among the arguments, which every user of the machine sees.
     """
     flags = ["--port", str(port)] if port is not None else []
     flags += [] if open_browser else ["--no-browser"]
+    flags += ["--base-path", base_path] if base_path else []
     environment = os.environ | {STORAGE_VARIABLE: url}
     if os.name == "posix":
         sys.stdout.flush()

@@ -59,7 +59,8 @@ new MutationObserver(() => {{
 """
 _CHANGE = f"""
 const done = arguments[arguments.length - 1], title = arguments[0], before = location.pathname;
-const link = [...document.querySelectorAll('[data-testid=stSidebarNavLink]')].find(a => a.textContent.includes(title));
+const links = document.querySelectorAll('[data-testid=stPageLink-NavLink]');
+const link = [...links].find(a => a.textContent.includes(title));
 let ran = false, ended = null;
 const look = () => {{
   if ({_STATE} === 'running') ran = true;
@@ -168,7 +169,7 @@ def page_changes(
     driver: webdriver.Chrome, clock: Clock, pages: Sequence[str]
 ) -> dict[str, list[Time]]:
     """Seconds for a change to each page of the navigation, round after round."""
-    links = driver.find_elements("css selector", "[data-testid=stSidebarNavLink]")
+    links = driver.find_elements("css selector", "[data-testid=stPageLink-NavLink]")
     titles = [link.text.strip().splitlines()[-1] for link in links]
     titles = [title for title in titles if not pages or title in pages]
     found: dict[str, list[Time]] = {title: [] for title in titles}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -191,14 +192,21 @@ def hostile(copied: Path) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """``opened(page, storage, study=..., trial=...)`` runs a page once."""
+    """``opened(page, storage, study=..., trial=...)`` runs a page once; ``session`` is what other pages left."""
 
-    def run(page: str, storage: Path | str | None, **query: str) -> AppTest:
+    def run(
+        page: str,
+        storage: Path | str | None,
+        session: Mapping[str, Any] = MappingProxyType({}),
+        **query: str,
+    ) -> AppTest:
         url = f"sqlite:///{storage}" if isinstance(storage, Path) else storage
         monkeypatch.setattr(sys, "argv", ["serve.py", *([url] if url is not None else [])])
         app = AppTest.from_function(_page, kwargs={"page": page}, default_timeout=30)
         for name, value in query.items():
             app.query_params[name] = value
+        for name, left in session.items():
+            app.session_state[name] = left
         return app.run()
 
     return run

@@ -47,9 +47,9 @@ def test_a_candidate_is_shown_with_what_it_met_its_relatives_and_files(
     assert 0 not in set(table["trial"])
     labels = [button.proto.label for button in app.get("download_button")]
     assert labels == ["Python", "JSON", "CSV of the curves"]
-    app.segmented_control(key="stage 0 *").set_value("before training").run()
+    app.segmented_control(key="inputs").set_value("before training").run()
     assert "what arrived there before training" in said(app)
-    app.selectbox(key="site 0 *").set_value("1").run()
+    app.selectbox(key="site").set_value("1").run()
     said(app)
 
 
@@ -86,11 +86,11 @@ def test_each_group_of_sites_has_its_function_on_its_own_sites(
     app = opened("activation", by_site, study="by site", trial="1")
     said(app)
     assert "function 1 depth:1/3" in charts(app)
-    assert app.selectbox(key="site 1 depth:1/3").options == ["all sites", "1"]
-    app.segmented_control(key="group 1").set_value("depth:3/3").run()
+    assert app.selectbox(key="site").options == ["all sites", "1"]
+    app.segmented_control(key="group").set_value("depth:3/3").run()
     said(app)
     assert "function 1 depth:3/3" in charts(app)
-    assert app.selectbox(key="site 1 depth:3/3").options == ["all sites", "5"]
+    assert app.selectbox(key="site").options == ["all sites", "5"]
     (python,) = (block.value for block in app.code if block.language == "python")
     compile(python, "pasted", "exec")
     assert "'depth:3/3'" in python

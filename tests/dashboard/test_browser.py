@@ -59,7 +59,7 @@ def test_pages_are_drawn_and_the_console_is_silent(browser: Browser, site: str) 
 
 def _follow(browser: Browser, page: str) -> None:
     """Go to a page by its link, as readers do; wait until it is drawn, with a silent console."""
-    browser.find("stSidebarNav", f"a[href$='{page}'], a[href*='{page}?']")[0].click()
+    browser.find("stSidebar", f"a[href$='{page}'], a[href*='{page}?']")[0].click()
     browser.wait(lambda: browser.page == page)
     browser.settle()
 

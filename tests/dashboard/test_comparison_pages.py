@@ -162,7 +162,7 @@ def test_compare_studies_from_the_address(opened: Opener, whole: Path) -> None:
     assert "There is no study nowhere here" in text
     assert charts(app) == 3
     assert address(app, "studies") == "confirmed,plain"
-    assert len(app.dataframe) == 2  # the best formulas of each
+    assert len(app.dataframe) == 3  # the verdict, and the best formulas of each
     app.multiselect[0].set_value(["plain", "empty"]).run()
     assert "No trial is complete yet" in said(app)
 
@@ -180,7 +180,7 @@ def test_compare_refuses_values_of_different_kinds(opened: Opener, copied: Path)
     app = opened("compare", copied, studies="confirmed,plain")
     assert "measure different things" in said(app)
     assert charts(app) == 0
-    assert len(app.dataframe) == 2
+    assert len(app.dataframe) == 3
 
 
 @pytest.mark.parametrize("query", [{"compare": "0,1,2,3"}, {"studies": "plain"}])

@@ -216,11 +216,11 @@ def test_optuna_figures(whole: Path, name: str) -> None:
     study = reader.study("confirmed")
     trials = reader.trials(study, epochs=True)
     reader.close()
-    drawn = optuna_figures.draw(name, study, trials)
+    drawn = optuna_figures.draw(name, study, trials, "accuracy")
     assert drawn.data
     assert "Objective Value" not in drawn.to_json()  # but the name of the metric
     with pytest.raises(optuna_figures.FigureError, match="more finished trials"):
-        optuna_figures.draw(name, study, [])
+        optuna_figures.draw(name, study, [], "accuracy")
 
 
 @pytest.mark.parametrize("name", optuna_figures.NAMES)
@@ -230,7 +230,7 @@ def test_optuna_figures_show_hostile_text_as_text(hostile: Path, evil: str, name
     trials = reader.trials(study, epochs=True)
     reader.close()
     try:
-        figure = optuna_figures.draw(name, study, trials)
+        figure = optuna_figures.draw(name, study, trials, "accuracy")
     except optuna_figures.FigureError:
         return
     assert "<img" not in json.dumps(figure.to_plotly_json(), default=list, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from streamlit.components.v2 import manifest_scanner
 
 from actsearch_dashboard import server
 from actsearch_dashboard.__main__ import main
-from actsearch_dashboard.launch import ADDRESS
+from actsearch_dashboard.launch import ADDRESS, tunnel_command
 
 Server = subprocess.Popen[bytes]
 _START = 30.0  # seconds that a loaded machine may take
@@ -49,7 +50,9 @@ def test_what_other_apps_and_packages_set_is_left_to_them(monkeypatch: pytest.Mo
     assert manifest_scanner.scan_component_manifests() == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "--port", "0"], ["a", "--port", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["a", "--port", "0"], ["a", "--port", "x"], ["a", "--base-path", "../x"]]
+)
 def test_bad_arguments_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +74,39 @@ def test_a_port_that_is_taken_is_refused_before_an_address_is_announced(
     out, err = capsys.readouterr()
     assert out == ""
     assert f"port {port} is taken" in err
+    free = re.search(r"--port (\d+)", err)
+    assert free is not None
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, int(free[1])))  # one that is free
+
+
+def test_over_ssh_the_line_for_a_tunnel_is_told() -> None:
+    here = {"SSH_CONNECTION": "198.51.100.7 51022 192.0.2.5 22", "USER": "ada"}
+    assert tunnel_command(8600, here) == "ssh -L 8600:127.0.0.1:8600 ada@192.0.2.5"
+    other = here | {"SSH_CONNECTION": "198.51.100.7 51022 192.0.2.5 2222", "USER": "$(x)"}
+    assert tunnel_command(8600, other) == "ssh -L 8600:127.0.0.1:8600 -p 2222 192.0.2.5"
+    assert tunnel_command(8600, {"USER": "ada"}) == ""
+
+
+def test_a_base_path_is_part_of_the_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[tuple[object, ...]] = []
+
+    def serve(*words: object) -> int:
+        served.append(words)
+        return 0
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.7 51022 192.0.2.5 22")
+    assert main(["sqlite:///s.db", "--no-browser", "--base-path", "/team/actsearch/"]) == 0
+    out = capsys.readouterr().out
+    port = served[0][2]
+    assert f"at http://127.0.0.1:{port}/team/actsearch " in out
+    assert f"ssh -L {port}:127.0.0.1:{port}" in out
+    assert served[0][-1] == "team/actsearch"
+    chosen = server.settings(ADDRESS, 8600, open_browser=False, base_path="team/actsearch")
+    assert chosen["server.baseUrlPath"] == "team/actsearch"
 
 
 def _answers(port: int, path: str = "/_stcore/health") -> str | None:

@@ -143,12 +143,6 @@ def test_unknown_trial_is_a_calm_message(opened: Opener, whole: Path, trial: str
     assert not app.metric
 
 
-@pytest.mark.parametrize("page", only(PAGES[1:], quick=("study", "compare", "trials")))
-def test_unknown_study_falls_back_to_the_newest(opened: Opener, whole: Path, page: str) -> None:
-    text = said(opened(page, whole, study="nowhere"))
-    assert "There is no study nowhere here; this is confirmed." in text
-
-
 @pytest.mark.parametrize("page", only(PAGES, quick=("studies",)))
 def test_missing_empty_and_foreign(opened: Opener, tmp_path: Path, page: str) -> None:
     assert "there is no database" in said(opened(page, tmp_path / "missing.db"))
@@ -278,7 +272,7 @@ def test_changes_are_seen_although_reading_is_cached(opened: Opener, copied: Pat
     with closing(sqlite3.connect(copied)) as base, base:
         base.execute("UPDATE trials SET state = 'FAILED' WHERE state = 'COMPLETE'")
     app.run()
-    assert "No trial is complete yet" in said(app)
+    assert "All 6 trained trials failed" in said(app)
 
 
 @pytest.mark.parametrize("script", ["app.py", "entry/serve.py"])

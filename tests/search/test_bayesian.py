@@ -78,7 +78,7 @@ def test_what_the_benchmark_does_not_know_is_not_called_by_its_name() -> None:
     context = Context(Space(activations=["maxout"]), 0, "maximize")
     (first,) = acs.Bayesian().propose([], 1, context)
     assert first.activations["*"].name == "maxout"
-    assert first.operation == "baseline"
+    assert first.operation == "catalog"
 
 
 def test_every_activation_of_the_catalog_can_be_chosen_within_forty_trials() -> None:
@@ -101,7 +101,7 @@ def test_the_first_batch_may_be_every_activation_of_the_space_at_its_defaults() 
     assert strategy.batch_size([], context) == len(names) == len(set(names)) > 8
     first = strategy.propose([], len(names), context)
     assert [item.activations["*"] for item in first] == [describe(name) for name in names]
-    assert {item.operation for item in first} == {"baseline"}
+    assert {item.operation for item in first} == {"catalog"}
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

@@ -239,9 +239,11 @@ def test_stages(study: Study) -> None:
     study.lease.release()
     assert stage() == "interrupted"
     study.write("UPDATE trials SET state = 'WAITING' WHERE state = 'RUNNING'")
+    assert stage() == "searched"  # a batch is proposed whole: what asked for fewer trials is over
+    study.write("UPDATE trials SET state = 'WAITING', duplicate_of = NULL")
     assert stage() == "resumable"
-    study.write("UPDATE trials SET state = 'FAILED' WHERE state = 'WAITING'")
-    assert stage() == "searched"
+    study.write("UPDATE trials SET state = 'FAILED'")
+    assert stage() == "failed"
     study.write(
         "INSERT INTO confirmations (study_id, number, key, verdict, created) "
         "VALUES (1, 0, 'k', '{}', '2026-01-01 00:00:00.000000')"

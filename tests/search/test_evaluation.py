@@ -16,7 +16,15 @@ from trained import evaluate
 
 import actsearch as acs
 from actsearch.evaluation import Candidate, Run, TrialPruned
-from actsearch.records import ActivationRecord, CandidateRecord, Outcome, TrialState
+from actsearch.evaluation.evaluate import SeedRun, aggregate
+from actsearch.records import (
+    ActivationRecord,
+    CandidateRecord,
+    EpochRecord,
+    EvaluationRecord,
+    Outcome,
+    TrialState,
+)
 
 RELU = Candidate.of("relu").record
 PER_CHANNEL = 'tanh(param(1.0, per="channel") * x)'
@@ -199,13 +207,22 @@ def test_values_are_averaged_over_seeds_and_spread_is_their_standard_deviation()
     assert [(item.seed, item.value) for item in outcome.evaluations] == list(values.items())
 
 
-def test_with_one_seed_the_spread_is_that_of_the_last_reports() -> None:
+def test_reports_of_a_callable_are_on_their_way_and_no_spread() -> None:
     def objective(candidate: Candidate, run: Run) -> float:
         for step, value in enumerate([9.0, 9.0, 1.0, 2.0, 4.0], start=1):
             run.report(step, value)
         return 4.0
 
-    assert outcome_of(objective).spread == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
+    assert outcome_of(objective).spread is None
+
+
+def test_with_one_seed_the_spread_of_a_task_is_that_of_its_last_epochs() -> None:
+    metrics = [9.0, 9.0, 1.0, 2.0, 4.0]
+    epochs = tuple(EpochRecord(n, 1.0, valid_metric=value) for n, value in enumerate(metrics, 1))
+    run = SeedRun(EvaluationRecord(0, 4.0, epochs=epochs), TrialState.COMPLETE, False)
+    assert aggregate([run], "search", 0.0).spread == pytest.approx(
+        statistics.stdev([1.0, 2.0, 4.0])
+    )
 
 
 def test_one_seed_without_reports_has_no_spread() -> None:

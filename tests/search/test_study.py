@@ -495,7 +495,10 @@ class TestLooking:
         states = [trial.state.name for trial in view.trials]
         assert states.count("COMPLETE") == 4
         assert states.count("PRUNED") == states.count("FAIL") == 1
-        assert view.best_trial.user_attrs["number"] == study.best_trial.number
+        numbers = [trial.number for trial in study.trials if trial.state.is_trained]
+        assert [trial.number for trial in view.trials] == numbers != list(range(len(numbers)))
+        assert view.best_trial.number == study.best_trial.number
+        assert view.metric_names == ["value"]
         assert view.direction is optuna.study.StudyDirection.MINIMIZE
 
     @pytest.mark.parametrize(

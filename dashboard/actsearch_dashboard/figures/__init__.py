@@ -1,7 +1,7 @@
 """Figures as pure functions of records. Nothing here knows Streamlit; all text from the database is escaped."""
 
 from actsearch_dashboard.figures.benchmark import rank_heat, rank_panels, task_correlations
-from actsearch_dashboard.figures.common import robust_range
+from actsearch_dashboard.figures.common import is_steep, orders_of_magnitude, robust_range
 from actsearch_dashboard.figures.compare import (
     best_so_far,
     best_so_far_steps,
@@ -48,6 +48,8 @@ __all__ = [
     "batches",
     "best_so_far",
     "by_depth",
+    "is_steep",
+    "orders_of_magnitude",
     "common_scores",
     "distribution",
     "novelty",

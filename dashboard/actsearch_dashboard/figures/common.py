@@ -14,11 +14,12 @@ import plotly.graph_objects as go
 from actsearch_dashboard.palette import GREY
 
 __all__ = [
-    "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "lay_out", "panel_axes", "robust_range",
-    "small_titles", "whiskers",
+    "MANY", "add_axes_through_zero", "add_line", "finite", "fit_range", "is_steep", "lay_out", "orders_of_magnitude",
+    "panel_axes", "robust_range", "small_titles", "whiskers",
 ]  # fmt: skip
 
 _REACH = 4.0  # how many times the usual distance on the bad side is still shown: beyond it, few trials that work lie
+_STEEP = 3.0  # orders of magnitude from which on a linear axis shows the largest numbers alone
 _MARGIN = 0.06  # air above and below, as a share of the range: markers are drawn whole
 MANY = 2000
 """From so many points on, the browser draws them with WebGL: as SVG, each of them is an element of the page."""
@@ -121,13 +122,17 @@ def add_line(
     )
 
 
-def add_axes_through_zero(figure: go.Figure) -> None:
-    """Thin lines where x and where y is 0, behind the curves."""
+def add_axes_through_zero(figure: go.Figure, *others: str) -> None:
+    """Thin lines where x and where y is 0, behind the curves, also on ``others`` of the vertical axes, as "y3"."""
     line = {"type": "line", "line": {"color": GREY, "width": 1}, "layer": "below"}
     # what add_hline and add_vline add, but these take half of the time of such a figure
     figure.layout.shapes = [
-        {**line, "x0": 0, "x1": 1, "xref": "x domain", "y0": 0, "y1": 0, "yref": "y"},
-        {**line, "x0": 0, "x1": 0, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"},
+        shape
+        for axis in ("y", *others)
+        for shape in (
+            {**line, "x0": 0, "x1": 1, "xref": "x domain", "y0": 0, "y1": 0, "yref": axis},
+            {**line, "x0": 0, "x1": 0, "xref": "x", "y0": 0, "y1": 1, "yref": f"{axis} domain"},
+        )
     ]
 
 
@@ -144,21 +149,41 @@ def whiskers(low: Any, middle: Any, high: Any, colour: str, width: int) -> dict[
     }
 
 
-def robust_range(values: Iterable[float], direction: str | None) -> tuple[float, float] | None:
+def orders_of_magnitude(values: Iterable[float]) -> float:
+    """How many powers of ten lie between the smallest and the largest value; 0 unless all finite ones are above 0."""
+    numbers = np.fromiter(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers) or numbers.min() <= 0:
+        return 0.0
+    return float(np.log10(numbers.max()) - np.log10(numbers.min()))
+
+
+def is_steep(values: Iterable[float]) -> bool:
+    """Whether values are drawn on a logarithmic axis unless the reader wants another one."""
+    return orders_of_magnitude(values) > _STEEP
+
+
+def robust_range(
+    values: Iterable[float], direction: str | None, log: bool = False
+) -> tuple[float, float] | None:
     """Vertical range in which the good values can be told apart, whatever a few terrible ones are.
 
     The good end is the best value. On the bad side the range ends at the worst value, or at the median minus
     ``_REACH`` times the larger of the quartiles' distance and the best value's distance from the median.
 
     Args:
-        values: finite or not; those that are not are left out.
+        values: finite or not; those that are not are left out, and on a logarithmic axis those that are not above 0.
         direction: "maximize" or "minimize".
+        log: distances are those of a logarithmic axis.
 
     Returns:
-        Low and high end with some air, or None without a value.
+        Low and high end with some air, in the units of the values, or None without a value.
     """
-    sign = -1.0 if direction == "minimize" else 1.0
     numbers = np.fromiter(values, dtype=np.float64)
+    if log:
+        ends = robust_range(np.log10(numbers[numbers > 0]), direction)
+        return None if ends is None else (10.0 ** ends[0], 10.0 ** ends[1])
+    sign = -1.0 if direction == "minimize" else 1.0
     finite = sign * numbers[np.isfinite(numbers)]
     if not len(finite):
         return None
@@ -174,11 +199,15 @@ def robust_range(values: Iterable[float], direction: str | None) -> tuple[float,
 
 
 def fit_range(
-    update_axis: Callable[..., Any], values: Iterable[float], direction: str | None
+    update_axis: Callable[..., Any],
+    values: Iterable[float],
+    direction: str | None,
+    log: bool = False,
 ) -> None:
     """Set :func:`robust_range` of some values, if there are any, by ``figure.update_xaxes`` or ``update_yaxes``."""
-    if (bounds := robust_range(values, direction)) is not None:
-        update_axis(range=list(bounds))
+    if (bounds := robust_range(values, direction, log)) is not None:
+        ends = [math.log10(end) for end in bounds] if log else list(bounds)
+        update_axis(type="log" if log else "linear", range=ends)
 
 
 def finite(value: float | None) -> float | None:

@@ -11,7 +11,14 @@ import plotly.graph_objects as go
 
 from actsearch.records import Curve, EvaluationRecord
 from actsearch.report import Measured, Verdict, compute_verdict
-from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, fit_range, lay_out
+from actsearch_dashboard.figures.common import (
+    add_axes_through_zero,
+    add_line,
+    fit_range,
+    is_steep,
+    lay_out,
+)
+from actsearch_dashboard.figures.curve import break_at_poles
 from actsearch_dashboard.palette import series_colour
 from actsearch_dashboard.text import markup
 
@@ -29,6 +36,7 @@ __all__ = [
 Scores = dict[int, tuple[float | None, ...]]
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_STAIRS = 1000  # steps of a distribution: more than a screen has pixels would only travel
 _TALL = 6.0  # functions are shown between minus and plus this, the range in which they are sampled
 
 
@@ -41,13 +49,14 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
     figure = go.Figure()
     heights = []
     for index, (name, groups) in enumerate(drawn.items()):
-        for nth, (group, (x, y, _)) in enumerate(groups.items()):
-            heights.append(y[np.isfinite(y)])
+        for nth, (group, curve) in enumerate(groups.items()):
+            heights.append(curve.y[np.isfinite(curve.y)])
+            x, y = break_at_poles(curve, _TALL)
             label = markup(name, 44) + (f" at {markup(group, 20)}" if len(groups) > 1 else "")
             add_line(
                 figure,
                 x,
-                np.where(np.isfinite(y), y, np.nan),
+                y,
                 label,
                 series_colour(index),
                 width=2.5,
@@ -75,6 +84,7 @@ def median_curves(
         unit: "epoch" or "step", what the records are numbered by.
     """
     figure = go.Figure()
+    everything: list[float] = []
     for index, (name, evaluations) in enumerate(trained.items()):
         rows = [
             (epoch.epoch, epoch.valid_metric)
@@ -86,6 +96,7 @@ def median_curves(
             continue
         table = pd.DataFrame(rows, columns=["epoch", "value"]).groupby("epoch")["value"]
         low, middle, high = table.min(), table.median(), table.max()
+        everything += [*low, *high]
         if (high > low).any():
             figure.add_scatter(
                 x=[*low.index, *low.index[::-1]],
@@ -109,7 +120,10 @@ def median_curves(
             most_markers=30,
             legendgroup=str(index),
         )
-    return lay_out(figure, unit, f"{markup(metric, 40)} (validation)", 420, legend_below=True)
+    lay_out(figure, unit, f"{markup(metric, 40)} (validation)", 420, legend_below=True)
+    if is_steep(everything):
+        figure.update_yaxes(type="log")
+    return figure
 
 
 def verdict_scores(verdict: Verdict, numbers: Sequence[int]) -> Scores | None:
@@ -178,33 +192,39 @@ def paired_differences(
 
 
 def distribution(
-    values: Mapping[str, npt.ArrayLike], direction: str | None, metric: str
+    values: Mapping[str, npt.ArrayLike], direction: str | None, metric: str, log: bool = False
 ) -> go.Figure:
     """Empirical distribution of the values of each study: which share of its trials is no better than x.
+
+    Of very many values, :data:`_STAIRS` quantiles are drawn: the curve is of all of them.
 
     Args:
         values: of complete trials by study.
         direction: "maximize" or "minimize": there, which share is no worse.
         metric: what was measured.
+        log: the axis of the values is logarithmic.
     """
     figure = go.Figure()
     everything: list[float] = []
     for index, (name, study) in enumerate(values.items()):
         ordered = np.sort(_finite(study))
         everything += ordered.tolist()
+        ranks = np.arange(1, len(ordered) + 1)
+        if len(ordered) > _STAIRS:
+            ranks = np.unique(np.linspace(1, len(ordered), _STAIRS).round().astype(int))
         add_line(
             figure,
-            ordered,
-            np.arange(1, len(ordered) + 1) / max(1, len(ordered)),
-            f"{markup(name, 40)} ({len(ordered)})",
+            ordered[ranks - 1],
+            ranks / max(1, len(ordered)),
+            f"{markup(name, 40)} ({len(ordered):,})",
             series_colour(index),
             shape="hv",
-            hover="%{y:.0%} of the trials up to %{x:.4f}<extra></extra>",
+            hover="%{y:.0%} of the trials up to %{x:.5~g}<extra></extra>",
         )
     title = f"{markup(metric, 40)} (validation)"
     lay_out(figure, title, "share of trials up to this value", 400, legend_below=True)
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
-    fit_range(figure.update_xaxes, everything, direction)
+    fit_range(figure.update_xaxes, everything, direction, log)
     return figure
 
 
@@ -233,7 +253,11 @@ def best_so_far_steps(table: pd.DataFrame, direction: str | None) -> pd.DataFram
 
 
 def best_so_far(
-    studies: Mapping[str, pd.DataFrame], against: str, direction: str | None, metric: str
+    studies: Mapping[str, pd.DataFrame],
+    against: str,
+    direction: str | None,
+    metric: str,
+    log: bool = False,
 ) -> go.Figure:
     """Best so far of each study against "trials" or "seconds".
 
@@ -242,6 +266,7 @@ def best_so_far(
         against: "trials" or "seconds".
         direction: "maximize" or "minimize".
         metric: what was measured.
+        log: the axis of the values is logarithmic.
     """
     figure = go.Figure()
     everything: list[float] = []
@@ -254,13 +279,13 @@ def best_so_far(
             markup(name, 40),
             series_colour(index),
             shape="hv",
-            hover="%{x:.4g}: %{y:.4f}<extra></extra>",
+            hover="%{x:.4g}: %{y:.5~g}<extra></extra>",
         )
     title = "trials trained" if against == "trials" else "seconds in training"
     lay_out(
         figure, title, f"best {markup(metric, 40)} so far (optimistic)", 400, legend_below=True
     )
-    fit_range(figure.update_yaxes, everything, direction)
+    fit_range(figure.update_yaxes, everything, direction, log)
     return figure
 
 

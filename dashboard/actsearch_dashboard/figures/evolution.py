@@ -139,8 +139,10 @@ def _first(column: pd.Series) -> pd.Series:
     return (column != "") & ~column.duplicated()
 
 
-def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
-    """Best, median and quartiles of each generation, with the best so far."""
+def generation_values(
+    table: pd.DataFrame, direction: str | None, metric: str, log: bool = False
+) -> go.Figure:
+    """Best, median and quartiles of each generation, with the best so far; on a logarithmic axis if asked for."""
     figure = go.Figure()
     complete = table[table["complete"] > 0]
     x = complete["generation"]
@@ -154,7 +156,7 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         name="middle half",
         hoverinfo="skip",
     )
-    hover = "generation %{x}: median %{y:.4f}<extra></extra>"
+    hover = "generation %{x}: median %{y:.5~g}<extra></extra>"
     add_line(figure, x, complete["median"], "median", BLUE, hover=hover, most_markers=40)
     figure.add_scatter(
         x=x,
@@ -162,15 +164,15 @@ def generation_values(table: pd.DataFrame, direction: str | None, metric: str) -
         mode="markers",
         name="best of the generation",
         marker={"color": GREEN, "size": 6},
-        hovertemplate="generation %{x}: best %{y:.4f}<extra></extra>",
+        hovertemplate="generation %{x}: best %{y:.5~g}<extra></extra>",
     )
-    hover = "best so far %{y:.4f}<extra></extra>"
+    hover = "best so far %{y:.5~g}<extra></extra>"
     x, so_far = table["generation"], table["so_far"]
     add_line(figure, x, so_far, "best so far (optimistic)", ORANGE, shape="hv", hover=hover)
     lay_out(figure, "generation", f"{markup(metric, 40)} (validation)", 400, legend_below=True)
     _number_generations(figure, len(table))
     values = complete[["best", "median", "lower", "upper"]].to_numpy().ravel()
-    fit_range(figure.update_yaxes, values, direction)
+    fit_range(figure.update_yaxes, values, direction, log)
     return figure
 
 

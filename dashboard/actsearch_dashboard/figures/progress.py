@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from actsearch.records import TrialState
 from actsearch.report import sample
-from actsearch_dashboard.figures.common import add_line, lay_out, robust_range
+from actsearch_dashboard.figures.common import add_line, fit_range, lay_out, robust_range
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.palette import ORANGE, STATES
 from actsearch_dashboard.text import candidate_label, markup, number
@@ -25,7 +25,9 @@ _ROW, _AROUND = 46, 90  # pixels: of a bar, and of the margins
 _HOVERED = ["number", "label", "value", "reason"]
 
 
-def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figure:
+def history(
+    trials: pd.DataFrame, direction: str | None, metric: str, log: bool = False
+) -> go.Figure:
     """Values of the trials in order, with the best so far.
 
     Trials far below the others stand as triangles at the edge, failed ones as crosses there; a note counts the former.
@@ -35,13 +37,14 @@ def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figu
         trials: of one study, as :data:`actsearch.report.COLUMNS`.
         direction: "maximize" or "minimize".
         metric: name of the value, for the axis.
+        log: the axis of the values is logarithmic.
     """
     figure = go.Figure()
     trials = trials[
         ["state", *_HOVERED]
     ]  # rows are chosen several times, and few columns cost less
     complete = trials[trials["state"] == TrialState.COMPLETE.value]
-    bounds = robust_range(complete["value"], direction) or (0.0, 1.0)
+    bounds = robust_range(complete["value"], direction, log) or ((0.1, 1.0) if log else (0.0, 1.0))
     edge = bounds[1] if direction == "minimize" else bounds[0]
     _best_line(figure, complete, direction)
     shown = sample(trials[trials["state"].isin(TRAINED)], direction, DRAWN)
@@ -55,7 +58,7 @@ def history(trials: pd.DataFrame, direction: str | None, metric: str) -> go.Figu
         chosen = shown[shown["state"] == state.value]
         _points(figure, state.value.lower(), chosen, STATES[state], symbol, edge, bounds)
     lay_out(figure, "trial", f"{markup(metric, 40)} (validation)", 380)
-    figure.update_yaxes(range=list(bounds))
+    fit_range(figure.update_yaxes, complete["value"], direction, log)
     if count := int((~complete["value"].between(*bounds)).sum()):
         where = "above" if direction == "minimize" else "below"
         text = f"{count:,} trial{'s' * (count > 1)} {where} this range, at the edge"
@@ -96,6 +99,7 @@ def _points(
                 "line": {"width": 2 if symbol.endswith("open") else 0, "color": colour},
             },
             text=[_hover(*row) for row in trials[_HOVERED].itertuples(index=False, name=None)],
+            customdata=trials["number"].tolist(),
             hovertemplate="%{text}<extra></extra>",
             cliponaxis=False,  # markers at the edge are drawn whole
         )

@@ -8,13 +8,11 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from actsearch.records import EvaluationRecord
-from actsearch_dashboard.figures.common import add_line, finite, lay_out
+from actsearch_dashboard.figures.common import add_line, finite, is_steep, lay_out
 from actsearch_dashboard.palette import BLUE, ORANGE
 from actsearch_dashboard.text import markup
 
 __all__ = ["epoch_curves"]
-
-_STEEP = 1000.0  # losses that span more than this factor are drawn on a logarithmic axis
 
 
 def epoch_curves(
@@ -60,7 +58,6 @@ def epoch_curves(
             )
             named = True
     lay_out(figure, unit, markup(name, 40), 320)
-    if what == "loss" and everything and min(everything) > 0:
-        if max(everything) / min(everything) > _STEEP:
-            figure.update_yaxes(type="log")
+    if is_steep(everything):
+        figure.update_yaxes(type="log")
     return figure

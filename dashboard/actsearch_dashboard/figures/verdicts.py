@@ -9,54 +9,67 @@ import numpy as np
 import plotly.graph_objects as go
 
 from actsearch.report import Verdict, VerdictRow
+from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard.figures.common import lay_out, whiskers
 from actsearch_dashboard.palette import GREY, VERDICTS
-from actsearch_dashboard.text import markup
+from actsearch_dashboard.text import markup, short_labels
 
 __all__ = ["verdict_intervals"]
 
-_ROW, _AROUND = 44, 110  # pixels: of a finalist, and of the axis and the margins
+_ROW, _AROUND = 76, 110  # pixels: of a finalist, and of the axis and the margins
+_ABOVE = 0.16  # rows: how far above its interval a finalist's text stands
+_NAME = 34  # characters of a name that fit beside the numbers on a screen of 420 pixels
 
 
 def verdict_intervals(verdict: Verdict) -> go.Figure:
-    """Difference of each finalist to the baseline with its interval, best on top."""
+    """Difference of each finalist to the baseline with its interval, best on top.
+
+    Its name and the numbers stand above it, not beside it: on a narrow screen and on paper both are whole.
+    """
     rows = [row for row in verdict.rows if math.isfinite(row.difference)][::-1]
+    names = short_labels([row.label for row in rows])
     figure = go.Figure()
-    for row in rows:
+    for at, row in enumerate(rows):
         colour = VERDICTS.get(row.verdict, GREY)
         figure.add_scatter(
             x=[row.difference],
-            y=[_finalist(row)],
+            y=[at],
             error_x=_error_bars(row, colour),
             mode="markers",
             marker={"color": colour, "size": 11},
             showlegend=False,
-            text=[f"{markup(row.label)}<br>{_measured(row)}<br>{markup(row.verdict)}"],
+            text=[f"{markup(row.label, 200)}<br>{_measured(row)}<br>{markup(row.verdict)}"],
             hovertemplate="%{text}<extra></extra>",
         )
     better = "higher" if verdict.direction == "maximize" else "lower"
     title = (
-        f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)} "
-        f"({better} is better), 95 % interval"
+        f"difference in {markup(verdict.metric, 30)} to {markup(verdict.baseline.label, 30)}"
+        f"<br>({better} is better), 95 % interval"
     )
-    lay_out(figure, title, "", _AROUND + _ROW * len(rows))
-    figure.add_vline(x=0, line_width=2, line_color=GREY)
-    figure.update_yaxes(automargin=True, type="category")
+    lay_out(figure, title, "", _AROUND + _ROW * len(rows), settings={"margin": {"l": 20, "b": 60}})
+    figure.layout.annotations = [
+        {
+            "text": _text(row, name), "xref": "paper", "x": 0, "xanchor": "left",
+            "y": at + _ABOVE, "yanchor": "bottom", "showarrow": False, "align": "left",
+        }
+        for at, (row, name) in enumerate(zip(rows, names, strict=True))
+    ]  # fmt: skip
+    figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
+    figure.update_yaxes(visible=False, range=[-0.4, len(rows) - 0.2])
     return figure
 
 
-def _finalist(row: VerdictRow) -> str:
-    return (
-        f"{markup(row.label, 44)}  "
-        if row.number is None
-        else (f"{markup(row.label, 44)} <i>#{row.number}</i>  ")
-    )
+def _text(row: VerdictRow, name: str) -> str:
+    number = "" if row.number is None else f" <i>#{row.number}</i>"
+    return f"<b>{markup(name, _NAME)}</b>{number}<br>{_measured(row)}, {markup(row.verdict)}"
 
 
 def _measured(row: VerdictRow) -> str:
     if row.verdict == "left early":
-        return f"{row.difference:+.4f} over {len(row.values)} seeds"
-    return f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
+        return f"{format_signed(row.difference)} over {len(row.values)} seeds"
+    return (
+        f"{format_signed(row.difference)} ({format_signed(row.low)} to {format_signed(row.high)})"
+    )
 
 
 def _error_bars(row: VerdictRow, colour: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from itertools import zip_longest
 import streamlit as st
 
 from actsearch.records import TrialRecord
-from actsearch.report import first_diagnostics, objective_names
+from actsearch.report import first_diagnostics
+from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import activation_panel, export_panel, figures, function_client
-from actsearch_dashboard.components import show_figure, study_page
+from actsearch_dashboard.components import SPREAD, show_figure, show_note, study_page, verdict_box
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.deployment_panel import show_deployment
 from actsearch_dashboard.palette import BLUE
@@ -73,7 +74,8 @@ def _groups(trial: TrialRecord) -> list[str]:
         default=groups[0],
         required=True,
         format_func=lambda group: markdown(shorten(group, 40)),
-        key=f"group {trial.number}",
+        key="group",
+        bind="query-params",
         help="This candidate has an activation for each of these groups of sites.",
     )
     return [chosen if chosen in groups else groups[0]]
@@ -88,18 +90,19 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
     row.metric(
         "Spread",
         number(trial.spread),
-        help="Standard deviation over the seeds; with one seed, over its last epochs.",
+        help=SPREAD,
         border=True,
     )
     row.metric("Time", seconds(trial.seconds), border=True)
     activation_panel.show_origin(view, trial)
     for note in filter(None, (trial.reason, *trial.warnings)):
         st.text(one_line(note))
+    show_note(trial.user_attrs)
     _verdict(view, trial)
 
 
 def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
-    names = objective_names(view.record)
+    names = view.objectives
     if not names:
         return {f"{view.metric} (validation)": trial.value}
     shown = dict.fromkeys(names[:_MOST_OBJECTIVES])
@@ -107,18 +110,19 @@ def _values(view: StudyView, trial: TrialRecord) -> Mapping[str, float | None]:
 
 
 def _verdict(view: StudyView, trial: TrialRecord) -> None:
-    for _, verdict in view.verdicts()[-1:]:
-        row = verdict.row(trial.number)
-        if row is not None:
-            baseline = markdown(shorten(verdict.baseline.label, 40))
-            metric = markdown(shorten(verdict.metric, 40))
-            text = (
-                markdown(verdict.remark(row))
-                if row.verdict == "left early"
-                else f"difference to {baseline} {row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f}) in {metric} "
-                "on fresh seeds."
-            )
-            st.info(f"Verdict: **{markdown(row.verdict)}**, {text}", icon=":material/balance:")
+    found = view.verdict_of(trial.number)
+    if found is None:
+        return
+    verdict, row = found
+    baseline = markdown(shorten(verdict.baseline.label, 40))
+    metric = markdown(shorten(verdict.metric, 40))
+    low, middle, high = map(format_signed, (row.low, row.difference, row.high))
+    text = (
+        markdown(verdict.remark(row))
+        if row.verdict == "left early"
+        else f"difference to {baseline} {middle} ({low} to {high}) in {metric} on fresh seeds."
+    )
+    verdict_box(row.verdict, f"Verdict: **{markdown(row.verdict)}**, {text}")
 
 
 def _training(view: StudyView, trial: TrialRecord) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.errors import StudyError
-from actsearch.records import CandidateRecord, Curve, TrialRecord
+from actsearch.records import BASELINE, CATALOG_ROW, CandidateRecord, Curve, TrialRecord
 from actsearch.report import Verdict, leaders
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     COLUMNS,
+    FITTED,
+    FITTED_SIGNED,
+    fit_formats,
+    log_axis,
     show_figure,
     study_page,
     trial_table,
@@ -22,7 +28,17 @@ from actsearch_dashboard.components import (
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import live, show_errors, store
-from actsearch_dashboard.text import candidate_label, markdown, moment, one_line, shorten
+from actsearch_dashboard.text import (
+    candidate_label,
+    markdown,
+    moment,
+    number,
+    one_line,
+    say_origin,
+    short_label,
+    short_labels,
+    shorten,
+)
 
 __all__ = ["parse_names", "render", "format_names"]
 
@@ -31,6 +47,11 @@ TITLE, ICON = "Compare", "compare_arrows"
 _TRIALS, _STUDIES = "compare", "studies"  # in the address
 _FEWEST, _MOST = 2, 6  # as many as there are colours
 _CHOICE = 300  # best trials to choose from: all of them travel to the browser
+_FAR = 1e3  # times larger than others: no difference of strategies makes that
+_VERDICTS = {
+    "difference": st.column_config.NumberColumn(format=FITTED_SIGNED),
+    "its mean": st.column_config.NumberColumn(format=FITTED),
+}
 _BEST = 5  # formulas of each study
 
 
@@ -93,9 +114,10 @@ def _keep(key: str, chosen: Sequence[str]) -> None:
 def _candidates(view: StudyView) -> None:
     frame = view.frame()
     labels = dict(zip(frame["number"].map(str), frame["label"], strict=True))
-    best = [str(n) for n in leaders(frame, view.record.direction, _CHOICE)["number"]]
+    best = [str(number) for number in view.ranked()["number"][:_CHOICE]]
     asked = _read_address(_TRIALS, list(labels), "trial")
-    start = asked if _TRIALS in st.query_params else best[:3]
+    own = frame["number"][frame["formula"] == ""].map(str).tolist()[:1]  # what is to be beaten
+    start = asked if _TRIALS in st.query_params else list(dict.fromkeys([*best[:3], *own]))
     chosen = st.multiselect(
         "Candidates",
         list(dict.fromkeys([*start, *best])),
@@ -116,7 +138,11 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     read = view.store.reader.trials(view.record, numbers, epochs=True)
     by_number = {trial.number: trial for trial in read}
     trials = [by_number[number] for number in numbers if number in by_number]
-    names = {trial.number: _name(trial) for trial in trials}
+    labels = short_labels([candidate_label(trial.candidate.label) for trial in trials])
+    names = {
+        trial.number: f"#{trial.number} {label}"
+        for trial, label in zip(trials, labels, strict=True)
+    }
     _table(view, trials)
     left, right = st.columns(2)
     with left:
@@ -138,10 +164,6 @@ def _side_by_side(view: StudyView, numbers: list[int]) -> None:
     _differences(view, trials)
 
 
-def _name(trial: TrialRecord) -> str:
-    return f"#{trial.number} {candidate_label(trial.candidate.label)}"
-
-
 def _functions(view: StudyView, trial: TrialRecord) -> dict[str, Curve]:
     """A candidate's functions by group of sites; those that cannot be drawn are left out."""
     items = trial.candidate.activations
@@ -158,10 +180,16 @@ def _table(view: StudyView, trials: Sequence[TrialRecord]) -> None:
             "state": [trial.state.value.lower() for trial in trials],
             "value": pd.array([trial.value for trial in trials], "Float64"),
             "spread": pd.array([trial.spread for trial in trials], "Float64"),
-            "made by": [one_line(trial.candidate.operation) for trial in trials],
+            "made by": [_made_by(trial.candidate) for trial in trials],
         }
     )
     trial_table(table, [trial.number for trial in trials], "compared", COLUMNS, row_height=56)
+
+
+def _made_by(candidate: CandidateRecord) -> str:
+    """In studies of before, rows of the catalog were said to be made like the model unchanged."""
+    is_row = candidate.operation == BASELINE and not candidate.is_baseline
+    return say_origin(CATALOG_ROW if is_row else candidate.operation)
 
 
 def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
@@ -169,7 +197,7 @@ def _differences(view: StudyView, trials: Sequence[TrialRecord]) -> None:
     numbers = [trial.number for trial in trials]
     labels = {trial.number: candidate_label(trial.candidate.label) for trial in trials}
     direction = view.record.direction
-    for when, verdict in reversed(view.verdicts()):
+    for when, verdict in view.ordered_verdicts():
         scores = figures.verdict_scores(verdict, numbers)
         if scores is None:
             continue
@@ -228,6 +256,7 @@ def _studies() -> None:
     views = _views(chosen)
     if are_comparable(views):
         _study_figures(views)
+    _verdicts(views)
     _best_of_each(views)
 
 
@@ -253,12 +282,28 @@ def are_comparable(views: Sequence[StudyView]) -> bool:
             icon=":material/rule:",
         )
         return False
+    usual = {view.record.name: _usual_size(view) for view in views}
+    sizes = [size for size in usual.values() if size]
+    if sizes and max(sizes) > _FAR * min(sizes):
+        apart = round(math.log10(max(sizes) / min(sizes)))
+        words = "; ".join(f"{name}: about {number(size)}" for name, size in usual.items() if size)
+        st.warning(
+            f"The values of these studies are {apart} orders of magnitude apart ({markdown(words)}): probably they "
+            "measure different things under one name.",
+            icon=":material/rule:",
+        )
     tasks = {str((view.record.task or {}).get("name") or "") for view in views}
     if len(tasks) > 1:
         st.caption(
             "Their tasks have different names: whether their values are comparable is for you to judge."
         )
     return True
+
+
+def _usual_size(view: StudyView) -> float:
+    """Size of a study's median value, 0 without any."""
+    values = view.ranked()["value"].abs()
+    return float(values.median()) if len(values) else 0.0
 
 
 def _study_figures(views: Sequence[StudyView]) -> None:
@@ -273,15 +318,45 @@ def _study_figures(views: Sequence[StudyView]) -> None:
         st.info("No trial of these studies is complete yet.", icon=":material/info:")
         return
     steps = {name: figures.best_so_far_steps(frame, direction) for name, frame in frames.items()}
+    log = log_axis(np.concatenate(list(complete.values())), "studies")
     left, right = st.columns(2)
     with left:
         st.subheader("Best so far, by trials", anchor=False)
-        show_figure(figures.best_so_far(steps, "trials", direction, metric), "by trials")
+        show_figure(figures.best_so_far(steps, "trials", direction, metric, log), "by trials")
     with right:
         st.subheader("Best so far, by time", anchor=False)
-        show_figure(figures.best_so_far(steps, "seconds", direction, metric), "by time")
+        show_figure(figures.best_so_far(steps, "seconds", direction, metric, log), "by time")
     st.subheader("Distribution of values", anchor=False)
-    show_figure(figures.distribution(complete, direction, metric), "distribution")
+    show_figure(figures.distribution(complete, direction, metric, log), "distribution")
+
+
+def _verdicts(views: Sequence[StudyView]) -> None:
+    """What each study's verdict says, one below the other."""
+    found = [(view, headline[1]) for view in views if (headline := view.headline()) is not None]
+    if not found:
+        return
+    st.subheader("Verdicts", anchor=False)
+    table = pd.DataFrame(
+        [
+            {
+                "study": one_line(view.record.name),
+                "use": short_label(one_line(verdict.winner.label)),
+                "difference": None
+                if verdict.winner is verdict.baseline
+                else verdict.winner.difference,
+                "of": one_line(verdict.metric),
+                "compared with": one_line(verdict.baseline.label),
+                "its mean": verdict.baseline.mean,
+                "on": verdict.tested,
+                "seeds": verdict.seeds,
+            }
+            for view, verdict in found
+        ]
+    )
+    st.dataframe(table, hide_index=True, column_config=fit_formats(table, _VERDICTS))
+    st.caption(
+        "Differences of two studies can be compared where both were tested on the same data."
+    )
 
 
 def _best_of_each(views: Sequence[StudyView]) -> None:
@@ -295,7 +370,7 @@ def _best_of_each(views: Sequence[StudyView]) -> None:
 
 def _show_best(view: StudyView) -> None:
     st.markdown(f"**{markdown(shorten(view.record.name, 40))}** · {markdown(view.strategy)}")
-    rows = leaders(view.frame(), view.record.direction, _BEST)
+    rows = view.ranked().head(_BEST)
     if rows.empty:
         st.caption("No trial is complete yet.")
         return
@@ -303,17 +378,18 @@ def _show_best(view: StudyView) -> None:
     trials = {trial.number: trial for trial in view.store.reader.trials(view.record, numbers)}
     nothing = CandidateRecord({})
     candidates = [trials[n].candidate if n in trials else nothing for n in numbers]
+    table = pd.DataFrame(
+        {
+            "function": pictures(view, candidates),
+            "value": rows["value"].to_numpy(),
+            "activation": [candidate_label(label) for label in rows["label"]],
+        }
+    )
     st.dataframe(
-        pd.DataFrame(
-            {
-                "function": pictures(view, candidates),
-                "value": rows["value"].to_numpy(),
-                "activation": [candidate_label(label) for label in rows["label"]],
-            }
-        ),
+        table,
         hide_index=True,
         row_height=56,
-        column_config=COLUMNS,
+        column_config=fit_formats(table, COLUMNS),
         placeholder="",
         key=f"best of {view.record.id}",
     )

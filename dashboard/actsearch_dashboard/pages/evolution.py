@@ -12,6 +12,9 @@ import streamlit as st
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     COLUMNS,
+    FITTED_SIGNED,
+    fit_formats,
+    log_axis,
     open_trial,
     show_figure,
     study_page,
@@ -22,7 +25,7 @@ from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.formulas import formula_operators
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import markdown, one_line
+from actsearch_dashboard.text import markdown, one_line, say_count, say_origin
 from actsearch_dashboard.trial_picker import pick_trial
 
 __all__ = ["render"]
@@ -46,7 +49,7 @@ _OPERATIONS = {
         format="%.0f %%", help="Share that is better than its best parent."
     ),
     "median gain": st.column_config.NumberColumn(
-        format="%+.4f",
+        format=FITTED_SIGNED,
         help="Over the best parent; half of the children gain more. Above 0 is better.",
     ),
     "records": st.column_config.NumberColumn(
@@ -75,7 +78,9 @@ def _generations(view: StudyView) -> None:
         return
     trained = int(frame["state"].isin(TRAINED).sum())
     key = (view.store.url, view.record.id, str(view.record.created), len(frame), trained)
-    drawn = _cached_figures(key, view.record.direction, view.metric, frame)
+    values = frame["value"][frame["state"] == "COMPLETE"]
+    log = log_axis(values, "generations")
+    drawn = _cached_figures(key, view.record.direction, view.metric, log, frame)
     st.caption(drawn.words)
     if not drawn.has_parents:
         st.info(_NO_PARENTS, icon=":material/info:")
@@ -110,18 +115,20 @@ class _GenerationFigures(NamedTuple):
 
 @st.cache_resource(ttl=60, max_entries=8, show_spinner=False)
 def _cached_figures(
-    key: tuple[object, ...], direction: str | None, metric: str, _frame: pd.DataFrame
+    key: tuple[object, ...], direction: str | None, metric: str, log: bool, _frame: pd.DataFrame
 ) -> _GenerationFigures:
     """What is shown of the generations; the same until another one has ended."""
     table = figures.generations(_frame, direction)
     has_parents = bool(_frame["parents"].map(len).any())
-    words = f"{int(table['batches'].sum())} {'generations' if has_parents else 'batches'}: "
+    count = int(table["batches"].sum())
+    word = "generation" if has_parents else "batch"
+    words = f"{say_count(count, word, word + ('s' if has_parents else 'es'))}: "
     words += "a generation is what was proposed together, before any of it trained."
     if (together := int(table["batches"].max())) > 1:
         words += f" Each point stands for {together} of them."
     values = None
     if table["complete"].any():
-        values = figures.generation_values(table, direction, metric)
+        values = figures.generation_values(table, direction, metric, log)
     use = figures.operator_use(_frame, table, formula_operators)
     operators = None if use.empty else figures.operator_heat(use)
     return _GenerationFigures(words, has_parents, values, figures.novelty(table), operators)
@@ -138,7 +145,7 @@ def _descent(view: StudyView) -> None:
         return
     ancestry = figures.ancestry(frame, chosen, _MOST)
     if len(ancestry.nodes) == 1:
-        operation = one_line(ancestry.nodes[0].operation) or "by hand"
+        operation = say_origin(ancestry.nodes[0].operation)
         st.caption(f"Trial {chosen} has no parents: it was made by {markdown(operation)}.")
         return
     text = "The candidate at the bottom, above it what it was made from."
@@ -159,15 +166,14 @@ def _operations(frame: pd.DataFrame, direction: str | None) -> None:
     with left:
         show_figure(figures.operation_shares(table), "operations")
     shown = table.assign(
-        operation=[one_line(name) or "by hand" for name in table["operation"]],
+        operation=[say_origin(name) for name in table["operation"]],
         improved=100 * table["improved"],
     )
+    shown = shown.rename(columns={"median_gain": "median gain"})[list(_OPERATIONS)]
     right.dataframe(
-        shown[["operation", "children", "compared", "improved", "median_gain", "records"]].rename(
-            columns={"median_gain": "median gain"}
-        ),
+        shown,
         hide_index=True,
-        column_config=_OPERATIONS,
+        column_config=fit_formats(shown, _OPERATIONS),
         placeholder="",
     )
 
@@ -206,7 +212,7 @@ def _ancestors(view: StudyView, ancestry: figures.Ancestry) -> None:
                 "function": drawn.get(node.number, ""),
                 "steps back": node.steps,
                 "trial": node.number,
-                "made by": one_line(node.operation) or "by hand",
+                "made by": say_origin(node.operation),
                 "from": ", ".join(map(str, node.parents)),
                 "value": node.value,
                 "activation": one_line(node.label),

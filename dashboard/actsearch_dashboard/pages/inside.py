@@ -14,7 +14,7 @@ from actsearch_dashboard.components import show_figure, study_page
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.figures.inside import all_sites
 from actsearch_dashboard.palette import GREY, SERIES
-from actsearch_dashboard.text import candidate_label, markdown, shorten
+from actsearch_dashboard.text import candidate_label, markdown, short_labels, shorten
 from actsearch_dashboard.trial_picker import (
     parse_number,
     read_details,
@@ -108,12 +108,13 @@ def _label_diagnostics(trials: Sequence[TrialRecord]) -> list[figures.LabelledDi
     """Each candidate in its colour: what the others are measured against is grey on every page."""
     labelled = []
     colours = iter(SERIES)
-    for trial in trials:
+    labels = short_labels([candidate_label(trial.candidate.label) for trial in trials])
+    for trial, label in zip(trials, labels, strict=True):
         plain = trial.candidate.is_baseline or trial.candidate.label in ("relu", "relu(x)")
         colour = GREY if plain and len(trials) > 1 else next(colours)
         diagnostics = first_diagnostics(trial)
         if diagnostics is not None:
-            name = f"{trial.number}: {candidate_label(trial.candidate.label, _NAMED)}"
+            name = f"{trial.number}: {shorten(label, _NAMED)}"
             labelled.append(figures.LabelledDiagnostics(name, colour, diagnostics))
     return labelled
 
@@ -150,8 +151,9 @@ def _figures(shown: Sequence[figures.LabelledDiagnostics]) -> None:
             format_func=lambda key: figures.MEASURES[key].title,
             label_visibility="collapsed",
             key="measure",
+            bind="query-params",
         )
-        after = st.toggle("after training", value=True, key="after")
+        after = st.toggle("after training", value=True, key="after", bind="query-params")
     measure = figures.MEASURES[str(name)]
     show_figure(figures.heat_strip(shown, str(name), "end" if after else "start"), "strip")
     st.caption(f"{measure.title}: {measure.help}." + (" Colours are logarithmic." * measure.log))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from actsearch.report import Verdict, leaders, objective_names
+from actsearch.report import Verdict
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     COLUMNS,
-    FOUR_DECIMALS,
+    FITTED,
+    FITTED_SIGNED,
     OPENS,
+    clickable_table,
+    open_trial,
     show_confirmation,
+    show_failures,
     show_figure,
     show_verdict,
     study_page,
@@ -27,7 +31,7 @@ from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import candidate_label, moment, one_line
+from actsearch_dashboard.text import candidate_label, moment, one_line, say_origin, short_labels
 
 __all__ = ["ranking", "render"]
 
@@ -43,18 +47,19 @@ _COST = (
     "so does every trial of a study that has it among its objectives, in a column of its own."
 )
 
+_FRONT_FIRST = "The Pareto front comes first, then the others, each by the first objective. "
+
 _VERDICT_COLUMNS = {
-    "activation": st.column_config.TextColumn(width=240),
+    "activation": st.column_config.TextColumn(width=120),
     "mean": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS, help="Mean over the seeds, at the learning rate chosen for it."
+        format=FITTED, help="Mean over the seeds, at the learning rate chosen for it."
     ),
     "difference": st.column_config.NumberColumn(
-        format="%+.4f", help="Mean paired difference to the baseline."
+        width=80, format=FITTED_SIGNED, help="Mean paired difference to the baseline."
     ),
-    "low": st.column_config.NumberColumn(
-        format="%+.4f", help="Lower end of the simultaneous 95 % interval of the difference."
+    "interval": st.column_config.TextColumn(
+        "95 % interval", width=130, help="Simultaneous interval of the difference."
     ),
-    "high": st.column_config.NumberColumn(format="%+.4f", help="Its upper end."),
     "p": st.column_config.NumberColumn(
         format="%.3f", help="Paired t test, multiplied by the number of comparisons."
     ),
@@ -63,25 +68,27 @@ _VERDICT_COLUMNS = {
         help="Chosen on validation data for each seed, for the baseline likewise; the median.",
     ),
     "untuned": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS, help="Mean at the learning rate of the search."
+        format=FITTED, help="Mean at the learning rate of the search."
     ),
 }
 
 _COLUMNS = {
     **COLUMNS,
     "rank": st.column_config.NumberColumn(width=50),
+    "front": st.column_config.TextColumn(
+        width=60,
+        help="On the Pareto front: no other one is as good in every objective and better in one.",
+    ),
     "trial": st.column_config.NumberColumn(width=60),
     "activation": st.column_config.TextColumn(width=185),
     "size": st.column_config.NumberColumn(width=50, help="Nodes of the formula."),
     "cost": st.column_config.NumberColumn("cost, estimate", format="%.1f", help=_COST),
-    "verdict": st.column_config.TextColumn(
-        width=130, help="What the latest verdict says of this trial."
-    ),
+    "verdict": st.column_config.TextColumn(width=130, help="What the verdict says of this trial."),
     "tuning": st.column_config.NumberColumn(
         "tuning gained",
-        format="%+.4f",
-        help="What the learning rate chosen for it in the latest verdict gained over the task's own. "
-        "Near 0: it does well without tuning.",
+        format=FITTED_SIGNED,
+        help="What the learning rate chosen for it in the verdict gained over the task's own. "
+        "Above 0 it is better for it; near 0 it does well without tuning.",
     ),
 }
 
@@ -89,42 +96,48 @@ _COLUMNS = {
 @study_page
 def render(view: StudyView) -> None:
     """The leaderboard page."""
-    latest = show_verdict(view)
-    if latest is not None:
+    headline = show_verdict(view)
+    if headline is not None:
         _verdict(view)
     st.subheader("Best of the search", anchor=False)
-    live(view, functools.partial(_search, view, latest[1] if latest else None))
+    live(view, functools.partial(_search, view, headline[1] if headline else None))
 
 
 def _verdict(view: StudyView) -> None:
     """The verdict's interval figure and table; earlier ones can be chosen."""
-    verdicts = view.verdicts()[::-1]
-    index = 0
+    verdicts, headline = view.verdicts()[::-1], view.headline()
+    index = start = next(i for i, item in enumerate(verdicts) if item == headline)
     if len(verdicts) > 1:
         index = st.selectbox(
             "Verdict",
             range(len(verdicts)),
-            format_func=lambda i: moment(verdicts[i][0]) + (" (latest)" if i == 0 else ""),
+            index=start,
+            format_func=lambda i: (
+                f"{moment(verdicts[i][0])}, {verdicts[i][1].spent}"
+                + (" (latest)" if i == 0 else "")
+            ),
         )
     verdict = verdicts[index][1]
-    if index:
+    if index != start:
         st.text(verdict.sentence)
     show_figure(figures.verdict_intervals(verdict), "intervals")
-    st.dataframe(
-        verdict_frame(verdict), hide_index=True, column_config=_VERDICT_COLUMNS, placeholder=""
-    )
+    table = verdict_frame(verdict)
+    row = clickable_table(table, "verdict rows", _VERDICT_COLUMNS)
+    if row is not None and not pd.isna(table["trial"].iloc[row]):
+        open_trial(int(table["trial"].iloc[row]))
 
 
 def _search(view: StudyView, verdict: Verdict | None) -> None:
     show_confirmation(view)
-    frame = view.frame()
-    ranked = leaders(frame, view.record.direction, len(frame))
+    ranked = view.ranked()
     if ranked.empty:
-        st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
-        st.code("study.optimize(task, n_trials=100)", language="python")
+        if not show_failures(view):
+            st.info("No trial is complete yet: call study.optimize first.", icon=":material/info:")
+            st.code("study.optimize(task, n_trials=100)", language="python")
         return
     st.caption(
         "Values on validation data with the search's own seeds; the first of many noisy numbers is optimistic. "
+        + (_FRONT_FIRST if "front" in ranked else "")
         + OPENS
         + (f" The best {_MOST} of {len(ranked)}." if len(ranked) > _MOST else "")
     )
@@ -142,8 +155,7 @@ def _search(view: StudyView, verdict: Verdict | None) -> None:
 
 def _objectives(view: StudyView) -> dict[str, str]:
     """Names of the objectives besides the first by their column."""
-    names = objective_names(view.record)
-    return {f"value_{index}": one_line(name) for index, name in enumerate(names) if index}
+    return {f"value_{index}": name for index, name in enumerate(view.objectives) if index}
 
 
 def ranking(
@@ -168,8 +180,13 @@ def ranking(
     table: dict[str, Any] = {
         "rank": range(1, len(ranked) + 1),
         "trial": numbers,
+        **(
+            {"front": ["front" if on else "" for on in ranked["front"]]}
+            if "front" in ranked
+            else {}
+        ),
         "function": [pictures.get(number, "") for number in numbers],
-        "activation": [candidate_label(label) for label in ranked["label"]],
+        "activation": short_labels([candidate_label(label) for label in ranked["label"]]),
         value: ranked["value"].to_numpy(),
         "spread": ranked["spread"].to_numpy(),
         **{
@@ -182,9 +199,11 @@ def ranking(
     }
     if verdict is not None:
         table["verdict"] = [row.verdict if row else "" for row in rows]
-        table["tuning"] = pd.array([row.tuning_gain if row else None for row in rows], "Float64")
+        sign = -1.0 if verdict.direction == "minimize" else 1.0  # a gain is what became better
+        gains = [sign * row.tuning_gain if row else None for row in rows]
+        table["tuning"] = pd.array(gains, "Float64")
     table |= {
-        "made by": [one_line(word) for word in ranked["operation"]],
+        "made by": [say_origin(word) for word in ranked["operation"]],
         "formula": [one_line(text) for text in ranked["formula"]],
     }
     return pd.DataFrame(table)
@@ -194,11 +213,10 @@ def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
     """What cannot all be had at once: the study's own objectives, and score, size and cost."""
     st.subheader("Trade-offs", anchor=False)
     st.caption(
-        "On the Pareto front: candidates to which no other one is equal in everything shown and superior in something. "
-        "Points at the top left are good and cheap."
+        "On the Pareto front: candidates to which no other one is equal in everything shown and superior in something."
         + (f" The best {_MOST_POINTS} of {len(ranked)}." if len(ranked) > _MOST_POINTS else "")
     )
-    names, directions = objective_names(view.record), view.record.directions
+    names, directions = view.objectives, view.record.directions
     labels = ["Score, size and cost"]
     columns = ["value", *(f"value_{index}" for index in range(1, len(names)))]
     if len(names) > 1 and set(columns) <= set(ranked):
@@ -214,6 +232,7 @@ def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
                     ),
                     "objectives front",
                 )
+                st.caption(_where_is_good(directions))
             else:
                 _score_size_cost(view, ranked.head(_MOST_POINTS))
 
@@ -238,3 +257,15 @@ def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
         "cost": "cost against ReLU, estimated",
     }
     show_figure(figures.tradeoff(points, directions, names), "score size cost")
+    st.caption(_where_is_good(list(directions.values())))
+
+
+def _where_is_good(directions: Sequence[str]) -> str:
+    """Where in a figure of trade-offs the good candidates are; the first objective points upwards."""
+    up, *across = ("high" if direction == "maximize" else "low" for direction in directions)
+    sides = {"high": "right", "low": "left"}
+    place = {"high": "top", "low": "bottom"}[up]
+    if len(set(across)) == 1:
+        return f"Good ones are at the {place} {sides[across[0]]}."
+    where = ", ".join(f"{sides[side]} in panel {n}" for n, side in enumerate(across, 1))
+    return f"Good ones are at the {place}: {where}."

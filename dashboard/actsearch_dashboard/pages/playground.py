@@ -265,7 +265,7 @@ def _picture(inspected: _Inspected) -> None:
         return
     figure = figures.function(inspected.curve, inputs=figures.normal_histogram())
     figure.data[0].name = "N(0, 1)"
-    figure.update_layout(height=520)
+    figure.update_layout(height=560)
     show_figure(figure, "playground function")
     st.caption("Behind it: inputs from N(0, 1), as a layer gives them at the start of training.")
 

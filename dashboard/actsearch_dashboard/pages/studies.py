@@ -9,11 +9,11 @@ import streamlit as st
 
 from actsearch.records import TrialState
 from actsearch.report import StudySummary
-from actsearch_dashboard.components import FOUR_DECIMALS, OPENS, clickable_table
+from actsearch_dashboard.components import FITTED, FITTED_SIGNED, OPENS, clickable_table
 from actsearch_dashboard.data import Store, StudyView
 from actsearch_dashboard.palette import ORANGE
 from actsearch_dashboard.state import START, go_to, live_list, show_errors, store
-from actsearch_dashboard.text import ago, markdown, one_line
+from actsearch_dashboard.text import ago, markdown, one_line, short_label
 
 __all__ = ["render"]
 
@@ -22,8 +22,9 @@ TITLE, ICON = "Studies", "list"
 _STAGES = {
     "running": "a process drives it now",
     "interrupted": "its process ended during a trial; call study.optimize again to continue",
-    "resumable": "some proposed trials are not trained yet; call study.optimize again to continue",
-    "searched": "all its trials have ended; study.confirm tells whether the best one beats your model",
+    "failed": "all its trials failed: its page says why",
+    "resumable": "trials are proposed and none is trained yet; call study.optimize to continue",
+    "searched": "it has trained trials; study.confirm tells whether the best one beats your model",
     "confirmed": "it has a verdict",
     "empty": "no trial yet; call study.optimize to start",
 }
@@ -32,11 +33,18 @@ _COLUMNS = {
         help="  \n".join(f"**{name}**: {text}" for name, text in _STAGES.items())
     ),
     "best so far": st.column_config.NumberColumn(
-        format=FOUR_DECIMALS,
+        format=FITTED,
         help="Largest of many noisy validation values (smallest, where less is better): optimistic.",
     ),
     "history": st.column_config.LineChartColumn(
         help="Best so far, from the first trial to the last.", width="small", color=ORANGE
+    ),
+    "beats yours": st.column_config.TextColumn(
+        width=130,
+        help="What the verdict says to use; nothing, where it says to keep what you have.",
+    ),
+    "difference": st.column_config.NumberColumn(
+        format=FITTED_SIGNED, help="Its mean paired difference to your model, on test data."
     ),
     "trained": st.column_config.NumberColumn(
         format="localized", width=65, help="Trials trained to an end, well or badly."
@@ -68,13 +76,18 @@ def render() -> None:
     if len(summaries) > 1:
         left, right = st.columns(2)
         stages = left.multiselect(
-            "State", [name for name in _STAGES], placeholder="any state", key="stages"
+            "State",
+            [name for name in _STAGES],
+            placeholder="any state",
+            key="stages",
+            bind="query-params",
         )
         words = right.text_input(
             "Contains",
             placeholder="part of a name, a strategy, a formula",
             icon=":material/search:",
             key="study_words",
+            bind="query-params",
         )
     live_list(opened, lambda: _list(opened, stages, words))
 
@@ -101,10 +114,23 @@ def _list(opened: Store, stages: Sequence[str], words: str) -> None:
 def _is_shown(view: StudyView, item: StudySummary, stages: Sequence[str], words: str) -> bool:
     """Whether a study is in one of the states (any, if none is named) and some text of it contains ``words``."""
     best = item.best.candidate if item.best else None
-    texts = [item.study.name, view.strategy, view.metric]
+    texts = [item.study.name, view.strategy, view.metric, *view.objectives]
     texts += [best.label, best.formula] if best else []
     contains = any(words.strip().lower() in text.lower() for text in texts)
     return contains and (not stages or item.stage in stages)
+
+
+def _answer(view: StudyView, item: StudySummary) -> dict[str, object]:
+    """Did anything beat what the user has? The verdict's winner, and by how much."""
+    headline = view.headline() if item.verdicts else None
+    if headline is None:
+        return {"beats yours": "", "difference": None}
+    verdict = headline[1]
+    winner = verdict.winner
+    if winner is not verdict.baseline:
+        word = short_label(one_line(winner.label))
+        return {"beats yours": word, "difference": winner.difference}
+    return {"beats yours": "nothing" if verdict.is_decided else "undecided", "difference": None}
 
 
 def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
@@ -114,12 +140,15 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
             {
                 "study": one_line(item.study.name),
                 "state": item.stage,
+                **_answer(view, item),
                 "last trial": ago(item.last_change),
                 "strategy": one_line(view.strategy),
-                "metric": one_line(view.metric),
+                "metric": ", ".join(view.objectives) or one_line(view.metric),
                 "best so far": item.best.value if item.best else None,
                 "history": [value for value in item.line if value is not None],
-                "best activation": one_line(item.best.candidate.label) if item.best else "",
+                "best activation": short_label(one_line(item.best.candidate.label))
+                if item.best
+                else "",
                 "trained": sum(n for state, n in item.counts.items() if state.is_trained),
                 "failed": item.counts[TrialState.FAILED],
                 "verdicts": item.verdicts,

@@ -5,31 +5,38 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch.report import leaders, objective_names
+from actsearch.report import leaders
+from actsearch.storage import redact
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     heading,
+    log_axis,
     settings,
     show_confirmation,
+    show_failures,
     show_figure,
     show_no_trials,
+    show_trials_figure,
     show_verdict,
 )
 from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, candidate_label, markdown, number, seconds, shorten
+from actsearch_dashboard.text import ago, candidate_label, markdown, number, say_count, seconds
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["render"]
 
 TITLE, ICON = "Study", "monitoring"
 
+_FEWEST_TO_TELL = 20  # complete trials; of fewer, halves tell nothing
+_DISTRIBUTION = "Distribution"
 _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
     "Only a verdict tells whether it beats your model."
@@ -44,37 +51,37 @@ def render() -> None:
         return
     heading(view)
     show_verdict(view)
-    names = objective_names(view.record)
-    objective = _chosen_objective(names, bool(view.record.objectives))
+    objective = _chosen_objective(view)
     live(view, functools.partial(_progress, view, objective))
     _pruning(view)
-    _optuna(view, objective, len(names))
+    _figures(view, objective)
+    _commands(view)
     settings(view)
 
 
-def _chosen_objective(names: tuple[str, ...], named: bool) -> int:
+def _chosen_objective(view: StudyView) -> int:
+    names = view.objectives
     if not names:
         return 0
-    shown = [
-        f"{index}: {shorten(name, 30)}" if named else f"objective {index}"
-        for index, name in enumerate(names, 1)
-    ]
-    picked = st.radio("Objective", shown, format_func=markdown, horizontal=True, key="objective")
-    return shown.index(picked)
+    picked = st.radio(
+        "Objective",
+        names,
+        format_func=markdown,
+        horizontal=True,
+        key="objective",
+        bind="query-params",
+    )
+    return names.index(picked) if picked in names else 0
 
 
 def _select_objective(view: StudyView, objective: int) -> tuple[pd.DataFrame, str | None, str]:
     """Trials with the values of one objective, its direction and its name."""
-    frame, names = view.frame(), objective_names(view.record)
-    direction = view.record.direction
-    if objective < len(view.record.directions):
-        direction = view.record.directions[objective]
+    frame = view.frame()
+    if not view.objectives:
+        return frame, view.record.direction, view.metric
     if objective and f"value_{objective}" in frame:
         frame = frame.assign(value=frame[f"value_{objective}"])
-    named = view.record.objectives[objective : objective + 1]
-    if names and not named:
-        return frame, direction, f"objective {objective + 1}"
-    return frame, direction, shorten(named[0], 40) if named else view.metric
+    return frame, view.record.directions[objective], view.objectives[objective]
 
 
 def _progress(view: StudyView, objective: int) -> None:
@@ -86,16 +93,14 @@ def _progress(view: StudyView, objective: int) -> None:
     by_word = frame["state"].value_counts()
     counts = {state: int(by_word.get(state.value, 0)) for state in TrialState}
     _show_state(view, frame, counts)
-    _numbers(view, frame, counts, direction)
-    if not counts[TrialState.COMPLETE]:
-        st.info(
-            "No trial is complete yet. If trials fail, the trial table gives the reasons.",
-            icon=":material/info:",
-        )
+    _numbers(view, frame, counts, direction, metric)
+    if not show_failures(view) and not counts[TrialState.COMPLETE]:
+        st.info("No trial is complete yet.", icon=":material/info:")
     left, right = st.columns([3, 1])
     with left:
         st.subheader("History", anchor=False)
-        show_figure(figures.history(frame, direction, metric), "history")
+        log = log_axis(frame["value"][frame["state"] == TrialState.COMPLETE.value], "history")
+        show_trials_figure(figures.history(frame, direction, metric, log), "history")
         trained = sum(counts[state] for state in TrialState if state.is_trained)
         if trained > figures.DRAWN:
             st.caption(
@@ -113,14 +118,18 @@ def _show_state(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, i
     if view.is_running:
         _running(view, frame)
     elif counts[TrialState.RUNNING]:
+        were = say_count(counts[TrialState.RUNNING], "trial was", "trials were")
         st.warning(
-            f"Its process ended while {counts[TrialState.RUNNING]:,} trials were running. Call study.optimize again: "
-            "it continues where it stopped, and finished trials are kept.",
+            f"Its process ended while {were} running. Call study.optimize again: it continues where it stopped, and "
+            "finished trials are kept.",
             icon=":material/restart_alt:",
         )
     elif still_open:
+        waiting = say_count(still_open, "proposal waits", "proposals wait")
+        last = "" if still_open == len(frame) else " of the last batch"
         st.caption(
-            f"Resumable: {still_open:,} proposed trials are not yet trained; study.optimize continues with them."
+            f"{waiting}{last}: a batch is proposed whole, however many trials were asked for. A further call of "
+            "study.optimize begins with them."
         )
 
 
@@ -150,22 +159,28 @@ def _describe_pace(pace: Pace) -> str:
 
 
 def _numbers(
-    view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, int], direction: str | None
+    view: StudyView,
+    frame: pd.DataFrame,
+    counts: dict[TrialState, int],
+    direction: str | None,
+    metric: str,
 ) -> None:
-    ranked = leaders(frame[["number", "state", "value", "label"]], direction, 1)
+    ranked = _first_of(view, leaders(frame, direction, len(frame) if view.objectives else 1))
     trained = sum(count for state, count in counts.items() if state.is_trained)
     untrained = counts[TrialState.REJECTED] + counts[TrialState.DUPLICATE]
     last = frame["completed"].max()
     row = st.container(horizontal=True)  # unlike columns, it wraps where there is little room
+    what = f"Best {markdown(metric)} so far" if view.objectives else "Best so far"
     row.metric(
-        "Best so far (optimistic)",
+        f"{what} (optimistic)",
         number(float(ranked["value"].iloc[0]) if len(ranked) else None),
         help=_OPTIMISTIC,
         border=True,
     )
+    failed = counts[TrialState.FAILED]
     row.metric(
         "Trials trained",
-        f"{trained:,}",
+        f"{trained:,}" + (f", {failed:,} failed" if failed else ""),
         help=f"Besides, {untrained:,} were rejected or repeated an earlier one, and cost nothing.",
         border=True,
     )
@@ -174,8 +189,55 @@ def _numbers(
     if len(ranked):
         top = ranked.iloc[0]
         label = candidate_label(top["label"], 100)
-        words = f"Best so far is trial {top['number']}: {markdown(label)}"
+        words = f"{what} is trial {top['number']}: {markdown(label)}"
         trial_link(view, int(top["number"]), words, "best so far")
+    if worth := _worth(frame, direction):
+        st.caption(worth)
+
+
+def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
+    """The best row; of several objectives, of equally good ones one that no other dominates."""
+    if not view.objectives or ranked.empty:
+        return ranked.head(1)
+    equal = ranked.index[ranked["value"] == ranked["value"].iloc[0]]
+    return ranked.loc[view.ranked().index.intersection(equal, sort=False)].head(1)
+
+
+def _worth(frame: pd.DataFrame, direction: str | None) -> str:
+    """What the later half of the trials brought, beside the noise of one value: is it worth going on?"""
+    complete = frame[frame["state"] == TrialState.COMPLETE.value]
+    values = complete["value"].to_numpy()
+    values = values[np.isfinite(values)]
+    if len(values) < _FEWEST_TO_TELL:
+        return ""
+    half = len(values) // 2
+    best = np.min if direction == "minimize" else np.max
+    gain = abs(float(best(values)) - float(best(values[:half])))
+    noise = float(complete["spread"].median())
+    words = f"The later {len(values) - half:,} complete trials improved the best by {number(gain)}"
+    if not np.isfinite(noise):
+        return words + "."
+    less = "less" if gain < noise else "more"
+    return words + f", {less} than the noise of one value ({number(noise)}, the median spread)."
+
+
+def _commands(view: StudyView) -> None:
+    """What goes on with the study, and what stops it: pages only read."""
+    with st.expander("Go on, confirm, stop", icon=":material/terminal:"):
+        name, url = view.record.name, redact(view.store.url)
+        can_confirm = (view.frame()["state"] == TrialState.COMPLETE.value).any()
+        st.code(
+            f"study = acs.load_study(study_name={name!r}, storage={url!r})\n"
+            "study.optimize(task, n_trials=100)  # with the task of the script that made it\n"
+            + "print(study.confirm(task))"
+            * bool(can_confirm),
+            language="python",
+            wrap_lines=True,
+        )
+        st.caption(
+            "Ctrl-C in the terminal of the search stops it, and so does `study.stop()` in a callback: what has ended "
+            "is kept, and what was in training is trained again."
+        )
 
 
 def _pruning(view: StudyView) -> None:
@@ -187,27 +249,55 @@ def _pruning(view: StudyView) -> None:
     st.caption(f":material/content_cut: {over}{account}")
 
 
-def _optuna(view: StudyView, objective: int, objectives: int) -> None:
+def _figures(view: StudyView, objective: int) -> None:
     from actsearch_dashboard import optuna_figures  # loads slowly, and the rest is shown by now
 
-    st.subheader("Optuna's figures", anchor=False)
-    names = [name for name in optuna_figures.NAMES if name != "Pareto front"]
-    if objectives > 1:
-        names.insert(0, "Pareto front")
+    st.subheader("Figures", anchor=False)
+    names = [_DISTRIBUTION, *optuna_figures.NAMES]
+    if not view.objectives:
+        names.remove("Pareto front")
+    # not tabs: the page would lose its height until another one is drawn, and jump below the pointer
+    name = st.segmented_control(
+        "Figure",
+        names,
+        default=_DISTRIBUTION,
+        required=True,
+        key="figure",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if name == _DISTRIBUTION or name not in names:
+        _distribution(view, objective)
+    else:
+        _optuna(view, objective, name)
+
+
+def _distribution(view: StudyView, objective: int) -> None:
+    """Of all trials: a sample with the best of them would show a study with better chances."""
+    frame, direction, metric = _select_objective(view, objective)
+    values = frame["value"][frame["state"] == TrialState.COMPLETE.value]
+    values = values[np.isfinite(values)]
+    if values.empty:
+        st.info("No trial is complete yet.", icon=":material/info:")
+        return
+    log = log_axis(values, "distribution")
+    drawn = {"complete trials": values.to_numpy()}
+    show_figure(figures.distribution(drawn, direction, metric, log), f"distribution {objective}")
+
+
+def _optuna(view: StudyView, objective: int, name: str) -> None:
+    from actsearch_dashboard import optuna_figures
+
+    try:
+        show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
+    except optuna_figures.FigureError as error:
+        st.info(markdown(error), icon=":material/info:")
     trained = int(view.frame()["state"].isin(TRAINED).sum())
-    tabs = st.tabs(names, key="optuna", on_change="rerun")
-    for name, tab in zip(names, tabs, strict=True):
-        if not tab.open:
-            continue  # only what is looked at is drawn
-        with tab:
-            try:
-                show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
-            except optuna_figures.FigureError as error:
-                st.info(markdown(error), icon=":material/info:")
-            most = (
-                optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
-            )
-            if trained > most:
-                st.caption(
-                    f"Made of {most:,} of {trained:,} trained trials: the best, and others evenly spread."
-                )
+    most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
+    if trained > most:
+        which = "evenly spread over the study."
+        if name not in optuna_figures.NEED_EVEN:
+            which = "the best, and others evenly spread: good ones are more frequent here than in the study."
+        st.caption(f"Optuna's figure, of {most:,} of {trained:,} trained trials: {which}")
+    else:
+        st.caption("Optuna's figure.")

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
+from actsearch.report import COLUMNS as FRAME_COLUMNS
 from actsearch.report import mirrors
 from actsearch_dashboard.components import (
     COLUMNS,
-    FOUR_DECIMALS,
     OPENS,
     SECONDS,
+    failure_reasons,
     study_page,
     trial_table,
 )
 from actsearch_dashboard.data import StudyView
-from actsearch_dashboard.filters import ORDERS, Filters, sort_trials, values_by_frequency
+from actsearch_dashboard.filters import (
+    Filters,
+    all_orders,
+    hyperparameters,
+    sort_trials,
+    values_by_frequency,
+)
 from actsearch_dashboard.state import live
-from actsearch_dashboard.text import csv_text, markdown, one_line, shorten
+from actsearch_dashboard.text import (
+    column_format,
+    csv_text,
+    file_stem,
+    markdown,
+    one_line,
+    say_count,
+    say_origin,
+    shorten,
+)
 
 __all__ = ["ROWS", "render", "trials_csv"]
 
@@ -52,7 +67,8 @@ _SHOWN = [
     "number", "state", "value", "spread", "activation", "formula", "size", "operation", "parents", "duplicate_of",
     "mirror_of", "reason", "seconds", "started", "completed",
 ]  # fmt: skip
-_TEXTS = ["activation", "formula", "operation", "reason"]
+_TEXTS = ["activation", "formula", "reason"]
+_FRAME = {*FRAME_COLUMNS, *(f"value_{index}" for index in range(1, 20))}
 _MOST_REASONS = 20  # the rest are mostly single messages
 
 
@@ -67,9 +83,11 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
     """What the boxes over the table say."""
     frame, contents = view.frame(), view.formula_contents()
     left, right, last = st.columns([2, 2, 1.2])
-    order = last.selectbox("Order", list(ORDERS), key="order")
+    order = last.selectbox(
+        "Order", list(all_orders(_settings(frame))), key="order", bind="query-params"
+    )
     states = left.multiselect(
-        "States", [state.value for state in TrialState], placeholder="all states", key="states",
+        "States", [state.value for state in TrialState], placeholder="all states", key="states", bind="query-params",
         format_func=str.lower,
     )  # fmt: skip
     words = right.text_input(
@@ -77,16 +95,18 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
         placeholder="part of a formula, an activation, a reason",
         icon=":material/search:",
         key="words",
+        bind="query-params",
     )
     with st.expander("More filters", icon=":material/filter_list:"):
         left, right = st.columns(2)
         operations = left.multiselect(
             "Made by", values_by_frequency(frame["operation"]), placeholder="anything", key="operations",
-            format_func=lambda text: shorten(text or "(not given)", 40),
+            bind="query-params",
+            format_func=lambda text: shorten(say_origin(text), 40),
             help="How the strategy made the candidate.",
         )  # fmt: skip
         operators = right.multiselect(
-            "With operators", sorted(frozenset().union(*set(contents.operators))), key="operators",
+            "With operators", sorted(frozenset().union(*set(contents.operators))), key="operators", bind="query-params",
             placeholder="any operators", help="Formulas that hold all of these.",
         )  # fmt: skip
         sizes = contents.sizes[contents.sizes > 0]
@@ -109,12 +129,12 @@ def _range(
         return None
     low, high = values.min().item(), values.max().item()
     first, second = place.columns(2, vertical_alignment="bottom")
-    kind = {"step": 1} if integers else {"format": FOUR_DECIMALS}
+    kind = {"step": 1} if integers else {"format": column_format(values)}
     least = first.number_input(
-        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", **kind
+        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", bind="query-params", **kind
     )  # fmt: skip
     most = second.number_input(
-        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", **kind
+        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", bind="query-params", **kind
     )  # fmt: skip
     if least is None and most is None:
         return None
@@ -129,7 +149,7 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
     right.download_button(
         "Download CSV",
         functools.partial(trials_csv, view, filters, order),
-        file_name="trials.csv",
+        file_name=f"{file_stem(view.record.name)}-trials.csv",
         mime="text/csv",
         icon=":material/download:",
         on_click="ignore",
@@ -143,17 +163,22 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
         page = _page(len(matching))
         rows = _columns(view, matching.iloc[page * ROWS : (page + 1) * ROWS])
         shown = rows.assign(
-            state=rows["state"].str.lower(), **{name: rows[name].map(one_line) for name in _TEXTS}
+            state=rows["state"].str.lower(),
+            **{name: rows[name].map(one_line) for name in _TEXTS},
+            operation=rows["operation"].map(say_origin),
         )
         numbers = [int(number) for number in rows["number"]]
-        trial_table(shown, numbers, "trials", _COLUMNS, most_rows=_HIGH)
+        fitted = {_objective_column(name): COLUMNS["value"] for name in view.objectives}
+        columns = {**_COLUMNS, **fitted, "value": {**COLUMNS["value"], "label": view.metric}}
+        trial_table(shown, numbers, "trials", columns, most_rows=_HIGH)
     _reasons(everything)
 
 
 def _filter(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
     """The trials that are asked for, with the sizes of their formulas."""
     frame, contents = view.frame(), view.formula_contents()
-    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan))
+    set_to = hyperparameters(frame).rename(columns=_setting_column)
+    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan)).join(set_to)
     mask = filters.mask(frame, contents.operators)
     return sort_trials(frame[mask], order, view.record.direction)
 
@@ -177,12 +202,26 @@ def _page(count: int) -> int:
     )
 
 
+def _setting_column(name: str) -> str:
+    """A hyperparameter's column: a name may be one of the table's own."""
+    return f"{name} (set)" if name in _SHOWN or name in _FRAME else name
+
+
+def _settings(frame: pd.DataFrame) -> list[str]:
+    return [_setting_column(str(name)) for name in hyperparameters(frame)]
+
+
+def _objective_column(name: str) -> str:
+    """A further objective's column: "size" is one of the formula's already."""
+    return f"{name} (objective)" if name in _SHOWN else name
+
+
 def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the frame as they are shown and downloaded."""
     more = {
-        f"value {index + 1}": rows[f"value_{index}"]
-        for index in range(1, len(view.record.directions))
-        if f"value_{index}" in rows
+        _objective_column(name): rows[f"value_{index}"]
+        for index, name in enumerate(view.objectives)
+        if index and f"value_{index}" in rows
     }
     table = rows.assign(
         activation=rows["label"],
@@ -191,8 +230,10 @@ def _columns(view: StudyView, rows: pd.DataFrame) -> pd.DataFrame:
         size=rows["size"].astype("Int64"),
         **more,
     )
-    position = _SHOWN.index("value") + 1
-    return table[[*_SHOWN[:position], *more, *_SHOWN[position:]]]
+    position, after = _SHOWN.index("value") + 1, _SHOWN.index("activation") + 1
+    settings = [name for name in rows if name not in _FRAME and name not in _SHOWN]
+    settings = [name for name in settings if name not in more and rows[name].notna().any()]
+    return table[[*_SHOWN[:position], *more, *_SHOWN[position:after], *settings, *_SHOWN[after:]]]
 
 
 def _reasons(frame: pd.DataFrame) -> None:
@@ -200,17 +241,27 @@ def _reasons(frame: pd.DataFrame) -> None:
     bad = frame[frame["state"].isin([TrialState.REJECTED.value, TrialState.FAILED.value])]
     if bad.empty:
         return
-    counted = Counter(zip(bad["state"], bad["reason"], strict=True)).most_common()
-    with st.expander(f"Why {len(bad):,} trials were refused or failed", icon=":material/block:"):
+    counted = sorted(
+        (
+            (state, reason, count)
+            for state in (TrialState.REJECTED.value, TrialState.FAILED.value)
+            for reason, count in failure_reasons(bad[bad["state"] == state])
+        ),
+        key=lambda row: -row[2],
+    )
+    with st.expander(
+        f"Why {say_count(len(bad), 'trial was', 'trials were')} refused or failed",
+        icon=":material/block:",
+    ):
         st.dataframe(
             pd.DataFrame(
                 [
                     {
                         "state": state.lower(),
-                        "reason": one_line(reason) or "(not given)",
+                        "reason": one_line(reason),
                         "trials": count,
                     }
-                    for (state, reason), count in counted[:_MOST_REASONS]
+                    for state, reason, count in counted[:_MOST_REASONS]
                 ]
             ),
             hide_index=True,

@@ -223,9 +223,13 @@ def _to_number(value: Any) -> float:
 
 
 def _spread(values: list[float], evaluations: Sequence[EvaluationRecord]) -> float | None:
-    """Standard deviation over seeds; with one seed, over the last quarter of its epochs (at least three)."""
+    """Standard deviation over seeds; with one seed, over the last quarter of a Task's epochs (at least three).
+
+    Reports of a callable are of whatever it likes to report, and mostly on their way down: they tell of no noise.
+    """
     if len(values) >= 2:
         return statistics.stdev(values)
-    epochs = [epoch.valid_metric for epoch in evaluations[0].epochs] if evaluations else []
+    records = evaluations[0].epochs if evaluations else ()
+    epochs = [epoch.valid_metric for epoch in records if epoch.train_loss is not None]
     last = [value for value in epochs[-max(3, len(epochs) // 4) :] if value is not None]
     return statistics.stdev(last) if len(last) >= 2 else None

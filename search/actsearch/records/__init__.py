@@ -2,6 +2,7 @@
 
 from actsearch.records.candidate import (
     BASELINE,
+    CATALOG_ROW,
     COMPUTED_ON,
     CURVE_POINTS,
     CURVES,
@@ -35,6 +36,7 @@ from actsearch.records.trial import (
 
 __all__ = [
     "BASELINE",
+    "CATALOG_ROW",
     "CURVES",
     "CURVE_POINTS",
     "HISTOGRAM_EDGES",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINE",
+    "CATALOG_ROW",
     "CURVES",
     "CURVE_POINTS",
     "FROZEN",
@@ -38,6 +39,7 @@ SHARED = "*"
 
 
 BASELINE = "baseline"
+CATALOG_ROW = "catalog"  # in studies of before also called baseline
 """What the user's model unchanged is called as an operation, as an identity, and by users."""
 
 _TURN = re.compile(r" (\d{1,4}) of (\d{1,4})$")

@@ -91,7 +91,7 @@ class Outcome:
         state: COMPLETE, PRUNED or FAILED.
         value: mean over seeds of the metric at the last epoch; None unless COMPLETE or PRUNED. With several objectives,
             that of the first.
-        spread: standard deviation over seeds, or, with one seed, over its last epochs.
+        spread: standard deviation over seeds, or, of a Task with one seed, over its last epochs.
         evaluations: one record a seed.
         reason: why it failed or was pruned.
         validation_only: in a confirmation, the objective did not tell search from confirmation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from actsearch.records import TrialRecord, TrialState
+from actsearch.records import BASELINE, CATALOG_ROW, TrialRecord, TrialState
 from actsearch.storage import FIELDS
 from actsearch.storage.trial_reader import derive_cells
 
@@ -74,6 +74,9 @@ def _make_frame(cells: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
             ).astype(_MOMENT)
         else:
             columns[name] = pd.Series(list(given), dtype=kind)
+    operation, formula = columns["operation"], columns["formula"]
+    # the model unchanged has no formula: earlier versions called rows of the catalog so as well
+    columns["operation"] = operation.mask((operation == BASELINE) & (formula != ""), CATALOG_ROW)
     return pd.DataFrame(columns)
 
 
@@ -161,20 +164,25 @@ def leaders(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFra
     return frame.iloc[_best_rows(frame, direction, most)]
 
 
-def sample(frame: pd.DataFrame, direction: str | None, most: int) -> pd.DataFrame:
-    """At most so many of the trials, in order: the best quarter of them, and others evenly spread over the study.
+def sample(
+    frame: pd.DataFrame, direction: str | None, most: int, best_share: float = 0.25
+) -> pd.DataFrame:
+    """At most so many of the trials, in order: the best of them, and others evenly spread over the study.
+
+    With a ``best_share`` above 0 it is biased: shares and means of all trials are not those of the sample.
 
     Args:
         frame: as :data:`COLUMNS`.
         direction: "minimize", or anything else for the largest value.
         most: how many to keep.
+        best_share: share of those that are the best ones.
     """
     import numpy as np
 
     if len(frame) <= most:
         return frame
     chosen = np.zeros(len(frame), dtype=bool)
-    chosen[_best_rows(frame, direction, most // 4)] = True
+    chosen[_best_rows(frame, direction, round(most * best_share))] = True
     others = np.flatnonzero(~chosen)
     steps = np.linspace(0, len(others) - 1, most - int(chosen.sum())).round().astype(int)
     chosen[others[steps]] = True

@@ -23,13 +23,12 @@ from actsearch.expression import Limits
 from actsearch.records import BASELINE, CandidateRecord, StudyRecord, TrialRecord, TrialState
 from actsearch.report.formulas import count_nodes
 from actsearch.report.optuna_storage import write
+from actsearch.report.tables import metric_name, objective_names
 from actsearch.silence import silence
 
 __all__ = ["export_to_optuna", "optuna_study"]
 
 _STATES = {
-    TrialState.WAITING: OptunaState.WAITING,
-    TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
@@ -43,9 +42,9 @@ def optuna_study(
     """An Optuna study that holds the trained trials, in memory unless a storage is given.
 
     Parameters are the choice of activation, its hyperparameters, and the size of a composed formula; the formula
-    itself is a user attribute. Of several activations they are the choices alone, ``"depth:1/3 activation"``. Trials
-    that were never trained (REJECTED, DUPLICATE) are left out; Optuna numbers the others anew, ours is the user
-    attribute ``number``.
+    itself is a user attribute. Of several activations they are the choices alone, ``"depth:1/3 activation"``. A trial
+    has its number in both. In memory, trials that were never trained (REJECTED, DUPLICATE) are left out. A storage
+    counts its trials itself: there, they stand in their places as failed ones, with the user attribute ``state``.
     """
     with silence("optuna", optuna.exceptions.ExperimentalWarning):
         made = optuna.create_study(
@@ -57,8 +56,7 @@ def optuna_study(
             storage=storage,
         )
         made.set_user_attr("actsearch", _origin(study))
-        if len(study.objectives) == len(made.directions):
-            made.set_metric_names(list(study.objectives))
+        made.set_metric_names(list(objective_names(study)) or [metric_name(study)])
         names = sorted(
             {
                 item.name or _COMPOSED
@@ -67,14 +65,28 @@ def optuna_study(
             }
             | {BASELINE for trial in trials if trial.candidate.is_baseline}
         )
+        by_number = {trial.number: trial for trial in trials}
+        numbers = [trial.number for trial in trials if trial.state.is_trained]
+        if storage is not None:
+            numbers = list(range(max(numbers, default=-1) + 1))
         made.add_trials(
             [
-                _freeze_trial(trial, names, len(made.directions))
-                for trial in trials
-                if trial.state in _STATES and not trial.state.is_open
+                _freeze_trial(by_number[number], names, len(made.directions))
+                if number in by_number
+                else _fill_place(number)
+                for number in numbers
             ]
         )
+        if storage is None:  # in memory, Optuna gives out its own objects
+            for number, frozen in zip(numbers, made.get_trials(deepcopy=False), strict=True):
+                frozen.number = number
     return made
+
+
+def _fill_place(number: int) -> FrozenTrial:
+    """What stands where a trial is missing, so that those after it keep their numbers."""
+    missing = TrialRecord(number, TrialState.REJECTED, CandidateRecord({}), reason="missing")
+    return _freeze_trial(missing, (), 0)
 
 
 def export_to_optuna(
@@ -135,8 +147,8 @@ def _parameters(
 
 
 def _freeze_trial(trial: TrialRecord, names: Sequence[str], objectives: int) -> FrozenTrial:
-    parameters = _parameters(trial.candidate, names)
-    state = _STATES[trial.state]
+    parameters = _parameters(trial.candidate, names) if trial.state.is_trained else {}
+    state = _STATES[trial.state] if trial.state.is_trained else OptunaState.FAIL
     values = [value for value in trial.values or (trial.value,) if value is not None]
     # a pruned trial has one value, however many objectives there are: Optuna takes all or none
     has_all_values = len(values) == objectives and not any(map(math.isnan, values))
@@ -159,6 +171,7 @@ def _freeze_trial(trial: TrialRecord, names: Sequence[str], objectives: int) -> 
         distributions={name: choices for name, (_, choices) in parameters.items()},
         user_attrs={
             "number": trial.number,
+            "state": trial.state.value,
             "formula": trial.candidate.formula,
             "operation": trial.candidate.operation,
             "reason": trial.reason,

@@ -58,8 +58,9 @@ class StudySummary:
     def stage(self) -> str:
         """The stage of the study, in a word.
 
-        "running"; "interrupted", where a process ended amid its trials; "confirmed", with a verdict; "resumable", with
-        trials proposed that are still to be trained; "searched"; "empty".
+        "running"; "interrupted", where a process ended amid its trials; "confirmed", with a verdict; "failed", where
+        all that were trained failed; "searched", also with proposals of the last batch that were not trained;
+        "resumable", where none was trained yet; "empty".
         """
         if self.is_running:
             return "running"
@@ -67,6 +68,9 @@ class StudySummary:
             return "interrupted"
         if self.verdicts:
             return "confirmed"
+        trained = {state for state, count in self.counts.items() if count and state.is_trained}
+        if trained:
+            return "failed" if trained == {TrialState.FAILED} else "searched"
         if self.counts[TrialState.WAITING]:
             return "resumable"
         return "searched" if any(self.counts.values()) else "empty"

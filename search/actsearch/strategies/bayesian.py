@@ -20,7 +20,7 @@ from actsearch.activations import describe
 from actsearch.checks import check_field, check_integer, check_one_of
 from actsearch.errors import SpaceError
 from actsearch.pareto import fronts
-from actsearch.records import ActivationRecord, CandidateRecord, TrialRecord
+from actsearch.records import CATALOG_ROW, ActivationRecord, CandidateRecord, TrialRecord
 from actsearch.silence import silence
 from actsearch.strategies.base import (
     Context,
@@ -144,7 +144,7 @@ class Bayesian(BySite):
         if known and (chosen := known.portfolio(_PORTFOLIO, rows_only=True)):
             return [CandidateRecord.shared(item, KNOWN) for item in chosen]
         rows = [describe(name) for name in context.space.activation_names]
-        return [CandidateRecord.shared(item, "baseline") for item in rows]
+        return [CandidateRecord.shared(item, CATALOG_ROW) for item in rows]
 
     @contextlib.contextmanager
     def open_sampler(

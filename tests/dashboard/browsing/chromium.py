@@ -73,6 +73,13 @@ class Browser:
         self.chrome.get(address)
         self.settle()
 
+    def look(self, width: int, height: int, theme: str = "light") -> None:
+        """Look at pages in a window of so many pixels, on a machine whose user prefers this theme."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
     def leave(self) -> None:
         """Look at nothing, so that no page asks for a server that is gone."""
         self.chrome.get("about:blank")

@@ -1,8 +1,9 @@
 """Pictures of every page for the manuals: ``python tests/dashboard/browsing/screenshots.py studies/actsearch.db``.
 
 Starts the dashboard on a storage that ``studies/digits_mlp.py`` and ``studies/digits_deep_mlp.py`` have filled, looks
-at it with Debian's Chromium (``apt-get install chromium chromium-driver``), and writes small PNG files to
-``dashboard/screenshots/``.
+at it with Debian's Chromium (``apt-get install chromium chromium-driver``) at two widths, on a light and on a dark
+page, and writes small PNG files to ``dashboard/screenshots/``: ``study.png``, ``study-dark.png``, ``study-420.png``,
+``study-420-dark.png``. Names of pages after the database take these alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +21,10 @@ from chromium import Browser, served
 from PIL import Image
 
 FOLDER = Path(__file__).parents[3] / "dashboard" / "screenshots"
-WIDTH, COLOURS = 1000, 255
+COLOURS = 255
+WIDTHS = {"": (1440, 1500, 0.6), "-420": (420, 1500, 1.0)}
+"""Part of the file's name: width and height of the window in pixels, and how much of that the picture has."""
+THEMES = {"": "light", "-dark": "dark"}
 
 PAGES = {
     "studies": "",
@@ -36,7 +41,7 @@ PAGES = {
 """Name of the file, and what is looked at."""
 
 
-def main(database: Path) -> None:
+def main(database: Path, names: Sequence[str]) -> None:
     """Take them all, of a copy."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,16 +53,23 @@ def main(database: Path) -> None:
             source.backup(target)
         browser = Browser(Path(folder))
         with served(copy, browser) as address:
-            for name, page in PAGES.items():
-                browser.open(f"{address}/{page}")
-                time.sleep(4)  # figures and pictures are drawn after the page's script has ended
-                picture = Image.open(io.BytesIO(browser.chrome.get_screenshot_as_png()))
-                height = picture.height * WIDTH // picture.width
-                small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-                small.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
-                print(f"{name}.png  {(FOLDER / f'{name}.png').stat().st_size // 1024} KB")
+            for name in names or PAGES:
+                for theme in THEMES:
+                    browser.look(*WIDTHS[""][:2], THEMES[theme])
+                    browser.open(f"{address}/{PAGES[name]}")
+                    for width in WIDTHS:
+                        browser.look(*WIDTHS[width][:2], THEMES[theme])
+                        time.sleep(3)  # figures are drawn after the page's script has ended
+                        _save(browser, FOLDER / f"{name}{width}{theme}.png", WIDTHS[width][2])
         browser.chrome.quit()
 
 
+def _save(browser: Browser, path: Path, scale: float) -> None:
+    picture = Image.open(io.BytesIO(browser.chrome.get_screenshot_as_png())).convert("RGB")
+    size = round(picture.width * scale), round(picture.height * scale)
+    picture.resize(size, Image.Resampling.LANCZOS).quantize(COLOURS).save(path, optimize=True)
+    print(f"{path.name}  {path.stat().st_size // 1024} KB", flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

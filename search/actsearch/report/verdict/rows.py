@@ -15,7 +15,7 @@ from actsearch.report.verdict.caveats import KeptWeights, SharedRows
 from actsearch.report.verdict.looks import LOOKS, MIN_SEEDS
 from actsearch.report.verdict.recipe import Recipe, read_settings
 from actsearch.report.verdict.table import draw_table, format_value, table_cells
-from actsearch.report.verdict.words import describe_row, describe_verdict
+from actsearch.report.verdict.words import describe_row, describe_verdict, is_decided
 from actsearch.storage import tolerant
 from actsearch.storage.tolerant import UNREADABLE, one_line
 
@@ -241,6 +241,11 @@ class Verdict:
     def sentence(self) -> str:
         """What to do, in plain words, and what to keep in mind."""
         return describe_verdict(self)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it says what to do, rather than that it cannot tell: with too few seeds it cannot."""
+        return is_decided(self)
 
     def recipe(self, row: VerdictRow | None = None) -> Recipe:
         """What to set to get the result of a line; ``acs.to_python(verdict)`` writes it as code.

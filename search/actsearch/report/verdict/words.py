@@ -10,9 +10,10 @@ from actsearch.report.verdict.table import WIDEST, format_signed, format_value, 
 if TYPE_CHECKING:
     from actsearch.report.verdict.rows import Verdict, VerdictRow
 
-__all__ = ["INTERRUPTED", "STOPPED", "describe_row", "describe_verdict"]
+__all__ = ["INTERRUPTED", "STOPPED", "describe_row", "describe_verdict", "is_decided"]
 
 _MOSTLY = 0.5
+_UNDECIDED = "Undecided: "
 
 INTERRUPTED, STOPPED = "Ctrl-C", "study.stop()"
 """What ended a race, where no limit did."""
@@ -30,6 +31,11 @@ def describe_verdict(verdict: Verdict) -> str:
     if verdict.validation_only:
         text += " Validation only: the objective never looked at run.phase, so the scores are optimistic."
     return text
+
+
+def is_decided(verdict: Verdict) -> bool:
+    """Whether it says what to do, rather than that it cannot tell."""
+    return not (_all_equal(verdict) or _decision(verdict)).startswith(_UNDECIDED)
 
 
 def describe_row(verdict: Verdict, row: VerdictRow) -> str:
@@ -55,7 +61,7 @@ def _all_equal(verdict: Verdict) -> str:
         return ""
     value = format_value(scores.pop())
     return (
-        f"Undecided: with {verdict.baseline.label} and every candidate the {verdict.metric} is {value} under every "
+        f"{_UNDECIDED}with {verdict.baseline.label} and every candidate the {verdict.metric} is {value} under every "
         "seed, and tells nothing apart: it is constant or cannot get better on these rows."
     )
 
@@ -63,15 +69,15 @@ def _all_equal(verdict: Verdict) -> str:
 def _decision(verdict: Verdict) -> str:
     base = verdict.baseline.label
     if verdict.cut and verdict.winner is verdict.baseline:
-        text = f"Undecided: {verdict.cut} ended the race after {verdict.seeds} seeds"
+        text = f"{_UNDECIDED}{verdict.cut} ended the race after {verdict.seeds} seeds"
         if verdict.seeds >= MIN_SEEDS:
             text += f"; differences above {format_value(verdict.visible_difference)} would have shown in 4 of 5 cases"
         again = "called again" if verdict.cut in (INTERRUPTED, STOPPED) else "with more"
         return f"{text}; {again}, it goes on from there."
     if verdict.seeds < MIN_SEEDS:
-        return f"Undecided: {verdict.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
+        return f"{_UNDECIDED}{verdict.seeds} seeds are too few for a verdict; confirm with at least {MIN_SEEDS}."
     if verdict.baseline.is_at_grid_end:
-        return f"Undecided: {base} was not compared at its best learning rate."
+        return f"{_UNDECIDED}{base} was not compared at its best learning rate."
     if verdict.winner is not verdict.baseline:
         row = verdict.winner
         text = (
