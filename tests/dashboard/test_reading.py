@@ -143,10 +143,13 @@ def test_difference_and_interval_stand_first_and_in_the_figure() -> None:
 
 PAGES = {"light": ("#ffffff", "#f0f2f6"), "dark": ("#0e1117", "#262730")}
 """Streamlit's backgrounds: of the page, and of the sidebar and of boxes."""
-MARKS: dict[object, str] = {
-    **dict(enumerate(palette.SERIES)), **palette.STATES, **palette.VERDICTS, "grey": palette.GREY,
+MARKS = {
+    **{f"series {index}": colour for index, colour in enumerate(palette.SERIES)},
+    **{state.value: colour for state, colour in palette.STATES.items()},
+    **palette.VERDICTS,
+    "grey": palette.GREY,
     "inputs": palette.INPUTS,
-}  # fmt: skip
+}
 
 
 def luminance(colour: str) -> float:
@@ -169,7 +172,7 @@ def test_the_measure_is_that_of_the_standard() -> None:
 def test_marks_are_seen_on_both_pages(theme: str) -> None:
     page = PAGES[theme][0]
     pale = {
-        str(name): round(contrast(colour, page), 2)
+        name: round(contrast(colour, page), 2)
         for name, colour in MARKS.items()
         if contrast(colour, page) < 3
     }
