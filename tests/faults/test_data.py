@@ -795,12 +795,9 @@ def lazy(tmp_path: Path) -> Callable[[int, int], Lazy]:
     return lambda start, stop: Lazy(str(path), start, stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "wrap",
-    [
-        pytest.param(lambda rows: rows, marks=pytest.mark.slow, id="itself"),
-        pytest.param(Wraps, id="in another"),
-    ],
+    "wrap", [pytest.param(lambda rows: rows, id="itself"), pytest.param(Wraps, id="in another")]
 )
 def test_a_file_that_is_opened_lazily_is_not_shared_among_workers(
     lazy: Callable[[int, int], Lazy], wrap: Callable[[Any], Dataset[Any]]

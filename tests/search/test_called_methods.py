@@ -111,7 +111,7 @@ class Branching(nn.Module):
         return F.gelu(x)
 
 
-@pytest.mark.parametrize("with_sample", [True, False])
+@pytest.mark.parametrize("with_sample", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.filterwarnings("ignore")
 def test_a_way_that_was_not_taken_is_an_error_where_nothing_else_is_called(
     x: Tensor, with_sample: bool

@@ -291,6 +291,7 @@ def test_equivalence_is_found_by_a_race() -> None:
     assert words.count("equivalent") > 34
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("rivals", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_what_is_no_better_is_told_from_the_baseline_seldom(rivals: int) -> None:
     """Mirror images: equal means at every rate."""
@@ -336,6 +337,7 @@ def confirm(task: acs.Task, url: str, **how: Any) -> Verdict:
     return study.confirm(task, top_k=2, show_progress_bar=False, **how)
 
 
+@pytest.mark.measured
 def test_a_budget_ends_the_race_and_a_larger_one_goes_on_from_there(
     tiny_task: acs.Task, sqlite_url: str, tmp_path: Path
 ) -> None:

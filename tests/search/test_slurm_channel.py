@@ -52,6 +52,7 @@ class TestMessages:
         assert _take(ends[1]) + _take(ends[0]) == [b"a", b"b"]
         assert [path for path in tmp_path.rglob("*-*") if path.is_file()] == []
 
+    @pytest.mark.slow
     def test_written_by_threads_each_is_whole(self, ends: tuple[Channel, Channel]) -> None:
         driver, host = ends
         contents = [bytes([number]) * 50_000 for number in range(40)]

@@ -32,7 +32,7 @@ _SLOW = {
     ),
     *("regnetx_002", "regnety_002"),
     *("distilbert", "t5_gated", "gpt_neox"),
-    *("resnet10", "swin", "timm_classes", "bert_eager", "clip", "whisper"),
+    *("resnet10", "swin", "timm_classes", "bert_eager", "clip", "whisper", "t5"),
 }  # models that take seconds, and those like another: one of each family is in the gate, the large with fewer layers
 
 
