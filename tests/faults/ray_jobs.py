@@ -48,7 +48,10 @@ def happening_on(name: str, happens: Callable[[], Any]) -> Objective:
 
 
 def small_task(
-    model: Callable[[], nn.Module] | None = None, rows: int = 128, epochs: int = 2
+    model: Callable[[], nn.Module] | None = None,
+    rows: int = 128,
+    epochs: int = 2,
+    batch_size: int = 32,
 ) -> acs.Task:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, 4, generator=generator)
@@ -60,18 +63,17 @@ def small_task(
 
     return acs.Task(
         model=model or plain, train=(x[:64], y[:64]), valid=(x[half:], y[half:]), loss=F.cross_entropy,
-        metric="loss", epochs=epochs, batch_size=32, lr=0.01, tune_lr=False, device="cpu",
+        metric="loss", epochs=epochs, batch_size=batch_size, lr=0.01, tune_lr=False, device="cpu",
     )  # fmt: skip
 
 
 def alike_task() -> acs.Task:
-    """Training and validation data are other tensors of the same content."""
-    rows = 40_000
-    x, y = torch.zeros(rows, 4), torch.zeros(rows, dtype=torch.int64)
+    """An autoencoder's: targets are other tensors than inputs, of the same content."""
+    x, other = torch.randn(2, 8192, 4, generator=torch.Generator().manual_seed(0))
     return acs.Task(
-        model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), train=(x, y),
-        valid=(x.clone(), y.clone()), loss=F.cross_entropy, metric="loss", epochs=1, batch_size=rows,
-        tune_lr=False, device="cpu",
+        model=lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 4)), loss=F.mse_loss, metric="mse",
+        train=(x, x.clone()), valid=(other, other.clone()), epochs=1, batch_size=4096, lr=0.01, tune_lr=False,
+        device="cpu",
     )  # fmt: skip
 
 

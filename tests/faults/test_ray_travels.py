@@ -25,17 +25,6 @@ from actsearch.execution.parcel import pack
 
 class TestWhatTravels:
     @pytest.mark.slow
-    def test_data_that_are_equal_arrive_each(self, ray_workers: acs.Ray) -> None:
-        """As those of an autoencoder, whose targets are its inputs."""
-        x, other = torch.randn(2, 8192, 4, generator=torch.Generator().manual_seed(0))
-        task = acs.Task(
-            model=lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 4)), loss=F.mse_loss, metric="mse",
-            train=(x, x.clone()), valid=(other, other.clone()), epochs=1, batch_size=4096, lr=0.01, tune_lr=False,
-            device="cpu",
-        )  # fmt: skip
-        assert searched(task, ray_workers, 2) == searched(task, acs.Local(), 2)
-
-    @pytest.mark.slow
     def test_who_is_given_up_ends_while_it_trains(
         self, ray_workers: acs.Ray, tmp_path: Path
     ) -> None:
@@ -165,7 +154,7 @@ class TestWhatTravels:
                 out: torch.Tensor = self.layers(x * 1.0)
                 return out
 
-        task = small_task(Writes, rows=2_000_000, epochs=1)
+        task = small_task(Writes, rows=2_000_000, epochs=1, batch_size=65_536)
         assert len(pack(None, make_subject(task)).parts) == 1  # nothing of it is in the message
         with acs.Ray(2, num_cpus=0.5, batch=1) as two:
             trials = searched(task, two, 6)

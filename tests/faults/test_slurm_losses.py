@@ -140,7 +140,7 @@ class TestWhatTravels:
                 out: torch.Tensor = self.layers(x * 1.0)
                 return out
 
-        task = small_task(Writes, rows=2_000_000, epochs=1)
+        task = small_task(Writes, rows=2_000_000, epochs=1, batch_size=65_536)
         with local_slurm(2, batch=1) as two:
             trials = searched(task, two, 6)
         maps = [_mapped(path.read_text()) for path in tmp_path.glob("smaps-*")]
