@@ -15,6 +15,7 @@ import pytest
 import streamlit as st
 import torch
 import torch.nn.functional as F
+from chromium import Browser, served
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
@@ -263,3 +264,16 @@ def answers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     has_process = "function_process" in request.fixturenames
     client = request.getfixturevalue("function_process") if has_process else _Here()
     monkeypatch.setattr(function_client, "_client", client)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("downloads"))
+    yield opened
+    opened.chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def site(whole: Path, browser: Browser) -> Iterator[str]:
+    with served(whole, browser) as address:
+        yield address

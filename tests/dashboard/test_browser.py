@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -33,19 +32,6 @@ pytestmark = [
 PAGES = ["", *NAMES[1:]]  # the first one is what the bare address shows
 
 DATA = Path(__file__).parent.parent / "data"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("downloads"))
-    yield opened
-    opened.chrome.quit()
-
-
-@pytest.fixture(scope="module")
-def site(whole: Path, browser: Browser) -> Iterator[str]:
-    with served(whole, browser) as address:
-        yield address
 
 
 def test_pages_are_drawn_and_the_console_is_silent(browser: Browser, site: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, served
+from chromium import BROWSER, DRIVER, Browser
 
 pytestmark = [
     pytest.mark.browser,
@@ -20,19 +18,6 @@ pytestmark = [
 ]
 
 WIDTHS = (1440, 900, 420)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("downloads"))
-    yield opened
-    opened.chrome.quit()
-
-
-@pytest.fixture(scope="module")
-def site(whole: Path, browser: Browser) -> Iterator[str]:
-    with served(whole, browser) as address:
-        yield address
 
 
 def test_links_carry_the_study_and_tabs_are_titled_apart(browser: Browser, site: str) -> None:

@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
-
-import actsearch as acs
+from ended_scripts import left_by, states_in
 
 SCRIPT = """
 import os, signal, sys, time
@@ -64,27 +62,6 @@ def script(
     return start
 
 
-def _left(mark: Path, seconds: float = 20) -> list[list[str]]:
-    """Command lines of living processes with this mark in their environment, when it has had time to end."""
-    until = time.monotonic() + seconds
-    while True:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("LEFT_BY_TRIALS") == str(mark):
-                    found.append(process.cmdline())
-            except psutil.Error:
-                continue
-        if not found or time.monotonic() > until:
-            return found
-        time.sleep(0.2)
-
-
-def _states(tmp_path: Path) -> list[str]:
-    study = acs.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/a.db")
-    return [trial.state.name for trial in study.trials]
-
-
 class TestAScriptWithAClusterOfItsOwn:
     @pytest.mark.slow
     def test_leaves_handlers_environment_home_and_processes_as_they_were(
@@ -97,7 +74,7 @@ class TestAScriptWithAClusterOfItsOwn:
         assert output.count("DONE") == 4
         assert "TRIAL" in errors  # what a worker prints
         assert list((tmp_path / "home").iterdir()) == []
-        assert _left(tmp_path) == []
+        assert left_by(tmp_path) == []
 
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -118,8 +95,8 @@ class TestAScriptWithAClusterOfItsOwn:
         assert "ends when the running trials are stored" in errors
         assert driver.returncode != 0
         assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
-        assert _left(tmp_path) == []
-        states = _states(tmp_path)
+        assert left_by(tmp_path) == []
+        states = states_in(tmp_path)
         assert states.count("COMPLETE") in (2, 3)
         assert "RUNNING" not in states
 
@@ -136,8 +113,8 @@ class TestAScriptWithAClusterOfItsOwn:
                 time.sleep(0.5)
             driver.communicate(timeout=60)
         assert time.monotonic() - begun < 60
-        assert _left(tmp_path) == []
-        assert _states(tmp_path).count("COMPLETE") == 1
+        assert left_by(tmp_path) == []
+        assert states_in(tmp_path).count("COMPLETE") == 1
 
     @pytest.mark.slow
     def test_killed_it_leaves_no_process_and_goes_on_where_it_was(
@@ -147,10 +124,10 @@ class TestAScriptWithAClusterOfItsOwn:
             assert driver.stdout is not None
             next(line for line in driver.stdout if line.startswith("DONE"))
             driver.kill()
-        assert _left(tmp_path, 40) == []
-        assert _states(tmp_path).count("COMPLETE") == 1
+        assert left_by(tmp_path, 40) == []
+        assert states_in(tmp_path).count("COMPLETE") == 1
         with script(0) as driver:
             output, errors = driver.communicate(timeout=200)
         assert driver.returncode == 0, errors
         assert output.count("DONE") == 3
-        assert _states(tmp_path).count("COMPLETE") == 4
+        assert states_in(tmp_path).count("COMPLETE") == 4

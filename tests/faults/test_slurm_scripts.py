@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from ended_scripts import left_by, states_in
 
 import actsearch as acs
 
@@ -59,27 +59,6 @@ def script(
     return start
 
 
-def _left(mark: Path, seconds: float = 20) -> list[list[str]]:
-    """Command lines of living processes with this mark in their environment, when it has had time to end."""
-    until = time.monotonic() + seconds
-    while True:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("LEFT_BY_TRIALS") == str(mark):
-                    found.append(process.cmdline())
-            except psutil.Error:
-                continue
-        if not found or time.monotonic() > until:
-            return found
-        time.sleep(0.2)
-
-
-def _states(tmp_path: Path) -> list[str]:
-    study = acs.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/a.db")
-    return [trial.state.name for trial in study.trials]
-
-
 def _await_first(driver: subprocess.Popen[str]) -> None:
     assert driver.stdout is not None
     next(line for line in driver.stdout if line.startswith("DONE"))
@@ -101,9 +80,9 @@ def test_a_signal_ends_it_when_what_runs_is_stored(
         _, errors = driver.communicate(timeout=100)
     assert "ends when the running trials are stored" in errors
     assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
-    assert _left(tmp_path) == []
+    assert left_by(tmp_path) == []
     assert list((tmp_path / "jobs").iterdir()) == []
-    states = _states(tmp_path)
+    states = states_in(tmp_path)
     assert states.count("COMPLETE") in (2, 3)
     assert "RUNNING" not in states
 
@@ -117,9 +96,9 @@ def test_a_second_signal_ends_it_now(script: Start, tmp_path: Path) -> None:
             time.sleep(0.5)
         driver.communicate(timeout=60)
     assert time.monotonic() - begun < 60
-    assert _left(tmp_path) == []
+    assert left_by(tmp_path) == []
     assert list((tmp_path / "jobs").iterdir()) == []
-    assert _states(tmp_path).count("COMPLETE") == 1
+    assert states_in(tmp_path).count("COMPLETE") == 1
 
 
 def test_killed_it_leaves_no_process_and_goes_on_where_it_was(
@@ -128,13 +107,13 @@ def test_killed_it_leaves_no_process_and_goes_on_where_it_was(
     with script(100) as driver:
         _await_first(driver)
         driver.kill()
-    assert _left(tmp_path, 60) == []
-    assert _states(tmp_path).count("COMPLETE") == 1
+    assert left_by(tmp_path, 60) == []
+    assert states_in(tmp_path).count("COMPLETE") == 1
     assert len(list((tmp_path / "jobs").iterdir())) == 1
     with script(0) as driver:
         output, errors = driver.communicate(timeout=200)
     assert driver.returncode == 0, errors
     assert output.count("DONE") == 3
-    assert _states(tmp_path).count("COMPLETE") == 4
+    assert states_in(tmp_path).count("COMPLETE") == 4
     assert list((tmp_path / "jobs").iterdir()) == []
-    assert _left(tmp_path) == []
+    assert left_by(tmp_path) == []

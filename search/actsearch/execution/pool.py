@@ -267,7 +267,7 @@ class Pool(Held):
         if work.flow is None:
             return
         for seat in self._seats:
-            if seat.at is None or not seat.worker.hears:
+            if seat.at is None:
                 continue
             numbers = {job.number for job in seat.at.jobs} - seat.told
             if own := {n: at for n, at in work.flow.given_up.items() if n in numbers}:

@@ -108,7 +108,6 @@ class _ProcessWorker:
     """One child, of which messages arrive through a pipe."""
 
     place = "this machine"
-    hears = True
 
     def __init__(
         self,

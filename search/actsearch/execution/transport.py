@@ -41,11 +41,9 @@ class Worker(Protocol):
 
     Attributes:
         place: the machine it is on; "" while that is not known.
-        hears: whether it takes a message while it trains.
     """
 
     place: str
-    hears: bool
 
     def equip(self, subject: Subject) -> None:
         """Hand it what it trains from now on.

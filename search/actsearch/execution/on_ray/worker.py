@@ -95,7 +95,6 @@ class RayWorker:
     """An actor with a child process, and a thread of this process that speaks with it."""
 
     place = ""
-    hears = True
 
     def __init__(
         self,

@@ -280,8 +280,6 @@ def _words(state: State) -> str:
 class SlurmWorker:
     """What a pool speaks to: one child process of a job."""
 
-    hears = True
-
     def __init__(
         self,
         slot: Slot,
