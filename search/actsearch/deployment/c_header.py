@@ -69,9 +69,12 @@ def write_table(table: LookupTable, name: str, label: str) -> str:
             "    const int32_t rise = (next - base) * (code % 128) + 64;\n"
             "    return (int16_t)(base + (rise >= 0 ? rise / 128 : -((127 - rise) / 128))); /* rounded down */\n}\n"
         )
+    beyond = ""
+    if table.saturated:
+        beyond = f", but for {table.saturated:.1%} of the input codes, whose value is beyond the output's range"
     words = (
         f"{_codes('input', source.scale, source.zero_point)}; {_codes('output', target.scale, target.zero_point)}. "
-        f"At most {table.max_error:.3g} output codes from the formula."
+        f"At most {table.max_error:.3g} output codes from the formula{beyond}."
     )
     return _wrap(f"{label}, int{bits}", words, name, body)
 
