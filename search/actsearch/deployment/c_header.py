@@ -71,7 +71,8 @@ def write_table(table: LookupTable, name: str, label: str) -> str:
         )
     beyond = ""
     if table.saturated:
-        beyond = f", but for {table.saturated:.1%} of the input codes, whose value is beyond the output's range"
+        share = f"{table.saturated:.1%} of the input codes"
+        beyond = f", but for {share}, whose value is beyond the output's range"
     words = (
         f"{_codes('input', source.scale, source.zero_point)}; {_codes('output', target.scale, target.zero_point)}. "
         f"At most {table.max_error:.3g} output codes from the formula{beyond}."
