@@ -38,8 +38,8 @@ class Deployment:
         target: as it was asked for.
         label: of the activation.
         max_error: how far it is from the formula in float64 at most, in ``unit``. For hinges no point of the interval
-            is further off (a sure bound); for tables no input code is, a value beyond the output's range taken for its end,
-            and a note says how many are; else the largest error of ``checks``.
+            is further off (a sure bound); for tables no input code is, values beyond the output's range taken for its
+            end, of which a note says how many there are; else the largest error of ``checks``.
         unit: "codes" of the output, or "absolute".
         checks: comparisons with the formula in float64, on a grid and on the recorded inputs.
         usage: how to use it.
