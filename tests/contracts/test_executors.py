@@ -230,7 +230,9 @@ class TestAStudyWithAnyExecutor:
     @pytest.mark.parametrize(
         "strategy",
         [
-            pytest.param(name, marks=pytest.mark.slow if kind().learns_shapes else ())
+            pytest.param(
+                name, marks=pytest.mark.slow if kind().learns_shapes or name == "auto" else ()
+            )
             for name, kind in STRATEGIES.items()
         ],
     )

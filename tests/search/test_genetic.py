@@ -159,6 +159,7 @@ class TestBatches:
         children = replace(CHILDREN, crossover=share).propose(history, 12, CONTEXT)
         assert {child.operation == "crossover" for child in children} == {bool(share)}
 
+    @pytest.mark.slow
     def test_every_candidate_is_new_by_identity(self) -> None:
         history = _evolve(acs.Genetic(batch=24), 5, CONTEXT)
         identities = [trial.fingerprint for trial in history]

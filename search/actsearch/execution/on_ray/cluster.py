@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from actsearch.execution.transport import Loss
 __all__ = ["Cluster", "HostFailed", "HostLost", "Needs", "describe_amounts"]
 
 _REACH_SECONDS = 5.0  # for an answer at an address; Ray itself waits a minute, or ends the process
+_LAST_WORDS = 1.0  # seconds until Ray has handed on what workers printed
 _ERROR = 40  # level of Ray's own log in this process: what matters to a search is said by us
 
 
@@ -214,6 +216,7 @@ class Cluster:
         """End the connection, if it was made here; in a fork it is the parent's."""
         ray, self._ray = self._ray, None
         if ray is not None and self._is_ours and not in_fork:
+            time.sleep(_LAST_WORDS)
             with _kept_signals():
                 ray.shutdown()
             self._restore_environment(ray)
