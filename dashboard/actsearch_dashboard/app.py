@@ -18,8 +18,10 @@ __all__ = ["PAGES", "main"]
 _BOX = "study_box"
 _ICON = str(Path(__file__).with_name("icon.svg"))  # a named icon would be fetched from the net
 _STYLE = """<style>
-[data-testid="stBaseButton-segmented_controlActive"] * { color: inherit; }
-[data-testid="stBaseButton-segmented_controlActive"] { color: inherit; font-weight: 600; }
+[data-testid="stButtonGroup"] button:is([data-selected], [kind$="Active"]) {
+    color: inherit !important;
+    font-weight: 600;
+}
 [data-testid="stCode"] .token:is(.comment, .punctuation, .string, .triple-quoted-string, .class-name, .operator) {
     color: inherit;
 }

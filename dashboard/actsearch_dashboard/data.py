@@ -254,9 +254,7 @@ class StudyView:
 
         A later one with too few seeds to tell anything takes nothing back.
         """
-        verdicts = self.verdicts()
-        decided = [item for item in verdicts if item[1].is_decided]
-        return next(iter((decided or verdicts)[::-1]), None)
+        return next(iter(self.ordered_verdicts()), None)
 
     def verdict_of(self, number: int) -> tuple[Verdict, VerdictRow] | None:
         """What is said of a trial: by the headline if it compared it, else by the latest verdict that did."""
@@ -267,8 +265,9 @@ class StudyView:
 
     def ordered_verdicts(self) -> list[tuple[datetime, Verdict]]:
         """The headline, then the others, newest first."""
-        verdicts, headline = self.verdicts()[::-1], self.headline()
-        return ([headline] if headline else []) + [item for item in verdicts if item != headline]
+        verdicts = self.verdicts()[::-1]
+        start = next((at for at, item in enumerate(verdicts) if item[1].is_decided), 0)
+        return verdicts[start : start + 1] + verdicts[:start] + verdicts[start + 1 :]
 
     def pruning(self) -> Pruning | None:
         """The pruner's account over the latest trained trials; None where nothing is pruned."""

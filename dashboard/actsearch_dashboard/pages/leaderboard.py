@@ -105,20 +105,19 @@ def render(view: StudyView) -> None:
 
 def _verdict(view: StudyView) -> None:
     """The verdict's interval figure and table; earlier ones can be chosen."""
-    verdicts, headline = view.verdicts()[::-1], view.headline()
-    index = start = next(i for i, item in enumerate(verdicts) if item == headline)
+    verdicts, index = view.ordered_verdicts(), 0
+    latest = max(range(len(verdicts)), key=lambda i: verdicts[i][0])
     if len(verdicts) > 1:
         index = st.selectbox(
             "Verdict",
             range(len(verdicts)),
-            index=start,
             format_func=lambda i: (
                 f"{moment(verdicts[i][0])}, {verdicts[i][1].spent}"
-                + (" (latest)" if i == 0 else "")
+                + (" (latest)" if i == latest else "")
             ),
         )
     verdict = verdicts[index][1]
-    if index != start:
+    if index:
         st.text(verdict.sentence)
     show_figure(figures.verdict_intervals(verdict), "intervals")
     table = verdict_frame(verdict)
