@@ -15,6 +15,7 @@ from actsearch.report import first_diagnostics
 from actsearch_dashboard.components import show_figure
 from actsearch_dashboard.figures.common import lay_out
 from actsearch_dashboard.function_client import ask
+from actsearch_dashboard.palette import series_colour
 from actsearch_dashboard.text import markdown
 
 __all__ = ["error_curves", "forms_frame", "show_deployment"]
@@ -22,12 +23,12 @@ __all__ = ["error_curves", "forms_frame", "show_deployment"]
 _HEIGHT = 300
 _SMALLEST = 1e-9  # of an error, on a logarithmic axis
 _COLUMNS: Mapping[str, Any] = {
-    "time": st.column_config.NumberColumn(
+    "time / GELU": st.column_config.NumberColumn(
         format="%.2f ×",
         help="Forward and backward on 128 x 256 numbers, as a multiple of nn.GELU's on this machine. A table is one "
         "look-up a number on integer hardware, whatever the function: as much as ReLU.",
     ),
-    "kept": st.column_config.NumberColumn(
+    "kept / GELU": st.column_config.NumberColumn(
         format="%.2f ×", help="Bytes kept for the backward pass, as a multiple of nn.GELU's."
     ),
     "error at most": st.column_config.NumberColumn(
@@ -72,7 +73,8 @@ def _site(site: SiteDiagnostics) -> dict[str, Any]:
 
 
 def _show(made: Mapping[str, Any], number: int) -> None:
-    st.dataframe(forms_frame(made["rows"]), hide_index=True, column_config=_COLUMNS)
+    table = forms_frame(made["rows"])
+    st.dataframe(table, hide_index=True, column_config=_COLUMNS, placeholder="")
     for row in made["rows"]:
         if reason := row.get("reason"):
             st.caption(f"{markdown(row['form'])}: {markdown(reason)}")
@@ -97,8 +99,8 @@ def forms_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         [
             {
                 "form": row["form"],
-                "time": row.get("time"),
-                "kept": row.get("kept"),
+                "time / GELU": row.get("time"),
+                "kept / GELU": row.get("kept"),
                 "error at most": row.get("error"),
                 "of": {"codes": "output codes", "absolute": "the output"}.get(
                     row.get("unit", ""), ""
@@ -113,9 +115,9 @@ def forms_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def error_curves(made: Mapping[str, Any]) -> go.Figure:
     """The distance of each form from the formula, over the inputs."""
     figure = go.Figure()
-    for row in made["rows"]:
-        if "curve" in row:
-            y = [max(error, _SMALLEST) for error in row["curve"]]
-            figure.add_scatter(x=made["x"], y=y, name=row["form"], mode="lines", line_width=1.5)
+    for index, row in enumerate(row for row in made["rows"] if "curve" in row):
+        y = [max(error, _SMALLEST) for error in row["curve"]]
+        line = {"width": 1.5, "color": series_colour(index)}
+        figure.add_scatter(x=made["x"], y=y, name=row["form"], mode="lines", line=line)
     figure.update_yaxes(type="log", exponentformat="power")
     return lay_out(figure, "x", "distance from f(x)", _HEIGHT)

@@ -162,10 +162,10 @@ def test_what_it_costs_in_a_product_is_measured_on_demand(opened: Opener, whole:
     assert "errors" not in charts(app)
     app.button(key="deploy 0").click().run()
     said(app)
-    table = next(frame.value for frame in app.dataframe if "kept" in frame.value)
+    table = next(frame.value for frame in app.dataframe if "kept / GELU" in frame.value)
     assert list(table["form"])[:2] == ["eager", "lean"]
     assert {"int8 table", "int16 table"} <= set(table["form"])
-    kept = dict(zip(table["form"], table["kept"], strict=True))
+    kept = dict(zip(table["form"], table["kept / GELU"], strict=True))
     assert kept["lean"] == pytest.approx(1, abs=0.1)  # of nn.GELU's
     assert "errors" in charts(app)
     labels = [button.proto.label for button in app.get("download_button")]
