@@ -35,6 +35,7 @@ __all__ = [
     "Store",
     "StudyView",
     "open_store",
+    "place_of_headline",
     "requested_storage_url",
 ]
 
@@ -266,7 +267,7 @@ class StudyView:
     def ordered_verdicts(self) -> list[tuple[datetime, Verdict]]:
         """The headline, then the others, newest first."""
         verdicts = self.verdicts()[::-1]
-        start = next((at for at, item in enumerate(verdicts) if item[1].is_decided), 0)
+        start = place_of_headline(verdicts)
         return verdicts[start : start + 1] + verdicts[:start] + verdicts[start + 1 :]
 
     def pruning(self) -> Pruning | None:
@@ -292,6 +293,11 @@ class StudyView:
         moments = frame["completed"].fillna(frame["created"])
         last = moments.max() if moments.notna().any() else self.record.created
         return last is not None and (now or datetime.now(UTC)) - last > _SILENCE
+
+
+def place_of_headline(verdicts: Sequence[tuple[datetime, Verdict]]) -> int:
+    """Of verdicts, newest first, which one pages begin with: see :meth:`StudyView.headline`."""
+    return next((at for at, (_, verdict) in enumerate(verdicts) if verdict.is_decided), 0)
 
 
 def open_store(url: str) -> Store:

@@ -27,7 +27,7 @@ from actsearch_dashboard.components import (
     trial_table,
     verdict_frame,
 )
-from actsearch_dashboard.data import StudyView
+from actsearch_dashboard.data import StudyView, place_of_headline
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures
 from actsearch_dashboard.state import live
@@ -105,19 +105,20 @@ def render(view: StudyView) -> None:
 
 def _verdict(view: StudyView) -> None:
     """The verdict's interval figure and table; earlier ones can be chosen."""
-    verdicts, index = view.ordered_verdicts(), 0
-    latest = max(range(len(verdicts)), key=lambda i: verdicts[i][0])
+    verdicts = view.verdicts()[::-1]
+    index = start = place_of_headline(verdicts)
     if len(verdicts) > 1:
         index = st.selectbox(
             "Verdict",
             range(len(verdicts)),
+            index=start,
             format_func=lambda i: (
                 f"{moment(verdicts[i][0])}, {verdicts[i][1].spent}"
-                + (" (latest)" if i == latest else "")
+                + (" (latest)" if i == 0 else "")
             ),
         )
     verdict = verdicts[index][1]
-    if index:
+    if index != start:
         st.text(verdict.sentence)
     show_figure(figures.verdict_intervals(verdict), "intervals")
     table = verdict_frame(verdict)
