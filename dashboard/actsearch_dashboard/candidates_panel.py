@@ -33,6 +33,12 @@ from actsearch_dashboard.text import candidate_label, one_line, say_origin, shor
 
 __all__ = ["show_candidates"]
 
+_NARROW = {
+    **COLUMNS,
+    "activation": st.column_config.TextColumn(width="medium"),
+}
+"""Beside the names of several studies, values are to be seen as well."""
+
 _CHOICE = 300  # best trials to choose from: all of them travel to the browser
 
 
@@ -204,7 +210,8 @@ def _table(items: Sequence[Compared]) -> None:
     for name in ("study", "metric"):  # they say nothing where all are alike
         if len(set(columns[name])) < 2:
             del columns[name]
-    clicked = clickable_table(pd.DataFrame(columns), "compared", COLUMNS, row_height=56)
+    widths = _NARROW if "study" in columns else COLUMNS
+    clicked = clickable_table(pd.DataFrame(columns), "compared", widths, row_height=56)
     if clicked is not None:
         go_to("activation", study=items[clicked].study, trial=str(trials[clicked].number))
 
