@@ -26,9 +26,9 @@ from actsearch.records import (
 from actsearch.report import Measured, compute_verdict
 from actsearch.report.formulas import split_formulas
 from actsearch_dashboard import figures, palette
+from actsearch_dashboard.compare_address import format_names, parse_names
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import curves, is_faithful, large_curves, pictures
-from actsearch_dashboard.pages.compare import format_names, parse_names
 
 X = np.linspace(-4, 4, 9)
 VIEW: Any = SimpleNamespace(  # of a study whose functions are not stored

@@ -26,7 +26,7 @@ from actsearch.report import Measured, Verdict, compute_verdict
 from actsearch.report.columns import make_columns
 from actsearch.storage import Storage
 from actsearch_dashboard.data import open_store
-from actsearch_dashboard.pages.compare import are_comparable
+from actsearch_dashboard.studies_panel import are_comparable
 
 Opener = Callable[..., AppTest]
 

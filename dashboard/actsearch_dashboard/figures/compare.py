@@ -162,6 +162,8 @@ def paired_differences(
     direction: str | None,
     earlier_comparisons: int = 0,
     looks: tuple[int, ...] | None = None,
+    *,
+    are_numbers: bool = True,
 ) -> Verdict | None:
     """Differences of the others to the first, as a verdict would compute them; None with fewer than two seeds.
 
@@ -172,13 +174,14 @@ def paired_differences(
         direction: "maximize" or "minimize".
         earlier_comparisons: made on the same data before, which widen the intervals.
         looks: of a race, numbers of seeds at which its results were looked at.
+        are_numbers: the keys of ``scores`` and ``names`` are the numbers of trials, which figures show.
     """
     first, *others = scores
     if not others or len(scores[first]) < 2 or all(value is None for value in scores[first]):
         return None
     measured = {
-        number: Measured(names[number], names[number], values, number=number)
-        for number, values in scores.items()
+        key: Measured(names[key], names[key], values, number=key if are_numbers else None)
+        for key, values in scores.items()
     }
     return compute_verdict(
         measured[first],

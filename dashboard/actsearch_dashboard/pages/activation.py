@@ -15,6 +15,7 @@ from actsearch_dashboard import activation_panel, export_panel, figures, functio
 from actsearch_dashboard.components import SPREAD, show_figure, show_note, study_page, verdict_box
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.deployment_panel import show_deployment
+from actsearch_dashboard.lineage_panel import show_changes
 from actsearch_dashboard.palette import BLUE
 from actsearch_dashboard.relatives import show_relatives
 from actsearch_dashboard.shape_panel import show_shape
@@ -95,6 +96,7 @@ def _facts(view: StudyView, trial: TrialRecord) -> None:
     )
     row.metric("Time", seconds(trial.seconds), border=True)
     activation_panel.show_origin(view, trial)
+    show_changes(view, trial)
     for note in filter(None, (trial.reason, *trial.warnings)):
         st.text(one_line(note))
     show_note(trial.user_attrs)

@@ -1,6 +1,7 @@
 """Formulas as immutable trees: parse, write, order canonically. No torch."""
 
 from actsearch.expression.canonical_form import canonical
+from actsearch.expression.difference import Difference, find_difference
 from actsearch.expression.form import is_well_formed
 from actsearch.expression.nodes import (
     Call,
@@ -16,6 +17,7 @@ from actsearch.expression.parser import parse
 
 __all__ = [
     "Call",
+    "Difference",
     "Expression",
     "Limits",
     "Number",
@@ -23,6 +25,7 @@ __all__ = [
     "Variable",
     "X",
     "canonical",
+    "find_difference",
     "from_json",
     "is_well_formed",
     "parse",

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from actsearch.errors import FormulaError
 from actsearch.expression.nodes import Call, Expression, Number, Parameter
 
-__all__ = ["canonical"]
+__all__ = ["COMMUTATIVE", "canonical"]
 
-_COMMUTATIVE = frozenset({"add", "mul", "max", "min", "sum", "prod"})
+COMMUTATIVE = frozenset({"add", "mul", "max", "min", "sum", "prod"})
+"""Names of the operators whose arguments may stand in any order."""
+
 _PAIR = {"sum": "add", "prod": "mul"}  # what two arguments of it are
 _NEUTRAL = {"add": 0.0, "sum": 0.0, "mul": 1.0, "prod": 1.0}
 
@@ -50,7 +52,7 @@ def canonical(tree: Expression) -> Expression:
     if not isinstance(tree, Call):
         return tree
     arguments = tuple(canonical(argument) for argument in tree.arguments)
-    if tree.operator in _COMMUTATIVE:
+    if tree.operator in COMMUTATIVE:
         arguments = _gather_numbers(tree.operator, tuple(sorted(arguments, key=_order)))
         arguments = _drop_neutral(tree.operator, arguments)
         if len(arguments) == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -296,7 +296,11 @@ class Call(Expression):
         return [self.operator, *(argument.to_json() for argument in self.arguments)]
 
     def _text(self) -> tuple[str, int]:
-        row, parts = self.row, [argument._text() for argument in self.arguments]
+        return self._write([argument._text() for argument in self.arguments])
+
+    def _write(self, parts: Sequence[tuple[str, int]]) -> tuple[str, int]:
+        """Text and how strongly it binds, from those of the arguments."""
+        row = self.row
         literal = row.name == "neg" and isinstance(self.arguments[0], Number)
         if row.symbol is None or literal:  # -(2) would be read back as the number -2
             return f"{row.name}({', '.join(text for text, _ in parts)})", _ATOM

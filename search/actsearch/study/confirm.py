@@ -111,7 +111,7 @@ class Confirmation:
             return stored
         self._check_budget(pool, gather_pool(self._study, trials, 1, self._direction))
         self._seconds = self._estimate_seconds(trials)
-        shared = self._rows.shared()
+        shared, tested = self._rows.shared(), self._rows.digest()
         self._rows.check()
         lease = self._storage.lease(self._study)
         lease.acquire()
@@ -140,7 +140,7 @@ class Confirmation:
                     listen=self._listen,
                 )
                 verdict = dataclasses.replace(
-                    self._compute_verdict(pool, lease), shared_rows=shared
+                    self._compute_verdict(pool, lease), shared_rows=shared, test_data=tested
                 )
             if self._question.covers != verdict.covers and self._subject.has_model:
                 _log.warning("study %s: %s", self._study.name, WITHOUT_ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from actsearch.report import MIN_SEEDS, SharedRows
 from actsearch.study.question import Question
 from actsearch.study.splits import Splits, divide
 from actsearch.task import Task
+from actsearch.task.rows_digest import rows_digest
 from actsearch.training.row_groups import number_distinct
 
 __all__ = ["TestedRows"]
@@ -64,6 +66,17 @@ class TestedRows:
     def key(self) -> list[str]:
         """Of what a verdict depends on; empty where nothing is divided."""
         return [] if self.splits is None else [self.splits.key()]
+
+    def digest(self) -> str | None:
+        """Of the rows that are tested, as a verdict keeps it; None where it is not known which they are."""
+        objective = self._subject.objective
+        rows = rows_digest(objective.test) if isinstance(objective, Task) else None
+        splits = self.splits
+        if rows is None or splits is None or (self.count == 1 and splits.tested == splits.rows):
+            return rows
+        # other splits test other rows, or after training on others; labels of groups change no score
+        divided = rows + replace(splits, groups=None).key()
+        return hashlib.blake2b(divided.encode(), digest_size=16).hexdigest()
 
     @property
     def count(self) -> int:

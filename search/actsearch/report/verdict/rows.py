@@ -176,6 +176,7 @@ class Verdict:
         covers: what the intervals hold for: "seeds+rows", new training runs and new test rows like these; or "seeds",
             new training runs on these test rows, as in all verdicts that were stored before there was another one.
         splits: into how many splits the test rows were divided; 0 where every training tests all of them.
+        test_data: digest of the tested rows, equal for equal ones; None where they are not known, as in older verdicts.
         rows_share: of the variance of a difference, what the test rows make of it; 0 where the intervals do not cover
             them.
 
@@ -211,6 +212,7 @@ class Verdict:
     covers: Covers = "seeds"
     rows_share: float = 0.0
     splits: int = 0
+    test_data: str | None = None
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -369,6 +371,7 @@ class Verdict:
             covers=stored.read_word(data.get("covers", "seeds"), Covers),
             rows_share=stored.read_number(data.get("rows_share", 0.0)),
             splits=stored.read_count(data.get("splits", 0)),
+            test_data=stored.read_digest(data.get("test_data")),
         )
 
 

@@ -8,6 +8,7 @@ what a terminal, a source file or a spreadsheet could take for more than text. N
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
@@ -21,6 +22,7 @@ from actsearch.storage.tolerant import UNREADABLE, one_line
 
 __all__ = [
     "Placed",
+    "read_digest",
     "read_number",
     "read_numbers",
     "read_word",
@@ -134,5 +136,11 @@ def read_share(value: Any) -> float:
     return share
 
 
+def read_digest(value: Any) -> str | None:
+    """A digest in hexadecimal digits; None for anything else, as what cannot be read is not known."""
+    return value if isinstance(value, str) and _DIGEST.fullmatch(value) else None
+
+
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
 _SHORT = 40
 _LARGEST = 2**63 - 1  # what a database holds
