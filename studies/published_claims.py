@@ -29,7 +29,7 @@ from torch import nn
 import actsearch as acs
 
 STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
-TRAININGS = 64
+TRAININGS = 96
 SMALL = ("selu", "snake")  # of a quick look
 
 
