@@ -28,6 +28,7 @@ from actsearch_dashboard.text import (
     short_labels,
     shorten,
 )
+from actsearch_dashboard.zoom import keep_view
 
 __all__ = [
     "COLUMNS",
@@ -288,15 +289,18 @@ def show_no_trials() -> None:
 def show_figure(figure: Any, key: str) -> None:
     """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend.
 
-    What the reader zoomed in on or hid stays so when a refresh draws it anew, as ``uirevision`` is the same.
+    What the reader zoomed in on stays so when a refresh draws it anew.
     """
-    figure.update_layout(uirevision=key)
+    keep_view(figure, key)
     st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
 
 
 def show_trials_figure(figure: Any, key: str) -> None:
     """A figure whose points are trials, their numbers in ``customdata``: a click on one opens it."""
-    figure.update_layout(uirevision=key)
+    figure.update_layout(
+        dragmode="zoom"
+    )  # Streamlit's choice for charts to click on would be to pan
+    keep_view(figure, key)
     event = st.plotly_chart(
         figure,
         theme="streamlit",

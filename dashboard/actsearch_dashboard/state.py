@@ -9,6 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from actsearch.errors import ActsearchError
+from actsearch_dashboard import zoom
 from actsearch_dashboard.data import Store, StudyView, open_store, requested_storage_url
 from actsearch_dashboard.text import markdown, shorten
 
@@ -144,6 +145,7 @@ def live_list(opened: Store, body: Callable[[], None]) -> None:
 
 def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], None]) -> None:
     if not (is_running() and opened.reader.is_live):
+        zoom.watch(live=False)
         body()
         return
     # what a widget says is forgotten with its page, and a reader means all of them
@@ -155,6 +157,7 @@ def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], N
     def again() -> None:
         if not is_running():
             st.rerun()  # the whole page, once: over
+        zoom.watch(live=True)
         body()
 
     st.fragment(again, run_every=_EVERY if switched_on else None)()
