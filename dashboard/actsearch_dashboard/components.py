@@ -15,6 +15,7 @@ from actsearch.records import TrialState
 from actsearch.report import Verdict, VerdictRow
 from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import figures
+from actsearch_dashboard.confirming import confirmation_start
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
@@ -39,7 +40,6 @@ __all__ = [
     "SPREAD",
     "clickable_table",
     "fit_formats",
-    "show_confirmation",
     "heading",
     "log_axis",
     "show_no_trials",
@@ -225,25 +225,6 @@ def failure_reasons(failed: pd.DataFrame) -> list[tuple[str, int]]:
 def _count_later_trials(view: StudyView, when: datetime) -> int:
     frame = view.frame()
     return int(((frame["completed"] > when) & (frame["state"] == "COMPLETE")).sum())
-
-
-def confirmation_start(view: StudyView) -> datetime | None:
-    """When the process that drives the study began to confirm, if it does; never cached."""
-    goal = view.run_goal if view.is_running else None
-    return goal.since if goal is not None and goal.purpose == "confirm" else None
-
-
-def show_confirmation(view: StudyView) -> bool:
-    """Say that a verdict is being made, if one is."""
-    since = confirmation_start(view)
-    if since is None:
-        return False
-    st.info(
-        f"Confirmation began {ago(since)}: the best candidates train on fresh seeds, and so does your own model. "
-        "The verdict will appear here.",
-        icon=":material/balance:",
-    )
-    return True
 
 
 def verdict_frame(verdict: Verdict) -> pd.DataFrame:

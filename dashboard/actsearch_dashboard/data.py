@@ -24,7 +24,7 @@ from actsearch.pareto import front
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, VerdictRow, leaders, sample
 from actsearch.report.formulas import count_nodes, operators_in
-from actsearch.storage import redact, storage_file
+from actsearch.storage import StoredTraining, redact, storage_file
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.text import shorten
 
@@ -248,6 +248,13 @@ class StudyView:
         verdicts: list[tuple[datetime, Verdict]]
         verdicts = _read(store.url, store.stamp, "verdicts", arguments, store.reader)
         return verdicts
+
+    def stored_trainings(self) -> list[list[StoredTraining]]:
+        """Of each verdict that is not made yet, the trainings that are stored; oldest first."""
+        store, arguments = self.store, (self.record,)
+        trainings: list[list[StoredTraining]]
+        trainings = _read(store.url, store.stamp, "stored_trainings", arguments, store.reader)
+        return trainings
 
     def headline(self) -> tuple[datetime, Verdict] | None:
         """The verdict that pages begin with: the latest that says what to do, or the latest of all; None without any.

@@ -17,13 +17,13 @@ from actsearch_dashboard.components import (
     heading,
     log_axis,
     settings,
-    show_confirmation,
     show_failures,
     show_figure,
     show_no_trials,
     show_trials_figure,
     show_verdict,
 )
+from actsearch_dashboard.confirming import show_confirmation
 from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
@@ -117,7 +117,9 @@ def _show_state(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, i
     still_open = counts[TrialState.RUNNING] + counts[TrialState.WAITING]
     if view.is_running:
         _running(view, frame)
-    elif counts[TrialState.RUNNING]:
+        return
+    show_confirmation(view)
+    if counts[TrialState.RUNNING]:
         were = say_count(counts[TrialState.RUNNING], "trial was", "trials were")
         st.warning(
             f"Its process ended while {were} running. Call study.optimize again: it continues where it stopped, and "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import statistics
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 from actsearch.errors import StudyError
@@ -118,10 +120,10 @@ class Confirmation:
         try:
             if (stored := self._read_stored(key)) is not None:
                 return stored  # another process made it just now
-            lease.publish_goal(RunGoal("confirm"))
             self._unfinished = Unfinished(
                 self._storage, self._study, key, self._subject.device_type, lease
             )
+            self._publish(lease, self._forecast(pool))
             self._log_forecast(pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with (
@@ -219,6 +221,7 @@ class Confirmation:
         earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
         self._bar.expect(max(0, self._forecast_race(len(contenders)) - self._unfinished.left))
+        self._publish(lease, self._trainings.count + self._forecast_race(len(contenders)))
         test = PairedTest(
             earlier + len(comparisons), self._direction, self._looks, self._question.min_effect
         )
@@ -381,6 +384,16 @@ class Confirmation:
         spent = self._limits.spent
         each = spent / self._trainings.made if self._trainings.made else self._seconds
         return spent + new * each <= timeout
+
+    def _publish(self, lease: Lease, trainings: int) -> None:
+        """Tell readers about how many trainings there will be, and when it ends at the latest."""
+        limits, until = self._limits, None
+        if limits.budget is not None:
+            trainings = min(trainings, limits.budget)
+        if limits.timeout is not None:
+            with contextlib.suppress(OverflowError):  # later than any date
+                until = datetime.now(UTC) + timedelta(seconds=limits.timeout - limits.spent)
+        lease.publish_goal(RunGoal("confirm", trainings, until))
 
     def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""
