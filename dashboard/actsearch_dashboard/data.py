@@ -230,10 +230,17 @@ class StudyView:
         sizes[frame["groups"].to_numpy() > 1] = 0
         return FormulaContents(sizes, [operators for _, operators in contents])
 
-    def sample_numbers(self, most: int = MOST_SAMPLED, best_share: float = 0.25) -> list[int]:
+    def sample_numbers(
+        self,
+        most: int = MOST_SAMPLED,
+        best_share: float = 0.25,
+        only: Sequence[int] | None = None,  # of these alone
+    ) -> list[int]:
         """Numbers of the trained trials, or of so many: the best share of those, the others evenly spread."""
         frame = self.frame()
         trained = frame[frame["state"].isin(TRAINED)]
+        if only is not None:
+            trained = trained[trained["number"].isin(list(only))]
         shown = sample(trained, self.record.direction, most, best_share)
         return [int(number) for number in shown["number"]]
 
@@ -287,10 +294,12 @@ class StudyView:
         pruning = _read(store.url, store.stamp, "pruning", arguments, store.reader)
         return pruning
 
-    def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
+    def optuna_figure(
+        self, name: str, objective: int = 0, only: tuple[int, ...] | None = None
+    ) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
         return _optuna_figure(
-            self.store.url, self.record.id, self.store.stamp, name, objective, self
+            self.store.url, self.record.id, self.store.stamp, name, objective, only, self
         )
 
     def is_silent(self, now: datetime | None = None) -> bool:
@@ -371,14 +380,20 @@ def _front(
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")
 def _optuna_figure(
-    url: str, study_id: int, stamp: Stamp, name: str, objective: int, _view: StudyView
+    url: str,
+    study_id: int,
+    stamp: Stamp,
+    name: str,
+    objective: int,
+    only: tuple[int, ...] | None,
+    _view: StudyView,
 ) -> go.Figure:
     from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
 
     with_epochs = name in optuna_figures.NEED_EPOCHS
     most = optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED
     share = 0.0 if name in optuna_figures.NEED_EVEN else 0.25
-    numbers = _view.sample_numbers(most, share)
+    numbers = _view.sample_numbers(most, share, only)
     trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
     return optuna_figures.draw(
         name, _view.record, trials, (_view.objectives or (_view.metric,))[objective], objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec
 
 import streamlit as st
@@ -22,6 +22,7 @@ __all__ = [
     "current_study",
     "go_to",
     "live",
+    "open_page",
     "live_list",
     "remember_study",
     "remember_trial",
@@ -130,6 +131,14 @@ def go_to(page: str, **query: str) -> None:
     st.session_state.update(query)
     if page in pages:
         st.switch_page(pages[page], query_params=query)
+    st.query_params.update(query)
+
+
+def open_page(page: str, query: Mapping[str, str | list[str]]) -> None:
+    """Switch to another page with settings of its widgets in the address; the session is left to these."""
+    pages = st.session_state.get(PAGES, {})
+    if page in pages:
+        st.switch_page(pages[page], query_params=dict(query))
     st.query_params.update(query)
 
 

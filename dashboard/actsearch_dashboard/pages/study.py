@@ -27,6 +27,7 @@ from actsearch_dashboard.confirming import show_confirmation
 from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
+from actsearch_dashboard.parallel_panel import narrow
 from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import ago, candidate_label, markdown, number, say_count, seconds
 from actsearch_dashboard.trial_picker import trial_link
@@ -294,11 +295,12 @@ def _distribution(view: StudyView, objective: int) -> None:
 def _optuna(view: StudyView, objective: int, name: str) -> None:
     from actsearch_dashboard import optuna_figures
 
+    only = narrow(view, objective) if name == optuna_figures.PARALLEL else None
     try:
-        show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
+        show_figure(view.optuna_figure(name, objective, only), f"optuna {name} {objective}")
     except optuna_figures.FigureError as error:
         st.info(markdown(error), icon=":material/info:")
-    trained = int(view.frame()["state"].isin(TRAINED).sum())
+    trained = int(view.frame()["state"].isin(TRAINED).sum()) if only is None else len(only)
     most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
     if trained > most:
         which = "evenly spread over the study."

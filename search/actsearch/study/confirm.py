@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import statistics
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.execution import Executor, Local
-from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
+from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
     STOPPED,
     KeptWeights,
@@ -123,7 +121,7 @@ class Confirmation:
             self._unfinished = Unfinished(
                 self._storage, self._study, key, self._subject.device_type, lease
             )
-            self._publish(lease, self._forecast(pool))
+            lease.publish_goal(self._limits.run_goal(self._forecast(pool)))
             self._log_forecast(pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with (
@@ -221,7 +219,8 @@ class Confirmation:
         earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
         self._bar.expect(max(0, self._forecast_race(len(contenders)) - self._unfinished.left))
-        self._publish(lease, self._trainings.count + self._forecast_race(len(contenders)))
+        total = self._trainings.count + self._forecast_race(len(contenders))
+        lease.publish_goal(self._limits.run_goal(total))
         test = PairedTest(
             earlier + len(comparisons), self._direction, self._looks, self._question.min_effect
         )
@@ -384,16 +383,6 @@ class Confirmation:
         spent = self._limits.spent
         each = spent / self._trainings.made if self._trainings.made else self._seconds
         return spent + new * each <= timeout
-
-    def _publish(self, lease: Lease, trainings: int) -> None:
-        """Tell readers about how many trainings there will be, and when it ends at the latest."""
-        limits, until = self._limits, None
-        if limits.budget is not None:
-            trainings = min(trainings, limits.budget)
-        if limits.timeout is not None:
-            with contextlib.suppress(OverflowError):  # later than any date
-                until = datetime.now(UTC) + timedelta(seconds=limits.timeout - limits.spent)
-        lease.publish_goal(RunGoal("confirm", trainings, until))
 
     def _forecast(self, pool: list[Contender]) -> int:
         """About how many trainings this takes."""
