@@ -15,6 +15,7 @@ from actsearch.records import TrialState
 from actsearch.report import Verdict, VerdictRow
 from actsearch.report.verdict.table import format_signed
 from actsearch_dashboard import figures
+from actsearch_dashboard.confirming import confirmation_start
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.state import current_study, go_to, live, show_errors
@@ -28,6 +29,7 @@ from actsearch_dashboard.text import (
     short_labels,
     shorten,
 )
+from actsearch_dashboard.zoom import keep_view
 
 __all__ = [
     "COLUMNS",
@@ -38,7 +40,6 @@ __all__ = [
     "SPREAD",
     "clickable_table",
     "fit_formats",
-    "show_confirmation",
     "heading",
     "log_axis",
     "show_no_trials",
@@ -226,25 +227,6 @@ def _count_later_trials(view: StudyView, when: datetime) -> int:
     return int(((frame["completed"] > when) & (frame["state"] == "COMPLETE")).sum())
 
 
-def confirmation_start(view: StudyView) -> datetime | None:
-    """When the process that drives the study began to confirm, if it does; never cached."""
-    goal = view.run_goal if view.is_running else None
-    return goal.since if goal is not None and goal.purpose == "confirm" else None
-
-
-def show_confirmation(view: StudyView) -> bool:
-    """Say that a verdict is being made, if one is."""
-    since = confirmation_start(view)
-    if since is None:
-        return False
-    st.info(
-        f"Confirmation began {ago(since)}: the best candidates train on fresh seeds, and so does your own model. "
-        "The verdict will appear here.",
-        icon=":material/balance:",
-    )
-    return True
-
-
 def verdict_frame(verdict: Verdict) -> pd.DataFrame:
     """The verdict's table, the baseline first; what is asked for first stands where a narrow screen shows it."""
     labels = short_labels([one_line(row.label) for row in verdict.rows])
@@ -288,15 +270,18 @@ def show_no_trials() -> None:
 def show_figure(figure: Any, key: str) -> None:
     """A figure in the page's theme, with few of Plotly's buttons: they would cover the legend.
 
-    What the reader zoomed in on or hid stays so when a refresh draws it anew, as ``uirevision`` is the same.
+    What the reader zoomed in on stays so when a refresh draws it anew.
     """
-    figure.update_layout(uirevision=key)
+    keep_view(figure, key)
     st.plotly_chart(figure, theme="streamlit", key=key, config=_BUTTONS)
 
 
 def show_trials_figure(figure: Any, key: str) -> None:
     """A figure whose points are trials, their numbers in ``customdata``: a click on one opens it."""
-    figure.update_layout(uirevision=key)
+    figure.update_layout(
+        dragmode="zoom"
+    )  # Streamlit's choice for charts to click on would be to pan
+    keep_view(figure, key)
     event = st.plotly_chart(
         figure,
         theme="streamlit",

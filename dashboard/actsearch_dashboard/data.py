@@ -5,7 +5,6 @@ What grows with the trials is kept once for all sessions, and of it only what ch
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from actsearch.errors import StorageError
 from actsearch.pareto import front
 from actsearch.records import RunGoal, StudyRecord, TrialRecord
 from actsearch.report import Pruning, Reader, StudySummary, Verdict, VerdictRow, leaders, sample
 from actsearch.report.formulas import count_nodes, operators_in
-from actsearch.storage import redact, storage_file
+from actsearch.storage import StoredTraining, redact, storage_file
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.text import shorten
 
@@ -36,7 +34,6 @@ __all__ = [
     "StudyView",
     "open_store",
     "place_of_headline",
-    "requested_storage_url",
 ]
 
 Stamp = tuple[object, ...]
@@ -53,20 +50,6 @@ _SAFETY = 60
 _LONGEST_NAME = 40  # of a metric or a strategy: longer ones would not fit at an axis
 # Few trials take longer, and a killed process should not stay unnoticed for hours.
 _SILENCE = timedelta(minutes=10)
-
-
-def requested_storage_url(arguments: Sequence[str] | None = None) -> str:
-    """The storage from the command line, ``streamlit run app.py -- URL``.
-
-    Raises:
-        StorageError: if there is none.
-    """
-    words = sys.argv[1:] if arguments is None else arguments
-    if not words:
-        raise StorageError(
-            "no storage was given: start with  actsearch dashboard sqlite:///studies/actsearch.db"
-        )
-    return words[0]
 
 
 @dataclass
@@ -231,10 +214,17 @@ class StudyView:
         sizes[frame["groups"].to_numpy() > 1] = 0
         return FormulaContents(sizes, [operators for _, operators in contents])
 
-    def sample_numbers(self, most: int = MOST_SAMPLED, best_share: float = 0.25) -> list[int]:
+    def sample_numbers(
+        self,
+        most: int = MOST_SAMPLED,
+        best_share: float = 0.25,
+        only: Sequence[int] | None = None,  # of these alone
+    ) -> list[int]:
         """Numbers of the trained trials, or of so many: the best share of those, the others evenly spread."""
         frame = self.frame()
         trained = frame[frame["state"].isin(TRAINED)]
+        if only is not None:
+            trained = trained[trained["number"].isin(list(only))]
         shown = sample(trained, self.record.direction, most, best_share)
         return [int(number) for number in shown["number"]]
 
@@ -249,6 +239,13 @@ class StudyView:
         verdicts: list[tuple[datetime, Verdict]]
         verdicts = _read(store.url, store.stamp, "verdicts", arguments, store.reader)
         return verdicts
+
+    def stored_trainings(self) -> list[list[StoredTraining]]:
+        """Of each verdict that is not made yet, the trainings that are stored; oldest first."""
+        store, arguments = self.store, (self.record,)
+        trainings: list[list[StoredTraining]]
+        trainings = _read(store.url, store.stamp, "stored_trainings", arguments, store.reader)
+        return trainings
 
     def headline(self) -> tuple[datetime, Verdict] | None:
         """The verdict that pages begin with: the latest that says what to do, or the latest of all; None without any.
@@ -281,10 +278,12 @@ class StudyView:
         pruning = _read(store.url, store.stamp, "pruning", arguments, store.reader)
         return pruning
 
-    def optuna_figure(self, name: str, objective: int = 0) -> go.Figure:
+    def optuna_figure(
+        self, name: str, objective: int = 0, only: tuple[int, ...] | None = None
+    ) -> go.Figure:
         """One of Optuna's own figures; see :func:`actsearch_dashboard.optuna_figures.draw`."""
         return _optuna_figure(
-            self.store.url, self.record.id, self.store.stamp, name, objective, self
+            self.store.url, self.record.id, self.store.stamp, name, objective, only, self
         )
 
     def is_silent(self, now: datetime | None = None) -> bool:
@@ -370,14 +369,20 @@ def _front(
 
 @st.cache_data(ttl=_SAFETY, max_entries=16, show_spinner="Drawing ...")
 def _optuna_figure(
-    url: str, study_id: int, stamp: Stamp, name: str, objective: int, _view: StudyView
+    url: str,
+    study_id: int,
+    stamp: Stamp,
+    name: str,
+    objective: int,
+    only: tuple[int, ...] | None,
+    _view: StudyView,
 ) -> go.Figure:
     from actsearch_dashboard import optuna_figures  # loads slowly: not before the first paint
 
     with_epochs = name in optuna_figures.NEED_EPOCHS
     most = optuna_figures.MOST_CURVES if with_epochs else MOST_SAMPLED
     share = 0.0 if name in optuna_figures.NEED_EVEN else 0.25
-    numbers = _view.sample_numbers(most, share)
+    numbers = _view.sample_numbers(most, share, only)
     trials = _view.store.reader.trials(_view.record, numbers, epochs=with_epochs)
     return optuna_figures.draw(
         name, _view.record, trials, (_view.objectives or (_view.metric,))[objective], objective

@@ -5,24 +5,34 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from actsearch.records import TrialState
+from actsearch.report import COLUMNS
 
 __all__ = [
+    "FRAME",
     "OPEN",
     "ORDERS",
+    "Range",
+    "TABLE",
     "TRAINED",
     "Filters",
     "all_orders",
     "hyperparameters",
+    "setting_column",
+    "settings_of",
     "sort_trials",
     "values_by_frequency",
+    "with_settings",
 ]
+
+Range = tuple[float, float]
+"""Least and most."""
 
 TRAINED = tuple(state.value for state in TrialState if state.is_trained)
 """States, as tables name them, of trials that were trained to an end."""
@@ -33,6 +43,17 @@ OPEN = tuple(state.value for state in TrialState if state.is_open)
 _SETTING = re.compile(r"(\w+)=([-+.\w]+)")
 _ENDS = ("largest", "smallest")
 _SEARCHED = ("label", "formula", "operation", "reason")
+
+TABLE = [
+    "number", "state", "value", "spread", "activation", "formula", "size", "operation", "parents", "duplicate_of",
+    "mirror_of", "reason", "seconds", "started", "completed",
+]  # fmt: skip
+"""Columns of the page Trials."""
+
+FRAME = {*COLUMNS, *(f"value_{index}" for index in range(1, 20))}
+"""Columns that a frame of trials may have; further ones are hyperparameters'."""
+
+_TAKEN = FRAME.union(TABLE)
 
 ORDERS: dict[str, tuple[str, bool | None]] = {
     "trial": ("number", False),
@@ -55,6 +76,7 @@ class Filters:
         operators: all of these are in the formula.
         sizes: least and most nodes.
         values: least and most value.
+        settings: least and most of hyperparameters, by their columns; trials without one are left out.
     """
 
     states: Sequence[str] = ()
@@ -63,19 +85,22 @@ class Filters:
     operators: Sequence[str] = ()
     sizes: tuple[float, float] | None = None
     values: tuple[float, float] | None = None
+    settings: Mapping[str, Range] = field(default_factory=dict)
 
     def mask(self, trials: pd.DataFrame, operators: Sequence[frozenset[str]]) -> np.ndarray:
         """Which rows are asked for.
 
         Args:
-            trials: as :data:`actsearch.report.COLUMNS`, with "size".
+            trials: as :data:`actsearch.report.COLUMNS`, with "size", where sizes are asked for, and a column for each
+                hyperparameter that is.
             operators: those in the formula of each row.
         """
         kept = np.ones(len(trials), dtype=bool)
         for name, wanted in (("state", self.states), ("operation", self.operations)):
             if wanted:
                 kept &= trials[name].isin(list(wanted)).to_numpy()
-        for name, bounds in (("size", self.sizes), ("value", self.values)):
+        ranges = {"size": self.sizes, "value": self.values, **self.settings}
+        for name, bounds in ranges.items():
             if bounds is not None:
                 kept &= trials[name].between(*bounds).to_numpy()
         if self.operators:
@@ -106,6 +131,21 @@ def hyperparameters(trials: pd.DataFrame) -> pd.DataFrame:
     labels = trials["label"].where((trials["name"] != "") & (trials["groups"] == 1), "")
     found = pd.DataFrame({label: _read_settings(label) for label in labels.unique()}, dtype=float)
     return found.T.reindex(labels).set_axis(trials.index)
+
+
+def setting_column(name: str) -> str:
+    """A hyperparameter's column: a name may be one of the table's own."""
+    return f"{name} (set)" if name in _TAKEN else name
+
+
+def settings_of(trials: pd.DataFrame) -> pd.DataFrame:
+    """:func:`hyperparameters`, without those that no trial is set to."""
+    return hyperparameters(trials).dropna(axis="columns", how="all")
+
+
+def with_settings(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with a column for each hyperparameter, see :func:`setting_column`."""
+    return trials.join(hyperparameters(trials).rename(columns=setting_column))
 
 
 @functools.lru_cache(maxsize=50_000)

@@ -17,7 +17,7 @@ from actsearch.records import ActivationRecord, StudyRecord, TrialRecord
 from actsearch.report.optuna_view import optuna_study
 from actsearch.silence import silence
 
-__all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "NEED_EVEN", "FigureError", "draw"]
+__all__ = ["MOST_CURVES", "NAMES", "NEED_EPOCHS", "NEED_EVEN", "PARALLEL", "FigureError", "draw"]
 
 _log = logging.getLogger("actsearch")
 
@@ -69,10 +69,13 @@ def _common(draw_figure: Figure, most: int, least: int = 1) -> Figure:
     return draw_common
 
 
+PARALLEL = "Parallel coordinates"
+"""The name of that figure."""
+
 _FIGURES: dict[str, Figure] = {  # the first is drawn with its page, so it is the lightest
     "Slice": _common(visualization.plot_slice, _MOST_PARAMETERS),
     "Importance": visualization.plot_param_importances,
-    "Parallel coordinates": _common(visualization.plot_parallel_coordinate, _MOST_PARAMETERS),
+    PARALLEL: _common(visualization.plot_parallel_coordinate, _MOST_PARAMETERS),
     "Contour": _common(visualization.plot_contour, _MOST_PAIRED, 2),
     "Rank": _common(visualization.plot_rank, _MOST_PAIRED, 2),
     "Timeline": visualization.plot_timeline,

@@ -10,6 +10,7 @@ import time
 from streamlit import runtime
 
 from actsearch.errors import ActsearchError
+from actsearch_dashboard.arguments import requested_storage_url
 
 __all__ = ["read_newest"]
 
@@ -28,7 +29,7 @@ def _read_newest() -> None:
             return
         time.sleep(0.05)
     importlib.import_module("actsearch_dashboard.app")
-    from actsearch_dashboard.data import open_store, requested_storage_url
+    from actsearch_dashboard.data import open_store
 
     with contextlib.suppress(ActsearchError):  # the page will say what is wrong
         store = open_store(requested_storage_url())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec
 
 import streamlit as st
 
 from actsearch.errors import ActsearchError
-from actsearch_dashboard.data import Store, StudyView, open_store, requested_storage_url
+from actsearch_dashboard import zoom
+from actsearch_dashboard.arguments import requested_storage_url
+from actsearch_dashboard.data import Store, StudyView, open_store
 from actsearch_dashboard.text import markdown, shorten
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "current_study",
     "go_to",
     "live",
+    "open_page",
     "live_list",
     "remember_study",
     "remember_trial",
@@ -132,6 +135,14 @@ def go_to(page: str, **query: str) -> None:
     st.query_params.update(query)
 
 
+def open_page(page: str, query: Mapping[str, str | list[str]]) -> None:
+    """Switch to another page with settings of its widgets in the address; the session is left to these."""
+    pages = st.session_state.get(PAGES, {})
+    if page in pages:
+        st.switch_page(pages[page], query_params=dict(query))
+    st.query_params.update(query)
+
+
 def live(view: StudyView, body: Callable[[], None]) -> None:
     """Draw a page's body; while the study runs, again and again, until it is over or the reader switches it off."""
     _refresh(view.store, lambda: view.is_running, body)
@@ -144,6 +155,7 @@ def live_list(opened: Store, body: Callable[[], None]) -> None:
 
 def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], None]) -> None:
     if not (is_running() and opened.reader.is_live):
+        zoom.watch(live=False)
         body()
         return
     # what a widget says is forgotten with its page, and a reader means all of them
@@ -155,6 +167,7 @@ def _refresh(opened: Store, is_running: Callable[[], bool], body: Callable[[], N
     def again() -> None:
         if not is_running():
             st.rerun()  # the whole page, once: over
+        zoom.watch(live=True)
         body()
 
     st.fragment(again, run_every=_EVERY if switched_on else None)()

@@ -170,18 +170,6 @@ def test_how_to_go_on_is_there_to_copy(opened: Opener, whole: Path) -> None:
     compile(code, "pasted", "exec")
 
 
-def test_what_the_later_half_brought_is_told_beside_the_noise(
-    opened: Opener, tmp_path: Path
-) -> None:
-    values = [0.5 + 0.01 * number for number in range(20)]
-    path = write_study(tmp_path / "s.db", "s", values)
-    with closing(sqlite3.connect(path)) as base, base:
-        base.execute("UPDATE trials SET spread = 0.25")
-    text = said(opened("study", path, study="s"))
-    assert "The later 10 complete trials improved the best by 0.1000, less than the noise" in text
-    assert "(0.2500, the median spread)" in text
-
-
 def test_the_users_model_is_among_the_candidates(opened: Opener, tmp_path: Path) -> None:
     path = write_study(tmp_path / "s.db", "s", [0.1, 0.9, 0.8, 0.7])
     with closing(sqlite3.connect(path)) as base, base:

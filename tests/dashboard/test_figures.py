@@ -210,6 +210,17 @@ def test_verdict_intervals_best_on_top() -> None:
     assert "higher is better" in figure.layout.xaxis.title.text
 
 
+def test_no_line_of_the_verdict_figure_crosses_its_words() -> None:
+    """Words of a row begin above its interval, and are less than half of a row's height (two lines of 12 pixels)."""
+    figure = figures.verdict_intervals(_verdict("relu"))
+    words = [(note.y, note.y + 0.5) for note in figure.layout.annotations]
+    assert len(words) == len(figure.layout.shapes) == 2
+    for mark in figure.layout.shapes:
+        assert mark.x0 == mark.x1 == 0
+        assert all(mark.y1 < low or mark.y0 > high for low, high in words)
+    assert figure.layout.xaxis.showgrid is False
+
+
 @pytest.mark.parametrize("name", [name for name in optuna_figures.NAMES if name != "Pareto front"])
 def test_optuna_figures(whole: Path, name: str) -> None:
     reader = Reader(f"sqlite:///{whole}")

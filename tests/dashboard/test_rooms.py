@@ -286,7 +286,7 @@ def test_a_running_search_says_how_far_it_is_with_what_was_asked_for(
     lease.publish_goal(RunGoal("confirm"))
     for page in ("study", "leaderboard"):
         app = opened(page, copied, study="plain")
-        assert not app.get("progress")
+        assert [bar.proto.text for bar in app.get("progress")] == ["0 trainings done"]
         assert any("Confirmation began" in item.value for item in app.info)
         assert "No verdict yet" not in said(app)
 

@@ -117,8 +117,8 @@ def training(self, requests, pruner=None, **more):
     return train(self, requests, pruner, **more)
 
 
-def storing(self, begun, scores, lease):
-    add_scores(self, begun, scores, lease)
+def storing(self, begun, scores, lease, *more):
+    add_scores(self, begun, scores, lease, *more)
     assert len(scores) == len(asked)
     for name in asked:
         print(f"DONE {top_k}/{name}", flush=True)

@@ -18,6 +18,9 @@ __all__ = ["verdict_intervals"]
 
 _ROW, _AROUND = 76, 110  # pixels: of a finalist, and of the axis and the margins
 _ABOVE = 0.16  # rows: how far above its interval a finalist's text stands
+_BELOW = (
+    0.14  # rows: how far the mark of 0 reaches above and below its interval; less than to any text
+)
 _NAME = 34  # characters of a name that fit beside the numbers on a screen of 420 pixels
 
 
@@ -54,9 +57,18 @@ def verdict_intervals(verdict: Verdict) -> go.Figure:
         }
         for at, (row, name) in enumerate(zip(rows, names, strict=True))
     ]  # fmt: skip
-    figure.add_vline(x=0, line_width=1, line_color=GREY, layer="below")
+    figure.layout.shapes = [_zero_mark(at) for at in range(len(rows))]
+    figure.update_xaxes(showgrid=False, ticks="outside")
     figure.update_yaxes(visible=False, range=[-0.4, len(rows) - 0.2])
     return figure
+
+
+def _zero_mark(at: int) -> dict[str, Any]:
+    """Where the difference is 0, beside one interval: a line through all rows, as the grid's, would cross the words."""
+    return {
+        "type": "line", "layer": "below", "line": {"color": GREY, "width": 1},
+        "xref": "x", "x0": 0, "x1": 0, "yref": "y", "y0": at - _BELOW, "y1": at + _BELOW,
+    }  # fmt: skip
 
 
 def _text(row: VerdictRow, name: str) -> str:

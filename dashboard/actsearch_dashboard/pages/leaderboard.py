@@ -19,7 +19,6 @@ from actsearch_dashboard.components import (
     OPENS,
     clickable_table,
     open_trial,
-    show_confirmation,
     show_failures,
     show_figure,
     show_verdict,
@@ -27,6 +26,7 @@ from actsearch_dashboard.components import (
     trial_table,
     verdict_frame,
 )
+from actsearch_dashboard.confirming import show_confirmation
 from actsearch_dashboard.data import StudyView, place_of_headline
 from actsearch_dashboard.formulas import formula_facts
 from actsearch_dashboard.functions import pictures

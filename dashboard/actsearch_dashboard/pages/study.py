@@ -10,32 +10,33 @@ import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch.report import leaders
+from actsearch.report import Verdict, leaders
 from actsearch.storage import redact
 from actsearch_dashboard import figures
 from actsearch_dashboard.components import (
     heading,
     log_axis,
     settings,
-    show_confirmation,
     show_failures,
     show_figure,
     show_no_trials,
     show_trials_figure,
     show_verdict,
 )
+from actsearch_dashboard.confirming import show_confirmation
 from actsearch_dashboard.data import MOST_PRUNED, MOST_SAMPLED, StudyView
 from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
+from actsearch_dashboard.parallel_panel import narrow
 from actsearch_dashboard.state import current_study, live, show_errors
 from actsearch_dashboard.text import ago, candidate_label, markdown, number, say_count, seconds
 from actsearch_dashboard.trial_picker import trial_link
+from actsearch_dashboard.worth import describe_worth, expected_gain, noise
 
 __all__ = ["render"]
 
 TITLE, ICON = "Study", "monitoring"
 
-_FEWEST_TO_TELL = 20  # complete trials; of fewer, halves tell nothing
 _DISTRIBUTION = "Distribution"
 _OPTIMISTIC = (
     "The best of many noisy values, measured on validation data with the search's own seeds: an optimistic number. "
@@ -93,7 +94,7 @@ def _progress(view: StudyView, objective: int) -> None:
     by_word = frame["state"].value_counts()
     counts = {state: int(by_word.get(state.value, 0)) for state in TrialState}
     _show_state(view, frame, counts)
-    _numbers(view, frame, counts, direction, metric)
+    _numbers(view, frame, counts, direction, metric, objective)
     if not show_failures(view) and not counts[TrialState.COMPLETE]:
         st.info("No trial is complete yet.", icon=":material/info:")
     left, right = st.columns([3, 1])
@@ -117,7 +118,9 @@ def _show_state(view: StudyView, frame: pd.DataFrame, counts: dict[TrialState, i
     still_open = counts[TrialState.RUNNING] + counts[TrialState.WAITING]
     if view.is_running:
         _running(view, frame)
-    elif counts[TrialState.RUNNING]:
+        return
+    show_confirmation(view)
+    if counts[TrialState.RUNNING]:
         were = say_count(counts[TrialState.RUNNING], "trial was", "trials were")
         st.warning(
             f"Its process ended while {were} running. Call study.optimize again: it continues where it stopped, and "
@@ -164,6 +167,7 @@ def _numbers(
     counts: dict[TrialState, int],
     direction: str | None,
     metric: str,
+    objective: int,
 ) -> None:
     ranked = _first_of(view, leaders(frame, direction, len(frame) if view.objectives else 1))
     trained = sum(count for state, count in counts.items() if state.is_trained)
@@ -191,8 +195,8 @@ def _numbers(
         label = candidate_label(top["label"], 100)
         words = f"{what} is trial {top['number']}: {markdown(label)}"
         trial_link(view, int(top["number"]), words, "best so far")
-    if worth := _worth(frame, direction):
-        st.caption(worth)
+    if counts[TrialState.COMPLETE]:
+        st.caption(_worth(view, frame, direction, objective))
 
 
 def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
@@ -203,22 +207,25 @@ def _first_of(view: StudyView, ranked: pd.DataFrame) -> pd.DataFrame:
     return ranked.loc[view.ranked().index.intersection(equal, sort=False)].head(1)
 
 
-def _worth(frame: pd.DataFrame, direction: str | None) -> str:
-    """What the later half of the trials brought, beside the noise of one value: is it worth going on?"""
+def _worth(view: StudyView, frame: pd.DataFrame, direction: str | None, objective: int) -> str:
+    """Is it worth going on?"""
     complete = frame[frame["state"] == TrialState.COMPLETE.value]
     values = complete["value"].to_numpy()
     values = values[np.isfinite(values)]
-    if len(values) < _FEWEST_TO_TELL:
-        return ""
-    half = len(values) // 2
-    best = np.min if direction == "minimize" else np.max
-    gain = abs(float(best(values)) - float(best(values[:half])))
-    noise = float(complete["spread"].median())
-    words = f"The later {len(values) - half:,} complete trials improved the best by {number(gain)}"
-    if not np.isfinite(noise):
-        return words + "."
-    less = "less" if gain < noise else "more"
-    return words + f", {less} than the noise of one value ({number(noise)}, the median spread)."
+    # spreads and verdicts are of the first objective
+    differ = None if objective else noise(complete["spread"], _seeds(view), _latest_verdict(view))
+    return describe_worth(expected_gain(values, direction), differ, len(values))
+
+
+def _seeds(view: StudyView) -> int | list[int] | None:
+    """Of each trial, as stored."""
+    seeds = (view.record.task or {}).get("seeds")
+    return seeds if isinstance(seeds, int | list) else None
+
+
+def _latest_verdict(view: StudyView) -> Verdict | None:
+    verdicts = view.verdicts()
+    return verdicts[-1][1] if verdicts else None
 
 
 def _commands(view: StudyView) -> None:
@@ -288,11 +295,12 @@ def _distribution(view: StudyView, objective: int) -> None:
 def _optuna(view: StudyView, objective: int, name: str) -> None:
     from actsearch_dashboard import optuna_figures
 
+    only = narrow(view, objective) if name == optuna_figures.PARALLEL else None
     try:
-        show_figure(view.optuna_figure(name, objective), f"optuna {name} {objective}")
+        show_figure(view.optuna_figure(name, objective, only), f"optuna {name} {objective}")
     except optuna_figures.FigureError as error:
         st.info(markdown(error), icon=":material/info:")
-    trained = int(view.frame()["state"].isin(TRAINED).sum())
+    trained = int(view.frame()["state"].isin(TRAINED).sum()) if only is None else len(only)
     most = optuna_figures.MOST_CURVES if name in optuna_figures.NEED_EPOCHS else MOST_SAMPLED
     if trained > most:
         which = "evenly spread over the study."

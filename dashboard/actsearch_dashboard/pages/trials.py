@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from actsearch.records import TrialState
-from actsearch.report import COLUMNS as FRAME_COLUMNS
 from actsearch.report import mirrors
 from actsearch_dashboard.components import (
     COLUMNS,
@@ -21,15 +21,20 @@ from actsearch_dashboard.components import (
 )
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import (
+    FRAME,
+    TABLE,
     Filters,
+    Range,
     all_orders,
     hyperparameters,
+    setting_column,
     sort_trials,
     values_by_frequency,
+    with_settings,
 )
+from actsearch_dashboard.ranges import SETTING, choose_range, choose_settings
 from actsearch_dashboard.state import live
 from actsearch_dashboard.text import (
-    column_format,
     csv_text,
     file_stem,
     markdown,
@@ -63,12 +68,9 @@ _COLUMNS = {
     "started": st.column_config.DatetimeColumn("started"),
     "completed": st.column_config.DatetimeColumn("ended"),
 }
-_SHOWN = [
-    "number", "state", "value", "spread", "activation", "formula", "size", "operation", "parents", "duplicate_of",
-    "mirror_of", "reason", "seconds", "started", "completed",
-]  # fmt: skip
+_SHOWN = TABLE
 _TEXTS = ["activation", "formula", "reason"]
-_FRAME = {*FRAME_COLUMNS, *(f"value_{index}" for index in range(1, 20))}
+_FRAME = FRAME
 _MOST_REASONS = 20  # the rest are mostly single messages
 
 
@@ -110,35 +112,38 @@ def _choose_filters(view: StudyView) -> tuple[Filters, str]:
             placeholder="any operators", help="Formulas that hold all of these.",
         )  # fmt: skip
         sizes = contents.sizes[contents.sizes > 0]
-        size_range = _range(left, "Size of the formula", sizes, "sizes", integers=True)
+        size_range = choose_range(left, "Size of the formula", sizes, "sizes", integers=True)
         finite = frame["value"].to_numpy()
         finite = finite[np.isfinite(finite)]
-        value_range = _range(right, f"{shorten(view.metric, 20)} between", finite, "values")
-    return Filters(states, words, operations, operators, size_range, value_range), order
+        value_range = choose_range(right, f"{shorten(view.metric, 20)} between", finite, "values")
+        settings = choose_settings((left, right), frame, SETTING)
+    _clear_settings(settings)
+    return (
+        Filters(states, words, operations, operators, size_range, value_range, settings),
+        order,
+    )
 
 
-def _range(
-    place: st.delta_generator.DeltaGenerator,
-    label: str,
-    values: np.ndarray,
-    key: str,
-    integers: bool = False,
-) -> tuple[float, float] | None:
-    """Two boxes for the ends of a range; None while nothing is asked for."""
-    if not len(values) or values.min() == values.max():
-        return None
-    low, high = values.min().item(), values.max().item()
-    first, second = place.columns(2, vertical_alignment="bottom")
-    kind = {"step": 1} if integers else {"format": column_format(values)}
-    least = first.number_input(
-        markdown(label), value=None, placeholder=f"{low:.4g}", key=f"{key}_low", bind="query-params", **kind
-    )  # fmt: skip
-    most = second.number_input(
-        "and", value=None, placeholder=f"{high:.4g}", key=f"{key}_high", bind="query-params", **kind
-    )  # fmt: skip
-    if least is None and most is None:
-        return None
-    return (-np.inf if least is None else least, np.inf if most is None else most)
+def _clear_settings(settings: Mapping[str, Range]) -> None:
+    """The ranges of hyperparameters that are asked for, where they are seen though their boxes are folded away."""
+    if not settings:
+        return
+    said = ", ".join(f"{markdown(name)} {_say_range(*ends)}" for name, ends in settings.items())
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.caption(f":material/filter_list: Only trials with {said}.")
+    right.button("Clear these ranges", on_click=_forget_settings, type="tertiary", key="clear")
+
+
+def _say_range(low: float, high: float) -> str:
+    if not np.isfinite(high):
+        return f"from {low:.4g}"
+    return f"up to {high:.4g}" if not np.isfinite(low) else f"from {low:.4g} to {high:.4g}"
+
+
+def _forget_settings() -> None:
+    for key in list(st.session_state):
+        if str(key).startswith(SETTING):
+            st.session_state[key] = None
 
 
 def _table(view: StudyView, filters: Filters, order: str) -> None:
@@ -177,8 +182,8 @@ def _table(view: StudyView, filters: Filters, order: str) -> None:
 def _filter(view: StudyView, filters: Filters, order: str) -> pd.DataFrame:
     """The trials that are asked for, with the sizes of their formulas."""
     frame, contents = view.frame(), view.formula_contents()
-    set_to = hyperparameters(frame).rename(columns=_setting_column)
-    frame = frame.assign(size=np.where(contents.sizes > 0, contents.sizes, np.nan)).join(set_to)
+    sizes = np.where(contents.sizes > 0, contents.sizes, np.nan)
+    frame = with_settings(frame.assign(size=sizes))
     mask = filters.mask(frame, contents.operators)
     return sort_trials(frame[mask], order, view.record.direction)
 
@@ -202,13 +207,8 @@ def _page(count: int) -> int:
     )
 
 
-def _setting_column(name: str) -> str:
-    """A hyperparameter's column: a name may be one of the table's own."""
-    return f"{name} (set)" if name in _SHOWN or name in _FRAME else name
-
-
 def _settings(frame: pd.DataFrame) -> list[str]:
-    return [_setting_column(str(name)) for name in hyperparameters(frame)]
+    return [setting_column(str(name)) for name in hyperparameters(frame)]
 
 
 def _objective_column(name: str) -> str:

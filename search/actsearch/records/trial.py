@@ -177,7 +177,8 @@ class RunGoal:
 
     Attributes:
         purpose: "search" or "confirm".
-        target: number of trained trials of the study at which the search ends; None where no number was asked for.
+        target: number of trained trials of the study at which the search ends; of a confirmation, about how many
+            trainings it takes. None where no number was asked for, or is known.
         until: when it ends at the latest; None where no time was asked for.
         since: when it began.
     """

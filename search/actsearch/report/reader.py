@@ -21,7 +21,7 @@ from actsearch.report.columns import (
 from actsearch.report.pruning import Pruning, summarize_pruning
 from actsearch.report.tables import resolve_duplicates
 from actsearch.report.verdict import Verdict, read_verdicts
-from actsearch.storage import Overview, Storage
+from actsearch.storage import Overview, Storage, StoredTraining
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,6 +197,10 @@ class Reader:
         except ActsearchError:  # made by another version, or changed by another program
             return None
         return summarize_pruning(self.trials(study, numbers, epochs=True), pruner)
+
+    def stored_trainings(self, study: StudyRecord) -> list[list[StoredTraining]]:
+        """Of each verdict that is not made yet, the trainings that are stored; oldest first."""
+        return self._storage.stored_trainings(study.id)
 
     def verdicts(self, study: StudyRecord) -> list[tuple[datetime, Verdict]]:
         """Confirmations of a study with their time, oldest first."""

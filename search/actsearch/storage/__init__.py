@@ -1,5 +1,6 @@
 """The database: studies, trials and all that belongs to them, the lease. The only door to SQLAlchemy."""
 
+from actsearch.storage.confirmations import StoredTraining
 from actsearch.storage.environment import versions
 from actsearch.storage.lease import Lease
 from actsearch.storage.overview import Overview
@@ -15,6 +16,7 @@ __all__ = [
     "Overview",
     "Secrets",
     "Storage",
+    "StoredTraining",
     "storage_file",
     "may_hold_password",
     "quote_name",

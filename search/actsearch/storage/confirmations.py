@@ -6,7 +6,8 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,12 +28,13 @@ from actsearch.storage.tables import (
     utc_now,
 )
 
-__all__ = ["Confirmation", "ConfirmationRepository", "OpenConfirmation"]
+__all__ = ["Confirmation", "ConfirmationRepository", "OpenConfirmation", "StoredTraining"]
 
 _log = logging.getLogger("actsearch")
 
 _NONFINITE = ("nan", "inf", "-inf")
 _SCORE = {"valid", "test", "blind", "losses"}
+_NOTED = {"ended", "phase", "label", "seed"}  # for readers alone; no result depends on it
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,23 @@ class OpenConfirmation:
     number: int
     created: datetime
     scores: Mapping[str, Score] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredTraining:
+    """A training of a verdict that is not stored yet, as readers see it.
+
+    Attributes:
+        ended: when it was stored; None for those of earlier versions, which did not note it nor what follows.
+        phase: "search" while finalists are chosen, "confirm" on test data; "" where it is not known.
+        label: of what was trained.
+        seed: under which.
+    """
+
+    ended: datetime | None = None
+    phase: str = ""
+    label: str = ""
+    seed: int = 0
 
 
 class ConfirmationRepository(Repository):
@@ -155,21 +174,50 @@ class ConfirmationRepository(Repository):
             return list(session.scalars(query.order_by(OpenConfirmationRow.id)))
 
     @retry_lost_connection
+    def stored_trainings(self, study_id: int) -> list[list[StoredTraining]]:
+        """Of each confirmation without a verdict, what is stored; oldest first."""
+        table = ConfirmationTrainingRow
+        query = (
+            sa.select(OpenConfirmationRow.id, table.key, table.score)
+            .outerjoin(table, table.confirmation_id == OpenConfirmationRow.id)
+            .where(OpenConfirmationRow.study_id == study_id)
+            .order_by(OpenConfirmationRow.id)
+        )
+        found: dict[int, list[StoredTraining]] = {}
+        with self.database.reading() as session:
+            for number, key, data in session.execute(query):
+                trainings = found.setdefault(number, [])
+                if key is not None:
+                    trainings.append(_stored_training(data))
+        return list(found.values())
+
+    @retry_lost_connection
     def add_scores(
-        self, begun: OpenConfirmation, scores: Mapping[str, Score], lease: Lease
+        self,
+        begun: OpenConfirmation,
+        scores: Mapping[str, Score],
+        lease: Lease,
+        notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         """Store trainings of a confirmation that have ended, by their keys.
 
         Rows that already have these keys could not be read, or the trainings would not have been repeated.
+
+        Args:
+            begun: whose.
+            scores: by key.
+            lease: of the study.
+            notes: for readers, by key: "phase", "label" and "seed".
         """
         stale = ConfirmationTrainingRow.key.in_(list(scores))
+        ended = utc_now().isoformat()
         with self._writing(lease) as session:
             session.execute(_delete_trainings(begun.id).where(stale))
             session.add_all(
                 ConfirmationTrainingRow(
                     confirmation_id=begun.id,
                     key=key,
-                    score=_score_json(score),
+                    score={**_score_json(score), **notes.get(key, {}), "ended": ended},
                     reason=score.reason,
                 )
                 for key, score in scores.items()
@@ -284,7 +332,7 @@ def _json_number(value: float | None) -> float | str | None:
 
 def _score(data: Any, reason: Any) -> Score | None:
     """A stored training, to the last bit as it was; None for what no version wrote: it is trained again."""
-    if not isinstance(data, dict) or set(data) - {"without"} != _SCORE:
+    if not isinstance(data, dict) or set(data) - {"without", *_NOTED} != _SCORE:
         return None
     if type(data["blind"]) is not bool or not isinstance(data["losses"], list):
         return None
@@ -298,6 +346,21 @@ def _score(data: Any, reason: Any) -> Score | None:
     if not _is_without(without):
         return None
     return Score(valid, test, data["blind"], tuple(losses), str(reason), tuple(without))
+
+
+def _stored_training(data: Any) -> StoredTraining:
+    """What is noted of a training; nothing of what no version wrote."""
+    if not isinstance(data, dict) or not data.keys() >= _NOTED:
+        return StoredTraining()
+    ended, phase, label, seed = (data[name] for name in ("ended", "phase", "label", "seed"))
+    if not all(isinstance(text, str) for text in (ended, phase, label)) or type(seed) is not int:
+        return StoredTraining()
+    try:
+        moment = datetime.fromisoformat(ended)
+    except ValueError:
+        return StoredTraining()
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return StoredTraining(aware, phase, label, seed)
 
 
 def _is_without(data: Any) -> bool:

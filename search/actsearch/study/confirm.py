@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from actsearch.errors import StudyError
 from actsearch.evaluation import Candidate, Objective, make_subject
 from actsearch.execution import Executor, Local
-from actsearch.records import RunGoal, StudyRecord, TrialRecord, TrialState
+from actsearch.records import StudyRecord, TrialRecord, TrialState
 from actsearch.report import (
     STOPPED,
     KeptWeights,
@@ -118,10 +118,10 @@ class Confirmation:
         try:
             if (stored := self._read_stored(key)) is not None:
                 return stored  # another process made it just now
-            lease.publish_goal(RunGoal("confirm"))
             self._unfinished = Unfinished(
                 self._storage, self._study, key, self._subject.device_type, lease
             )
+            lease.publish_goal(self._limits.run_goal(self._forecast(pool)))
             self._log_forecast(pool)
             title, done = f"{self._study.name} confirm", self._unfinished.left
             with (
@@ -219,6 +219,8 @@ class Confirmation:
         earlier = self._storage.count_looks(self._study, self._test_data(), comparisons, lease)
         contenders = (baseline, *finalists)
         self._bar.expect(max(0, self._forecast_race(len(contenders)) - self._unfinished.left))
+        total = self._trainings.count + self._forecast_race(len(contenders))
+        lease.publish_goal(self._limits.run_goal(total))
         test = PairedTest(
             earlier + len(comparisons), self._direction, self._looks, self._question.min_effect
         )

@@ -76,6 +76,16 @@ class ConfirmLimits:
         """Whether there is one."""
         return self.budget is not None or self.timeout is not None
 
+    def run_goal(self, trainings: int) -> RunGoal:
+        """What a verdict of about so many trainings says."""
+        if self.budget is not None:
+            trainings = min(trainings, self.budget)
+        until = None
+        if self.timeout is not None:
+            with contextlib.suppress(OverflowError):  # later than any date
+                until = datetime.now(UTC) + timedelta(seconds=self.timeout - self.spent)
+        return RunGoal("confirm", trainings, until)
+
     @property
     def spent(self) -> float:
         """Seconds since it began."""

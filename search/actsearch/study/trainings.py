@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Request, Subject
@@ -179,7 +180,7 @@ class Trainings:
             if outcome.evaluations
         }
         if scores:
-            self._unfinished.add(scores)
+            self._unfinished.add(scores, {key: _note(requests[key]) for key in scores})
         stops = False
         for key, score in scores.items():
             self.made += 1
@@ -258,3 +259,12 @@ class Trainings:
             outcome.reason,
             evaluation.without,
         )
+
+
+def _note(request: Request) -> dict[str, Any]:
+    """What readers are told of a training, see :class:`actsearch.storage.StoredTraining`."""
+    return {
+        "phase": request.phase,
+        "label": request.record.label or "baseline",
+        "seed": request.seeds[0],
+    }

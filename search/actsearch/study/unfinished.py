@@ -79,13 +79,13 @@ class Unfinished:
         """The result of a training that an interrupted call stored; None if it has to be trained."""
         return self._left.pop(key, None)
 
-    def add(self, scores: Mapping[str, Score]) -> None:
-        """Store trainings that have ended.
+    def add(self, scores: Mapping[str, Score], notes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store trainings that have ended, with what readers are told of them.
 
         Raises:
             StudyError: another process has taken the study over.
         """
-        self._storage.add_scores(self._begun, scores, self._lease)
+        self._storage.add_scores(self._begun, scores, self._lease, notes)
 
 
 def activations_json(record: CandidateRecord) -> list[Any]:

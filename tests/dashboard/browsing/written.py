@@ -15,9 +15,9 @@ from actsearch.records import (
     TrialRecord,
     TrialState,
 )
-from actsearch.storage import Storage
+from actsearch.storage import Lease, Storage
 
-__all__ = ["write_study"]
+__all__ = ["add_trials", "write_study"]
 
 
 def write_study(
@@ -51,14 +51,28 @@ def write_study(
     lease.acquire()
     if task is not None:
         storage.update_study(study.id, lease, task=task)
-    records = [_record(number, formulas[number % len(formulas)]) for number in range(len(values))]
-    storage.add_trials(study.id, records, lease)
-    storage.start_trials(study.id, list(range(len(values))), lease)
-    outcomes = {number: _outcome(value) for number, value in enumerate(values)}
-    storage.finish_trials(study.id, outcomes, lease)
+    add_trials(storage, name, lease, values, formulas)
     lease.release()
     storage.database.close()
     return path
+
+
+def add_trials(
+    storage: Storage,
+    name: str,
+    lease: Lease,
+    values: Sequence[float | tuple[float, ...] | Outcome],
+    formulas: Sequence[str] = ("x * tanh(x)",),
+) -> None:
+    """Trials that have ended with these values come to a study whose lease is held."""
+    study = storage.study(name)
+    first = len(storage.trials(study.id))
+    numbers = range(first, first + len(values))
+    records = [_record(number, formulas[number % len(formulas)]) for number in numbers]
+    storage.add_trials(study.id, records, lease)
+    storage.start_trials(study.id, list(numbers), lease)
+    outcomes = {number: _outcome(value) for number, value in zip(numbers, values, strict=True)}
+    storage.finish_trials(study.id, outcomes, lease)
 
 
 def _record(number: int, formula: str) -> TrialRecord:
