@@ -197,6 +197,10 @@ def test_rows_of_a_group_are_left_out_together() -> None:
     study = searched(task)
     singly, grouped = (confirm(study, task, groups=groups) for groups in (None, labels))
     assert grouped.rows_share > singly.rows_share
+    assert (singly.groups, grouped.groups) == (0, 20)
+    assert "over new training runs and new rows like these" in str(singly)
+    assert "over new training runs and new groups of rows like these" in str(grouped)
+    assert acs.Verdict.from_json(grouped.to_json()) == grouped
     width = [row.high - row.low for verdict in (singly, grouped) for row in verdict.rows]
     assert width[1] > 1.5 * width[0]
 

@@ -24,6 +24,8 @@ LIBRARIES = {"lightning_module": "lightning", "skorch_net": "skorch"}
 """What a study needs besides actsearch's own requirements."""
 WITHOUT_VERDICT = ("activation_benchmark",)
 """They measure for others and decide nothing."""
+MEASURING = ("nsad-phoneme",)
+"""Studies, of scripts that decide, which only measure."""
 
 
 def load(script: Path) -> ModuleType:
@@ -70,7 +72,9 @@ def test_a_study_runs_and_running_it_again_adds_nothing(
     first = contents(url)
     assert first
     decides = script.stem not in WITHOUT_VERDICT
-    assert all(trials and bool(verdicts) == decides for _, trials, verdicts in first)
+    for name, trials, verdicts in first:
+        assert trials
+        assert bool(verdicts) == (decides and name not in MEASURING)
     said = capsys.readouterr().out
     assert ("verdict" in said) == decides
     assert f"dashboard {url}" in said

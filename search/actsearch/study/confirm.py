@@ -140,7 +140,10 @@ class Confirmation:
                     listen=self._listen,
                 )
                 verdict = dataclasses.replace(
-                    self._compute_verdict(pool, lease), shared_rows=shared, test_data=tested
+                    self._compute_verdict(pool, lease),
+                    shared_rows=shared,
+                    test_data=tested,
+                    groups=self._rows.groups,
                 )
             if self._question.covers != verdict.covers and self._subject.has_model:
                 _log.warning("study %s: %s", self._study.name, WITHOUT_ROWS)

@@ -83,6 +83,12 @@ class TestedRows:
         """Of splits; 0 where nothing is divided."""
         return 0 if self.splits is None else len(self.splits.parts)
 
+    @property
+    def groups(self) -> int:
+        """Of how many groups the test rows are; 0 where each stands for itself."""
+        labels = None if self.splits is None else self.splits.groups
+        return 0 if labels is None else len(np.unique(labels))
+
     @functools.cached_property
     def _subjects(self) -> Sequence[Subject]:
         """One for each split."""

@@ -177,6 +177,7 @@ class Verdict:
             new training runs on these test rows, as in all verdicts that were stored before there was another one.
         splits: into how many splits the test rows were divided; 0 where every training tests all of them.
         test_data: digest of the tested rows, equal for equal ones; None where they are not known, as in older verdicts.
+        groups: of how many groups the test rows are; 0 where each row stands for itself, and in older verdicts.
         rows_share: of the variance of a difference, what the test rows make of it; 0 where the intervals do not cover
             them.
 
@@ -213,6 +214,7 @@ class Verdict:
     rows_share: float = 0.0
     splits: int = 0
     test_data: str | None = None
+    groups: int = 0
 
     @property
     def candidate(self) -> CandidateRecord:
@@ -227,17 +229,14 @@ class Verdict:
     @property
     def claim(self) -> str:
         """What the intervals hold for, in words."""
-        rows = "new rows like these" if self.covers == "seeds+rows" else "this test set"
-        return f"new training runs and {rows}"
+        rows = "new groups of rows like these" if self.groups else "new rows like these"
+        return f"new training runs and {rows if self.covers == 'seeds+rows' else 'this test set'}"
 
     @property
     def counted(self) -> str:
         """How many comparisons the intervals hold for, in words."""
-        return (
-            "the one comparison"
-            if self.comparisons == 1
-            else f"all {self.comparisons} comparisons"
-        )
+        number = self.comparisons
+        return "the one comparison" if number == 1 else f"all {number} comparisons"
 
     @property
     def sentence(self) -> str:
@@ -372,6 +371,7 @@ class Verdict:
             rows_share=stored.read_number(data.get("rows_share", 0.0)),
             splits=stored.read_count(data.get("splits", 0)),
             test_data=stored.read_digest(data.get("test_data")),
+            groups=stored.read_count(data.get("groups", 0)),
         )
 
 
