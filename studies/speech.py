@@ -53,7 +53,8 @@ class Listener(nn.Module):
         hidden = self.act2(self.conv2(hidden)) * real
         scores = self.attention(hidden.mT).squeeze(-1)  # (N, 48)
         weights = scores.masked_fill(mask == 0, -torch.inf).softmax(-1)
-        return self.readout((hidden * weights.unsqueeze(1)).sum(-1))
+        answer: Tensor = self.readout((hidden * weights.unsqueeze(1)).sum(-1))
+        return answer
 
 
 def recordings(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
