@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import digits_cnn
 import digits_deep_mlp
@@ -64,7 +65,7 @@ class Claim:
     task: Callable[[bool], acs.Task]
     margin: float
     sites: Mapping[str, str] | None = None
-    direction: str | None = None
+    direction: Literal["minimize"] | None = None
 
     @property
     def named(self) -> str:
