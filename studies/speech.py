@@ -51,10 +51,10 @@ class Listener(nn.Module):
         real = mask.unsqueeze(1)  # (N, 1, 48)
         hidden = self.act1(self.conv1(frames.mT)) * real  # (N, width, 48)
         hidden = self.act2(self.conv2(hidden)) * real
-        scores = self.attention(hidden.mT).squeeze(-1)  # (N, 48)
-        weights = scores.masked_fill(mask == 0, -torch.inf).softmax(-1)
-        answer: Tensor = self.readout((hidden * weights.unsqueeze(1)).sum(-1))
-        return answer
+        heights = self.attention(hidden.mT).squeeze(-1)  # (N, 48)
+        weights = heights.masked_fill(mask == 0, -torch.inf).softmax(-1)
+        scores: Tensor = self.readout((hidden * weights.unsqueeze(1)).sum(-1))
+        return scores
 
 
 def recordings(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
