@@ -144,8 +144,8 @@ class Task:
     gain: str | None = None
     device: str | torch.device = "auto"
     amp: str | torch.dtype | None = None
-    step: Callable[[nn.Module, Any], Tensor] | None = None
-    evaluate: Callable[[nn.Module, Iterable[Any]], Objective] | None = None
+    step: Callable[[Any, Any], Tensor] | None = None
+    evaluate: Callable[[Any, Iterable[Any]], Objective] | None = None
     name: str | None = None
     diagnostics: bool = True
     objectives: Sequence[str] | None = None
