@@ -24,7 +24,7 @@ import torch
 from setups.packages import data_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 import actsearch as acs
 
@@ -102,14 +102,10 @@ def windows(text: str, alphabet: str) -> tuple[Tensor, Tensor]:
     return codes[:whole].view(-1, CONTEXT), codes[1 : whole + 1].view(-1, CONTEXT)
 
 
-def warm_up_then_cosine(optimizer: torch.optim.Optimizer, total_steps: int) -> LambdaLR:
-    """A tenth of the steps up to the rate, then half a cosine down to 0."""
-    up = max(1, total_steps // 10)
-
-    def factor(step: int) -> float:
-        return min(1.0, (step + 1) / up) * 0.5 * (1 + math.cos(math.pi * step / total_steps))
-
-    return LambdaLR(optimizer, factor)
+def warm_up_then_cosine(optimizer: torch.optim.Optimizer, total_steps: int) -> OneCycleLR:
+    """A tenth of the steps up to the rate of the optimizer, and down to 0 in the others."""
+    rate = optimizer.defaults["lr"]
+    return OneCycleLR(optimizer, rate, total_steps, pct_start=0.1, cycle_momentum=False)
 
 
 def loss(scores: Tensor, targets: Tensor) -> Tensor:
