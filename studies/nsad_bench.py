@@ -141,32 +141,27 @@ def read_scores(name: str, storage: str) -> dict[str, Scores]:
 
 def table(name: str, scores: dict[str, Scores]) -> str:
     """Ours against theirs, and what is left of each published difference to ReLU."""
+    relu, count = scores["ReLU"], len(scores) - 1
     lines = [
-        f"{name}: AUC on test data over {len(scores['ReLU'].tuned)} splits; * not within the published sd",
-        "               AUC at 0.001          AUC at   median  AUC minus ReLU's  minus ReLU's, each at its rate",
-        "           published      ours  tuned rate      rate  published   ours  tuned        95 % interval  claim",
+        f"{name}: AUC on test data, {len(relu.tuned)} splits; * beyond one published sd; intervals for all {count}",
+        f"{'':<20}AUC at 0.001    AUC  median{'':<16}minus ReLU at 0.001        minus ReLU, each tuned",
+        f"{'':<15}published    ours  tuned    rate  published{'  ours, 95 % interval      ' * 2}  claim",
     ]
-    relu = scores["ReLU"]
     for row, (mean, sd) in PUBLISHED[name].items():
         if row not in scores:
             continue
-        ours = scores[row]
+        ours, theirs = scores[row], f"{row:<9}  {mean:.4f}±{sd:.4f}"
         star = " " if abs(ours.as_published.mean() - mean) <= sd else "*"
-        line = (
-            f"{row:<10} {mean:.4f}±{sd:.4f} {ours.as_published.mean():.4f}{star}"
-            f"    {ours.tuned.mean():.4f}   {np.median(ours.lrs):>7g}"
-        )
+        line = f"{theirs} {ours.as_published.mean():.4f}{star} {ours.tuned.mean():.4f} {np.median(ours.lrs):>7g}"
         if row != "ReLU":
-            claimed = mean - PUBLISHED[name]["ReLU"][0]
-            low, high = interval(ours.tuned - relu.tuned, len(scores) - 1)
-            at_published = (ours.as_published - relu.as_published).mean()
-            shown = np.sign(low) if low * high > 0 else 0
-            word = {1: "holds", -1: "reversed", 0: "not shown"}[
-                int(shown * (np.sign(claimed) or 1))
-            ]
+            claimed = round(mean - PUBLISHED[name]["ReLU"][0], 4)
+            line += f"    {claimed:+.4f}"
+            for difference in (ours.as_published - relu.as_published, ours.tuned - relu.tuned):
+                low, high = interval(difference, count)
+                line += f"  {difference.mean():+.4f}, {low:+.4f} to {high:+.4f}"
+            agrees = np.sign(low) * np.sign(claimed)
             line += (
-                f"    {claimed:+.4f} {at_published:+.4f} {(ours.tuned - relu.tuned).mean():+.4f}"
-                f"  {low:+.4f} to {high:+.4f}  {word}"
+                "  not shown" if low <= 0 <= high else "  holds" if agrees > 0 else "  reversed"
             )
         lines.append(line)
     return "\n".join(lines)
