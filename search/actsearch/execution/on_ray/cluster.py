@@ -250,15 +250,15 @@ class Cluster:
         """Put an array into the object store; what it is passed on as."""
         return self._ray.put(data)
 
-    def call(self, method: Any, *arguments: Any) -> Any:
+    def call(self, method: Any, *arguments: Any, seconds: float | None = None) -> Any:
         """What a method of a host returns.
 
         Raises:
-            HostLost: it is there no more.
+            HostLost: it is there no more, or has not answered after so many seconds.
             HostFailed: it cannot be there.
         """
         with self._translated():
-            return self._ray.get(method.remote(*arguments))
+            return self._ray.get(method.remote(*arguments), timeout=seconds)
 
     def tell(self, method: Any, *arguments: Any) -> None:
         """Call a method of a host and wait for nothing; one that is gone says so elsewhere."""

@@ -25,6 +25,9 @@ from actsearch.execution.transport import Event, Loss
 __all__ = ["DataStore", "RayWorker", "describe_difference"]
 
 _JOIN_SECONDS = 5.0
+SHARE_SECONDS = (
+    900.0  # for a part of the data to reach a node: Ray waits for ever for one that was lost
+)
 
 
 def describe_difference(found: Mapping[str, str]) -> str:
@@ -78,9 +81,15 @@ class DataStore:
         """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
         with self._locks.setdefault(place, threading.Lock()):
             copies = self._copies.setdefault((place, key), [])
-            source: Source = self._cluster.call(actor.share, key, copies, chunk)
+            source: Source = self._cluster.call(
+                actor.share, key, copies, chunk, seconds=SHARE_SECONDS
+            )
             copies.append(source)
         return source
+
+    def renew(self) -> None:
+        """Put a subject in anew when it is held next: what a lost node had of it may be lost to the others as well."""
+        self._subject, self._parts = None, []
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -156,6 +165,7 @@ class RayWorker:
                 for kind, data in self._cluster.stream(self._actor.relay, message):
                     self._receive(kind, pickle.loads(data))
         except HostLost as lost:
+            self._store.renew()
             self._events.put((self, "lost", lost.args[0]))
         except HostFailed as failed:
             self._events.put((self, "impossible", str(failed)))
