@@ -64,7 +64,7 @@ class Nothing:
     def take(self, key: str) -> None:
         return None
 
-    def add(self, scores: Any) -> None:
+    def add(self, *training: Any) -> None:
         return None
 
 

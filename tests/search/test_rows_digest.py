@@ -98,6 +98,7 @@ def test_what_cannot_be_known_has_no_digest(source: Any) -> None:
     assert rows_digest(source) is None
 
 
+@pytest.mark.slow
 def test_rows_of_a_dataset_are_read_without_a_trace_and_alike_in_every_process() -> None:
     source = Items()
     state, own = torch.get_rng_state(), source.own.get_state()
