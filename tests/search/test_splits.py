@@ -21,6 +21,7 @@ from sklearn.model_selection import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import actsearch as acs
@@ -363,6 +364,19 @@ def test_a_metric_that_is_not_defined_on_a_split_is_no_divergence() -> None:
     assert study.verdicts == []
     verdict = confirm(study, task, splits=StratifiedKFold(5))
     assert all(row.diverged == 0 for row in (verdict.baseline, *verdict.rows))
+
+
+def test_a_schedule_that_must_have_steps_is_not_asked_for_none() -> None:
+    asked: list[int] = []
+
+    def schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler:
+        asked.append(total_steps)
+        return OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps)
+
+    task = make_task(schedule=schedule, schedule_every="step")
+    verdict = confirm(searched(task), task, splits=2)
+    assert verdict.rows
+    assert min(asked) > 0
 
 
 def test_rows_of_a_loader_cannot_be_divided() -> None:

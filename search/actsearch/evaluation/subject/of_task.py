@@ -339,7 +339,8 @@ class TaskSubject(TaskAnalysis, Subject):
     def undefined_on_test(self) -> str:
         """See :meth:`Subject.undefined_on_test`."""
         model = Candidate.baseline().place(self.build()).model
-        untrained = self.task.replace(patience=None)  # there are no best weights
+        # there are no best weights, and no steps, of which many a schedule must have one
+        untrained = self.task.replace(patience=None, schedule=None)
         keep_reading(self.task, untrained)
         with self.threads():
             return fit(untrained, model, 0, on_test=True, epochs=0).stopped
