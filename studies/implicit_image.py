@@ -95,13 +95,26 @@ def is_shared(trial: acs.Trial) -> bool:
     return len({each.formula for each in trial.candidate.record.activations.values()}) == 1
 
 
+def is_siren(trial: acs.Trial) -> bool:
+    """Whether it is SIREN, which others may come to besides."""
+    found = trial.candidate.record.activations
+    return {key: item.formula for key, item in found.items()} == {
+        key: item.formula for key, item in acs.Candidate.of(SIREN).record.activations.items()
+    }
+
+
 def table(study: acs.Study) -> str:
     """The unchanged model, SIREN, the best function that all layers share, and the best of all, on validation data."""
     complete = [trial for trial in study.trials if trial.state is acs.TrialState.COMPLETE]
     shared = max(filter(is_shared, complete), key=lambda trial: trial.value or 0.0)
     lines = ["   PSNR  activation (validation data)"]
-    rows = ("ReLU: ", complete[0]), ("SIREN: ", complete[1]), ("best shared: ", shared)
-    for words, trial in (*rows, ("best of all: ", study.best_trial)):
+    rows = [
+        *(("ReLU: ", trial) for trial in complete if trial.candidate.record.is_baseline),
+        *(("SIREN: ", trial) for trial in complete if is_siren(trial)),
+        ("best shared: ", shared),
+        ("best of all: ", study.best_trial),
+    ]
+    for words, trial in rows:
         lines.append(f"{trial.value:>7.2f}  {words}{trial.candidate}")
     return "\n".join(lines)
 

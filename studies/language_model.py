@@ -138,6 +138,11 @@ def make_task(small: bool = False) -> acs.Task:
     )
 
 
+def passages(task: acs.Task) -> list[int]:
+    """A label for each test window: those of one passage tell less than as many independent ones."""
+    return [row // PASSAGE for row in range(len(task.test[0]))]
+
+
 def main(storage: str = STORAGE, small: bool = False) -> None:
     """Search, confirm, print the evidence; ``small`` is a quick look at whether it all runs."""
     logging.basicConfig(format="%(message)s")
@@ -150,7 +155,6 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
         strategy="bayesian",
         load_if_exists=True,
     )
-    passages = [row // PASSAGE for row in range(len(task.test[0]))]
     with acs.Local() if small else acs.Processes(2) as executor:
         study.optimize(task, total_trials=4 if small else TRIALS, executor=executor)
         print(f"{study.best_trial}, an optimistic minimum: now the proof")
@@ -158,7 +162,7 @@ def main(storage: str = STORAGE, small: bool = False) -> None:
             task,
             top_k=1 if small else 2,
             seeds=2 if small else None,
-            groups=None if small else passages,
+            groups=None if small else passages(task),
             executor=executor,
         )
     print(f"\n{verdict}")

@@ -3,7 +3,9 @@
 Each claim is tried on a task of the other studies, or on NSAD-Bench's tables, at the size of a laptop: the activation
 that the claim is about against the one that it was compared with, both at the learning rates that suit them, under
 fresh paired seeds, on test data that nothing else has seen. A verdict "equivalent" says that they differ by less than
-the margin that is printed. It says what holds here, not that a paper is wrong about its own networks.
+the margin that is printed. It says what holds here, not that a paper is wrong about its own networks: these are small,
+and trained for as long as is printed, the transformer that reads Hamlet for 400 steps. Its test windows are grouped by
+passage, as in its own study. Weights are drawn as torch does, but for SELU, whose paper asks for LeCun's normal ones.
 
     python studies/published_claims.py            # all claims, about 25 minutes
     python studies/published_claims.py selu snake # some of them
@@ -39,6 +41,7 @@ STORAGE = f"sqlite:///{Path(__file__).with_name('actsearch.db')}"
 TRAININGS = 96
 USUAL = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU)
 SMALL = ("selu", "snake")  # of a quick look
+SIREN = {group: implicit_image.SIREN[site] for site, group in implicit_image.GROUPS.items()}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Claim:
         sites: group of each site, where ``new`` differs by group.
         direction: of a metric whose name does not tell it.
         replaces: modules of the model that give way to ``old``.
+        groups: labels of the test rows, where some of them belong together.
+        note: how it was tried, where that needs a word.
+        placed: ``old`` as ``acs.place`` takes it, where weights are drawn anew for each of the two (``gain="auto"``),
+            which those of the model unchanged never are. Else they are as torch draws them.
     """
 
     key: str
@@ -68,6 +75,9 @@ class Claim:
     sites: Mapping[str, str] | None = None
     direction: Literal["minimize"] | None = None
     replaces: tuple[type[nn.Module], ...] = USUAL
+    groups: Callable[[acs.Task], list[int]] | None = None
+    note: str = ""
+    placed: str | None = None
 
     @property
     def named(self) -> str:
@@ -75,6 +85,13 @@ class Claim:
         if isinstance(self.new, str):
             return self.new
         return ", ".join(f"{name} in {group}" for group, name in self.new.items())
+
+    @property
+    def placing(self) -> str | dict[str, str]:
+        """The new activation as ``acs.place`` takes it, by site where it differs by group."""
+        if isinstance(self.new, str):
+            return self.new
+        return {site: self.new[group] for site, group in (self.sites or {}).items()}
 
 
 def holding(claim: Claim, model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -156,6 +173,7 @@ CLAIMS = (
     Claim(
         "selu", "selu", nn.ReLU, "Klambauer et al. 2017, arXiv:1706.02515",
         "deep networks without normalisation train, and beat ReLU's", deep, 0.01,
+        note="weights N(0, g^2 / inputs): g = 1 for SELU, as LeCun's; g^2 = 2 for ReLU, as He's", placed="relu",
     ),
     Claim(
         "learned swish", "swish", nn.SiLU, "Ramachandran et al. 2017, arXiv:1710.05941",
@@ -180,18 +198,21 @@ CLAIMS = (
     Claim(
         "gelu", "gelu", nn.ReLU, "Hendrycks and Gimpel 2016, arXiv:1606.08415",
         "better than ReLU and ELU in vision, language and speech", language_model.make_task, 0.01,
+        groups=language_model.passages,
     ),
     Claim(
         "relu2", "relu2", nn.ReLU, "So et al. 2021, arXiv:2109.08668 (Primer)",
         "squaring ReLU makes most of the gain of a searched transformer", language_model.make_task, 0.01,
+        groups=language_model.passages,
     ),
     Claim(
         "gelu speech", "gelu", nn.ReLU, "Hendrycks and Gimpel 2016, arXiv:1606.08415",
         "better than ReLU on TIMIT's frames", speech.make_task, 0.01,
     ),
     Claim(
-        "siren", {"first layer": "sin(30 * x)", "others": "sin(x)"}, nn.ReLU, "Sitzmann et al. 2020, arXiv:2006.09661",
+        "siren", SIREN, nn.ReLU, "Sitzmann et al. 2020, arXiv:2006.09661",
         "images are fitted far better than with ReLU", implicit_image.make_task, 0.5, implicit_image.GROUPS,
+        note="sin(30 x) as it comes out with weights as torch draws them",
     ),
     Claim(
         "tanh", "tanh", nn.ReLU, "habit: Raissi et al. 2019, J. Comput. Phys. 378",
@@ -207,9 +228,9 @@ CLAIMS = (
 
 
 def try_claim(claim: Claim, storage: str, small: bool) -> tuple[acs.Verdict, str]:
-    """The verdict of one claim, read from the storage if it is there, and the name of the task."""
+    """The verdict of one claim, read from the storage if it is there, and where it is tried."""
     task = claim.task(small)
-    task = task.replace(model=holding(claim, task.model))
+    task = task.replace(model=holding(claim, task.model), gain="auto" if claim.placed else None)
     study = acs.create_study(
         study_name=f"claim {claim.key}",
         storage=storage,
@@ -219,20 +240,20 @@ def try_claim(claim: Claim, storage: str, small: bool) -> tuple[acs.Verdict, str
         load_if_exists=True,
     )
     if not study.trials:
-        new = claim.new
-        if claim.sites is not None and not isinstance(new, str):
-            new = {site: new[group] for site, group in claim.sites.items()}
-        study.enqueue_trial(new)
+        study.enqueue_trial(claim.placing)
     study.optimize(task, total_trials=2)
     verdict = study.confirm(
         task,
         top_k=1,
+        baseline=claim.placed,
         seeds=2 if small else None,
         lrs=[] if small else None,
         min_effect=claim.margin,
         budget=None if small else TRAININGS,
+        groups=None if small or claim.groups is None else claim.groups(task),
     )
-    return verdict, str(task.name)
+    length = f"{task.epochs} epochs" if task.steps is None else f"{task.steps} steps"
+    return verdict, f"{task.name} ({length})"
 
 
 def row(claim: Claim, verdict: acs.Verdict, place: str) -> str:
@@ -242,9 +263,10 @@ def row(claim: Claim, verdict: acs.Verdict, place: str) -> str:
         difference = "diverged"
     else:
         difference = f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    note = f" ({claim.note})" if claim.note else ""
     return "\n".join(
         [
-            f"{claim.named} over {claim.old.__name__}: {claim.source}",
+            f"{claim.named} over {claim.old.__name__}: {claim.source}{note}",
             f"    said: {claim.said}",
             f"    here: {verdict.metric} {verdict.baseline.mean:.4f} -> {found.mean:.4f}, {difference} on {place}, "
             f"{verdict.seeds} seeds, margin {claim.margin}; verdict: {found.verdict}",

@@ -37,6 +37,7 @@ from actsearch_dashboard.trial_picker import trial_link
 __all__ = [
     "NOT_ONE_NUMBER",
     "NO_DIAGNOSTICS",
+    "group_diagnostics",
     "show_latex",
     "shorten_error",
     "show_activation",
@@ -186,7 +187,7 @@ def show_activation(
         facts = st.container()
     diagnostics = first_diagnostics(trial)
     if trial.candidate.single is None:
-        diagnostics = _group_diagnostics(view, group, diagnostics)
+        diagnostics = group_diagnostics(view, group, diagnostics)
     with left:
         draw_learned = _function(view, item, diagnostics, f"{trial.number} {group}")
     if diagnostics is not None and any(site.learned for site in diagnostics.start):
@@ -203,7 +204,7 @@ def show_activation(
     return fill_in
 
 
-def _group_diagnostics(
+def group_diagnostics(
     view: StudyView, group: str, diagnostics: Diagnostics | None
 ) -> Diagnostics | None:
     """What was recorded at the sites of one group."""
@@ -324,6 +325,7 @@ def show_numbers(diagnostics: Diagnostics, key: str) -> None:
         _numbers_table(diagnostics),
         hide_index=True,
         column_config=_NUMBERS,
+        placeholder="",
         key=f"numbers {key}",
     )
 

@@ -25,8 +25,30 @@ _STYLE = """<style>
 [data-testid="stCode"] .token:is(.comment, .punctuation, .string, .triple-quoted-string, .class-name, .operator) {
     color: inherit;
 }
-</style>"""
-"""Where Streamlit's colours for text have a contrast below 4.5, the page's own is taken."""
+@media print, (max-width: 1000px) {
+    .modebar-container { display: none; }
+}
+@media (max-width: 1000px) {
+    [data-testid="stColumn"] { min-width: calc(100% - 1.5rem); }
+}
+@media print {
+    [data-testid="stSidebar"] { display: none; }
+    [data-testid="stMain"] { zoom: var(--on-paper, 0.5); }
+}
+</style>
+<script>
+if (!window.fitsPaper) {
+    window.fitsPaper = true;
+    addEventListener('beforeprint', () => {
+        const main = document.querySelector('[data-testid=stMainBlockContainer]');
+        const root = document.documentElement.style;
+        if (main) root.setProperty('--on-paper', Math.min(1, PAPER / main.clientWidth));
+    });
+}
+</script>""".replace("PAPER", "700")
+"""Where Streamlit's colours for text have a contrast below 4.5, the page's own is taken. Plotly's buttons would cover
+the legend of a narrow figure, and columns beside the sidebar leave none its width. Figures are as wide as the window,
+and would be cut off where paper is narrower: 700 pixels are A4 and Letter without margins."""
 
 _WITHOUT_STUDY = ("studies", "benchmark")
 _ELSEWHERE = {"candidate": "activation", "studies": "studies"}
@@ -56,7 +78,7 @@ def main() -> None:
         st.Page(_redirect(page), title=name, url_path=name, visibility="hidden")
         for name, page in _ELSEWHERE.items()
     ]
-    st.html(_STYLE)
+    st.html(_STYLE, unsafe_allow_javascript=True)
     page = st.navigation([*pages.values(), *hidden], position="hidden")
     # before the box: what it changes is known in the next run, which its own callback begins
     study = _study()

@@ -29,7 +29,13 @@ from actsearch_dashboard.differences_panel import show_differences
 from actsearch_dashboard.functions import large_curves, pictures
 from actsearch_dashboard.state import go_to, live
 from actsearch_dashboard.studies_panel import are_comparable
-from actsearch_dashboard.text import candidate_label, one_line, say_origin, shorten
+from actsearch_dashboard.text import (
+    candidate_label,
+    one_line,
+    say_origin,
+    short_labels,
+    shorten,
+)
 
 __all__ = ["show_candidates"]
 
@@ -200,7 +206,7 @@ def _table(items: Sequence[Compared]) -> None:
         "function": [next(drawn[item.study]) for item in items],
         "study": [one_line(item.study) for item in items],
         "trial": [trial.number for trial in trials],
-        "activation": [candidate_label(trial.candidate.label) for trial in trials],
+        "activation": short_labels([candidate_label(trial.candidate.label) for trial in trials]),
         "state": [trial.state.value.lower() for trial in trials],
         "metric": [item.view.metric for item in items],
         "value": pd.array([trial.value for trial in trials], "Float64"),

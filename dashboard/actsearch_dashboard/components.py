@@ -69,7 +69,7 @@ _SEED = re.compile(r"^seed \d+: ")
 _WORTH_A_LOG = 1.0  # orders of magnitude: with fewer, both axes look alike
 _ROW, _BORDERS = 35, 2  # pixels, as Streamlit draws tables; the header is a row
 
-OPENS = "A click on a row's box, or Shift + Space on a row, opens it."
+OPENS = "A click on a row, or Shift + Space, opens it."
 FITTED, FITTED_SIGNED = "fitted", "fitted, signed"
 """Formats that :func:`fit_formats` replaces by those that suit a column's numbers."""
 SECONDS = "%.2f s"
@@ -332,14 +332,14 @@ def clickable_table(
         hide_index=True,
         key=key,
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode=["single-row", "single-cell"],
         column_config=fit_formats(frame, columns),
         placeholder="",
         row_height=row_height,
         height=height,
     )
-    rows: list[int] = event.selection.rows
-    return rows[0] if rows and rows[0] < len(frame) else None
+    rows = [*event.selection.rows, *(row for row, _ in event.selection.cells)]
+    return int(rows[0]) if rows and rows[0] < len(frame) else None
 
 
 def fit_formats(frame: pd.DataFrame, columns: Mapping[str, Any]) -> dict[str, Any]:

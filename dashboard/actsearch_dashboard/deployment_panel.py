@@ -12,11 +12,13 @@ import streamlit as st
 from actsearch.errors import ActsearchError
 from actsearch.records import SiteDiagnostics, TrialRecord
 from actsearch.report import first_diagnostics
+from actsearch_dashboard.activation_panel import group_diagnostics
 from actsearch_dashboard.components import show_figure
+from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.figures.common import lay_out
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.palette import series_colour
-from actsearch_dashboard.text import markdown
+from actsearch_dashboard.text import markdown, shorten
 
 __all__ = ["error_curves", "forms_frame", "show_deployment"]
 
@@ -38,43 +40,71 @@ _COLUMNS: Mapping[str, Any] = {
 }
 
 
-def show_deployment(trial: TrialRecord) -> None:
+def show_deployment(view: StudyView, trial: TrialRecord) -> None:
     """On demand, as it is measured: a table of forms, a figure of their errors, and C headers."""
-    item = trial.candidate.single
-    if item is None or trial.candidate.is_baseline or trial.candidate.learns_shape:
-        return  # of several activations, each is another question
+    if trial.candidate.is_baseline or trial.candidate.learns_shape:
+        return
     st.subheader("In a product", anchor=False)
     st.caption(
         "What it costs as composed formula, lean, compiled, as hinges (ReLUs alone) and as a table of codes, on the "
         "inputs that were recorded; from -6 to 6 where none were."
     )
+    group = _choose_group(trial)
+    name = f"{trial.number} {group}" if len(trial.candidate.activations) > 1 else str(trial.number)
     with st.container(horizontal=True, vertical_alignment="center"):
-        measures = st.button("Measure", icon=":material/speed:", key=f"deploy {trial.number}")
-        compiled = st.toggle(
-            "with torch.compile, which takes a minute", key=f"compile {trial.number}"
-        )
-    key = f"deployed {trial.number} {compiled}"
+        measures = st.button("Measure", icon=":material/speed:", key=f"deploy {name}")
+        compiled = st.toggle("with torch.compile, which takes a minute", key=f"compile {name}")
+    key = f"deployed {name} {compiled}"
     if measures:
         diagnostics = first_diagnostics(trial)
+        if trial.candidate.single is None:
+            diagnostics = group_diagnostics(view, group, diagnostics)
         sites = [] if diagnostics is None else [_site(site) for site in diagnostics.newest]
+        ended = diagnostics is not None and bool(diagnostics.end)
         try:
             with st.spinner("Measuring ..."):
                 st.session_state[key] = ask(
-                    "compare_deployments", item=item.to_json(), sites=sites, compiled=compiled
+                    "compare_deployments",
+                    item=trial.candidate.activations[group].to_json(),
+                    sites=sites,
+                    ended=ended,
+                    compiled=compiled,
                 )
         except ActsearchError as error:
             st.info(markdown(error), icon=":material/info:")
     if (made := st.session_state.get(key)) is not None:
-        _show(made, trial.number)
+        _show(made, name)
+
+
+def _choose_group(trial: TrialRecord) -> str:
+    """The only group of sites, or that of several which the reader chooses: each has a function of its own."""
+    groups = list(trial.candidate.activations)
+    if len(groups) < 2:
+        return groups[0]
+    chosen = st.selectbox(
+        "Activation at",
+        groups,
+        format_func=lambda group: shorten(group, 40),
+        key=f"deploy group {trial.number}",
+    )
+    return chosen if chosen in groups else groups[0]
 
 
 def _site(site: SiteDiagnostics) -> dict[str, Any]:
-    return {"mean": site.mean, "sd": site.sd, "histogram": list(site.histogram)}
+    return {
+        "site": site.site,
+        "mean": site.mean,
+        "sd": site.sd,
+        "histogram": list(site.histogram),
+        "learned": {name: list(values) for name, values in site.learned.items()},
+    }
 
 
-def _show(made: Mapping[str, Any], number: int) -> None:
+def _show(made: Mapping[str, Any], name: str) -> None:
     table = forms_frame(made["rows"])
     st.dataframe(table, hide_index=True, column_config=_COLUMNS, placeholder="")
+    for note in made["notes"]:
+        st.caption(markdown(note))
     for row in made["rows"]:
         if reason := row.get("reason"):
             st.caption(f"{markdown(row['form'])}: {markdown(reason)}")
@@ -88,7 +118,7 @@ def _show(made: Mapping[str, Any], number: int) -> None:
                 file_name=file["name"],
                 mime="text/x-c",
                 icon=":material/download:",
-                key=f"header {number} {file['name']}",
+                key=f"header {name} {file['name']}",
                 on_click="ignore",
             )
 

@@ -13,7 +13,7 @@ from actsearch.report import Twins, find_twins, leaders
 from actsearch_dashboard.components import COLUMNS, OPENS, trial_table
 from actsearch_dashboard.data import Stamp, StudyView
 from actsearch_dashboard.function_client import ask
-from actsearch_dashboard.text import markdown, one_line
+from actsearch_dashboard.text import markdown, one_line, short_label
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["nearest_table", "show_relatives", "show_twins"]
@@ -79,7 +79,7 @@ def nearest_table(
         [
             {
                 "trial": trial.number,
-                "activation": one_line(trial.candidate.label),
+                "activation": short_label(one_line(trial.candidate.label)),
                 "distance": distance,
                 view.metric: trial.value,
             }

@@ -39,6 +39,7 @@ from actsearch_dashboard.text import (
     number,
     one_line,
     short_label,
+    short_labels,
     shorten,
 )
 
@@ -181,7 +182,9 @@ def _verdicts(views: Sequence[StudyView]) -> None:
             for (view, verdict), letter in zip(found, letters, strict=True)
         ]
     )
-    st.dataframe(table, hide_index=True, column_config=fit_formats(table, _VERDICTS))
+    st.dataframe(
+        table, hide_index=True, column_config=fit_formats(table, _VERDICTS), placeholder=""
+    )
     st.caption(
         "Differences that have the same letter under test data were measured on the same rows and can be compared; "
         "those with different letters, or with unknown data, cannot."
@@ -219,7 +222,7 @@ def _show_best(view: StudyView) -> None:
         {
             "function": pictures(view, candidates),
             "value": rows["value"].to_numpy(),
-            "activation": [candidate_label(label) for label in rows["label"]],
+            "activation": short_labels([candidate_label(label) for label in rows["label"]]),
         }
     )
     st.dataframe(

@@ -137,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument(
         "--min-effect", type=float, metavar="X", help="smallest difference that matters"
     )
+    find.add_argument(
+        "--direction", choices=("maximize", "minimize"),
+        help="of a metric that does not tell which way is better",
+    )  # fmt: skip
     add("list", _list, "the studies of a storage")
     show = add("show", _show, "one study: best trials and verdicts", of_study=True)
     show.add_argument("--top", type=int, default=10, metavar="N", help="trials to print (10)")
@@ -182,6 +186,7 @@ def _find(options: argparse.Namespace) -> int:
     result = find(
         task, budget=options.budget, study_name=options.study, storage=url, seed=options.seed,
         min_effect=options.min_effect, covers=options.covers, splits=options.splits,
+        direction=options.direction,
     )  # fmt: skip
     print(escape_unprintable(result, keep_lines=True))
     if result.verdict is not None and result.verdict.winner is not result.verdict.baseline:
@@ -278,7 +283,8 @@ def _report(options: argparse.Namespace) -> int:
     url = storage_url(options.storage)
     reader = Reader(url)
     study = reader.study(options.study)
-    text = make_page(study, reader.trials(study, epochs=True), reader.verdicts(study))
+    cut = sum(len(trainings) for trainings in reader.stored_trainings(study))
+    text = make_page(study, reader.trials(study, epochs=True), reader.verdicts(study), cut)
     write_file(options.file, lambda file: file.write(text), url)
     where = redact_passwords(options.file, [options.file])
     print(f"report of {escape_unprintable(study.name)} written to {escape_unprintable(where)}")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actsearch.activations import curve, describe, moments, sample
-from actsearch.deployment.forms import compare_forms
 from actsearch.errors import ActsearchError
 from actsearch.evaluation import cost
 from actsearch.export import average_learned, to_python
@@ -25,6 +24,7 @@ from actsearch.records import (
     ActivationRecord,
     CandidateRecord,
     Curve,
+    Diagnostics,
     SiteDiagnostics,
 )
 from actsearch.screening import closest, identify, sample_curve
@@ -89,25 +89,34 @@ def measure_cost(item: Json, shape: Sequence[int]) -> str:
     return str(cost(ActivationRecord.from_json(item), shape))
 
 
-def compare_deployments(item: Json, sites: Sequence[Json], compiled: bool = False) -> Json:
-    """The forms in which an activation can be deployed, side by side; ``sites`` are what was recorded of its inputs."""
+def compare_deployments(
+    item: Json, sites: Sequence[Json], ended: bool = True, compiled: bool = False
+) -> Json:
+    """The forms in which an activation can be deployed, side by side.
+
+    ``sites`` are what was recorded of its inputs and learned numbers, ``ended`` whether after training.
+    """
     record = describe(ActivationRecord.from_json(item))
-    seen = [
-        SiteDiagnostics(
-            "",
-            (),
-            site["mean"],
-            site["sd"],
-            tuple(site["histogram"]),
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
-        for site in sites
-    ]
-    return compare_forms(record, seen, compiled=compiled)
+    seen = tuple(map(_read_site, sites))
+    diagnostics = Diagnostics((), seen) if ended else Diagnostics(seen)
+    # a third of the time in which this process starts, and seldom asked for
+    from actsearch.deployment.forms import compare_forms
+
+    return compare_forms(record, diagnostics if seen else None, compiled=compiled)
+
+
+def _read_site(data: Json) -> SiteDiagnostics:
+    """With what a deployment looks at."""
+    nothing = dict.fromkeys(("dead", "zeros", "saturation", "gain", "gradient_norm"))
+    return SiteDiagnostics(
+        data["site"],
+        (),
+        data["mean"],
+        data["sd"],
+        tuple(data["histogram"]),
+        **nothing,
+        learned={name: tuple(values) for name, values in data["learned"].items()},
+    )
 
 
 _CALLS: Mapping[str, Callable[..., Any]] = {

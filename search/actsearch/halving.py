@@ -233,6 +233,11 @@ class Competition:
             self._ended.append([*tracker.values, tracker.final])
             self._known_since = at
 
+    def restore(self, before: Competition) -> None:
+        """Let what was entered since a copy was made count no more; the copy is used up."""
+        self._rungs, self._ended = before._rungs, before._ended
+        self._known_since, self._is_open = before._known_since, before._is_open
+
     def read(self, curves: Mapping[int, Iterable[tuple[int, float]]]) -> None:
         """Enter stored trials by number, each with its values (step, value) under the first seed."""
         for number in sorted(curves):

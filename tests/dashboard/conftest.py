@@ -23,6 +23,7 @@ from torch import nn
 
 import actsearch as acs
 from actsearch import function_server
+from actsearch.report import Reader
 from actsearch_dashboard import function_client
 
 Opener = Callable[..., AppTest]
@@ -271,6 +272,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened = Browser(tmp_path_factory.mktemp("downloads"))
     yield opened
     opened.chrome.quit()
+
+
+@pytest.fixture
+def whole_reader(whole: Path) -> Iterator[Reader]:
+    reader = Reader(f"sqlite:///{whole}")
+    yield reader
+    reader.close()
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,7 @@ def test_thumbnail_draws_values_upwards_and_holds_nothing_but_paths() -> None:
     svg = drawing(figures.thumbnail([(X, np.maximum(X, 0))]))
     assert {element.tag.rpartition("}")[2] for element in svg} == {"path"}
     assert set().union(*(element.keys() for element in svg)) <= {
-        "d", "fill", "stroke", "stroke-width", "stroke-linejoin", "stroke-opacity",
+        "d", "fill", "stroke", "stroke-width", "stroke-linejoin",
     }  # fmt: skip
     (path,) = lines(figures.thumbnail([(X, np.maximum(X, 0))]))
     heights = [float(step.split(" ")[1]) for step in path.replace("M", "L").split("L")[1:]]

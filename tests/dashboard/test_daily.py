@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -50,6 +52,26 @@ def test_studies_says_whether_anything_beat_the_users_model(opened: Opener, whol
     assert dict(zip(table["study"], table["beats yours"], strict=True)) == {
         "confirmed": word, "plain": "", "empty": "",
     }  # fmt: skip
+
+
+def test_studies_says_by_how_much_a_smaller_loss_beats_it(opened: Opener, tmp_path: Path) -> None:
+    study = acs.create_study(
+        study_name="s",
+        storage=f"sqlite:///{tmp_path}/s.db",
+        strategy="random",
+        direction="minimize",
+    )
+
+    def loss(candidate: acs.Candidate, run: acs.Run) -> float:
+        return 0.5 - 0.25 * ("sin" in candidate.formula) + run.seed % 3 / 1000
+
+    study.enqueue_trial("sin")
+    study.optimize(loss, n_trials=1, show_progress_bar=False)
+    study.confirm(loss, baseline="relu", seeds=10, show_progress_bar=False)
+    table = opened("studies", tmp_path / "s.db").dataframe[0].value
+    assert table["beats yours"].tolist() == ["sin"]
+    assert table["difference"].tolist() == pytest.approx([-0.25])
+    assert list(table)[:3] == ["study", "beats yours", "difference"]
 
 
 def _set_to(path: Path) -> Path:
@@ -168,6 +190,22 @@ def test_how_to_go_on_is_there_to_copy(opened: Opener, whole: Path) -> None:
     (code,) = [block.value for block in app.code if "load_study" in block.value]
     assert f"acs.load_study(study_name='plain', storage='sqlite:///{whole}')" in code
     compile(code, "pasted", "exec")
+    assert not [block for block in app.code if "kill" in block.value]
+
+
+def test_how_to_stop_a_search_is_there_to_copy(opened: Opener, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    study = acs.create_study(study_name="s", storage=url, strategy="random", direction="maximize")
+    shown: list[str] = []
+
+    def look(candidate: acs.Candidate, run: acs.Run) -> float:
+        if run.number:
+            app = opened("study", tmp_path / "s.db", study="s")
+            shown.extend(block.value for block in app.code if "kill" in block.value)
+        return 1.0
+
+    study.optimize(look, n_trials=2, show_progress_bar=False)
+    assert shown[0].startswith(f"kill -INT {os.getpid()}  # on {socket.gethostname()}")
 
 
 def test_the_users_model_is_among_the_candidates(opened: Opener, tmp_path: Path) -> None:

@@ -149,9 +149,13 @@ def test_the_best_of_several_objectives_is_not_dominated(opened: Opener, two: Pa
     assert app.metric[0].label == "Best accuracy so far (optimistic)"
     app.radio(key="objective").set_value("size").run()
     assert "Best size so far is trial 1" in app.button(key="best so far").label
-    opened("activation", two, study="two")
+    assert "trial 2" in said(opened("activation", two, study="two"))
     table = opened("studies", two).dataframe[0].value
     assert table["metric"].tolist() == ["accuracy, size"]
+    store = open_store(f"sqlite:///{two}")
+    (summary,) = store.reader.summaries()
+    assert summary.best is not None
+    assert summary.best.number == 2
 
 
 def test_tables_name_objectives_as_the_study_does(opened: Opener, two: Path) -> None:

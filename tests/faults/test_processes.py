@@ -380,6 +380,7 @@ def test_ctrl_c_reaches_children_through_who_started_them(tmp_path: Path, times:
     ) as driver:  # fmt: skip
         assert driver.stdout is not None
         children = next(line for line in driver.stdout if line.startswith("CHILDREN")).split()[1:]
+        time.sleep(0.5)  # until they have their next trials
         for _ in range(times):
             os.killpg(driver.pid, signal.SIGINT)
             time.sleep(0.2)

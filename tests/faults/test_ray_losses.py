@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_clusters import add_node
+from ray_clusters import added_node, kill_node
 from ray_jobs import happening_on, outcomes_of, searched, values_of
 
 import actsearch as acs
@@ -115,16 +115,16 @@ class TestANodeThatIsLost:
             return len(candidate.formula) + run.number / 100
 
         unbroken = searched(objective, None, 16)
-        node = add_node(ray_cluster, num_cpus=2, resources={"second": 2})
+        node = added_node(ray_cluster, num_cpus=2, resources={"second": 2})
         ended: list[int] = []
 
-        def kill_node(study: acs.Study, trial: acs.Trial) -> None:
+        def lose_node(study: acs.Study, trial: acs.Trial) -> None:
             ended.append(trial.number)
             if len(ended) == 5:
-                ray_cluster.remove_node(node, allow_graceful=False)
+                kill_node(node)
 
         with caplog.at_level(logging.WARNING, logger="actsearch"), acs.Ray(4, num_cpus=1) as four:
-            trials = searched(objective, four, 16, callbacks=[kill_node])
+            trials = searched(objective, four, 16, callbacks=[lose_node])
         assert trials == unbroken
         assert {state for _, state, *_ in trials} == {"COMPLETE"}
         assert "was lost, with its node or ended from outside; trained again" in caplog.text
@@ -134,53 +134,51 @@ class TestANodeThatIsLost:
         self, ray_cluster: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("actsearch.execution.seats.SAY_SECONDS", 2.0)
-        node = add_node(ray_cluster, num_cpus=1, resources={"only": 1})
+        node = added_node(ray_cluster, num_cpus=1, resources={"only": 1})
         back: list[Any] = []
 
         class AddNode(logging.Handler):
-            """In the main thread, in which alone a node can be started."""
-
             def emit(self, record: logging.LogRecord) -> None:
                 if "no worker has been there" in record.getMessage():
-                    back.append(add_node(ray_cluster, num_cpus=1, resources={"only": 1}))
+                    back.append(added_node(ray_cluster, num_cpus=1, resources={"only": 1}))
 
         handler = AddNode()
         logging.getLogger("actsearch").addHandler(handler)
 
-        def kill_node(study: acs.Study, trial: acs.Trial) -> None:
+        def lose_node(study: acs.Study, trial: acs.Trial) -> None:
             if _count(study) == 2:
-                ray_cluster.remove_node(node, allow_graceful=False)
+                kill_node(node)
 
         with (
             caplog.at_level(logging.WARNING, logger="actsearch"),
             acs.Ray(1, num_cpus=0.5, resources={"only": 1}) as one,
         ):
-            trials = searched(_slow, one, 6, callbacks=[kill_node])
+            trials = searched(_slow, one, 6, callbacks=[lose_node])
         logging.getLogger("actsearch").removeHandler(handler)
         assert [number for number, *_ in trials] == [value for *_, value in trials]
         assert len(trials) == 6
         assert "Ctrl-C ends the call; what has ended is stored" in caplog.text
         assert "a worker is there: trials go on" in caplog.text
         for node in back:  # said twice, there are two
-            ray_cluster.remove_node(node)
+            kill_node(node)
 
     @pytest.mark.slow
     def test_a_search_without_any_node_ends_at_its_timeout_and_is_resumed(
         self, ray_cluster: Any, sqlite_url: str
     ) -> None:
-        node = add_node(ray_cluster, num_cpus=1, resources={"only": 1})
+        node = added_node(ray_cluster, num_cpus=1, resources={"only": 1})
         study = acs.create_study(
             study_name="s", storage=sqlite_url, strategy="random", direction="minimize"
         )
 
-        def kill_node(study: acs.Study, trial: acs.Trial) -> None:
+        def lose_node(study: acs.Study, trial: acs.Trial) -> None:
             if _count(study) == 2:
-                ray_cluster.remove_node(node, allow_graceful=False)
+                kill_node(node)
 
         one = acs.Ray(1, num_cpus=0.5, resources={"only": 1})
         begun = time.monotonic()
         study.optimize(
-            _slow, n_trials=6, timeout=30, executor=one, callbacks=[kill_node], show_progress_bar=False
+            _slow, n_trials=6, timeout=30, executor=one, callbacks=[lose_node], show_progress_bar=False
         )  # fmt: skip
         assert time.monotonic() - begun < 60
         assert 2 <= _count(study) < 6

@@ -87,6 +87,7 @@ class TestAScriptWithAClusterOfItsOwn:
         with script(3) as driver:
             assert driver.stdout is not None
             next(line for line in driver.stdout if line.startswith("DONE"))
+            time.sleep(1)  # until others run
             if number == signal.SIGINT:  # as a terminal does
                 os.killpg(driver.pid, number)
             else:

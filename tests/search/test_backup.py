@@ -52,6 +52,30 @@ def test_after_a_search_the_file_alone_is_whole_while_a_page_is_open(
     assert count(tmp_path / "copy.db") == count(path)
 
 
+def test_after_a_verdict_the_file_alone_is_whole_once_a_reader_has_gone(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    """A page that was reading when the call ended needs the older state for a moment."""
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        return float(len(candidate.formula)) + run.seed % 3
+
+    search(sqlite_url, objective)
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    page = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    page.execute("BEGIN")
+    page.execute("SELECT count(*) FROM trials").fetchall()
+    gone = threading.Timer(0.6, lambda: page.execute("COMMIT"))
+    study = acs.load_study(study_name="s", storage=sqlite_url)
+    gone.start()
+    study.confirm(objective, baseline="relu", seeds=2, top_k=1, show_progress_bar=False)
+    gone.join()
+    shutil.copy(path, tmp_path / "copy.db")
+    page.close()
+    reader = Reader(f"sqlite:///{tmp_path}/copy.db")
+    assert len(reader.verdicts(reader.study("s"))) == 1
+
+
 def test_a_backup_during_a_search_is_whole(
     tmp_path: Path, sqlite_url: str, distance: Objective, capsys: pytest.CaptureFixture[str]
 ) -> None:

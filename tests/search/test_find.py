@@ -7,6 +7,7 @@ import datetime
 import json
 import signal
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import actsearch as acs
 from actsearch.cli import main
+from actsearch.evaluation import make_subject
 from actsearch.study.answer.budget import Budget, parse_budget
+from actsearch.study.answer.finder import Finder
+from actsearch.study.answer.ledger import Ledger
+from actsearch.study.answer.options import Options
 from actsearch.study.answer.plan import Costs, Plan, TooLittle, make_plan
 from actsearch.study.attributes import set_attribute
 from actsearch.study.times import format_seconds
@@ -214,26 +219,145 @@ def test_the_plan_is_told_first_and_again_when_more_is_known(
 
 
 @pytest.mark.parametrize(
-    ("executor", "share"), [(None, 1), (acs.Local(batch=8), 1), (acs.Processes(3), 3)]
+    ("executor", "seconds"), [(None, 12), (acs.Local(batch=8), 12), (acs.Processes(3), 10)]
 )
-def test_a_plan_knows_how_many_are_trained_side_by_side(
-    executor: Any, share: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_plan_goes_by_the_machines_where_trainings_run(
+    executor: Any,
+    seconds: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The time of one alone is measured; of three that train side by side each takes a third of that."""
+    """One alone takes 12 s here and 30 s on a worker; of three that train side by side each takes a third of that."""
     of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
     monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: 12.0)
+    monkeypatch.setattr("actsearch.execution.pool.Pool.forecast_seconds", lambda *_: 30.0)
     # the plan is told before anything is trained
     monkeypatch.setattr("actsearch.study.answer.finder.Finder._optimize", _interrupt)
     acs.find(
         make_model, budget=60, storage=None, executor=executor, **data(show_progress_bar=True)
     )
     plan = next(line for line in capsys.readouterr().err.splitlines() if "trainings of" in line)
-    about = f"trainings of {format_seconds(12 / share)}"
-    assert f"{about} (several at once), " in plan if share > 1 else f"{about}, " in plan
+    about = f"trainings of {format_seconds(seconds)}"
+    is_share = isinstance(executor, acs.Processes)
+    assert f"{about} (several at once), " in plan if is_share else f"{about}, " in plan
+
+
+@pytest.mark.parametrize(("forecast", "seeds"), [(12.0, 1), (12.0, 2), (None, 1)])
+def test_a_plan_that_changes_is_told_again(
+    forecast: float | None,
+    seeds: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which difference would show is said when it is known how much scores differ between seeds."""
+    of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
+    optimize = Finder._optimize
+    if forecast is not None:
+        monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: forecast)
+
+    def two_trials(self: Finder, trials: int, timeout: float | None) -> None:
+        if trials > 1:
+            raise KeyboardInterrupt
+        optimize(self, 1 if seeds == 1 else 2, timeout)
+
+    monkeypatch.setattr(Finder, "_optimize", two_trials)
+    monkeypatch.setattr(
+        "actsearch.study.answer.ledger.Ledger.each",
+        lambda self: 12.0 if not self.trained() or forecast is None else 1.0,
+    )
+    acs.find(
+        make_model,
+        budget=200,
+        storage=None,
+        **data(show_progress_bar=True, seeds=seeds, tune_lr=False),
+    )
+    told = [line for line in capsys.readouterr().err.splitlines() if "trainings of" in line]
+    assert "would show" not in told[0]
+    assert len(told) == (1 if forecast is None else 2)
+    if forecast is not None:
+        assert "study find: revised, of what is to come: about " in told[1]
+        assert "trainings of 1 s" in told[1]
+        assert ("; a difference of about " in told[1]) == (seeds > 1)
+
+
+def test_a_plan_is_another_one_where_a_reader_would_care() -> None:
+    plan = Plan(5, 50, 50, 60, 2)
+    assert not plan.differs(plan, 1.2)
+    assert plan.differs(plan, 1.3)
+    assert plan.differs(plan, 0.7)
+    assert not Plan(0, 48, 48, 60, 2).differs(plan, 1.0)
+    assert Plan(0, 30, 30, 60, 2).differs(plan, 1.0)
+    assert Plan(5, 50, 50, 60, 1).differs(plan, 1.0)
+
+
+def make_ledger(study: acs.Study, executor: Any) -> Ledger:
+    task = acs.Task(model=make_model, **_task_settings())
+    options = Options(executor=executor)
+    return Ledger(study, task, make_subject(task), options, 1, time.monotonic())
+
+
+def test_the_weights_take_what_a_training_takes_in_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
+    monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: 600.0)
+    monkeypatch.setattr("actsearch.execution.pool.Pool.forecast_seconds", lambda *_: 30.0)
+    study = acs.create_study(study_name="weights", storage=None)
+    ledger = make_ledger(study, acs.Processes(3))
+    assert (ledger.alone(), ledger.each(), ledger.weights()) == (30.0, 10.0, 600.0)
+    assert make_ledger(study, None).weights() == 600.0
+
+
+def test_what_a_worker_does_not_measure_is_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_task = "actsearch.evaluation.subject.of_task.TaskSubject"
+    monkeypatch.setattr(f"{of_task}.forecast_seconds", lambda _: 12.0)
+    monkeypatch.setattr("actsearch.execution.pool.Pool.forecast_seconds", lambda *_: None)
+    study = acs.create_study(study_name="weights", storage=None)
+    assert make_ledger(study, acs.Processes(3)).alone() == 12.0
+
+
+def test_the_time_of_trials_side_by_side_is_spent_once(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was killed has not said what it spent, on workers as little as in this process."""
+    study = acs.create_study(study_name="killed", storage=sqlite_url, strategy="random")
+    task = acs.Task(model=make_model, **_task_settings(tune_lr=False))
+    study.optimize(task, n_trials=4, show_progress_bar=False)
+    with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
+        # two at a time: 0 to 100 s, and, an hour later, 0 to 50 s
+        for number, begins, ends in ((0, 0, 100), (1, 0, 90), (2, 3600, 3650), (3, 3610, 3640)):
+            moments = [
+                f"2030-01-01 {t // 3600:02}:{t // 60 % 60:02}:{t % 60:02}.000000"
+                for t in (begins, ends)
+            ]
+            database.execute(
+                "UPDATE trials SET started = ?, completed = ?, seconds = ? WHERE number = ?",
+                (*moments, ends - begins, number),
+            )
+        database.commit()
+    ledger = make_ledger(study, acs.Processes(2))
+    ledger.add_earlier(0.0)
+    assert ledger.elapsed() == pytest.approx(150, abs=5)
+    here = make_ledger(study, None)
+    here.add_earlier(0.0)
+    assert here.elapsed() == pytest.approx(100 + 90 + 50 + 30, abs=5)
 
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("budget", [40, 80])
+def test_the_report_says_the_trainings_that_were_spent(
+    budget: int, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Also those of a verdict that is cut short."""
+    result = acs.find(make_model, budget=budget, storage=sqlite_url, **data())
+    assert result.verdict is not None
+    result.study.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert f"<td>trainings in all</td><td>{result.spent.trainings}</td>" in page
+    assert ("trainings of verdicts that were cut short" in page) == bool(result.verdict.cut)
 
 
 # interrupted
@@ -405,6 +529,12 @@ def test_a_metric_that_is_constant_is_refused(sqlite_url: str) -> None:
         )
 
 
+def test_a_task_without_test_data_is_refused_by_find_itself() -> None:
+    task = acs.Task(model=make_model, **_task_settings(test=None))
+    with pytest.raises(acs.TaskError, match=r"find needs data .* find\(\.\.\., test=.* splits="):
+        acs.find(task, budget=60, storage=None)
+
+
 def test_a_task_has_its_own_data() -> None:
     task = acs.Task(model=make_model, **_task_settings())
     with pytest.raises(acs.TaskError, match="has its own epochs: leave it out"):
@@ -438,6 +568,19 @@ def test_trials_by_hand_and_a_smaller_budget_leave_the_answer_there(sqlite_url: 
     after = answered(sqlite_url, budget=70)
     assert after.verdict == first.verdict
     assert len(after.study.verdicts) == 1
+
+
+def test_verdicts_that_are_asked_for_by_hand_are_no_answers(sqlite_url: str) -> None:
+    """Also where the answer itself is read back, since a call was killed before it wrote down which one it is."""
+    first = answered(sqlite_url, budget=80)
+    assert first.verdict is not None
+    assert not first.verdict.cut
+    by_hand = first.study.confirm(first.task, top_k=3, seeds=8, lrs=[], show_progress_bar=False)
+    state = first.study.user_attrs["find"] | {"answer": -1, "answered": ""}
+    set_attribute(first.study.storage, "s", "find", state)
+    assert by_hand != first.verdict
+    assert answered(sqlite_url, budget=80).verdict == first.verdict
+    assert answered(sqlite_url, budget=80).verdict == first.verdict
 
 
 @pytest.mark.slow
@@ -621,6 +764,19 @@ def test_the_command_line_answers_for_a_task_in_a_script(
     assert "Spent of a budget of 60 trainings" in printed.out
     assert "study told: about" in printed.err  # the plan
     assert acs.load_study(study_name="told", storage=sqlite_url).trials
+
+
+def test_the_command_line_is_told_which_way_is_better(
+    tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "of_mine.py"
+    metric = '    device="cpu", metric=lambda outputs, targets: -float((outputs - targets).abs().mean()),'
+    path.write_text(SCRIPT.replace('    device="cpu",', metric))
+    call = ["find", str(path), "--budget", "60", "--study", "way", sqlite_url]
+    assert main(call) == 1
+    assert "(--direction)" in capsys.readouterr().err
+    main([*call, "--direction", "maximize"])
+    assert acs.load_study(study_name="way", storage=sqlite_url).direction == "maximize"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import actsearch as acs
 from actsearch.activations import Activation
@@ -170,6 +171,23 @@ def test_transforms_and_tracing_see_the_plain_form() -> None:
     torch.testing.assert_close(exported(x), x * torch.tanh(x))
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # forward_ad scripts functions of its own
+@pytest.mark.parametrize("formula", [FIFTEEN_NODES, "x * tanh(x)", "prelu"])
+def test_tangents_go_forward_as_through_the_plain_form(formula: str) -> None:
+    plain, lean = pair(formula, torch.float64)
+    x, direction = points((4, 6), torch.float64), torch.ones(4, 6, dtype=torch.float64)
+    forward: Any = forward_ad
+    found = []
+    for module in (plain, lean):
+        with forward_ad.dual_level():
+            dual = forward.make_dual(x, direction)
+            found.append(forward.unpack_dual(module(dual)))
+    assert found[1].tangent is not None
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [("rrelu", "draws random numbers"), ("maxout", "depends on several numbers")],
@@ -199,6 +217,19 @@ def test_compiled_it_is_one_kernel_forwards_and_one_backwards_and_keeps_the_inpu
         assert metrics.generated_kernel_count == 2
         x.requires_grad_()
         assert kept_bytes(compiled, x) <= 1.1 * kept_bytes(nn.GELU(), x)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_compiled_with_a_learned_number_it_keeps_the_input_alone() -> None:
+    lean = acs.activation("x * sigmoid(param(1.5) * x) + 0.5 * tanh(x)", lean=True)
+    compiled = cast(nn.Module, torch.compile(lean, fullgraph=True))
+    x = points((64, 6, 20), torch.float32)
+    expected, found = (gradients(module, x, False) for module in (lean, compiled))
+    assert len(found) == 3  # the value, and the gradients of x and of the number
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    x.requires_grad_()
+    assert kept_bytes(compiled, x) <= 1.1 * kept_bytes(nn.GELU(), x)
 
 
 class Functional(nn.Module):

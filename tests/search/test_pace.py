@@ -28,6 +28,9 @@ class Slow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             time.sleep(float(os.environ.get("PAUSE", "0")))
+            if left := os.environ.get("PAUSES_AFTER"):  # so many steps, once
+                os.environ["PAUSES_AFTER"] = str(int(left) - 1)
+                time.sleep(2.2 * (left == "1"))
         out: Tensor = self.layers(x)
         return out
 
@@ -100,6 +103,32 @@ class TestATrialMayTakeSoLong:
         states = [trial.state for trial in study.trials if trial.state.is_trained]
         # the last one is alone, and takes longer than its share
         assert states == [TrialState.COMPLETE] * 5 + [TrialState.FAILED]
+
+    @pytest.mark.parametrize(("pruned", "at"), [(False, 9), (True, 30)])
+    def test_a_pass_that_takes_too_long_is_trained_one_by_one(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        pruned: bool,
+        at: int,
+    ) -> None:
+        """It is not known which of them was slow."""
+
+        def search(executor: acs.Local) -> list[tuple[Any, ...]]:
+            study = acs.create_study(
+                study_name="s", strategy="random", direction="minimize", seed=0,
+                pruner=acs.SuccessiveHalving(1, 2) if pruned else None,
+            )  # fmt: skip
+            study.optimize(make_task(), n_trials=5, executor=executor, show_progress_bar=False)
+            return [(t.number, t.state.name, t.value, t.record.reason) for t in study.trials]
+
+        expected = search(acs.Local(batch=1))
+        assert ("PRUNED" in {state for _, state, *_ in expected}) is pruned
+        monkeypatch.setenv("PAUSES_AFTER", str(at))  # 30: after the first rung of the stack
+        with caplog.at_level("WARNING", logger="actsearch"):
+            found = search(acs.Local(batch=5, trial_timeout=0.4))
+        assert "5 trials in one pass: took longer than 0.4 s a trial" in caplog.text
+        assert found == expected
 
     def test_a_verdict_takes_it_for_no_divergence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         task, study = make_task(), make_study()

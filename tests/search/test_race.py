@@ -139,6 +139,14 @@ def test_where_an_edge_wins_a_neighbour_comes_and_what_left_does_not_come_back()
     assert rates.steps[0] == [1]
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_rates_leave_whatever_the_size_of_the_metric(size: float) -> None:
+    found = {0: scores_at((1.0, 1.2, 1.21), 4, 0.01)}
+    rates = RateRace(RateGrid(0.1, -1), 1)
+    rates.update({0: [[size * score for score in own if score is not None] for own in found[0]]})
+    assert rates.steps[0] == [0]
+
+
 # the race
 
 
@@ -249,6 +257,44 @@ def test_with_a_number_of_seeds_a_limit_ends_it_as_well() -> None:
     runners = race.run()
     assert race.is_cut
     assert {len(runner.runs) for runner in runners} <= {4, 6, 8, 10}
+
+
+class LateEdge(Trained):
+    """In the seventh seed it shows that the baseline trains better at a larger rate, as well as the other one."""
+
+    def scores(self, wanted: Sequence[tuple[int, Any, int, int]], split: str) -> list[Score]:
+        found = []
+        for (row, _, seed, step), score in zip(wanted, super().scores(wanted, split), strict=True):
+            valid, test = score.valid, score.test
+            if row == 0 and step == 1:
+                valid = 1.1 if seed >= 6 else 0.8 + 0.18 * (seed % 2)
+                test = self.means[0]
+            elif row == 0 and step == 2:
+                valid, test = 1.5, self.means[1]
+            found.append(Score(valid, test, False, (), ""))
+        return found
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_within_a_round_a_limit_is_no_answer_while_rates_of_the_baseline_are_wanted(
+    is_cut: bool,
+) -> None:
+    def run(most: int) -> tuple[Race, list[tuple[int, int, int]]]:
+        trained: Any = LateEdge([0.9, 0.96], np.random.default_rng(0))
+        race = Race(
+            trained, RateGrid(1.0, 1), [RECORD] * 2, range(LOOKS[-1]), PairedTest(1, "maximize", LOOKS),
+            [False] * 2, lambda count: len(trained.asked) + count <= most,
+        )  # fmt: skip
+        race.run()
+        return race, trained.asked
+
+    whole, asked = run(1000)
+    assert not whole.is_cut
+    begun = next(place for place, (row, _, step) in enumerate(asked) if (row, step) == (0, 2))
+    assert max(seed for _, seed, _ in asked[:begun]) == 7  # of eight, which are enough for a word
+    race, _ = run(begun if is_cut else len(asked))
+    assert race.is_cut == is_cut
+    assert race.runners[0].steps == whole.runners[0].steps or is_cut
 
 
 def test_a_rate_at_an_edge_of_single_seeds_is_no_end_of_the_grid() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import actsearch as acs
 from actsearch.cli import main
+from actsearch.export.page.page import _shown
 
 NAME = "<script>alert(1)</script> & more"
 
@@ -44,6 +46,17 @@ def test_it_needs_nothing_but_itself_and_runs_nothing_of_a_database(
     assert not re.search(r"<script[^>]+src=|<link|<img|<iframe", page)
     assert "<script>alert(1)" not in page
     assert html.escape(NAME) in page
+
+
+def test_finalists_with_one_label_are_both_shown(confirmed: acs.Study) -> None:
+    records = [
+        trial.record for trial in confirmed.trials if not trial.candidate.record.is_baseline
+    ]
+    first = next(one for one in records if one.state is acs.TrialState.COMPLETE)
+    twins = [first, replace(first, number=99)]
+    assert list(_shown(twins, None, "minimize")) == [
+        f"{first.candidate.label} (trial {one.number})" for one in twins
+    ]
 
 
 def test_without_a_verdict_it_says_so(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from setups.packages import PackageMissing
 from timm_without_its_kernels import mend_torchvision
@@ -19,12 +20,14 @@ from actsearch.records import Outcome, TrialState
 from actsearch.report import Reader
 
 STUDIES = Path(__file__).parents[2] / "studies"
-SCRIPTS = sorted(STUDIES.glob("*.py"))
+PICTURE = STUDIES / "found_functions.py"
+"""It draws what the others have found."""
+SCRIPTS = sorted(set(STUDIES.glob("*.py")) - {PICTURE})
 LIBRARIES = {"lightning_module": "lightning", "skorch_net": "skorch"}
 """What a study needs besides actsearch's own requirements."""
 WITHOUT_VERDICT = ("activation_benchmark",)
 """They measure for others and decide nothing."""
-MEASURING = ("nsad-phoneme",)
+MEASURING = ("nsad-phoneme", "cars-r2")
 """Studies, of scripts that decide, which only measure."""
 
 
@@ -56,6 +59,90 @@ def contents(url: str) -> list[tuple[str, list[object], int]]:
 
 def test_there_is_a_study() -> None:
     assert SCRIPTS
+
+
+def test_what_was_found_is_drawn_for_each_field_that_has_a_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'actsearch.db'}"
+    picture = load(PICTURE)
+    study = acs.create_study(
+        study_name="speech", storage=url, strategy="random", direction="maximize"
+    )
+    acs.create_study(study_name="sentiment", storage=url)
+    with pytest.raises(SystemExit, match="no verdict of these studies yet"):
+        picture.main(url)
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        return 10.0 * ("sin" in candidate.formula) + run.seed % 3
+
+    study.enqueue_trial("sin(2.5 * x)")
+    study.enqueue_trial("relu")
+    study.optimize(objective, n_trials=2, show_progress_bar=False)
+    study.confirm(objective, baseline="sin(2 * x)", seeds=10)
+    with pytest.raises(SystemExit, match="no verdict of these studies yet"):
+        picture.main(url)  # sin(2 * x) is not what the model has
+    study.confirm(objective, seeds=10)
+    study.confirm(objective, baseline="sin(2 * x)", seeds=10, top_k=1)
+    picture.main(url)
+    assert "1 of 10 fields" in capsys.readouterr().out
+    page = (tmp_path / "found_functions.html").read_text()
+    for words in ("speech: digits", "better, value +10;", "sin(2.5", "dashed: relu"):
+        assert words in page
+    assert "sentiment" not in page
+
+
+def test_each_function_that_a_model_has_is_drawn_dashed() -> None:
+    picture = load(PICTURE)
+    x = np.linspace(-6, 6, 13)
+    found = {
+        "gan": picture.Found(
+            "better", {"generator: sin": (x, np.sin(x)), "discriminator: x": (x, x)}
+        )
+    }
+    lines = {line.name: line for line in picture.draw(found).data}
+    assert list(lines) == ["relu", "max(x, 0.2 * x)", "generator: sin", "discriminator: x"]
+    assert [bool(line.line.dash) for line in lines.values()] == [True, True, False, False]
+    slope = lines["max(x, 0.2 * x)"]
+    assert slope.y[0] == pytest.approx(0.2 * slope.x[0])
+    for _, dashed in picture.FIELDS.values():
+        assert len(dashed) <= len(picture.DASHES)
+        assert all(picture.own(name)[1].shape == (161,) for name in dashed)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_drawn_is_the_winner_or_who_stayed_longest(direction: str) -> None:
+    picture = load(PICTURE)
+    sign = 1 if direction == "maximize" else -1
+
+    def row(label: str, word: str, seeds: int, difference: float, damaged: bool = False) -> Any:
+        return SimpleNamespace(
+            label=label,
+            verdict=word,
+            values=(0.0,) * seeds,
+            difference=sign * difference,
+            is_damaged=damaged,
+        )
+
+    def shown(winner: int | None, *rows: Any) -> str | None:
+        baseline = row("own", "baseline", 16, 0.0)
+        won = baseline if winner is None else rows[winner]
+        found = picture.shown_row(
+            SimpleNamespace(rows=rows, baseline=baseline, winner=won, direction=direction)
+        )
+        return None if found is None else str(found.label)
+
+    early, open_, worse = (
+        row("early", "left early", 4, 9.0),
+        row("open", "not distinguishable", 16, 1.0),
+        row("worse", "worse", 16, -1.0),
+    )
+    assert shown(None, early, worse, open_) == "open"
+    assert shown(None, early, row("fewer", "not distinguishable", 8, 5.0), worse) == "worse"
+    assert shown(None, early, row("two", "left early", 2, 10.0)) == "early"
+    assert shown(1, open_, row("better", "better", 8, 0.5)) == "better"
+    assert shown(0, row("unreadable", "better", 16, 9.0, damaged=True), worse) == "worse"
+    assert shown(None, row("unreadable", "worse", 16, 9.0, damaged=True)) is None
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def functions(drawn: Mapping[str, Mapping[str, Curve]]) -> go.Figure:
                 series_colour(index),
                 width=2.5,
                 dash=_DASHES[nth % len(_DASHES)],
-                hover="f(%{x:.2f}) = %{y:.3f}<extra></extra>",
+                hover=f"{label}<br>f(%{{x:.2f}}) = %{{y:.4g}}<extra></extra>",
             )
     lay_out(figure, "x", "f(x)", 420, legend_below=True)
     add_axes_through_zero(figure)
@@ -116,7 +116,7 @@ def median_curves(
             middle,
             markup(name, 44),
             series_colour(index),
-            hover=f"{unit} %{{x}}: %{{y:.4f}}<extra></extra>",
+            hover=f"{markup(name)}<br>{unit} %{{x}}: %{{y:.5g}}<extra></extra>",
             most_markers=30,
             legendgroup=str(index),
         )

@@ -14,7 +14,8 @@ from actsearch_dashboard.figures.common import add_axes_through_zero, add_line, 
 from actsearch_dashboard.palette import BEFORE, BLUE, INPUTS, ORANGE
 
 __all__ = [
-    "Bars", "arrived_range", "bars", "break_at_poles", "function", "normal_histogram", "visible_range",
+    "Bars", "arrived_range", "bars", "break_at_poles", "function", "normal_histogram", "slope_without_poles",
+    "visible_range",
 ]  # fmt: skip
 
 _END = 1.0  # width drawn for the bins that have no end, twice that of the others
@@ -102,6 +103,20 @@ def break_at_poles(curve: Curve, height: float) -> tuple[np.ndarray, np.ndarray]
     with np.errstate(all="ignore"):
         jump = np.diff(y)
         is_pole = (np.abs(jump) > height) & (jump * dy[:-1] < 0) & (jump * dy[1:] < 0)
+    return _with_gaps(x, y, is_pole)
+
+
+def slope_without_poles(curve: Curve, height: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and f'(x) with a gap at each pole, of which the second derivative is taken from the points on one side."""
+    x, slope = np.asarray(curve.x, dtype=float), np.asarray(curve.dy, dtype=float)
+    with np.errstate(all="ignore"):
+        jump = np.diff(slope)
+        before, after = np.r_[0.0, jump[:-1]], np.r_[jump[1:], 0.0]
+        is_pole = (np.abs(jump) > height) & (jump * before < 0) & (jump * after < 0)
+    return _with_gaps(x, slope, is_pole)
+
+
+def _with_gaps(x: np.ndarray, y: np.ndarray, is_pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     at = np.flatnonzero(is_pole) + 1
     return np.insert(x, at, x[at - 1]), np.insert(np.where(np.isfinite(y), y, np.nan), at, np.nan)
 
@@ -130,9 +145,9 @@ def function(now: Curve, *, start: Curve | None = None, inputs: Sequence[float] 
         before = visible_range(start.x[shown], start.y[shown])
         range_f = min(range_f[0], before[0]), max(range_f[1], before[1])
     _add(figure, now, "f(x)", BLUE, 3, "solid", range_f)
-    slope = np.where(np.isfinite(now.dy), now.dy, np.nan)
+    at, slope = slope_without_poles(now, range_slope[1] - range_slope[0])
     hover = "%{y:.4g}<extra>f′(x)</extra>"
-    add_line(figure, now.x, slope, "f′(x)", ORANGE, width=2, dash="dash", hover=hover, yaxis="y3")
+    add_line(figure, at, slope, "f′(x)", ORANGE, width=2, dash="dash", hover=hover, yaxis="y3")
     lay_out(figure, "x", "", 460)
     figure.update_layout(
         xaxis={"range": [left, right], "anchor": "y3"},

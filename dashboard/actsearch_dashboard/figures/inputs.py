@@ -20,6 +20,7 @@ from actsearch_dashboard.text import markup
 __all__ = ["learned_parameters", "parameter_names", "ridges"]
 
 _ROW, _AROUND = 46, 120  # pixels: of a site, and of the titles, the axis and the margins
+_LETTERS = 45  # of all titles in a row together, in a narrow window
 _OVERLAP = 1.5  # of a ridge, in rows: neighbours may touch
 _PANELS = 4  # parameters side by side that can still be read
 _LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -31,7 +32,7 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     Grey is before training, the candidate's colour after it. Areas are equal, whatever the site.
     """
     sites = all_sites(shown)
-    titles = [markup(item.name, 100 // max(1, len(shown))) for item in shown]
+    titles = [markup(item.name, _LETTERS // max(1, len(shown))) for item in shown]
     figure = make_subplots(
         1, max(1, len(shown)), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.02
     )
@@ -53,7 +54,10 @@ def ridges(shown: Sequence[LabelledDiagnostics]) -> go.Figure:
     ]
     columns = [column for column, *_ in drawn for _ in range(2)]
     figure.add_traces(traces, [1] * len(columns), columns)
-    across = {"range": [-6, 6], "nticks": 7}
+    across = {
+        "range": [-6, 6],
+        "dtick": 4,
+    }  # numbers at the ends would touch those of the neighbour
     upwards = {
         "tickmode": "array",
         "tickvals": list(order.values()),
@@ -164,7 +168,7 @@ def _strip(sites: Sequence[SiteDiagnostics], name: str, what: str, colour: str) 
         boxpoints="all",
         jitter=0.6,
         pointpos=0,
-        marker={"color": colour, "size": 5, "opacity": 0.7},
+        marker={"color": colour, "size": 5},
         line={"color": colour, "width": 1},
         fillcolor="rgba(0, 0, 0, 0)",
         hovertemplate="%{x}: %{y:.4g}<extra>" + what + "</extra>",

@@ -91,14 +91,14 @@ def by_depth(
     rows = -(-len(measures) // _COLUMNS)
     titles = [MEASURES[name].title for name in measures]
     figure = make_subplots(
-        rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.17 / max(1, rows - 1), horizontal_spacing=0.08,
+        rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.17 / max(1, rows - 1), horizontal_spacing=0.04,
     )  # fmt: skip
     settings: dict[str, Any] = {
         "legend": {"y": 1.08 if rows > 1 else 1.2},
         "annotations": small_titles(figure),
     }
     across = {
-        "range": [-0.3, max(len(sites) - 1, 1) + 0.3],
+        "range": [-0.3 - 0.1 * len(sites), max(len(sites) - 1, 1) + 0.3],
         "showticklabels": False,
         **_ticks(sites, _TICKS, _PANEL_WIDTH),
     }
@@ -125,12 +125,14 @@ def by_depth(
 
 
 def _vertical_axis(measure: Measure, lines: Sequence[go.Scatter]) -> dict[str, Any]:
+    # numbers beside a panel would reach into its neighbour where the window is narrow
+    inside = {"ticklabelposition": "inside top"}
     if measure.share:
-        return {"range": [-0.04, 1.04], "tickformat": ".0%", "nticks": 5}
+        return {**inside, "range": [-0.04, 1.16], "tickformat": ".0%", "dtick": 0.5}
     if measure.log:
         step = _decades([y for line in lines for y in line.y if y is not None])
-        return {"type": "log", "exponentformat": "power", "dtick": step}
-    return {"nticks": 5, "rangemode": "tozero"}
+        return {**inside, "type": "log", "exponentformat": "power", "dtick": step}
+    return {**inside, "nticks": 4, "rangemode": "tozero"}
 
 
 def _decades(values: Sequence[float]) -> int | None:
@@ -167,7 +169,6 @@ def _line(
             "width": 2,
             "dash": "solid" if after else "dot",
         },
-        opacity=1.0 if after or alone else 0.65,
         text=[markup(path, 40) for path in sites],
         hovertemplate=f"{label}, {what}<br>%{{text}}: %{{y:.4g}}<extra></extra>",
     )

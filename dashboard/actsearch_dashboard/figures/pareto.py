@@ -83,7 +83,7 @@ def _points(
         name=name,
         legendgroup=name,
         showlegend=legend,
-        marker={"color": colour, "size": size, "opacity": 1.0 if name == "Pareto front" else 0.75},
+        marker={"color": colour, "size": size},
         text=[
             f"trial {trial}: {markup(label, 80)}<br>{markup(names[y], 40)} {number(high)}"
             f"<br>{markup(names[x], 40)} {across:.4g}"

@@ -95,7 +95,6 @@ def _points(
                 "color": colour,
                 "symbol": symbol,
                 "size": 7 if symbol == "circle" else 9,
-                "opacity": 0.85,
                 "line": {"width": 2 if symbol.endswith("open") else 0, "color": colour},
             },
             text=[_hover(*row) for row in trials[_HOVERED].itertuples(index=False, name=None)],

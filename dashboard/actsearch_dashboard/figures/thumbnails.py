@@ -71,7 +71,7 @@ def _range(heights: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _axis(path: str) -> str:
-    return f'<path d="{path}" stroke="{GREY}" stroke-opacity=".5"/>'
+    return f'<path d="{path}" stroke="{GREY}"/>'
 
 
 def _path(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> str:

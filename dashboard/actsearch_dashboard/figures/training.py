@@ -54,7 +54,6 @@ def epoch_curves(
                 most_markers=30,
                 legendgroup=role,
                 showlegend=not named,
-                opacity=1.0 if len(evaluations) <= 3 else 0.6,
             )
             named = True
     lay_out(figure, unit, markup(name, 40), 320)

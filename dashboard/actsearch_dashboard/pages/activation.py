@@ -58,7 +58,7 @@ def _candidate(view: StudyView, chosen: int) -> None:
     for fill_in in completions:
         fill_in()
     show_relatives(view, trial)
-    show_deployment(trial)
+    show_deployment(view, trial)
     export_panel.show(view, trial)
 
 

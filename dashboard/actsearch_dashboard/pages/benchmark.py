@@ -173,6 +173,7 @@ def _activation(
         rows,
         hide_index=True,
         column_config=_RESULTS,
+        placeholder="",
         height=table_height(min(len(rows), _RESULT_ROWS)),
         key="benchmark results",
     )

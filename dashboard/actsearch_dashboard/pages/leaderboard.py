@@ -221,20 +221,29 @@ def _fronts(view: StudyView, ranked: pd.DataFrame) -> None:
     columns = ["value", *(f"value_{index}" for index in range(1, len(names)))]
     if len(names) > 1 and set(columns) <= set(ranked):
         labels.insert(0, "Objectives")
-    for label, tab in zip(labels, st.tabs(labels), strict=True):
-        with tab:
-            if label == "Objectives":
-                show_figure(
-                    figures.tradeoff(
-                        ranked.head(_MOST_POINTS),
-                        dict(zip(columns, directions, strict=True)),
-                        dict(zip(columns, names, strict=True)),
-                    ),
-                    "objectives front",
-                )
-                st.caption(_where_is_good(directions))
-            else:
-                _score_size_cost(view, ranked.head(_MOST_POINTS))
+    label = labels[0]
+    if len(labels) > 1:  # not tabs: see Figures of the page Study
+        label = st.segmented_control(
+            "Trade-off",
+            labels,
+            default=labels[0],
+            required=True,
+            key="tradeoff",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    if label == "Objectives":
+        show_figure(
+            figures.tradeoff(
+                ranked.head(_MOST_POINTS),
+                dict(zip(columns, directions, strict=True)),
+                dict(zip(columns, names, strict=True)),
+            ),
+            "objectives front",
+        )
+        st.caption(_where_is_good(directions))
+    else:
+        _score_size_cost(view, ranked.head(_MOST_POINTS))
 
 
 def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
@@ -253,8 +262,8 @@ def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
     }
     names = {
         "value": f"{view.metric} (validation)",
-        "size": "size, nodes of the formula",
-        "cost": "cost against ReLU, estimated",
+        "size": "size (nodes)",
+        "cost": "cost, estimate",
     }
     show_figure(figures.tradeoff(points, directions, names), "score size cost")
     st.caption(_where_is_good(list(directions.values())))

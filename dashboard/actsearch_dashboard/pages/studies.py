@@ -139,8 +139,8 @@ def _table(studies: Sequence[tuple[StudyView, StudySummary]]) -> pd.DataFrame:
         [
             {
                 "study": one_line(item.study.name),
+                **_answer(view, item),  # first, where a narrow screen shows it
                 "state": item.stage,
-                **_answer(view, item),
                 "last trial": ago(item.last_change),
                 "strategy": one_line(view.strategy),
                 "metric": ", ".join(view.objectives) or one_line(view.metric),

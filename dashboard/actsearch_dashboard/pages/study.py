@@ -29,7 +29,15 @@ from actsearch_dashboard.filters import TRAINED
 from actsearch_dashboard.pace import Pace, measure_pace
 from actsearch_dashboard.parallel_panel import narrow
 from actsearch_dashboard.state import current_study, live, show_errors
-from actsearch_dashboard.text import ago, candidate_label, markdown, number, say_count, seconds
+from actsearch_dashboard.text import (
+    ago,
+    candidate_label,
+    markdown,
+    number,
+    one_line,
+    say_count,
+    seconds,
+)
 from actsearch_dashboard.trial_picker import trial_link
 from actsearch_dashboard.worth import describe_worth, expected_gain, noise
 
@@ -241,6 +249,9 @@ def _commands(view: StudyView) -> None:
             language="python",
             wrap_lines=True,
         )
+        if (driver := view.store.reader.driver(view.record)) is not None:
+            host, pid = one_line(driver[0]), driver[1]
+            st.code(f"kill -INT {pid:d}  # on {host}: stops it as Ctrl-C does", language="bash")
         st.caption(
             "Ctrl-C in the terminal of the search stops it, and so does `study.stop()` in a callback: what has ended "
             "is kept, and what was in training is trained again."

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from actsearch.activations.derivatives import OF_RESULT, pull_back
 from actsearch.activations.primitives import is_tracing
@@ -47,6 +48,8 @@ def can_be_lean(x: Any) -> bool:
         and type(x) in (Tensor, nn.Parameter)
         and not is_tracing()
         and not _is_transformed()
+        and getattr(forward_ad, "_current_level", -1)
+        < 0  # inside dual_level, tangents go forward with the values
         and not torch.onnx.is_in_onnx_export()
     )
 

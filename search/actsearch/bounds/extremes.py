@@ -16,7 +16,7 @@ from actsearch.bounds.enclosure import enclose
 from actsearch.bounds.interval import Array, Interval
 from actsearch.expression import Expression
 
-__all__ = ["Bound", "bound_magnitude", "bound_slope", "bound_values"]
+__all__ = ["Bound", "bound_magnitude", "bound_slope", "bound_values", "enclose_values"]
 
 _FIRST = 512  # parts
 _MOST = 60_000  # parts that are looked at once; then the bound is what it is
@@ -44,14 +44,14 @@ class Bound:
 
 def bound_magnitude(tree: Expression, low: float, high: float) -> Bound:
     """The largest |f(x)|."""
-    return _search(tree, low, high, lambda parts, x: _values(parts, x).magnitude)
+    return _search(tree, low, high, lambda parts, x: enclose_values(parts, x).magnitude)
 
 
 def bound_values(tree: Expression, low: float, high: float) -> tuple[Bound, Bound]:
     """The largest f(x), and the largest -f(x)."""
     return (
-        _search(tree, low, high, lambda parts, x: _values(parts, x).high),
-        _search(tree, low, high, lambda parts, x: -_values(parts, x).low),
+        _search(tree, low, high, lambda parts, x: enclose_values(parts, x).high),
+        _search(tree, low, high, lambda parts, x: -enclose_values(parts, x).low),
     )
 
 
@@ -65,7 +65,7 @@ def bound_slope(
     )
 
 
-def _values(tree: Expression, x: Interval) -> Interval:
+def enclose_values(tree: Expression, x: Interval) -> Interval:
     """The natural extension, and the mean value form where that is closer."""
     natural = enclose(tree, x)
     middle = (x.low + x.high) / 2

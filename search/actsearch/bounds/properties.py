@@ -1,7 +1,8 @@
 """Properties that a space may require, decided by bounds or refuted by a point.
 
-They are looked at from -20 to 20, where inputs lie; "bounded" also far beyond. A property that can neither be shown nor
-refuted is refused: the reason says where the bound fails.
+They are looked at from -20 to 20, where inputs lie; "bounded" also on growing intervals far beyond, on which a bounded
+function does not grow by more than a thousandth. A property that can neither be shown nor refuted is refused: the
+reason says where the bound fails.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from actsearch.bounds.enclosure import enclose
-from actsearch.bounds.extremes import bound_magnitude, bound_slope
+from actsearch.bounds.extremes import bound_magnitude, bound_slope, enclose_values
 from actsearch.bounds.interval import Array, Interval
 from actsearch.errors import FormulaError
 from actsearch.expression import Call, Expression
@@ -23,8 +24,12 @@ __all__ = ["PROPERTIES", "find_violation", "is_property"]
 _LOW, _HIGH = -20.0, 20.0
 _ROUNDING = 1e-6  # of a slope, that counts as none
 _SAME = 1e-9  # of a value's scale, by which two count as equal
-_FAR = (1e3, 1e6)  # between these a bounded function does not grow
-_GROWTH = 1.01
+_FAR = (1e3, 1e6)  # two points that say of most formulas that they grow
+_FARTHEST = 1e9  # further out, rounding alone may be larger than what is bounded
+_TAIL = (
+    2048  # parts from there to the end of the others, each longer than the one before by a share
+)
+_GROWTH = 1e-3  # share by which the outer half of these parts may exceed the inner one
 _CHEAP = 8.0  # of the operators' column ``cost``: gelu has 4, x * sigmoid(x) too
 _KINK = 1e-9  # width of a part within which a slope that changes, jumps
 _ASIDE = 1e-6  # of a kink
@@ -113,9 +118,37 @@ def _grows(tree: Expression) -> str:
     for side in (-1.0, 1.0):
         with np.errstate(all="ignore"):
             far, farther = np.abs(_values(tree, side * np.array(_FAR)))
-        if not np.isfinite(farther) or farther > _GROWTH * max(far, near.at_most):
-            return f"it is {farther:.3g} in size at x = {side * _FAR[1]:g}"
+        if not np.isfinite(farther) or farther > 1.01 * max(far, near.at_most):
+            return _describe_size(farther, side * _FAR[1])
+        if reason := _tail_grows(tree, side, max(1.0, near.at_most)):
+            return reason
     return ""
+
+
+def _tail_grows(tree: Expression, side: float, scale: float) -> str:
+    """Why it is not bounded on one side: bounds on growing intervals, and values within each of them."""
+    edges = np.geomspace(_HIGH, _FARTHEST, _TAIL + 1)
+    near, far = edges[:-1] * side, edges[1:] * side
+    parts = Interval(np.minimum(near, far), np.maximum(near, far))
+    middles = (near + far) / 2
+    bounds = enclose_values(tree, parts).magnitude
+    reached = np.nan_to_num(np.abs(_values(tree, middles)), nan=0.0)
+    half = _TAIL // 2
+    inner = float(np.max(bounds[:half], where=np.isfinite(bounds[:half]), initial=0.0))
+    allowed = inner + _GROWTH * max(inner, scale)
+    if reached[half:].max() > allowed:
+        worst = half + int(np.argmax(reached[half:]))
+        return _describe_size(reached[worst], middles[worst])
+    if not np.isfinite(bounds).all():
+        return f"nothing bounds it around x = {middles[~np.isfinite(bounds)][0]:.3g}"
+    if bounds[half:].max() > allowed:
+        doubtful = middles[half + int(np.argmax(bounds[half:] > allowed))]
+        return f"nothing rules out that it grows, as around x = {doubtful:.3g}"
+    return ""
+
+
+def _describe_size(size: float, x: float) -> str:
+    return f"it is {size:.3g} in size at x = {x:.3g}"
 
 
 def _is_steeper(tree: Expression, steepest: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 
 from actsearch.activations import HingeSum
 from actsearch.activations.lookup_table import LookupTable
@@ -51,8 +52,8 @@ def c_name(name: str | None, label: str) -> str:
     return name
 
 
-def write_table(table: LookupTable, name: str, label: str) -> str:
-    """A table of int8 or int16 with its function."""
+def write_table(table: LookupTable, name: str, label: str, notes: Sequence[str] = ()) -> str:
+    """A table of int8 or int16 with its function; ``notes`` are what a user of the header should know."""
     source, target, bits = table.input, table.output, table.input.bits
     kind = f"int{bits}_t"
     rows = textwrap.fill(
@@ -77,7 +78,7 @@ def write_table(table: LookupTable, name: str, label: str) -> str:
         f"{_codes('input', source.scale, source.zero_point)}; {_codes('output', target.scale, target.zero_point)}. "
         f"At most {table.max_error:.3g} output codes from the formula{beyond}."
     )
-    return _wrap(f"{label}, int{bits}", words, name, body)
+    return _wrap(f"{label}, int{bits}", (words, *notes), name, body)
 
 
 def _codes(side: str, scale: float, zero_point: int) -> str:
@@ -90,6 +91,7 @@ def write_hinges(
     name: str,
     label: str,
     error: float,
+    notes: Sequence[str] = (),
 ) -> str:
     """A sum of hinges in single precision.
 
@@ -99,6 +101,7 @@ def write_hinges(
         name: of the function.
         label: of the activation.
         error: sure bound on the interval.
+        notes: what a user of the header should know.
     """
     height, slope, hinges = lines
     body = f"static inline float {name}(float x)\n{{\n    float y = {_float(height)} + {_float(slope)} * x;\n"
@@ -107,7 +110,7 @@ def write_hinges(
     body += "    return y;\n}\n"
     low, high = fit.interval
     words = f"Straight lines; from {low:g} to {high:g} at most {error:.3g} from the formula, rounding aside."
-    return _wrap(f"{label}, {len(hinges)} hinges", words, name, body)
+    return _wrap(f"{label}, {len(hinges)} hinges", (words, *notes), name, body)
 
 
 def _float(value: float) -> str:
@@ -116,11 +119,11 @@ def _float(value: float) -> str:
     return f"({text}f)" if value < 0 else f"{text}f"
 
 
-def _wrap(title: str, words: str, name: str, body: str) -> str:
+def _wrap(title: str, words: Sequence[str], name: str, body: str) -> str:
     def comment(text: str) -> str:
         return text.replace("*/", "* /").replace("/*", "/ *")
 
-    lines = textwrap.wrap(comment(words), 96)
+    lines = [line for part in words for line in textwrap.wrap(comment(part), 96)]
     return _HEADER.format(
         title=comment(" ".join(title.split())),
         words="\n".join(f" * {line}" for line in lines),

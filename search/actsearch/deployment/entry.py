@@ -82,13 +82,14 @@ def deploy(
 
     Args:
         what: catalog name, formula, Expression, candidate, trial, verdict or one of its rows, a study (its best trial);
-            of a module, what it has learned counts.
+            of a module, what it has learned counts, of a trial what it recorded of that at its first site.
         target: see above.
         model: a trained model with the activation in it: every site is converted, see
             :class:`actsearch.DeployedModel`. Its targets are hinges, int8 and int16.
         task: with ``model=``, its training data calibrate each site, and its validation data say what it costs.
-        inputs: what arrives at the activation: a tensor, or ``(low, high)``; of a trial, what was recorded. With
-            ``model=``, one batch for the model, where no task is given.
+        inputs: what arrives at the activation: a tensor, or ``(low, high)``; of a trial, what was recorded, or one
+            of its sites, as ``trial.diagnostics.end[1]``, with what was learned there. With ``model=``, one batch for
+            the model, where no task is given.
         input_scale: real number of one step of an input code; chosen by the inputs where it is None.
         input_zero_point: the input code of 0.
         output_scale: of the output; chosen so that every value fits where it is None.
@@ -118,6 +119,10 @@ def deploy(
     """
     check_known("target", target, TARGETS, ActivationError)
     if model is not None:
+        _refuse_ignored(
+            input_scale=input_scale, input_zero_point=input_zero_point, output_scale=output_scale,
+            output_zero_point=output_zero_point, interval=interval, opset=opset, form=form, name=name,
+        )  # fmt: skip
         return deploy_model(what, target, model, task, inputs, hinges)
     if task is not None:
         raise ActivationError(
@@ -128,6 +133,14 @@ def deploy(
         hinges, _check_interval(interval), opset, form, name,
     )  # fmt: skip
     return TARGETS[target](resolve(what, inputs), options)
+
+
+def _refuse_ignored(**given: Any) -> None:
+    """What belongs to one activation must not be dropped without a word."""
+    if names := [f"{name}=" for name, value in given.items() if value is not None]:
+        raise ActivationError(
+            f"{', '.join(names)} cannot be given with model=: each of its sites is calibrated on what arrives there"
+        )
 
 
 def _check_interval(interval: Any) -> tuple[float, float] | None:

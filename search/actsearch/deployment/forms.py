@@ -10,17 +10,16 @@ import torch
 from torch import nn
 
 from actsearch.activations import activation
-from actsearch.activations.met_inputs import recorded_inputs
 from actsearch.deployment.checking import DEFAULT_INTERVAL
 from actsearch.deployment.compiler import check_cpp_compiler
-from actsearch.deployment.entry import deploy
 from actsearch.deployment.made import Deployment
 from actsearch.deployment.subject import resolve
+from actsearch.deployment.targets import TARGETS, Options
 from actsearch.errors import ActivationError
 from actsearch.evaluation.product_measures import kept_bytes
 from actsearch.evaluation.timing import time_interleaved
 from actsearch.placement.random_streams import isolated_random
-from actsearch.records import ActivationRecord, SiteDiagnostics
+from actsearch.records import ActivationRecord, Diagnostics
 
 __all__ = ["compare_forms"]
 
@@ -30,7 +29,7 @@ _TARGETS = ("hinges", "int8", "int16")
 
 def compare_forms(
     record: ActivationRecord,
-    sites: Sequence[SiteDiagnostics] = (),
+    diagnostics: Diagnostics | None = None,
     *,
     compiled: bool = False,
     shape: Sequence[int] = (128, 256),
@@ -39,7 +38,7 @@ def compare_forms(
 
     Args:
         record: the activation.
-        sites: what was recorded of its inputs; without any, from -6 to 6.
+        diagnostics: what a trial recorded of its inputs, and of what it learned; without any, from -6 to 6.
         compiled: whether torch.compile is timed too, which takes long.
         shape: on which forms are timed and kept bytes are counted, ``(samples, channels)``.
 
@@ -47,26 +46,32 @@ def compare_forms(
         ``inputs``: [low, high]. ``x``: points between. ``rows``: for each form ``form``, ``time`` and ``kept``, as
         multiples of nn.GELU's forward and backward (None where that says nothing), ``error``, ``unit``, ``curve`` (the
         error at each point, in the output's own units) and ``reason`` (why it cannot be made). ``files``: name and text
-        of what can be taken away.
+        of what can be taken away. ``notes``: what a reader should know of all of them.
     """
-    inputs: Any = recorded_inputs(sites) if sites else DEFAULT_INTERVAL
-    subject = resolve(record, inputs)
-    low, high = inputs.interval if sites else inputs
+    subject = resolve(record, None if diagnostics else DEFAULT_INTERVAL, diagnostics)
+    assert subject.inputs is not None
+    low, high = subject.inputs.interval
     x = np.linspace(low, high, _POINTS)
     rows = _time_forms(record, shape, compiled)
     files: list[dict[str, str]] = []
     for target in _TARGETS:
         try:
-            made = deploy(record, cast(Any, target), inputs=inputs)
+            made = TARGETS[target](subject, Options())
         except ActivationError as error:
             rows.append({"form": target, "reason": str(error)})
             continue
         found = made.module()(torch.from_numpy(x)).detach().numpy()
         row = {"form": _name(made), "error": made.max_error, "unit": made.unit}
         rows.append({**row, "curve": np.abs(found - subject.values(x)).tolist()})
-        header = deploy(record, "c", inputs=inputs, form=cast(Any, target), name="activation")
+        header = TARGETS["c"](subject, Options(form=target, name="activation"))
         files.append({"name": f"activation_{target}.h", "text": str(header.text)})
-    return {"inputs": [low, high], "x": x.tolist(), "rows": rows, "files": files}
+    return {
+        "inputs": [low, high],
+        "x": x.tolist(),
+        "rows": rows,
+        "files": files,
+        "notes": list(subject.notes),
+    }
 
 
 def _name(made: Deployment) -> str:

@@ -27,6 +27,7 @@ from actsearch.deployment.checking import DEFAULT_INTERVAL, check, run_module
 from actsearch.deployment.compiler import check_cpp_compiler
 from actsearch.deployment.made import Deployment
 from actsearch.deployment.onnx_file import export_onnx, run_onnx
+from actsearch.deployment.source_reader import run_source
 from actsearch.deployment.subject import Subject
 from actsearch.errors import ActivationError, FormulaError
 from actsearch.evaluation.timing import time_interleaved
@@ -65,13 +66,14 @@ def _interval(subject: Subject, options: Options) -> tuple[float, float]:
 def make_python(subject: Subject, options: Options) -> Deployment:
     """Source that needs torch alone."""
     module = subject.module()
-    text = to_python(subject.source, name=options.name)
+    text = to_python(subject.source, learned=subject.recorded, name=options.name)
     return _of_module(
         subject,
         options,
         "python",
         module,
         "paste it into your code; its class takes the place of the activation",
+        run=lambda points: run_source(text)(points),  # the text, not the module beside it
         text=text,
     )
 
@@ -313,11 +315,13 @@ def make_c(subject: Subject, options: Options) -> Deployment:
     if form == "hinges":
         made = make_hinges(subject, options)
         fit = _fit(subject, options)
-        text = write_hinges(fit, hinge_terms(fit), name, subject.label, made.max_error)
+        text = write_hinges(
+            fit, hinge_terms(fit), name, subject.label, made.max_error, subject.notes
+        )
     else:
         bits: Bits = 8 if form == "int8" else 16
         made = _deploy_table(subject, options, bits)
-        text = write_table(_make_table(subject, options, bits), name, subject.label)
+        text = write_table(_make_table(subject, options, bits), name, subject.label, subject.notes)
     usage = f"made.save('{name}.h'), and call {name}(x)"
     settings = {**made.settings, "form": form, "name": name}
     return replace(made, target="c", text=text, usage=usage, settings=settings)

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,23 @@ from actsearch.checks import check_one_of
 from actsearch.deployment.made import Deployment
 from actsearch.deployment.subject import Subject, resolve_candidate
 from actsearch.deployment.targets import TARGETS, Options
-from actsearch.errors import PlacementError, TaskError
+from actsearch.errors import ActivationError, PlacementError, TaskError
 from actsearch.placement import forward
 from actsearch.placement.derived_class import pause
+from actsearch.placement.model_run import try_without_gradients
 from actsearch.placement.modular import redirects_calls
 from actsearch.placement.random_streams import isolated_random
+from actsearch.seeds import derive
+from actsearch.task import Batches, Task, on_device
 from actsearch.text_table import align_columns
+from actsearch.training.derivatives import measures_derivatives
 from actsearch.training.loop import TrainingRun
-
-if TYPE_CHECKING:
-    from actsearch.task import Task
 
 __all__ = ["DeployedModel", "DeployedSite", "deploy_model"]
 
 _TARGETS = ("hinges", "int8", "int16")
 _BATCHES = 8  # of the training data, that calibrate
+_SAMPLES = 256  # in such a batch, where the task's are smaller
 _KEPT = 1 << 16  # inputs of a batch that are kept for the checks, evenly spread
 
 
@@ -61,7 +63,7 @@ class DeployedModel:
         sites: every activation.
         metric: name of the task's metric; empty without a task.
         before: the metric of the trained model on the task's validation data; None without a task.
-        after: that of the converted one.
+        after: that of the converted one; None where measuring takes derivatives, and the target is a table.
 
     Example:
         >>> model = acs.place(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), "silu").model
@@ -99,6 +101,11 @@ class DeployedModel:
                 f"{self.metric} on validation data: {self.before:.6g} before, {self.after:.6g} as {self.target} "
                 f"({self.after - self.before:+.2g})"
             )
+        elif self.before is not None:
+            lines.append(
+                f"{self.metric} on validation data: {self.before:.6g} before; not measured as {self.target}: it asks "
+                "for derivatives, and a table is flat between two codes"
+            )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -124,10 +131,14 @@ def deploy_model(
         raise TaskError(
             "a whole model is calibrated on what arrives at its sites: give task=, or inputs= as one batch for it"
         )
+    if task is not None and inputs is not None:
+        raise TaskError("task= and inputs= both say what calibrates the model: give one of them")
     paths = _find_sites(what, model)
     run = None if task is None else TrainingRun(task, copy.deepcopy(model), 0)
-    met = _calibrate(
-        copy.deepcopy(model).eval() if run is None else run.model, paths, _passes(run, inputs)
+    met = (
+        _calibrate(copy.deepcopy(model), paths, lambda copied: _run_once(copied, inputs))
+        if run is None
+        else _calibrate(run.model, paths, lambda _: _run_over(run))
     )
     sites = tuple(_convert(model, path, target, met[path], hinges) for path in paths)
     changed = copy.deepcopy(model)
@@ -137,7 +148,10 @@ def deploy_model(
     if task is None or run is None:
         return DeployedModel(changed, target, sites)
     metric = run.metric.name
-    before, after = _measure(task, model), _measure(task, changed)
+    before = _measure(task, model)
+    # a table is flat between two codes: a derivative through it says nothing of the product
+    is_blind = target != "hinges" and measures_derivatives(task)
+    after = None if is_blind else _measure(task, changed)
     return DeployedModel(changed, target, sites, metric, before, after)
 
 
@@ -169,19 +183,26 @@ def _find_sites(what: Any, model: nn.Module) -> list[str]:
     return kept
 
 
-def _passes(run: TrainingRun | None, inputs: Any) -> Callable[[nn.Module], None]:
-    """What runs a model on the data that calibrate it."""
+def _run_over(run: TrainingRun) -> None:
+    """Over some of the task's training data: data often lie sorted, so that the first batches are of one kind."""
+    task, seed = run.task, derive(0, "calibration")
+    size = max(task.batch_size, _SAMPLES)
+    batches = Batches(on_device(task, "train", run.device), size, run.device, seed)
 
-    def over_task(model: nn.Module) -> None:
-        assert run is not None
-        for batch in itertools.islice(run.batches("train"), _BATCHES):
-            run.loss(batch)
+    def attempt(with_gradients: bool) -> None:
+        with torch.set_grad_enabled(with_gradients):
+            for batch in itertools.islice(batches, _BATCHES):
+                run.loss(batch)
 
-    return (
-        (lambda model: None if forward(model, inputs) is None else None)
-        if run is None
-        else over_task
-    )
+    try_without_gradients(attempt)
+
+
+def _run_once(model: nn.Module, inputs: Any) -> None:
+    def attempt(with_gradients: bool) -> None:
+        with torch.set_grad_enabled(with_gradients):
+            forward(model, inputs)
+
+    try_without_gradients(attempt)
 
 
 def _calibrate(
@@ -190,14 +211,12 @@ def _calibrate(
     """What arrives at each site."""
     seen: dict[str, list[Tensor]] = {path: [] for path in paths}
     model.eval()
-    with torch.no_grad(), isolated_random(0), _watching(model, seen):
+    with isolated_random(0), _watching(model, seen):
         passes(model)
-    met = {}
     for path, parts in seen.items():
         if not parts:
             raise PlacementError(f"{path} did not run on the data: it cannot be calibrated")
-        met[path] = met_inputs(torch.cat(parts))
-    return met
+    return {path: met_inputs(torch.cat(parts)) for path, parts in seen.items()}
 
 
 @contextmanager
@@ -225,7 +244,10 @@ def _convert(
 ) -> DeployedSite:
     module = model.get_submodule(path)
     assert isinstance(module, Activation)
-    made = TARGETS[target](Subject(module, module.record, met), Options(hinges=hinges))
+    try:
+        made = TARGETS[target](Subject(module, module.record, met), Options(hinges=hinges))
+    except ActivationError as error:
+        raise ActivationError(f"the site {path} cannot be converted: {error}") from None
     return DeployedSite(path, met.interval, made)
 
 

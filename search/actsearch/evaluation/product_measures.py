@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from actsearch.activations.function import sample, scalar_module
 from actsearch.activations.hinge_sum import count_hinges
 from actsearch.activations.lookup_table import make_table, quantisation_for
 from actsearch.activations.met_inputs import recorded_inputs
+from actsearch.activations.recorded_numbers import put_recorded
 from actsearch.errors import TaskError
 from actsearch.records import SiteDiagnostics
 from actsearch.training import isolated_random
@@ -66,11 +67,7 @@ def _learned(sites: Sites) -> Iterable[tuple[Activation, SiteDiagnostics]]:
             raise TaskError(
                 f"{module.record.label} learns for each channel, and a table or a sum of hinges holds one function"
             )
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                values: Sequence[float] = site.learned.get(name, ())
-                if len(values) == 1:
-                    parameter.fill_(values[0])
+        put_recorded(module, site)
         yield module, site
 
 

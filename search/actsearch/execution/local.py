@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
@@ -10,9 +12,12 @@ from actsearch.errors import StudyError
 from actsearch.evaluation import Outcomes
 from actsearch.execution.holding import Held
 from actsearch.execution.work import Finished, Job, Work
+from actsearch.records import Outcome
 from actsearch.training.pace import limited
 
 __all__ = ["Local", "check_batch"]
+
+_log = logging.getLogger("actsearch")
 
 
 def check_batch(batch: int | None) -> int | None:
@@ -33,8 +38,9 @@ class Local(Held):
             is: some models' values then have other last digits in stacks of other sizes, the log says whose, and as
             proposals follow from values, another batch may come to other trials.
         trial_timeout: seconds that one trial may take, or None. A training of a Task that takes longer ends after the
-            step in which it does, and its trial fails; in one pass, n trials may take n times as long. What a function
-            of your own does between its steps goes on: :class:`Processes` ends that as well.
+            step in which it does, and its trial fails; in one pass, n trials may take n times as long, and are trained
+            one after the other where they take longer. What a function of your own does between its steps goes on:
+            :class:`Processes` ends that as well.
 
     Example:
         >>> acs.Local(batch=1)  # study.optimize(task, executor=acs.Local(batch=1))
@@ -57,6 +63,7 @@ class Local(Held):
                 "trial_timeout (seconds)", trial_timeout, StudyError, above=0, finite=False
             )
         self.trial_timeout = trial_timeout
+        self._stops = False
 
     def open(self, work: Work) -> None:
         """Nothing: it is here."""
@@ -70,21 +77,54 @@ class Local(Held):
         return self.batch or work.batch_for(jobs)
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Finished]:
-        """Train the jobs in one go.
+        """Train the jobs in one go; where that takes too long, one after the other.
 
         Raises:
             StudyError: the GPU refuses this process everything since an error in one of them.
         """
+        self._stops = False
         if not jobs:
             return
-        limit = self.trial_timeout
-        reason = f"took longer than {limit} s a trial (trial_timeout)"
-        with limited(limit and limit * len(jobs), reason):
-            outcomes = work.train(jobs, inexact=self.batch is not None)
+        limited_pass = self.trial_timeout is not None and len(jobs) > 1
+        # what a pruner is told of trainings that are made again, it must not be told twice
+        before = (
+            copy.deepcopy(work.competition) if limited_pass and work.decides_in_order else None
+        )
+        outcomes = self._train(jobs, work)
         if outcomes.device_is_lost and len(jobs) > 1:
             raise _lost_device(outcomes)  # it is not known which of them is at fault
+        if limited_pass and any(map(self._is_late, outcomes)):
+            # it is not known which was at fault
+            _log.warning(
+                "%d trials in one pass: %s; they are trained one at a time",
+                len(jobs),
+                self._reason,
+            )
+            if before is not None and work.competition is not None:
+                work.competition.restore(before)
+            yield Finished((), outcomes.largest_stack)
+            for job in jobs:
+                if self._stops:
+                    return
+                yield from self._hand_out([job], self._train([job], work))
+        else:
+            yield from self._hand_out(jobs, outcomes)
+
+    @property
+    def _reason(self) -> str:
+        return f"took longer than {self.trial_timeout} s a trial (trial_timeout)"
+
+    def _is_late(self, outcome: Outcome) -> bool:
+        return self.trial_timeout is not None and self._reason in outcome.reason
+
+    def _train(self, jobs: Sequence[Job], work: Work) -> Outcomes:
+        limit = self.trial_timeout
+        with limited(limit and limit * len(jobs), self._reason):
+            return work.train(jobs, inexact=self.batch is not None)
+
+    def _hand_out(self, jobs: Sequence[Job], outcomes: Outcomes) -> Generator[Finished]:
         ended = [
-            replace(outcome, evaluations=()) if reason in outcome.reason else outcome
+            replace(outcome, evaluations=()) if self._is_late(outcome) else outcome
             for outcome in outcomes
         ]  # as of a process that was ended: that says nothing of the activation
         yield Finished(list(zip(jobs, ended, strict=True)), outcomes.largest_stack)
@@ -92,7 +132,8 @@ class Local(Held):
             raise _lost_device(outcomes)
 
     def stop(self) -> None:
-        """Nothing: what was handed over is trained in one go."""
+        """Start no further job of the present run; what is trained in one go is trained to its end."""
+        self._stops = True
 
     def close(self) -> None:
         """Nothing is held."""

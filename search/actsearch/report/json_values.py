@@ -15,8 +15,9 @@ __all__ = ["to_json_data"]
 def to_json_data(value: Any) -> Any:
     """Records, moments and enums as what JSON has; a number that is not finite is a text ("nan", "inf", "-inf")."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: to_json_data(getattr(value, field.name)) for field in fields}
+        # what begins with _ is a way to read more, not data
+        names = [item.name for item in dataclasses.fields(value) if item.name[0] != "_"]
+        return {name: to_json_data(getattr(value, name)) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, datetime):

@@ -137,6 +137,10 @@ class Reader:
         """Whether a process drives the study now."""
         return self._storage.is_running(study.id)
 
+    def driver(self, study: StudyRecord) -> tuple[str, int] | None:
+        """Machine and number of the process that drives the study now; None if nobody drives it."""
+        return self._storage.driver(study.id)
+
     def run_goal(self, study: StudyRecord) -> RunGoal | None:
         """What the process that drives the study is about; None if nobody drives it or it did not say."""
         return self._storage.run_goal(study.id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from actsearch.records import TrialRecord, TrialState
 from actsearch.storage.lease import is_alive
@@ -39,7 +39,8 @@ class StudyProgress(NamedTuple):
     """How the trials of one study did.
 
     Attributes:
-        best: the COMPLETE trial with the best finite value, of equal ones the earliest.
+        best: the COMPLETE trial with the best finite value; of equal ones the one that is best in the next objective,
+            so that no other dominates it, and then the earliest.
         line: the best value so far at some numbers of trials, evenly spread; None before the first value.
         last_change: when the last trial ended.
     """
@@ -66,14 +67,14 @@ def read_overviews(session: Session) -> dict[int, Overview]:
 
 
 def read_progress(
-    session: Session, study_id: int, direction: str | None, total: int, points: int
+    session: Session, study_id: int, directions: Sequence[str | None], total: int, points: int
 ) -> StudyProgress:
     """Best trial, history line and last change of one study.
 
     Args:
         session: on one snapshot of the database.
         study_id: whose.
-        direction: "minimize", or anything else for the largest value.
+        directions: of each objective "minimize", or anything else for the largest value.
         total: how many trials there are.
         points: length of the line at most.
     """
@@ -86,13 +87,20 @@ def read_progress(
         # leaves out infinity and texts, which another program may have written
         value.between(-_LARGEST, _LARGEST),
     )
-    order = value.asc() if direction == "minimize" else value.desc()
+    orders: list[Any] = [value.asc() if directions[0] == "minimize" else value.desc()]
+    for objective, direction in enumerate(directions[1:], start=1):
+        other = aliased(TrialValueRow)
+        at = sa.select(other.value).where(
+            other.trial_id == TrialRow.id, other.objective == objective
+        )
+        further = at.scalar_subquery()
+        orders.append(sa.nulls_last(further.asc() if direction == "minimize" else further.desc()))
     number = session.scalar(
-        sa.select(TrialRow.number).where(*of_study).order_by(order, TrialRow.number).limit(1)
+        sa.select(TrialRow.number).where(*of_study).order_by(*orders, TrialRow.number).limit(1)
     )
     return StudyProgress(
         None if number is None else read_trials(session, study_id, numbers=[number])[0],
-        () if number is None else _line(session, of_study, direction, total, points),
+        () if number is None else _line(session, of_study, directions[0], total, points),
         session.scalar(
             sa.select(sa.func.max(TrialRow.completed)).where(TrialRow.study_id == study_id)
         ),

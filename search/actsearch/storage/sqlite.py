@@ -35,6 +35,8 @@ from actsearch.storage.network import check_local
 
 __all__ = ["Sqlite", "connector"]
 
+_READERS_SECONDS = 2.0  # waited at the end of a call for readers, which must not hold anybody up
+
 _random = random.SystemRandom()  # the global stream belongs to the user
 
 
@@ -159,8 +161,14 @@ class Sqlite(Backend):
             contextlib.suppress(exc.SQLAlchemyError, sqlite3.Error),
             contextlib.closing(self.engine.raw_connection()) as connection,
         ):
-            # PASSIVE waits for nobody; what a reader still needs of an older state is left in the log
-            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+            late = time.monotonic() + _READERS_SECONDS
+            while True:
+                # PASSIVE waits for nobody; what a reader still needs of an older state is left in the log
+                row = connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _, logged, written = row
+                if written >= logged or time.monotonic() > late:
+                    return
+                time.sleep(0.05)  # pages read for moments: until that one has gone
 
     def copy_into(self, path: Path) -> None:
         """As one file, what its write-ahead log holds included."""

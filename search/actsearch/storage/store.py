@@ -43,7 +43,8 @@ class Storage(StudyRepository, TrialRepository, ConfirmationRepository):
     def progress(self, study: StudyRecord, total: int, points: int) -> StudyProgress:
         """How the trials of a study did; see :func:`actsearch.storage.overview.read_progress`."""
         with self.database.reading() as session:
-            return read_progress(session, study.id, study.direction, total, points)
+            directions = study.directions or (study.direction,)
+            return read_progress(session, study.id, directions, total, points)
 
     @retry_lost_connection
     def stamp(self) -> tuple[object, ...]:

@@ -154,6 +154,13 @@ class StudyRepository(Repository):
             return row is not None and is_alive(row)
 
     @retry_lost_connection
+    def driver(self, study_id: int) -> tuple[str, int] | None:
+        """Machine and number of the living process that holds the lease of a study; None without one."""
+        with self.database.reading() as session:
+            row = session.get(LeaseRow, study_id)
+            return (row.host, row.pid) if row is not None and is_alive(row) else None
+
+    @retry_lost_connection
     def run_goal(self, study_id: int) -> RunGoal | None:
         """The goal of the living process that holds the lease of a study; None without one, or one not published."""
         with self.database.reading() as session:

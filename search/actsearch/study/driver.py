@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +42,7 @@ from actsearch.study.rate import (
 from actsearch.study.rate_sweep import RateSweep
 from actsearch.study.site_groups import SITE_GROUPS, StudyGroups
 from actsearch.study.stopping import StopSignals
+from actsearch.study.trial_times import TrialTimes
 from actsearch.study.virtual_flow import VirtualFlow, check_clock
 from actsearch.training.pace import following
 
@@ -73,9 +73,9 @@ class Driver:
         self._lease: Lease = storage.lease(study)
         self._history = History(study.direction)
         self._trained = 0
-        self._has_told_gain = False
+        self._has_told_gain = self._is_alone = False
         self._deadline: float | None = None  # of the monotonic clock
-        self._each: float | None = None  # seconds of a trial
+        self._times = TrialTimes()
         self._groups = StudyGroups(SiteGroups.shared(), {})
         self._flow: VirtualFlow | None = None
         self._training: dict[int, TrialRecord] = {}  # what was handed out and is not stored yet
@@ -144,13 +144,13 @@ class Driver:
             self._executor.open(self._work)
             log_forecast(
                 self._study, self._subject, len(self._work.seeds), left,
-                lambda: self._executor.forecast_seconds(self._work),
+                lambda: self._executor.forecast_seconds(self._work), self._workers,
             )  # fmt: skip
             log_workers(
                 self._study,
                 self._proposer.parallel,
                 lambda: self._proposer.batch_size(self._history),
-                getattr(self._executor, "count", 1),
+                self._workers,
             )
             with Progress(self._study.name, left, show_progress) as progress, self._signals:
                 self._loop(limits, listeners, progress)
@@ -179,8 +179,7 @@ class Driver:
     def _read_history(self) -> None:
         trials = self._storage.trials(self._study.id)
         self._history = History(self._study.direction, trials)
-        if seconds := [trial.seconds for trial in trials if trial.state is TrialState.COMPLETE]:
-            self._each = statistics.median(seconds)
+        self._times = TrialTimes(trials)
         self._proposer = Proposer(self._study, self._groups, self._subject)
         self._intake = Intake(
             self._storage, self._study, self._lease, self._history, self._proposer
@@ -262,7 +261,8 @@ class Driver:
                 together = self._batch(allowed)
                 if together > 1 and not self._has_told_gain and self._subject.stack_gain > 1:
                     self._has_told_gain = True
-                    text = describe_gain(self._study, self._subject, self._each, left)
+                    each = self._times.together(self._subject.stack_gain)
+                    text = describe_gain(self._study, self._subject, each, left, self._workers)
                     announce(text, progress.is_shown)
                 self._train(allowed[:together])
         self._put_back()
@@ -272,14 +272,16 @@ class Driver:
         is_late = self._deadline is not None and time.monotonic() >= self._deadline
         return is_late or self._should_stop() or self._signals.number is not None
 
+    @property
+    def _workers(self) -> int:
+        """Of the executor: passes that run side by side."""
+        return int(getattr(self._executor, "count", 1))
+
     def _in_time(self, ready: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
         """Those that are expected to end in time, at least one: a pass in which many train cannot be ended early."""
         if self._deadline is None or not isinstance(self._executor, Local):
             return ready
-        if self._each is None:
-            return ready[:1]  # which shows how long it takes
-        most = (self._deadline - time.monotonic()) / max(self._each, 1e-9)
-        return ready[: max(1, int(min(most, len(ready))))]
+        return self._times.fitting(ready, self._deadline - time.monotonic())
 
     def _batch(self, ready: Sequence[TrialRecord]) -> int:
         """How many of the trials that may be trained are trained, and stored, together."""
@@ -298,6 +300,7 @@ class Driver:
     def _train(self, trials: Sequence[TrialRecord]) -> None:
         """What the executor takes together: marked RUNNING, trained, and stored as it ends."""
         jobs = self._hand_out(trials)
+        self._is_alone = len(jobs) == 1 and self._flow is None
         # closed also on an exception, whose traceback would keep it, and its processes, alive
         with (
             following(self._progress.follow),
@@ -406,8 +409,7 @@ class Driver:
             for listener in self._listeners:
                 listener(ended)
                 self._lease.check_process()  # it may have forked, with nothing left to be written that would tell
-        # of those that ended last: more in one pass take less each
-        self._each = statistics.median(outcome.seconds for outcome in outcomes.values())
+        self._times.note(outcomes.values(), is_alone=self._is_alone)
         check_failures(self._study.name, self._history, len(outcomes))
 
     def _keep_largest_stack(self, size: int) -> None:

@@ -49,8 +49,9 @@ def log_forecast(
     seeds: int,
     count: int | None,
     forecast: Callable[[], float | None],
+    workers: int = 1,
 ) -> None:
-    """Say how long trials take, one at a time, and a verdict with the default settings.
+    """Say how long trials take, and a verdict with the default settings, one at a time.
 
     Args:
         study: whose.
@@ -58,6 +59,7 @@ def log_forecast(
         seeds: of a trial.
         count: trials to come; None for any number.
         forecast: seconds of one training, of which an epoch is trained where somebody reads the log.
+        workers: of the executor, which share the trials.
     """
     if not count or not _log.isEnabledFor(logging.INFO):
         return
@@ -67,11 +69,12 @@ def log_forecast(
     verdict = (
         POOL * _TOP_K + 1 + forecast_race(_TOP_K + 1, LOOKS[-1], is_race=True, has_rates=has_rates)
     )
-    seconds = each * seeds
+    seconds, shared = each * seeds, min(workers, count)
     _log.info(
-        "study %s: one at a time about %.2g s a trial, %.0f an hour, %d trials in about %.0f s; "
-        "a verdict over %d finalists in about %.0f s",
-        study.name, seconds, 3600 / seconds, count, seconds * count, _TOP_K, each * verdict,
+        "study %s: one at a time about %.2g s a trial; %s%.0f an hour, %d trials in about %.0f s; "
+        "a verdict over %d finalists in about %.0f s, one at a time",
+        study.name, seconds, f"with {workers} workers " * (workers > 1), 3600 / seconds * shared,
+        count, seconds * count / shared, _TOP_K, each * verdict,
     )  # fmt: skip
 
 
@@ -118,21 +121,22 @@ def log_workers(
 
 
 def describe_gain(
-    study: StudyRecord, subject: Subject, each: float | None, count: int | None
+    study: StudyRecord, subject: Subject, each: float | None, count: int | None, workers: int = 1
 ) -> str:
     """How long trials take that train together, as was measured; before, the forecast was of one at a time.
 
     Args:
         study: whose.
         subject: what it optimises, with ``stack_gain``.
-        each: seconds of a trial alone, where that is known.
+        each: seconds of a trial among others in one pass, where that is known.
         count: trials to come; None for any number.
+        workers: of the executor, which share them.
     """
     gain = subject.stack_gain
     text = f"study {study.name}: trials train together, each {gain:.1f} times as fast as alone"
     if each is None or count is None:
         return text
-    return f"{text}: {count} trials in about {format_seconds(each / gain * count)}"
+    return f"{text}: {count} trials in about {format_seconds(each * count / workers)}"
 
 
 def describe_power(pool: Sequence[Contender], test: PairedTest, subject: Subject) -> str:

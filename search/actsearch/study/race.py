@@ -113,6 +113,7 @@ class Race:
         self._takes_interrupt = takes_interrupt
         self.is_cut = False
         self.ended_by = ""
+        self._missing: set[int] = set()  # rows of which trainings were wanted when a limit came
         self._rates = RateRace(grid, len(records))
         self.runners = [
             Runner(record, [], steps)
@@ -142,7 +143,7 @@ class Race:
                     # before rates beyond an edge are tried, which those that leave do not need
                     rows = [0, *self._leave(count)]
             if is_race and self._is_over(count):
-                self.is_cut = False  # what was left to train would not have changed the answer
+                self.is_cut = False
                 break
             if self.is_cut:
                 break
@@ -161,12 +162,18 @@ class Race:
         return self._running()
 
     def _is_over(self, count: int) -> bool:
-        """Whether the answer is known; a composed winner is then compared with the best catalog row on its seeds."""
+        """Whether the answer is known; a composed winner is then compared with the best catalog row on its seeds.
+
+        Cut short in a round, it is known where what was not trained would not have changed it: those that leave do so
+        whatever is still found for the baseline, but one that is better may not be beside a better rate of that.
+        """
         for row in self._running():
-            self.runners[row].is_in = self.runners[row].is_trained
+            self.runners[row].is_in = self.runners[row].is_trained or row in self._missing
         rows = [row for row in range(1, len(self.runners)) if len(self.runners[row].runs) == count]
         differences = self._compare(rows)
         better = {row: own for row, own in differences.items() if self._is_better(own)}
+        if better and self._missing & {0, *better}:
+            return False
         if better and self._catalog and self._best(better) not in self._catalog:
             best = [self._best(self._compare(self._catalog))]
             while self._train(count, best):
@@ -196,7 +203,7 @@ class Race:
         if not wanted:
             return False
         if self._may_train is not None and not self._may_train(len(wanted)):
-            self.is_cut = True
+            self.is_cut, self._missing = True, {row for row, _, _ in wanted}
             return False
         for row in rows:
             runs = self.runners[row].runs

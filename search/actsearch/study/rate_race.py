@@ -20,7 +20,7 @@ _LATER, _LATE = 2.0, 4  # likewise, from so many seeds on
 _SHARED = (
     2  # degrees of freedom that the variance of all contenders counts as, beside a contender's own
 )
-_TINY = 1e-8
+_TINY = 1e-4  # deviation that scores have at least, as a share of those at the best rate: fewer digits say nothing
 
 
 class RateRace:
@@ -64,10 +64,11 @@ class RateRace:
             }
             best = steps.index(self._grid.best(means))
             sure = _SURE if table.shape[1] < _LATE else _LATER
+            least = _TINY * float(np.abs(table[best]).mean())
             lost = {
                 step
                 for step, own in zip(steps, table, strict=True)
-                if _lead(table[best] - own, pooled) > sure
+                if _lead(table[best] - own, pooled, least) > sure
             }
             self._left[row] |= lost
             come = [step for step in self._grid.outward(means) if step not in self._left[row]]
@@ -94,11 +95,18 @@ def _pooled_variance(tables: Sequence[Numbers]) -> float:
     return statistics.median(found) if found else 0.0
 
 
-def _lead(differences: Numbers, pooled: float) -> float:
-    """By how many standard errors what is better by these differences, a seed each, is better; 0 for one seed."""
+def _lead(differences: Numbers, pooled: float, least: float) -> float:
+    """By how many standard errors what is better by these differences, a seed each, is better; 0 for one seed.
+
+    Args:
+        differences: see above.
+        pooled: variance of a score, of all contenders together.
+        least: deviation that differences have at least.
+    """
     count = len(differences)
     if count < 2:
         return 0.0
     own = float(((differences - differences.mean()) ** 2).sum())
     variance = (own + _SHARED * 2 * pooled) / (count - 1 + _SHARED)
-    return float(differences.mean() / (max(variance, _TINY) / count) ** 0.5)
+    deviation = max(variance**0.5, least)
+    return float(differences.mean() / deviation * count**0.5) if deviation > 0 else 0.0

@@ -354,7 +354,8 @@ class Study:
             listen=listen,
         )
         with only_one(self.study_name, "confirm"):
-            return confirmation.verdict(self._trials(), show_progress_bar)
+            verdict = confirmation.verdict(self._trials(), show_progress_bar)
+        return verdict.with_diagnostics(self._read_diagnostics)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one page of HTML that can be sent to anybody: it needs no other file and no network.
@@ -371,14 +372,16 @@ class Study:
         record = self._read_again()
         stored = self._storage.confirmations(record.id)
         verdicts = read_verdicts((item.created, item.verdict) for item in stored)
-        text = make_page(record, self._trials(epochs=True), verdicts)
+        cut = sum(self._storage.interrupted_confirmations(record.id))
+        text = make_page(record, self._trials(epochs=True), verdicts, cut)
         write_file(os.fspath(path), lambda file: file.write(text), self._storage.database.url)
 
     @property
     def verdicts(self) -> list[Verdict]:
         """Stored verdicts, oldest first."""
         stored = self._storage.confirmations(self._record.id)
-        return [verdict for _, verdict in read_verdicts((i.created, i.verdict) for i in stored)]
+        read = read_verdicts((item.created, item.verdict) for item in stored)
+        return [verdict.with_diagnostics(self._read_diagnostics) for _, verdict in read]
 
     def _trials(self, *, epochs: bool = False) -> list[TrialRecord]:
         self._read_again()  # a rate may have been chosen since

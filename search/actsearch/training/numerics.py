@@ -71,6 +71,8 @@ def _tf32(wanted: bool) -> Iterator[None]:
     try:
         # these set the names as well; after a name alone torch refuses to read a switch that says otherwise
         _write_switches([wanted, wanted])
+        if _has_names():  # builds differ in whether a switch that is off leaves "ieee" or "none", for who reads it
+            _write(["tf32" if wanted else "ieee"] * len(names))
         yield
     finally:
         if switches is not None:

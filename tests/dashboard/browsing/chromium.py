@@ -127,15 +127,15 @@ class Browser:
     def page(self) -> str:
         return urlsplit(str(self.chrome.current_url)).path.strip("/")
 
-    def take_row(self, table: int, row: int, height: int) -> None:
-        """Click on the box of a row of a table, which is drawn on a canvas."""
+    def take_row(self, table: int, row: int, height: int, across: int = 18) -> None:
+        """Click on a row of a table, which is drawn on a canvas, so many pixels from its left; 18 is its box."""
         self.wait(lambda: len(self.find("stDataFrame", "canvas")) > table)
         canvas = self.find("stDataFrame", "canvas:first-of-type")[table]
         self.chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
         time.sleep(0.5)  # the table draws itself after it has been scrolled to
         left, top = -canvas.size["width"] / 2, -canvas.size["height"] / 2
         webdriver.ActionChains(self.chrome).move_to_element_with_offset(
-            canvas, int(left + 18), int(top + 36 + height * (row + 0.5))
+            canvas, int(left + across), int(top + 36 + height * (row + 0.5))
         ).click().perform()
 
     def requests(self) -> list[str]:
@@ -151,12 +151,13 @@ class Browser:
 
 
 @contextmanager
-def served(storage: Path, browser: Browser) -> Iterator[str]:
+def served(storage: Path, browser: Browser, base_path: str = "") -> Iterator[str]:
     """A server of its own, as ``actsearch dashboard`` starts it; gives its address."""
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port = int(probe.getsockname()[1])
     words = [sys.executable, "-m", "actsearch_dashboard", f"sqlite:///{storage}", "--no-browser"]
+    words += ["--base-path", base_path] * bool(base_path)
     errors = storage.with_suffix(".errors")
     with errors.open("wb") as log:
         server = subprocess.Popen(
@@ -164,11 +165,11 @@ def served(storage: Path, browser: Browser) -> Iterator[str]:
         )
     try:
         until = time.monotonic() + PATIENCE
-        while not _is_up(port):
+        while not _is_up(port, base_path):
             assert time.monotonic() < until, errors.read_text()
             assert server.poll() is None, errors.read_text()
             time.sleep(0.1)
-        yield f"http://{ADDRESS}:{port}"
+        yield f"http://{ADDRESS}:{port}{base_path}"
     finally:
         browser.leave()
         server.terminate()
@@ -176,10 +177,10 @@ def served(storage: Path, browser: Browser) -> Iterator[str]:
     assert "Traceback" not in errors.read_text(), errors.read_text()
 
 
-def _is_up(port: int) -> bool:
+def _is_up(port: int, base_path: str) -> bool:
     try:
         with urllib.request.urlopen(
-            f"http://{ADDRESS}:{port}/_stcore/health", timeout=2
+            f"http://{ADDRESS}:{port}{base_path}/_stcore/health", timeout=2
         ) as answer:
             return bool(answer.read() == b"ok")
     except (urllib.error.URLError, OSError):

@@ -56,7 +56,11 @@ class DataStore:
         self._cluster = cluster
         self._pack = pack
         self._subject: Subject | None = None
-        self._parts: list[tuple[str, Any]] = []  # content and place in the object store, in order
+        self._parts: Sequence[
+            tuple[str, Any]
+        ] = ()  # content and place in the object store, in order
+        self._renewals = 0
+        self._lock = threading.Lock()  # of these three: each worker's thread may renew
         self._copies: dict[tuple[str, str], list[Source]] = {}  # by node and content
         self._locks: dict[str, threading.Lock] = {}
 
@@ -66,16 +70,21 @@ class DataStore:
         Raises:
             Exception: it cannot be sent, as pickling has it.
         """
-        if self._subject is not subject:
-            parcel = self._pack(subject)
-            known, self._parts = dict(self._parts), []
-            for part in parcel.parts:
-                key = _digest(part)
+        with self._lock:
+            if self._subject is subject:
+                return self._parts
+        parcel = self._pack(subject)
+        keys = [_digest(part) for part in parcel.parts]
+        while True:
+            with self._lock:
+                renewals, known = self._renewals, dict(self._parts)
+            for key, part in zip(keys, parcel.parts, strict=True):
                 if key not in known:
                     known[key] = self._cluster.put(part)
-                self._parts.append((key, known[key]))
-            self._subject = subject
-        return self._parts
+            with self._lock:
+                if renewals == self._renewals:  # else what was put before may be lost already
+                    self._subject, self._parts = subject, [(key, known[key]) for key in keys]
+                    return self._parts
 
     def share(self, actor: Any, place: str, key: str, chunk: Any) -> Source:
         """Have a part in the memory of a node; one worker of it makes the copy, the others find it."""
@@ -89,11 +98,14 @@ class DataStore:
 
     def renew(self) -> None:
         """Put a subject in anew when it is held next: what a lost node had of it may be lost to the others as well."""
-        self._subject, self._parts = None, []
+        with self._lock:
+            self._subject, self._parts = None, ()
+            self._renewals += 1
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._subject, self._parts, self._copies = None, [], {}
+        self.renew()
+        self._copies = {}
 
 
 def _digest(part: Any) -> str:

@@ -154,7 +154,7 @@ class Channel:
         """Write a message.
 
         Raises:
-            OSError: as :meth:`beat`; it was not written.
+            OSError: as :meth:`beat`; it was not written, and may be posted again.
         """
         with self._lock:
             number = self._written + 1
@@ -168,7 +168,8 @@ class Channel:
                 os.fsync(file.fileno())
             hidden.rename(path)
             self._written = number
-            self.beat()
+            with contextlib.suppress(OSError):  # it is there, and the next beat says so
+                self.beat()
 
     # what the other side says
 

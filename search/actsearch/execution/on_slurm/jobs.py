@@ -9,7 +9,8 @@ import site
 import subprocess
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import psutil
 
 import actsearch
 from actsearch.errors import StudyError
+from actsearch.execution.on_slurm.errands import Errands
 from actsearch.execution.on_slurm.host import Host
 
 __all__ = ["CLUSTERS", "Jobs", "State", "SubmissionFailed", "WORDS"]
@@ -50,11 +52,20 @@ _GENERAL = (
 _ENDLESS = 10_000  # times that a job may come back after its time limit: its driver decides
 _QUERY_SECONDS = 60.0  # that a command of Slurm's may take
 _OFTEN, _SELDOM = 2.0, 60.0  # seconds from one question to Slurm to the next
+_AGAIN = 5.0  # seconds after which a job is submitted again that was not taken
 _OWN = "submitit "  # with which its own lines in a job's log begin
 
 
 class SubmissionFailed(Exception):
-    """A job was not taken; its argument says why."""
+    """A job was not taken; its argument says why.
+
+    Attributes:
+        may_pass: whether Slurm may be back soon.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.may_pass = "ontroller" in why or "timed out" in why
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,21 @@ class State:
 
 
 class Jobs:
-    """Jobs with the same needs."""
+    """Jobs with the same needs. Nothing but :meth:`cancel` waits for Slurm, which may hang."""
 
-    def __init__(self, folder: Path, cluster: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: str,
+        parameters: Mapping[str, Any],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         """Args:
         folder: for submitit's own files.
         cluster: of CLUSTERS.
         parameters: as of ``submitit.AutoExecutor.update_parameters``; those that it knows of Slurm alone without
             the ``slurm_`` before them, as well.
+        wake: called when a job was taken, or was not, and when a state has changed.
 
         Raises:
             StudyError: there is no submitit, or no Slurm, or a parameter has no meaning.
@@ -111,33 +129,43 @@ class Jobs:
             self._executor.update_parameters(**_named(parameters), **_setup(parameters))
         except (AssertionError, NameError, TypeError, ValueError) as error:
             raise StudyError(f"acs.Slurm: {' '.join(str(error).split())}") from None
+        self._wake = wake
+        self._errands = Errands()
+        self._question: Future[Any] | None = None
 
-    def submit(self, host: Host) -> Any:
-        """Start a job, without waiting for it.
+    def submit(self, host: Host) -> Future[Any]:
+        """Start a job; what comes is the job, or SubmissionFailed."""
+        submitted = self._errands.add(self._submit, host)
+        submitted.add_done_callback(lambda _: self._wake())
+        return submitted
 
-        Raises:
-            SubmissionFailed: it was not taken.
-        """
+    def _submit(self, host: Host) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 job = self._executor.submit(Submission(host))
         except (OSError, RuntimeError) as error:
             lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines()]
-            raise SubmissionFailed("; ".join(lines)[:500] or type(error).__name__) from error
+            failed = SubmissionFailed("; ".join(lines)[:500] or type(error).__name__)
+            if failed.may_pass:
+                time.sleep(_AGAIN)
+            raise failed from error
         self._changed = time.monotonic()
         return job
 
     # what became of them
 
     def state(self, job: Any) -> State:
-        """Of a job, some seconds old."""
+        """Of a job, as Slurm has last said it."""
         if self._is_local:
             return State("running" if job._process.poll() is None else "gone")
         now = time.monotonic()
-        if now - self._asked > min(max((now - self._changed) / 10, _OFTEN), _SELDOM):
+        is_answered = self._question is None or self._question.done()
+        if is_answered and now - self._asked > min(
+            max((now - self._changed) / 10, _OFTEN), _SELDOM
+        ):
             self._asked = now
-            self._ask()
+            self._question = self._errands.add(self._ask)
         return self._states.get(job.job_id, State("unknown"))
 
     def forget(self) -> None:
@@ -169,6 +197,7 @@ class Jobs:
         new = self._states | gone | found
         if new != self._states:
             self._states, self._changed = new, time.monotonic()
+            self._wake()
 
     def printed(self, job: Any, read: dict[Path, int]) -> str:
         """What a job has printed since, without submitit's own lines.
@@ -186,6 +215,19 @@ class Jobs:
                 read[path] = read.get(path, 0) + len(data)
                 text += data.decode("utf-8", "replace")
         return "".join(line for line in text.splitlines(True) if not line.startswith(_OWN))
+
+    def cancel_soon(self, jobs: Sequence[Any]) -> None:
+        """As :meth:`cancel`, without waiting for it."""
+        if jobs:
+            self._errands.add(self.cancel, jobs)
+
+    def settle(self) -> None:
+        """Wait for what was asked of Slurm."""
+        self._errands.add(lambda: None).result()
+
+    def close(self) -> None:
+        """Ask nothing more of Slurm."""
+        self._errands.close()
 
     def cancel(self, jobs: Sequence[Any]) -> None:
         """End jobs, whatever they do."""

@@ -9,7 +9,6 @@ import os
 import queue
 import secrets
 import shutil
-import signal
 import socket
 import stat
 import sys
@@ -61,8 +60,9 @@ class Office:
             StudyError: there is no Slurm, or the folder is of no use.
         """
         self.folder = _make_folder(folder)
+        self._pace = Pace()
         try:
-            self._jobs = Jobs(self.folder / "jobs", cluster, parameters)
+            self._jobs = Jobs(self.folder / "jobs", cluster, parameters, self._pace.quicken)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -72,7 +72,6 @@ class Office:
         self._slots: list[Slot] = []
         self._made = 0
         self._lock = threading.Lock()  # of the list
-        self._pace = Pace()
         self._closes = False
         self._trouble = ""
         self._clerk = threading.Thread(target=self._serve, daemon=True)
@@ -102,8 +101,6 @@ class Office:
         )  # fmt: skip
 
     def _serve(self) -> None:
-        # what is started here is not in reach of Ctrl-C in a terminal, which the driver's main thread hears
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while not self._closes:
             for slot in self._present():
                 if self._closes:
@@ -119,7 +116,7 @@ class Office:
             present = list(self._slots)
         for slot in over:  # also to a worker that came in at the last moment
             slot.end("lost", Loss("its job is gone", "machine"))
-        self._jobs.cancel([slot.job for slot in over if slot.job is not None])
+        self._jobs.cancel_soon([slot.job for slot in over if slot.job is not None])
         return present
 
     def _serve_one(self, slot: Slot) -> bool:
@@ -142,6 +139,9 @@ class Office:
         self._closes = True
         self._pace.quicken()
         self._clerk.join()
+        for slot in self._slots:
+            slot.withdraw()
+        self._jobs.settle()
         jobs = [slot.job for slot in self._slots if slot.job is not None]
         waiting = [slot.job for slot in self._slots if slot.job is not None and not slot.is_heard]
         for slot in self._slots:
@@ -151,6 +151,7 @@ class Office:
         self._await_end(jobs, _END_SECONDS)
         self._jobs.cancel([job for job in jobs if not self._is_gone(job)])
         self._await_end(jobs, _GONE_SECONDS)
+        self._jobs.close()
         for slot in self._slots:
             slot.relay_last()
         self._slots = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import queue
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +35,6 @@ _PRINT_SECONDS = 2.0  # from one look at what a job has printed to the next
 _UNHEARD = 120.0  # seconds that a job runs, and nothing of it arrives
 _NOT_ITS_FAULT = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "CANCELLED", "TIMEOUT", "DEADLINE")
 _SLURMS = ("srun: ", "slurmstepd: ")  # lines of Slurm's own, which follow what a job has said
-_AGAIN = 5.0  # seconds after which a job is submitted again that was not taken
 
 
 class Slot:
@@ -58,6 +59,7 @@ class Slot:
         self.is_over = False
         self.place = ""
         self.job: Any = None
+        self._ordered: Future[Any] | None = None
         self._jobs = jobs
         self._make_host = make_host
         self._folder = folder
@@ -142,16 +144,25 @@ class Slot:
         if self.is_heard:
             self._channel.post(pickle.dumps(Order("quit")))
 
+    def withdraw(self) -> None:
+        """Have its job not submitted any more, or wait until it is."""
+        if self.job is None and self._ordered is not None and not self._ordered.cancel():
+            with contextlib.suppress(Exception):
+                self.job = self._ordered.result()
+
     def _submit(self) -> bool:
+        if self._ordered is None:
+            self._ordered = self._jobs.submit(self._make_host(self._folder))
+        if not self._ordered.done():
+            return False
         try:
-            self.job = self._jobs.submit(self._make_host(self._folder))
+            self.job = self._ordered.result()
         except SubmissionFailed as failed:
             why = f"acs.Slurm: the job is not taken: {failed}"
-            if "ontroller" not in why and "timed out" not in why:  # Slurm may be back soon
-                self.end("impossible", why)
-            else:
-                time.sleep(_AGAIN)
+            if failed.may_pass:
                 self.end("lost", Loss(why, "machine"))
+            else:
+                self.end("impossible", why)
         return True
 
     def _meet(self, beat: Beat) -> None:
@@ -196,11 +207,16 @@ class Slot:
                 self._tell(kind, content)
 
     def _send(self) -> bool:
-        with self._lock:
-            orders, self._orders = self._orders, []
-        for order in orders:
-            self._channel.post(pickle.dumps(order))
-        return bool(orders)
+        happened = False
+        while True:
+            with self._lock:
+                order = next(iter(self._orders), None)
+            if order is None:
+                return happened
+            self._channel.post(pickle.dumps(order))  # if that fails, it is still there
+            happened = True
+            with self._lock:
+                self._orders = [left for left in self._orders if left is not order]
 
     def _relay_printed(self) -> None:
         now = time.monotonic()

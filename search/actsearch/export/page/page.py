@@ -17,9 +17,10 @@ from actsearch.export.page.figures import (
     draw_intervals,
     draw_search,
 )
+from actsearch.export.page.spent import list_spent
 from actsearch.export.python_code import to_python
 from actsearch.html_parts import escape, paragraph, preformatted, table
-from actsearch.records import StudyRecord, TrialRecord, TrialState
+from actsearch.records import StudyRecord, TrialRecord
 from actsearch.report import Verdict, chosen_rate, leaderboard, metric_name
 from actsearch.report.verdict.table import draw_table, format_value, shorten
 
@@ -34,6 +35,7 @@ def make_page(
     study: StudyRecord,
     trials: Sequence[TrialRecord],
     verdicts: Sequence[tuple[datetime, Verdict]],
+    cut: int = 0,
 ) -> str:
     """HTML that needs nothing but itself: no other file, no network.
 
@@ -41,6 +43,7 @@ def make_page(
         study: whose.
         trials: in order, with their epochs, a DUPLICATE with the value of what it repeats.
         verdicts: with their time, oldest first.
+        cut: trainings of verdicts that were cut short.
     """
     page = _Page()
     verdict = verdicts[-1][1] if verdicts else None
@@ -52,7 +55,9 @@ def make_page(
     _write_functions(page, shown)
     _write_search(page, study, trials, shown, metric)
     page.heading("What was spent")
-    page.table(("what", "how much"), _spent(trials, verdicts))
+    page.table(
+        ("what", "how much"), list_spent(study, trials, [verdict for _, verdict in verdicts], cut)
+    )
     if len(verdicts) > 1:
         page.heading("Earlier verdicts")
         page.table(
@@ -211,7 +216,7 @@ def _code(verdict: Verdict) -> str:
 def _shown(
     trials: Sequence[TrialRecord], verdict: Verdict | None, direction: str | None
 ) -> dict[str, TrialRecord]:
-    """The finalists of a verdict, or the best of the search, by their label."""
+    """The finalists of a verdict, or the best of the search, by their label; of equal ones, with their number."""
     by_number = {trial.number: trial for trial in trials}
     if verdict is not None:
         numbers = [row.number for row in verdict.rows if row.number is not None]
@@ -219,20 +224,12 @@ def _shown(
     else:
         ranked = leaderboard(trials, direction)
         chosen = [trial for trial in ranked if not trial.candidate.is_baseline]
-    return {trial.candidate.label: trial for trial in chosen[:_DRAWN]}
-
-
-def _spent(
-    trials: Sequence[TrialRecord], verdicts: Sequence[tuple[datetime, Verdict]]
-) -> list[tuple[str, str]]:
-    counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
-    states = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-    seconds = sum(trial.seconds for trial in trials if trial.state is not TrialState.DUPLICATE)
-    return [
-        ("trials", states or "none"),
-        ("time of the search's trainings", f"{seconds:.1f} s"),
-        ("trainings of verdicts", str(sum(verdict.trainings for _, verdict in verdicts))),
-    ]
+    chosen = chosen[:_DRAWN]
+    labels = [trial.candidate.label for trial in chosen]
+    return {
+        f"{label} (trial {trial.number})" if labels.count(label) > 1 else label: trial
+        for label, trial in zip(labels, chosen, strict=True)
+    }
 
 
 def _settings(study: StudyRecord) -> list[tuple[str, str]]:

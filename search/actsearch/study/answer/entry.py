@@ -19,7 +19,8 @@ from actsearch.report.verdict.rows import Covers
 from actsearch.storage import DEFAULT_STORAGE
 from actsearch.strategies import Space, Strategy
 from actsearch.study.answer.budget import parse_budget
-from actsearch.study.answer.finder import Finder, Options
+from actsearch.study.answer.finder import Finder
+from actsearch.study.answer.options import Options
 from actsearch.study.answer.parts import make_parts
 from actsearch.study.answer.result import FindResult
 from actsearch.study.create import create_study
@@ -88,7 +89,8 @@ def find(
             half of its rows are for the verdict, and a quarter of the others for the search to look at; by chance, or
             in their order where the splits are by time.
         groups: a label for each row, likewise; with ``train`` alone, for each row of that.
-        executor: where trainings of the search and of the verdict run; in this process by default.
+        executor: where trainings of the search and of the verdict run; in this process by default. The weights of the
+            winner are trained in this process in any case.
         show_progress_bar: show plan and progress on standard error.
         max_weights_mb: the winner's weights are written beside a database file, as safetensors, unless they are larger
             than this; 0 writes none.
@@ -123,6 +125,11 @@ def find(
         train, valid, test, groups = parts.train, parts.valid, parts.test, parts.groups
     task = _make_task(model, dict(train=train, valid=valid, test=test, loss=loss) | settings)
     subject = make_subject(task)
+    if task.test is None:
+        raise TaskError(
+            "find needs data that the search never sees: give the Task test=, or give model and data to find itself, "
+            "as find(..., test=...), or train= alone and splits=5, which divide it"
+        )
     subject.check_test()
     _check_test_rows(task.test)
     rows = TestedRows(subject, Question(splits=splits, groups=groups))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
-from actsearch.execution import Executor, Local, Pool
-from actsearch.records import TRAININGS, TrialRecord, TrialState
 from actsearch.report import INTERRUPTED, Verdict, rate_trainings
-from actsearch.report.verdict.rows import Covers
 from actsearch.study.answer.budget import Budget
 from actsearch.study.answer.decision import FOUND, Decision
+from actsearch.study.answer.ledger import Ledger
+from actsearch.study.answer.options import Options
 from actsearch.study.answer.plan import MOST_TRIALS, Costs, Plan, TooLittle, make_plan
 from actsearch.study.answer.result import FindResult, Spent
 from actsearch.study.answer.winner import train_winner
-from actsearch.study.answer.words import ONE_RATE, describe_best, say_unanswered
+from actsearch.study.answer.words import ONE_RATE, describe_best, describe_visible, say_unanswered
 from actsearch.study.attributes import set_attribute
 from actsearch.study.confirm import Confirmation, TooEarly
 from actsearch.study.limits import ConfirmLimits
@@ -27,29 +24,16 @@ from actsearch.study.preparation import task_differences
 from actsearch.study.progress import announce
 from actsearch.study.question import Question
 from actsearch.study.rate import may_choose_rate
-from actsearch.study.splits import Splits
 from actsearch.study.study import Study
 from actsearch.study.times import format_seconds
 from actsearch.study.turn import only_one
 from actsearch.study.unfinished import digest
 from actsearch.task import Task
-from actsearch.task.rows import check_rows
 
-__all__ = ["Finder", "Options"]
+__all__ = ["Finder"]
 
 _NO_TIME = 1e-9
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an answer is found; see :func:`actsearch.find`."""
-
-    min_effect: float | None = None
-    covers: Covers = "seeds+rows"
-    executor: Executor | None = None
-    show_progress_bar: bool = True
-    max_weights_mb: float = 500
-    splits: Splits | None = None  # as read from splits and groups
+_REVISED = "revised, of what is to come: "
 
 
 class Finder:
@@ -72,18 +56,18 @@ class Finder:
         self._subject = subject
         self._budget = budget
         self._options = options
-        self._began = began
         self._decision = Decision.read(study.user_attrs)
-        self._seconds: float | None = None  # of a training alone, until trials tell
         self._confirmation: Confirmation | None = None
-        seeds = subject.seeds
+        self._told: tuple[Plan, float] | None = None  # the plan, with seconds of a training
+        seeds = subject.seeds if isinstance(subject.seeds, int) else len(subject.seeds)
+        self._ledger = Ledger(study, task, subject, options, seeds, began)
+        self._ledger.add_earlier(self._decision.seconds)
         self._costs = Costs(
-            seeds if isinstance(seeds, int) else len(seeds),
+            seeds,
             has_rate=subject.learning_rate is not None,
             tunes_first=may_choose_rate(subject),
-            longer=self._longer() if budget.trainings is None else 1.0,
+            longer=self._ledger.longer() if budget.trainings is None else 1.0,
         )
-        self._earlier = max(self._decision.seconds, self._stored_seconds())
 
     def run(self) -> FindResult:
         """Search and confirm what is not done yet, and say what came out."""
@@ -146,11 +130,9 @@ class Finder:
             )
         if self._study.direction is None and self._subject.direction is None:
             raise StudyError(
-                f"{self._subject.metric!r} does not tell which way is better: give direction='maximize' or 'minimize'"
+                f"{self._subject.metric!r} does not tell which way is better: give direction='maximize' or 'minimize' "
+                "(--direction)"
             )
-
-    def _trained(self) -> list[TrialRecord]:
-        return [trial.record for trial in self._study.trials if trial.state.is_trained]
 
     def _asked(self) -> str:
         """What a verdict is asked, besides its finalists."""
@@ -176,7 +158,7 @@ class Finder:
     def _drop_what_cannot_go_on(self) -> None:
         """A verdict that was begun over other trials, or asked something else, is another one now."""
         known = self._decision
-        if known.trials == len(self._trained()) and known.asked in ("", self._asked()):
+        if known.trials == len(self._ledger.trained()) and known.asked in ("", self._asked()):
             return
         self._decision = replace(
             known, trials=0, asked="", open=0, given_up=known.given_up + known.open
@@ -190,7 +172,7 @@ class Finder:
             return True
         if self._decision.is_planned_for(self._budget):  # and was interrupted
             return False
-        trained = math.floor(self._searched())
+        trained = math.floor(self._ledger.searched())
         try:
             plan = make_plan(self._left(), self._costs, trained=trained, rate=0)
         except TooLittle:
@@ -208,45 +190,6 @@ class Finder:
             self._budget.seconds or 0.0
         ) < known.planned_seconds
 
-    def _longer(self) -> float:
-        """How many times as long a training of the verdict takes, which trains on test rows as well."""
-        division = self._options.splits
-        if division is None or not division.trained or self._task.steps is not None:
-            return 1.0
-        return 1 + division.trained / check_rows(self._task.train, "train")
-
-    def _alone(self) -> float:
-        """Seconds of a training of the model unchanged, which is trained alone."""
-        for trial in self._trained():
-            if trial.state is TrialState.COMPLETE:
-                return trial.seconds / self._costs.seeds
-        if self._seconds is None:
-            self._seconds = self._subject.forecast_seconds() or 0.0
-        return self._seconds
-
-    def _each(self) -> float:
-        """Seconds of a training: of several that are trained side by side, its share."""
-        executor = self._options.executor
-        side_by_side = executor.count if isinstance(executor, Pool) else 1
-        known = [trial.seconds for trial in self._trained() if trial.state is TrialState.COMPLETE]
-        if len(known) > 1:
-            return statistics.median(known) / self._costs.seeds / side_by_side
-        return self._alone() / side_by_side
-
-    def _elapsed(self) -> float:
-        """Seconds over all calls."""
-        return self._earlier + time.monotonic() - self._began
-
-    def _stored_seconds(self) -> float:
-        """About what the stored trainings took: a call that was killed has not said what it spent."""
-        trained = self._trained()
-        if not trained or not isinstance(self._options.executor, Local | None):
-            return 0.0  # side by side they take less than their sum
-        begun = sum(self._study.storage.interrupted_confirmations(self._study.record.id))
-        rates = rate_trainings(self._study.user_attrs)
-        stored = sum(trial.seconds for trial in trained)
-        return stored + begun * self._each() + rates * self._alone()
-
     def _spent(self, verdict: Verdict | None = None) -> Spent:
         """Args:
         verdict: one that is not stored, as its trainings go on.
@@ -259,18 +202,11 @@ class Finder:
         stored = sum(item.trainings for item in self._study.verdicts)
         return Spent(
             rate_trainings(self._study.user_attrs),
-            math.ceil(self._searched() * self._costs.seeds),
+            math.ceil(self._ledger.searched() * self._costs.seeds),
             stored + self._decision.given_up + begun,
             self._decision.weights,
-            self._elapsed(),
+            self._ledger.elapsed(),
         )
-
-    def _searched(self) -> float:
-        """Trials, by what they took: one that was given up early is a part of one, a pass of shape learning several."""
-        counts = (trial.user_attrs.get(TRAININGS) for trial in self._trained())
-        seeds = self._costs.seeds
-        took = sum(count if isinstance(count, (int, float)) else seeds for count in counts)
-        return round(took / seeds, 6)
 
     def _left(self) -> int:
         """Trainings, for search, verdict and weights."""
@@ -278,8 +214,10 @@ class Finder:
             spent = self._spent()
             return self._budget.trainings - spent.trainings + spent.weights
         assert self._budget.seconds is not None
-        each = max(self._each(), 1e-9)
-        return int(min((self._budget.seconds - self._elapsed()) / each, 1e9))
+        each = max(self._ledger.each(), 1e-9)
+        left = self._budget.seconds - self._ledger.elapsed()
+        left -= max(0.0, self._ledger.weights() - each)  # that one is not trained side by side
+        return int(min(left / each, 1e9))
 
     # the steps
 
@@ -292,31 +230,31 @@ class Finder:
             target = self._plan()
         if self._budget.seconds is None:
             self._search_for(target)
-        elif target > self._searched():
+        elif target > self._ledger.searched():
             self._search_in_time()
         self._begin_verdict()
 
     def _plan(self) -> int:
         """Trials in all; the first plan is revised when it is known what the learning rate took."""
-        trained = math.floor(self._searched())
+        trained = math.floor(self._ledger.searched())
         try:
             plan = make_plan(
                 self._left(), self._costs, trained=trained, rate=None if trained == 0 else 0
             )
         except TooLittle as error:
             if trained == 0:
-                raise StudyError(error.explain(self._budget, self._each())) from None
+                raise StudyError(error.explain(self._budget, self._ledger.each())) from None
             if self._left() < 1 or trained < 2:
                 raise TooEarly from None
             plan = Plan(
                 0, 0, trained, self._left(), 1, is_tuned=False
             )  # what there is can be compared, as far as that goes
         goes_on = f"goes on after {self._spent()}: " if trained else ""
-        each = self._each()
-        self._tell(f"{goes_on}{plan.describe(each, is_share=each < self._alone())}")
+        self._tell_plan(plan, goes_on)
         if trained == 0:
             self._optimize(1, self._budget.seconds)
             plan = self._revise(plan)
+            self._tell_plan(plan, _REVISED)
         self._decision = replace(
             self._decision, target=plan.trials, top_k=plan.top_k, is_tuned=int(plan.is_tuned),
             planned=self._budget.trainings or 0, planned_seconds=self._budget.seconds or 0.0,
@@ -328,7 +266,7 @@ class Finder:
         """With what a training takes, and how many the learning rate took, known."""
         try:
             return make_plan(
-                self._left(), self._costs, trained=math.floor(self._searched()), rate=0
+                self._left(), self._costs, trained=math.floor(self._ledger.searched()), rate=0
             )
         except TooLittle as error:
             least = error.least
@@ -338,11 +276,11 @@ class Finder:
 
     def _search_for(self, target: int) -> None:
         """As many trials as are planned, or more for as many trainings where some are given up early."""
-        while (left := int(target - self._searched())) > 0:
-            trained = len(self._trained())
+        while (left := int(target - self._ledger.searched())) > 0:
+            trained = len(self._ledger.trained())
             self._optimize(min(trained + left, max(MOST_TRIALS, target)), None)
             if (
-                len(self._trained()) == trained
+                len(self._ledger.trained()) == trained
             ):  # nothing more to propose, or as many as there may be
                 return
 
@@ -350,7 +288,8 @@ class Finder:
         """For its share of the time; then it is known what the rest pays for."""
         assert self._budget.seconds is not None
         plan = self._revise(Plan(0, 0, 0, 0, 1))
-        left = self._budget.seconds - self._elapsed()
+        self._tell_plan(plan, _REVISED)
+        left = self._budget.seconds - self._ledger.elapsed()
         if left > 0 and plan.search:
             self._optimize(MOST_TRIALS, plan.search / plan.trainings * left)
         plan = self._revise(plan)
@@ -364,7 +303,7 @@ class Finder:
 
     def _begin_verdict(self) -> None:
         """Keep what the verdict will be about: interrupted, it goes on over the same finalists."""
-        trained = len(self._trained())
+        trained = len(self._ledger.trained())
         self._decision = replace(self._decision, trials=trained, asked=self._asked(), open=0)
         self._keep()
 
@@ -384,11 +323,17 @@ class Finder:
         records = [trial.record for trial in self._study.trials]
         with only_one(study.name, "confirm"):
             verdict = self._confirmation.verdict(records, self._options.show_progress_bar)
+        verdict = verdict.with_diagnostics(lambda number: self._study.trials[number].diagnostics)
         if verdict.cut:
             self._decision = replace(self._decision, open=verdict.trainings)
             return verdict
+        verdicts = self._study.verdicts
+        # not always the newest: it may have been stored by a call that was killed, and others asked for since
+        answer = next(
+            (place for place, one in enumerate(verdicts) if one == verdict), len(verdicts) - 1
+        )
         self._decision = replace(
-            self._decision, open=0, answer=len(self._study.verdicts) - 1, answered=self._asked(),
+            self._decision, open=0, answer=answer, answered=self._asked(),
             answer_tuned=self._decision.is_tuned, answer_planned=self._decision.planned,
             answer_seconds=self._decision.planned_seconds,
         )  # fmt: skip
@@ -404,7 +349,7 @@ class Finder:
             # at least 1, which is too little: a call that was killed may have stored the verdict
             return ConfirmLimits(max(left, 1), None, named, takes_interrupt=True)
         assert self._budget.seconds is not None
-        seconds = self._budget.seconds - self._elapsed() - self._alone()
+        seconds = self._budget.seconds - self._ledger.elapsed() - self._ledger.weights()
         return ConfirmLimits(None, max(seconds, _NO_TIME), named, takes_interrupt=True)
 
     # words
@@ -413,18 +358,32 @@ class Finder:
         announce(f"study {self._study.study_name}: {text}", self._options.show_progress_bar)
 
     def _best(self) -> str:
-        return describe_best(self._trained(), self._study.direction, self._subject.metric)
+        return describe_best(self._ledger.trained(), self._study.direction, self._subject.metric)
+
+    def _tell_plan(self, plan: Plan, begins: str) -> None:
+        """Unless it is about what was told before."""
+        each = self._ledger.each()
+        if self._told is not None:
+            before, seconds = self._told
+            if not plan.differs(before, each / max(seconds, 1e-9)):
+                return
+        self._told = plan, each
+        shows = describe_visible(
+            self._ledger.trained(), self._costs.seeds, self._study, plan.top_k
+        )
+        is_share = each < self._ledger.alone()
+        self._tell(f"{begins}{plan.describe(each, is_share=is_share, shows=shows)}")
 
     def _tell_next(self) -> None:
-        top_k, each = self._decision.top_k, self._each()
+        top_k, each = self._decision.top_k, self._ledger.each()
         costs = self._costs
         if not self._decision.is_tuned:
             costs = replace(costs, has_rate=False)
-        about = costs.verdict(top_k, len(self._trained())) - self._decision.open
+        about = costs.verdict(top_k, len(self._ledger.trained())) - self._decision.open
         about = min(about, self._left() - 1)
         if about < 1:
             return
-        about, each = round(about / self._costs.longer), each * self._longer()
+        about, each = round(about / self._costs.longer), each * self._ledger.longer()
         finalists = "finalist" if top_k == 1 else "finalists"
         self._tell(
             f"{self._best()}; next, a verdict over {top_k} {finalists} on test data: about {about} trainings "
@@ -433,5 +392,5 @@ class Finder:
 
     def _keep(self) -> None:
         """Write down what was decided and spent."""
-        self._decision = replace(self._decision, seconds=self._elapsed())
+        self._decision = replace(self._decision, seconds=self._ledger.elapsed())
         set_attribute(self._study.storage, self._study.study_name, FOUND, self._decision.to_json())

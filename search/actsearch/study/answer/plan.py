@@ -25,6 +25,7 @@ _SHARE = 0.6  # of what is left may go into a verdict over more than one finalis
 _RESERVE = 1.5  # times its average, nine of ten races have come to their end
 _MOST_FINALISTS = 5
 _TO_A_WORD = 38  # trainings of a race between two until eight seeds
+_NOTICEABLE = 1.25  # times as many trials, or as long a training, are told
 _SWEEP = 5  # trainings that the choice of a learning rate takes on average; 3 at least
 
 
@@ -99,12 +100,26 @@ class Plan:
         """In all, with that of the weights that are kept."""
         return self.rate + self.search + self.verdict + 1
 
-    def describe(self, seconds: float, *, is_share: bool = False) -> str:
+    def differs(self, other: Plan, times: float) -> bool:
+        """Whether a reader of another plan should hear of this one.
+
+        Args:
+            other: that was told.
+            times: how many times as long as was said there a training takes.
+        """
+        if (self.top_k, self.is_tuned) != (other.top_k, other.is_tuned):
+            return True
+        few, many = sorted((self.trials, other.trials))
+        is_longer = max(times, 1 / times) > _NOTICEABLE if times > 0 else False
+        return is_longer or (many > _NOTICEABLE * few and many > few + 1)
+
+    def describe(self, seconds: float, *, is_share: bool = False, shows: str = "") -> str:
         """In words, for trainings of so many seconds.
 
         Args:
             seconds: of a training.
             is_share: whether that is its share of the time of several that are trained at once.
+            shows: which difference in the metric will show; "" while no noise was measured.
         """
         parts = [f"{self.rate} for the learning rate"] * bool(self.rate)
         parts += [f"{self.search} to search ({self.trials} trials)"]
@@ -116,7 +131,7 @@ class Plan:
         in_all = format_seconds(self.trainings * seconds)
         return (
             f"about {count} trainings of {format_seconds(seconds)}{' (several at once)' * is_share}, {in_all} in all: "
-            f"{', '.join(parts)}"
+            f"{', '.join(parts)}{f'; {shows}' * bool(shows)}"
         )
 
 

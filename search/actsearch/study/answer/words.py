@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 
-from actsearch.records import TrialRecord
-from actsearch.report import INTERRUPTED, leaderboard
+from actsearch.records import TrialRecord, TrialState
+from actsearch.report import INTERRUPTED, LOOKS, PairedTest, leaderboard
 from actsearch.report.verdict.table import format_value
+from actsearch.study.study import Study
 
-__all__ = ["ONE_RATE", "describe_best", "say_unanswered"]
+__all__ = ["ONE_RATE", "describe_best", "describe_visible", "say_unanswered"]
+
+_ENOUGH = 4  # scores from which a deviation is told
 
 ONE_RATE = " All were trained at your model's learning rate alone: a larger budget tries others for each of them."
 """Behind the sentence of a verdict in which no other rate was tried, though others could have been."""
@@ -34,6 +39,36 @@ def describe_best(trained: Sequence[TrialRecord], direction: str | None, metric:
         f"{len(trained)} trials; {best.candidate.label} leads on validation data ({metric} "
         f"{format_value(best.value)}{beside}), which is partly luck"
     )
+
+
+def describe_visible(
+    trained: Sequence[TrialRecord], seeds: int, study: Study, finalists: int
+) -> str:
+    """Which difference a verdict will show, where noise was measured; else "".
+
+    By the last verdict, or, before one, by how the scores of trials differ between seeds, where there are several.
+
+    Args:
+        trained: trials.
+        seeds: of a trial.
+        study: theirs, with its verdicts.
+        finalists: of the verdict.
+    """
+    least = math.inf
+    spreads = [
+        one.spread
+        for one in trained
+        if one.state is TrialState.COMPLETE and one.spread is not None
+    ]
+    if verdicts := study.verdicts:
+        least = verdicts[-1].visible_difference
+    elif seeds > 1 and seeds * len(spreads) >= _ENOUGH:
+        deviation = math.sqrt(2 * statistics.fmean(spread**2 for spread in spreads))
+        # of a difference to either side
+        least = PairedTest(finalists, "maximize", LOOKS).visible(deviation, LOOKS[-1])
+    if not 0 < least < math.inf:
+        return ""
+    return f"a difference of about {format_value(least)} would show"
 
 
 def say_unanswered(why: str, best: str) -> str:
