@@ -31,7 +31,7 @@ from actsearch.screening import closest, identify, sample_curve
 
 __all__ = ["answer", "main"]
 
-_IDLE_SECONDS = 300.0  # torch takes 200 MB of memory
+_IDLE_SECONDS = 1800.0  # torch takes 200 MB of memory
 _FAILURES = (
     ActsearchError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
