@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 
 from actsearch.errors import ActsearchError
+from actsearch_dashboard import function_client
 
 __all__ = ["ADDRESS", "launch", "tunnel_command"]
 
@@ -50,6 +51,7 @@ def launch(
     print(f"The dashboard is at {page}  (Ctrl-C ends it)", flush=True)
     if tunnel := tunnel_command(port, os.environ):
         print(f"From your own machine:  {tunnel}  and open {page} there", flush=True)
+    function_client.start()  # loads torch while the server loads the rest, and the browser what the server sends it
     try:
         from actsearch_dashboard import server  # takes a second, and the address is known already
 

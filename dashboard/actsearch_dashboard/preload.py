@@ -1,4 +1,4 @@
-"""Getting ready for the first browser before it asks: the newest study, and the process that loads torch."""
+"""Reading the newest study before the first browser asks for it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import time
 from streamlit import runtime
 
 from actsearch.errors import ActsearchError
-from actsearch_dashboard import function_client
 from actsearch_dashboard.arguments import requested_storage_url
 
-__all__ = ["get_ready"]
+__all__ = ["read_newest"]
 
 _PATIENCE = 30.0  # seconds in which the server must have begun, however busy the machine is
 
 
-def get_ready() -> None:
-    """Do what takes time while the browser still starts and loads what Streamlit sends it; returns at once."""
-    function_client.start()
+def read_newest() -> None:
+    """While the browser still loads what Streamlit sends it, read what it will ask for, in a thread."""
     threading.Thread(target=_read_newest, daemon=True).start()
 
 

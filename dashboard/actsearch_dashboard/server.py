@@ -78,7 +78,7 @@ def serve(
     # With the first element of all, Streamlit inspects the stack: half a second, unless the modules' paths are known.
     inspect.stack()
     gc.freeze()  # or all that was loaded is looked through for garbage after each run of a page
-    preload.get_ready()
+    preload.read_newest()
     try:
         bootstrap.run(_SCRIPT, False, [storage_url], {})
     except SystemExit as ended:  # the port is taken: said by Streamlit

@@ -27,6 +27,11 @@ LIBRARIES = {"lightning_module": "lightning", "skorch_net": "skorch"}
 """What a study needs besides actsearch's own requirements."""
 WITHOUT_VERDICT = ("activation_benchmark",)
 """They measure for others and decide nothing."""
+FIELDS = (
+    "cart_pole", "gan", "implicit_image", "language_model", "nsad_bench", "physics", "published_claims", "regression",
+    "sentiment", "speech", "spelling_to_sound",
+)  # fmt: skip
+"""Of each field one, and the claims: their small runs belong to the gate."""
 MEASURING = ("nsad-phoneme", "cars-r2")
 """Studies, of scripts that decide, which only measure."""
 
@@ -145,8 +150,17 @@ def test_drawn_is_the_winner_or_who_stayed_longest(direction: str) -> None:
     assert shown(None, row("unreadable", "worse", 16, 9.0, damaged=True)) is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(
+            script,
+            marks=pytest.mark.whole if script.stem in FIELDS else pytest.mark.slow,
+            id=script.stem,
+        )
+        for script in SCRIPTS
+    ],
+)
 def test_a_study_runs_and_running_it_again_adds_nothing(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,7 +82,9 @@ class ProcessorTime:
         begun, modules = item.stash[_BEGUN]
         took = _spent() - begun - self._wide
         item.user_properties.append((_PROPERTY, round(took, 3)))
-        if took <= LIMIT or any(map(item.get_closest_marker, ("slow", "browser", "measured"))):
+        if took <= LIMIT or any(
+            map(item.get_closest_marker, ("slow", "browser", "measured", "whole"))
+        ):
             return
         if len(sys.modules) - modules >= _LIBRARY:
             return
