@@ -495,7 +495,7 @@ def _task_settings(**more: Any) -> dict[str, Any]:
     [
         ({"test": None}, acs.TaskError, "find needs test"),
         ({"budget": 20}, acs.StudyError, "too small for an answer.*give budget=3.*n_trials=20"),
-        ({"budget": "0.1s"}, acs.StudyError, "too small for an answer.*give a budget of"),
+        ({"budget": "0.001s"}, acs.StudyError, "too small for an answer.*give a budget of"),
         ({"budget": "3 weeks"}, acs.StudyError, "as 60, or a time with its unit"),
         ({"budget": 0}, acs.StudyError, "budget=0"),
         ({"max_weights_mb": -1}, acs.StudyError, "max_weights_mb"),
@@ -506,6 +506,27 @@ def test_what_cannot_give_an_answer_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         acs.find(make_model, **(data(budget=60, storage=sqlite_url) | changes))
+
+
+def test_time_that_is_over_before_a_candidate_was_trained_is_no_answer_and_goes_on(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed = Ledger.elapsed
+    slow = 1e5  # s, which the first trial is made to have taken: no forecast knew it
+
+    def slower(ledger: Ledger) -> float:
+        return elapsed(ledger) + slow * bool(ledger.trained())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "elapsed", slower)
+        none = acs.find(make_model, **data(budget="1000s", storage=sqlite_url))
+    assert none.verdict is None
+    assert none.sentence == (
+        "No answer yet: the budget of 17 min is used up. So far: nothing was tried but your model unchanged. "
+        "With a larger budget it goes on from there."
+    )
+    assert sum(trial.state.is_trained for trial in none.study.trials) == 1
+    assert acs.find(make_model, **data(budget=60, storage=sqlite_url)).verdict is not None
 
 
 def test_a_handful_of_test_rows_is_refused(sqlite_url: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from actsearch.errors import StudyError
 from actsearch.evaluation import Subject
+from actsearch.records import TrialState
 from actsearch.report import INTERRUPTED, Verdict, rate_trainings
 from actsearch.study.answer.budget import Budget
 from actsearch.study.answer.decision import FOUND, Decision
@@ -232,6 +233,7 @@ class Finder:
             self._search_for(target)
         elif target > self._ledger.searched():
             self._search_in_time()
+            self._check_time_was_enough()
         self._begin_verdict()
 
     def _plan(self) -> int:
@@ -294,6 +296,12 @@ class Finder:
             self._optimize(MOST_TRIALS, plan.search / plan.trainings * left)
         plan = self._revise(plan)
         self._decision = replace(self._decision, top_k=plan.top_k, is_tuned=int(plan.is_tuned))
+
+    def _check_time_was_enough(self) -> None:
+        """Where trainings take longer than was forecast, the model unchanged may be all that was trained."""
+        candidates = [item for item in self._ledger.trained() if not item.candidate.is_baseline]
+        if all(item.state is TrialState.PRUNED for item in candidates):
+            raise TooEarly
 
     def _optimize(self, trials: int, timeout: float | None) -> None:
         self._study.optimize(

@@ -31,7 +31,10 @@ def describe_best(trained: Sequence[TrialRecord], direction: str | None, metric:
     ranked = leaderboard(trained, direction)
     best = next((trial for trial in ranked if not trial.candidate.is_baseline), None)
     if best is None or best.value is None:
-        return f"{len(trained)} trials"
+        others = len(trained) - (own is not None)
+        if others:
+            return f"{others} {'trial' if others == 1 else 'trials'} besides your model unchanged, none complete"
+        return "nothing was tried" + (" but your model unchanged" if own is not None else "")
     beside = ""
     if own is not None and own.value is not None:
         beside = f", your model unchanged {format_value(own.value)}"
