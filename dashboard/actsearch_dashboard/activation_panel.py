@@ -274,7 +274,7 @@ def _choose_sites(diagnostics: Diagnostics) -> tuple[list[SiteDiagnostics], str]
     place = right.selectbox(
         "Site",
         [None, *names],
-        format_func=lambda name: _ALL_SITES if name is None else shorten(name, 40),
+        format_func=lambda name: _ALL_SITES if name is None else one_line(name),
         key="site",
         bind="query-params",
         label_visibility="collapsed",

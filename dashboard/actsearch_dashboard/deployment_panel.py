@@ -18,7 +18,7 @@ from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.figures.common import lay_out
 from actsearch_dashboard.function_client import ask
 from actsearch_dashboard.palette import series_colour
-from actsearch_dashboard.text import markdown, shorten
+from actsearch_dashboard.text import markdown, one_line
 
 __all__ = ["error_curves", "forms_frame", "show_deployment"]
 
@@ -84,7 +84,7 @@ def _choose_group(trial: TrialRecord) -> str:
     chosen = st.selectbox(
         "Activation at",
         groups,
-        format_func=lambda group: shorten(group, 40),
+        format_func=one_line,  # whole: of two that are cut to the same words, the wrong one would be chosen
         key=f"deploy group {trial.number}",
     )
     return chosen if chosen in groups else groups[0]

@@ -249,9 +249,11 @@ def _commands(view: StudyView) -> None:
             language="python",
             wrap_lines=True,
         )
-        if (driver := view.store.reader.driver(view.record)) is not None:
-            host, pid = one_line(driver[0]), driver[1]
-            st.code(f"kill -INT {pid:d}  # on {host}: stops it as Ctrl-C does", language="bash")
+        driver = view.store.reader.driver(view.record)
+        # read from the database: -1 would mean each process of the user
+        if driver is not None and isinstance(driver[1], int) and driver[1] > 1:
+            words = f"on {one_line(driver[0])}, if it still runs: stops it as Ctrl-C does"
+            st.code(f"kill -INT {driver[1]}  # {words}", language="bash")
         st.caption(
             "Ctrl-C in the terminal of the search stops it, and so does `study.stop()` in a callback: what has ended "
             "is kept, and what was in training is trained again."
