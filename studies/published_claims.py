@@ -227,6 +227,16 @@ CLAIMS = (
 )  # fmt: skip
 
 
+def is_in(study: acs.Study, claim: Claim) -> bool:
+    """Whether a trial has the claim's new activations: a claim may have had others when the study was made."""
+    names = {claim.new} if isinstance(claim.new, str) else {*claim.new.values()}
+    wanted = {acs.Candidate.of(name).formula for name in names}
+    return any(
+        {item.formula for item in trial.record.candidate.activations.values()} == wanted
+        for trial in study.trials
+    )
+
+
 def try_claim(claim: Claim, storage: str, small: bool) -> tuple[acs.Verdict, str]:
     """The verdict of one claim, read from the storage if it is there, and where it is tried."""
     task = claim.task(small)
@@ -241,6 +251,10 @@ def try_claim(claim: Claim, storage: str, small: bool) -> tuple[acs.Verdict, str
     )
     if not study.trials:
         study.enqueue_trial(claim.placing)
+    elif not is_in(study, claim):
+        sys.exit(
+            f"study {study.study_name!r} was made with another form of this claim: delete it, or take another database"
+        )
     study.optimize(task, total_trials=2)
     verdict = study.confirm(
         task,

@@ -14,7 +14,7 @@ import streamlit as st
 from actsearch.records import TrialState
 from actsearch.report import Verdict, VerdictRow
 from actsearch.report.verdict.table import format_signed
-from actsearch_dashboard import figures
+from actsearch_dashboard import figures, row_clicks
 from actsearch_dashboard.confirming import confirmation_start
 from actsearch_dashboard.data import StudyView
 from actsearch_dashboard.filters import TRAINED
@@ -332,13 +332,14 @@ def clickable_table(
         hide_index=True,
         key=key,
         on_select="rerun",
-        selection_mode=["single-row", "single-cell"],
+        selection_mode="single-row",
         column_config=fit_formats(frame, columns),
         placeholder="",
         row_height=row_height,
         height=height,
     )
-    rows = [*event.selection.rows, *(row for row, _ in event.selection.cells)]
+    row_clicks.watch(key)
+    rows = event.selection.rows
     return int(rows[0]) if rows and rows[0] < len(frame) else None
 
 

@@ -13,7 +13,7 @@ from actsearch.report import Twins, find_twins, leaders
 from actsearch_dashboard.components import COLUMNS, OPENS, trial_table
 from actsearch_dashboard.data import Stamp, StudyView
 from actsearch_dashboard.function_client import ask
-from actsearch_dashboard.text import markdown, one_line, short_label
+from actsearch_dashboard.text import markdown, one_line, short_labels
 from actsearch_dashboard.trial_picker import trial_link
 
 __all__ = ["nearest_table", "show_relatives", "show_twins"]
@@ -75,15 +75,16 @@ def nearest_table(
     if not nearest:
         st.caption("No other trained trial can be compared with it yet.")
         return []
+    labels = short_labels([one_line(trial.candidate.label) for trial, _ in nearest])
     frame = pd.DataFrame(
         [
             {
                 "trial": trial.number,
-                "activation": short_label(one_line(trial.candidate.label)),
+                "activation": label,
                 "distance": distance,
                 view.metric: trial.value,
             }
-            for trial, distance in nearest
+            for label, (trial, distance) in zip(labels, nearest, strict=True)
         ]
     )
     st.markdown("**Nearest candidates**")

@@ -1,12 +1,13 @@
-"""In a real browser: what is clicked on opens, a cell of a row as well as its box, and a point of a figure."""
+"""In a real browser: what is clicked on opens, any cell of a row and a point of a figure, and nothing by arrow keys."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, webdriver
+from chromium import BROWSER, DRIVER, Browser, Keys, webdriver
 
+from actsearch.records import TrialState
 from actsearch.report import Reader
 
 pytestmark = [
@@ -25,14 +26,63 @@ def _opened(browser: Browser) -> str:
     return browser.query["trial"][0]
 
 
+def _press(browser: Browser, key: str) -> None:
+    webdriver.ActionChains(browser.chrome).send_keys(key).perform()
+
+
+def _ranked(reader: Reader) -> list[int]:
+    """Numbers of complete trials, best first."""
+    study = reader.study("confirmed")
+    complete = [trial for trial in reader.trials(study) if trial.state is TrialState.COMPLETE]
+    sign = -1 if study.direction == "maximize" else 1
+    return [
+        trial.number for trial in sorted(complete, key=lambda trial: sign * (trial.value or 0))
+    ]
+
+
 @pytest.mark.parametrize("across", [18, 200])
 def test_a_click_on_a_row_of_the_ranking_opens_its_trial(
-    browser: Browser, site: str, across: int
+    browser: Browser, site: str, whole_reader: Reader, across: int
 ) -> None:
     browser.look(1440, 1400)
     browser.open(f"{site}/leaderboard?study=confirmed")
-    browser.take_row(1, 0, 56, across)
-    assert _opened(browser)
+    browser.take_row(1, 1, 56, across)
+    assert _opened(browser) == str(_ranked(whole_reader)[1])
+
+
+def test_by_keyboard_a_table_is_walked_through_and_a_row_opened(
+    browser: Browser, site: str, whole_reader: Reader
+) -> None:
+    browser.look(1440, 1400)
+    browser.open(f"{site}/leaderboard?study=confirmed")
+    browser.wait(lambda: len(browser.find("stDataFrame", "canvas")) > 1)
+    tables = 0
+    while tables < 2:
+        _press(browser, Keys.TAB)
+        focused = browser.chrome.switch_to.active_element
+        tables += focused.tag_name == "canvas"
+    for _ in range(3):  # to the first row, and two further
+        _press(browser, Keys.ARROW_DOWN)
+        time.sleep(0.5)
+    assert browser.page == "leaderboard"
+    webdriver.ActionChains(browser.chrome).key_down(Keys.SHIFT).send_keys(" ").key_up(
+        Keys.SHIFT
+    ).perform()
+    assert _opened(browser) == str(_ranked(whole_reader)[2])
+
+
+def test_a_row_without_a_trial_that_was_taken_hides_no_later_click(
+    browser: Browser, site: str, whole_reader: Reader
+) -> None:
+    verdict = whole_reader.verdicts(whole_reader.study("confirmed"))[-1][1]
+    browser.look(1440, 1400)
+    browser.open(f"{site}/leaderboard?study=confirmed")
+    browser.take_row(0, 0, 35)  # the baseline of this one is no trial
+    time.sleep(1)
+    browser.settle()
+    assert browser.page == "leaderboard"
+    browser.take_row(0, 1, 35, 80)
+    assert _opened(browser) == str(verdict.rows[0].number)
 
 
 def test_a_click_on_a_row_of_the_verdict_opens_its_trial(
@@ -45,7 +95,9 @@ def test_a_click_on_a_row_of_the_verdict_opens_its_trial(
     assert _opened(browser) == str(verdict.rows[0].number)
 
 
-def test_a_click_on_a_point_of_the_history_opens_its_trial(browser: Browser, site: str) -> None:
+def test_a_click_on_a_point_of_the_history_opens_its_trial(
+    browser: Browser, site: str, whole_reader: Reader
+) -> None:
     browser.look(1440, 1400)
     browser.open(f"{site}/study?study=confirmed")
     browser.wait(lambda: browser.find("stPlotlyChart", ".scatterlayer path.point"))
@@ -53,4 +105,4 @@ def test_a_click_on_a_point_of_the_history_opens_its_trial(browser: Browser, sit
     point = browser.find("stPlotlyChart", ".scatterlayer path.point")[0]
     browser.chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     webdriver.ActionChains(browser.chrome).move_to_element(point).pause(1).click().perform()
-    assert _opened(browser).isdigit()
+    assert _opened(browser) == str(min(_ranked(whole_reader)))

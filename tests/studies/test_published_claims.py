@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import published_claims
 import pytest
@@ -56,3 +57,27 @@ def test_both_activations_of_a_claim_stand_in_its_model(claim: Claim) -> None:
         assert torch.equal(acs.activation(claim.placed)(x), claim.old()(x))
     if claim.groups is not None:
         assert len(claim.groups(task)) == len(task.test[0])
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.key)
+def test_what_was_tried_is_known_again_and_an_older_form_of_it_is_not(
+    claim: Claim, tmp_path: Path
+) -> None:
+    space = acs.Space(sites=claim.sites) if claim.sites else None
+    study = acs.create_study(
+        study_name="a",
+        storage=f"sqlite:///{tmp_path}/a.db",
+        space=space,
+        strategy="random",
+        direction="maximize",
+    )
+    placing, older = claim.placing, "sin(30 * x)"
+
+    def objective(candidate: acs.Candidate, run: acs.Run) -> float:
+        return 0.5
+
+    former = older if isinstance(placing, str) else dict.fromkeys(placing, older)
+    for form, is_known in ((former, False), (placing, True)):
+        study.enqueue_trial(form)
+        study.optimize(objective, n_trials=1, show_progress_bar=False)
+        assert published_claims.is_in(study, claim) is is_known

@@ -263,7 +263,7 @@ def _score_size_cost(view: StudyView, ranked: pd.DataFrame) -> None:
     names = {
         "value": f"{view.metric} (validation)",
         "size": "size (nodes)",
-        "cost": "cost, estimate",
+        "cost": "cost (ReLU = 1)",
     }
     show_figure(figures.tradeoff(points, directions, names), "score size cost")
     st.caption(_where_is_good(list(directions.values())))

@@ -195,7 +195,8 @@ def _name_numbers(
     if left := [name for name in names if name not in filled]:
         yield f"It recorded no {', '.join(left)}, which is at its start."
     if len(sites := diagnostics.newest) > 1:
+        other = next((one.site for one in sites if one.site != site.site), site.site)
         yield (
-            f"It is one of {len(sites)} sites, which may have learned others: inputs=trial.diagnostics.end[1] takes "
-            "those of the second, model= each site's own."
+            f"It is one of {len(sites)} sites, which may have learned others: inputs= takes what "
+            f"trial.diagnostics.end has of another one, as of {other}; model= each site's own."
         )
