@@ -15,19 +15,13 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, Keys, served, webdriver
+from chromium import IN_A_BROWSER, Browser, Keys, served, webdriver
 
 import actsearch as acs
 from actsearch_dashboard.app import PAGES as NAMES
 from actsearch_dashboard.launch import ADDRESS
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        BROWSER is None or DRIVER is None,
-        reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = IN_A_BROWSER
 
 PAGES = ["", *NAMES[1:]]  # the first one is what the bare address shows
 

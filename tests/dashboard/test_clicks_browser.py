@@ -5,19 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, Keys, webdriver
+from chromium import IN_A_BROWSER, Browser, Keys, webdriver
 
 from actsearch.records import TrialState
 from actsearch.report import Reader
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        BROWSER is None or DRIVER is None,
-        reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, *IN_A_BROWSER]
 
 
 def _opened(browser: Browser) -> str:

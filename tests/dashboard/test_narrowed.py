@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, served
+from chromium import IN_A_BROWSER, Browser, served
 from saying import said
 from streamlit.testing.v1 import AppTest
 
@@ -75,12 +75,9 @@ def test_trials_reads_the_ranges_shows_them_and_lets_them_be_cleared(
     assert "alpha from 0.7 to 1.2" in said(both)
 
 
-@pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(
-    BROWSER is None or DRIVER is None,
-    reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
-)
+@IN_A_BROWSER[0]
+@IN_A_BROWSER[1]
 def test_the_button_opens_the_same_trials(browser: Browser, elu: Path) -> None:
     browser.look(1440, 1400)
     with served(elu, browser) as address:

@@ -8,18 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, served
+from chromium import IN_A_BROWSER, Browser, served
 
 from actsearch_dashboard import app
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        BROWSER is None or DRIVER is None,
-        reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, *IN_A_BROWSER]
 
 WIDTHS = (1440, 900, 420)
 PAGES = (

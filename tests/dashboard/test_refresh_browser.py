@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import BROWSER, DRIVER, Browser, served, webdriver
+from chromium import IN_A_BROWSER, Browser, served, webdriver
 from written import add_trials, write_study
 
 from actsearch.storage import Lease, Storage
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        BROWSER is None or DRIVER is None,
-        reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, *IN_A_BROWSER]
 
 REFRESHES = 5.0  # seconds: two of them, on a slow machine
 

@@ -21,7 +21,7 @@ import pytest
 
 from actsearch_dashboard.launch import ADDRESS
 
-__all__ = ["BROWSER", "DRIVER", "Browser", "Keys", "served", "webdriver"]
+__all__ = ["BROWSER", "DRIVER", "IN_A_BROWSER", "Browser", "Keys", "served", "webdriver"]
 
 webdriver = pytest.importorskip(
     "selenium.webdriver", reason="browser tests need selenium: pip install selenium"
@@ -33,6 +33,15 @@ BROWSER = next(
 DRIVER = shutil.which("chromedriver")
 
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+IN_A_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        BROWSER is None or DRIVER is None,
+        reason="browser tests need chromium and chromedriver: apt-get install chromium chromium-driver",
+    ),
+]
+"""Marks of every test that takes :class:`Browser`."""
 
 PATIENCE = 60.0  # seconds; a loaded machine is slow to draw
 
