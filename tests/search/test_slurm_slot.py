@@ -168,6 +168,9 @@ class FakeSlurm:
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
     """A Slurm that may hang."""
+    pytest.importorskip(
+        "submitit", reason="submitit is not installed (pip install 'actsearch[slurm]')"
+    )
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "bin").mkdir()
     fake = FakeSlurm(tmp_path / "bin")
