@@ -104,7 +104,10 @@ class TestARealSlurm:
             acs.Slurm(2, folder=tmp_path) as two,
         ):
             trials = searched(
-                _slow, two, 16, callbacks=[_after(4, lambda: _run(*command, _jobs()[0]))]
+                _slow,
+                two,
+                16,
+                callbacks=[_after(4, lambda: _run(*command, _jobs("--states=running")[0]))],
             )
         assert trials == searched(_slow, None, 16)
         assert "trained again" in caplog.text
